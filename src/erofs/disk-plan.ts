@@ -1,0 +1,26 @@
+/**
+ * The chunks of a layer as columns, one row a chunk, sorted by `diskOffset`. Rows are in blob order too: the planner lays
+ * file data out in the order of the compressed streams, so that a run of rows is a run of blob bytes. Disk ranges never
+ * overlap. All arrays are of `length` rows, `digest` of 32 bytes a row. Backed by one SharedArrayBuffer so that threads share it.
+ */
+export interface ChunkTable {
+  readonly length: number;
+  /** Byte offset of the chunk on the disk. A file's first chunk is on a 4096-byte boundary; later chunks follow without a gap. */
+  readonly diskOffset: Float64Array;
+  /** Uncompressed bytes. */
+  readonly size: Float64Array;
+  readonly streamOffset: Float64Array;
+  readonly streamEnd: Float64Array;
+  readonly innerOffset: Float64Array;
+  readonly digest: Uint8Array;
+}
+
+/** An EROFS image whose data area is still empty. */
+export interface DiskPlan {
+  /** The first bytes of the image: superblock, inodes, directories, xattrs. A whole number of 4096-byte blocks. */
+  readonly metadata: Uint8Array;
+  /** Length of the whole image in bytes, a multiple of 4096. */
+  readonly diskBytes: number;
+  readonly inodes: number;
+  readonly chunks: ChunkTable;
+}

@@ -1,0 +1,14 @@
+/** One blob of a registry, read by ranges. */
+export interface Blob {
+  /** `sha256:<hex>` of the whole blob. */
+  readonly digest: string;
+
+  /** The last `bytes` bytes of the blob (or all of it where it is shorter) and its size. One request where the store takes suffix ranges. */
+  tail(bytes: number, signal?: AbortSignal): Promise<{ data: Buffer; size: number }>;
+
+  /**
+   * Streams the bytes [start, end) of the blob as they arrive: exactly end - start bytes in order, or an error. A connection lost in the middle
+   * is resumed from where it stopped, a bounded number of times. Ending the iteration early closes the request.
+   */
+  range(start: number, end: number, signal?: AbortSignal): AsyncIterable<Buffer>;
+}

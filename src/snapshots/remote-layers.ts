@@ -1,0 +1,14 @@
+/** What the snapshotter needs of the rooms below it; `layers/` implements it. */
+export interface RemoteLayers {
+  /**
+   * Makes the layer that `labels` name readable at `mountpoint`, an existing empty directory. Rejects with the reason when the layer cannot
+   * be lazy; nothing is mounted there then.
+   */
+  mount(mountpoint: string, labels: Readonly<Record<string, string>>): Promise<void>;
+
+  /** Rejects with `Unavailable` and the reason unless a layer is mounted at `mountpoint` and can be read. Never touches the network. */
+  check(mountpoint: string): Promise<void>;
+
+  /** Unmounts what `mount` mounted, or what a dead process left, at `mountpoint`. Resolves when there is nothing. */
+  unmount(mountpoint: string): Promise<void>;
+}
