@@ -1,0 +1,35 @@
+import koffi from 'koffi';
+
+const libc = koffi.load('libc.so.6');
+
+/**
+ * Declares a function of libc that sets errno, and wraps it so that a negative result throws.
+ *
+ * @param signature the C prototype as koffi reads it
+ * @returns the function; it throws an Error with `code` (`'EBUSY'`, …), `errno` and `syscall`, as Node's own system errors have them
+ */
+export function syscall<Arguments extends unknown[]>(
+  name: string,
+  signature: string,
+): (...args: Arguments) => Promise<number> {
+  const native = libc.func(signature);
+  return (...args) =>
+    new Promise((resolve, reject) => {
+      native.async(...args, (error: unknown, result: number) => {
+        if (error !== null && error !== undefined)
+          reject(error instanceof Error ? error : new Error(`Cannot call ${name}`));
+        else if (result < 0) reject(systemError(name, koffi.errno()));
+        else resolve(result);
+      });
+    });
+}
+
+/** An error shaped as Node's system errors: `message` "EBUSY: mount", `code`, `errno` (negative) and `syscall`. */
+export function systemError(name: string, errno: number): NodeJS.ErrnoException {
+  const code = errnoNames.get(errno) ?? `E${errno}`;
+  return Object.assign(new Error(`${code}: ${name}`), { code, errno: -errno, syscall: name });
+}
+
+const errnoNames: ReadonlyMap<number, string> = new Map(
+  Object.entries(koffi.os.errno).map(([name, value]) => [value, name]),
+);
