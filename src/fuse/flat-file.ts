@@ -1,0 +1,39 @@
+import { lowerBound, upperBound } from '../util/search.ts';
+
+/** A file that is served from a sparse local file of the same length. All arrays are backed by SharedArrayBuffers. */
+export interface FlatFile {
+  /** Safe integer above 1, the same for the same file in every life of the program. */
+  readonly nodeId: number;
+  readonly name: string;
+  readonly bytes: number;
+  /** Path of the local file. */
+  readonly path: string;
+  /**
+   * The ranges that may be missing: where each starts, ascending, and its length; `resident` is 1 for those whose bytes are in the local file.
+   * Bytes outside every range are always there.
+   */
+  readonly rangeOffset: Float64Array;
+  readonly rangeBytes: Float64Array;
+  readonly resident: Uint8Array;
+}
+
+/** The ranges [first, last) of the file that overlap bytes [offset, offset + size). */
+export function rangesIn(
+  file: Pick<FlatFile, 'rangeOffset' | 'rangeBytes'>,
+  offset: number,
+  size: number,
+): { first: number; last: number } {
+  const last = lowerBound(file.rangeOffset, offset + size);
+  let first = upperBound(file.rangeOffset, offset) - 1;
+  if (first < 0 || file.rangeOffset[first]! + file.rangeBytes[first]! <= offset) first++;
+  return { first: Math.min(first, last), last };
+}
+
+/** Whether every byte of [offset, offset + size) is in the local file. */
+export function isResident(file: FlatFile, offset: number, size: number): boolean {
+  const { first, last } = rangesIn(file, offset, size);
+  for (let range = first; range < last; range++) {
+    if (Atomics.load(file.resident, range) === 0) return false;
+  }
+  return true;
+}

@@ -1,0 +1,160 @@
+/**
+ * The thread that reads /dev/fuse. It answers everything that needs no fetching by itself, with blocking system calls, and hands
+ * the rest to the main thread. New files reach it through its port, which it empties before it looks at each request.
+ */
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { errnoOf } from '../errors.ts';
+import {
+  attributesReply,
+  entryReply,
+  errnos,
+  errorReply,
+  initReply,
+  initVersionReply,
+  maxReadBytes,
+  opcodes,
+  openReply,
+  outHeaderBytes,
+  protocolMajor,
+  type RequestHeader,
+  readInit,
+  readLookupName,
+  readReadRequest,
+  readRequestHeader,
+  requestBytes,
+  rootNodeId,
+  statfsReply,
+  writeOutHeader,
+} from './abi.ts';
+import { type FlatFile, isResident } from './flat-file.ts';
+
+/** What the main thread sends. */
+export type ReaderCommand = { kind: 'add'; file: FlatFile } | { kind: 'remove'; nodeId: number };
+
+/** A read that has to wait for bytes. The main thread answers it. */
+export interface Miss {
+  unique: bigint;
+  nodeId: number;
+  offset: number;
+  size: number;
+}
+
+interface OpenFile extends FlatFile {
+  readonly fd: number;
+}
+
+const port = parentPort;
+if (port === null) throw new Error('Cannot run outside a worker thread');
+const fuse = (workerData as { fd: number }).fd;
+const byNodeId = new Map<number, OpenFile>();
+const byName = new Map<string, OpenFile>();
+const request = Buffer.alloc(requestBytes);
+const reply = Buffer.alloc(outHeaderBytes + maxReadBytes);
+
+for (;;) {
+  const length = receive();
+  if (length < 0) break;
+  takeCommands();
+  const header = readRequestHeader(request);
+  const answer = answerTo(header, length);
+  if (answer !== undefined) send(answer);
+}
+for (const file of byNodeId.values()) closeSync(file.fd);
+port.close();
+
+function receive(): number {
+  for (;;) {
+    try {
+      return readSync(fuse, request, 0, request.length, null);
+    } catch (error) {
+      const code = errnoOf(error);
+      if (code === 'ENODEV') return -1; // unmounted
+      if (code !== 'ENOENT' && code !== 'EINTR' && code !== 'EAGAIN') throw error;
+    }
+  }
+}
+
+function send(answer: Buffer): void {
+  try {
+    writeSync(fuse, answer);
+  } catch (error) {
+    const code = errnoOf(error);
+    // The request was given up by its caller, or the file system is gone.
+    if (code !== 'ENOENT' && code !== 'ENODEV') throw error;
+  }
+}
+
+function takeCommands(): void {
+  for (;;) {
+    const received = receiveMessageOnPort(port!) as { message: ReaderCommand } | undefined;
+    if (received === undefined) return;
+    const command = received.message;
+    if (command.kind === 'add') {
+      const file: OpenFile = { ...command.file, fd: openSync(command.file.path, 'r') };
+      byNodeId.set(file.nodeId, file);
+      byName.set(file.name, file);
+    } else {
+      const file = byNodeId.get(command.nodeId);
+      if (file === undefined) continue;
+      closeSync(file.fd);
+      byNodeId.delete(file.nodeId);
+      byName.delete(file.name);
+    }
+  }
+}
+
+function answerTo(header: RequestHeader, length: number): Buffer | undefined {
+  const { unique, nodeId } = header;
+  const file = byNodeId.get(nodeId);
+  switch (header.opcode) {
+    case opcodes.read:
+      return file === undefined ? errorReply(unique, errnos.EIO) : read(file, unique);
+    case opcodes.lookup: {
+      const found = nodeId === rootNodeId ? byName.get(readLookupName(request, length)) : undefined;
+      return found === undefined ? errorReply(unique, errnos.ENOENT) : entryReply(unique, found.nodeId, found.bytes);
+    }
+    case opcodes.getattr:
+      if (nodeId !== rootNodeId && file === undefined) return errorReply(unique, errnos.EIO);
+      return attributesReply(unique, nodeId, file?.bytes);
+    case opcodes.open:
+      return file === undefined ? errorReply(unique, errnos.EIO) : openReply(unique);
+    case opcodes.init: {
+      const offered = readInit(request);
+      if (offered.major < protocolMajor) return errorReply(unique, errnos.EINVAL);
+      return offered.major > protocolMajor ? initVersionReply(unique) : initReply(unique, offered);
+    }
+    case opcodes.statfs:
+      return statfsReply(unique);
+    case opcodes.release:
+    case opcodes.releasedir:
+    case opcodes.flush:
+    case opcodes.destroy:
+      return errorReply(unique, 0);
+    case opcodes.forget:
+    case opcodes.batchForget:
+      return undefined;
+    default:
+      return errorReply(unique, errnos.ENOSYS);
+  }
+}
+
+function read(file: OpenFile, unique: bigint): Buffer | undefined {
+  const { offset, size } = readReadRequest(request);
+  const wanted = Math.max(0, Math.min(size, maxReadBytes, file.bytes - offset));
+  if (!isResident(file, offset, wanted)) {
+    port!.postMessage({ unique, nodeId: file.nodeId, offset, size: wanted } satisfies Miss);
+    return undefined;
+  }
+  let got = 0;
+  try {
+    while (got < wanted) {
+      const n = readSync(file.fd, reply, outHeaderBytes + got, wanted - got, offset + got);
+      if (n === 0) return errorReply(unique, errnos.EIO); // the local file is shorter than it must be
+      got += n;
+    }
+  } catch {
+    return errorReply(unique, errnos.EIO);
+  }
+  return writeOutHeader(reply.subarray(0, outHeaderBytes + got), outHeaderBytes + got, unique, 0);
+}

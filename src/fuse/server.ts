@@ -1,0 +1,149 @@
+import { closeSync, openSync, write } from 'node:fs';
+import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import { Worker } from 'node:worker_threads';
+import { errnoOf, LazypullError, messageOf } from '../errors.ts';
+import { detach, mountFuse, unmount } from '../kernel/mount.ts';
+import type { Log } from '../log.ts';
+import { workerUrl } from '../util/worker-url.ts';
+import { errnos, errorReply, outHeaderBytes, writeOutHeader } from './abi.ts';
+import type { FlatFile } from './flat-file.ts';
+import type { Miss, ReaderCommand } from './reader-worker.ts';
+
+const writeTo = promisify(write);
+
+/** Makes bytes [offset, offset + size) of a file resident. A rejection becomes EIO for the reader; the next read asks again. */
+export type Fetch = (offset: number, size: number) => Promise<void>;
+
+interface ServedFile {
+  readonly fetch: Fetch;
+  readonly handle: FileHandle;
+}
+
+/**
+ * A FUSE file system of flat, read-only files in one directory. Reads of resident ranges are answered by a thread of their own
+ * without the main thread; for the others `fetch` is called once for each read, and the read is answered when it resolves.
+ */
+export class FuseServer {
+  readonly mountpoint: string;
+  readonly #fd: number;
+  readonly #worker: Worker;
+  readonly #log: Log;
+  readonly #files = new Map<number, ServedFile>();
+  readonly #ended: Promise<void>;
+
+  /** Mounts the file system at `mountpoint`, which is made when it is not there. */
+  static async start(mountpoint: string, log: Log): Promise<FuseServer> {
+    await mkdir(mountpoint, { recursive: true, mode: 0o700 });
+    let fd: number;
+    try {
+      fd = openSync('/dev/fuse', 'r+');
+    } catch (error) {
+      throw new LazypullError('FailedPrecondition', 'Cannot open /dev/fuse: load the fuse module (modprobe fuse)', {
+        cause: error,
+      });
+    }
+    try {
+      await mountFuse(fd, mountpoint);
+      return new FuseServer(mountpoint, fd, log);
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  }
+
+  private constructor(mountpoint: string, fd: number, log: Log) {
+    this.mountpoint = mountpoint;
+    this.#fd = fd;
+    this.#log = log;
+    this.#worker = new Worker(workerUrl(import.meta.url, './reader-worker'), {
+      workerData: { fd },
+      resourceLimits: { maxYoungGenerationSizeMb: 2 },
+    });
+    this.#worker.on('message', (miss: Miss) => void this.#answer(miss));
+    this.#ended = new Promise((resolve) => {
+      this.#worker.once('exit', () => resolve());
+    });
+    this.#worker.once('error', (error) => {
+      log.error({ error: messageOf(error) }, 'the FUSE reader thread ended with an error');
+    });
+  }
+
+  /** Starts to serve a file. Its path below the mount point is known to the kernel when a lookup comes after this call. */
+  async add(file: FlatFile, fetch: Fetch): Promise<void> {
+    this.#files.set(file.nodeId, { fetch, handle: await open(file.path, 'r') });
+    this.#command({ kind: 'add', file });
+  }
+
+  /** Stops serving a file. Its readers get EIO. */
+  async remove(nodeId: number): Promise<void> {
+    const file = this.#files.get(nodeId);
+    if (file === undefined) return;
+    this.#files.delete(nodeId);
+    this.#command({ kind: 'remove', nodeId });
+    await file.handle.close();
+  }
+
+  /**
+   * Unmounts the file system. A file that something still has open is taken out of the tree, and its readers get EIO.
+   *
+   * @returns false when the file system was still in use; its thread then lives until the process ends
+   */
+  async close(): Promise<boolean> {
+    let idle = true;
+    try {
+      await unmount(this.mountpoint);
+    } catch {
+      idle = false;
+      await detach(this.mountpoint);
+    }
+    if (idle) {
+      await this.#ended;
+      closeSync(this.#fd);
+    } else {
+      this.#worker.unref();
+    }
+    for (const file of this.#files.values()) await file.handle.close();
+    this.#files.clear();
+    return idle;
+  }
+
+  #command(command: ReaderCommand): void {
+    this.#worker.postMessage(command);
+  }
+
+  async #answer(miss: Miss): Promise<void> {
+    const reply = await this.#replyTo(miss);
+    try {
+      await writeTo(this.#fd, reply);
+    } catch (error) {
+      const code = errnoOf(error);
+      if (code !== 'ENOENT' && code !== 'ENODEV' && code !== 'EBADF') {
+        this.#log.error({ error: messageOf(error) }, 'cannot answer a FUSE read');
+      }
+    }
+  }
+
+  async #replyTo({ unique, nodeId, offset, size }: Miss): Promise<Buffer> {
+    const file = this.#files.get(nodeId);
+    if (file === undefined) return errorReply(unique, errnos.EIO);
+    try {
+      await file.fetch(offset, size);
+    } catch {
+      return errorReply(unique, errnos.EIO); // who fetches has logged why
+    }
+    try {
+      const reply = Buffer.allocUnsafeSlow(outHeaderBytes + size);
+      let got = 0;
+      while (got < size) {
+        const { bytesRead } = await file.handle.read(reply, outHeaderBytes + got, size - got, offset + got);
+        if (bytesRead === 0) throw new LazypullError('DataLoss', 'The local file is shorter than it must be');
+        got += bytesRead;
+      }
+      return writeOutHeader(reply, reply.length, unique, 0);
+    } catch (error) {
+      this.#log.error({ error: messageOf(error), offset, size }, 'cannot read a layer back from the disk');
+      return errorReply(unique, errnos.EIO);
+    }
+  }
+}

@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { promisify } from 'node:util';
+import type { FlatFile } from '../../../src/fuse/flat-file.ts';
+import { FuseServer } from '../../../src/fuse/server.ts';
+import { mountErofs, unmount } from '../../../src/kernel/mount.ts';
+import { silentLog } from '../../../src/log.ts';
+
+const run = promisify(execFile);
+const rangeBytes = 256 * 1024;
+
+/** A sparse local copy of `content` of which nothing is resident, and a way to fill ranges. */
+async function sparseFile(directory: string, content: Buffer) {
+  const path = join(directory, 'disk');
+  const local = await open(path, 'w+');
+  await local.truncate(content.length);
+  const count = Math.ceil(content.length / rangeBytes);
+  const file: FlatFile = {
+    nodeId: 77,
+    name: 'layer',
+    bytes: content.length,
+    path,
+    rangeOffset: new Float64Array(new SharedArrayBuffer(count * 8)),
+    rangeBytes: new Float64Array(new SharedArrayBuffer(count * 8)),
+    resident: new Uint8Array(new SharedArrayBuffer(count)),
+  };
+  file.rangeOffset.set(Array.from({ length: count }, (_, i) => i * rangeBytes));
+  file.rangeBytes.fill(rangeBytes);
+  let fetches = 0;
+  const fetch = async (offset: number, size: number) => {
+    fetches++;
+    for (let i = Math.floor(offset / rangeBytes); i * rangeBytes < offset + size; i++) {
+      await local.write(content, i * rangeBytes, Math.min(rangeBytes, content.length - i * rangeBytes), i * rangeBytes);
+      Atomics.store(file.resident, i, 1);
+    }
+  };
+  return { file, fetch, fetches: () => fetches, close: () => local.close() };
+}
+
+async function served(t: TestContext, content: Buffer) {
+  const directory = await mkdtemp(join(tmpdir(), 'lazypull-fuse-'));
+  const sparse = await sparseFile(directory, content);
+  const server = await FuseServer.start(join(directory, 'fuse'), silentLog);
+  t.after(async () => {
+    await server.close();
+    await sparse.close();
+    await rm(directory, { recursive: true });
+  });
+  await server.add(sparse.file, sparse.fetch);
+  return { ...sparse, server, directory, path: join(server.mountpoint, 'layer') };
+}
+
+const sha256 = (data: Buffer) => createHash('sha256').update(data).digest('hex');
+
+test('FuseServer serves a file that fills as it is read, and asks for each range once', async (t) => {
+  const content = randomBytes(5 * 1024 * 1024 + 123);
+  const { path, fetches } = await served(t, content);
+  assert.equal((await stat(path)).size, content.length);
+  assert.equal(sha256(await readFile(path)), sha256(content));
+  const before = fetches();
+  assert.ok(before > 0);
+  assert.equal(sha256(await readFile(path)), sha256(content));
+  assert.equal(fetches(), before);
+});
+
+test('FuseServer answers EIO when a range cannot be fetched, and asks again at the next read', async (t) => {
+  const content = randomBytes(rangeBytes);
+  const { server, path, file, fetch } = await served(t, content);
+  await server.remove(file.nodeId);
+  let broken = true;
+  await server.add(file, (offset, size) => (broken ? Promise.reject(new Error('no')) : fetch(offset, size)));
+  await assert.rejects(readFile(path), { code: 'EIO' });
+  broken = false;
+  assert.equal(sha256(await readFile(path)), sha256(content));
+});
+
+test('An EROFS image on a FuseServer mounts and reads while its data arrives', async (t) => {
+  const source = await mkdtemp(join(tmpdir(), 'lazypull-tree-'));
+  t.after(() => rm(source, { recursive: true }));
+  await mkdir(join(source, 'd'));
+  const big = randomBytes(9 * 1024 * 1024 + 7);
+  await writeFile(join(source, 'd', 'big'), big);
+  for (let i = 0; i < 300; i++) await writeFile(join(source, 'd', `f${i}`), randomBytes(i * 31));
+  const image = join(source, '..', `${Date.now()}.erofs`);
+  t.after(() => rm(image));
+  await run('mkfs.erofs', [image, source]);
+
+  const { path, directory } = await served(t, await readFile(image));
+  const mountpoint = join(directory, 'mnt');
+  await mkdir(mountpoint);
+  await mountErofs(path, mountpoint);
+  try {
+    assert.equal(sha256(await readFile(join(mountpoint, 'd', 'big'))), sha256(big));
+    await run('diff', ['-r', source, mountpoint]);
+  } finally {
+    await unmount(mountpoint);
+  }
+});
