@@ -1,3 +1,5 @@
+import { LazypullError } from '../errors.ts';
+
 /**
  * The chunks of a layer as columns, one row a chunk, sorted by `diskOffset`. Rows are in blob order too: the planner lays
  * file data out in the order of the compressed streams, so that a run of rows is a run of blob bytes. Disk ranges never
@@ -23,4 +25,24 @@ export interface DiskPlan {
   readonly diskBytes: number;
   readonly inodes: number;
   readonly chunks: ChunkTable;
+}
+
+const bytesPerRow = 5 * 8 + 32;
+
+/** A chunk table of `length` rows over `shared`, or over new memory of zeros. Throws `DataLoss` when `shared` is not of that size. */
+export function chunkTable(shared: SharedArrayBuffer | undefined, length: number): ChunkTable {
+  const buffer = shared ?? new SharedArrayBuffer(length * bytesPerRow);
+  if (buffer.byteLength !== length * bytesPerRow) {
+    throw new LazypullError('DataLoss', `A chunk table of ${length} rows cannot have ${buffer.byteLength} bytes`);
+  }
+  const column = (index: number): Float64Array => new Float64Array(buffer, index * 8 * length, length);
+  return {
+    length,
+    diskOffset: column(0),
+    size: column(1),
+    streamOffset: column(2),
+    streamEnd: column(3),
+    innerOffset: column(4),
+    digest: new Uint8Array(buffer, 5 * 8 * length, 32 * length),
+  };
 }

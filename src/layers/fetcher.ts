@@ -1,0 +1,252 @@
+import type { ChunkTable } from '../erofs/disk-plan.ts';
+import { LazypullError } from '../errors.ts';
+import type { Blob } from '../registry/blob.ts';
+import { streamBytesNeeded } from './streams.ts';
+import type { UnpackPool } from './unpack-pool.ts';
+import { type RowRange, Windows } from './windows.ts';
+
+/** Blob bytes that are gathered before a thread gets them, unless a reader waits for what has come. */
+const pieceBytes = 512 << 10;
+
+/** Blob bytes fetched by misses, one after another in blob order, after which the rest of the layer is streamed too. */
+const sweepBytes = 24 << 20;
+
+/** Requests of a sweep at one time: the next answer is on its way while one arrives. */
+const sweepRequests = 2;
+
+interface Waiter {
+  resolve(): void;
+  reject(error: Error): void;
+}
+
+export interface FetcherOptions {
+  readonly table: ChunkTable;
+  /** One byte a row: 1 when its content is in the disk file. Written by the pool's threads. */
+  readonly resident: Uint8Array;
+  readonly blob: Blob;
+  readonly pool: UnpackPool;
+  /** The layer's id in the pool. */
+  readonly target: number;
+  /** Called once for each row that could not be fetched, and once for each request that failed. */
+  readonly onError: (error: LazypullError, row: number) => void;
+}
+
+/**
+ * Turns misses into requests: a missing row is fetched in a window of its neighbours, misses of rows that are on their way join,
+ * and a row is readable as soon as its own bytes have come.
+ */
+export class Fetcher {
+  readonly #options: FetcherOptions;
+  readonly #windows: Windows;
+  readonly #inFlight: Uint8Array;
+  readonly #waiters = new Map<number, Waiter[]>();
+  readonly #downloads = new Set<Promise<void>>();
+  readonly #abort = new AbortController();
+  #sequentialBytes = 0;
+  #sequentialEnd = -1;
+  #sweeping = false;
+  /** Rows that are resident already when `complete` is asked for; only grows. */
+  #firstMissing = 0;
+
+  constructor(options: FetcherOptions) {
+    this.#options = options;
+    this.#windows = new Windows(options.table);
+    this.#inFlight = new Uint8Array(options.table.length);
+  }
+
+  /** Resolves when rows [first, last) are resident. Rejects with the reason when one of them cannot be; the next call tries again. */
+  async fetch(first: number, last: number): Promise<void> {
+    const waits: Promise<void>[] = [];
+    for (let row = first; row < last; row++) {
+      if (this.#isResident(row)) continue;
+      waits.push(this.#wait(row));
+      if (this.#inFlight[row] === 0) this.#miss(row);
+    }
+    await Promise.all(waits);
+  }
+
+  /**
+   * Takes bytes of the blob that have come for another reason, and keeps what whole rows they hold.
+   *
+   * @param bytes the blob from `start` on; not changed, not kept longer than needed
+   */
+  async offer(bytes: Uint8Array, start: number): Promise<void> {
+    const { table } = this.#options;
+    const end = start + bytes.length;
+    let first = table.length;
+    while (first > 0 && table.streamOffset[first - 1]! >= start && this.#isIdle(first - 1)) first--;
+    let last = first;
+    while (last < table.length && streamBytesNeeded(table, last).end <= end) last++;
+    if (last <= first) return;
+    const from = table.streamOffset[first]!;
+    this.#inFlight.fill(1, first, last);
+    await this.#unpack({ first, last }, bytes.slice(from - start), from);
+  }
+
+  /** Whether every row is resident. */
+  get complete(): boolean {
+    const { table, resident } = this.#options;
+    while (this.#firstMissing < table.length && Atomics.load(resident, this.#firstMissing) === 1) this.#firstMissing++;
+    return this.#firstMissing === table.length;
+  }
+
+  /** Ends all requests; their waiters are rejected. */
+  async close(): Promise<void> {
+    this.#abort.abort(new LazypullError('Canceled', 'The layer was closed'));
+    await Promise.allSettled(this.#downloads);
+  }
+
+  #isResident(row: number): boolean {
+    return Atomics.load(this.#options.resident, row) === 1;
+  }
+
+  #isIdle(row: number): boolean {
+    return this.#inFlight[row] === 0 && !this.#isResident(row);
+  }
+
+  #wait(row: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const waiters = this.#waiters.get(row);
+      if (waiters === undefined) this.#waiters.set(row, [{ resolve, reject }]);
+      else waiters.push({ resolve, reject });
+    });
+  }
+
+  #miss(row: number): void {
+    const window = this.#windows.around(row, (other) => this.#isIdle(other));
+    this.#start(window);
+    this.#noticeSweep(window);
+  }
+
+  /** When misses go through the blob in order, a reader reads all of it: the rest is streamed without waiting for its misses. */
+  #noticeSweep(window: RowRange): void {
+    if (this.#sweeping) return;
+    const { streamOffset, streamEnd } = this.#options.table;
+    const sequential = window.first >= this.#sequentialEnd && window.first - this.#sequentialEnd <= 64;
+    const bytes = streamEnd[window.last - 1]! - streamOffset[window.first]!;
+    this.#sequentialBytes = sequential ? this.#sequentialBytes + bytes : bytes;
+    this.#sequentialEnd = window.last;
+    if (this.#sequentialBytes < sweepBytes) return;
+    this.#sweeping = true;
+    this.#track(this.#sweep(window.last));
+  }
+
+  /** Streams what is missing, from `from` to the end of the blob and then from its start, over a few requests at a time. */
+  async #sweep(from: number): Promise<void> {
+    const { length } = this.#options.table;
+    let row = from;
+    let end = length;
+    let wrapped = false;
+    const next = (): RowRange | undefined => {
+      for (;;) {
+        while (row < end && !this.#isIdle(row)) row++;
+        if (row < end) break;
+        if (wrapped) return undefined;
+        wrapped = true;
+        row = 0;
+        end = from;
+      }
+      const window = this.#windows.onwards(row, end, (other) => this.#isIdle(other));
+      row = window.last;
+      this.#inFlight.fill(1, window.first, window.last);
+      return window;
+    };
+    const lane = async (): Promise<void> => {
+      for (let window = next(); window !== undefined; window = next()) {
+        if (!(await this.#download(window))) return;
+      }
+    };
+    await Promise.all(Array.from({ length: sweepRequests }, lane));
+    this.#sweeping = false;
+    this.#sequentialBytes = 0;
+  }
+
+  #start(window: RowRange): void {
+    this.#inFlight.fill(1, window.first, window.last);
+    this.#track(this.#download(window));
+  }
+
+  #track(work: Promise<unknown>): void {
+    const done = work.then(() => {
+      this.#downloads.delete(done);
+    });
+    this.#downloads.add(done);
+  }
+
+  /** Fetches a window whose rows are marked as in flight. @returns whether the request itself went well; never rejects */
+  async #download(window: RowRange): Promise<boolean> {
+    const { table, blob, pool } = this.#options;
+    const start = table.streamOffset[window.first]!;
+    let end = start;
+    for (let row = window.first; row < window.last; row++) end = Math.max(end, streamBytesNeeded(table, row).end);
+
+    const unpacking: Promise<void>[] = [];
+    let pieces: Buffer[] = [];
+    let piecesStart = start;
+    let received = start;
+    let first = window.first;
+    let ready = window.first;
+    let failure: unknown;
+    try {
+      for await (const piece of blob.range(start, end, this.#abort.signal)) {
+        pieces.push(piece);
+        received += piece.length;
+        while (ready < window.last && streamBytesNeeded(table, ready).end <= received) ready++;
+        if (ready === first) continue;
+        if (received - piecesStart < pieceBytes && ready < window.last && !this.#hasWaiters(first, ready)) continue;
+        const joined = Buffer.concat(pieces);
+        const from = table.streamOffset[first]!;
+        // A copy with memory of its own, which the thread is given.
+        const bytes = new Uint8Array(joined.subarray(from - piecesStart, received - piecesStart));
+        unpacking.push(this.#unpack({ first, last: ready }, bytes, from));
+        first = ready;
+        const kept = first < window.last ? Math.min(table.streamOffset[first]!, received) : received;
+        pieces = [joined.subarray(kept - piecesStart)];
+        piecesStart = kept;
+        await pool.room();
+      }
+    } catch (error) {
+      failure = error;
+    }
+    if (first < window.last) this.#fail(first, window.last, failure ?? new Error('The answer was too short'));
+    await Promise.all(unpacking);
+    return failure === undefined;
+  }
+
+  #hasWaiters(first: number, last: number): boolean {
+    if (this.#waiters.size === 0) return false;
+    for (let row = first; row < last; row++) if (this.#waiters.has(row)) return true;
+    return false;
+  }
+
+  async #unpack(rows: RowRange, bytes: Uint8Array, blobOffset: number): Promise<void> {
+    const failures = await this.#options.pool.unpack(this.#options.target, rows, bytes, blobOffset);
+    const failed = new Map(failures.map(({ row, message }) => [row, message]));
+    for (let row = rows.first; row < rows.last; row++) {
+      this.#inFlight[row] = 0;
+      const message = failed.get(row);
+      const error = message === undefined ? undefined : new LazypullError('DataLoss', message);
+      if (error !== undefined) this.#options.onError(error, row);
+      this.#settle(row, error);
+    }
+  }
+
+  #fail(first: number, last: number, cause: unknown): void {
+    const error = new LazypullError('Unavailable', 'Cannot fetch a part of the layer', { cause });
+    if (!this.#abort.signal.aborted) this.#options.onError(error, first);
+    for (let row = first; row < last; row++) {
+      this.#inFlight[row] = 0;
+      this.#settle(row, error);
+    }
+  }
+
+  #settle(row: number, error: LazypullError | undefined): void {
+    const waiters = this.#waiters.get(row);
+    if (waiters === undefined) return;
+    this.#waiters.delete(row);
+    for (const waiter of waiters) {
+      if (error === undefined) waiter.resolve();
+      else waiter.reject(error);
+    }
+  }
+}

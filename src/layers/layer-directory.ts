@@ -1,0 +1,120 @@
+import { open, readFile, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type ChunkTable, chunkTable } from '../erofs/disk-plan.ts';
+import { errnoOf, LazypullError } from '../errors.ts';
+
+/** What is known of an indexed layer besides its table. Written last, so that a directory with a record is whole. */
+export interface LayerRecord {
+  /** Raised when a file of the directory changes its meaning; others are thrown away. */
+  readonly version: typeof recordVersion;
+  readonly digest: string;
+  readonly tocDigest: string;
+  readonly blobBytes: number;
+  readonly diskBytes: number;
+  readonly rows: number;
+}
+
+export const recordVersion = 1;
+
+/**
+ * The files of one layer: `disk` (the EROFS image, sparse), `table` (the chunk table as it is in memory), `paths` (the file that each
+ * row belongs to, for messages), `resident` (one byte a row) and `layer.json` (the record).
+ */
+export class LayerDirectory {
+  readonly path: string;
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  get diskPath(): string {
+    return join(this.path, 'disk');
+  }
+
+  get tablePath(): string {
+    return join(this.path, 'table');
+  }
+
+  get pathsPath(): string {
+    return join(this.path, 'paths');
+  }
+
+  /** The record, or undefined where the layer was never indexed, or by a version of this program that kept other files. */
+  async record(): Promise<LayerRecord | undefined> {
+    try {
+      const record = JSON.parse(await readFile(join(this.path, 'layer.json'), 'utf8')) as LayerRecord;
+      return record.version === recordVersion ? record : undefined;
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;
+      throw error;
+    }
+  }
+
+  /** Makes the layer count as indexed. The other files must be on the disk by then. */
+  async writeRecord(record: LayerRecord): Promise<void> {
+    await this.#replace('layer.json', Buffer.from(JSON.stringify(record)));
+  }
+
+  /** The chunk table. Throws `DataLoss` when the file is not one of `rows` rows. */
+  async table(rows: number): Promise<ChunkTable> {
+    const file = await readFile(this.tablePath);
+    const shared = new SharedArrayBuffer(file.length);
+    new Uint8Array(shared).set(file);
+    return chunkTable(shared, rows);
+  }
+
+  /** The residency that was last written; all zero where none, or none that fits, was. */
+  async resident(rows: number): Promise<Uint8Array> {
+    const resident = new Uint8Array(new SharedArrayBuffer(rows));
+    try {
+      const file = await readFile(join(this.path, 'resident'));
+      if (file.length === rows && file.every((byte) => byte <= 1)) resident.set(file);
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    }
+    return resident;
+  }
+
+  /** Keeps a residency whose rows' bytes have been synced to the disk before. */
+  async writeResident(resident: Uint8Array): Promise<void> {
+    await this.#replace('resident', resident);
+  }
+
+  /** The path in the layer of the file that holds the disk offset, or '' where it is not known. Reads a file: for messages only. */
+  async pathAt(diskOffset: number): Promise<string> {
+    let found = '';
+    try {
+      const lines = (await readFile(this.pathsPath, 'latin1')).split('\n');
+      for (const line of lines) {
+        const tab = line.indexOf('\t');
+        if (tab < 0 || Number(line.slice(0, tab)) > diskOffset) break;
+        found = line.slice(tab + 1);
+      }
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    }
+    return Buffer.from(found, 'latin1').toString('utf8');
+  }
+
+  async remove(): Promise<void> {
+    await rm(this.path, { recursive: true, force: true });
+  }
+
+  async #replace(name: string, content: Uint8Array): Promise<void> {
+    const target = join(this.path, name);
+    const file = await open(`${target}.new`, 'w', 0o600);
+    try {
+      await file.writeFile(content);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(`${target}.new`, target);
+  }
+}
+
+/** Throws unless a residency or a record is of the layer that is asked for. */
+export function checkRecord(record: LayerRecord, digest: string, tocDigest: string): void {
+  if (record.digest === digest && record.tocDigest === tocDigest) return;
+  throw new LazypullError('DataLoss', `The cached layer is another one: ${record.digest}`);
+}
