@@ -1,0 +1,258 @@
+import { createHash, hash } from 'node:crypto';
+import { LazypullError } from '../errors.ts';
+import type { GzipPool, MemberBatch } from './gzip-pool.ts';
+import { blockBytes, encodeFileHeader, paddingOf } from './tar-header.ts';
+import { type TarEntry, TarReader } from './tar-reader.ts';
+import { chunkRowOf, cleanName, rowOf, TocBuilder, type TocEntry } from './toc.ts';
+
+/** The chunk size of Go's writer, and what its users know. */
+export const defaultChunkBytes = 4 * 1024 * 1024;
+/** A chunk is held in memory by writers and readers. */
+export const maxChunkBytes = 64 * 1024 * 1024;
+
+/** What an eStargz blob is known by. */
+export interface EstargzResult {
+  /** `sha256:<hex>` of the blob. */
+  digest: string;
+  /** Bytes of the blob. */
+  size: number;
+  /** `sha256:<hex>` of what the whole blob inflates to: the tar, then the TOC's tar entry. */
+  diffId: string;
+  /** `sha256:<hex>` of the TOC's JSON. */
+  tocDigest: string;
+  /** Bytes that the whole blob inflates to. */
+  uncompressedSize: number;
+}
+
+export interface EstargzOptions {
+  pool: GzipPool;
+  /** Where a file is cut, in bytes: 1 to `maxChunkBytes`. */
+  chunkBytes: number;
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Writes a tar archive as an eStargz blob: each piece goes to `sink` as soon as it and those before are ready. The bytes of the tar
+ * are kept up to its end-of-archive mark; the TOC's entry comes after that mark, so that whoever unpacks the layer as a plain tar.gz
+ * does not find it (BuildKit writes it so too). A TOC and landmarks that are in the source are left out. The source is read to its end.
+ * Format: containerd/stargz-snapshotter docs/estargz.md.
+ * @throws what `tar-reader.ts` throws, what `tar` and `sink` throw, and InvalidArgument for a chunk size out of range.
+ */
+export async function writeEstargz(
+  tar: AsyncIterable<Buffer>,
+  sink: (data: Uint8Array) => Promise<void>,
+  options: EstargzOptions,
+): Promise<EstargzResult> {
+  const { chunkBytes, pool, signal } = options;
+  if (!Number.isInteger(chunkBytes) || chunkBytes < 1 || chunkBytes > maxChunkBytes) {
+    throw new LazypullError(
+      'InvalidArgument',
+      `Cannot cut files at ${chunkBytes} bytes: it must be 1 to ${maxChunkBytes}`,
+    );
+  }
+  const reader = new TarReader(tar);
+  const toc = new TocBuilder();
+  const members = new MemberWriter(pool, sink);
+  try {
+    for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
+      signal?.throwIfAborted();
+      await members.appendHeaders(entry.globalHeaders);
+      if (isOfTheFormat(entry)) continue;
+      await members.appendHeaders(entry.headers);
+      toc.add(entry.size === 0 ? [emptyRow(entry)] : await writeFile(entry, reader, members, chunkBytes));
+    }
+    await reader.drain();
+  } finally {
+    await reader.close();
+  }
+  members.append(Buffer.alloc(2 * blockBytes));
+  return finish(toc, members);
+}
+
+/** Whether an entry is not the image's but an earlier eStargz writer's. */
+function isOfTheFormat(entry: TarEntry): boolean {
+  return formatNames.has(cleanName(entry.path));
+}
+
+const tocName = 'stargz.index.json';
+const formatNames = new Set([tocName, '.prefetch.landmark', '.no.prefetch.landmark']);
+
+function emptyRow(entry: TarEntry): TocEntry {
+  const row = rowOf(entry);
+  if (entry.type === 'reg') row.digest = `sha256:${hash('sha256', '')}`;
+  return row;
+}
+
+/** Writes a file's payload, each chunk at the start of a member, and gives its rows. */
+async function writeFile(
+  entry: TarEntry,
+  reader: TarReader,
+  members: MemberWriter,
+  chunkBytes: number,
+): Promise<TocEntry[]> {
+  const rows: TocEntry[] = [];
+  const fileHash = createHash('sha256');
+  for (let written = 0; written < entry.size; ) {
+    const row = written === 0 ? rowOf(entry) : chunkRowOf(entry);
+    const size = Math.min(chunkBytes, entry.size - written);
+    const chunkHash = createHash('sha256');
+    row.offset = await members.cut();
+    row.chunkOffset = written;
+    row.chunkSize = size === chunkBytes ? size : 0;
+    for (let left = size; left > 0; ) {
+      const data = await reader.readPayload(left);
+      chunkHash.update(data);
+      if (size < entry.size) fileHash.update(data);
+      members.append(data);
+      left -= data.length;
+    }
+    row.chunkDigest = `sha256:${chunkHash.digest('hex')}`;
+    rows.push(row);
+    written += size;
+  }
+  members.append(await reader.readPadding());
+  const [first] = rows;
+  if (first !== undefined) first.digest = rows.length === 1 ? first.chunkDigest : `sha256:${fileHash.digest('hex')}`;
+  return rows;
+}
+
+/** Writes the TOC, which is a tar entry in a member of its own and the end of the archive, and the footer. */
+async function finish(toc: TocBuilder, members: MemberWriter): Promise<EstargzResult> {
+  await members.flush();
+  const tocHash = createHash('sha256');
+  const json: Buffer[] = [];
+  for (const piece of toc.encode((member) => members.offsetOf(member))) {
+    tocHash.update(piece);
+    json.push(piece);
+  }
+  const jsonBytes = json.reduce((sum, piece) => sum + piece.length, 0);
+  const tocMember = await members.cut();
+  const end = Buffer.alloc(paddingOf(jsonBytes) + 2 * blockBytes);
+  members.append(Buffer.concat([encodeFileHeader(tocName, jsonBytes), ...json, end]));
+  await members.flush();
+  await members.writeRaw(footer(members.offsetOf(tocMember)));
+  return { ...members.result(), tocDigest: `sha256:${tocHash.digest('hex')}` };
+}
+
+/** An empty gzip member of 51 bytes whose extra field says where the TOC's member starts. */
+function footer(tocOffset: number): Buffer {
+  const extra = `SG\x16\x00${tocOffset.toString(16).padStart(16, '0')}STARGZ`;
+  const header = Buffer.from('1f8b0804000000' + '0000ff' + '1a00', 'hex');
+  const emptyDeflate = Buffer.from('010000ffff' + '0000000000000000', 'hex');
+  return Buffer.concat([header, Buffer.from(extra, 'latin1'), emptyDeflate]);
+}
+
+/** A batch is sent to a thread at this many bytes: enough that sending costs little, small enough that memory stays bounded. */
+const batchBytes = 1024 * 1024;
+/** A run of headers without payload is cut after this many bytes, so that it need not be held in memory. */
+const maxMemberBytes = 8 * 1024 * 1024;
+
+/**
+ * Takes the uncompressed stream, cut into members, has the members compressed in parallel and gives them to the sink in order.
+ * A member is named by its index until its place is known.
+ */
+class MemberWriter {
+  readonly #pool: GzipPool;
+  readonly #sink: (data: Uint8Array) => Promise<void>;
+  readonly #blobHash = createHash('sha256');
+  readonly #diffHash = createHash('sha256');
+  readonly #inFlight: Promise<MemberBatch>[] = [];
+  readonly #offsets: number[] = [];
+  #size = 0;
+  #uncompressedSize = 0;
+  #pieces: Uint8Array[] = [];
+  #pieceBytes = 0;
+  #ends: number[] = [];
+  #members = 0;
+
+  constructor(pool: GzipPool, sink: (data: Uint8Array) => Promise<void>) {
+    this.#pool = pool;
+    this.#sink = sink;
+  }
+
+  /** Adds bytes to the member. They are kept until compressed: the caller must not change them. */
+  append(data: Uint8Array): void {
+    if (data.length === 0) return;
+    this.#diffHash.update(data);
+    this.#uncompressedSize += data.length;
+    this.#pieces.push(data);
+    this.#pieceBytes += data.length;
+  }
+
+  /** Adds bytes that no row of the TOC points at: where the member is long they start a new one. */
+  async appendHeaders(data: Uint8Array): Promise<void> {
+    if (this.#memberBytes >= maxMemberBytes) await this.cut();
+    this.append(data);
+  }
+
+  /** Ends the member and starts the next one. Gives the index of that. */
+  async cut(): Promise<number> {
+    if (this.#memberBytes > 0) {
+      this.#ends.push(this.#pieceBytes);
+      this.#members++;
+    }
+    if (this.#pieceBytes >= batchBytes) await this.#send();
+    return this.#members;
+  }
+
+  /** Ends the member and waits until all is in the sink. */
+  async flush(): Promise<void> {
+    await this.cut();
+    if (this.#pieceBytes > 0) await this.#send();
+    while (this.#inFlight.length > 0) await this.#receive();
+  }
+
+  /** Where a member that has been flushed starts in the blob, in bytes. */
+  offsetOf(member: number): number {
+    const offset = this.#offsets[member];
+    if (offset === undefined) throw new LazypullError('Unknown', `Member ${member} of the blob was not written`);
+    return offset;
+  }
+
+  /** Writes bytes of the blob as they are: nothing that inflates to anything. */
+  async writeRaw(data: Uint8Array): Promise<void> {
+    this.#blobHash.update(data);
+    this.#size += data.length;
+    await this.#sink(data);
+  }
+
+  result(): Omit<EstargzResult, 'tocDigest'> {
+    return {
+      digest: `sha256:${this.#blobHash.digest('hex')}`,
+      size: this.#size,
+      diffId: `sha256:${this.#diffHash.digest('hex')}`,
+      uncompressedSize: this.#uncompressedSize,
+    };
+  }
+
+  get #memberBytes(): number {
+    return this.#pieceBytes - (this.#ends.at(-1) ?? 0);
+  }
+
+  async #send(): Promise<void> {
+    const data = new Uint8Array(this.#pieceBytes);
+    let position = 0;
+    for (const piece of this.#pieces) {
+      data.set(piece, position);
+      position += piece.length;
+    }
+    const batch = this.#pool.compress({ data, ends: this.#ends });
+    batch.catch(() => {}); // Whoever receives it sees the error; where the writer has failed before, nobody does.
+    this.#inFlight.push(batch);
+    this.#pieces = [];
+    this.#pieceBytes = 0;
+    this.#ends = [];
+    while (this.#inFlight.length >= this.#pool.depth) await this.#receive();
+  }
+
+  async #receive(): Promise<void> {
+    const batch = await this.#inFlight.shift();
+    if (batch === undefined) return;
+    let start = 0;
+    for (const end of batch.ends) {
+      this.#offsets.push(this.#size + start);
+      start = end;
+    }
+    await this.writeRaw(batch.data);
+  }
+}

@@ -1,0 +1,71 @@
+import { availableParallelism } from 'node:os';
+import { extname } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { LazypullError } from '../errors.ts';
+
+/** Gzip members one after the other, or what they hold: member i is the bytes [ends[i-1] or 0, ends[i]) of `data`. */
+export interface MemberBatch {
+  data: Uint8Array<ArrayBuffer>;
+  ends: number[];
+}
+
+interface Thread {
+  worker: Worker;
+  /** Who waits for the batches that the worker has, in the order in which they were sent. */
+  waiting: { resolve: (batch: MemberBatch) => void; reject: (error: unknown) => void }[];
+}
+
+/** Threads that compress. They start with the first batch and end with the pool. Several writers may share one. */
+export class GzipPool implements AsyncDisposable {
+  /** How many batches are worth having in flight: one in work and one waiting for each thread. */
+  readonly depth: number;
+  readonly #level: number;
+  readonly #size: number;
+  readonly #threads: Thread[] = [];
+
+  /** `level` is gzip's, 1 to 9. */
+  constructor(level: number, size: number = availableParallelism()) {
+    if (!Number.isInteger(level) || level < 1 || level > 9) {
+      throw new LazypullError('InvalidArgument', `Cannot compress at level ${level}: it must be from 1 to 9`);
+    }
+    this.#level = level;
+    this.#size = size;
+    this.depth = 2 * size;
+  }
+
+  /** Compresses each member of the batch to a gzip member. `batch.data` is given away: it is empty afterwards. */
+  compress(batch: MemberBatch): Promise<MemberBatch> {
+    const thread = this.#leastBusy();
+    return new Promise((resolve, reject) => {
+      thread.waiting.push({ resolve, reject });
+      thread.worker.postMessage(batch, [batch.data.buffer]);
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#threads.splice(0).map(({ worker }) => worker.terminate()));
+  }
+
+  #leastBusy(): Thread {
+    if (this.#threads.length < this.#size) {
+      const thread = startThread(this.#level);
+      this.#threads.push(thread);
+      return thread;
+    }
+    return this.#threads.reduce((a, b) => (b.waiting.length < a.waiting.length ? b : a));
+  }
+}
+
+function startThread(level: number): Thread {
+  const extension = extname(import.meta.url);
+  const worker = new Worker(new URL(`./gzip-worker${extension}`, import.meta.url), { workerData: { level } });
+  const thread: Thread = { worker, waiting: [] };
+  const fail = (cause: unknown) => {
+    const error = new LazypullError('Unknown', 'Cannot compress a layer: a compression thread ended', { cause });
+    for (const { reject } of thread.waiting.splice(0)) reject(error);
+  };
+  worker.on('message', (batch: MemberBatch) => thread.waiting.shift()?.resolve(batch));
+  worker.on('error', fail);
+  worker.on('exit', () => fail(undefined));
+  return thread;
+}

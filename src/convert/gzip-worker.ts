@@ -1,0 +1,31 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { gzipSync } from 'node:zlib';
+import type { MemberBatch } from './gzip-pool.ts';
+
+const { level } = workerData as { level: number };
+
+parentPort?.on('message', (batch: MemberBatch) => {
+  const members: Buffer[] = [];
+  const ends: number[] = [];
+  let start = 0;
+  let bytes = 0;
+  for (const end of batch.ends) {
+    const member = gzipMember(batch.data.subarray(start, end));
+    members.push(member);
+    bytes += member.length;
+    ends.push(bytes);
+    start = end;
+  }
+  const data = new Uint8Array(bytes);
+  members.reduce((position, member) => {
+    data.set(member, position);
+    return position + member.length;
+  }, 0);
+  parentPort?.postMessage({ data, ends } satisfies MemberBatch, [data.buffer]);
+});
+
+/** Window and hash table no larger than the data needs: most members are small files, and clearing the tables is most of their time. */
+function gzipMember(data: Uint8Array): Buffer {
+  const windowBits = Math.min(15, Math.max(9, 32 - Math.clz32(data.length - 1)));
+  return gzipSync(data, { level, windowBits, memLevel: Math.min(8, windowBits - 6) });
+}

@@ -1,0 +1,137 @@
+import { LazypullError } from '../errors.ts';
+import type { ByteString } from '../formats/layer-index.ts';
+
+/** Tar is made of blocks of this many bytes. */
+export const blockBytes = 512;
+
+/** One header block as it stands: no PAX record and no GNU long name is applied. Strings are bytes, numbers are checked to be safe integers. */
+export interface TarHeader {
+  typeflag: string;
+  name: ByteString;
+  linkName: ByteString;
+  mode: number;
+  uid: number;
+  gid: number;
+  size: number;
+  mtime: number;
+  userName: ByteString;
+  groupName: ByteString;
+  devMajor: number;
+  devMinor: number;
+}
+
+/** Whether the block is all zeros, as the two that end an archive are. */
+export function isZeroBlock(block: Buffer): boolean {
+  return block.every((byte) => byte === 0);
+}
+
+/**
+ * Decodes one header block of the V7, ustar, GNU or star format (POSIX pax(1) "ustar Interchange Format"; GNU tar manual, "Basic Tar Format").
+ * @throws DataLoss where the checksum or a number does not hold. `position` is the block's place in the archive, for the message.
+ */
+export function decodeHeader(block: Buffer, position: number): TarHeader {
+  checkSum(block, position);
+  const magic = block.toString('latin1', 257, 265);
+  const isUstar = magic.startsWith('ustar\0');
+  const isGnu = magic === 'ustar  \0';
+  const isStar = isUstar && block.toString('latin1', 508, 512) === 'tar\0';
+  const typeflag = block.toString('latin1', 156, 157);
+  const number = (name: string, start: number, end: number) => decodeNumber(block.subarray(start, end), name, position);
+  const isDevice = typeflag === '3' || typeflag === '4';
+  const prefix = isUstar ? cString(block, 345, isStar ? 476 : 500) : '';
+  const name = cString(block, 0, 100);
+  return {
+    typeflag,
+    name: prefix === '' ? name : `${prefix}/${name}`,
+    linkName: cString(block, 157, 257),
+    mode: number('mode', 100, 108),
+    uid: number('uid', 108, 116),
+    gid: number('gid', 116, 124),
+    size: number('size', 124, 136),
+    mtime: number('mtime', 136, 148),
+    userName: isUstar || isGnu ? cString(block, 265, 297) : '',
+    groupName: isUstar || isGnu ? cString(block, 297, 329) : '',
+    devMajor: isDevice ? number('devmajor', 329, 337) : 0,
+    devMinor: isDevice ? number('devminor', 337, 345) : 0,
+  };
+}
+
+/** A ustar header for a regular file of root's with mtime 0. `name` has at most 100 bytes; `size` is below 8 GiB. */
+export function encodeFileHeader(name: string, size: number): Buffer {
+  const block = Buffer.alloc(blockBytes);
+  const octal = (value: number, start: number, digits: number) =>
+    block.write(value.toString(8).padStart(digits, '0'), start, 'latin1');
+  block.write(name, 0, 'latin1');
+  octal(0o444, 100, 7);
+  octal(0, 108, 7);
+  octal(0, 116, 7);
+  octal(size, 124, 11);
+  octal(0, 136, 11);
+  block.write('0', 156, 'latin1');
+  block.write('ustar\0' + '00', 257, 'latin1');
+  octal(0, 329, 7);
+  octal(0, 337, 7);
+  block.fill(' ', 148, 156);
+  octal(sumOf(block).unsigned, 148, 6);
+  block[154] = 0;
+  return block;
+}
+
+/** Zero to 511: how many bytes fill `size` up to a whole block. */
+export function paddingOf(size: number): number {
+  return (blockBytes - (size % blockBytes)) % blockBytes;
+}
+
+function checkSum(block: Buffer, position: number): void {
+  const { unsigned, signed } = sumOf(block);
+  const field = decodeNumber(block.subarray(148, 156), 'checksum', position);
+  if (field === unsigned || field === signed) return;
+  throw new LazypullError(
+    'DataLoss',
+    `Cannot read the tar archive at byte ${position}: the header checksum does not match; the layer is damaged or is not a tar archive`,
+  );
+}
+
+/** The sum of all bytes with the checksum field taken as spaces. Some old writers summed signed bytes. */
+function sumOf(block: Buffer): { unsigned: number; signed: number } {
+  let unsigned = 0;
+  let signed = 0;
+  for (let i = 0; i < blockBytes; i++) {
+    const byte = i >= 148 && i < 156 ? 0x20 : block.readUInt8(i);
+    unsigned += byte;
+    signed += byte < 128 ? byte : byte - 256;
+  }
+  return { unsigned, signed };
+}
+
+/** Octal text, or GNU's base-256 where the first bit is set (two's complement, big endian, the first bit not counted). */
+function decodeNumber(field: Buffer, name: string, position: number): number {
+  const first = field.readUInt8(0);
+  const value = first & 0x80 ? decodeBase256(field) : decodeOctal(field);
+  if (Number.isSafeInteger(value)) return value;
+  throw new LazypullError(
+    'DataLoss',
+    `Cannot read the tar archive at byte ${position}: the header field "${name}" is not a number in range`,
+  );
+}
+
+function decodeOctal(field: Buffer): number {
+  const text = field.toString('latin1').replace(/^[ \0]+/, '');
+  const end = text.search(/[ \0]/);
+  const digits = end === -1 ? text : text.slice(0, end);
+  if (digits === '') return 0;
+  return /^[0-7]+$/.test(digits) ? parseInt(digits, 8) : NaN;
+}
+
+function decodeBase256(field: Buffer): number {
+  let value = BigInt(field.readUInt8(0) & 0x7f);
+  for (const byte of field.subarray(1)) value = (value << 8n) | BigInt(byte);
+  const bits = field.length * 8 - 1;
+  return Number(BigInt.asIntN(bits, value));
+}
+
+function cString(block: Buffer, start: number, end: number): ByteString {
+  const text = block.toString('latin1', start, end);
+  const nul = text.indexOf('\0');
+  return nul === -1 ? text : text.slice(0, nul);
+}

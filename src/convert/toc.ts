@@ -1,0 +1,186 @@
+import type { ByteString, EntryType } from '../formats/layer-index.ts';
+import type { TarEntry } from './tar-reader.ts';
+
+/** One row of an eStargz TOC with the field names of the JSON. Numbers that are 0 and strings that are '' are not written. */
+export interface TocEntry {
+  name: ByteString;
+  type: EntryType | 'chunk';
+  size: number;
+  modtime: string;
+  linkName: ByteString;
+  mode: number;
+  uid: number;
+  gid: number;
+  userName: ByteString;
+  groupName: ByteString;
+  /** Where the gzip member starts that the chunk is in, or while the blob is being written: that member's index. */
+  offset: number;
+  innerOffset: number;
+  devMajor: number;
+  devMinor: number;
+  xattrs: ReadonlyMap<ByteString, Buffer> | undefined;
+  /** `sha256:<hex>` of the whole file. */
+  digest: string;
+  chunkOffset: number;
+  /** 0: up to the end of the file. */
+  chunkSize: number;
+  chunkDigest: string;
+}
+
+/**
+ * Collects the rows of a TOC in tar order. Where a name comes again, as a tar may have it, the rows of the earlier one
+ * are left out: the last wins, and Go's reader would mix the chunks of both.
+ */
+export class TocBuilder {
+  readonly #files: (readonly TocEntry[] | undefined)[] = [];
+  readonly #indexes = new Map<ByteString, number>();
+  readonly #userNames = new Map<number, ByteString>();
+  readonly #groupNames = new Map<number, ByteString>();
+
+  /** Adds the rows of one tar entry: its own and those of its further chunks. */
+  add(rows: readonly TocEntry[]): void {
+    const name = cleanName(rows[0]?.name ?? '');
+    const earlier = this.#indexes.get(name);
+    if (earlier !== undefined) this.#files[earlier] = undefined;
+    this.#indexes.set(name, this.#files.length);
+    this.#files.push(rows);
+  }
+
+  /**
+   * The JSON in pieces, indented with tabs as Go writes it. Names that are not UTF-8 stand in it as the bytes that they are.
+   * `offsetOf` gives the place in the blob of a member by its index.
+   */
+  *encode(offsetOf: (member: number) => number): Iterable<Buffer> {
+    let text = '{\n\t"version": 1,\n\t"entries": [';
+    let separator = '\n';
+    for (const rows of this.#files) {
+      for (const row of rows ?? []) {
+        text += separator + this.#encodeRow(row, row.chunkDigest === '' ? 0 : offsetOf(row.offset));
+        separator = ',\n';
+      }
+      if (text.length < pieceBytes) continue;
+      yield Buffer.from(text, 'latin1');
+      text = '';
+    }
+    yield Buffer.from(`${text}${separator === '\n' ? '' : '\n\t'}]\n}`, 'latin1');
+  }
+
+  #encodeRow(row: TocEntry, offset: number): string {
+    const fields: string[] = [];
+    const text = (key: string, value: ByteString) => value !== '' && fields.push(`"${key}": ${quote(value)}`);
+    const number = (key: string, value: number) => value !== 0 && fields.push(`"${key}": ${value}`);
+    fields.push(`"name": ${quote(row.name)}`);
+    text('type', row.type);
+    number('size', row.size);
+    text('modtime', row.modtime);
+    text('linkName', row.linkName);
+    number('mode', row.mode);
+    number('uid', row.uid);
+    number('gid', row.gid);
+    text('userName', ifChanged(this.#userNames, row.uid, row.userName));
+    text('groupName', ifChanged(this.#groupNames, row.gid, row.groupName));
+    number('offset', offset);
+    number('innerOffset', row.innerOffset);
+    number('devMajor', row.devMajor);
+    number('devMinor', row.devMinor);
+    if (row.xattrs !== undefined) fields.push(`"xattrs": ${encodeXattrs(row.xattrs)}`);
+    text('digest', row.digest);
+    number('chunkOffset', row.chunkOffset);
+    number('chunkSize', row.chunkSize);
+    text('chunkDigest', row.chunkDigest);
+    return `\t\t{\n\t\t\t${fields.join(',\n\t\t\t')}\n\t\t}`;
+  }
+}
+
+/** The row of a tar entry, without chunk and digests. */
+export function rowOf(entry: TarEntry): TocEntry {
+  return {
+    name: entry.path,
+    type: entry.type,
+    size: entry.size,
+    modtime: formatTime(entry.mtimeSeconds, entry.mtimeNanoseconds),
+    linkName: entry.linkTarget,
+    mode: entry.mode,
+    uid: entry.uid,
+    gid: entry.gid,
+    userName: entry.userName,
+    groupName: entry.groupName,
+    offset: 0,
+    innerOffset: 0,
+    devMajor: entry.devMajor,
+    devMinor: entry.devMinor,
+    xattrs: entry.xattrs,
+    digest: '',
+    chunkOffset: 0,
+    chunkSize: 0,
+    chunkDigest: '',
+  };
+}
+
+/** The row of a file's second or later chunk: it has the name and the place of the chunk alone. */
+export function chunkRowOf(entry: TarEntry): TocEntry {
+  return {
+    ...rowOf(entry),
+    type: 'chunk',
+    size: 0,
+    modtime: '',
+    mode: 0,
+    uid: 0,
+    gid: 0,
+    userName: '',
+    groupName: '',
+    xattrs: undefined,
+  };
+}
+
+/** A name as eStargz readers compare it: relative to the root, without `.`, `..`, empty parts and a slash at the end. The root is ''. */
+export function cleanName(name: ByteString): ByteString {
+  const parts: string[] = [];
+  for (const part of name.split('/')) {
+    if (part === '..') parts.pop();
+    else if (part !== '' && part !== '.') parts.push(part);
+  }
+  return parts.join('/');
+}
+
+/** Pieces of JSON are joined up to about this many bytes: a string has a limit, and one of a whole TOC may pass it. */
+const pieceBytes = 1024 * 1024;
+
+/** The years that RFC 3339 can say, 0001 to 9999. Times beyond, which no file system keeps either, become the nearest. */
+const minSeconds = Date.UTC(2001, 0, 1) / 1000 - 2000 * 365.2425 * 86_400;
+const maxSeconds = Date.UTC(9999, 11, 31, 23, 59, 59) / 1000;
+
+/**
+ * RFC 3339 in UTC. Unlike Go's writer it keeps nanoseconds and writes the time 0, both of which Go's reader takes: there, an
+ * absent time is one of the year 1.
+ */
+function formatTime(seconds: number, nanoseconds: number): string {
+  const inRange = Math.min(Math.max(seconds, minSeconds), maxSeconds);
+  const date = new Date(inRange * 1000).toISOString().slice(0, 19);
+  const fraction = nanoseconds === 0 ? '' : `.${String(nanoseconds).padStart(9, '0').replace(/0+$/, '')}`;
+  return `${date}${fraction}Z`;
+}
+
+/** The name where it is not the one that the id had last, else ''. */
+function ifChanged(last: Map<number, ByteString>, id: number, name: ByteString): ByteString {
+  if (name === '' || last.get(id) === name) return '';
+  last.set(id, name);
+  return name;
+}
+
+function encodeXattrs(xattrs: ReadonlyMap<ByteString, Buffer>): string {
+  const keys = [...xattrs.keys()].toSorted((a, b) => (a < b ? -1 : 1));
+  const lines = keys.map((key) => `\t\t\t\t${quote(key)}: "${xattrs.get(key)?.toString('base64')}"`);
+  return `{\n${lines.join(',\n')}\n\t\t\t}`;
+}
+
+/** A JSON string of the bytes; only what JSON must escape is escaped. */
+function quote(bytes: ByteString): string {
+  // eslint-disable-next-line no-control-regex
+  return `"${bytes.replace(/["\\\x00-\x1f]/g, escape)}"`;
+}
+
+function escape(char: string): string {
+  if (char === '"' || char === '\\') return `\\${char}`;
+  return `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
+}
