@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { LazypullError, errnoOf } from '../errors.ts';
 import { syscall } from './libc.ts';
@@ -76,19 +76,6 @@ export async function mountsBelow(directory: string): Promise<string[]> {
   return lines
     .map((line) => unescapeOctal(line.split(' ')[4] ?? ''))
     .filter((path) => path === directory || path.startsWith(`${directory}/`));
-}
-
-/** Sets how far the kernel reads ahead on the file system mounted at `mountpoint`. Resolves to false where it cannot be set. */
-export async function setReadAhead(mountpoint: string, kilobytes: number): Promise<boolean> {
-  const lines = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n');
-  const device = lines.findLast((line) => unescapeOctal(line.split(' ')[4] ?? '') === mountpoint)?.split(' ')[2];
-  if (device === undefined) return false;
-  try {
-    await writeFile(`/sys/class/bdi/${device}/read_ahead_kb`, String(kilobytes));
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function unescapeOctal(text: string): string {

@@ -73,14 +73,19 @@ export class Fetcher {
   async offer(bytes: Uint8Array, start: number): Promise<void> {
     const { table } = this.#options;
     const end = start + bytes.length;
-    let first = table.length;
-    while (first > 0 && table.streamOffset[first - 1]! >= start && this.#isIdle(first - 1)) first--;
-    let last = first;
-    while (last < table.length && streamBytesNeeded(table, last).end <= end) last++;
-    if (last <= first) return;
-    const from = table.streamOffset[first]!;
-    this.#inFlight.fill(1, first, last);
-    await this.#unpack({ first, last }, bytes.slice(from - start), from);
+    let row = table.length;
+    while (row > 0 && table.streamOffset[row - 1]! >= start) row--;
+    while (row < table.length && streamBytesNeeded(table, row).end <= end) {
+      const first = row;
+      while (row < table.length && this.#isIdle(row) && streamBytesNeeded(table, row).end <= end) row++;
+      if (row === first) {
+        row++;
+        continue;
+      }
+      const from = table.streamOffset[first]!;
+      this.#inFlight.fill(1, first, row);
+      await this.#unpack({ first, last: row }, new Uint8Array(bytes.subarray(from - start)), from);
+    }
   }
 
   /** Whether every row is resident. */

@@ -78,7 +78,8 @@ export class Windows {
     const { diskOffset, size, streamOffset, length } = this.#table;
     const limit = streamOffset[row]! + maxRestOfFileBytes;
     let end = row + 1;
-    while (end < length && diskOffset[end - 1]! + size[end - 1]! === diskOffset[end] && streamOffset[end]! < limit) end++;
+    while (end < length && diskOffset[end - 1]! + size[end - 1]! === diskOffset[end] && streamOffset[end]! < limit)
+      end++;
     return end;
   }
 }

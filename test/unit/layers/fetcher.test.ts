@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { Fetcher } from '../../../src/layers/fetcher.ts';
+import { UnpackPool } from '../../../src/layers/unpack-pool.ts';
+import { silentLog } from '../../../src/log.ts';
+import { chunkedBlob, FakeBlob } from '../../support/chunked-blob.ts';
+
+async function setUp(t: TestContext, contents: Buffer[], spoil?: (bytes: Buffer) => void) {
+  const directory = await mkdtemp(join(tmpdir(), 'lazypull-fetcher-'));
+  const { bytes, table, diskBytes } = chunkedBlob(contents);
+  spoil?.(bytes);
+  const diskPath = join(directory, 'disk');
+  const disk = await open(diskPath, 'w');
+  await disk.truncate(diskBytes);
+  await disk.close();
+  const resident = new Uint8Array(new SharedArrayBuffer(table.length));
+  const blob = new FakeBlob(bytes);
+  const pool = new UnpackPool(2, silentLog);
+  const errors: { row: number; message: string }[] = [];
+  const fetcher = new Fetcher({
+    table,
+    resident,
+    blob,
+    pool,
+    target: pool.add({ diskPath, table, resident }),
+    onError: (error, row) => errors.push({ row, message: error.message }),
+  });
+  t.after(async () => {
+    await fetcher.close();
+    await pool.close();
+    await rm(directory, { recursive: true });
+  });
+  const content = async (row: number) => {
+    const at = table.diskOffset[row]!;
+    return (await readFile(diskPath)).subarray(at, at + table.size[row]!);
+  };
+  return { table, resident, blob, fetcher, errors, content, bytes };
+}
+
+const files = (count: number, size: number) => Array.from({ length: count }, () => randomBytes(size));
+
+test('Fetcher makes a missing row and its neighbours resident with one request', async (t) => {
+  const contents = files(20, 3000);
+  const { fetcher, blob, content, resident } = await setUp(t, contents);
+  await fetcher.fetch(7, 8);
+  assert.deepEqual(await content(7), contents[7]);
+  await fetcher.fetch(0, 20);
+  assert.equal(blob.requests.length, 1);
+  assert.ok(resident.every((byte) => byte === 1));
+  assert.ok(fetcher.complete);
+});
+
+test('Fetcher joins misses of rows that are on their way', async (t) => {
+  const contents = files(50, 5000);
+  const { fetcher, blob, content } = await setUp(t, contents);
+  await Promise.all(Array.from({ length: 200 }, (_, i) => fetcher.fetch(i % 50, (i % 50) + 1)));
+  assert.equal(blob.requests.length, 1);
+  for (const row of contents.keys()) assert.deepEqual(await content(row), contents[row]);
+});
+
+test('Fetcher lets a reader go on before the window is complete', async (t) => {
+  const { fetcher, blob, resident } = await setUp(t, files(20, 40_000));
+  let open = () => {};
+  const gate = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  blob.beforePiece = (at) => (at > 200_000 ? gate : Promise.resolve());
+  await fetcher.fetch(1, 2);
+  assert.equal(resident[19], 0);
+  open();
+  await fetcher.fetch(19, 20);
+});
+
+test('Fetcher reports a chunk with a wrong digest, does not make it readable, and keeps its neighbours', async (t) => {
+  const contents = files(6, 1000);
+  const { fetcher, errors, resident, table, bytes } = await setUp(t, contents);
+  table.digest[3 * 32]! ^= 1;
+  await assert.rejects(fetcher.fetch(3, 4), /Wrong chunk digest/);
+  assert.deepEqual([...resident], [1, 1, 1, 0, 1, 1]);
+  assert.equal(errors.length, 1);
+  assert.equal(errors[0]?.row, 3);
+  table.digest[3 * 32]! ^= 1;
+  await fetcher.fetch(3, 4); // the next read tries again
+  assert.equal(resident[3], 1);
+  assert.ok(bytes.length > 0);
+});
+
+test('Fetcher reports a broken gzip stream', async (t) => {
+  const { fetcher, resident, errors } = await setUp(t, files(3, 1000), (bytes) => bytes.fill(0, 0, 30));
+  await assert.rejects(fetcher.fetch(0, 1), /gzip/);
+  await fetcher.fetch(1, 3);
+  assert.deepEqual([...resident], [0, 1, 1]);
+  assert.equal(errors[0]?.row, 0);
+});
+
+test('Fetcher rejects the waiters of a request that breaks, and tries again at the next miss', async (t) => {
+  const contents = files(8, 40_000);
+  const { fetcher, blob, errors, content } = await setUp(t, contents);
+  blob.beforePiece = (at) => (at > 100_000 ? Promise.reject(new Error('reset')) : Promise.resolve());
+  const outcomes = await Promise.allSettled([fetcher.fetch(0, 1), fetcher.fetch(7, 8)]);
+  assert.deepEqual(
+    outcomes.map(({ status }) => status),
+    ['fulfilled', 'rejected'],
+  );
+  assert.equal(errors.length, 1);
+  blob.beforePiece = () => Promise.resolve();
+  await fetcher.fetch(0, 8);
+  assert.deepEqual(await content(7), contents[7]);
+});
+
+test('Fetcher keeps whole rows of bytes that came for another reason', async (t) => {
+  const { fetcher, blob, resident, bytes, table } = await setUp(t, files(10, 2000));
+  const start = table.streamOffset[6]! - 5;
+  await fetcher.offer(bytes.subarray(start), start);
+  assert.deepEqual([...resident], [0, 0, 0, 0, 0, 0, 1, 1, 1, 1]);
+  assert.equal(blob.requests.length, 0);
+  await fetcher.offer(bytes, 0);
+  assert.ok(fetcher.complete);
+});
+
+test('Fetcher streams the rest of a layer that is read from start to end', async (t) => {
+  const contents = files(60, 1 << 20);
+  const { fetcher, blob, content } = await setUp(t, contents);
+  for (const row of contents.keys()) await fetcher.fetch(row, row + 1);
+  assert.ok(fetcher.complete);
+  assert.ok(blob.requests.length < 15, `${blob.requests.length} requests`);
+  for (const row of [0, 31, 59]) assert.deepEqual(await content(row), contents[row]);
+  const asked = blob.requests.reduce((sum, { start, end }) => sum + end - start, 0);
+  assert.ok(asked <= (60 << 20) * 1.01, 'no byte is fetched twice');
+});
+
+test('Fetcher ends its requests when it is closed', async (t) => {
+  const { fetcher, blob } = await setUp(t, files(4, 100_000));
+  blob.beforePiece = () => new Promise((resolve) => setTimeout(resolve, 20));
+  const waiting = fetcher.fetch(3, 4);
+  await fetcher.close();
+  await assert.rejects(waiting);
+});
