@@ -1,0 +1,142 @@
+import { once } from 'node:events';
+import { setImmediate } from 'node:timers/promises';
+import {
+  type DescMessage,
+  type DescMethod,
+  type MessageInitShape,
+  type MessageShape,
+  create,
+  fromBinary,
+  toBinary,
+} from '@bufbuild/protobuf';
+import type { GenService, GenServiceMethods } from '@bufbuild/protobuf/codegenv2';
+import {
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  type ServiceDefinition,
+  type UntypedServiceImplementation,
+  type sendUnaryData,
+  status,
+} from '@grpc/grpc-js';
+import { type ErrorCode, codeOf, messageOf } from '../errors.ts';
+import type { Log } from '../log.ts';
+
+/** What a generated service needs: a function per method, which answers with a message, or with messages when the method streams. Throw to answer an error. */
+export type Handlers<M extends GenServiceMethods> = {
+  readonly [K in keyof M]: M[K]['methodKind'] extends 'server_streaming'
+    ? (
+        request: MessageShape<M[K]['input']>,
+        signal: AbortSignal,
+      ) => Iterable<MessageInitShape<M[K]['output']>> | AsyncIterable<MessageInitShape<M[K]['output']>>
+    : (
+        request: MessageShape<M[K]['input']>,
+      ) => Promise<MessageInitShape<M[K]['output']>> | MessageInitShape<M[K]['output']>;
+};
+
+/** What grpc-js' `Server.addService` takes. */
+export interface Bridged {
+  readonly definition: ServiceDefinition;
+  readonly implementation: UntypedServiceImplementation;
+}
+
+type Call = ServerUnaryCall<MessageShape<DescMessage>, MessageShape<DescMessage>>;
+type Stream = ServerWritableStream<MessageShape<DescMessage>, MessageShape<DescMessage>>;
+type Message = MessageInitShape<DescMessage>;
+
+/** Makes a grpc-js service of a protobuf-es descriptor. Errors become status codes as `statusOf` says, and are logged at debug level with the method. */
+export function bridge<M extends GenServiceMethods>(service: GenService<M>, handlers: Handlers<M>, log: Log): Bridged {
+  const methods = Object.entries<DescMethod>(service.method);
+  const definition = Object.fromEntries(methods.map(([name, method]) => [name, methodDefinition(method)]));
+  const implementation = Object.fromEntries(
+    methods.map(([name, method]) => {
+      const handler: unknown = handlers[name];
+      return [
+        name,
+        method.methodKind === 'server_streaming'
+          ? (call: Stream) => void stream(method, handler as StreamHandler, call, log)
+          : (call: Call, done: sendUnaryData<unknown>) => void answer(method, handler as UnaryHandler, call, done, log),
+      ];
+    }),
+  );
+  return { definition, implementation };
+}
+
+function methodDefinition(method: DescMethod): ServiceDefinition[string] {
+  const { input, output } = method;
+  const write = (schema: DescMessage) => (value: MessageShape<DescMessage>) => Buffer.from(toBinary(schema, value));
+  const read = (schema: DescMessage) => (bytes: Buffer) => fromBinary(schema, bytes);
+  return {
+    path: `/${method.parent.typeName}/${method.name}`,
+    requestStream: false,
+    responseStream: method.methodKind === 'server_streaming',
+    requestSerialize: write(input),
+    requestDeserialize: read(input),
+    responseSerialize: write(output),
+    responseDeserialize: read(output),
+  };
+}
+
+type UnaryHandler = (request: unknown) => Promise<Message> | Message;
+type StreamHandler = (request: unknown, signal: AbortSignal) => Iterable<Message> | AsyncIterable<Message>;
+
+async function answer(
+  method: DescMethod,
+  handler: UnaryHandler,
+  call: Call,
+  done: sendUnaryData<unknown>,
+  log: Log,
+): Promise<void> {
+  try {
+    done(null, create(method.output, await handler(call.request)));
+  } catch (error) {
+    done(failure(method, error, log));
+  }
+}
+
+async function stream(method: DescMethod, handler: StreamHandler, call: Stream, log: Log): Promise<void> {
+  const gone = new AbortController();
+  call.on('cancelled', () => gone.abort());
+  try {
+    for await (const message of handler(call.request, gone.signal)) {
+      if (gone.signal.aborted) return;
+      if (!call.write(create(method.output, message))) await once(call, 'drain', { signal: gone.signal });
+      await setImmediate();
+    }
+    call.end();
+  } catch (error) {
+    if (!gone.signal.aborted) call.emit('error', failure(method, error, log));
+  }
+}
+
+function failure(method: DescMethod, error: unknown, log: Log): ReturnType<typeof statusOf> {
+  const result = statusOf(error);
+  log.debug({ method: method.name, code: codeOf(error), error: result.details }, 'call failed');
+  return result;
+}
+
+const MAX_DETAILS_LENGTH = 2048;
+
+/** The status code of each class of error, and the text that containerd's errdefs gives it, with which the message ends on the wire. */
+const classes: Readonly<Record<ErrorCode, readonly [status, string]>> = {
+  InvalidArgument: [status.INVALID_ARGUMENT, 'invalid argument'],
+  NotFound: [status.NOT_FOUND, 'not found'],
+  AlreadyExists: [status.ALREADY_EXISTS, 'already exists'],
+  FailedPrecondition: [status.FAILED_PRECONDITION, 'failed precondition'],
+  Unavailable: [status.UNAVAILABLE, 'unavailable'],
+  Unauthenticated: [status.UNAUTHENTICATED, 'unauthenticated'],
+  PermissionDenied: [status.PERMISSION_DENIED, 'permission denied'],
+  ResourceExhausted: [status.RESOURCE_EXHAUSTED, 'resource exhausted'],
+  DataLoss: [status.DATA_LOSS, 'data loss'],
+  Unimplemented: [status.UNIMPLEMENTED, 'not implemented'],
+  Canceled: [status.CANCELLED, 'context canceled'],
+  DeadlineExceeded: [status.DEADLINE_EXCEEDED, 'context deadline exceeded'],
+  Unknown: [status.UNKNOWN, 'unknown'],
+};
+
+/** The gRPC status of any thrown value, as containerd's errgrpc makes it. The message is cut, because it travels in a header. */
+export function statusOf(error: unknown): { code: status; details: string } {
+  const [code, text] = classes[codeOf(error)];
+  const message = messageOf(error).toWellFormed();
+  const cut = message.length > MAX_DETAILS_LENGTH ? `${message.slice(0, MAX_DETAILS_LENGTH).toWellFormed()}…` : message;
+  return { code, details: cut === text || cut.endsWith(`: ${text}`) ? cut : `${cut}: ${text}` };
+}

@@ -1,0 +1,63 @@
+import { LazypullError } from '../errors.ts';
+import type { Labels } from './snapshot.ts';
+
+/** On Prepare: the name under which the client will look for the layer when it could be mounted lazily. Stays on the snapshot, where containerd looks for it. */
+export const targetLabel = 'containerd.io/snapshot.ref';
+
+/** On a committed snapshot: it is a lazy layer. BuildKit asks for the presence, stargz-snapshotter writes this value. */
+export const remoteLabel = 'containerd.io/snapshot/remote';
+export const remoteLabelValue = 'remote snapshot';
+
+const referenceLabels = ['containerd.io/snapshot/remote/stargz.reference', 'containerd.io/snapshot/cri.image-ref'];
+const digestLabels = ['containerd.io/snapshot/remote/stargz.digest', 'containerd.io/snapshot/cri.layer-digest'];
+
+/** The image reference and the layer digest that labels name, for messages; undefined where they name none. */
+export function sourceOf(labels: Labels): { reference: string | undefined; digest: string | undefined } {
+  const first = (keys: readonly string[]) => keys.map((key) => labels[key]).find((value) => value);
+  return { reference: first(referenceLabels), digest: first(digestLabels) };
+}
+
+/**
+ * Whether a label lives only as long as one call of BuildKit: it copies each label of a layer to `<key>.<25 characters of base 36>` before every mount
+ * and deletes the copies after it (buildkit cache/refs.go, makeTmpLabelsStargzMode). They mean nothing to a process that starts later.
+ */
+export function isTemporary(key: string): boolean {
+  return /^containerd\.io\/snapshot[./].*\.[0-9a-z]{25}$/.test(key);
+}
+
+/** Cuts labels into those that must survive a crash and those that need not. Empty values are dropped, as containerd's store drops them. */
+export function splitLabels(labels: Labels): { durable: Labels; temporary: Labels } {
+  const entries = Object.entries(labels).filter(([, value]) => value !== '');
+  return {
+    durable: Object.fromEntries(entries.filter(([key]) => !isTemporary(key))),
+    temporary: Object.fromEntries(entries.filter(([key]) => isTemporary(key))),
+  };
+}
+
+/**
+ * The labels after an update with a field mask. Keys hold dots and slashes, so only the prefix `labels.` is cut off a path.
+ *
+ * @param current the labels now
+ * @param given the labels of the request; one that is absent or empty deletes
+ * @param paths `labels`, `labels.<key>`; none replaces all. InvalidArgument for any other.
+ */
+export function updateLabels(current: Labels, given: Labels, paths: readonly string[]): Labels {
+  let result = new Map(Object.entries(current));
+  for (const path of paths.length === 0 ? ['labels'] : paths) {
+    if (path === 'labels') {
+      result = new Map(Object.entries(given));
+    } else if (path.startsWith('labels.')) {
+      const key = path.slice('labels.'.length);
+      result.set(key, (Object.hasOwn(given, key) ? given[key] : undefined) ?? '');
+    } else {
+      throw new LazypullError('InvalidArgument', `Cannot update the field "${path}" of a snapshot, only its labels`);
+    }
+  }
+  return Object.fromEntries([...result].filter(([, value]) => value !== ''));
+}
+
+/** Whether two sets of labels are the same. */
+export function sameLabels(a: Labels, b: Labels): boolean {
+  const keys = Object.keys(a);
+  return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && a[key] === b[key]);
+}

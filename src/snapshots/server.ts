@@ -1,0 +1,45 @@
+import { chmod } from 'node:fs/promises';
+import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { LazypullError } from '../errors.ts';
+import type { Log } from '../log.ts';
+import { addHealth } from './health.ts';
+import { addSnapshots } from './service.ts';
+import type { Snapshots } from './snapshot.ts';
+
+const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+
+/** A listening server. `close` refuses new calls, waits at most `graceMs` for those under way, and ends the connections. */
+export interface SnapshotsServer {
+  close(graceMs: number): Promise<void>;
+}
+
+/**
+ * Serves a snapshotter, with health checks, on a unix socket that only its owner may use. Nothing may be at `path`; the caller has dealt with an old socket.
+ * Unavailable when it cannot listen.
+ */
+export async function serveSnapshots(path: string, snapshots: Snapshots, log: Log): Promise<SnapshotsServer> {
+  const server = new Server({
+    'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
+    'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
+  });
+  addSnapshots(server, snapshots, log);
+  const health = addHealth(server, log);
+  await new Promise<void>((resolve, reject) => {
+    server.bindAsync(`unix:${path}`, ServerCredentials.createInsecure(), (error) => {
+      if (error) reject(new LazypullError('Unavailable', `Cannot listen on "${path}"`, { cause: error }));
+      else resolve();
+    });
+  });
+  await chmod(path, 0o600);
+  return {
+    close: (graceMs) =>
+      new Promise((resolve) => {
+        health.stop();
+        const force = setTimeout(() => server.forceShutdown(), graceMs);
+        server.tryShutdown(() => {
+          clearTimeout(force);
+          resolve();
+        });
+      }),
+  };
+}

@@ -1,0 +1,93 @@
+import type { TimestampSchema } from '@bufbuild/protobuf/wkt';
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import type { Server } from '@grpc/grpc-js';
+import { LazypullError } from '../errors.ts';
+import {
+  type InfoSchema,
+  Kind as WireKind,
+  Snapshots as SnapshotsDesc,
+} from '../gen/services/snapshots/v1/snapshots_pb.ts';
+import type { MountSchema } from '../gen/types/mount_pb.ts';
+import type { Log } from '../log.ts';
+import { bridge } from './grpc.ts';
+import type { Kind, Mount, SnapshotInfo, Snapshots } from './snapshot.ts';
+
+const INFOS_PER_MESSAGE = 100;
+
+/** Adds `containerd.services.snapshots.v1.Snapshots` to a server. The field `snapshotter` of requests is ignored, as containerd's own service ignores it. */
+export function addSnapshots(server: Server, snapshots: Snapshots, log: Log): void {
+  const { definition, implementation } = snapshotsService(snapshots, log);
+  server.addService(definition, implementation);
+}
+
+/** The wire form of a snapshotter. */
+export function snapshotsService(snapshots: Snapshots, log: Log): ReturnType<typeof bridge> {
+  return bridge(
+    SnapshotsDesc,
+    {
+      prepare: async ({ key, parent, labels }) => ({
+        mounts: wireMounts(await snapshots.prepare(key, parent, labels)),
+      }),
+      view: async ({ key, parent, labels }) => ({ mounts: wireMounts(await snapshots.view(key, parent, labels)) }),
+      mounts: async ({ key }) => ({ mounts: wireMounts(await snapshots.mounts(key)) }),
+      commit({ name, key, parent, labels }) {
+        snapshots.commit(name, key, parent, labels);
+        return {};
+      },
+      remove({ key }) {
+        snapshots.remove(key);
+        return {};
+      },
+      stat: ({ key }) => ({ info: wireInfo(snapshots.stat(key)) }),
+      update({ info, updateMask }) {
+        if (!info) throw new LazypullError('InvalidArgument', 'An update needs an info with the name of a snapshot');
+        return { info: wireInfo(snapshots.update(info.name, info.labels, updateMask?.paths ?? [])) };
+      },
+      *list({ filters }) {
+        let block: MessageInitShape<typeof InfoSchema>[] = [];
+        for (const info of snapshots.list(filters)) {
+          block.push(wireInfo(info));
+          if (block.length < INFOS_PER_MESSAGE) continue;
+          yield { info: block };
+          block = [];
+        }
+        if (block.length > 0) yield { info: block };
+      },
+      async usage({ key }) {
+        const { inodes, bytes } = await snapshots.usage(key);
+        return { inodes: BigInt(inodes), size: BigInt(bytes) };
+      },
+      async cleanup() {
+        await snapshots.cleanup();
+        return {};
+      },
+    },
+    log,
+  );
+}
+
+const wireKinds: Readonly<Record<Kind, WireKind>> = {
+  view: WireKind.VIEW,
+  active: WireKind.ACTIVE,
+  committed: WireKind.COMMITTED,
+};
+
+function wireInfo(info: SnapshotInfo): MessageInitShape<typeof InfoSchema> {
+  const { name, parent, kind, createdMicros, updatedMicros, labels } = info;
+  return {
+    name,
+    parent,
+    kind: wireKinds[kind],
+    labels: { ...labels },
+    createdAt: wireTime(createdMicros),
+    updatedAt: wireTime(updatedMicros),
+  };
+}
+
+function wireTime(micros: number): MessageInitShape<typeof TimestampSchema> {
+  return { seconds: BigInt(Math.floor(micros / 1e6)), nanos: (micros % 1e6) * 1000 };
+}
+
+function wireMounts(mounts: readonly Mount[]): MessageInitShape<typeof MountSchema>[] {
+  return mounts.map(({ type, source, options }) => ({ type, source, options: [...options] }));
+}

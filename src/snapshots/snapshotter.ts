@@ -1,0 +1,305 @@
+import { access, chmod, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { LazypullError, codeOf, messageOf } from '../errors.ts';
+import type { Log } from '../log.ts';
+import { Directories } from './directories.ts';
+import { parseFilters } from './filters.ts';
+import { sourceOf, targetLabel } from './labels.ts';
+import { mountsOf } from './mounts.ts';
+import type { RemoteLayers } from './remote-layers.ts';
+import type { Kind, Labels, Mount, SnapshotInfo, Snapshots, Usage } from './snapshot.ts';
+import { type Link, SnapshotStore, type StoredSnapshot } from './store.ts';
+import { diskUsage } from './usage.ts';
+
+const CONCURRENT_MOUNTS = 16;
+
+/** What a snapshotter is made of. `root` is the directory of this client alone: one store serves one client, whose garbage collection removes all it does not know. */
+export interface SnapshotterParts {
+  readonly root: string;
+  readonly store: SnapshotStore;
+  readonly layers: RemoteLayers;
+  readonly log: Log;
+}
+
+/**
+ * Opens the snapshotter whose state is below `<root>/snapshotter`, and makes that directory when it is not there. FailedPrecondition when stargz-snapshotter
+ * keeps its state there; Unavailable when another process has the store open.
+ */
+export async function openSnapshotter(parts: { root: string; layers: RemoteLayers; log: Log }): Promise<Snapshotter> {
+  const root = join(parts.root, 'snapshotter');
+  await mkdir(join(root, 'snapshots'), { recursive: true, mode: 0o700 });
+  await chmod(root, 0o700);
+  const path = join(root, 'snapshots.db');
+  if ((await exists(join(root, 'metadata.db'))) && !(await exists(path))) {
+    throw new LazypullError(
+      'FailedPrecondition',
+      `Cannot use "${parts.root}": it holds snapshots of another program, which would be lost; choose another root, or remove its images and delete "${root}"`,
+    );
+  }
+  return new Snapshotter({ ...parts, root, store: new SnapshotStore(path) });
+}
+
+/**
+ * containerd's snapshot rules over a store, directories and lazy layers. Call `restore` once before serving. No call holds a transaction while it waits: each
+ * checks, waits, and checks again in the transaction that writes.
+ */
+export class Snapshotter implements Snapshots, AsyncDisposable {
+  readonly #openStore: SnapshotStore;
+  readonly #layers: RemoteLayers;
+  readonly #log: Log;
+  readonly #directories: Directories;
+  /** Lazy layers that should be mounted and are not, and the mounting that is under way. */
+  readonly #unmounted = new Map<number, Promise<void> | undefined>();
+  #closing: Promise<void> | undefined;
+
+  constructor({ root, store, layers, log }: SnapshotterParts) {
+    this.#openStore = store;
+    this.#layers = layers;
+    this.#log = log;
+    this.#directories = new Directories(join(root, 'snapshots'), layers, log);
+  }
+
+  stat(key: string): SnapshotInfo {
+    return this.#store.get(key).info;
+  }
+
+  update(name: string, labels: Labels, paths: readonly string[]): SnapshotInfo {
+    return this.#store.update(name, labels, paths);
+  }
+
+  /** A lazy layer counts nothing; a committed snapshot is walked once, at the first call, so that Commit need not wait for it. */
+  async usage(key: string): Promise<Usage> {
+    const { id, info, usage } = this.#store.get(key);
+    if (info.kind === 'view') return { inodes: 0, bytes: 0 };
+    if (usage) return usage;
+    const walked = await diskUsage(this.#directories.content(id));
+    if (info.kind === 'committed') this.#store.setUsage(id, walked);
+    return walked;
+  }
+
+  async mounts(key: string): Promise<readonly Mount[]> {
+    const { id, info } = this.#store.get(key);
+    if (info.kind === 'committed') {
+      throw new LazypullError('FailedPrecondition', `Cannot mount "${key}": it is not an active snapshot or a view`);
+    }
+    const parents = this.#store.chain(id).slice(1);
+    await this.#checkAvailable(parents);
+    return this.#mountsOf(id, info.kind, parents);
+  }
+
+  async prepare(key: string, parent: string, labels: Labels): Promise<readonly Mount[]> {
+    const target = labels[targetLabel];
+    if (target) await this.#prepareRemote(key, parent, target, labels);
+    return this.#create('active', key, parent, labels);
+  }
+
+  async view(key: string, parent: string, labels: Labels): Promise<readonly Mount[]> {
+    return this.#create('view', key, parent, labels);
+  }
+
+  commit(name: string, key: string, parent: string, labels: Labels): void {
+    this.#store.commit(name, key, parent, labels);
+  }
+
+  remove(key: string): void {
+    const { id } = this.#store.remove(key);
+    const mounting = this.#unmounted.get(id);
+    this.#unmounted.delete(id);
+    void this.#directories.remove(id, mounting);
+  }
+
+  *list(filters: readonly string[]): Generator<SnapshotInfo> {
+    for (const { info } of this.#store.list(parseFilters(filters))) yield info;
+  }
+
+  async cleanup(): Promise<void> {
+    await this.#directories.removeStrays(() => this.#store.ids());
+  }
+
+  /**
+   * Mounts every lazy layer again, after what a dead process may have left mounted, and then starts to remove directories without a record. A layer that cannot
+   * be mounted is logged, keeps its record, and is Unavailable until a later try succeeds: the next Prepare of its target, or of what lies on it.
+   */
+  async restore(): Promise<void> {
+    const remotes = this.#store.remotes();
+    for (const { id } of remotes) this.#unmounted.set(id, undefined);
+    this.#store.reserveIds(await this.#directories.highestId());
+    await forEach(remotes, async (snapshot) => {
+      try {
+        await this.#mountAgain(snapshot);
+      } catch (error) {
+        this.#warn('failed to restore remote snapshot', snapshot.info.labels, {
+          snapshot: snapshot.info.name,
+          error: messageOf(error),
+        });
+      }
+    });
+    this.cleanup().catch((error: unknown) => {
+      this.#log.warn({ error: messageOf(error) }, 'failed to remove stray directories');
+    });
+  }
+
+  /** Unmounts the lazy layers and closes the store. A second call waits for the first. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #close(): Promise<void> {
+    const remotes = this.#openStore.remotes();
+    await Promise.allSettled([...this.#unmounted.values()].filter((mounting) => mounting !== undefined));
+    await forEach(remotes, async ({ id, info }) => {
+      try {
+        await this.#layers.unmount(this.#directories.content(id));
+      } catch (error) {
+        this.#warn('failed to unmount remote snapshot', info.labels, { snapshot: info.name, error: messageOf(error) });
+      }
+    });
+    await this.#directories.stop();
+    this.#openStore.close();
+  }
+
+  get #store(): SnapshotStore {
+    if (this.#closing) throw new LazypullError('Unavailable', 'The snapshotter has been closed');
+    return this.#openStore;
+  }
+
+  /** Throws AlreadyExists when `target` is there at the end; returns, with the reason logged, when the client must fetch and unpack the layer. */
+  async #prepareRemote(key: string, parent: string, target: string, labels: Labels): Promise<void> {
+    const exists = (cause?: unknown) =>
+      new LazypullError('AlreadyExists', `The target snapshot "${target}" is ready`, { cause });
+    const failed = (error: unknown) =>
+      this.#warn('failed to prepare remote snapshot', labels, {
+        key,
+        parent,
+        error: messageOf(error),
+        'remote-snapshot-prepared': 'false',
+      });
+
+    const present = this.#store.find(target);
+    if (present?.info.kind === 'committed' && present.info.parent === parent) {
+      if (this.#unmounted.has(present.id)) await this.#mountAgain(present).catch(failed);
+      throw exists();
+    }
+    this.#store.parentChain(key, parent);
+    if (present) {
+      failed(`the name "${target}" belongs to a snapshot that is not committed or has another parent`);
+      return;
+    }
+
+    const id = this.#store.allocateId();
+    try {
+      try {
+        await this.#directories.create(id, 'committed');
+        await this.#layers.mount(this.#directories.content(id), labels);
+      } catch (error) {
+        failed(error);
+        await this.#directories.remove(id);
+        return;
+      }
+      try {
+        this.#store.create({ id, name: target, kind: 'committed', parent, labels, remote: true });
+      } catch (error) {
+        await this.#directories.remove(id);
+        throw codeOf(error) === 'AlreadyExists' ? exists() : error;
+      }
+    } finally {
+      this.#directories.release(id);
+    }
+    this.#log.info(
+      { key, parent, target, ...sourceOf(labels), 'remote-snapshot-prepared': 'true' },
+      'prepared remote snapshot',
+    );
+    throw exists();
+  }
+
+  async #create(kind: Kind, key: string, parent: string, labels: Labels): Promise<readonly Mount[]> {
+    const chain = this.#store.parentChain(key, parent);
+    await this.#checkAvailable(chain);
+    const id = this.#store.allocateId();
+    try {
+      await this.#directories.create(id, kind, chain[0]?.id);
+      const parents = this.#store.create({ id, name: key, kind, parent, labels, remote: false });
+      return this.#mountsOf(id, kind, parents);
+    } catch (error) {
+      await this.#directories.remove(id);
+      this.#store.parentChain(key, parent);
+      throw error;
+    } finally {
+      this.#directories.release(id);
+    }
+  }
+
+  #mountsOf(id: number, kind: Kind, parents: readonly Link[]): readonly Mount[] {
+    return mountsOf(this.#directories.path, { id, kind, parents: parents.map((parent) => parent.id) });
+  }
+
+  async #checkAvailable(chain: readonly Link[]): Promise<void> {
+    await Promise.all(chain.filter(({ remote }) => remote).map(({ id }) => this.#checkLayer(id)));
+  }
+
+  async #checkLayer(id: number): Promise<void> {
+    try {
+      await this.#layers.check(this.#directories.content(id));
+    } catch (error) {
+      this.#retryInBackground(id);
+      throw new LazypullError('Unavailable', `layer "${id}" unavailable: ${messageOf(error)}`, { cause: error });
+    }
+  }
+
+  #retryInBackground(id: number): void {
+    if (!this.#unmounted.has(id) || this.#unmounted.get(id)) return;
+    const snapshot = this.#store.remotes().find((remote) => remote.id === id);
+    if (!snapshot) return;
+    this.#mountAgain(snapshot).catch((error: unknown) => {
+      this.#warn('failed to restore remote snapshot', snapshot.info.labels, {
+        snapshot: snapshot.info.name,
+        error: messageOf(error),
+      });
+    });
+  }
+
+  #mountAgain({ id, info }: StoredSnapshot): Promise<void> {
+    const running = this.#unmounted.get(id);
+    if (running) return running;
+    const mounting = this.#remount(id, info.labels);
+    this.#unmounted.set(id, mounting);
+    return mounting;
+  }
+
+  async #remount(id: number, labels: Labels): Promise<void> {
+    const content = this.#directories.content(id);
+    try {
+      await this.#layers.unmount(content);
+      await mkdir(content, { recursive: true });
+      await this.#layers.mount(content, labels);
+      this.#unmounted.delete(id);
+    } catch (error) {
+      if (this.#unmounted.has(id)) this.#unmounted.set(id, undefined);
+      throw error;
+    }
+  }
+
+  #warn(message: string, labels: Labels, fields: object): void {
+    this.#log.warn({ ...fields, ...sourceOf(labels) }, message);
+  }
+}
+
+async function forEach<T>(items: readonly T[], action: (item: T) => Promise<void>): Promise<void> {
+  const queue = items.values();
+  const worker = async () => {
+    for (const item of queue) await action(item);
+  };
+  await Promise.all(Array.from({ length: CONCURRENT_MOUNTS }, worker));
+}
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
