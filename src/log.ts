@@ -12,8 +12,13 @@ export interface Log {
   error(fields: object, message: string): void;
 }
 
+/** The log of a process, which also has the last word of one that cannot go on. */
+export interface ProcessLog extends Log {
+  fatal(fields: object, message: string): void;
+}
+
 /** A logger that writes one JSON object a line, with containerd's keys (`level`, `msg`, `time`), to standard error or to `stream`. */
-export function createLog(level: LogLevel, stream?: DestinationStream): Log {
+export function createLog(level: LogLevel, stream?: DestinationStream): ProcessLog {
   return pino(
     {
       level: level === 'panic' ? 'fatal' : level,

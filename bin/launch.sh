@@ -1,0 +1,34 @@
+# Sourced by the launchers beside it, which set `main` to a file of dist/bin. Runs that main from a checkout with Node 24
+# or later and with memory settings for a daemon; exec, so that signals and the exit code are those of the program.
+
+root=$(dirname -- "$(dirname -- "$(readlink -f -- "$0")")")
+name=$(basename -- "$0")
+
+fail() {
+  printf '%s: %s\n' "$name" "$1" >&2
+  exit 1
+}
+
+node=$root/node_modules/.bin/node
+if [ ! -x "$node" ]; then
+  node=$(command -v node) || fail "Cannot find node: run \"$root/script/setup\", or put Node 24 or later in PATH"
+  major=$("$node" -p 'process.versions.node.split(".")[0]')
+  [ "$major" -ge 24 ] ||
+    fail "Cannot use $node: it is Node $major, and 24 or later is needed; run \"$root/script/setup\""
+fi
+[ -d "$root/node_modules/pino" ] || fail "Cannot find the dependencies in $root/node_modules: run \"$root/script/setup\""
+[ -f "$root/dist/bin/$main" ] || fail "Cannot find $root/dist/bin/$main: run \"$root/script/setup\""
+
+# Two malloc arenas instead of eight per core: the threads hand buffers to each other, and every arena keeps its own free list.
+export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-2}"
+# Inflate, hash, mount(2) and file writes share libuv's threads; four are too few when some of them wait for the kernel.
+export UV_THREADPOOL_SIZE="${UV_THREADPOOL_SIZE:-8}"
+
+run() {
+  exec "$node" "$root/dist/bin/$main" "$@"
+}
+
+# A small young generation, because buffers live outside the heap; and SIGUSR1 is the daemon's own, not the debugger's.
+run_daemon() {
+  exec "$node" --max-semi-space-size=2 --disable-sigusr1 "$root/dist/bin/$main" "$@"
+}

@@ -1,0 +1,11 @@
+#!/usr/bin/env node
+import { main } from '../cli/main.ts';
+import { selfCommand } from '../cli/self.ts';
+
+process.exit(
+  await main(['daemon', ...process.argv.slice(2)], {
+    env: process.env,
+    name: 'containerd-stargz-grpc',
+    self: selfCommand(),
+  }),
+);

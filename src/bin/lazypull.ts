@@ -1,0 +1,5 @@
+#!/usr/bin/env node
+import { main } from '../cli/main.ts';
+import { selfCommand } from '../cli/self.ts';
+
+process.exit(await main(process.argv.slice(2), { env: process.env, name: 'lazypull', self: selfCommand() }));

@@ -1,0 +1,54 @@
+import { dirname, join } from 'node:path';
+import { defaults } from '../config/load.ts';
+
+/** One daemon: it serves one client's metadata only, as every client removes the snapshots that it does not know. */
+export interface Instance {
+  address: string;
+  root: string;
+}
+
+/** Where a containerd that we start keeps what it keeps, and the daemon that serves it. */
+export interface ContainerdPlaces {
+  address: string;
+  root: string;
+  state: string;
+  config: string;
+  lazypull: Instance;
+}
+
+/** Directory of what is not at a place that a user of containerd-stargz-grpc expects; `LAZYPULL_HOME` moves it. */
+const defaultHome = '/var/lib/lazypull';
+
+/** The socket of lazypull when no flag names one. */
+export function defaultAddress(env: NodeJS.ProcessEnv): string {
+  return env.LAZYPULL_ADDRESS || defaults.address;
+}
+
+/** The daemon with the socket `address`. Another socket is for another client, so it has another root. */
+export function instanceAt(address: string, env: NodeJS.ProcessEnv): Instance {
+  if (address === defaultAddress(env) && env.LAZYPULL_ROOT) return { address, root: env.LAZYPULL_ROOT };
+  if (address === defaults.address) return { address, root: defaults.root };
+  return { address, root: join(home(env), 'roots', address.replace(/^\/+/, '').replaceAll('/', '-')) };
+}
+
+/** The places of a containerd of our own with the socket `address`. */
+export function containerdAt(address: string, env: NodeJS.ProcessEnv): ContainerdPlaces {
+  const kept = join(home(env), 'containerd-worker');
+  const state = join(dirname(address), 'lazypull');
+  return {
+    address,
+    root: join(kept, 'containerd'),
+    state,
+    config: join(kept, 'config.toml'),
+    lazypull: { address: join(state, 'lazypull.sock'), root: join(kept, 'lazypull') },
+  };
+}
+
+/** Directory of the log files of what runs in the background. */
+export function logsAt(env: NodeJS.ProcessEnv): string {
+  return env.LAZYPULL_HOME ? join(env.LAZYPULL_HOME, 'log') : '/var/log/lazypull';
+}
+
+function home(env: NodeJS.ProcessEnv): string {
+  return env.LAZYPULL_HOME || defaultHome;
+}

@@ -1,0 +1,101 @@
+import { statSync } from 'node:fs';
+import { delimiter, dirname } from 'node:path';
+import { LazypullError } from '../errors.ts';
+import { becomeProgram, findProgram } from '../kernel/process.ts';
+import { listenerPid } from '../kernel/unix-socket.ts';
+import { ensureContainerd } from './containerd.ts';
+import { planBuildkit } from './flags.ts';
+import { defaultAddress, type Instance, instanceAt, logsAt } from './places.ts';
+import { type Starter, startService } from './start.ts';
+
+/** What `buildkit run` works with. */
+export interface RunOptions {
+  /** Flags for buildkitd. */
+  args: readonly string[];
+  env: NodeJS.ProcessEnv;
+  /** The command line that runs lazypull; the verb is appended. */
+  lazypull: readonly string[];
+  /** Directory of the programs that script/setup builds. */
+  tools: string;
+  say: (text: string) => void;
+}
+
+/**
+ * Starts lazypull, and containerd where its worker is asked for, unless they serve already; both run on afterwards. Then this
+ * process becomes buildkitd: it keeps the pid, so that signals and the exit code are buildkitd's.
+ */
+export async function runBuildkit(options: RunOptions): Promise<never> {
+  const plan = planBuildkit(options.args, defaultAddress(options.env));
+  const buildkitd = findBuildkitd(options.env, options.tools);
+  const env = { ...options.env, PATH: searchPath(options.env, buildkitd, options.tools) };
+  if (findProgram('buildkit-runc', env.PATH) === undefined && findProgram('runc', env.PATH) === undefined) {
+    throw new LazypullError(
+      'NotFound',
+      'Cannot run buildkitd: runc is not in PATH; install it with "apt-get install runc"',
+    );
+  }
+  for (const note of plan.notes) options.say(note);
+  const starter: Starter = { env, logs: logsAt(env), say: options.say };
+  const { snapshotterAddress, containerdAddress } = plan;
+  if (snapshotterAddress !== undefined) {
+    await ensureLazypull('lazypull', instanceAt(snapshotterAddress, env), options.lazypull, starter);
+  }
+  if (containerdAddress !== undefined) {
+    const instance = await ensureContainerd(containerdAddress, starter);
+    if (instance !== undefined) await ensureLazypull('lazypull-containerd', instance, options.lazypull, starter);
+  }
+  return becomeProgram(buildkitd, plan.args, withoutUndefined(options.env, env.PATH));
+}
+
+/** buildkitd of `BUILDKIT_BIN_PATH` (its directory, or the program itself), else of PATH, else of the tools directory. */
+export function findBuildkitd(env: NodeJS.ProcessEnv, tools: string): string {
+  const named = env.BUILDKIT_BIN_PATH;
+  if (named !== undefined && named !== '') {
+    const found = isFile(named) ? named : findProgram('buildkitd', named);
+    if (found !== undefined) return found;
+    throw new LazypullError(
+      'NotFound',
+      `Cannot find buildkitd in BUILDKIT_BIN_PATH="${named}": it must be the directory of buildkitd and buildctl`,
+    );
+  }
+  const found = findProgram('buildkitd', env.PATH ?? '') ?? findProgram('buildkitd', tools);
+  if (found !== undefined) return found;
+  throw new LazypullError(
+    'NotFound',
+    `Cannot find buildkitd in PATH nor in ${tools}: run "script/setup", or set BUILDKIT_BIN_PATH to its directory`,
+  );
+}
+
+async function ensureLazypull(
+  name: string,
+  instance: Instance,
+  command: readonly string[],
+  starter: Starter,
+): Promise<void> {
+  const pid = await listenerPid(instance.address);
+  if (pid !== undefined) {
+    starter.say(`Uses the snapshotter at ${instance.address}, process ${pid}`);
+    return;
+  }
+  const { address, root } = instance;
+  await startService(name, [...command, 'daemon', '--address', address, '--root', root], address, starter);
+}
+
+/** Programs beside buildkitd come first, those that script/setup built last. */
+function searchPath(env: NodeJS.ProcessEnv, buildkitd: string, tools: string): string {
+  return [dirname(buildkitd), env.PATH ?? '', tools].filter((part) => part !== '').join(delimiter);
+}
+
+/** The environment for buildkitd: what our launcher set for Node is none of its business. */
+function withoutUndefined(env: NodeJS.ProcessEnv, path: string): Record<string, string> {
+  const { MALLOC_ARENA_MAX: _arenas, UV_THREADPOOL_SIZE: _threads, ...rest } = env;
+  const result: Record<string, string> = { PATH: path };
+  for (const [key, value] of Object.entries(rest)) {
+    if (value !== undefined && key !== 'PATH') result[key] = value;
+  }
+  return result;
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+}

@@ -1,0 +1,63 @@
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LazypullError } from '../errors.ts';
+import { startDetached } from '../kernel/process.ts';
+import { listenerPid } from '../kernel/unix-socket.ts';
+
+/** What starting a program in the background needs. */
+export interface Starter {
+  env: NodeJS.ProcessEnv;
+  /** Directory of the log files, one a service. */
+  logs: string;
+  /** Tells the user. */
+  say: (text: string) => void;
+}
+
+const startTimeoutMs = 60_000;
+const pollMs = 50;
+
+/** How much of the log is shown when a service does not start. */
+const shownLogBytes = 2_000;
+
+/**
+ * Starts `command` in the background and waits until something listens at the unix socket `address`.
+ *
+ * @param name of the service, for messages and the name of its log file
+ * @throws Unavailable with the end of its log when it ends or does not serve in time
+ */
+export async function startService(
+  name: string,
+  command: readonly string[],
+  address: string,
+  starter: Starter,
+): Promise<void> {
+  const log = join(starter.logs, `${name}.log`);
+  const service = await startDetached(command, log, starter.env);
+  const deadline = Date.now() + startTimeoutMs;
+  while ((await listenerPid(address)) === undefined) {
+    const ended = service.ended();
+    if (ended !== undefined || Date.now() > deadline) {
+      const reason =
+        ended === undefined ? `does not serve "${address}" after ${startTimeoutMs / 1000} s` : `ended with ${ended}`;
+      throw new LazypullError(
+        'Unavailable',
+        `Cannot start ${name}: it ${reason}; see ${log}, which ends so:\n${tailOf(log)}`,
+      );
+    }
+    await sleep(pollMs);
+  }
+  starter.say(`Started ${name}, process ${service.pid}, which runs on; log: ${log}`);
+}
+
+function tailOf(path: string): string {
+  const fd = openSync(path, 'r');
+  try {
+    const { size } = fstatSync(fd);
+    const tail = Buffer.alloc(Math.min(size, shownLogBytes));
+    readSync(fd, tail, 0, tail.length, size - tail.length);
+    return tail.toString('utf8').trimEnd();
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -1,0 +1,58 @@
+import { Command } from 'commander';
+import { type DaemonConfig, type DaemonFlags, defaults, loadConfig } from '../config/load.ts';
+import { messageOf } from '../errors.ts';
+import { createLog, logLevels } from '../log.ts';
+import { version } from '../version.ts';
+import type { Environment } from './main.ts';
+import { ExitError } from './output.ts';
+
+/** Names of the daemon's flags, which may also be written with one dash, as Go programs take them. */
+const goFlags = new Set(['address', 'root', 'config', 'log-level', 'version', 'help']);
+
+/** `lazypull daemon`, also `containerd-stargz-grpc`. */
+export function daemonCommand(environment: Environment): Command {
+  return new Command('daemon')
+    .description('serve the snapshotter until SIGTERM or SIGINT')
+    .option('--address <path>', `socket to serve (default: ${defaults.address})`)
+    .option('--root <directory>', `where everything is kept (default: ${defaults.root})`)
+    .option('--config <file>', `config.toml (default: ${defaults.config}, which may be missing)`)
+    .option('--log-level <level>', `${logLevels.join(', ')} (default: ${defaults.logLevel})`)
+    .option('--version', 'print the version')
+    .allowExcessArguments(false)
+    .action(async (flags: DaemonFlags & { version?: boolean }) => {
+      if (flags.version === true) {
+        process.stdout.write(`${environment.name} ${version}\n`);
+        return;
+      }
+      const config = loadOrExit(flags, environment);
+      const { runDaemonProcess } = await import('../daemon/process.ts');
+      throw new ExitError(await runDaemonProcess(config, environment.env));
+    });
+}
+
+/** `-address x` and `-address=x` with two dashes. Values are left alone, also those that look like flags. */
+export function withTwoDashes(args: readonly string[]): string[] {
+  const result: string[] = [];
+  for (let i = 0; i < args.length; i++) {
+    const arg = args[i] ?? '';
+    const name = /^--?([a-z][a-z-]*)(?:=|$)/.exec(arg)?.[1];
+    if (arg === '--' || name === undefined || !goFlags.has(name)) {
+      result.push(arg);
+      continue;
+    }
+    result.push(arg.startsWith('--') ? arg : `-${arg}`);
+    const takesNext = !arg.includes('=') && name !== 'version' && name !== 'help';
+    if (takesNext && i + 1 < args.length) result.push(args[++i] ?? '');
+  }
+  return result;
+}
+
+/** A configuration that cannot be used goes to the log, like everything else that the daemon says. */
+function loadOrExit(flags: DaemonFlags, environment: Environment): DaemonConfig {
+  try {
+    return loadConfig(flags, environment.env);
+  } catch (error) {
+    createLog('info').fatal({ error: messageOf(error) }, 'Cannot start');
+    throw new ExitError(1);
+  }
+}

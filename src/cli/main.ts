@@ -1,0 +1,36 @@
+import { CommanderError } from 'commander';
+import { LazypullError } from '../errors.ts';
+import { withTwoDashes } from './daemon.ts';
+import { ExitError, printError } from './output.ts';
+import { createProgram } from './program.ts';
+
+/** Exit codes: success, failure, wrong usage, ended by SIGINT. */
+export const exitCodes = { ok: 0, failure: 1, usage: 2, interrupted: 130 } as const;
+
+/** What a verb needs of the process that runs it. */
+export interface Environment {
+  env: NodeJS.ProcessEnv;
+  /** Name of the program that the user called. */
+  name: string;
+  /** The command line that runs `lazypull` again, without a verb. */
+  self: readonly string[];
+}
+
+/**
+ * Runs one command line to its end.
+ *
+ * @param argv the arguments after the program's name
+ * @returns the exit code
+ */
+export async function main(argv: readonly string[], environment: Environment): Promise<number> {
+  try {
+    const args = argv[0] === 'daemon' ? ['daemon', ...withTwoDashes(argv.slice(1))] : argv;
+    await createProgram(environment).parseAsync(args, { from: 'user' });
+    return exitCodes.ok;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+    if (error instanceof ExitError) return error.exitCode;
+    printError(environment.name, error);
+    return error instanceof LazypullError && error.code === 'Canceled' ? exitCodes.interrupted : exitCodes.failure;
+  }
+}

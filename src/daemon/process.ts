@@ -1,0 +1,42 @@
+import type { DaemonConfig } from '../config/load.ts';
+import { messageOf } from '../errors.ts';
+import { createLog } from '../log.ts';
+import { runDaemon } from './daemon.ts';
+import { watchDelay } from './delay.ts';
+import { reportOnSignal } from './report.ts';
+import { stopSignal } from './signals.ts';
+
+/** From the first signal to the end, come what may: process managers wait some 20 s before they kill. */
+const maxStopMs = 18_000;
+
+/**
+ * The daemon as a process: log on standard error, signals, and a last line for whatever nobody caught.
+ *
+ * @returns the exit code; the caller ends the process with it, as threads may still run
+ */
+export async function runDaemonProcess(config: DaemonConfig, env: NodeJS.ProcessEnv): Promise<number> {
+  const log = createLog(config.logLevel);
+  const die = (error: unknown, message: string) => {
+    log.fatal({ error: messageOf(error), stack: error instanceof Error ? error.stack : undefined }, message);
+    process.exit(1);
+  };
+  process.on('uncaughtException', (error) => die(error, 'Unexpected error'));
+  process.on('unhandledRejection', (error) => die(error, 'Unexpected error'));
+  const signal = stopSignal(log);
+  signal.addEventListener('abort', () => {
+    setTimeout(
+      () => die(new Error(`Cannot stop in ${maxStopMs / 1000} s`), 'Ends without cleaning up'),
+      maxStopMs,
+    ).unref();
+  });
+  using _report = reportOnSignal(log);
+  using _delay = config.logLevel === 'debug' || config.logLevel === 'trace' ? watchDelay(log) : undefined;
+  try {
+    await runDaemon(config, env, log, signal);
+  } catch (error) {
+    log.fatal({ error: messageOf(error) }, signal.aborted ? 'Stopped with an error' : 'Cannot start');
+    return 1;
+  }
+  log.info({}, 'Stopped');
+  return 0;
+}

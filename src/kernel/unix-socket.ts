@@ -1,0 +1,90 @@
+import { closeSync } from 'node:fs';
+import { LazypullError, errnoOf } from '../errors.ts';
+import { syscall } from './libc.ts';
+
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const SOCK_DGRAM = 2;
+const SOCK_NONBLOCK = 0o4000;
+const SOCK_CLOEXEC = 0o2000000;
+const SOL_SOCKET = 1;
+const SO_PEERCRED = 17;
+const MSG_NOSIGNAL = 0x4000;
+
+/** sizeof(struct sockaddr_un.sun_path), unix(7). */
+const sunPathBytes = 108;
+
+/** sizeof(struct ucred): pid, uid, gid. */
+const ucredBytes = 12;
+
+const socket = syscall<[number, number, number]>('socket', 'int socket(int domain, int type, int protocol)');
+const connect = syscall<[number, Buffer, number]>('connect', 'int connect(int fd, const void *addr, uint32_t len)');
+const getsockopt = syscall<[number, number, number, Buffer, Buffer]>(
+  'getsockopt',
+  'int getsockopt(int fd, int level, int name, void *value, void *length)',
+);
+const sendto = syscall<[number, Buffer, number, number, Buffer, number]>(
+  'sendto',
+  'intptr_t sendto(int fd, const void *data, size_t size, int flags, const void *addr, uint32_t len)',
+);
+
+/**
+ * Who listens at the unix socket `path`.
+ *
+ * @returns the pid of the process that called listen(2) (0 when it lives in another pid namespace), or undefined when
+ *   there is no such file or its process is dead; then a connect(2) is refused
+ */
+export async function listenerPid(path: string): Promise<number | undefined> {
+  const address = socketAddress(path);
+  const fd = await socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  try {
+    await connect(fd, address, address.length);
+    const credentials = Buffer.alloc(ucredBytes);
+    const length = Buffer.alloc(4);
+    length.writeUInt32LE(ucredBytes);
+    await getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials, length);
+    return credentials.readInt32LE(0);
+  } catch (error) {
+    const code = errnoOf(error);
+    if (code === 'ECONNREFUSED' || code === 'ENOENT') return undefined;
+    if (code === 'EAGAIN' || code === 'EWOULDBLOCK') return 0;
+    throw new LazypullError('Unavailable', `Cannot connect to the socket "${path}"`, { cause: error });
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
+ * Sends one datagram to a unix datagram socket.
+ *
+ * @param path of the socket; a leading "@" stands for the abstract namespace
+ */
+export async function sendDatagram(path: string, message: string): Promise<void> {
+  const address = socketAddress(path);
+  const data = Buffer.from(message);
+  const fd = await socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  try {
+    await sendto(fd, data, data.length, MSG_NOSIGNAL, address, address.length);
+  } catch (error) {
+    throw new LazypullError('Unavailable', `Cannot send to the socket "${path}"`, { cause: error });
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** struct sockaddr_un for a path, or for an abstract name where `path` starts with "@". */
+function socketAddress(path: string): Buffer {
+  const name = Buffer.from(path);
+  if (name.length === 0 || name.length >= sunPathBytes) {
+    throw new LazypullError(
+      'InvalidArgument',
+      `Cannot use the socket path "${path}": it must have 1 to ${sunPathBytes - 1} bytes; choose a shorter one`,
+    );
+  }
+  const abstract = name[0] === 0x40;
+  if (abstract) name[0] = 0;
+  const address = Buffer.alloc(2 + name.length + (abstract ? 0 : 1));
+  address.writeUInt16LE(AF_UNIX, 0);
+  name.copy(address, 2);
+  return address;
+}
