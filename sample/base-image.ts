@@ -1,0 +1,141 @@
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { run } from '../test/support/program.ts';
+import { getManifest, gzipLayer, type Manifest, pushImage } from '../test/support/push-image.ts';
+import { collectGarbage, startRegistry } from '../test/support/registry-process.ts';
+import { repository, systemTool } from '../test/support/tools.ts';
+import type { Workspace } from '../test/support/workspace.ts';
+import type { Progress } from './progress.ts';
+
+/** A base image in the registry whose blobs are kept in `data`. */
+export interface BaseImage {
+  readonly data: string;
+  /** Repository and tag without a host, e.g. "base:esgz-0123". */
+  readonly name: string;
+  readonly manifest: Manifest;
+  /** Size of the configuration and all layers. */
+  readonly bytes: number;
+}
+
+const packages = ['gcc', 'g++', 'python3', 'make', 'git', 'ca-certificates'];
+const hostSources = '/etc/apt/sources.list.d/debian.sources';
+
+/** What decides the bytes of a converted image; other bytes, another tag. */
+const converterRooms = ['convert', 'formats/estargz'];
+
+/**
+ * Makes sure that the cached registry has the base image, plain and converted. `from` is an image of another registry, or
+ * undefined for a Debian with compilers that is made here.
+ */
+export async function ensureBaseImage(
+  from: string | undefined,
+  workspace: Workspace,
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<BaseImage> {
+  const data = join(repository, '.cache', 'sample', 'registry');
+  const suite = await debianSuite();
+  const recipe = from ?? `mmdebstrap ${suite} ${packages.join(' ')}`;
+  const plain = `plain-${shortHash(recipe)}`;
+  const converted = `esgz-${shortHash(recipe + (await converterFingerprint()))}`;
+  await dropOtherTags(data, workspace, [plain, converted]);
+
+  await using registry = await startRegistry(await workspace.directory('fill'), data);
+  if ((await getManifest(registry.host, 'base', plain)) === undefined) {
+    const target = `${registry.host}/base:${plain}`;
+    if (from === undefined) await makeDebian(suite, target, workspace, progress, signal);
+    else await copyImage(from, target, progress, signal);
+  }
+  if ((await getManifest(registry.host, 'base', converted)) === undefined) {
+    await progress.step('Converting the base image to eStargz', async (detail) => {
+      const args = ['convert', `${registry.host}/base:${plain}`, `${registry.host}/base:${converted}`];
+      await run(join(repository, 'bin', 'lazypull'), args, { signal, onLine: detail });
+    });
+  }
+  const manifest = await getManifest(registry.host, 'base', converted);
+  if (manifest === undefined) throw new Error(`The converter left no image base:${converted} in the registry`);
+  const bytes = manifest.layers.reduce((sum, { size }) => sum + size, manifest.config.size);
+  return { data, name: `base:${converted}`, manifest, bytes };
+}
+
+async function makeDebian(
+  suite: string,
+  target: string,
+  workspace: Workspace,
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<void> {
+  const tar = join(workspace.path, 'base.tar');
+  await progress.step(
+    `Making a base image: Debian ${suite} with ${packages.join(', ')} (about a minute)`,
+    async (detail) => {
+      const args = [
+        '--mode=root',
+        '--variant=minbase',
+        `--include=${packages.join(',')}`,
+        ...(await aptProxy()),
+        suite,
+        tar,
+      ];
+      if (existsSync(hostSources)) args.push(hostSources);
+      await run(systemTool('mmdebstrap'), args, { signal, onLine: detail });
+    },
+  );
+  await progress.step('Packing it and pushing it to the registry', async () => {
+    const layer = await gzipLayer(tar, join(workspace.path, 'base.tar.gz'));
+    await rm(tar);
+    const slash = target.indexOf('/');
+    const [name = '', tag = ''] = target.slice(slash + 1).split(':');
+    await pushImage(target.slice(0, slash), name, tag, [layer]);
+    await rm(layer.path);
+  });
+}
+
+async function copyImage(from: string, target: string, progress: Progress, signal: AbortSignal): Promise<void> {
+  await progress.step(`Copying ${from} to the registry`, async (detail) => {
+    const args = ['copy', '--insecure-policy', '--dest-tls-verify=false'];
+    if (/^(localhost|127\.\d+\.\d+\.\d+)(:\d+)?\//.test(from)) args.push('--src-tls-verify=false');
+    args.push(`docker://${from}`, `docker://${target}`);
+    await run(systemTool('skopeo'), args, { signal, onLine: detail });
+  });
+}
+
+/** mmdebstrap reads nothing of the host's apt configuration, so a proxy must be handed on. */
+async function aptProxy(): Promise<string[]> {
+  const proxy = (await run('apt-config', ['shell', 'proxy', 'Acquire::http::Proxy'])).match(/'(.+)'/)?.[1];
+  return proxy === undefined ? [] : [`--aptopt=Acquire::http::Proxy "${proxy}"`];
+}
+
+async function debianSuite(): Promise<string> {
+  const release = await readFile('/etc/os-release', 'utf8');
+  const debian = /^ID=debian$/m.test(release);
+  return (debian ? release.match(/^VERSION_CODENAME=(\w+)$/m)?.[1] : undefined) ?? 'bookworm';
+}
+
+async function converterFingerprint(): Promise<string> {
+  const hash = createHash('sha256');
+  for (const room of converterRooms) {
+    const directory = join(repository, 'src', room);
+    for (const name of (await readdir(directory)).sort()) {
+      if (name.endsWith('.ts')) hash.update(await readFile(join(directory, name)));
+    }
+  }
+  return hash.digest('hex');
+}
+
+/** Removes the images of earlier recipes and converters from the cache, so that it holds one base only. */
+async function dropOtherTags(data: string, workspace: Workspace, wanted: readonly string[]): Promise<void> {
+  const repositoryDirectory = join(data, 'docker', 'registry', 'v2', 'repositories', 'base');
+  const tags = join(repositoryDirectory, '_manifests', 'tags');
+  if (!existsSync(tags)) return;
+  const stale = (await readdir(tags)).filter((tag) => !wanted.includes(tag));
+  if (stale.length === 0) return;
+  for (const tag of stale) await rm(join(tags, tag), { recursive: true });
+  await collectGarbage(await workspace.directory('collect'), data);
+}
+
+function shortHash(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 12);
+}

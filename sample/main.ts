@@ -1,0 +1,208 @@
+import { cp, mkdir, readdir, rm } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { basename, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { type Buildkitd, startBuildkitd, type Worker } from '../test/support/buildkitd.ts';
+import { startContainerd } from '../test/support/containerd.ts';
+import { startDaemon } from '../test/support/daemon.ts';
+import { freePort } from '../test/support/ports.ts';
+import { run } from '../test/support/program.ts';
+import { startRegistry } from '../test/support/registry-process.ts';
+import { Relay } from '../test/support/relay.ts';
+import { repository } from '../test/support/tools.ts';
+import { Workspace } from '../test/support/workspace.ts';
+import { type BaseImage, ensureBaseImage } from './base-image.ts';
+import { Progress } from './progress.ts';
+import { formatTable, type Measurement, megabytes } from './table.ts';
+
+const sampleContext = join(repository, 'script', 'buildkit', 'sample_sgz');
+const registryPort = 5000;
+const lazypullAgent = /lazypull/i;
+
+type WorkerKind = Worker['kind'];
+
+/** One of the two runs that are compared: how the builds get at the base. */
+type Way = 'lazy' | 'full pull';
+
+interface Settings {
+  readonly worker: WorkerKind;
+  readonly base: string | undefined;
+  readonly keep: boolean;
+}
+
+async function main(): Promise<void> {
+  const settings = parse(process.argv.slice(2));
+  const progress = new Progress();
+  const { signal } = interruption(progress);
+  await using workspace = await Workspace.open('lazypull-sample');
+  try {
+    await sample(settings, workspace, progress, signal);
+  } catch (error) {
+    if (signal.aborted) {
+      process.exitCode = 130;
+      return;
+    }
+    const logs = await keepLogs(workspace);
+    process.stderr.write(`script/sample: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.stderr.write(`The logs are in ${logs}\n`);
+    process.exitCode = 1;
+  }
+}
+
+async function sample(
+  settings: Settings,
+  workspace: Workspace,
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<void> {
+  const base = await ensureBaseImage(settings.base, workspace, progress, signal);
+  signal.throwIfAborted();
+  const port = await freePort(registryPort);
+  if (port !== registryPort) progress.say(`Port ${registryPort} is in use: the registry listens on port ${port}`);
+  await using registry = await startRegistry(await workspace.directory('registry'), base.data);
+  await using relay = await Relay.start(registry.port, port);
+  await warm(base);
+  const measurements = [
+    ...(await builds('lazy', base, relay, settings, workspace, progress, signal)),
+    ...(await builds('full pull', base, relay, settings, workspace, progress, signal)),
+  ];
+  progress.say(`\nThe base image has ${megabytes(base.bytes)} in ${base.manifest.layers.length} layer(s).\n`);
+  progress.say(formatTable(measurements, base.bytes));
+  if (settings.keep) await keepRunning(base, relay, settings, workspace, progress, signal);
+}
+
+/** Builds without exporting, then with a tar export, on fresh daemons. */
+async function builds(
+  way: Way,
+  base: BaseImage,
+  relay: Relay,
+  settings: Settings,
+  workspace: Workspace,
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<Measurement[]> {
+  await using stack = new AsyncDisposableStack();
+  const directory = await workspace.directory(way === 'lazy' ? 'lazy' : 'full');
+  const buildkitd = await startDaemons(way, directory, settings.worker, stack);
+  const reference = `${relay.host}/${base.name}`;
+  const measured = async (title: string, output?: string): Promise<Measurement> => {
+    const before = relay.traffic();
+    const started = performance.now();
+    await progress.step(`${way}: ${title}`, async (detail) => {
+      const buildArgs = { BASE: reference };
+      const request = { context: sampleContext, buildArgs, signal, onLine: detail };
+      await buildkitd.build(output === undefined ? request : { ...request, output });
+    });
+    const seconds = (performance.now() - started) / 1000;
+    const after = relay.traffic();
+    return {
+      title: `${way}: ${title}`,
+      seconds,
+      requests: after.requests - before.requests,
+      bytes: after.bytes - before.bytes,
+    };
+  };
+  const tar = join(directory, 'sample.tar');
+  const fetchedBefore = relay.traffic(lazypullAgent);
+  const build = await measured('build without exporting');
+  if (way === 'lazy' && relay.traffic(lazypullAgent).requests === fetchedBefore.requests) {
+    throw new Error('The base image was pulled: lazypull served nothing of it. Its log says why');
+  }
+  const exported = await measured('build with a tar export', `type=tar,dest=${tar}`);
+  const hello = await run('tar', ['-xf', tar, 'hello.txt', '-O']);
+  progress.say(`    hello.txt in the exported tar: ${hello.trimEnd()}`);
+  await rm(tar);
+  return [build, exported];
+}
+
+async function startDaemons(
+  way: Way,
+  directory: string,
+  kind: WorkerKind,
+  stack: AsyncDisposableStack,
+): Promise<Buildkitd> {
+  const lazypull = way === 'lazy' ? stack.use(await startDaemon(join(directory, 'lp'))) : undefined;
+  let worker: Worker;
+  if (kind === 'containerd') {
+    const containerd = stack.use(await startContainerd(join(directory, 'cd'), lazypull?.socket));
+    worker = { kind, snapshotter: lazypull === undefined ? 'overlayfs' : 'stargz', address: containerd.address };
+  } else if (lazypull === undefined) {
+    worker = { kind, snapshotter: 'overlayfs' };
+  } else {
+    worker = { kind, snapshotter: 'stargz', socket: lazypull.socket };
+  }
+  return stack.use(await startBuildkitd(join(directory, 'bk'), worker));
+}
+
+/** Reads the image's blobs once, so that the first of the two runs does not pay for a cold disk below the registry. */
+async function warm(base: BaseImage): Promise<void> {
+  for (const { digest } of base.manifest.layers) {
+    const hex = digest.slice('sha256:'.length);
+    const path = join(base.data, 'docker', 'registry', 'v2', 'blobs', 'sha256', hex.slice(0, 2), hex, 'data');
+    for await (const _ of createReadStream(path, { highWaterMark: 1024 * 1024 }));
+  }
+}
+
+async function keepRunning(
+  base: BaseImage,
+  relay: Relay,
+  settings: Settings,
+  workspace: Workspace,
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<void> {
+  await using stack = new AsyncDisposableStack();
+  const buildkitd = await startDaemons('lazy', await workspace.directory('keep'), settings.worker, stack);
+  progress.say(`
+lazypull, buildkitd and the registry run until ctrl-C. Build with:
+  buildctl --addr ${buildkitd.address} build --progress=plain --frontend=dockerfile.v0 \\
+    --local context=${sampleContext} --local dockerfile=${sampleContext} \\
+    --opt build-arg:BASE=${relay.host}/${base.name}
+Logs and state are in ${workspace.path}`);
+  await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+}
+
+async function keepLogs(workspace: Workspace): Promise<string> {
+  const kept = join(repository, '.cache', 'log', 'sample');
+  await rm(kept, { recursive: true, force: true });
+  await mkdir(kept, { recursive: true });
+  for (const entry of await readdir(workspace.path, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile() || !entry.name.endsWith('.log')) continue;
+    await cp(join(entry.parentPath, entry.name), join(kept, `${basename(entry.parentPath)}-${entry.name}`));
+  }
+  return kept;
+}
+
+/** Aborts at the first ctrl-C, SIGTERM or hang-up; further ones change nothing, as the clean-up is under way. */
+function interruption(progress: Progress): AbortController {
+  const controller = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(name, () => {
+      if (!controller.signal.aborted) progress.say('\nInterrupted: cleaning up');
+      controller.abort();
+    });
+  }
+  return controller;
+}
+
+function parse(args: string[]): Settings {
+  try {
+    const { values } = parseArgs({
+      args,
+      options: {
+        worker: { type: 'string', default: 'oci' },
+        base: { type: 'string' },
+        keep: { type: 'boolean', default: false },
+      },
+    });
+    if (values.worker !== 'oci' && values.worker !== 'containerd') throw new Error(`Unknown worker "${values.worker}"`);
+    return { worker: values.worker, base: values.base, keep: values.keep };
+  } catch (error) {
+    process.stderr.write(
+      `script/sample: ${error instanceof Error ? error.message : String(error)}; see script/sample --help\n`,
+    );
+    process.exit(2);
+  }
+}
+
+await main();

@@ -1,0 +1,95 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { accepts } from './ports.ts';
+import { Program, run } from './program.ts';
+import { buildkitTools, pathWithTools } from './tools.ts';
+
+/** Where buildkitd keeps and runs its snapshots. */
+export type Worker =
+  | { readonly kind: 'oci'; readonly snapshotter: 'overlayfs' }
+  | { readonly kind: 'oci'; readonly snapshotter: 'stargz'; readonly socket: string }
+  | { readonly kind: 'containerd'; readonly snapshotter: 'overlayfs' | 'stargz'; readonly address: string };
+
+/** One build of a Dockerfile. */
+export interface BuildRequest {
+  /** The directory with the Dockerfile, which is also the context. */
+  readonly context: string;
+  readonly buildArgs?: Readonly<Record<string, string>>;
+  /** As buildctl's --output; without it nothing is exported. */
+  readonly output?: string;
+  readonly signal?: AbortSignal;
+  /** Receives every line of the plain progress. */
+  readonly onLine?: (line: string) => void;
+}
+
+/** A running buildkitd. */
+export interface Buildkitd extends AsyncDisposable {
+  readonly address: string;
+  readonly program: Program;
+  /** The flags of buildkitd for its worker. */
+  build(request: BuildRequest): Promise<void>;
+  /** Digests of the blobs in buildkitd's own content store; the OCI worker only. */
+  readonly contentStore: string;
+}
+
+/** The flags that choose a worker, as one types them. */
+export function workerFlags(worker: Worker): string[] {
+  if (worker.kind === 'containerd') {
+    return [
+      '--oci-worker=false',
+      '--containerd-worker=true',
+      `--containerd-worker-addr=${worker.address}`,
+      `--containerd-worker-snapshotter=${worker.snapshotter}`,
+      '--containerd-worker-net=host',
+    ];
+  }
+  const flags = ['--containerd-worker=false', '--oci-worker=true', `--oci-worker-snapshotter=${worker.snapshotter}`];
+  if (worker.snapshotter === 'stargz') flags.push(`--oci-worker-proxy-snapshotter-path=${worker.socket}`);
+  return [...flags, '--oci-worker-net=host'];
+}
+
+/** Starts buildkitd with fresh or kept state in `directory`, under its own socket there. */
+export async function startBuildkitd(directory: string, worker: Worker): Promise<Buildkitd> {
+  await mkdir(directory, { recursive: true });
+  const { buildkitd } = buildkitTools();
+  const config = join(directory, 'buildkitd.toml');
+  await writeFile(config, '');
+  const program = new Program({
+    name: 'buildkitd',
+    command: buildkitd,
+    args: ['--config', config, ...stateFlags(directory), ...workerFlags(worker)],
+    log: join(directory, 'buildkitd.log'),
+    env: { PATH: pathWithTools() },
+  });
+  return attachBuildkitd(directory, program, worker.snapshotter);
+}
+
+/** The flags that put buildkitd's state and socket into `directory`. */
+export function stateFlags(directory: string): string[] {
+  return ['--root', join(directory, 'root'), '--addr', socketOf(directory)];
+}
+
+/** Waits until a buildkitd that was started with stateFlags answers. */
+export async function attachBuildkitd(directory: string, program: Program, snapshotter: string): Promise<Buildkitd> {
+  const address = socketOf(directory);
+  await program.ready(() => accepts({ path: address.slice('unix://'.length) }));
+  return {
+    address,
+    program,
+    contentStore: join(directory, 'root', `runc-${snapshotter}`, 'content', 'blobs', 'sha256'),
+    build: (request) => build(address, request),
+    [Symbol.asyncDispose]: () => program.stop(),
+  };
+}
+
+async function build(address: string, { context, buildArgs, output, ...options }: BuildRequest): Promise<void> {
+  const args = ['--addr', address, 'build', '--progress=plain', '--frontend=dockerfile.v0'];
+  args.push('--local', `context=${context}`, '--local', `dockerfile=${context}`);
+  for (const [name, value] of Object.entries(buildArgs ?? {})) args.push('--opt', `build-arg:${name}=${value}`);
+  if (output !== undefined) args.push('--output', output);
+  await run(buildkitTools().buildctl, args, options);
+}
+
+function socketOf(directory: string): string {
+  return `unix://${join(directory, 'bk.sock')}`;
+}

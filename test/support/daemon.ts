@@ -1,0 +1,41 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { accepts } from './ports.ts';
+import { Program } from './program.ts';
+import { repository } from './tools.ts';
+
+/** A running lazypull daemon. */
+export interface Daemon extends AsyncDisposable {
+  readonly socket: string;
+  readonly root: string;
+  readonly program: Program;
+  /** The lines of its log so far, as objects. */
+  log(): Record<string, unknown>[];
+}
+
+/** Starts the daemon under its drop-in name with fresh or kept state in `directory`. */
+export async function startDaemon(directory: string, logLevel = 'debug'): Promise<Daemon> {
+  await mkdir(directory, { recursive: true });
+  const socket = join(directory, 'lp.sock');
+  const root = join(directory, 'root');
+  const config = join(directory, 'config.toml');
+  await writeFile(config, '');
+  const program = new Program({
+    name: 'containerd-stargz-grpc',
+    command: join(repository, 'bin', 'containerd-stargz-grpc'),
+    args: ['--address', socket, '--root', root, '--config', config, '--log-level', logLevel],
+    log: join(directory, 'lazypull.log'),
+  });
+  await program.ready(() => accepts({ path: socket }));
+  return { socket, root, program, log: () => parse(program.output), [Symbol.asyncDispose]: () => program.stop() };
+}
+
+function parse(output: string): Record<string, unknown>[] {
+  return output.split('\n').flatMap((line) => {
+    try {
+      return [JSON.parse(line) as Record<string, unknown>];
+    } catch {
+      return [];
+    }
+  });
+}

@@ -1,0 +1,66 @@
+import { mkdir, mkdtemp, readFile, rm, statfs } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { repository } from './tools.ts';
+import { run, tryRun } from './program.ts';
+
+/** File systems on which BuildKit and containerd cannot keep overlays, by f_type (linux/magic.h). */
+const unusable = new Map([
+  [0x01021994, 'tmpfs'],
+  [0x794c7630, 'overlay'],
+]);
+
+/**
+ * A fresh directory on a real disk for the state of daemons. Disposing of it ends what still runs from there, unmounts
+ * what is still mounted there, and removes it.
+ */
+export class Workspace implements AsyncDisposable {
+  readonly path: string;
+
+  private constructor(path: string) {
+    this.path = path;
+  }
+
+  /** Below the first of TMPDIR, /var/tmp and the repository's .cache that is neither tmpfs nor overlay. Keep `name` short: sockets lie inside, and their paths end at 107 bytes. */
+  static async open(name: string): Promise<Workspace> {
+    const cache = join(repository, '.cache');
+    await mkdir(cache, { recursive: true });
+    const tried: string[] = [];
+    for (const parent of [tmpdir(), '/var/tmp', cache]) {
+      const { type } = await statfs(parent);
+      const kind = unusable.get(type);
+      if (kind === undefined) return new Workspace(await mkdtemp(join(parent, `${name}-`)));
+      tried.push(`${parent} (${kind})`);
+    }
+    throw new Error(`No directory for overlays among ${tried.join(', ')}: set TMPDIR to a directory on a real disk`);
+  }
+
+  /** A new, empty directory inside. */
+  async directory(name: string): Promise<string> {
+    const path = join(this.path, name);
+    await mkdir(path, { recursive: true });
+    return path;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await unmountBelow(this.path);
+    await rm(this.path, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+  }
+}
+
+/** The mount points at or below `path`, the innermost first. */
+export async function mountsBelow(path: string): Promise<string[]> {
+  const points: string[] = [];
+  for (const line of (await readFile('/proc/self/mountinfo', 'utf8')).split('\n')) {
+    const point = line.split(' ')[4]?.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(parseInt(octal, 8)));
+    if (point === path || point?.startsWith(`${path}/`)) points.push(point);
+  }
+  return points.reverse();
+}
+
+async function unmountBelow(path: string): Promise<void> {
+  for (const point of await mountsBelow(path)) {
+    const { status } = await tryRun('umount', ['--no-canonicalize', point]);
+    if (status !== 0) await run('umount', ['--no-canonicalize', '--lazy', point]);
+  }
+}
