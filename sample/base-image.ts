@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run } from '../test/support/program.ts';
-import { getManifest, gzipLayer, type Manifest, pushImage } from '../test/support/push-image.ts';
+import { getManifest, gzipLayer, type Manifest, pushImage, tagImage } from '../test/support/push-image.ts';
 import { collectGarbage, startRegistry } from '../test/support/registry-process.ts';
 import { repository, systemTool } from '../test/support/tools.ts';
 import type { Workspace } from '../test/support/workspace.ts';
@@ -12,13 +12,15 @@ import type { Progress } from './progress.ts';
 /** A base image in the registry whose blobs are kept in `data`. */
 export interface BaseImage {
   readonly data: string;
-  /** Repository and tag without a host, e.g. "base:esgz-0123". */
-  readonly name: string;
   readonly manifest: Manifest;
   /** Size of the configuration and all layers. */
   readonly bytes: number;
 }
 
+/** Repository and tag of the converted image; script/buildkit/sample_sgz has the same by default. */
+export const baseName = 'lazypull-sample/base:esgz';
+
+const [baseRepository = '', baseTag = ''] = baseName.split(':');
 const packages = ['gcc', 'g++', 'python3', 'make', 'git', 'ca-certificates'];
 const hostSources = '/etc/apt/sources.list.d/debian.sources';
 
@@ -40,24 +42,30 @@ export async function ensureBaseImage(
   const recipe = from ?? `mmdebstrap ${suite} ${packages.join(' ')}`;
   const plain = `plain-${shortHash(recipe)}`;
   const converted = `esgz-${shortHash(recipe + (await converterFingerprint()))}`;
-  await dropOtherTags(data, workspace, [plain, converted]);
+  await dropOtherTags(data, workspace, [plain, converted, baseTag]);
 
   await using registry = await startRegistry(await workspace.directory('fill'), data);
-  if ((await getManifest(registry.host, 'base', plain)) === undefined) {
-    const target = `${registry.host}/base:${plain}`;
+  if ((await getManifest(registry.host, baseRepository, plain)) === undefined) {
+    const target = `${registry.host}/${baseRepository}:${plain}`;
     if (from === undefined) await makeDebian(suite, target, workspace, progress, signal);
     else await copyImage(from, target, progress, signal);
   }
-  if ((await getManifest(registry.host, 'base', converted)) === undefined) {
+  if ((await getManifest(registry.host, baseRepository, converted)) === undefined) {
     await progress.step('Converting the base image to eStargz', async (detail) => {
-      const args = ['convert', `${registry.host}/base:${plain}`, `${registry.host}/base:${converted}`];
+      const args = [
+        'convert',
+        `${registry.host}/${baseRepository}:${plain}`,
+        `${registry.host}/${baseRepository}:${converted}`,
+      ];
       await run(join(repository, 'bin', 'lazypull'), args, { signal, onLine: detail });
     });
   }
-  const manifest = await getManifest(registry.host, 'base', converted);
-  if (manifest === undefined) throw new Error(`The converter left no image base:${converted} in the registry`);
+  const manifest = await getManifest(registry.host, baseRepository, converted);
+  if (manifest === undefined)
+    throw new Error(`The converter left no image ${baseRepository}:${converted} in the registry`);
+  await tagImage(registry.host, baseRepository, converted, baseTag);
   const bytes = manifest.layers.reduce((sum, { size }) => sum + size, manifest.config.size);
-  return { data, name: `base:${converted}`, manifest, bytes };
+  return { data, manifest, bytes };
 }
 
 async function makeDebian(
@@ -127,7 +135,7 @@ async function converterFingerprint(): Promise<string> {
 
 /** Removes the images of earlier recipes and converters from the cache, so that it holds one base only. */
 async function dropOtherTags(data: string, workspace: Workspace, wanted: readonly string[]): Promise<void> {
-  const repositoryDirectory = join(data, 'docker', 'registry', 'v2', 'repositories', 'base');
+  const repositoryDirectory = join(data, 'docker', 'registry', 'v2', 'repositories', ...baseRepository.split('/'));
   const tags = join(repositoryDirectory, '_manifests', 'tags');
   if (!existsSync(tags)) return;
   const stale = (await readdir(tags)).filter((tag) => !wanted.includes(tag));

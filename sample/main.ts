@@ -11,7 +11,7 @@ import { startRegistry } from '../test/support/registry-process.ts';
 import { Relay } from '../test/support/relay.ts';
 import { repository } from '../test/support/tools.ts';
 import { Workspace } from '../test/support/workspace.ts';
-import { type BaseImage, ensureBaseImage } from './base-image.ts';
+import { type BaseImage, baseName, ensureBaseImage } from './base-image.ts';
 import { Progress } from './progress.ts';
 import { formatTable, type Measurement, megabytes } from './table.ts';
 
@@ -63,18 +63,17 @@ async function sample(
   await using relay = await Relay.start(registry.port, port);
   await warm(base);
   const measurements = [
-    ...(await builds('lazy', base, relay, settings, workspace, progress, signal)),
-    ...(await builds('full pull', base, relay, settings, workspace, progress, signal)),
+    ...(await builds('lazy', relay, settings, workspace, progress, signal)),
+    ...(await builds('full pull', relay, settings, workspace, progress, signal)),
   ];
   progress.say(`\nThe base image has ${megabytes(base.bytes)} in ${base.manifest.layers.length} layer(s).\n`);
   progress.say(formatTable(measurements, base.bytes));
-  if (settings.keep) await keepRunning(base, relay, settings, workspace, progress, signal);
+  if (settings.keep) await keepRunning(relay, settings, workspace, progress, signal);
 }
 
 /** Builds without exporting, then with a tar export, on fresh daemons. */
 async function builds(
   way: Way,
-  base: BaseImage,
   relay: Relay,
   settings: Settings,
   workspace: Workspace,
@@ -84,7 +83,7 @@ async function builds(
   await using stack = new AsyncDisposableStack();
   const directory = await workspace.directory(way === 'lazy' ? 'lazy' : 'full');
   const buildkitd = await startDaemons(way, directory, settings.worker, stack);
-  const reference = `${relay.host}/${base.name}`;
+  const reference = `${relay.host}/${baseName}`;
   const measured = async (title: string, output?: string): Promise<Measurement> => {
     const before = relay.traffic();
     const started = performance.now();
@@ -144,7 +143,6 @@ async function warm(base: BaseImage): Promise<void> {
 }
 
 async function keepRunning(
-  base: BaseImage,
   relay: Relay,
   settings: Settings,
   workspace: Workspace,
@@ -157,7 +155,7 @@ async function keepRunning(
 lazypull, buildkitd and the registry run until ctrl-C. Build with:
   buildctl --addr ${buildkitd.address} build --progress=plain --frontend=dockerfile.v0 \\
     --local context=${sampleContext} --local dockerfile=${sampleContext} \\
-    --opt build-arg:BASE=${relay.host}/${base.name}
+    --opt build-arg:BASE=${relay.host}/${baseName}
 Logs and state are in ${workspace.path}`);
   await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 }

@@ -58,24 +58,33 @@ export async function pushImage(
   const body = Buffer.from(JSON.stringify(config));
   const configDescriptor = { mediaType: configType, ...(await pushBytes(host, repository, body)) };
   const manifest = { schemaVersion: 2, mediaType: manifestType, config: configDescriptor, layers: pushed };
-  const answer = await expectOk(
-    fetch(`http://${host}/v2/${repository}/manifests/${tag}`, {
-      method: 'PUT',
-      headers: { 'Content-Type': manifestType },
-      body: JSON.stringify(manifest),
-    }),
-  );
-  return answer.headers.get('docker-content-digest') ?? '';
+  return putManifest(host, repository, tag, JSON.stringify(manifest), manifestType);
+}
+
+/** Gives the image `host/repository:from` a second tag. */
+export async function tagImage(host: string, repository: string, from: string, tag: string): Promise<void> {
+  const answer = await expectOk(fetchManifest(host, repository, from));
+  await putManifest(host, repository, tag, await answer.text(), answer.headers.get('content-type') ?? manifestType);
 }
 
 /** The manifest of `host/repository:tag`, or undefined if there is none. Takes the only image of an index. */
 export async function getManifest(host: string, repository: string, tag: string): Promise<Manifest | undefined> {
-  const answer = await fetch(`http://${host}/v2/${repository}/manifests/${tag}`, {
-    headers: { Accept: `${manifestType}, application/vnd.docker.distribution.manifest.v2+json` },
-  });
+  const answer = await fetchManifest(host, repository, tag);
   if (answer.status === 404) return undefined;
   const body = (await (await expectOk(Promise.resolve(answer))).json()) as Omit<Manifest, 'digest'>;
   return { ...body, digest: answer.headers.get('docker-content-digest') ?? '' };
+}
+
+function fetchManifest(host: string, repository: string, tag: string): Promise<Response> {
+  return fetch(`http://${host}/v2/${repository}/manifests/${tag}`, {
+    headers: { Accept: `${manifestType}, application/vnd.docker.distribution.manifest.v2+json` },
+  });
+}
+
+async function putManifest(host: string, repository: string, tag: string, body: string, type: string): Promise<string> {
+  const url = `http://${host}/v2/${repository}/manifests/${tag}`;
+  const answer = await expectOk(fetch(url, { method: 'PUT', headers: { 'Content-Type': type }, body }));
+  return answer.headers.get('docker-content-digest') ?? '';
 }
 
 async function pushFile(host: string, repository: string, path: string): Promise<Pick<Descriptor, 'digest' | 'size'>> {
