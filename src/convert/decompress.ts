@@ -3,6 +3,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { LazypullError } from '../errors.ts';
 import { ByteReader } from './byte-reader.ts';
+import { isZstdMagic, zstdFrames } from './zstd-frames.ts';
 
 /** Larger pieces than zlib's 16 KiB mean fewer trips through the event loop. */
 const pieceBytes = 256 * 1024;
@@ -20,27 +21,29 @@ export async function* decompress(blob: AsyncIterable<Buffer>): AsyncGenerator<B
     yield* rest;
     return;
   }
-  let sourceError: unknown;
-  const source = Readable.from(guard(rest, (error) => (sourceError = error)));
-  const done = pipeline(source, decoder);
+  const errors: unknown[] = [];
+  const frames = isZstd(head) ? zstdFrames(rest) : rest;
+  const done = pipeline(Readable.from(noting(frames, errors)), decoder);
   done.catch(() => {}); // Reading the decoder throws the same error.
   try {
     for await (const data of decoder) yield data as Buffer;
     await done;
   } catch (cause) {
-    if (sourceError !== undefined) throw sourceError;
-    throw new LazypullError('DataLoss', 'Cannot decompress the layer: the data is damaged', { cause });
+    if (errors.length > 0) throw errors[0];
+    throw new LazypullError('DataLoss', 'Cannot decompress the layer: the data is damaged or cut off', { cause });
   } finally {
     decoder.destroy();
   }
 }
 
 function decoderFor(head: Buffer) {
-  if (head.length >= 2 && head.readUInt16BE(0) === 0x1f8b) return createGunzip({ chunkSize: pieceBytes });
-  if (head.length < 4) return undefined;
-  const magic = head.readUInt32LE(0);
-  const isZstd = magic === 0xfd2fb528 || (magic & 0xfffffff0) >>> 0 === 0x184d2a50;
-  return isZstd ? createZstdDecompress({ chunkSize: pieceBytes }) : undefined;
+  if (isZstd(head)) return createZstdDecompress({ chunkSize: pieceBytes });
+  const isGzip = head.length >= 2 && head.readUInt16BE(0) === 0x1f8b;
+  return isGzip ? createGunzip({ chunkSize: pieceBytes }) : undefined;
+}
+
+function isZstd(head: Buffer): boolean {
+  return head.length === 4 && isZstdMagic(head.readUInt32LE(0));
 }
 
 async function* chunksOf(head: Buffer, reader: ByteReader): AsyncGenerator<Buffer> {
@@ -53,12 +56,19 @@ async function* chunksOf(head: Buffer, reader: ByteReader): AsyncGenerator<Buffe
   }
 }
 
-/** Passes the source on and tells of its error, to tell it from one of the decoder. */
-async function* guard(source: AsyncIterable<Buffer>, onError: (error: unknown) => void): AsyncGenerator<Buffer> {
+/** Passes the source on and notes its error, to tell it from one of the decoder, which the stream throws into its source too. */
+async function* noting(source: AsyncIterable<Buffer>, errors: unknown[]): AsyncGenerator<Buffer> {
+  const iterator = source[Symbol.asyncIterator]();
   try {
-    yield* source;
-  } catch (error) {
-    onError(error);
-    throw error;
+    for (;;) {
+      const next = await iterator.next().catch((error: unknown) => {
+        errors.push(error);
+        throw error;
+      });
+      if (next.done) return;
+      yield next.value;
+    }
+  } finally {
+    await iterator.return?.();
   }
 }

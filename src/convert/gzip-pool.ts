@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
-import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { LazypullError } from '../errors.ts';
+import { workerUrl } from '../util/worker-url.ts';
 
 /** Gzip members one after the other, or what they hold: member i is the bytes [ends[i-1] or 0, ends[i]) of `data`. */
 export interface MemberBatch {
@@ -57,8 +57,7 @@ export class GzipPool implements AsyncDisposable {
 }
 
 function startThread(level: number): Thread {
-  const extension = extname(import.meta.url);
-  const worker = new Worker(new URL(`./gzip-worker${extension}`, import.meta.url), { workerData: { level } });
+  const worker = new Worker(workerUrl(import.meta.url, './gzip-worker'), { workerData: { level } });
   const thread: Thread = { worker, waiting: [] };
   const fail = (cause: unknown) => {
     const error = new LazypullError('Unknown', 'Cannot compress a layer: a compression thread ended', { cause });

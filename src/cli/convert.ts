@@ -1,0 +1,81 @@
+import { Command, InvalidArgumentError } from 'commander';
+import { convertImage, defaultGzipLevel } from '../convert/convert.ts';
+import { openEndpoints } from '../convert/endpoints.ts';
+import { defaultChunkBytes, maxChunkBytes } from '../convert/estargz-writer.ts';
+import { createLog } from '../log.ts';
+import { RegistryClient } from '../registry/client.ts';
+import { dockerCredentials } from '../registry/credentials.ts';
+import { ConvertProgress } from './convert-progress.ts';
+
+/**
+ * `lazypull convert SRC DST`. The result's digest goes to standard output, progress to standard error. Its action throws LazypullErrors:
+ * InvalidArgument is a wrong usage.
+ */
+export function convertCommand(): Command {
+  return new Command('convert')
+    .description('Copy an image with its layers as eStargz, so that it can be used before it is pulled')
+    .argument('<source>', 'image: REGISTRY/NAME[:TAG][@DIGEST], or oci-layout:DIR[:TAG]')
+    .argument('<destination>', 'where to write it: REGISTRY/NAME[:TAG], or oci-layout:DIR[:TAG]')
+    .option('--platform <os/arch>', 'convert only this platform of the image (repeatable; default: all)', append, [])
+    .option('--level <1-9>', 'gzip level: higher is smaller and slower', integer(1, 9), defaultGzipLevel)
+    .option('--chunk-size <bytes>', 'cut files into chunks of this size', integer(1, maxChunkBytes), defaultChunkBytes)
+    .option('--temp-dir <dir>', "directory for converted layers until they are pushed (default: the system's)")
+    .action(run);
+}
+
+interface Options {
+  platform: string[];
+  level: number;
+  chunkSize: number;
+  tempDir?: string;
+}
+
+async function run(sourceText: string, destinationText: string, options: Options): Promise<void> {
+  await using client = new RegistryClient({ credentials: dockerCredentials(), log: createLog('warn') });
+  const { source, destination } = openEndpoints(client, sourceText, destinationText);
+  using progress = new ConvertProgress(process.stderr);
+  using interrupt = new Interrupt();
+  const image = await convertImage(source, destination, {
+    platforms: options.platform,
+    level: options.level,
+    chunkBytes: options.chunkSize,
+    temporaryDirectory: options.tempDir,
+    onLayer: (event) => progress.onLayer(event),
+    signal: interrupt.signal,
+  });
+  progress.finish(`Converted "${source.name}" to "${destination.name}"`);
+  process.stdout.write(`${image.digest}\n`);
+}
+
+/** Turns the first SIGINT or SIGTERM into an abort, so that temporary files are removed. The second one ends the process. */
+class Interrupt implements Disposable {
+  readonly #controller = new AbortController();
+  readonly #stop = (): void => {
+    this[Symbol.dispose]();
+    this.#controller.abort();
+  };
+
+  constructor() {
+    process.on('SIGINT', this.#stop).on('SIGTERM', this.#stop);
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  [Symbol.dispose](): void {
+    process.off('SIGINT', this.#stop).off('SIGTERM', this.#stop);
+  }
+}
+
+function append(value: string, values: string[]): string[] {
+  return [...values, value];
+}
+
+function integer(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = /^[0-9]{1,15}$/.test(text) ? Number(text) : NaN;
+    if (value >= min && value <= max) return value;
+    throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`);
+  };
+}

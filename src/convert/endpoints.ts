@@ -1,0 +1,36 @@
+import type { RegistryClient } from '../registry/client.ts';
+import { parseReference } from '../registry/reference.ts';
+import { type ImageDestination, RegistryDestination } from './destination.ts';
+import { OciLayout, parseLayoutReference } from './oci-layout.ts';
+import { type ImageSource, RegistrySource } from './source.ts';
+
+/**
+ * The image and the place that two arguments name: each a reference as Docker writes it, or `oci-layout:DIR[:TAG]`. Nothing is read yet.
+ * @throws InvalidArgument where one cannot be parsed, or the destination has a digest.
+ */
+export function openEndpoints(
+  client: RegistryClient,
+  source: string,
+  destination: string,
+): { source: ImageSource; destination: ImageDestination } {
+  const sourceLayout = parseLayoutReference(source);
+  const sourceReference = sourceLayout === undefined ? parseReference(source) : undefined;
+  const destinationLayout = parseLayoutReference(destination);
+  return {
+    source:
+      sourceLayout === undefined ? new RegistrySource(client, parseReference(source)) : new OciLayout(sourceLayout),
+    destination:
+      destinationLayout === undefined
+        ? registryDestination(client, destination, sourceReference)
+        : new OciLayout(destinationLayout),
+  };
+}
+
+function registryDestination(
+  client: RegistryClient,
+  text: string,
+  source: { host: string; repository: string } | undefined,
+): RegistryDestination {
+  const reference = parseReference(text);
+  return new RegistryDestination(client, reference, source?.host === reference.host ? source.repository : undefined);
+}

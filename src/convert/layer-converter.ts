@@ -1,0 +1,154 @@
+import { createReadStream } from 'node:fs';
+import { open, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { codeOf, errnoOf, LazypullError } from '../errors.ts';
+import { decompress } from './decompress.ts';
+import type { ImageDestination } from './destination.ts';
+import { type EstargzResult, writeEstargz } from './estargz-writer.ts';
+import type { GzipPool } from './gzip-pool.ts';
+import { type ConvertedLayer, copiedLayer, type Descriptor, estargzLayer, planLayer } from './image.ts';
+import type { BlobId, ImageSource } from './source.ts';
+
+/** What happens to a layer, named by the digest and the size that it has in the source. */
+export interface LayerEvent {
+  digest: string;
+  size: number;
+  /**
+   * `reading`: `bytes` of the source's blob have been read, to convert or to copy it. `pushing`: the converted blob is sent, and has `bytes` bytes.
+   * `done`: the destination has it; `bytes` is its size there. `kept`: no registry has such a layer, it stays as it is.
+   */
+  state: 'reading' | 'pushing' | 'done' | 'kept';
+  bytes: number;
+}
+
+export interface LayerConverterOptions {
+  source: ImageSource;
+  destination: ImageDestination;
+  pool: GzipPool;
+  /** Where to cut files, in bytes. */
+  chunkBytes: number;
+  /** A directory for converted layers until they are pushed. The caller removes it. */
+  directory: string;
+  onLayer: (event: LayerEvent) => void;
+}
+
+/** Brings layers to the destination as eStargz, each one once however many images have it. */
+export class LayerConverter {
+  readonly #options: LayerConverterOptions;
+  readonly #converted = new Map<string, Promise<EstargzResult>>();
+  readonly #copied = new Map<string, Promise<void>>();
+
+  constructor(options: LayerConverterOptions) {
+    this.#options = options;
+  }
+
+  /** The layer as it is in the converted image. `diffId` is what the image's config says of the source's layer. */
+  async convert(layer: Descriptor, diffId: string, signal: AbortSignal): Promise<ConvertedLayer> {
+    const plan = planLayer(layer);
+    if (plan === 'keep') {
+      this.#options.onLayer({ ...idOf(layer), state: 'kept', bytes: layer.size });
+      return { descriptor: layer, diffId };
+    }
+    if (plan === 'copy') {
+      await this.copy(layer, signal);
+      return { descriptor: copiedLayer(layer), diffId };
+    }
+    const result = await once(this.#converted, layer.digest, () => this.#write(idOf(layer), signal));
+    return estargzLayer(layer, result);
+  }
+
+  /** Brings a blob to the destination as it is. */
+  copy(blob: BlobId, signal: AbortSignal): Promise<void> {
+    return once(this.#copied, blob.digest, async () => {
+      const { destination, onLayer } = this.#options;
+      if (!(await destination.hasBlob(blob.digest, signal))) {
+        await destination.putBlob(blob, () => Readable.from(this.#read(idOf(blob), signal)), signal);
+      }
+      onLayer({ ...idOf(blob), state: 'done', bytes: blob.size });
+    });
+  }
+
+  /** Brings bytes to the destination as a blob. */
+  async put(blob: BlobId, bytes: Buffer, signal: AbortSignal): Promise<void> {
+    const { destination } = this.#options;
+    if (await destination.hasBlob(blob.digest, signal)) return;
+    await destination.putBlob(blob, () => Readable.from([bytes]), signal);
+  }
+
+  async #write(layer: BlobId, signal: AbortSignal): Promise<EstargzResult> {
+    const { destination, onLayer, directory } = this.#options;
+    const path = join(directory, layer.digest.replace(':', '-'));
+    try {
+      const result = await this.#writeTo(path, layer, signal);
+      if (!(await destination.hasBlob(result.digest, signal))) {
+        onLayer({ ...layer, state: 'pushing', bytes: result.size });
+        await destination.putBlob(result, () => createReadStream(path, { highWaterMark: readBytes }), signal);
+      }
+      onLayer({ ...layer, state: 'done', bytes: result.size });
+      return result;
+    } finally {
+      await rm(path, { force: true });
+    }
+  }
+
+  async #writeTo(path: string, layer: BlobId, signal: AbortSignal): Promise<EstargzResult> {
+    const { pool, chunkBytes, directory } = this.#options;
+    await using file = await open(path, 'wx', 0o600);
+    const sink = async (data: Uint8Array): Promise<void> => {
+      for (let rest = data; rest.length > 0; ) rest = rest.subarray((await file.write(rest)).bytesWritten);
+    };
+    let isVerified = false;
+    const read = this.#read(layer, signal);
+    async function* toEnd(): AsyncGenerator<Buffer> {
+      yield* read;
+      isVerified = true;
+    }
+    try {
+      const result = await writeEstargz(decompress(toEnd()), sink, { pool, chunkBytes, signal });
+      if (isVerified) return result;
+    } catch (cause) {
+      throw explained(cause, layer.digest, directory);
+    }
+    throw new LazypullError(
+      'DataLoss',
+      `Cannot convert the layer "${layer.digest}": its compressed data ends before the blob does`,
+    );
+  }
+
+  async *#read(blob: BlobId, signal: AbortSignal): AsyncGenerator<Buffer> {
+    let bytes = 0;
+    this.#options.onLayer({ ...blob, state: 'reading', bytes });
+    for await (const data of this.#options.source.blob(blob, signal)) {
+      bytes += data.length;
+      this.#options.onLayer({ ...blob, state: 'reading', bytes });
+      yield data;
+    }
+  }
+}
+
+const readBytes = 1024 * 1024;
+
+function explained(cause: unknown, digest: string, directory: string): LazypullError {
+  if (errnoOf(cause) === 'ENOSPC') {
+    return new LazypullError(
+      'ResourceExhausted',
+      `Cannot convert the layer "${digest}": no space left in "${directory}"; choose another directory with --temp-dir`,
+      { cause },
+    );
+  }
+  return new LazypullError(codeOf(cause), `Cannot convert the layer "${digest}"`, { cause });
+}
+
+function idOf({ digest, size }: BlobId): BlobId {
+  return { digest, size };
+}
+
+function once<T>(results: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {
+  let result = results.get(key);
+  if (result === undefined) {
+    result = make();
+    results.set(key, result);
+  }
+  return result;
+}

@@ -1,0 +1,38 @@
+/** Media types of the OCI image specification and of Docker's image manifest V2 schema 2. */
+export const ociIndex = 'application/vnd.oci.image.index.v1+json';
+export const ociManifest = 'application/vnd.oci.image.manifest.v1+json';
+export const ociConfig = 'application/vnd.oci.image.config.v1+json';
+export const ociLayerGzip = 'application/vnd.oci.image.layer.v1.tar+gzip';
+
+export function isIndex(mediaType: string): boolean {
+  return mediaType === ociIndex || mediaType === 'application/vnd.docker.distribution.manifest.list.v2+json';
+}
+
+export function isManifest(mediaType: string): boolean {
+  return mediaType === ociManifest || mediaType === 'application/vnd.docker.distribution.manifest.v2+json';
+}
+
+export function isConfig(mediaType: string): boolean {
+  return mediaType === ociConfig || mediaType === 'application/vnd.docker.container.image.v1+json';
+}
+
+/** Whether a layer is a tar, perhaps compressed, that a registry has. */
+export function isLayer(mediaType: string): boolean {
+  return (
+    /^application\/vnd\.oci\.image\.layer\.v1\.tar(\+gzip|\+zstd)?$/.test(mediaType) ||
+    /^application\/vnd\.docker\.image\.rootfs\.diff\.tar(\.gzip|\.zstd)?$/.test(mediaType)
+  );
+}
+
+/** Whether a layer is one that registries do not have and nobody may pass on: it has to stay as it is. */
+export function isForeignLayer(mediaType: string): boolean {
+  return (
+    mediaType.startsWith('application/vnd.oci.image.layer.nondistributable.v1.tar') ||
+    mediaType.startsWith('application/vnd.docker.image.rootfs.foreign.diff.tar')
+  );
+}
+
+/** Whether a layer is a gzip of a tar, as eStargz is. */
+export function isGzipLayer(mediaType: string): boolean {
+  return mediaType === ociLayerGzip || mediaType === 'application/vnd.docker.image.rootfs.diff.tar.gzip';
+}

@@ -1,0 +1,157 @@
+import { randomUUID } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { access, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createWriteStream } from 'node:fs';
+import { errnoOf, LazypullError } from '../errors.ts';
+import type { Manifest } from '../registry/client.ts';
+import { isDigest } from '../registry/reference.ts';
+import type { ImageDestination } from './destination.ts';
+import { type Descriptor, encodeDescriptor, parseIndex, type ImageIndex } from './image.ts';
+import { ociIndex } from './media-types.ts';
+import { type BlobId, type ImageSource, readBlob, verified } from './source.ts';
+
+/** As registries limit manifests. */
+const maxManifestBytes = 4 * 1024 * 1024;
+
+const nameAnnotation = 'org.opencontainers.image.ref.name';
+const prefix = 'oci-layout:';
+
+/** A directory with an image layout, and the name of one image in it. */
+export interface LayoutReference {
+  directory: string;
+  tag: string | undefined;
+}
+
+/** Reads `oci-layout:DIR[:TAG]`; undefined where the text does not start so. What follows the last colon is a tag where it has no slash. */
+export function parseLayoutReference(text: string): LayoutReference | undefined {
+  if (!text.startsWith(prefix)) return undefined;
+  const rest = text.slice(prefix.length);
+  const match = /^(.+):([\w][\w.-]{0,127})$/.exec(rest);
+  const [directory = rest, tag] = match === null ? [] : [match[1], match[2]];
+  if (directory === '')
+    throw new LazypullError('InvalidArgument', `Cannot parse "${text}": write ${prefix}DIRECTORY[:TAG]`);
+  return { directory, tag };
+}
+
+/** An OCI image layout (image-spec, image-layout.md), as a source and as a destination. */
+export class OciLayout implements ImageSource, ImageDestination {
+  readonly name: string;
+  readonly #directory: string;
+  readonly #tag: string | undefined;
+
+  constructor({ directory, tag }: LayoutReference) {
+    this.name = `${prefix}${directory}${tag === undefined ? '' : `:${tag}`}`;
+    this.#directory = directory;
+    this.#tag = tag;
+  }
+
+  /** The entry of index.json with the tag; without a tag, the only entry. */
+  async root(signal?: AbortSignal): Promise<Manifest> {
+    const index = await this.#index();
+    if (index === undefined)
+      throw new LazypullError('NotFound', `Cannot read "${this.name}": "${this.#path('index.json')}" does not exist`);
+    const { manifests } = index;
+    const found =
+      this.#tag === undefined
+        ? manifests
+        : manifests.filter((entry) => entry.annotations[nameAnnotation] === this.#tag);
+    const [root] = found;
+    if (root === undefined || found.length > 1) {
+      const tags = manifests.map((entry) => entry.annotations[nameAnnotation] ?? '(without a name)').join(', ');
+      throw new LazypullError('NotFound', `Cannot choose an image in "${this.name}": name one of: ${tags}`);
+    }
+    return { mediaType: root.mediaType, digest: root.digest, bytes: await this.manifest(root, signal) };
+  }
+
+  manifest(descriptor: Descriptor, signal?: AbortSignal): Promise<Buffer> {
+    return readBlob(this, descriptor, maxManifestBytes, signal);
+  }
+
+  async *blob(blob: BlobId, signal?: AbortSignal): AsyncGenerator<Buffer> {
+    const stream = createReadStream(this.#blobPath(blob.digest), { highWaterMark: readBytes, signal });
+    try {
+      yield* verified(stream as AsyncIterable<Buffer>, blob, this.name);
+    } catch (cause) {
+      if (errnoOf(cause) !== 'ENOENT') throw cause;
+      throw new LazypullError('NotFound', `Cannot read the blob "${blob.digest}": "${this.name}" does not have it`, {
+        cause,
+      });
+    }
+  }
+
+  hasBlob(digest: string): Promise<boolean> {
+    return access(this.#blobPath(digest)).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  async putBlob(blob: BlobId, source: () => Readable, signal?: AbortSignal): Promise<void> {
+    const path = this.#blobPath(blob.digest);
+    await mkdir(join(path, '..'), { recursive: true });
+    await this.#replace(path, async (temporary) => {
+      const content = verified(source() as AsyncIterable<Buffer>, blob, this.name);
+      await pipeline(content, createWriteStream(temporary), signal === undefined ? {} : { signal });
+    });
+  }
+
+  putManifest(_mediaType: string, digest: string, bytes: Buffer, signal?: AbortSignal): Promise<void> {
+    return this.putBlob({ digest, size: bytes.length }, () => Readable.from([bytes]), signal);
+  }
+
+  async putRoot(mediaType: string, digest: string, bytes: Buffer, signal?: AbortSignal): Promise<void> {
+    await this.putManifest(mediaType, digest, bytes, signal);
+    const tag = this.#tag ?? 'latest';
+    const index = (await this.#index()) ?? { json: { schemaVersion: 2, mediaType: ociIndex }, manifests: [] };
+    const others = index.manifests.filter((entry) => entry.annotations[nameAnnotation] !== tag);
+    const root = { mediaType, digest, size: bytes.length, annotations: { [nameAnnotation]: tag }, rest: {} };
+    const json = { ...index.json, manifests: [...others, root].map(encodeDescriptor) };
+    await writeFile(this.#path('oci-layout'), JSON.stringify({ imageLayoutVersion: '1.0.0' }));
+    await this.#replace(this.#path('index.json'), (temporary) => writeFile(temporary, JSON.stringify(json, null, 2)));
+  }
+
+  /** Undefined where the directory is not a layout yet. */
+  async #index(): Promise<ImageIndex | undefined> {
+    try {
+      await using file = await open(this.#path('index.json'));
+      const { size } = await file.stat();
+      if (size > maxManifestBytes)
+        throw new LazypullError(
+          'InvalidArgument',
+          `Cannot read "${this.#path('index.json')}": it is larger than ${maxManifestBytes} bytes`,
+        );
+      return parseIndex(await readFile(file));
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+
+  #path(name: string): string {
+    return join(this.#directory, name);
+  }
+
+  /** A digest that is not checked could leave the directory. */
+  #blobPath(digest: string): string {
+    if (!isDigest(digest))
+      throw new LazypullError('InvalidArgument', `Cannot address a blob by "${digest}": it is not a digest`);
+    return join(this.#directory, 'blobs', ...digest.split(':'));
+  }
+
+  /** Makes a file appear whole or not at all. */
+  async #replace(path: string, write: (temporary: string) => Promise<void>): Promise<void> {
+    const temporary = `${path}.${randomUUID()}`;
+    try {
+      await write(temporary);
+      await rename(temporary, path);
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    }
+  }
+}
+
+const readBytes = 1024 * 1024;
