@@ -98,7 +98,7 @@ export class Directories {
   }
 
   async #unmountAndRemove(path: string): Promise<void> {
-    if ((await mountsBelow(path)).length > 0) await this.#layers.unmount(join(path, 'fs'));
+    await this.#layers.unmount(join(path, 'fs'));
     const [mounted] = await mountsBelow(path);
     if (mounted !== undefined) {
       throw new LazypullError('FailedPrecondition', `Cannot remove "${path}" while "${mounted}" is mounted`);

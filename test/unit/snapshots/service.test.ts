@@ -1,0 +1,203 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, describe, it } from 'node:test';
+import {
+  type DescMessage,
+  type DescMethod,
+  type MessageInitShape,
+  type MessageShape,
+  create,
+  fromBinary,
+  toBinary,
+} from '@bufbuild/protobuf';
+import { Client, type ServiceError, credentials, status } from '@grpc/grpc-js';
+import { LazypullError } from '../../../src/errors.ts';
+import { Health } from '../../../src/gen/health/v1/health_pb.ts';
+import { Kind, Snapshots as SnapshotsDesc } from '../../../src/gen/services/snapshots/v1/snapshots_pb.ts';
+import { silentLog } from '../../../src/log.ts';
+import { statusOf } from '../../../src/snapshots/grpc.ts';
+import { serveSnapshots } from '../../../src/snapshots/server.ts';
+import { openSnapshotter } from '../../../src/snapshots/snapshotter.ts';
+
+const { method } = SnapshotsDesc;
+const layers = {
+  mount: () => Promise.reject(new Error('no layers here')),
+  check: () => Promise.resolve(),
+  unmount: () => Promise.resolve(),
+};
+
+describe('the Snapshots service', () => {
+  it('answers all ten methods', async (t) => {
+    const { call, list, root } = await start(t);
+    const prepared = await call(method.prepare, { key: 'a', labels: { x: '1', empty: '' } });
+    assert.equal(prepared.mounts[0]?.source, join(root, 'snapshotter/snapshots/1/fs'));
+    assert.deepEqual((await call(method.mounts, { key: 'a' })).mounts, prepared.mounts);
+    await call(method.commit, { name: 'c', key: 'a', labels: { y: '2' } });
+    const view = await call(method.view, { key: 'v', parent: 'c' });
+    assert.deepEqual(view.mounts[0]?.options, ['ro', 'rbind']);
+    const { info } = await call(method.stat, { key: 'v' });
+    assert.equal(info?.kind, Kind.VIEW);
+    assert.equal(info.parent, 'c');
+    assert.ok(Math.abs(Number(info.createdAt?.seconds) - Date.now() / 1000) < 5);
+    assert.deepEqual(info.createdAt, info.updatedAt);
+    const updated = await call(method.update, {
+      info: { name: 'c', labels: { 'a.b/c': 'z' } },
+      updateMask: { paths: ['labels.a.b/c', 'labels.y'] },
+    });
+    assert.deepEqual({ ...updated.info?.labels }, { 'a.b/c': 'z' });
+    assert.equal((await call(method.usage, { key: 'c' })).inodes, 1n);
+    const blocks = await list(['labels."a.b/c"==z']);
+    assert.deepEqual(
+      blocks.map(({ info }) => info.map(({ name }) => name)),
+      [['c']],
+    );
+    await call(method.remove, { key: 'v' });
+    await call(method.cleanup, {});
+  });
+
+  it("answers errors with containerd's codes and texts", async (t) => {
+    const { call, list } = await start(t);
+    await call(method.prepare, { key: 'a' });
+    for (const [code, text, failing] of [
+      [status.NOT_FOUND, 'Cannot find snapshot "absent": not found', call(method.stat, { key: 'absent' })],
+      [status.ALREADY_EXISTS, 'Cannot create snapshot "a": already exists', call(method.prepare, { key: 'a' })],
+      [status.INVALID_ARGUMENT, ': invalid argument', call(method.view, { key: 'b', parent: 'a' })],
+      [status.INVALID_ARGUMENT, ': invalid argument', call(method.update, {})],
+      [status.INVALID_ARGUMENT, ': invalid argument', list(['=='])],
+      [status.INVALID_ARGUMENT, ': invalid argument', call(method.prepare, { key: 'x'.repeat(1_000_000) })],
+      [status.NOT_FOUND, ': not found', call(method.stat, { key: '€\n'.repeat(5000) })],
+    ] as const) {
+      await assert.rejects(failing, (error: ServiceError) => error.code === code && error.details.endsWith(text));
+    }
+  });
+
+  it('says once which class an error is', () => {
+    assert.deepEqual(statusOf(new Error('odd')), { code: status.UNKNOWN, details: 'odd: unknown' });
+    const twice = new LazypullError('NotFound', 'x: not found', { cause: new Error('y') });
+    assert.deepEqual(statusOf(twice), { code: status.NOT_FOUND, details: 'x: not found: y: not found' });
+    assert.equal(statusOf(new LazypullError('AlreadyExists', 'a: already exists')).details, 'a: already exists');
+  });
+
+  it('streams any number of snapshots in blocks of 100, also to a slow reader', async (t) => {
+    const { call, list } = await start(t);
+    const labels = { long: 'x'.repeat(20_000) };
+    for (let i = 0; i < 250; i++) await call(method.prepare, { key: `k${i}`, labels });
+    const blocks = await list([]);
+    assert.deepEqual(
+      blocks.map(({ info }) => info.length),
+      [100, 100, 50],
+    );
+    assert.equal(new Set(blocks.flatMap(({ info }) => info.map(({ name }) => name))).size, 250);
+  });
+
+  it('takes labels of megabytes, and refuses messages above 16 MiB', async (t) => {
+    const { call } = await start(t);
+    const big = 'x'.repeat(7 * 1024 * 1024);
+    await call(method.prepare, { key: 'a', labels: { a: big, b: big } });
+    const { info } = await call(method.stat, { key: 'a' });
+    assert.equal(info?.labels['b'], big);
+    await assert.rejects(
+      call(method.prepare, { key: 'b', labels: { a: big, b: big, c: big } }),
+      (error: ServiceError) => error.code === status.RESOURCE_EXHAUSTED,
+    );
+  });
+
+  it('goes on after connections that do not speak HTTP/2, and calls that are abandoned', async (t) => {
+    const { call, path, client } = await start(t);
+    for (const bytes of ['', '\0', 'GET / HTTP/1.1\r\n\r\n', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff']) {
+      const socket = connect(path);
+      await once(socket, 'connect');
+      socket.on('error', () => {});
+      socket.end(bytes, 'latin1');
+      socket.resume();
+      if (bytes !== '') await once(socket, 'close');
+    }
+    for (let i = 0; i < 300; i++) await call(method.prepare, { key: `k${i}`, labels: { long: 'x'.repeat(10_000) } });
+    const stream = client.makeServerStreamRequest(pathOf(method.list), write, read(method.list.output), {});
+    stream.on('error', () => {});
+    stream.cancel();
+    await call(method.stat, { key: 'k1' });
+  });
+
+  it('answers health checks until it closes', async (t) => {
+    const { call, client, server, path } = await start(t);
+    assert.equal((await call(Health.method.check, {})).status, 1);
+    assert.equal((await call(Health.method.check, { service: SnapshotsDesc.typeName })).status, 1);
+    await assert.rejects(call(Health.method.check, { service: 'x' }), /NOT_FOUND/);
+    const watch = client.makeServerStreamRequest(
+      pathOf(Health.method.watch),
+      write,
+      read(Health.method.watch.output),
+      {},
+    );
+    const seen: number[] = [];
+    watch.on('data', ({ status }: { status: number }) => seen.push(status));
+    await once(watch, 'data');
+    const ended = once(watch, 'end');
+    await server.close(1000);
+    await ended;
+    assert.deepEqual(seen, [1, 2]);
+    assert.throws(() => statSync(path));
+  });
+
+  it('listens for its owner alone', async (t) => {
+    const { path } = await start(t);
+    assert.equal(statSync(path).mode & 0o777, 0o600);
+    const { snapshotter } = await start(t);
+    await assert.rejects(serveSnapshots(path, snapshotter, silentLog), /Cannot listen on/);
+  });
+});
+
+async function start(t: TestContext) {
+  const root = mkdtempSync(join(tmpdir(), 'service-'));
+  const path = join(root, 'socket');
+  const snapshotter = await openSnapshotter({ root, layers, log: silentLog });
+  await snapshotter.restore();
+  const server = await serveSnapshots(path, snapshotter, silentLog);
+  const client = new Client(`unix:${path}`, credentials.createInsecure(), { 'grpc.max_receive_message_length': -1 });
+  t.after(async () => {
+    client.close();
+    await server.close(1000);
+    await snapshotter.close();
+    rmSync(root, { recursive: true });
+  });
+  const call = <I extends DescMessage, O extends DescMessage>(
+    method: DescMethod & { input: I; output: O },
+    request: MessageInitShape<I>,
+  ) =>
+    new Promise<MessageShape<O>>((resolve, reject) => {
+      const bytes = toBinary(method.input, create(method.input, request));
+      client.makeUnaryRequest(pathOf(method), write, read(method.output), bytes, (error, response) => {
+        if (error || !response) reject(error ?? new Error('no response'));
+        else resolve(response as MessageShape<O>);
+      });
+    });
+  const list = async (filters: string[]) => {
+    const input = method.list.input;
+    const bytes = toBinary(input, create(input, { filters }));
+    const blocks: MessageShape<typeof method.list.output>[] = [];
+    const stream = client.makeServerStreamRequest(pathOf(method.list), write, read(method.list.output), bytes);
+    for await (const block of stream) {
+      blocks.push(block as (typeof blocks)[number]);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    return blocks;
+  };
+  return { root, path, snapshotter, server, client, call, list };
+}
+
+function pathOf(method: DescMethod): string {
+  return `/${method.parent.typeName}/${method.name}`;
+}
+
+function write(bytes: unknown): Buffer {
+  return bytes instanceof Uint8Array ? Buffer.from(bytes) : Buffer.alloc(0);
+}
+
+function read(schema: DescMessage): (bytes: Buffer) => MessageShape<DescMessage> {
+  return (bytes) => fromBinary(schema, bytes);
+}
