@@ -113,19 +113,17 @@ export class SnapshotStore implements Disposable {
     return this.#rows(selectChain, id).map((row) => ({ id: Number(row.id), remote: row.remote === 1 }));
   }
 
-  /** The chain of the parents of a snapshot to be; empty without a parent. Errors as `create`. */
+  /** The chain of the parents of a snapshot to be; empty without a parent. Errors as `create`, the parent's first. */
   parentChain(key: string, parent: string): readonly Link[] {
     checkName(key);
-    if (this.#idOf(key) !== undefined) {
-      throw new LazypullError('AlreadyExists', `Cannot create snapshot "${shown(key)}"`);
-    }
-    if (parent === '') return [];
-    const found = this.find(parent);
-    if (!found) throw new LazypullError('NotFound', `Cannot find the parent "${shown(parent)}"`);
-    if (found.info.kind !== 'committed') {
+    const found = parent === '' ? undefined : this.find(parent);
+    if (parent !== '' && !found) throw new LazypullError('NotFound', `Cannot find the parent "${shown(parent)}"`);
+    if (found && found.info.kind !== 'committed') {
       throw new LazypullError('InvalidArgument', `The parent "${shown(parent)}" is not a committed snapshot`);
     }
-    return this.chain(found.id);
+    if (this.#idOf(key) !== undefined)
+      throw new LazypullError('AlreadyExists', `Cannot create snapshot "${shown(key)}"`);
+    return found ? this.chain(found.id) : [];
   }
 
   /**
