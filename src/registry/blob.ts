@@ -11,4 +11,13 @@ export interface Blob {
    * is resumed from where it stopped, a bounded number of times. Ending the iteration early closes the request.
    */
   range(start: number, end: number, signal?: AbortSignal): AsyncIterable<Buffer>;
+
+  /**
+   * Streams several ranges, in ascending order and apart from each other, with one request where the server takes that, else with one
+   * each. The pieces of a part come in order, and part after part.
+   */
+  ranges(
+    parts: readonly { readonly start: number; readonly end: number }[],
+    signal?: AbortSignal,
+  ): AsyncIterable<{ part: number; data: Buffer }>;
 }

@@ -1,0 +1,254 @@
+import { messageOf } from '../errors.ts';
+import type { Log } from '../log.ts';
+import { collect } from './body.ts';
+import { type Challenge, parseChallenges } from './challenge.ts';
+import type { Credential, Credentials } from './credentials.ts';
+import { abortError, type Asked, answerError } from './errors.ts';
+import type { Endpoint, Hosts } from './hosts.ts';
+import { followable } from './redirect.ts';
+import { headerOf, refusal } from './refusal.ts';
+import { type RetryPolicy, retrying, Tries } from './retry.ts';
+import { mergeScopes } from './scopes.ts';
+import type { Answer, Outgoing, Transport } from './transport.ts';
+
+/** An Authorization header that a server has taken or is likely to take. */
+interface Grant {
+  readonly value: string;
+  readonly expiresAtMs: number;
+}
+
+/** How a server wants to be convinced, remembered from its last 401. */
+type Demand =
+  | { readonly kind: 'basic' }
+  | { readonly kind: 'bearer'; readonly realm: string; readonly service: string | undefined };
+
+const maxGrants = 1_000;
+const maxTokenAnswerBytes = 1024 * 1024;
+const maxTokenLength = 512 * 1024;
+const clientId = 'lazypull';
+
+/** Docker's token specification: a token without `expires_in` lives for 60 seconds. */
+const defaultExpirySeconds = 60;
+const maxExpirySeconds = 24 * 60 * 60;
+
+/** A token is renewed in the last tenth of its life, and not in the middle of a request. */
+const usedLife = 0.9;
+
+/**
+ * Knows what to send in Authorization: Basic, or a Bearer token from the realm that a 401 names (Docker's token authentication). Tokens are
+ * kept for each server and scope until they expire; requests that need the same one at the same time fetch it once.
+ */
+export class Authorizer {
+  readonly #credentials: Credentials;
+  readonly #transport: Transport;
+  readonly #hosts: Hosts;
+  readonly #policy: RetryPolicy;
+  readonly #log: Log;
+  readonly #demands = new Map<string, Demand>();
+  readonly #grants = new Map<string, Grant>();
+  readonly #flights = new Map<string, Promise<string | undefined>>();
+  readonly #problems = new Map<string, unknown>();
+
+  constructor(credentials: Credentials, transport: Transport, hosts: Hosts, policy: RetryPolicy, log: Log) {
+    this.#credentials = credentials;
+    this.#transport = transport;
+    this.#hosts = hosts;
+    this.#policy = policy;
+    this.#log = log;
+  }
+
+  /** The header to send to `endpoint` at once; undefined where the server has not asked for any, or we have none. */
+  async authorization(endpoint: Endpoint, scope: string, signal?: AbortSignal): Promise<string | undefined> {
+    const demand = this.#demands.get(endpoint.origin);
+    if (demand === undefined) return undefined;
+    return this.#cached(grantKey(endpoint, demand, scope)) ?? this.#obtain(endpoint, demand, scope, scope, signal);
+  }
+
+  /**
+   * What to send after a 401 to a request that carried `sent`: a header that has not been refused yet, or undefined where there is none. Credentials are
+   * read afresh. Throws where the token server refuses them.
+   */
+  async renewed(
+    endpoint: Endpoint,
+    scope: string,
+    sent: string | undefined,
+    answer: Answer,
+    signal?: AbortSignal,
+  ): Promise<string | undefined> {
+    const challenges = parseChallenges(headerOf(answer, 'www-authenticate') ?? '');
+    const challenge =
+      challenges.find(({ scheme, parameters }) => scheme === 'bearer' && parameters.has('realm')) ??
+      challenges.find(({ scheme }) => scheme === 'basic');
+    if (challenge === undefined) return undefined;
+    const demand = demandOf(challenge);
+    this.#demands.set(endpoint.origin, demand);
+    const key = grantKey(endpoint, demand, scope);
+    const cached = this.#cached(key);
+    if (cached !== undefined && cached !== sent) return cached;
+    this.#grants.delete(key);
+    const asked = mergeScopes(scope, challenge.parameters.get('scope') ?? '');
+    const value = await this.#obtain(endpoint, demand, scope, asked, signal);
+    return value === sent ? undefined : value;
+  }
+
+  /** Forgets what was granted, after a 403: the next request asks again, perhaps with better credentials. */
+  forget(endpoint: Endpoint, scope: string): void {
+    const demand = this.#demands.get(endpoint.origin);
+    if (demand !== undefined) this.#grants.delete(grantKey(endpoint, demand, scope));
+  }
+
+  /** What a person can do about a 401 or 403 of a server, and what was wrong with the credentials for it. */
+  advice(endpoint: Endpoint): { hint: string; cause: unknown } {
+    const host = endpoint.host === 'docker.io' ? '' : ` ${endpoint.host}`;
+    return {
+      hint: `run "docker login${host}" or correct the credentials for "${endpoint.host}" in "${this.#credentials.source}"`,
+      cause: this.#problems.get(endpoint.host),
+    };
+  }
+
+  #cached(key: string): string | undefined {
+    const grant = this.#grants.get(key);
+    return grant !== undefined && grant.expiresAtMs > performance.now() ? grant.value : undefined;
+  }
+
+  #obtain(
+    endpoint: Endpoint,
+    demand: Demand,
+    scope: string,
+    asked: string,
+    signal: AbortSignal | undefined,
+  ): Promise<string | undefined> {
+    const key = grantKey(endpoint, demand, scope);
+    let flight = this.#flights.get(key);
+    if (flight === undefined) {
+      flight = this.#grant(endpoint, demand, asked).then((grant) => {
+        if (grant !== undefined) this.#keep(key, grant);
+        return grant?.value;
+      });
+      this.#flights.set(key, flight);
+      const landed = (): boolean => this.#flights.delete(key);
+      flight.then(landed, landed);
+    }
+    return unlessAborted(flight, signal);
+  }
+
+  async #grant(endpoint: Endpoint, demand: Demand, scope: string): Promise<Grant | undefined> {
+    const credential = await this.#find(endpoint.host);
+    if (demand.kind === 'bearer') return this.#fetchToken(endpoint, demand, scope, credential);
+    if (credential?.kind !== 'password') return undefined;
+    return { value: basic(credential), expiresAtMs: Number.POSITIVE_INFINITY };
+  }
+
+  /** Public images need no credentials, so a broken helper or file is told with the error that it may cause, not before. */
+  async #find(host: string): Promise<Credential | undefined> {
+    this.#problems.delete(host);
+    try {
+      return await this.#credentials.find(host);
+    } catch (error) {
+      this.#problems.set(host, error);
+      this.#log.warn({ host, error: messageOf(error) }, 'no credentials: going on without');
+      return undefined;
+    }
+  }
+
+  /** https://distribution.github.io/distribution/spec/auth/token/ (GET) and …/auth/oauth/ (POST, for identity tokens). */
+  async #fetchToken(
+    endpoint: Endpoint,
+    demand: Demand & { kind: 'bearer' },
+    scope: string,
+    credential: Credential | undefined,
+  ): Promise<Grant> {
+    const registry: Asked = { method: 'GET', url: new URL(endpoint.base) };
+    const request = tokenRequest(followable(registry, demand.realm, this.#hosts), demand.service, scope, credential);
+    const tries = new Tries(this.#policy, this.#log, undefined);
+    return retrying(tries, async () => {
+      const sentAtMs = performance.now();
+      const answer = await this.#transport.send({
+        ...request,
+        guarded: new URL(endpoint.origin).host !== request.url.host,
+      });
+      if (answer.status !== 200) {
+        const { hint, cause } = this.advice(endpoint);
+        throw await refusal(answer, answer.status < 500 && answer.status !== 429 ? hint : undefined, cause);
+      }
+      const text = (await collect(answer, maxTokenAnswerBytes, tries, this.#transport.counters)).toString('utf8');
+      const { token, seconds } = readToken(answer, text);
+      return { value: `Bearer ${token}`, expiresAtMs: sentAtMs + seconds * 1000 * usedLife };
+    });
+  }
+
+  #keep(key: string, grant: Grant): void {
+    this.#grants.delete(key);
+    this.#grants.set(key, grant);
+    const oldest = this.#grants.keys().next();
+    if (this.#grants.size > maxGrants && !oldest.done) this.#grants.delete(oldest.value);
+  }
+}
+
+function demandOf({ scheme, parameters }: Challenge): Demand {
+  const realm = parameters.get('realm');
+  if (scheme === 'basic' || realm === undefined) return { kind: 'basic' };
+  return { kind: 'bearer', realm, service: parameters.get('service') };
+}
+
+function grantKey(endpoint: Endpoint, demand: Demand, scope: string): string {
+  return demand.kind === 'basic'
+    ? `${endpoint.origin} basic`
+    : `${endpoint.origin} ${demand.realm} ${demand.service ?? ''} ${scope}`;
+}
+
+function tokenRequest(
+  realm: URL,
+  service: string | undefined,
+  scope: string,
+  credential: Credential | undefined,
+): Outgoing {
+  if (credential?.kind === 'identity-token') {
+    const form = new URLSearchParams({
+      grant_type: 'refresh_token',
+      refresh_token: credential.token,
+      client_id: clientId,
+      ...(service === undefined ? {} : { service }),
+      scope,
+    });
+    const headers = { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' };
+    return { method: 'POST', url: realm, headers, body: Buffer.from(form.toString()) };
+  }
+  if (service !== undefined) realm.searchParams.set('service', service);
+  for (const one of scope.split(' ')) realm.searchParams.append('scope', one);
+  if (credential === undefined) return { method: 'GET', url: realm, headers: { accept: 'application/json' } };
+  realm.searchParams.set('account', credential.username);
+  return { method: 'GET', url: realm, headers: { accept: 'application/json', authorization: basic(credential) } };
+}
+
+function readToken(answer: Answer, text: string): { token: string; seconds: number } {
+  let body: unknown;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    body = undefined;
+  }
+  const fields: Partial<Record<string, unknown>> = typeof body === 'object' && body !== null ? { ...body } : {};
+  const token = fields['token'] || fields['access_token'];
+  if (typeof token !== 'string' || token.length > maxTokenLength || !/^[\x21-\x7e]+$/.test(token)) {
+    throw answerError(answer, 'the token server answered without a token', 'FailedPrecondition');
+  }
+  const expiry = fields['expires_in'];
+  const seconds = typeof expiry === 'number' && expiry > 0 ? Math.min(expiry, maxExpirySeconds) : defaultExpirySeconds;
+  return { token, seconds };
+}
+
+function basic({ username, password }: Credential & { kind: 'password' }): string {
+  return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+}
+
+/** A shared promise must outlive the caller that started it, so only the waiting is cut short. */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  if (signal.aborted) throw abortError(signal);
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(abortError(signal));
+    signal.addEventListener('abort', abort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
+}

@@ -1,0 +1,65 @@
+import { answerError, networkError, RegistryError } from './errors.ts';
+import type { Tries } from './retry.ts';
+import type { Answer, Counters } from './transport.ts';
+
+/** What an unwanted body may cost before its connection is dropped instead of kept. */
+const maxDiscardedBytes = 64 * 1024;
+
+/**
+ * Yields the body of an answer as it arrives: exactly `length` bytes, or a retryable error where it is shorter, longer or broken. Books
+ * the time spent on waiting in `tries`. Ending the iteration early ends the request.
+ */
+export async function* exactly(
+  answer: Answer,
+  length: number,
+  tries: Tries,
+  counters: Counters,
+): AsyncGenerator<Buffer, void> {
+  let received = 0;
+  for await (const chunk of paced(answer, tries, counters)) {
+    received += chunk.length;
+    if (received > length) throw answerError(answer, `the body is longer than the promised ${length} bytes`);
+    yield chunk;
+  }
+  if (received < length) throw answerError(answer, `the body ended after ${received} of ${length} bytes`);
+}
+
+/** The whole body, up to `maxBytes`; throws ResourceExhausted where it is longer. */
+export async function collect(answer: Answer, maxBytes: number, tries: Tries, counters: Counters): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let received = 0;
+  for await (const chunk of paced(answer, tries, counters)) {
+    received += chunk.length;
+    if (received > maxBytes)
+      throw answerError(answer, `the body is longer than ${maxBytes} bytes`, 'ResourceExhausted');
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks, received);
+}
+
+/** Lets go of a body that nobody wants: reads the little that is left so that the connection can be used again, else drops it. */
+export function discard(answer: Answer): void {
+  void answer.body.dump({ limit: maxDiscardedBytes }).catch(() => {});
+}
+
+/** The body's chunks until it ends; errors become retryable RegistryErrors, and waiting for longer than the bytes are worth an error that is not. */
+export async function* paced(answer: Answer, tries: Tries, counters: Counters): AsyncGenerator<Buffer, void> {
+  const iterator = answer.body[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+  try {
+    for (;;) {
+      const startedMs = performance.now();
+      const next = await iterator.next();
+      tries.spent(performance.now() - startedMs);
+      if (next.done) return;
+      if (tries.exhausted) {
+        throw new RegistryError('DeadlineExceeded', answerError(answer, 'the answer comes too slowly').message);
+      }
+      counters.bytes += next.value.length;
+      yield next.value;
+    }
+  } catch (error) {
+    throw error instanceof RegistryError ? error : networkError(answer, error);
+  } finally {
+    answer.body.destroy();
+  }
+}

@@ -1,0 +1,217 @@
+import { createHash } from 'node:crypto';
+import type { Readable } from 'node:stream';
+import { LazypullError, messageOf } from '../errors.ts';
+import { type Log, silentLog } from '../log.ts';
+import { Authorizer } from './auth.ts';
+import type { Blob } from './blob.ts';
+import { BlobLocation } from './blob-location.ts';
+import { collect } from './body.ts';
+import { type Credentials, noCredentials } from './credentials.ts';
+import { abortError, answerError } from './errors.ts';
+import { type Endpoint, Hosts, type HostsConfig } from './hosts.ts';
+import { Pusher } from './push.ts';
+import { defaultTag, formatReference, isDigest, type Reference } from './reference.ts';
+import { headerOf } from './refusal.ts';
+import { type BlobContext, RemoteBlob } from './remote-blob.ts';
+import { Requester } from './requester.ts';
+import { defaultRetryPolicy, type RetryPolicy, retrying, Tries } from './retry.ts';
+import { pullScope } from './scopes.ts';
+import { type Counters, defaultTimeouts, type Timeouts, Transport } from './transport.ts';
+
+/** What a client is made of; everything but the credentials has a good default. */
+export interface RegistryClientOptions {
+  /** `dockerCredentials()` for those of `docker login`; none by default. */
+  readonly credentials?: Credentials;
+  /** Mirrors and time-outs: `[resolver]` of config.toml as it is. */
+  readonly hosts?: HostsConfig;
+  readonly log?: Log;
+  readonly retry?: Partial<RetryPolicy>;
+  readonly timeouts?: Partial<Timeouts>;
+  /** Certificate authorities in PEM to trust beside those of Node and of the system. */
+  readonly certificates?: readonly string[];
+  /** Where proxies are read from; that of the process by default. */
+  readonly environment?: NodeJS.ProcessEnv;
+}
+
+/** A manifest or index as the registry has it. */
+export interface Manifest {
+  readonly mediaType: string;
+  /** sha256 of `bytes`, or the digest of the reference, against which `bytes` were verified. */
+  readonly digest: string;
+  readonly bytes: Buffer;
+}
+
+/** Content to push: its sha256 digest and its size in bytes. */
+export interface PushedBlob {
+  readonly digest: string;
+  readonly size: number;
+}
+
+const maxManifestBytes = 4 * 1024 * 1024;
+
+const manifestTypes = [
+  'application/vnd.oci.image.index.v1+json',
+  'application/vnd.oci.image.manifest.v1+json',
+  'application/vnd.docker.distribution.manifest.list.v2+json',
+  'application/vnd.docker.distribution.manifest.v2+json',
+];
+
+/**
+ * A client of OCI registries (https://github.com/opencontainers/distribution-spec/blob/main/spec.md). One client serves a whole process: it keeps
+ * connections and tokens. Its errors are LazypullErrors: Unauthenticated (401), PermissionDenied (403), NotFound (404), ResourceExhausted (429),
+ * Unavailable (network, 5xx), FailedPrecondition (a server that cannot do what is asked), DataLoss (content that contradicts its digest
+ * or size), Canceled and DeadlineExceeded.
+ */
+export class RegistryClient implements AsyncDisposable {
+  readonly #hosts: Hosts;
+  readonly #transport: Transport;
+  readonly #requester: Requester;
+  readonly #policy: RetryPolicy;
+  readonly #log: Log;
+  readonly #blobs: BlobContext;
+  readonly #pusher: Pusher;
+
+  constructor(options: RegistryClientOptions = {}) {
+    this.#log = options.log ?? silentLog;
+    this.#policy = { ...defaultRetryPolicy, ...options.retry };
+    this.#hosts = new Hosts(options.hosts);
+    const timeouts = { ...defaultTimeouts, ...options.timeouts };
+    this.#transport = new Transport(timeouts, options.certificates ?? [], options.environment ?? process.env);
+    const credentials = options.credentials ?? noCredentials;
+    const authorizer = new Authorizer(credentials, this.#transport, this.#hosts, this.#policy, this.#log);
+    this.#requester = new Requester(this.#transport, authorizer, this.#hosts, this.#log);
+    this.#blobs = {
+      policy: this.#policy,
+      log: this.#log,
+      counters: this.#transport.counters,
+      suffixRefusers: new Set(),
+      severalRefusers: new Set(),
+    };
+    this.#pusher = new Pusher(this.#requester, this.#hosts, this.#policy, this.#log);
+  }
+
+  /** Requests sent and bytes of bodies received since the client was made. */
+  get counters(): Readonly<Counters> {
+    return this.#transport.counters;
+  }
+
+  /** A blob of the reference's repository; nothing is asked before its first read. Throws InvalidArgument where `digest` is none. */
+  blob(reference: Reference, digest: string): Blob {
+    requireDigest(digest);
+    const endpoints = this.#hosts.endpoints(reference.host);
+    const location = new BlobLocation(this.#requester, this.#log, endpoints, reference.repository, digest);
+    return new RemoteBlob(this.#blobs, location, digest);
+  }
+
+  /**
+   * The manifest or index of the reference: that of its digest, verified, else of its tag, else of `latest`. At most 4 MiB. `accept` are media types,
+   * by default OCI's and Docker's manifests and indexes. Mirrors are asked before the origin.
+   */
+  async manifest(
+    reference: Reference,
+    accept: readonly string[] = manifestTypes,
+    signal?: AbortSignal,
+  ): Promise<Manifest> {
+    const tries = new Tries(this.#policy, this.#log, signal, maxManifestBytes);
+    const endpoints = this.#hosts.endpoints(reference.host);
+    return retrying(tries, async () => {
+      let failure: unknown;
+      for (const endpoint of endpoints) {
+        try {
+          return await this.#manifestFrom(endpoint, reference, accept, tries, signal);
+        } catch (error) {
+          if (signal?.aborted) throw abortError(signal);
+          failure = error;
+          this.#log.debug(
+            { error: messageOf(error), reference: formatReference(reference) },
+            'a server did not give the manifest',
+          );
+        }
+      }
+      throw failure;
+    });
+  }
+
+  /** Whether the reference's repository has the blob. */
+  blobExists(reference: Reference, digest: string, signal?: AbortSignal): Promise<boolean> {
+    requireDigest(digest);
+    return this.#pusher.blobExists(reference, digest, signal);
+  }
+
+  /**
+   * Uploads a blob in one piece (POST, PUT). `content` is the bytes, or makes a stream of them: once for each try. `from` names a repository of the same
+   * registry that may have the blob already: then the registry is asked to mount it, and nothing is sent where it does.
+   */
+  pushBlob(
+    reference: Reference,
+    blob: PushedBlob,
+    content: Uint8Array | (() => Readable),
+    from?: string,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    requireDigest(blob.digest);
+    return this.#pusher.pushBlob(reference, blob, content, from, signal);
+  }
+
+  /** Uploads a manifest under the reference's digest, else its tag, else `latest`. Gives its sha256 digest. */
+  pushManifest(reference: Reference, mediaType: string, bytes: Uint8Array, signal?: AbortSignal): Promise<string> {
+    return this.#pusher.pushManifest(reference, mediaType, bytes, signal);
+  }
+
+  /** Ends all connections; what is under way fails. */
+  close(): Promise<void> {
+    return this.#transport.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #manifestFrom(
+    endpoint: Endpoint,
+    reference: Reference,
+    accept: readonly string[],
+    tries: Tries,
+    signal: AbortSignal | undefined,
+  ): Promise<Manifest> {
+    const url = new URL(
+      `${endpoint.base}${reference.repository}/manifests/${reference.digest ?? reference.tag ?? defaultTag}`,
+    );
+    if (endpoint.namespace !== undefined) url.searchParams.set('ns', endpoint.namespace);
+    const scope = pullScope(reference.repository);
+    const headers = { accept: accept.join(', ') };
+    const answer = await this.#requester.send(endpoint, { method: 'GET', url, scope, headers, signal });
+    if (answer.status !== 200) throw await this.#requester.refuse(endpoint, scope, answer);
+    const bytes = await collect(answer, maxManifestBytes, tries, this.#transport.counters);
+    const digest = reference.digest ?? digestOf('sha256', bytes);
+    if (digestOf(digest.slice(0, digest.indexOf(':')), bytes) !== digest) {
+      throw answerError(answer, `the manifest does not have the digest "${digest}"`, 'DataLoss');
+    }
+    const mediaType = embeddedMediaType(bytes) ?? headerOf(answer, 'content-type')?.split(';', 1)[0]?.trim();
+    if (!mediaType) throw answerError(answer, 'the manifest has no media type', 'DataLoss');
+    return { mediaType, digest, bytes };
+  }
+}
+
+/** The media type inside a manifest is under its digest, that of the header is not. */
+function embeddedMediaType(bytes: Buffer): string | undefined {
+  try {
+    const mediaType: unknown = JSON.parse(bytes.toString('utf8'))?.mediaType;
+    return typeof mediaType === 'string' && mediaType !== '' ? mediaType : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function digestOf(algorithm: string, bytes: Uint8Array): string {
+  return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;
+}
+
+function requireDigest(digest: string): void {
+  if (!isDigest(digest)) {
+    throw new LazypullError(
+      'InvalidArgument',
+      `Cannot address a blob by ${JSON.stringify(digest.slice(0, 200))}: it is not a digest`,
+    );
+  }
+}

@@ -1,0 +1,27 @@
+/** The scope of a token that reads a repository (distribution spec, token scope documentation). */
+export function pullScope(repository: string): string {
+  return `repository:${repository}:pull`;
+}
+
+/** The scope of a token that writes a repository, and that reads `from` where blobs are mounted from there. */
+export function pushScope(repository: string, from?: string): string {
+  const own = `repository:${repository}:pull,push`;
+  return from === undefined || from === repository ? own : `${own} ${pullScope(from)}`;
+}
+
+const maxScopes = 16;
+
+/** The scopes of both lists, separated by blanks; actions on the same resource are joined. */
+export function mergeScopes(first: string, second: string): string {
+  const actions = new Map<string, Set<string>>();
+  for (const scope of `${first} ${second}`.split(/\s+/).filter(Boolean).slice(0, maxScopes)) {
+    const colon = scope.lastIndexOf(':');
+    const resource = colon === -1 ? scope : scope.slice(0, colon);
+    const set = actions.get(resource) ?? new Set();
+    actions.set(resource, set);
+    if (colon !== -1) for (const action of scope.slice(colon + 1).split(',')) set.add(action);
+  }
+  return [...actions]
+    .map(([resource, set]) => (set.size === 0 ? resource : `${resource}:${[...set].join(',')}`))
+    .join(' ');
+}
