@@ -94,7 +94,7 @@ export class Hosts {
     seconds: number | undefined,
     namespace: string | undefined,
   ): Endpoint {
-    if (!URL.canParse(base)) {
+    if (host === '' || !URL.canParse(base)) {
       throw new LazypullError(
         'InvalidArgument',
         `Cannot ask the registry "${host}": it is not a host name with an optional port`,

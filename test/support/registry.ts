@@ -68,6 +68,7 @@ export interface SeenRequest {
   headers: IncomingMessage['headers'];
   status: number;
   bytes: number;
+  httpVersion: string;
   /** Of the client's end of the connection. */
   port: number | undefined;
   /** The client ended the request before the answer was complete. */
@@ -199,6 +200,7 @@ export class TestRegistry implements AsyncDisposable {
       headers: request.headers,
       status: 0,
       bytes: 0,
+      httpVersion: request.httpVersion,
       port: request.socket.remotePort,
       aborted: false,
     };

@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Hosts } from '../../../src/registry/hosts.ts';
+
+function bases(hosts: Hosts, host: string): string[] {
+  return hosts.endpoints(host).map(({ base }) => base);
+}
+
+test('this machine is asked in plain HTTP, all others over https', () => {
+  const hosts = new Hosts();
+  assert.deepEqual(bases(hosts, 'localhost:5000'), ['http://localhost:5000/v2/']);
+  assert.deepEqual(bases(hosts, '127.1.2.3'), ['http://127.1.2.3/v2/']);
+  assert.deepEqual(bases(hosts, '[::1]:80'), ['http://[::1]/v2/']);
+  assert.deepEqual(bases(hosts, 'reg.io:5000'), ['https://reg.io:5000/v2/']);
+  assert.deepEqual(bases(hosts, '127.0.0.1.evil.io'), ['https://127.0.0.1.evil.io/v2/']);
+  assert.deepEqual(bases(hosts, 'docker.io'), ['https://registry-1.docker.io/v2/']);
+  assert.equal(hosts.endpoints('docker.io')[0]?.host, 'docker.io');
+});
+
+test('mirrors come before the origin, with their own time-outs and headers', () => {
+  const hosts = new Hosts({
+    request_timeout_sec: 7,
+    host: {
+      'docker.io': {
+        mirrors: [
+          { host: 'm1.io', insecure: true, header: { 'X-A': 'a', 'X-B': ['b', 'c'] }, request_timeout_sec: -1 },
+          { host: 'https://m2.io:444/proxy/hub/' },
+          { host: 'localhost:1', request_timeout_sec: 3 },
+        ],
+      },
+    },
+  });
+  const endpoints = hosts.endpoints('docker.io');
+  assert.deepEqual(endpoints, [
+    {
+      base: 'http://m1.io/v2/',
+      origin: 'http://m1.io',
+      host: 'm1.io',
+      headers: { 'x-a': 'a', 'x-b': ['b', 'c'] },
+      headersMs: 600_000,
+      namespace: 'docker.io',
+    },
+    {
+      base: 'https://m2.io:444/v2/proxy/hub/',
+      origin: 'https://m2.io:444',
+      host: 'm2.io:444',
+      headers: {},
+      headersMs: 7_000,
+      namespace: 'docker.io',
+    },
+    {
+      base: 'http://localhost:1/v2/',
+      origin: 'http://localhost:1',
+      host: 'localhost:1',
+      headers: {},
+      headersMs: 3_000,
+      namespace: 'docker.io',
+    },
+    {
+      base: 'https://registry-1.docker.io/v2/',
+      origin: 'https://registry-1.docker.io',
+      host: 'docker.io',
+      headers: {},
+      headersMs: 7_000,
+      namespace: undefined,
+    },
+  ]);
+  assert.equal(hosts.origin('docker.io').base, 'https://registry-1.docker.io/v2/');
+  assert.deepEqual(bases(hosts, 'other.io'), ['https://other.io/v2/']);
+});
+
+test('a mirror of its own name is how a registry in plain HTTP is configured', () => {
+  const hosts = new Hosts({ host: { 'reg.local:5000': { mirrors: [{ host: 'reg.local:5000', insecure: true }] } } });
+  assert.deepEqual(bases(hosts, 'reg.local:5000'), ['http://reg.local:5000/v2/']);
+  assert.equal(hosts.origin('reg.local:5000').base, 'http://reg.local:5000/v2/');
+  assert.equal(hosts.origin('reg.local:5000').namespace, undefined);
+  assert.ok(hosts.allowsPlainHttp(new URL('http://reg.local:5000/x')));
+  assert.ok(!hosts.allowsPlainHttp(new URL('http://reg.local/x')));
+  assert.ok(hosts.allowsPlainHttp(new URL('http://localhost:9/x')));
+});
+
+test('what cannot be a host is refused', () => {
+  assert.throws(() => new Hosts().endpoints('a b'), /Cannot ask the registry "a b"/);
+  assert.throws(
+    () => new Hosts({ host: { a: { mirrors: [{ host: '' }] } } }).endpoints('a'),
+    /Cannot ask the registry/,
+  );
+});

@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { codeOf } from '../../../src/errors.ts';
+import { isInNetworks, isLinkLocal, isLoopback } from '../../../src/registry/addresses.ts';
+import { RegistryClient } from '../../../src/registry/client.ts';
+import { Hosts } from '../../../src/registry/hosts.ts';
+import { followable } from '../../../src/registry/redirect.ts';
+import { parseReference } from '../../../src/registry/reference.ts';
+import { startRegistry } from '../../support/registry.ts';
+
+const hosts = new Hosts({ host: { 'a.io': { mirrors: [{ host: 'plain.io', insecure: true }] } } });
+const asked = { method: 'GET', url: new URL('https://reg.io/v2/x/blobs/y?a=b') };
+
+test('followable() takes absolute and relative URLs and drops user info and fragment', () => {
+  const table: [string, string][] = [
+    ['https://cdn.io/z?s=1', 'https://cdn.io/z?s=1'],
+    ['/z', 'https://reg.io/z'],
+    ['../z', 'https://reg.io/v2/x/z'],
+    ['?q', 'https://reg.io/v2/x/blobs/y?q'],
+    ['//cdn.io/z', 'https://cdn.io/z'],
+    ['https://u:p@cdn.io/z#f', 'https://cdn.io/z'],
+    ['http://plain.io/z', 'http://plain.io/z'],
+    ['http://127.0.0.1:9000/z', 'http://127.0.0.1:9000/z'],
+  ];
+  for (const [location, url] of table) assert.equal(followable(asked, location, hosts).href, url);
+});
+
+test('followable() refuses what leads to other protocols, metadata services or out of TLS', () => {
+  const table: [string | undefined, RegExp][] = [
+    [undefined, /named no URL/],
+    ['', /named no URL/],
+    ['https://[', /no valid URL/],
+    [`https://x/${'a'.repeat(20_000)}`, /no valid URL/],
+    ['file:///etc/passwd', /neither http nor https/],
+    ['data:text/plain,x', /neither http nor https/],
+    ['http://169.254.169.254/latest/meta-data', /link-local/],
+    ['http://0xa9fea9fe/', /link-local/],
+    ['https://[fe80::1]/', /link-local/],
+    ['https://[::ffff:169.254.169.254]/', /link-local/],
+    ['http://cdn.io/z', /plain HTTP after https/],
+  ];
+  for (const [location, message] of table)
+    assert.throws(() => followable(asked, location, hosts), message, String(location));
+});
+
+test('addresses', () => {
+  for (const name of ['localhost', 'LOCALHOST', '127.0.0.1', '127.255.0.1', '::1', '[::1]'])
+    assert.ok(isLoopback(name), name);
+  for (const name of ['128.0.0.1', 'localhost.io', '[::2]', '']) assert.ok(!isLoopback(name), name);
+  assert.ok(isLinkLocal('fe80::1%eth0'));
+  assert.ok(!isLinkLocal('169.253.1.1'));
+  assert.ok(isInNetworks('10.1.2.3', ['x/y', '10.0.0.0/8']));
+  assert.ok(isInNetworks('[fd00::5]', ['fd00::/8']));
+  assert.ok(!isInNetworks('11.1.2.3', ['10.0.0.0/8', '11.0.0.0/99', '0.0.0.0/']));
+});
+
+test('a chain of redirects is followed five times and no further; a name that resolves to a link-local address is not', async () => {
+  await using registry = await startRegistry();
+  await using client = new RegistryClient({ environment: {} });
+  const blob = client.blob(parseReference(`${registry.host}/a`), registry.addBlob(Buffer.from('x')));
+  const hop = { kind: 'status', status: 302, headers: { location: '?again' } } as const;
+  registry.script({}, hop, hop, hop, hop, hop);
+  assert.equal((await blob.tail(1)).size, 1);
+  assert.equal(registry.requests.length, 6);
+  registry.script({}, hop, hop, hop, hop, hop, hop);
+  await assert.rejects(
+    blob.tail(1),
+    (error) => codeOf(error) === 'FailedPrecondition' || /more than 5 times/.test(String(error)),
+  );
+});

@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { codeOf } from '../../../src/errors.ts';
+import { silentLog } from '../../../src/log.ts';
+import { RegistryError } from '../../../src/registry/errors.ts';
+import { defaultRetryPolicy, parseRetryAfter, retrying, Tries } from '../../../src/registry/retry.ts';
+
+const policy = { ...defaultRetryPolicy, tries: 3, minDelayMs: 1, maxDelayMs: 2 };
+const passing = new RegistryError('Unavailable', 'later', { retryable: true });
+
+function tries(signal?: AbortSignal, totalMs = 1000): Tries {
+  return new Tries({ ...policy, totalMs }, silentLog, signal);
+}
+
+test('retrying() tries again what may pass, as often as the policy says', async () => {
+  let calls = 0;
+  const twice = (): Promise<string> => (++calls < 3 ? Promise.reject(passing) : Promise.resolve('done'));
+  assert.equal(await retrying(tries(), twice), 'done');
+  calls = 0;
+  await assert.rejects(
+    retrying(tries(), () => {
+      calls++;
+      return Promise.reject(passing);
+    }),
+    passing,
+  );
+  assert.equal(calls, 3);
+});
+
+test('retrying() does not try again what cannot pass', async () => {
+  for (const error of [new RegistryError('NotFound', 'no'), new Error('a bug')]) {
+    let calls = 0;
+    const failing = (): Promise<never> => {
+      calls++;
+      return Promise.reject(error);
+    };
+    await assert.rejects(retrying(tries(), failing), error);
+    assert.equal(calls, 1);
+  }
+});
+
+test('Tries ends when the time is used up, and does not begin a wait beyond it', async () => {
+  const used = tries(undefined, 100);
+  used.spent(101);
+  assert.ok(used.exhausted);
+  await assert.rejects(used.failed(passing), passing);
+  const slow = new RegistryError('ResourceExhausted', 'later', { retryable: true, retryAfterMs: 20_000 });
+  const startedMs = performance.now();
+  await assert.rejects(tries(undefined, 10_000).failed(slow), slow);
+  assert.ok(performance.now() - startedMs < 1000);
+});
+
+test('Tries bounds failures with progress between them', async () => {
+  const all = new Tries({ ...policy, totalMs: 1e9, minDelayMs: 0, maxDelayMs: 0 }, silentLog, undefined);
+  let failures = 0;
+  await assert.rejects(async () => {
+    for (;;) {
+      all.progressed();
+      failures++;
+      await all.failed(passing);
+    }
+  }, passing);
+  assert.equal(failures, 100);
+});
+
+test('Tries stops waiting when the signal aborts', async () => {
+  const slow = new RegistryError('Unavailable', 'later', { retryable: true, retryAfterMs: 900 });
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(), 10);
+  const startedMs = performance.now();
+  await assert.rejects(tries(controller.signal).failed(slow), (error) => codeOf(error) === 'Canceled');
+  assert.ok(performance.now() - startedMs < 500);
+});
+
+test('parseRetryAfter() reads seconds and dates', () => {
+  assert.equal(parseRetryAfter('120'), 120_000);
+  assert.equal(parseRetryAfter(' 0 '), 0);
+  const now = Date.parse('2026-01-01T00:00:00Z');
+  assert.equal(parseRetryAfter('Thu, 01 Jan 2026 00:00:30 GMT', now), 30_000);
+  assert.equal(parseRetryAfter('Wed, 31 Dec 2025 00:00:00 GMT', now), 0);
+  for (const header of [undefined, '', 'soon', '-1', '1.5', 'Thu, nonsense'])
+    assert.equal(parseRetryAfter(header), undefined, header);
+});
