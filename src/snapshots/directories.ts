@@ -1,10 +1,11 @@
-import { chmod, lchown, mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { chmod, lchown, mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LazypullError, messageOf } from '../errors.ts';
 import { mountsBelow } from '../kernel/mount.ts';
 import type { Log } from '../log.ts';
 import { contentPath, workPath } from './mounts.ts';
 import type { RemoteLayers } from './remote-layers.ts';
+import { removeTree } from './remove-tree.ts';
 import type { Kind } from './snapshot.ts';
 
 /**
@@ -17,6 +18,7 @@ export class Directories {
   readonly #log: Log;
   readonly #inUse = new Set<number>();
   readonly #removing = new Map<string, Promise<void>>();
+  #queue = Promise.resolve();
   #stopped = false;
 
   constructor(path: string, layers: RemoteLayers, log: Log) {
@@ -53,12 +55,14 @@ export class Directories {
     this.#inUse.delete(id);
   }
 
-  /**
-   * Unmounts and removes the directory of a snapshot without a record, once `after` has settled. What cannot be removed is logged and stays for
-   * `removeStrays`.
-   */
-  async remove(id: number, after?: Promise<void>): Promise<void> {
-    await this.#remove(String(id), after);
+  /** Unmounts and removes the directory of a snapshot that got no record. What cannot be removed is logged and stays for `removeStrays`. */
+  async remove(id: number): Promise<void> {
+    await this.#remove(String(id), Promise.resolve());
+  }
+
+  /** As `remove`, in the background, one directory after the other, and not before `after` has settled. */
+  removeLater(id: number, after?: Promise<void>): void {
+    this.#queue = this.#remove(String(id), Promise.allSettled([this.#queue, after]));
   }
 
   /** Removes every directory that belongs to no id of `records()`, which is asked after the directory was read. */
@@ -68,7 +72,7 @@ export class Directories {
     const strays = names.filter((name) => !known.has(idOf(name)) && !this.#inUse.has(idOf(name)));
     for (const name of strays) {
       if (this.#stopped) return;
-      await this.#remove(name);
+      await this.#remove(name, Promise.resolve());
     }
   }
 
@@ -78,16 +82,16 @@ export class Directories {
     return ids.reduce((highest, id) => Math.max(highest, id), 0);
   }
 
-  /** Ends `removeStrays` early and resolves when every removal under way has ended. */
+  /** Ends removing: what is left is unmounted, but its files stay for the next start. Resolves when nothing is under way any more. */
   async stop(): Promise<void> {
     this.#stopped = true;
     await Promise.all(this.#removing.values());
   }
 
-  #remove(name: string, after?: Promise<void>): Promise<void> {
+  #remove(name: string, after: Promise<unknown>): Promise<void> {
     const running = this.#removing.get(name);
     if (running) return running;
-    const removal = Promise.allSettled([after])
+    const removal = after
       .then(() => this.#unmountAndRemove(join(this.path, name)))
       .catch((error: unknown) => {
         this.#log.warn({ path: join(this.path, name), error: messageOf(error) }, 'failed to remove directory');
@@ -103,7 +107,7 @@ export class Directories {
     if (mounted !== undefined) {
       throw new LazypullError('FailedPrecondition', `Cannot remove "${path}" while "${mounted}" is mounted`);
     }
-    await rm(path, { recursive: true, force: true });
+    if (!this.#stopped) await removeTree(path);
   }
 }
 

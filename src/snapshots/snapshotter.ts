@@ -105,7 +105,7 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     const { id } = this.#store.remove(key);
     const mounting = this.#unmounted.get(id);
     this.#unmounted.delete(id);
-    void this.#directories.remove(id, mounting);
+    this.#directories.removeLater(id, mounting);
   }
 
   *list(filters: readonly string[]): Generator<SnapshotInfo> {

@@ -7,7 +7,7 @@ const CONCURRENT_STATS = 32;
 
 /**
  * The allocated bytes and the inodes of a tree with its root, as containerd counts them (continuity, fs.DiskUsage): blocks of every inode, a hard link
- * once. What vanishes under way counts as gone.
+ * once. What vanishes under way, or lies deeper than a path can say, is not counted.
  */
 export async function diskUsage(root: string): Promise<Usage> {
   const linked = new Set<string>();
@@ -15,7 +15,7 @@ export async function diskUsage(root: string): Promise<Usage> {
   let bytes = 0;
 
   const count = async (path: Buffer): Promise<boolean> => {
-    const stat = await unlessGone(lstat(path, { bigint: true }));
+    const stat = await ifReachable(lstat(path, { bigint: true }));
     if (!stat) return false;
     if (stat.nlink > 1n && !stat.isDirectory()) {
       const inode = `${stat.dev}:${stat.ino}`;
@@ -31,7 +31,7 @@ export async function diskUsage(root: string): Promise<Usage> {
   if (await count(Buffer.from(root))) pending.push(Buffer.from(root));
   for (let directory = pending.pop(); directory; directory = pending.pop()) {
     const prefix = Buffer.concat([directory, Buffer.from('/')]);
-    const names = (await unlessGone(readdir(directory, { encoding: 'buffer' }))) ?? [];
+    const names = (await ifReachable(readdir(directory, { encoding: 'buffer' }))) ?? [];
     for (let start = 0; start < names.length; start += CONCURRENT_STATS) {
       const paths = names.slice(start, start + CONCURRENT_STATS).map((name) => Buffer.concat([prefix, name]));
       const isDirectory = await Promise.all(paths.map(count));
@@ -41,11 +41,11 @@ export async function diskUsage(root: string): Promise<Usage> {
   return { inodes, bytes };
 }
 
-async function unlessGone<T>(promise: Promise<T>): Promise<T | undefined> {
+async function ifReachable<T>(promise: Promise<T>): Promise<T | undefined> {
   try {
     return await promise;
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
+    if (['ENOENT', 'ENAMETOOLONG'].includes(errnoOf(error) ?? '')) return undefined;
     throw error;
   }
 }
