@@ -24,8 +24,15 @@ parentPort?.on('message', (batch: MemberBatch) => {
   parentPort?.postMessage({ data, ends } satisfies MemberBatch, [data.buffer]);
 });
 
-/** Window and hash table no larger than the data needs: most members are small files, and clearing the tables is most of their time. */
+/**
+ * Window, hash table and output buffer are no larger than the data needs: most members are small files, and making the tables is most of
+ * their time.
+ */
 function gzipMember(data: Uint8Array): Buffer {
   const windowBits = Math.min(15, Math.max(9, 32 - Math.clz32(data.length - 1)));
-  return gzipSync(data, { level, windowBits, memLevel: Math.min(8, windowBits - 6) });
+  const chunkSize = data.length + (data.length >> 10) + gzipOverheadBytes;
+  return gzipSync(data, { level, windowBits, memLevel: Math.min(8, windowBits - 6), chunkSize });
 }
+
+/** Header, trailer and the marks of a stored block, with room to spare. */
+const gzipOverheadBytes = 256;
