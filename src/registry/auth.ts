@@ -99,9 +99,10 @@ export class Authorizer {
 
   /** What a person can do about a 401 or 403 of a server, and what was wrong with the credentials for it. */
   advice(endpoint: Endpoint): { hint: string; cause: unknown } {
-    const host = endpoint.host === 'docker.io' ? '' : ` ${endpoint.host}`;
+    const login = `run "docker login${endpoint.host === 'docker.io' ? '' : ` ${endpoint.host}`}"`;
+    const { source } = this.#credentials;
     return {
-      hint: `run "docker login${host}" or correct the credentials for "${endpoint.host}" in "${this.#credentials.source}"`,
+      hint: source === '' ? login : `${login} or correct the credentials for "${endpoint.host}" in "${source}"`,
       cause: this.#problems.get(endpoint.host),
     };
   }

@@ -11,14 +11,14 @@ export type Credential =
 
 /** A source of credentials. */
 export interface Credentials {
-  /** Where they come from, for people: a path. */
+  /** Where they come from, for people: a path; empty for nowhere. */
   readonly source: string;
   /** The credential for a registry host (`docker.io`, `localhost:5000`), or undefined. Throws where the source is broken. */
   find(host: string): Promise<Credential | undefined>;
 }
 
 /** Credentials that never are any. */
-export const noCredentials: Credentials = { source: 'nowhere', find: () => Promise.resolve(undefined) };
+export const noCredentials: Credentials = { source: '', find: () => Promise.resolve(undefined) };
 
 /** Docker Hub's images are those of docker.io, but its credentials are kept under this name. */
 const hubKey = 'https://index.docker.io/v1/';
