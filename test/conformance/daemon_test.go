@@ -68,6 +68,7 @@ func startDaemon(ctx context.Context, root string) (*daemon, error) {
 	for deadline := time.Now().Add(startTimeout); ; time.Sleep(10 * time.Millisecond) {
 		select {
 		case err := <-d.exited:
+			os.RemoveAll(sockets)
 			return nil, fmt.Errorf("the daemon ended before it served: %v\n%s", err, d.log)
 		default:
 		}
