@@ -1,22 +1,21 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { convertImage, defaultGzipLevel } from '../convert/convert.ts';
-import { openEndpoints } from '../convert/endpoints.ts';
+import { checkEndpoint, openEndpoints } from '../convert/endpoints.ts';
 import { defaultChunkBytes, maxChunkBytes } from '../convert/estargz-writer.ts';
+import { messageOf } from '../errors.ts';
 import { createLog } from '../log.ts';
-import { RegistryClient } from '../registry/client.ts';
-import { dockerCredentials } from '../registry/credentials.ts';
 import { ConvertProgress } from './convert-progress.ts';
 
 /**
- * `lazypull convert SRC DST`. The result's digest goes to standard output, progress to standard error. Its action throws LazypullErrors:
- * InvalidArgument is a wrong usage.
+ * `lazypull convert SRC DST`. The result's digest goes to standard output, progress to standard error. Throws LazypullErrors, and
+ * commander's errors for a wrong usage.
  */
 export function convertCommand(): Command {
   return new Command('convert')
     .description('Copy an image with its layers as eStargz, so that it can be used before it is pulled')
-    .argument('<source>', 'image: REGISTRY/NAME[:TAG][@DIGEST], or oci-layout:DIR[:TAG]')
-    .argument('<destination>', 'where to write it: REGISTRY/NAME[:TAG], or oci-layout:DIR[:TAG]')
-    .option('--platform <os/arch>', 'convert only this platform of the image (repeatable; default: all)', append, [])
+    .argument('<source>', 'image: REGISTRY/NAME[:TAG][@DIGEST], or oci-layout:DIR[:TAG]', endpoint)
+    .argument('<destination>', 'where to write it: REGISTRY/NAME[:TAG], or oci-layout:DIR[:TAG]', endpoint)
+    .option('--platform <os/arch>', 'convert only this platform of the image (repeatable; default: all)', append)
     .option('--level <1-9>', 'gzip level: higher is smaller and slower', integer(1, 9), defaultGzipLevel)
     .option('--chunk-size <bytes>', 'cut files into chunks of this size', integer(1, maxChunkBytes), defaultChunkBytes)
     .option('--temp-dir <dir>', "directory for converted layers until they are pushed (default: the system's)")
@@ -24,13 +23,15 @@ export function convertCommand(): Command {
 }
 
 interface Options {
-  platform: string[];
+  platform?: string[];
   level: number;
   chunkSize: number;
   tempDir?: string;
 }
 
 async function run(sourceText: string, destinationText: string, options: Options): Promise<void> {
+  const { RegistryClient } = await import('../registry/client.ts');
+  const { dockerCredentials } = await import('../registry/credentials.ts');
   await using client = new RegistryClient({ credentials: dockerCredentials(), log: createLog('warn') });
   const { source, destination } = openEndpoints(client, sourceText, destinationText);
   using progress = new ConvertProgress(process.stderr);
@@ -68,7 +69,16 @@ class Interrupt implements Disposable {
   }
 }
 
-function append(value: string, values: string[]): string[] {
+function endpoint(text: string): string {
+  try {
+    checkEndpoint(text);
+    return text;
+  } catch (error) {
+    throw new InvalidArgumentError(messageOf(error));
+  }
+}
+
+function append(value: string, values: string[] = []): string[] {
   return [...values, value];
 }
 

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { version } from '../version.ts';
 import { buildkitCommand } from './buildkit.ts';
+import { convertCommand } from './convert.ts';
 import { daemonCommand } from './daemon.ts';
 import type { Environment } from './main.ts';
 
@@ -16,7 +17,7 @@ export function createProgram(environment: Environment): Command {
       outputError: (text, write) =>
         write(text.replace(/^error: ./, (start) => `${environment.name}: ${start.slice(-1).toUpperCase()}`)),
     });
-  for (const command of [daemonCommand(environment), buildkitCommand(environment)]) {
+  for (const command of [daemonCommand(environment), buildkitCommand(environment), convertCommand()]) {
     program.addCommand(inherit(program, command));
   }
   return program;

@@ -4,6 +4,11 @@ import { type ImageDestination, RegistryDestination } from './destination.ts';
 import { OciLayout, parseLayoutReference } from './oci-layout.ts';
 import { type ImageSource, RegistrySource } from './source.ts';
 
+/** Whether the text names an image or a place for one. @throws InvalidArgument where it does not. */
+export function checkEndpoint(text: string): void {
+  if (parseLayoutReference(text) === undefined) parseReference(text);
+}
+
 /**
  * The image and the place that two arguments name: each a reference as Docker writes it, or `oci-layout:DIR[:TAG]`. Nothing is read yet.
  * @throws InvalidArgument where one cannot be parsed, or the destination has a digest.
