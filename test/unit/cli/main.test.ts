@@ -1,0 +1,43 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const bin = (name: string) => fileURLToPath(new URL(`../../../src/bin/${name}.ts`, import.meta.url));
+
+describe('the command line', () => {
+  it('prints its name and version', async () => {
+    assert.match((await run('lazypull', ['--version'])).stdout, /^lazypull \d+\.\d+\.\d+\n$/);
+    assert.match((await run('containerd-stargz-grpc', ['-version'])).stdout, /^containerd-stargz-grpc \d/);
+  });
+
+  it('ends with 2 for wrong usage, on standard error, under the name that was called', async () => {
+    const unknown = await run('containerd-stargz-grpc', ['-bogus']);
+    assert.deepEqual([unknown.code, unknown.stdout], [2, '']);
+    assert.match(unknown.stderr, /^containerd-stargz-grpc: Unknown option '-bogus'/);
+    assert.equal((await run('lazypull', [])).code, 2);
+    assert.equal((await run('lazypull', ['daemon', 'extra'])).code, 2);
+  });
+
+  it('ends with 1 for a failure, with a hint', async () => {
+    const { code, stderr } = await run('lazypull', ['buildkit', 'compose', 'relative', 'x']);
+    assert.equal(code, 1);
+    assert.match(stderr, /^lazypull: Cannot use the directory "relative": .*\nhint: .*\n$/);
+  });
+
+  it('logs why the daemon does not start, as JSON', async () => {
+    const { code, stderr } = await run('lazypull', ['daemon', '--config', '/nonexistent/c.toml']);
+    assert.equal(code, 1);
+    const line = JSON.parse(stderr);
+    assert.equal(line.level, 'fatal');
+    assert.match(line.error, /Cannot read the config file "\/nonexistent\/c\.toml"/);
+  });
+});
+
+function run(name: string, args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [bin(name), ...args], (error, stdout, stderr) => {
+      resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
+    });
+  });
+}
