@@ -26,10 +26,7 @@ export interface BuildRequest {
 export interface Buildkitd extends AsyncDisposable {
   readonly address: string;
   readonly program: Program;
-  /** The flags of buildkitd for its worker. */
   build(request: BuildRequest): Promise<void>;
-  /** Digests of the blobs in buildkitd's own content store; the OCI worker only. */
-  readonly contentStore: string;
 }
 
 /** The flags that choose a worker, as one types them. */
@@ -61,7 +58,7 @@ export async function startBuildkitd(directory: string, worker: Worker): Promise
     log: join(directory, 'buildkitd.log'),
     env: { PATH: pathWithTools() },
   });
-  return attachBuildkitd(directory, program, worker.snapshotter);
+  return attachBuildkitd(directory, program);
 }
 
 /** The flags that put buildkitd's state and socket into `directory`. */
@@ -70,13 +67,12 @@ export function stateFlags(directory: string): string[] {
 }
 
 /** Waits until a buildkitd that was started with stateFlags answers. */
-export async function attachBuildkitd(directory: string, program: Program, snapshotter: string): Promise<Buildkitd> {
+export async function attachBuildkitd(directory: string, program: Program): Promise<Buildkitd> {
   const address = socketOf(directory);
   await program.ready(() => accepts({ path: address.slice('unix://'.length) }));
   return {
     address,
     program,
-    contentStore: join(directory, 'root', `runc-${snapshotter}`, 'content', 'blobs', 'sha256'),
     build: (request) => build(address, request),
     [Symbol.asyncDispose]: () => program.stop(),
   };

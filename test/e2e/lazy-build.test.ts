@@ -1,0 +1,104 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { type Builder, Lab, lazypullAgent } from '../support/lab.ts';
+import type { RelayedRequest } from '../support/relay.ts';
+import { describeTar } from '../support/tree.ts';
+
+/** What is written, renamed, deleted and read here lies in the lazy layers. The times of what changes are set, so that two exports can be equal. */
+const dockerfile = `ARG BASE
+FROM \${BASE} AS source
+FROM \${BASE}
+RUN echo hello > /hello.txt \\
+  && grep -c '' /etc/passwd \\
+  && echo more >> /data/many/file-1 \\
+  && mv /data/many/file-2 /data/moved \\
+  && rm /data/many/file-3 \\
+  && chmod 0700 /data/many/file-4 \\
+  && ln /data/kinds/setuid /data/linked-again \\
+  && rm -r /data/opaque \\
+  && mkdir /data/opaque \\
+  && touch -d '2020-01-01 00:00:00' /hello.txt /data/many/file-1 /data/many /data/kinds /data/linked-again /data/opaque /data
+COPY --from=source /data/many/file-5 /data/kinds/xattrs /copied/
+`;
+
+/** BuildKit and runc touch these directories in every run. */
+const touchedByTheRun = /^meta \.(\/(etc|dev|proc|sys|copied|tmp))?\t/;
+
+let lab: Lab;
+let context: string;
+let expected: string[];
+
+before(async () => {
+  lab = await Lab.open();
+  context = await lab.context('kinds', dockerfile);
+  await using builder = await lab.builder('overlayfs', 'oci', false);
+  expected = await exported(builder, 'base:esgz');
+});
+after(() => lab[Symbol.asyncDispose]());
+
+for (const kind of ['oci', 'containerd'] as const) {
+  describe(`A build with the ${kind} worker`, () => {
+    let builder: Builder;
+    let seen: number;
+    before(async () => {
+      builder = await lab.builder(`lazy-${kind}`, kind);
+      seen = lab.relay.requests.length;
+    });
+    after(() => builder[Symbol.asyncDispose]());
+
+    test('starts on a base of which only a part was fetched', async () => {
+      await builder.buildkitd.build({ context, buildArgs: { BASE: lab.reference('base:esgz') } });
+      const requests = lab.relay.requests.slice(seen);
+      assert.deepEqual(
+        layerBlobs(requests).filter(({ agent }) => !lazypullAgent.test(agent)),
+        [],
+        'the client fetched a layer itself',
+      );
+      const fetched = requests.reduce((sum, { bytes }) => sum + bytes, 0);
+      const size = lab.base.layers.reduce((sum, layer) => sum + layer.size, 0);
+      assert.ok(fetched < size / 4, `fetched ${fetched} of ${size} bytes`);
+      assert.deepEqual(prepared(builder), ['true', 'true']);
+    });
+
+    test('exports the same tar as on overlayfs', async () => {
+      assert.deepEqual(await exported(builder, 'base:esgz'), expected);
+    });
+
+    test('pulls an image that is not eStargz, and says why', async () => {
+      const before = lab.relay.requests.length;
+      const logged = builder.daemon?.log().length ?? 0;
+      assert.deepEqual(await exported(builder, 'base:plain'), expected);
+      const requests = lab.relay.requests.slice(before);
+      assert.deepEqual(
+        requests.filter(({ agent }) => lazypullAgent.test(agent)),
+        [],
+        'lazypull asked the registry for a layer without a table of contents',
+      );
+      const refusals =
+        builder.daemon
+          ?.log()
+          .slice(logged)
+          .filter((line) => line['remote-snapshot-prepared'] === 'false') ?? [];
+      assert.equal(refusals.length, 1);
+      assert.match(String(refusals[0]?.['error']), /TOC|table of contents/i);
+    });
+  });
+}
+
+async function exported(builder: Builder, image: string): Promise<string[]> {
+  const tar = join(lab.workspace.path, 'exported.tar');
+  await builder.buildkitd.build({ context, buildArgs: { BASE: lab.reference(image) }, output: `type=tar,dest=${tar}` });
+  const tree = await describeTar(tar, lab.workspace.path);
+  return tree.map((line) => (touchedByTheRun.test(line) ? line.replace(/[0-9.]+$/, '') : line));
+}
+
+function layerBlobs(requests: readonly RelayedRequest[]): RelayedRequest[] {
+  return requests.filter(
+    ({ method, path }) => method === 'GET' && lab.base.layers.some(({ digest }) => path.includes(digest)),
+  );
+}
+
+function prepared(builder: Builder): unknown[] {
+  return (builder.daemon?.log() ?? []).flatMap((line) => line['remote-snapshot-prepared'] ?? []);
+}
