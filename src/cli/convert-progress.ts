@@ -37,6 +37,7 @@ export class ConvertProgress implements Disposable {
   }
 
   #line(text: string): void {
+    this.#drawnMs = 0;
     this.#stream.write(this.#stream.isTTY ? `\r\x1b[K${text}\n` : `${text}\n`);
   }
 

@@ -64,7 +64,7 @@ export async function convertImage(
 ): Promise<ConvertedImage> {
   const failed = new AbortController();
   const signal = options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
-  const directory = await mkdtemp(join(options.temporaryDirectory ?? tmpdir(), 'lazypull-convert-'));
+  const directory = await makeDirectory(options.temporaryDirectory ?? tmpdir());
   try {
     await using pool = new GzipPool(options.level ?? defaultGzipLevel);
     const layers = new LayerConverter({
@@ -76,11 +76,19 @@ export async function convertImage(
       onLayer: options.onLayer ?? (() => {}),
     });
     return await new Conversion(source, destination, layers, failed, signal).run(options.platforms ?? []);
-  } catch (cause) {
-    if (!options.signal?.aborted) throw cause;
-    throw new LazypullError('Canceled', `Cannot convert "${source.name}": it was interrupted`, { cause });
+  } catch (error) {
+    if (!options.signal?.aborted) throw error;
+    throw new LazypullError('Canceled', `Cannot convert "${source.name}": it was interrupted`);
   } finally {
     await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function makeDirectory(parent: string): Promise<string> {
+  try {
+    return await mkdtemp(join(parent, 'lazypull-convert-'));
+  } catch (cause) {
+    throw new LazypullError('FailedPrecondition', `Cannot make a temporary directory in "${parent}"`, { cause });
   }
 }
 
