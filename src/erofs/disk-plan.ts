@@ -1,9 +1,11 @@
 import { LazypullError } from '../errors.ts';
+import type { ByteString } from '../formats/layer-index.ts';
 
 /**
- * The chunks of a layer as columns, one row a chunk, sorted by `diskOffset`. Rows are in blob order too: the planner lays
- * file data out in the order of the compressed streams, so that a run of rows is a run of blob bytes. Disk ranges never
- * overlap. All arrays are of `length` rows, `digest` of 32 bytes a row. Backed by one SharedArrayBuffer so that threads share it.
+ * The chunks of a layer as columns, one row a chunk, sorted by `diskOffset`. The planner lays files out in the order in which their first
+ * chunks lie in the blob, so that a run of rows is a run of blob bytes; rows are out of blob order only where a publisher scattered the chunks
+ * of one file. Disk ranges never overlap. All arrays are of `length` rows, `digest` of 32 bytes a row. Backed by one SharedArrayBuffer so that
+ * threads share it.
  */
 export interface ChunkTable {
   readonly length: number;
@@ -25,6 +27,9 @@ export interface DiskPlan {
   readonly diskBytes: number;
   readonly inodes: number;
   readonly chunks: ChunkTable;
+  /** For messages: the first row of each file that has data, ascending, and the file's path as its publisher wrote it. */
+  readonly firstRows: Uint32Array;
+  readonly paths: readonly ByteString[];
 }
 
 const bytesPerRow = 5 * 8 + 32;

@@ -1,28 +1,12 @@
+import type { ChunkColumns } from './chunk-columns.ts';
+
 /**
  * A string whose char codes are bytes, 0 to 255: file names and link targets as the kernel sees them, which need not be
- * UTF-8. Made by `buffer.latin1Slice()`; compared with `<` it sorts as memcmp does. `Buffer.from(s, 'latin1')` gives the bytes.
+ * UTF-8. Made by `buffer.toString('latin1')`; compared with `<` it sorts as memcmp does. `Buffer.from(s, 'latin1')` gives the bytes.
  */
 export type ByteString = string;
 
 export type EntryType = 'reg' | 'dir' | 'symlink' | 'hardlink' | 'char' | 'block' | 'fifo';
-
-/**
- * A part of a regular file. It is what is fetched, verified and made readable as a whole.
- *
- * The chunk's bytes are bytes [innerOffset, innerOffset + size) of what the compressed stream at [streamOffset, streamEnd)
- * of the blob inflates to. `streamEnd` is an upper bound: bytes that belong to what follows may be inside.
- */
-export interface Chunk {
-  /** Where the chunk lies in its file, in bytes. */
-  fileOffset: number;
-  /** Uncompressed length in bytes, at least 1. */
-  size: number;
-  streamOffset: number;
-  streamEnd: number;
-  innerOffset: number;
-  /** The 32 raw bytes of the sha256 digest of the uncompressed chunk. */
-  digest: Uint8Array;
-}
 
 /** One entry of a layer's tar, in tar order, as its publisher wrote it: paths are not cleaned, whiteouts are not translated. */
 export interface IndexEntry {
@@ -30,6 +14,7 @@ export interface IndexEntry {
   type: EntryType;
   /** Permission bits, set-id and sticky bits: 0 to 0o7777. */
   mode: number;
+  /** 0 to 2^32 - 1, as `gid`. */
   uid: number;
   gid: number;
   /** Modification time: whole seconds since 1970, may be negative, rounded down; and nanoseconds, 0 to 999,999,999. */
@@ -39,14 +24,17 @@ export interface IndexEntry {
   size: number;
   /** Target of a symlink or hard link, otherwise ''. */
   linkTarget: ByteString;
+  /** Of a device: 0 to 4095, and 0 to 2^20 - 1; otherwise 0. */
   devMajor: number;
   devMinor: number;
   xattrs: ReadonlyMap<ByteString, Uint8Array> | undefined;
-  /** The chunks of a regular file, in file order, without gaps; empty where size is 0. */
-  chunks: Chunk[];
+  /** The rows of `LayerIndex.chunks` that are a regular file's chunks, in file order, without gaps; none where size is 0. */
+  firstChunk: number;
+  chunkCount: number;
 }
 
-/** What every format yields: the entries of one layer. Everything in it is hostile until `tree.ts` has bounded it. */
+/** What every format yields: the entries of one layer. Paths and links in it are hostile until `tree.ts` has bounded them; numbers are not. */
 export interface LayerIndex {
   entries: IndexEntry[];
+  chunks: ChunkColumns;
 }

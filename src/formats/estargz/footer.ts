@@ -1,0 +1,55 @@
+import { LazypullError } from '../../errors.ts';
+
+/** Bytes of the longest footer, eStargz's: what of a blob's end `readFooter` wants to see. */
+export const footerBytes = 51;
+
+/** What a footer says: the table of contents is in the gzip members at [tocOffset, tocEnd) of the blob. */
+export interface Footer {
+  tocOffset: number;
+  tocEnd: number;
+}
+
+/**
+ * Reads the footer of an eStargz blob, or of one in the stargz format before it: an empty gzip member whose extra field says where
+ * the table of contents starts (containerd/stargz-snapshotter, docs/estargz.md, "Footer"; google/crfs).
+ *
+ * @param lastBytes the last `footerBytes` of the blob or more; all of it where it is shorter
+ * @throws FailedPrecondition for what has no such footer, and says what it seems to be; DataLoss for an offset outside of the blob
+ */
+export function readFooter(lastBytes: Uint8Array, blobBytes: number): Footer {
+  const text = Buffer.from(lastBytes.buffer, lastBytes.byteOffset, lastBytes.byteLength)
+    .subarray(-longestOtherFooter)
+    .toString('latin1');
+  for (const { bytes, pattern } of formats) {
+    const digits = pattern.exec(text.slice(-bytes))?.[1];
+    if (digits === undefined) continue;
+    const tocOffset = Number.parseInt(digits, 16);
+    const tocEnd = blobBytes - bytes;
+    if (tocOffset < tocEnd) return { tocOffset, tocEnd };
+    throw new LazypullError(
+      'DataLoss',
+      `Cannot read the layer's footer: it puts the table of contents at byte ${tocOffset} of ${blobBytes}`,
+    );
+  }
+  throw new LazypullError('FailedPrecondition', `The layer is not in the eStargz format: ${otherFormat(text)}`);
+}
+
+const formats = [
+  { bytes: footerBytes, pattern: footerPattern('\\x1a\\0SG\\x16\\0') },
+  { bytes: 47, pattern: footerPattern('\\x16\\0') },
+];
+
+/** A gzip member without content (RFC 1952, 2.3) whose extra field has the length and the sub-field header given; any operating system. */
+function footerPattern(extra: string): RegExp {
+  return new RegExp(`^\\x1f\\x8b\\x08\\x04\\0{4}[^][^]${extra}([0-9a-f]{16})STARGZ\\x01\\0\\0\\xff\\xff\\0{8}$`);
+}
+
+/** zstd:chunked has the longest footer, in its newer form. */
+const longestOtherFooter = 64;
+
+function otherFormat(text: string): string {
+  if (text.includes('STARGZEXTERNALTOC'))
+    return 'its table of contents is in another image, which is not supported yet';
+  if (text.endsWith('GNUlInUx') || text.endsWith('GnUlInUx')) return 'it is zstd:chunked, which is not supported yet';
+  return 'it has no footer; convert the image to make it lazy';
+}

@@ -1,0 +1,200 @@
+import { LazypullError } from '../../errors.ts';
+import { type JsonReader, KeyTable } from '../json-reader.ts';
+import type { ByteString, EntryType } from '../layer-index.ts';
+import { parseRfc3339, type Timestamp } from '../rfc3339.ts';
+
+/**
+ * One row of a table of contents as it stands there. One object is used for all rows: what is not in a row is 0, '' or undefined.
+ * (containerd/stargz-snapshotter, docs/estargz.md, "TOCEntry".)
+ */
+export class TocRow implements Timestamp {
+  name: ByteString = '';
+  type: EntryType | 'chunk' | '' = '';
+  size = 0;
+  seconds = 0;
+  nanoseconds = 0;
+  linkName: ByteString = '';
+  mode = 0;
+  uid = 0;
+  gid = 0;
+  offset = 0;
+  innerOffset = 0;
+  devMajor = 0;
+  devMinor = 0;
+  xattrs: Map<ByteString, Uint8Array> | undefined = undefined;
+  chunkOffset = 0;
+  chunkSize = 0;
+  /** Where in the JSON the 64 hexadecimal digits of the file's and of the chunk's sha256 digest stand; 0 where there is none. */
+  digest = 0;
+  chunkDigest = 0;
+
+  clear(): void {
+    this.name = '';
+    this.type = '';
+    this.size = 0;
+    this.seconds = 0;
+    this.nanoseconds = 0;
+    this.linkName = '';
+    this.mode = 0;
+    this.uid = 0;
+    this.gid = 0;
+    this.offset = 0;
+    this.innerOffset = 0;
+    this.devMajor = 0;
+    this.devMinor = 0;
+    this.xattrs = undefined;
+    this.chunkOffset = 0;
+    this.chunkSize = 0;
+    this.digest = 0;
+    this.chunkDigest = 0;
+  }
+}
+
+/** Reads the object that comes next into `row`. @throws DataLoss for a value that is not of its member's kind, or is out of its range */
+export function readTocRow(json: JsonReader, row: TocRow): void {
+  row.clear();
+  json.beginObject();
+  for (let first = true; json.inObject(first); first = false) {
+    const key = json.readKey(keys);
+    if (key === -1) json.skipValue();
+    else if (!json.readNull()) readMember(json, row, key);
+  }
+}
+
+const names = [
+  'name',
+  'type',
+  'size',
+  'modtime',
+  'linkName',
+  'mode',
+  'uid',
+  'gid',
+  'offset',
+  'innerOffset',
+  'devMajor',
+  'devMinor',
+  'xattrs',
+  'digest',
+  'chunkOffset',
+  'chunkSize',
+  'chunkDigest',
+] as const;
+const keys = new KeyTable(names);
+
+const maxId = 0xffff_ffff;
+const maxMajor = 0xfff;
+const maxMinor = 0xf_ffff;
+
+function readMember(json: JsonReader, row: TocRow, key: number): void {
+  switch (names[key]) {
+    case 'name':
+      row.name = json.readString();
+      break;
+    case 'type':
+      row.type = readType(json);
+      break;
+    case 'size':
+      row.size = readNumber(json, 'size', Number.MAX_SAFE_INTEGER);
+      break;
+    case 'modtime':
+      readTime(json, row);
+      break;
+    case 'linkName':
+      row.linkName = json.readString();
+      break;
+    case 'mode':
+      row.mode = readNumber(json, 'mode', maxId) & 0o7777;
+      break;
+    case 'uid':
+      row.uid = readNumber(json, 'uid', maxId);
+      break;
+    case 'gid':
+      row.gid = readNumber(json, 'gid', maxId);
+      break;
+    case 'offset':
+      row.offset = readNumber(json, 'offset', Number.MAX_SAFE_INTEGER);
+      break;
+    case 'innerOffset':
+      row.innerOffset = readNumber(json, 'innerOffset', Number.MAX_SAFE_INTEGER);
+      break;
+    case 'devMajor':
+      row.devMajor = readNumber(json, 'devMajor', maxMajor);
+      break;
+    case 'devMinor':
+      row.devMinor = readNumber(json, 'devMinor', maxMinor);
+      break;
+    case 'xattrs':
+      row.xattrs = readXattrs(json);
+      break;
+    case 'digest':
+      row.digest = readDigest(json);
+      break;
+    case 'chunkOffset':
+      row.chunkOffset = readNumber(json, 'chunkOffset', Number.MAX_SAFE_INTEGER);
+      break;
+    case 'chunkSize':
+      row.chunkSize = readNumber(json, 'chunkSize', Number.MAX_SAFE_INTEGER);
+      break;
+    case 'chunkDigest':
+      row.chunkDigest = readDigest(json);
+      break;
+  }
+}
+
+function readNumber(json: JsonReader, name: string, max: number): number {
+  const value = json.readInteger();
+  if (value >= 0 && value <= max) return value;
+  throw malformed(`"${name}" is ${value}: it must be 0 to ${max}`);
+}
+
+const types = ['reg', 'dir', 'symlink', 'hardlink', 'char', 'block', 'fifo', 'chunk'] as const;
+const typeTable = new KeyTable(types);
+
+function readType(json: JsonReader): EntryType | 'chunk' {
+  json.readSpan();
+  const type = types[typeTable.find(json.bytes, json.start, json.end)];
+  if (type === undefined)
+    throw malformed(`"type" is "${json.bytes.toString('latin1', json.start, Math.min(json.end, json.start + 50))}"`);
+  return type;
+}
+
+function readTime(json: JsonReader, row: TocRow): void {
+  json.readSpan();
+  if (json.start === json.end || parseRfc3339(json.bytes, json.start, json.end, row)) return;
+  throw malformed(`"modtime" is "${json.bytes.toString('latin1', json.start, Math.min(json.end, json.start + 50))}"`);
+}
+
+const digestPrefix = Buffer.from('sha256:', 'latin1');
+
+function readDigest(json: JsonReader): number {
+  json.readSpan();
+  if (json.start === json.end) return 0;
+  const { bytes, start, end } = json;
+  let isSha256 = end - start === digestPrefix.length + 64;
+  for (let i = 0; i < digestPrefix.length && isSha256; i++) isSha256 = bytes[start + i] === digestPrefix[i];
+  if (isSha256) return start + digestPrefix.length;
+  throw malformed(
+    `a digest is "${bytes.toString('latin1', start, Math.min(end, start + 100))}": only sha256 is supported`,
+  );
+}
+
+function readXattrs(json: JsonReader): Map<ByteString, Uint8Array> {
+  const xattrs = new Map<ByteString, Uint8Array>();
+  json.beginObject();
+  for (let first = true; json.inObject(first); first = false) {
+    const name = json.readName();
+    xattrs.set(name, json.readNull() ? new Uint8Array() : decodeBase64(json.readString(), name));
+  }
+  return xattrs;
+}
+
+function decodeBase64(text: string, name: ByteString): Uint8Array {
+  const isBase64 = text.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(text);
+  if (isBase64) return Buffer.from(text, 'base64');
+  throw malformed(`the extended attribute "${name}" is not in base64`);
+}
+
+function malformed(what: string): LazypullError {
+  return new LazypullError('DataLoss', `Cannot read the layer's table of contents: ${what}`);
+}

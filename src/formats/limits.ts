@@ -1,0 +1,25 @@
+/** Bounds on what a publisher's index may ask for. A layer past one of them is not made lazy; the client pulls it the ordinary way. */
+
+/** Bytes of an uncompressed table of contents. A real one has some 300 bytes an entry. */
+export const maxTocBytes = 256 * 1024 * 1024;
+
+/** Rows of a table of contents: entries and further chunks. */
+export const maxTocRows = 1_000_000;
+
+/** Files and directories of one layer, directories that no entry names included. */
+export const maxNodes = 1_000_000;
+
+/** Linux's NAME_MAX. */
+export const maxNameBytes = 255;
+
+/** Linux's PATH_MAX. */
+export const maxPathBytes = 4096;
+
+/** The longest target that a Linux file system takes: PATH_MAX without the NUL. */
+export const maxSymlinkBytes = 4095;
+
+/** A chunk is held in memory as a whole. Writers cut at 4 MiB unless told otherwise. */
+export const maxChunkBytes = 64 * 1024 * 1024;
+
+/** What has to be inflated and thrown away before a chunk. */
+export const maxInnerOffset = 256 * 1024 * 1024;

@@ -1,0 +1,248 @@
+import { LazypullError } from '../errors.ts';
+import type { ChunkColumns } from './chunk-columns.ts';
+import type { ByteString, IndexEntry, LayerIndex } from './layer-index.ts';
+import { maxNodes, maxSymlinkBytes } from './limits.ts';
+import { cleanPath } from './paths.ts';
+import { applyWhiteouts, isWhiteoutName, withoutOverlayXattrs } from './whiteouts.ts';
+
+/** A file of a layer: what an inode is to a file system. */
+export interface TreeNode {
+  /** Its attributes and data; the type is never 'hardlink'. */
+  entry: IndexEntry;
+  /** The number of names of a file; of a directory, 2 and one for each directory in it. */
+  links: number;
+  /** A directory's content; of anything else undefined. Names are not '', '.' or '..', have no '/' and no NUL, and at most 255 bytes. */
+  children: Map<ByteString, TreeNode> | undefined;
+}
+
+/**
+ * What the publisher says about fetching ahead: all that lies before byte `offset` of the blob, nothing, or not a word.
+ * (containerd/stargz-snapshotter, docs/estargz.md, "Prioritized Files and Landmark Files".)
+ */
+export type Landmark = { kind: 'prefetch'; offset: number } | { kind: 'noprefetch' } | { kind: 'none' };
+
+/** A layer as overlayfs wants to see it: each path once, links resolved, whiteouts translated, the format's own files left out. */
+export interface LayerTree {
+  root: TreeNode;
+  chunks: ChunkColumns;
+  landmark: Landmark;
+}
+
+/**
+ * Puts the entries of a layer into a tree, with the end state that unpacking the tar in order would have: the last entry of a name
+ * wins, a directory that comes again keeps its content, and directories that no entry names are there, 0755. A hard link
+ * is to what its target's name means at that point, or else in the end.
+ *
+ * @throws FailedPrecondition for what only unpacking over the parent layers can tell: an entry below something that is not a directory, a link whose
+ * target is not in the layer; DataLoss for a link to itself; ResourceExhausted past the bounds of `limits.ts`; InvalidArgument for names with NUL
+ */
+export function buildTree(index: LayerIndex): LayerTree {
+  const builder = new TreeBuilder();
+  for (const entry of index.entries) builder.add(entry);
+  const root = builder.finish();
+  const landmark = takeLandmark(root, index.chunks);
+  countLinks(root);
+  return { root, chunks: index.chunks, landmark };
+}
+
+class TreeBuilder {
+  readonly #root = directoryNode(impliedDirectory);
+  /** Directories with names that are whiteouts. */
+  readonly #marked = new Set<TreeNode>();
+  #hasPendingLinks = false;
+  #nodes = 1;
+  /** The directory that the entry before was in: most often the next one is in it too. */
+  #lastPath: ByteString = '';
+  #lastDirectory = this.#root;
+
+  add(source: IndexEntry): void {
+    const path = cleanPath(source.path);
+    const entry = source.xattrs === undefined ? source : withoutOverlayXattrs(source);
+    if (path === '') {
+      if (entry.type !== 'dir') throw invalid(source, 'the root of a layer must be a directory');
+      this.#root.entry = entry;
+      return;
+    }
+    const slash = path.lastIndexOf('/');
+    const name = path.slice(slash + 1);
+    const parent = this.#directory(slash < 0 ? '' : path.slice(0, slash), source);
+    if (isWhiteoutName(name)) {
+      this.#marked.add(parent);
+      this.#set(parent, name, { entry: { ...entry, type: 'reg' }, links: 0, children: undefined });
+    } else if (entry.type === 'dir') {
+      const there = parent.children!.get(name);
+      if (there?.children === undefined) this.#set(parent, name, directoryNode(entry));
+      else there.entry = entry;
+    } else if (entry.type === 'hardlink') {
+      this.#set(parent, name, this.#linkTarget(entry));
+    } else {
+      if (entry.type === 'symlink') checkSymlink(entry);
+      this.#set(parent, name, { entry, links: 0, children: undefined });
+    }
+  }
+
+  finish(): TreeNode {
+    if (this.#hasPendingLinks) resolveLinks(this.#root);
+    for (const directory of this.#marked) applyWhiteouts(directory);
+    return this.#root;
+  }
+
+  #set(parent: TreeNode, name: ByteString, node: TreeNode): void {
+    const children = parent.children!;
+    if (children.get(name)?.children !== undefined) this.#forgetDirectory();
+    children.set(name, node);
+    if (++this.#nodes > maxNodes) {
+      throw new LazypullError('ResourceExhausted', `The layer has more than ${maxNodes} files and directories`);
+    }
+  }
+
+  /** The directory at a clean path; it and those above it are made where they are missing. */
+  #directory(path: ByteString, entry: IndexEntry): TreeNode {
+    if (path === this.#lastPath) return this.#lastDirectory;
+    let node = this.#root;
+    for (let start = 0; start < path.length; ) {
+      const slash = path.indexOf('/', start);
+      const end = slash < 0 ? path.length : slash;
+      const name = path.slice(start, end);
+      let child = node.children!.get(name);
+      if (child?.children === undefined) {
+        const isWhiteout = isWhiteoutName(name);
+        if (isWhiteout) this.#marked.add(node);
+        else if (child !== undefined) throw invalid(entry, `"${path.slice(0, end)}" is not a directory in this layer`);
+        child = directoryNode(impliedDirectory);
+        this.#set(node, name, child);
+      }
+      node = child;
+      start = end + 1;
+    }
+    this.#lastPath = path;
+    this.#lastDirectory = node;
+    return node;
+  }
+
+  #forgetDirectory(): void {
+    this.#lastPath = '';
+    this.#lastDirectory = this.#root;
+  }
+
+  /** The node that a hard link is another name of. While its target is not there, that is a node of type 'hardlink'. */
+  #linkTarget(link: IndexEntry): TreeNode {
+    const target = lookUp(this.#root, cleanPath(link.linkTarget));
+    if (target?.children !== undefined) throw invalid(link, `its target "${link.linkTarget}" is a directory`);
+    if (target !== undefined) return target;
+    this.#hasPendingLinks = true;
+    return { entry: link, links: 0, children: undefined };
+  }
+}
+
+const impliedDirectory: IndexEntry = {
+  path: '',
+  type: 'dir',
+  mode: 0o755,
+  uid: 0,
+  gid: 0,
+  mtimeSeconds: 0,
+  mtimeNanoseconds: 0,
+  size: 0,
+  linkTarget: '',
+  devMajor: 0,
+  devMinor: 0,
+  xattrs: undefined,
+  firstChunk: 0,
+  chunkCount: 0,
+};
+
+function directoryNode(entry: IndexEntry): TreeNode {
+  return { entry, links: 0, children: new Map() };
+}
+
+function lookUp(root: TreeNode, path: ByteString): TreeNode | undefined {
+  let node: TreeNode | undefined = root;
+  if (path !== '') for (const name of path.split('/')) node = node?.children?.get(name);
+  return node;
+}
+
+function checkSymlink({ path, linkTarget }: IndexEntry): void {
+  if (linkTarget.length === 0 || linkTarget.includes('\0')) {
+    throw new LazypullError('InvalidArgument', `Cannot link "${path}" to "${linkTarget}"`);
+  }
+  if (linkTarget.length > maxSymlinkBytes) {
+    throw new LazypullError(
+      'ResourceExhausted',
+      `The target of the symlink "${path}" has ${linkTarget.length} bytes: more than ${maxSymlinkBytes}`,
+    );
+  }
+}
+
+/** Calls `visit` for each directory of a tree, parents first. */
+function forEachDirectory(root: TreeNode, visit: (children: Map<ByteString, TreeNode>, directory: TreeNode) => void) {
+  const queue = [root];
+  for (let directory = queue.pop(); directory !== undefined; directory = queue.pop()) {
+    const { children } = directory;
+    if (children === undefined) continue;
+    visit(children, directory);
+    for (const child of children.values()) if (child.children !== undefined) queue.push(child);
+  }
+}
+
+/** Replaces the nodes of type 'hardlink' by what their targets' names mean at the end. */
+function resolveLinks(root: TreeNode): void {
+  const resolved = new Map<TreeNode, TreeNode>();
+  forEachDirectory(root, (children) => {
+    for (const [name, node] of children) {
+      if (node.entry.type === 'hardlink') children.set(name, resolveLink(root, node, resolved));
+    }
+  });
+}
+
+function resolveLink(root: TreeNode, link: TreeNode, resolved: Map<TreeNode, TreeNode>): TreeNode {
+  const chain = new Set<TreeNode>();
+  let node = link;
+  while (node.entry.type === 'hardlink') {
+    const known = resolved.get(node);
+    if (known !== undefined) {
+      node = known;
+      break;
+    }
+    if (chain.has(node)) {
+      throw new LazypullError('DataLoss', `The hard link "${link.entry.path}" leads to itself`);
+    }
+    chain.add(node);
+    const next = lookUp(root, cleanPath(node.entry.linkTarget));
+    if (next === undefined) {
+      throw invalid(link.entry, `there is no "${node.entry.linkTarget}" in this layer that it could be a hard link to`);
+    }
+    if (next.children !== undefined) throw invalid(link.entry, `its target "${node.entry.linkTarget}" is a directory`);
+    node = next;
+  }
+  for (const each of chain) resolved.set(each, node);
+  return node;
+}
+
+const prefetchLandmark = '.prefetch.landmark';
+const noPrefetchLandmark = '.no.prefetch.landmark';
+const tocName = 'stargz.index.json';
+
+/** Reads the landmark and takes the format's own files out of the root. */
+function takeLandmark({ children }: TreeNode, chunks: ChunkColumns): Landmark {
+  const prefetch = children?.get(prefetchLandmark)?.entry;
+  const hasNoPrefetch = children?.has(noPrefetchLandmark) ?? false;
+  for (const name of [prefetchLandmark, noPrefetchLandmark, tocName]) children?.delete(name);
+  if (hasNoPrefetch) return { kind: 'noprefetch' };
+  if (prefetch === undefined || prefetch.chunkCount === 0) return { kind: 'none' };
+  return { kind: 'prefetch', offset: chunks.streamOffset[prefetch.firstChunk]! };
+}
+
+function countLinks(root: TreeNode): void {
+  forEachDirectory(root, (children, directory) => {
+    directory.links += 2;
+    for (const child of children.values()) {
+      if (child.children === undefined) child.links++;
+      else directory.links++;
+    }
+  });
+}
+
+function invalid(entry: IndexEntry, why: string): LazypullError {
+  return new LazypullError('FailedPrecondition', `Cannot place "${entry.path}": ${why}`);
+}
