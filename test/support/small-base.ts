@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { chmod, chown, copyFile, link, mkdir, rm, symlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { run } from './program.ts';
+import { dirname, join } from 'node:path';
+import { run, tryRun } from './program.ts';
 import { type GzipLayer, gzipLayer, pushImage } from './push-image.ts';
 
 /** Applets of busybox that the tests call by name. */
@@ -64,7 +64,7 @@ async function makeLower(root: string): Promise<void> {
     await mkdir(join(root, name), { recursive: true });
   }
   await chmod(join(root, 'tmp'), 0o1777);
-  await copyFile('/bin/busybox', join(root, 'bin', 'busybox'));
+  await copyProgram('/bin/busybox', root, join('bin', 'busybox'));
   for (const applet of applets) await symlink('busybox', join(root, 'bin', applet));
   await writeFile(join(root, 'etc', 'passwd'), 'root:x:0:0:root:/root:/bin/sh\n');
   await writeFile(join(root, 'etc', 'group'), 'root:x:0:\n');
@@ -119,6 +119,16 @@ async function makeUpper(root: string): Promise<void> {
   await writeFile(join(root, 'data', 'gone', 'replaced'), 'of the upper layer\n');
   await writeFile(join(root, 'data', 'opaque', '.wh..wh..opq'), '');
   await writeFile(join(root, 'data', 'opaque', 'shown'), 'of the upper layer\n');
+}
+
+/** Copies a program and the libraries that it is linked to, if it is. */
+async function copyProgram(program: string, root: string, target: string): Promise<void> {
+  await copyFile(program, join(root, target));
+  const { stdout } = await tryRun('ldd', [program]);
+  for (const [library] of stdout.matchAll(/\/\S+/g)) {
+    await mkdir(join(root, dirname(library)), { recursive: true });
+    await copyFile(library, join(root, library));
+  }
 }
 
 /** Bytes that do not compress and depend on the name alone. */
