@@ -21,6 +21,9 @@ fi
 
 # Two malloc arenas instead of eight per core: the threads hand buffers to each other, and every arena keeps its own free list.
 export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-2}"
+# A fixed threshold, so that large buffers always come from the kernel and go back to it when they are freed.
+export MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_:-65536}"
+export MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-131072}"
 # Inflate, hash, mount(2) and file writes share libuv's threads; four are too few when some of them wait for the kernel.
 export UV_THREADPOOL_SIZE="${UV_THREADPOOL_SIZE:-8}"
 

@@ -21,7 +21,7 @@ export function parseRfc3339(bytes: Uint8Array, start: number, end: number, time
   const minute = twoDigits(bytes, dash + 10);
   const second = twoDigits(bytes, dash + 13);
   const separated =
-    dash + 16 < end &&
+    dash + 16 <= end &&
     bytes[dash] === 0x2d &&
     bytes[dash + 3] === 0x2d &&
     (bytes[dash + 6] === 0x54 || bytes[dash + 6] === 0x74) &&

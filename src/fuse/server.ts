@@ -1,23 +1,20 @@
-import { closeSync, openSync, write } from 'node:fs';
-import { type FileHandle, mkdir, open } from 'node:fs/promises';
-import { promisify } from 'node:util';
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
 import { errnoOf, LazypullError, messageOf } from '../errors.ts';
 import { detach, mountFuse, unmount } from '../kernel/mount.ts';
 import type { Log } from '../log.ts';
 import { workerUrl } from '../util/worker-url.ts';
-import { errnos, errorReply, outHeaderBytes, writeOutHeader } from './abi.ts';
+import { errnos, errorReply, maxReadBytes, outHeaderBytes, writeOutHeader } from './abi.ts';
 import type { FlatFile } from './flat-file.ts';
 import type { Miss, ReaderCommand } from './reader-worker.ts';
-
-const writeTo = promisify(write);
 
 /** Makes bytes [offset, offset + size) of a file resident. A rejection becomes EIO for the reader; the next read asks again. */
 export type Fetch = (offset: number, size: number) => Promise<void>;
 
 interface ServedFile {
   readonly fetch: Fetch;
-  readonly handle: FileHandle;
+  readonly fd: number;
 }
 
 /**
@@ -31,6 +28,7 @@ export class FuseServer {
   readonly #log: Log;
   readonly #files = new Map<number, ServedFile>();
   readonly #ended: Promise<void>;
+  readonly #reply = Buffer.alloc(outHeaderBytes + maxReadBytes);
 
   /** Mounts the file system at `mountpoint`, which is made when it is not there. */
   static async start(mountpoint: string, log: Log): Promise<FuseServer> {
@@ -70,18 +68,18 @@ export class FuseServer {
   }
 
   /** Starts to serve a file. Its path below the mount point is known to the kernel when a lookup comes after this call. */
-  async add(file: FlatFile, fetch: Fetch): Promise<void> {
-    this.#files.set(file.nodeId, { fetch, handle: await open(file.path, 'r') });
+  add(file: FlatFile, fetch: Fetch): void {
+    this.#files.set(file.nodeId, { fetch, fd: openSync(file.path, 'r') });
     this.#command({ kind: 'add', file });
   }
 
   /** Stops serving a file. Its readers get EIO. */
-  async remove(nodeId: number): Promise<void> {
+  remove(nodeId: number): void {
     const file = this.#files.get(nodeId);
     if (file === undefined) return;
     this.#files.delete(nodeId);
     this.#command({ kind: 'remove', nodeId });
-    await file.handle.close();
+    closeSync(file.fd);
   }
 
   /**
@@ -103,7 +101,7 @@ export class FuseServer {
     } else {
       this.#worker.unref();
     }
-    for (const file of this.#files.values()) await file.handle.close();
+    for (const { fd } of this.#files.values()) closeSync(fd);
     this.#files.clear();
     return idle;
   }
@@ -112,38 +110,39 @@ export class FuseServer {
     this.#worker.postMessage(command);
   }
 
-  async #answer(miss: Miss): Promise<void> {
-    const reply = await this.#replyTo(miss);
+  async #answer({ unique, nodeId, offset, size }: Miss): Promise<void> {
+    const file = this.#files.get(nodeId);
+    let reply = errorReply(unique, errnos.EIO);
+    if (file !== undefined) {
+      try {
+        await file.fetch(offset, size);
+        // The file may be gone by now, and its descriptor another's.
+        if (this.#files.get(nodeId) === file) reply = this.#read(file, unique, offset, size);
+      } catch {
+        // Who fetches or reads has logged why.
+      }
+    }
     try {
-      await writeTo(this.#fd, reply);
+      writeSync(this.#fd, reply);
     } catch (error) {
       const code = errnoOf(error);
-      if (code !== 'ENOENT' && code !== 'ENODEV' && code !== 'EBADF') {
-        this.#log.error({ error: messageOf(error) }, 'cannot answer a FUSE read');
-      }
+      if (code === 'ENOENT' || code === 'ENODEV' || code === 'EBADF') return; // nobody waits for it any more
+      this.#log.error({ error: messageOf(error) }, 'cannot answer a FUSE read');
     }
   }
 
-  async #replyTo({ unique, nodeId, offset, size }: Miss): Promise<Buffer> {
-    const file = this.#files.get(nodeId);
-    if (file === undefined) return errorReply(unique, errnos.EIO);
+  /** The answer to a read whose bytes have just come, so that they are in the page cache: without a wait, and in one buffer for all. */
+  #read(file: ServedFile, unique: bigint, offset: number, size: number): Buffer {
     try {
-      await file.fetch(offset, size);
-    } catch {
-      return errorReply(unique, errnos.EIO); // who fetches has logged why
-    }
-    try {
-      const reply = Buffer.allocUnsafeSlow(outHeaderBytes + size);
-      let got = 0;
-      while (got < size) {
-        const { bytesRead } = await file.handle.read(reply, outHeaderBytes + got, size - got, offset + got);
-        if (bytesRead === 0) throw new LazypullError('DataLoss', 'The local file is shorter than it must be');
-        got += bytesRead;
+      for (let got = 0; got < size; ) {
+        const n = readSync(file.fd, this.#reply, outHeaderBytes + got, size - got, offset + got);
+        if (n === 0) throw new LazypullError('DataLoss', 'The local file is shorter than it must be');
+        got += n;
       }
-      return writeOutHeader(reply, reply.length, unique, 0);
+      return writeOutHeader(this.#reply.subarray(0, outHeaderBytes + size), outHeaderBytes + size, unique, 0);
     } catch (error) {
       this.#log.error({ error: messageOf(error), offset, size }, 'cannot read a layer back from the disk');
-      return errorReply(unique, errnos.EIO);
+      throw error;
     }
   }
 }

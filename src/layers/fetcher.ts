@@ -1,15 +1,19 @@
 import type { ChunkTable } from '../erofs/disk-plan.ts';
 import { LazypullError } from '../errors.ts';
 import type { Blob } from '../registry/blob.ts';
+import { Assembler, type Batch } from './assembler.ts';
 import { streamBytesNeeded } from './streams.ts';
 import type { UnpackPool } from './unpack-pool.ts';
 import { type RowRange, Windows } from './windows.ts';
 
 /** Blob bytes that are gathered before a thread gets them, unless a reader waits for what has come. */
-const pieceBytes = 512 << 10;
+const batchBytes = 512 << 10;
 
 /** Blob bytes fetched by misses, one after another in blob order, after which the rest of the layer is streamed too. */
 const sweepBytes = 24 << 20;
+
+/** The most that is fetched on a guess, in bytes. */
+const maxPrefetchBytes = 8 << 20;
 
 /** Requests of a sweep at one time: the next answer is on its way while one arrives. */
 const sweepRequests = 2;
@@ -65,6 +69,29 @@ export class Fetcher {
     await Promise.all(waits);
   }
 
+  /** Fetches rows that will be read soon, all with one request, and does not wait for them. What is here or on its way is left out. */
+  prefetch(wanted: readonly RowRange[]): void {
+    const parts: RowRange[] = [];
+    let bytes = 0;
+    let partEnd = 0;
+    for (const { first, last } of wanted.toSorted((a, b) => a.first - b.first)) {
+      for (let row = first; row < last; row++) {
+        if (!this.#isIdle(row)) continue;
+        const { start, end } = streamBytesNeeded(this.#options.table, row);
+        const part = parts.at(-1);
+        const continues = part?.last === row;
+        if (!continues && start < partEnd) continue; // it shares a stream with a part: ranges must not overlap
+        bytes += end - start;
+        if (bytes > maxPrefetchBytes) break;
+        this.#inFlight[row] = 1;
+        if (continues) part.last++;
+        else parts.push({ first: row, last: row + 1 });
+        partEnd = end;
+      }
+    }
+    if (parts.length > 0) this.#track(this.#download(parts));
+  }
+
   /**
    * Takes bytes of the blob that have come for another reason, and keeps what whole rows they hold.
    *
@@ -84,7 +111,12 @@ export class Fetcher {
       }
       const from = table.streamOffset[first]!;
       this.#inFlight.fill(1, first, row);
-      await this.#unpack({ first, last: row }, new Uint8Array(bytes.subarray(from - start)), from);
+      const batch = {
+        rows: { first, last: row },
+        bytes: new Uint8Array(bytes.subarray(from - start)),
+        blobOffset: from,
+      };
+      await this.#unpack(batch);
     }
   }
 
@@ -158,7 +190,7 @@ export class Fetcher {
     };
     const lane = async (): Promise<void> => {
       for (let window = next(); window !== undefined; window = next()) {
-        if (!(await this.#download(window))) return;
+        if (!(await this.#download([window]))) return;
       }
     };
     await Promise.all(Array.from({ length: sweepRequests }, lane));
@@ -168,7 +200,7 @@ export class Fetcher {
 
   #start(window: RowRange): void {
     this.#inFlight.fill(1, window.first, window.last);
-    this.#track(this.#download(window));
+    this.#track(this.#download([window]));
   }
 
   #track(work: Promise<unknown>): void {
@@ -178,53 +210,40 @@ export class Fetcher {
     this.#downloads.add(done);
   }
 
-  /** Fetches a window whose rows are marked as in flight. @returns whether the request itself went well; never rejects */
-  async #download(window: RowRange): Promise<boolean> {
+  /** Fetches windows whose rows are marked as in flight, with one request. @returns whether the request itself went well; never rejects */
+  async #download(windows: readonly RowRange[]): Promise<boolean> {
     const { table, blob, pool } = this.#options;
-    const start = table.streamOffset[window.first]!;
-    let end = start;
-    for (let row = window.first; row < window.last; row++) end = Math.max(end, streamBytesNeeded(table, row).end);
-
+    const parts = windows.map((window) => new Assembler(table, window));
     const unpacking: Promise<void>[] = [];
-    let pieces: Buffer[] = [];
-    let piecesStart = start;
-    let received = start;
-    let first = window.first;
-    let ready = window.first;
     let failure: unknown;
     try {
-      for await (const piece of blob.range(start, end, this.#abort.signal)) {
-        pieces.push(piece);
-        received += piece.length;
-        while (ready < window.last && streamBytesNeeded(table, ready).end <= received) ready++;
-        if (ready === first) continue;
-        if (received - piecesStart < pieceBytes && ready < window.last && !this.#hasWaiters(first, ready)) continue;
-        const joined = Buffer.concat(pieces);
-        const from = table.streamOffset[first]!;
-        // A copy with memory of its own, which the thread is given.
-        const bytes = new Uint8Array(joined.subarray(from - piecesStart, received - piecesStart));
-        unpacking.push(this.#unpack({ first, last: ready }, bytes, from));
-        first = ready;
-        const kept = first < window.last ? Math.min(table.streamOffset[first]!, received) : received;
-        pieces = [joined.subarray(kept - piecesStart)];
-        piecesStart = kept;
+      for await (const { part, data } of blob.ranges(parts, this.#abort.signal)) {
+        const assembler = parts[part]!;
+        assembler.push(data);
+        const { ready, missing } = assembler;
+        if (ready.first === ready.last) continue;
+        const enough = assembler.waitingBytes >= batchBytes || ready.last === missing.last;
+        if (!enough && !this.#hasWaiters(ready)) continue;
+        unpacking.push(this.#unpack(assembler.take()));
         await pool.room();
       }
     } catch (error) {
       failure = error;
     }
-    if (first < window.last) this.#fail(first, window.last, failure ?? new Error('The answer was too short'));
+    for (const { missing } of parts) {
+      if (missing.first < missing.last) this.#fail(missing, failure ?? new Error('The answer was too short'));
+    }
     await Promise.all(unpacking);
     return failure === undefined;
   }
 
-  #hasWaiters(first: number, last: number): boolean {
+  #hasWaiters({ first, last }: RowRange): boolean {
     if (this.#waiters.size === 0) return false;
     for (let row = first; row < last; row++) if (this.#waiters.has(row)) return true;
     return false;
   }
 
-  async #unpack(rows: RowRange, bytes: Uint8Array, blobOffset: number): Promise<void> {
+  async #unpack({ rows, bytes, blobOffset }: Batch): Promise<void> {
     const failures = await this.#options.pool.unpack(this.#options.target, rows, bytes, blobOffset);
     const failed = new Map(failures.map(({ row, message }) => [row, message]));
     for (let row = rows.first; row < rows.last; row++) {
@@ -236,7 +255,7 @@ export class Fetcher {
     }
   }
 
-  #fail(first: number, last: number, cause: unknown): void {
+  #fail({ first, last }: RowRange, cause: unknown): void {
     const error = new LazypullError('Unavailable', 'Cannot fetch a part of the layer', { cause });
     if (!this.#abort.signal.aborted) this.#options.onError(error, first);
     for (let row = first; row < last; row++) {

@@ -1,7 +1,9 @@
 import { open, readFile, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { type ChunkTable, chunkTable } from '../erofs/disk-plan.ts';
 import { errnoOf, LazypullError } from '../errors.ts';
+import type { Hints } from './hints.ts';
+import type { RowRange } from './windows.ts';
 
 /** What is known of an indexed layer besides its table. Written last, so that a directory with a record is whole. */
 export interface LayerRecord {
@@ -18,7 +20,7 @@ export const recordVersion = 1;
 
 /**
  * The files of one layer: `disk` (the EROFS image, sparse), `table` (the chunk table as it is in memory), `paths` (the file that each
- * row belongs to, for messages), `resident` (one byte a row) and `layer.json` (the record).
+ * row belongs to, for messages), `hints.json` (what is likely to be read next), `resident` (one byte a row) and `layer.json` (the record).
  */
 export class LayerDirectory {
   readonly path: string;
@@ -94,6 +96,27 @@ export class LayerDirectory {
       if (errnoOf(error) !== 'ENOENT') throw error;
     }
     return Buffer.from(found, 'latin1').toString('utf8');
+  }
+
+  get hintsPath(): string {
+    return join(this.path, 'hints.json');
+  }
+
+  /** The rows that any program of the image is going to read. */
+  async rowsOfStart(): Promise<readonly RowRange[]> {
+    return (await this.#hints()).start;
+  }
+
+  /** The rows of the shared libraries with these names or paths, of those that are in the layer. Reads a file: not for every read. */
+  async rowsOfLibraries(names: readonly string[]): Promise<RowRange[]> {
+    const { libraries } = await this.#hints();
+    return names
+      .map((name) => basename(name))
+      .flatMap((name) => (Object.hasOwn(libraries, name) ? libraries[name]! : []));
+  }
+
+  async #hints(): Promise<Hints> {
+    return JSON.parse(await readFile(this.hintsPath, 'utf8')) as Hints;
   }
 
   async remove(): Promise<void> {

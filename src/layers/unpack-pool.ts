@@ -5,7 +5,10 @@ import { workerUrl } from '../util/worker-url.ts';
 import type { UnpackCommand, UnpackResult, UnpackTarget } from './unpack-worker.ts';
 
 /** Blob bytes that may wait in the pool before who sends more has to wait. */
-const maxQueuedBytes = 16 << 20;
+const maxQueuedBytes = 8 << 20;
+
+/** A thread that had nothing to do for so long ends: each takes a dozen MB. */
+const idleMs = 2000;
 
 interface Job {
   readonly bytes: number;
@@ -13,10 +16,15 @@ interface Job {
   readonly settle: (failures: UnpackResult['failures']) => void;
 }
 
-/** Threads that turn blob bytes into resident rows. */
+interface Thread {
+  worker: Worker | undefined;
+  idle: NodeJS.Timeout | undefined;
+  readonly jobs: Map<number, Job>;
+}
+
+/** Threads that turn blob bytes into resident rows. They are there only while there is work. */
 export class UnpackPool {
-  readonly #workers: Worker[];
-  readonly #jobs: Map<number, Job>[];
+  readonly #threads: Thread[];
   readonly #targets = new Map<number, UnpackTarget>();
   readonly #room: (() => void)[] = [];
   readonly #log: Log;
@@ -26,22 +34,26 @@ export class UnpackPool {
 
   constructor(threads: number, log: Log) {
     this.#log = log;
-    this.#jobs = Array.from({ length: threads }, () => new Map<number, Job>());
-    this.#workers = this.#jobs.map((_, index) => this.#startWorker(index));
+    this.#threads = Array.from({ length: threads }, () => ({ worker: undefined, idle: undefined, jobs: new Map() }));
   }
 
   /** Makes a layer's disk file known to the threads. @returns the id for `unpack` and `remove` */
   add(target: Omit<UnpackTarget, 'id'>): number {
     const id = this.#nextTarget++;
     this.#targets.set(id, { ...target, id });
-    for (const worker of this.#workers) post(worker, { kind: 'add', target: { ...target, id } });
+    for (const { worker } of this.#threads) if (worker) post(worker, { kind: 'add', target: { ...target, id } });
     return id;
   }
 
   /** Forgets a target after the jobs that it still has. */
   remove(id: number): void {
     this.#targets.delete(id);
-    for (const worker of this.#workers) post(worker, { kind: 'remove', id });
+    for (const { worker } of this.#threads) if (worker) post(worker, { kind: 'remove', id });
+  }
+
+  /** Starts a thread before there is work for it: it takes a while. */
+  warm(): void {
+    this.#rest(this.#threads[0]!);
   }
 
   /**
@@ -56,13 +68,13 @@ export class UnpackPool {
     bytes: Uint8Array,
     blobOffset: number,
   ): Promise<UnpackResult['failures']> {
-    let index = 0;
-    for (let i = 1; i < this.#jobs.length; i++) if (this.#jobs[i]!.size < this.#jobs[index]!.size) index = i;
+    const thread = this.#threads.reduce((least, other) => (other.jobs.size < least.jobs.size ? other : least));
+    clearTimeout(thread.idle);
     const job = this.#nextJob++;
     this.#queuedBytes += bytes.byteLength;
     return new Promise((settle) => {
-      this.#jobs[index]!.set(job, { bytes: bytes.byteLength, rows, settle });
-      post(this.#workers[index]!, { kind: 'unpack', job, id, ...rows, bytes, blobOffset });
+      thread.jobs.set(job, { bytes: bytes.byteLength, rows, settle });
+      post(this.#worker(thread), { kind: 'unpack', job, id, ...rows, bytes, blobOffset });
     });
   }
 
@@ -72,34 +84,50 @@ export class UnpackPool {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#workers.map((worker) => worker.terminate()));
+    for (const { idle } of this.#threads) clearTimeout(idle);
+    await Promise.all(this.#threads.map(async ({ worker }) => worker?.terminate()));
   }
 
-  #startWorker(index: number): Worker {
+  #worker(thread: Thread): Worker {
+    if (thread.worker !== undefined) return thread.worker;
     const worker = new Worker(workerUrl(import.meta.url, './unpack-worker'), {
       resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 64 },
     });
-    worker.on('message', ({ job, failures }: UnpackResult) => this.#settle(index, job, failures));
+    thread.worker = worker;
+    for (const target of this.#targets.values()) post(worker, { kind: 'add', target });
+    worker.on('message', ({ job, failures }: UnpackResult) => this.#settle(thread, job, failures));
     worker.once('error', (error) => {
       this.#log.error({ error: messageOf(error) }, 'an unpacking thread ended with an error');
-      for (const [job, { rows }] of this.#jobs[index]!) {
+      if (thread.worker === worker) thread.worker = undefined;
+      for (const [job, { rows }] of thread.jobs) {
         const failures: UnpackResult['failures'] = [];
         for (let row = rows.first; row < rows.last; row++) failures.push({ row, message: messageOf(error) });
-        this.#settle(index, job, failures);
+        this.#settle(thread, job, failures);
       }
-      this.#workers[index] = this.#startWorker(index);
     });
-    for (const target of this.#targets.values()) post(worker, { kind: 'add', target });
     return worker;
   }
 
-  #settle(index: number, id: number, failures: UnpackResult['failures']): void {
-    const job = this.#jobs[index]!.get(id);
+  #settle(thread: Thread, id: number, failures: UnpackResult['failures']): void {
+    const job = thread.jobs.get(id);
     if (job === undefined) return;
-    this.#jobs[index]!.delete(id);
+    thread.jobs.delete(id);
     this.#queuedBytes -= job.bytes;
     for (const resume of this.#room.splice(0)) resume();
     job.settle(failures);
+    this.#rest(thread);
+  }
+
+  /** Lets a thread end when no work comes for a while; starts one that is not there. */
+  #rest(thread: Thread): void {
+    clearTimeout(thread.idle);
+    if (thread.jobs.size > 0) return;
+    const worker = this.#worker(thread);
+    thread.idle = setTimeout(() => {
+      thread.worker = undefined;
+      void worker.terminate();
+    }, idleMs);
+    thread.idle.unref();
   }
 }
 

@@ -40,16 +40,18 @@ export class Windows {
    * @param wanted whether a row should be fetched at all: false for what is resident or on its way
    */
   around(row: number, wanted: (row: number) => boolean): RowRange {
-    const { streamOffset, length } = this.#table;
+    const { streamOffset, streamEnd, length } = this.#table;
     const sequential = this.#lastEnd >= 0 && row >= this.#lastEnd && row - this.#lastEnd <= 64;
     this.#bytes = sequential ? Math.min(this.#bytes * 2, maxWindowBytes) : initialWindowBytes;
 
     const at = streamOffset[row]!;
-    const low = sequential ? at : Math.floor(at / this.#bytes) * this.#bytes;
-    const high = sequential ? at + this.#bytes : low + this.#bytes;
+    const fileEnd = this.#restOfFile(row);
+    // A file as long as a window comes alone: what stands beside it is of no interest to who reads large files.
+    const alone = !sequential && streamEnd[fileEnd - 1]! - at >= this.#bytes;
+    const low = sequential || alone ? at : Math.floor(at / this.#bytes) * this.#bytes;
+    const high = sequential ? at + this.#bytes : alone ? at : low + this.#bytes;
     let first = row;
     while (first > 0 && wanted(first - 1) && streamOffset[first - 1]! >= low && this.#joins(first - 1)) first--;
-    const fileEnd = this.#restOfFile(row);
     let last = row + 1;
     while (last < length && wanted(last) && this.#joins(last - 1)) {
       if (streamOffset[last]! >= high && last >= fileEnd && streamOffset[last] !== streamOffset[last - 1]) break;

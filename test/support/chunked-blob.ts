@@ -40,6 +40,15 @@ export class FakeBlob implements Blob {
     return Promise.resolve({ data: this.#bytes.subarray(-bytes), size: this.#bytes.length });
   }
 
+  async *ranges(
+    parts: readonly { start: number; end: number }[],
+    signal?: AbortSignal,
+  ): AsyncGenerator<{ part: number; data: Buffer }> {
+    for (const [part, { start, end }] of parts.entries()) {
+      for await (const data of this.range(start, end, signal)) yield { part, data };
+    }
+  }
+
   async *range(start: number, end: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
     this.requests.push({ start, end });
     for (let at = start; at < end; at += this.#pieceBytes) {

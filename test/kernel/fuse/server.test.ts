@@ -51,7 +51,7 @@ async function served(t: TestContext, content: Buffer) {
     await sparse.close();
     await rm(directory, { recursive: true });
   });
-  await server.add(sparse.file, sparse.fetch);
+  server.add(sparse.file, sparse.fetch);
   return { ...sparse, server, directory, path: join(server.mountpoint, 'layer') };
 }
 
@@ -71,9 +71,9 @@ test('FuseServer serves a file that fills as it is read, and asks for each range
 test('FuseServer answers EIO when a range cannot be fetched, and asks again at the next read', async (t) => {
   const content = randomBytes(rangeBytes);
   const { server, path, file, fetch } = await served(t, content);
-  await server.remove(file.nodeId);
+  server.remove(file.nodeId);
   let broken = true;
-  await server.add(file, (offset, size) => (broken ? Promise.reject(new Error('no')) : fetch(offset, size)));
+  server.add(file, (offset, size) => (broken ? Promise.reject(new Error('no')) : fetch(offset, size)));
   await assert.rejects(readFile(path), { code: 'EIO' });
   broken = false;
   assert.equal(sha256(await readFile(path)), sha256(content));

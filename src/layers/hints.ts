@@ -1,0 +1,103 @@
+import type { ChunkTable } from '../erofs/disk-plan.ts';
+import type { LayerTree, TreeNode } from '../formats/tree.ts';
+import { lowerBound } from '../util/search.ts';
+import type { RowRange } from './windows.ts';
+
+/** Where in a chunk table the files are that are likely to be read next. */
+export interface Hints {
+  /** What nearly every program of a Linux distribution opens when it starts. */
+  readonly start: readonly RowRange[];
+  /** Shared libraries by the names that programs ask for. */
+  readonly libraries: Readonly<Record<string, RowRange>>;
+}
+
+/** Files and directories that a shell, the C library's start-up and a container runtime read in any distribution. */
+const startPaths = [
+  'bin/sh',
+  'etc/group',
+  'etc/ld.so.cache',
+  'etc/localtime',
+  'etc/nsswitch.conf',
+  'etc/passwd',
+  'usr/lib/locale/C.utf8',
+  'usr/lib/locale/C.UTF-8',
+];
+const startLibraries = /^(ld-linux.*|ld-musl.*|ld64\..*|libc\.so\.6|libc\.musl-.*)$/;
+const gconvCache = 'gconv/gconv-modules.cache';
+
+const libraryDirectories = ['lib', 'lib64', 'usr/lib', 'usr/lib64', 'usr/local/lib'];
+const libraryName = /\.so(\.[0-9.]+)?$/;
+const multiarchDirectory = /^[a-z0-9_]+-linux-[a-z0-9]+$/;
+
+const maxLinks = 16;
+/** A start file that is longer is not what it seems. */
+const maxStartRows = 4;
+
+/** Finds the hints of a layer. The table must be the plan of the tree. */
+export function hintsOf(tree: LayerTree, table: ChunkTable): Hints {
+  const libraries = new Map<string, RowRange>();
+  const start: RowRange[] = [];
+  const want = (node: TreeNode | undefined): void => {
+    const rows = node === undefined ? undefined : rowsOf(node, tree, table);
+    if (rows !== undefined && rows.last - rows.first <= maxStartRows) start.push(rows);
+  };
+  for (const path of startPaths) {
+    const node = resolve(tree, path);
+    want(node);
+    for (const child of node?.children?.values() ?? []) want(child);
+  }
+  for (const directory of librariesOf(tree)) {
+    want(resolve(tree, `${directory}/${gconvCache}`));
+    for (const name of resolve(tree, directory)?.children?.keys() ?? []) {
+      if (!libraryName.test(name) || libraries.has(name)) continue;
+      const node = resolve(tree, `${directory}/${name}`);
+      const rows = node === undefined ? undefined : rowsOf(node, tree, table);
+      if (rows === undefined) continue;
+      libraries.set(name, rows);
+      if (startLibraries.test(name)) want(node);
+    }
+  }
+  return { start, libraries: Object.fromEntries(libraries) };
+}
+
+function librariesOf(tree: LayerTree): string[] {
+  return libraryDirectories.flatMap((directory) => {
+    const names = [...(resolve(tree, directory)?.children?.keys() ?? [])];
+    return [directory, ...names.filter((name) => multiarchDirectory.test(name)).map((name) => `${directory}/${name}`)];
+  });
+}
+
+/** The rows of a regular file's data; undefined for anything else. */
+function rowsOf({ entry }: TreeNode, tree: LayerTree, table: ChunkTable): RowRange | undefined {
+  if (entry.type !== 'reg' || entry.chunkCount === 0) return undefined;
+  const stream = tree.chunks.streamOffset[entry.firstChunk]!;
+  const inner = tree.chunks.innerOffset[entry.firstChunk]!;
+  for (let row = lowerBound(table.streamOffset, stream); table.streamOffset[row] === stream; row++) {
+    if (table.innerOffset[row] === inner) return { first: row, last: row + entry.chunkCount };
+  }
+  return undefined;
+}
+
+/** What a path leads to inside the layer, links followed. */
+function resolve(tree: LayerTree, path: string): TreeNode | undefined {
+  let links = 0;
+  const trail: TreeNode[] = [tree.root];
+  const parts = path.split('/').reverse();
+  for (let part = parts.pop(); part !== undefined; part = parts.pop()) {
+    if (part === '' || part === '.') continue;
+    if (part === '..') {
+      if (trail.length > 1) trail.pop();
+      continue;
+    }
+    const node = trail.at(-1)!.children?.get(part);
+    if (node === undefined) return undefined;
+    if (node.entry.type !== 'symlink') {
+      trail.push(node);
+      continue;
+    }
+    if (++links > maxLinks) return undefined;
+    if (node.entry.linkTarget.startsWith('/')) trail.length = 1;
+    parts.push(...node.entry.linkTarget.split('/').reverse());
+  }
+  return trail.at(-1);
+}

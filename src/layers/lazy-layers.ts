@@ -1,0 +1,243 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { LazypullError, messageOf } from '../errors.ts';
+import { footerBytes, readFooter } from '../formats/estargz/footer.ts';
+import { FuseServer } from '../fuse/server.ts';
+import { detach, mountErofs, unmount } from '../kernel/mount.ts';
+import type { Log } from '../log.ts';
+import type { Blob } from '../registry/blob.ts';
+import { Layer, type LayerOptions } from './layer.ts';
+import { checkRecord, LayerDirectory, type LayerRecord, recordVersion } from './layer-directory.ts';
+import { Planner } from './planner.ts';
+import { type LayerSource, layerSource } from './source.ts';
+import { UnpackPool } from './unpack-pool.ts';
+
+/** How much of a blob's end the first request asks for: footer and table of contents of a layer of some hundred MB. */
+const tailBytes = 2 << 20;
+
+/** The longest compressed table of contents that is fetched. */
+const maxCompressedTocBytes = 128 << 20;
+
+/** How long a Prepare may take before the client is told to pull the layer itself. */
+const indexTimeoutMs = 20_000;
+
+const unpackThreads = 2;
+
+type Labels = Readonly<Record<string, string>>;
+
+export interface LazyLayersOptions {
+  /** Directory of the layers' files and of the FUSE mount; made when it is not there. */
+  readonly root: string;
+  /** Opens a blob of the repository that the reference names. */
+  readonly openBlob: (reference: string, digest: string) => Blob;
+  readonly log: Log;
+}
+
+interface Entry {
+  readonly layer: Promise<Layer>;
+  /** Mounts, and calls that are about to mount. */
+  users: number;
+}
+
+/** All lazy layers of a daemon, keyed by layer digest and TOC digest: every mount of one layer shares its data. */
+export class LazyLayers {
+  readonly #options: LazyLayersOptions;
+  readonly #fuse: FuseServer;
+  readonly #pool: UnpackPool;
+  readonly #planner = new Planner();
+  readonly #entries = new Map<string, Entry>();
+  /** Layers that are being closed: who opens one again waits. */
+  readonly #closing = new Map<string, Promise<void>>();
+  /** The key of the layer at each mount point. */
+  readonly #mounts = new Map<string, string>();
+
+  /** Mounts the FUSE file system; what a dead process left in its place is taken away first. */
+  static async start(options: LazyLayersOptions): Promise<LazyLayers> {
+    const mountpoint = join(options.root, 'fuse');
+    await mkdir(options.root, { recursive: true, mode: 0o700 });
+    while (await detach(mountpoint)) options.log.warn({ mountpoint }, 'took away the FUSE mount of a dead process');
+    return new LazyLayers(options, await FuseServer.start(mountpoint, options.log));
+  }
+
+  private constructor(options: LazyLayersOptions, fuse: FuseServer) {
+    this.#options = options;
+    this.#fuse = fuse;
+    this.#pool = new UnpackPool(unpackThreads, options.log);
+  }
+
+  /** Mounts the layer that a client's labels name at an existing empty directory. Rejects with the reason when it cannot be lazy. */
+  async mount(mountpoint: string, labels: Labels): Promise<void> {
+    const source = layerSource(labels);
+    const key = `${source.digest}\n${source.tocDigest}`;
+    const entry = this.#entry(key, source);
+    entry.users++;
+    try {
+      const layer = await entry.layer;
+      await mountErofs(layer.imagePath, mountpoint);
+      this.#mounts.set(mountpoint, key);
+    } catch (error) {
+      await this.#release(key, entry);
+      throw error;
+    }
+  }
+
+  /** Rejects with `Unavailable` unless a layer is mounted at `mountpoint`. */
+  check(mountpoint: string): Promise<void> {
+    if (this.#mounts.has(mountpoint)) return Promise.resolve();
+    return Promise.reject(new LazypullError('Unavailable', `No layer is mounted at "${mountpoint}"`));
+  }
+
+  /** Unmounts what is at `mountpoint`; what something still uses is taken out of the tree and lives on until it is free. */
+  async unmount(mountpoint: string): Promise<void> {
+    const key = this.#mounts.get(mountpoint);
+    this.#mounts.delete(mountpoint);
+    let busy = false;
+    try {
+      while (await unmount(mountpoint));
+    } catch (error) {
+      busy = true;
+      this.#options.log.warn({ mountpoint, error: messageOf(error) }, 'a layer is in use and is unmounted lazily');
+      while (await detach(mountpoint));
+    }
+    const entry = key === undefined ? undefined : this.#entries.get(key);
+    if (key !== undefined && entry !== undefined && !busy) await this.#release(key, entry);
+  }
+
+  /** Unmounts everything and ends all threads. @returns false when something still uses a layer, which then reads EIO where data is missing */
+  async close(): Promise<boolean> {
+    for (const mountpoint of this.#mounts.keys()) await this.unmount(mountpoint);
+    for (const entry of this.#entries.values()) {
+      const layer = await entry.layer.catch(() => undefined);
+      await layer?.close();
+    }
+    this.#entries.clear();
+    await Promise.all(this.#closing.values());
+    const idle = await this.#fuse.close();
+    await this.#pool.close();
+    await this.#planner.close();
+    return idle;
+  }
+
+  #entry(key: string, source: LayerSource): Entry {
+    let entry = this.#entries.get(key);
+    if (entry === undefined) {
+      entry = { layer: this.#openLayer(key, source), users: 0 };
+      this.#entries.set(key, entry);
+    }
+    return entry;
+  }
+
+  async #release(key: string, entry: Entry): Promise<void> {
+    entry.users--;
+    if (entry.users > 0 || this.#entries.get(key) !== entry) return;
+    this.#entries.delete(key);
+    const closing = entry.layer
+      .then((layer) => layer.close())
+      .catch(() => undefined) // it never opened: its users were told
+      .then(() => {
+        this.#closing.delete(key);
+      });
+    this.#closing.set(key, closing);
+    await closing;
+  }
+
+  async #openLayer(key: string, source: LayerSource): Promise<Layer> {
+    await this.#closing.get(key);
+    const { digest, tocDigest } = source;
+    const blob = this.#options.openBlob(source.reference, digest);
+    const path = join(this.#options.root, 'layers', digest.slice('sha256:'.length), tocDigest.slice('sha256:'.length));
+    const directory = new LayerDirectory(path);
+    const record = await directory.record();
+    if (record !== undefined) {
+      try {
+        return await this.#reopen(record, source, directory, blob);
+      } catch (error) {
+        this.#options.log.warn(
+          { layer: digest, error: messageOf(error) },
+          'the cache of a layer is of no use and is made anew',
+        );
+      }
+    }
+    await directory.remove();
+    await mkdir(path, { recursive: true, mode: 0o700 });
+    return this.#index(source, directory, blob);
+  }
+
+  async #reopen(record: LayerRecord, source: LayerSource, directory: LayerDirectory, blob: Blob): Promise<Layer> {
+    checkRecord(record, source.digest, source.tocDigest);
+    const table = await directory.table(record.rows);
+    const resident = await directory.resident(record.rows);
+    return this.#serve({ record, directory, table, resident, blob });
+  }
+
+  async #index(source: LayerSource, directory: LayerDirectory, blob: Blob): Promise<Layer> {
+    this.#planner.warm();
+    this.#pool.warm();
+    const started = performance.now();
+    const timeout = AbortSignal.timeout(indexTimeoutMs);
+    const { data: tail, size: blobBytes } = await blob.tail(tailBytes, timeout);
+    const { tocOffset } = readFooter(tail.subarray(Math.max(0, tail.length - footerBytes)), blobBytes);
+    const fetched = performance.now();
+    const toc = await this.#compressedToc(blob, tail, blobBytes, tocOffset, timeout);
+    const { diskBytes, table } = await this.#planner.plan({
+      digest: source.digest,
+      tocDigest: source.tocDigest,
+      blobBytes,
+      tocOffset,
+      compressedToc: toc,
+      diskPath: directory.diskPath,
+      tablePath: directory.tablePath,
+      pathsPath: directory.pathsPath,
+      hintsPath: directory.hintsPath,
+    });
+    const record: LayerRecord = {
+      version: recordVersion,
+      digest: source.digest,
+      tocDigest: source.tocDigest,
+      blobBytes,
+      diskBytes,
+      rows: table.length,
+    };
+    await directory.writeRecord(record);
+    const resident = new Uint8Array(new SharedArrayBuffer(table.length));
+    const layer = await this.#serve({ record, directory, table, resident, blob });
+    await layer.prefetchStart();
+    const tailStart = blobBytes - tail.length;
+    if (tailStart < tocOffset) await layer.offer(tail.subarray(0, tocOffset - tailStart), tailStart);
+    this.#options.log.info(
+      {
+        layer: source.digest,
+        reference: source.reference,
+        files: table.length,
+        fetchMs: Math.round(fetched - started),
+        planMs: Math.round(performance.now() - fetched),
+      },
+      'indexed a layer',
+    );
+    return layer;
+  }
+
+  async #compressedToc(
+    blob: Blob,
+    tail: Buffer,
+    blobBytes: number,
+    tocOffset: number,
+    timeout: AbortSignal,
+  ): Promise<Uint8Array> {
+    const tailStart = blobBytes - tail.length;
+    if (blobBytes - tocOffset > maxCompressedTocBytes) {
+      throw new LazypullError(
+        'ResourceExhausted',
+        `The table of contents has ${blobBytes - tocOffset} bytes: too many`,
+      );
+    }
+    if (tocOffset >= tailStart) return tail.subarray(tocOffset - tailStart, tail.length - footerBytes);
+    const pieces: Buffer[] = [];
+    for await (const piece of blob.range(tocOffset, tailStart, timeout)) pieces.push(piece);
+    return Buffer.concat([...pieces, tail.subarray(0, tail.length - footerBytes)]);
+  }
+
+  #serve(options: Omit<LayerOptions, 'fuse' | 'pool' | 'log'>): Promise<Layer> {
+    return Layer.open({ ...options, fuse: this.#fuse, pool: this.#pool, log: this.#options.log });
+  }
+}
