@@ -31,7 +31,7 @@ run() {
   exec "$node" "$root/dist/bin/$main" "$@"
 }
 
-# A small young generation, because buffers live outside the heap; and SIGUSR1 is the daemon's own, not the debugger's.
+# A small young generation: buffers live outside the heap.
 run_daemon() {
-  exec "$node" --max-semi-space-size=2 --disable-sigusr1 "$root/dist/bin/$main" "$@"
+  exec "$node" --max-semi-space-size=2 "$root/dist/bin/$main" "$@"
 }

@@ -24,7 +24,7 @@ export function daemonCommand(environment: Environment): Command {
         process.stdout.write(`${environment.name} ${version}\n`);
         return;
       }
-      const config = loadOrExit(flags, environment);
+      const config = await loadOrExit(flags, environment);
       const { runDaemonProcess } = await import('../daemon/process.ts');
       throw new ExitError(await runDaemonProcess(config, environment.env));
     });
@@ -48,9 +48,9 @@ export function withTwoDashes(args: readonly string[]): string[] {
 }
 
 /** A configuration that cannot be used goes to the log, like everything else that the daemon says. */
-function loadOrExit(flags: DaemonFlags, environment: Environment): DaemonConfig {
+async function loadOrExit(flags: DaemonFlags, environment: Environment): Promise<DaemonConfig> {
   try {
-    return loadConfig(flags, environment.env);
+    return await loadConfig(flags, environment.env);
   } catch (error) {
     createLog('info').fatal({ error: messageOf(error) }, 'Cannot start');
     throw new ExitError(1);

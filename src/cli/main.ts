@@ -25,7 +25,8 @@ export interface Environment {
 export async function main(argv: readonly string[], environment: Environment): Promise<number> {
   try {
     const args = argv[0] === 'daemon' ? ['daemon', ...withTwoDashes(argv.slice(1))] : argv;
-    await createProgram(environment).parseAsync(args, { from: 'user' });
+    const program = await createProgram(environment, args[0]);
+    await program.parseAsync(args, { from: 'user' });
     return exitCodes.ok;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;

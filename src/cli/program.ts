@@ -1,12 +1,14 @@
 import { Command } from 'commander';
 import { version } from '../version.ts';
-import { buildkitCommand } from './buildkit.ts';
-import { convertCommand } from './convert.ts';
 import { daemonCommand } from './daemon.ts';
 import type { Environment } from './main.ts';
 
-/** The command line of lazypull. It throws CommanderError instead of ending the process. */
-export function createProgram(environment: Environment): Command {
+/**
+ * The command line of lazypull. It throws CommanderError instead of ending the process.
+ *
+ * @param verb the first argument: the daemon does not load what only other verbs need
+ */
+export async function createProgram(environment: Environment, verb: string | undefined): Promise<Command> {
   const program = new Command(environment.name)
     .description('Start a container build or a container on an image before it is pulled')
     .version(`${environment.name} ${version}`, '--version', 'print the version')
@@ -17,9 +19,12 @@ export function createProgram(environment: Environment): Command {
       outputError: (text, write) =>
         write(text.replace(/^error: ./, (start) => `${environment.name}: ${start.slice(-1).toUpperCase()}`)),
     });
-  for (const command of [daemonCommand(environment), buildkitCommand(environment), convertCommand()]) {
-    program.addCommand(inherit(program, command));
-  }
+  program.addCommand(inherit(program, daemonCommand(environment)));
+  if (verb === 'daemon') return program;
+  const { convertCommand } = await import('./convert.ts');
+  const { buildkitCommand } = await import('./buildkit.ts');
+  program.addCommand(inherit(program, convertCommand()));
+  program.addCommand(inherit(program, buildkitCommand(environment)));
   return program;
 }
 

@@ -1,9 +1,8 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { parse } from 'smol-toml';
 import { LazypullError, errnoOf } from '../errors.ts';
 import { type LogLevel, logLevels } from '../log.ts';
-import { type FileConfig, fileSchema, problemsIn, unknownKeysIn } from './schema.ts';
+import type { FileConfig } from './schema.ts';
 
 /** Where everything is when nobody says otherwise: the places of containerd-stargz-grpc. */
 export const defaults = {
@@ -31,7 +30,8 @@ export interface DaemonConfig {
   /** Directory of everything that is kept. */
   root: string;
   logLevel: LogLevel;
-  file: FileConfig;
+  /** The config file; undefined where there is none, or nothing in it: every key has its default then. */
+  file: FileConfig | undefined;
   /** What the log should say once it exists: unknown keys, keys without an effect yet. */
   warnings: string[];
 }
@@ -43,9 +43,9 @@ export interface DaemonConfig {
  *
  * @throws InvalidArgument that names the flag, variable or key
  */
-export function loadConfig(flags: DaemonFlags, env: NodeJS.ProcessEnv): DaemonConfig {
+export async function loadConfig(flags: DaemonFlags, env: NodeJS.ProcessEnv): Promise<DaemonConfig> {
   const named = flags.config ?? nonEmpty(env.LAZYPULL_CONFIG);
-  const { file, warnings } = readConfigFile(named ?? defaults.config, named !== undefined);
+  const { file, warnings } = await readConfigFile(named ?? defaults.config, named !== undefined);
   return {
     address: socketPath(flags.address ?? nonEmpty(env.LAZYPULL_ADDRESS) ?? defaults.address),
     root: resolve(flags.root ?? nonEmpty(env.LAZYPULL_ROOT) ?? defaults.root),
@@ -55,72 +55,20 @@ export function loadConfig(flags: DaemonFlags, env: NodeJS.ProcessEnv): DaemonCo
   };
 }
 
-/** The parsed file at `path` with what to warn about; defaults where it is missing and not `required`. */
-export function readConfigFile(path: string, required: boolean): { file: FileConfig; warnings: string[] } {
+/** The file at `path`, and what to warn about. */
+async function readConfigFile(path: string, required: boolean): Promise<Pick<DaemonConfig, 'file' | 'warnings'>> {
   let text: string;
   try {
+    if (statSync(path).size > maxFileBytes) throw new Error(`It is larger than ${maxFileBytes} bytes`);
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT' && !required) return { file: fileSchema.parse({}), warnings: [] };
-    throw new LazypullError('InvalidArgument', `Cannot read the config file "${path}"`, { cause: error });
+    if (errnoOf(error) === 'ENOENT' && !required) text = '';
+    else throw new LazypullError('InvalidArgument', `Cannot read the config file "${path}"`, { cause: error });
   }
+  if (text.trim() === '') return { file: undefined, warnings: [] };
+  // The parser and the schema take more memory than anything else that the daemon loads, so only who has a file pays for them.
+  const { parseConfig } = await import('./file.ts');
   return parseConfig(text, path);
-}
-
-/** Parses the text of a config file. @param path for messages only */
-export function parseConfig(text: string, path: string): { file: FileConfig; warnings: string[] } {
-  if (text.length > maxFileBytes) {
-    throw new LazypullError(
-      'InvalidArgument',
-      `Cannot read the config file "${path}": it is larger than ${maxFileBytes} bytes`,
-    );
-  }
-  let value: unknown;
-  try {
-    value = parse(text);
-  } catch (error) {
-    throw new LazypullError('InvalidArgument', `Cannot parse the config file "${path}"`, { cause: error });
-  }
-  const problems = problemsIn(value);
-  if (problems.length > 0) {
-    throw new LazypullError('InvalidArgument', `Cannot use the config file "${path}": ${problems.join('; ')}`);
-  }
-  const file = fileSchema.parse(value);
-  const unknown = unknownKeysIn(value);
-  const idle = keysWithoutEffect(file);
-  const warnings = [
-    ...(unknown.length > 0 ? [`Unknown keys in the config file "${path}" are ignored: ${unknown.join(', ')}`] : []),
-    ...(idle.length > 0 ? [`Keys in the config file "${path}" that have no effect yet: ${idle.join(', ')}`] : []),
-  ];
-  return { file, warnings };
-}
-
-/** Keys that this program acts on, or whose default is what it does anyway. All others are told to the user when set. */
-const implemented: ReadonlySet<string> = new Set([
-  'resolver.request_timeout_sec',
-  'resolver.host',
-  'snapshotter.allow_invalid_mounts_on_restart',
-]);
-
-function keysWithoutEffect(file: FileConfig): string[] {
-  const standard = flatten(fileSchema.parse({}));
-  return [...flatten(file)]
-    .filter(([key, value]) => !implemented.has(key) && standard.get(key) !== value)
-    .map(([key]) => key);
-}
-
-/** Leaf keys by dotted name; a leaf is anything but a table. */
-function flatten(table: object, prefix = ''): Map<string, string> {
-  const leaves = new Map<string, string>();
-  for (const [key, value] of Object.entries(table)) {
-    const name = prefix + key;
-    if (name !== 'resolver.host' && typeof value === 'object' && value !== null && !Array.isArray(value)) {
-      for (const [inner, leaf] of flatten(value, `${name}.`)) leaves.set(inner, leaf);
-    } else {
-      leaves.set(name, JSON.stringify(value));
-    }
-  }
-  return leaves;
 }
 
 function socketPath(address: string): string {

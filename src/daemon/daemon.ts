@@ -41,7 +41,12 @@ export async function runDaemon(
   parts.use(await openRoot(config.root));
   await clearSocket(config.address);
   const registry = parts.use(
-    new RegistryClient({ credentials: dockerCredentials(env), hosts: config.file.resolver, log, environment: env }),
+    new RegistryClient({
+      credentials: dockerCredentials(env),
+      hosts: config.file?.resolver ?? {},
+      log,
+      environment: env,
+    }),
   );
   const layers = parts.adopt(
     await LazyLayers.start({

@@ -1,4 +1,4 @@
-import { type Stats, lstatSync, mkdirSync, readFileSync, unlinkSync } from 'node:fs';
+import { type Stats, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { LazypullError, errnoOf } from '../errors.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
@@ -37,12 +37,7 @@ function statOrUndefined(path: string): Stats | undefined {
   }
 }
 
-/** "process 12 (node)". A pid of 0 is one that this pid namespace cannot name. */
+/** A pid of 0 is one that this pid namespace cannot name. */
 function describe(pid: number): string {
-  if (pid === 0) return 'a process of another pid namespace';
-  try {
-    return `process ${pid} (${readFileSync(`/proc/${pid}/comm`, 'utf8').trim()})`;
-  } catch {
-    return `process ${pid}`;
-  }
+  return pid === 0 ? 'a process of another pid namespace' : `process ${pid}`;
 }

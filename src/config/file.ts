@@ -1,0 +1,59 @@
+import { parse } from 'smol-toml';
+import { LazypullError } from '../errors.ts';
+import { type FileConfig, fileSchema, problemsIn, unknownKeysIn } from './schema.ts';
+
+/**
+ * Parses the text of a config file.
+ *
+ * @param path for messages only
+ * @returns the file, complete with defaults, and what to tell the user about it
+ * @throws InvalidArgument that names the keys with a wrong value
+ */
+export function parseConfig(text: string, path: string): { file: FileConfig; warnings: string[] } {
+  let value: unknown;
+  try {
+    value = parse(text);
+  } catch (error) {
+    throw new LazypullError('InvalidArgument', `Cannot parse the config file "${path}"`, { cause: error });
+  }
+  const problems = problemsIn(value);
+  if (problems.length > 0) {
+    throw new LazypullError('InvalidArgument', `Cannot use the config file "${path}": ${problems.join('; ')}`);
+  }
+  const file = fileSchema.parse(value);
+  const unknown = unknownKeysIn(value);
+  const idle = keysWithoutEffect(file);
+  const warnings = [
+    ...(unknown.length > 0 ? [`Unknown keys in the config file "${path}" are ignored: ${unknown.join(', ')}`] : []),
+    ...(idle.length > 0 ? [`Keys in the config file "${path}" that have no effect yet: ${idle.join(', ')}`] : []),
+  ];
+  return { file, warnings };
+}
+
+/** Keys that this program acts on, or whose default is what it does anyway. All others are told to the user when set. */
+const implemented: ReadonlySet<string> = new Set([
+  'resolver.request_timeout_sec',
+  'resolver.host',
+  'snapshotter.allow_invalid_mounts_on_restart',
+]);
+
+function keysWithoutEffect(file: FileConfig): string[] {
+  const standard = flatten(fileSchema.parse({}));
+  return [...flatten(file)]
+    .filter(([key, value]) => !implemented.has(key) && standard.get(key) !== value)
+    .map(([key]) => key);
+}
+
+/** Leaf keys by dotted name; a leaf is anything but a table. */
+function flatten(table: object, prefix = ''): Map<string, string> {
+  const leaves = new Map<string, string>();
+  for (const [key, value] of Object.entries(table)) {
+    const name = prefix + key;
+    if (name !== 'resolver.host' && typeof value === 'object' && value !== null && !Array.isArray(value)) {
+      for (const [inner, leaf] of flatten(value, `${name}.`)) leaves.set(inner, leaf);
+    } else {
+      leaves.set(name, JSON.stringify(value));
+    }
+  }
+  return leaves;
+}
