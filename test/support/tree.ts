@@ -1,6 +1,9 @@
+import assert from 'node:assert/strict';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { run } from './program.ts';
+
+const shownDifferences = 20;
 
 /**
  * Every entry of a tree as one line each, sorted: path, type, mode, owner, size, time in nanoseconds, link target, link count
@@ -29,4 +32,17 @@ export async function describeTar(tar: string, directory: string): Promise<strin
   const lines = await describeTree(root);
   await rm(root, { recursive: true });
   return lines;
+}
+
+/** Throws with the lines that only one of the trees has. */
+export function assertSameTree(actual: readonly string[], expected: readonly string[]): void {
+  const only = (lines: readonly string[], other: readonly string[]) => {
+    const known = new Set(other);
+    return lines.filter((line) => !known.has(line)).slice(0, shownDifferences);
+  };
+  assert.deepEqual(
+    { unexpected: only(actual, expected), missing: only(expected, actual) },
+    { unexpected: [], missing: [] },
+  );
+  assert.equal(actual.length, expected.length);
 }
