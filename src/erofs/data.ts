@@ -43,7 +43,7 @@ export function placeData(inodes: readonly PlacedInode[], source: ChunkColumns, 
       chunks.streamOffset[row] = source.streamOffset[chunk]!;
       chunks.streamEnd[row] = source.streamEnd[chunk]!;
       chunks.innerOffset[row] = source.innerOffset[chunk]!;
-      chunks.digest.set(source.digest.subarray(chunk * 32, chunk * 32 + 32), row * 32);
+      for (let i = 0; i < 32; i++) chunks.digest[row * 32 + i] = source.digest[chunk * 32 + i]!;
       offset += source.size[chunk]!;
     }
     block += Math.ceil(size / blockBytes);
@@ -54,11 +54,20 @@ export function placeData(inodes: readonly PlacedInode[], source: ChunkColumns, 
 }
 
 /** The regular files that have data, by where their first chunks lie in the blob. */
-function inBlobOrder(inodes: readonly PlacedInode[], { streamOffset, innerOffset }: ChunkColumns): PlacedInode[] {
-  const files = inodes.filter(({ node }) => node.entry.type === 'reg' && node.entry.chunkCount > 0);
-  return files.sort((a, b) => {
-    const chunkA = a.node.entry.firstChunk;
-    const chunkB = b.node.entry.firstChunk;
-    return streamOffset[chunkA]! - streamOffset[chunkB]! || innerOffset[chunkA]! - innerOffset[chunkB]!;
-  });
+function inBlobOrder(inodes: readonly PlacedInode[], source: ChunkColumns): PlacedInode[] {
+  const byFirstChunk = new Int32Array(source.length).fill(-1);
+  for (let i = 0; i < inodes.length; i++) {
+    const { type, chunkCount, firstChunk } = inodes[i]!.node.entry;
+    if (type === 'reg' && chunkCount > 0) byFirstChunk[firstChunk] = i;
+  }
+  const files: PlacedInode[] = [];
+  for (const i of byFirstChunk) if (i >= 0) files.push(inodes[i]!);
+  const follows = (a: PlacedInode, b: PlacedInode) =>
+    compareChunks(source, a.node.entry.firstChunk, b.node.entry.firstChunk);
+  const inOrder = files.every((file, i) => i === 0 || follows(files[i - 1]!, file) <= 0);
+  return inOrder ? files : files.sort(follows);
+}
+
+function compareChunks({ streamOffset, innerOffset }: ChunkColumns, a: number, b: number): number {
+  return streamOffset[a]! - streamOffset[b]! || innerOffset[a]! - innerOffset[b]!;
 }

@@ -1,13 +1,13 @@
 import type { ByteString, EntryType } from '../formats/layer-index.ts';
-import { blockBytes } from './superblock.ts';
+import { blockBytes, inodeSlotBytes } from './superblock.ts';
 
 const direntBytes = 12;
 
-/** A name in a directory, and the inode it stands for. `number` is known when all inodes have their places. */
-export interface DirectoryEntry {
-  name: ByteString;
-  type: EntryType;
-  number: number;
+/** The inode that a name stands for. */
+export interface DirectoryTarget {
+  readonly type: EntryType;
+  /** Where it is on the disk, in bytes. */
+  readonly offset: number;
 }
 
 /** The length in bytes of the directory that has the names in this order, as `writeDirectory` writes it. */
@@ -28,32 +28,33 @@ export function directoryBytes(names: Iterable<ByteString>): number {
 /**
  * Writes a directory: blocks of fixed-size entries followed by their names (fs/erofs/erofs_fs.h, struct erofs_dirent).
  *
+ * @param names `.` and `..` too, in the order of their bytes
+ * @param targets the inode of each
  * @param place where a block of the directory goes, as an offset in `disk`; the block has at most 4096 bytes
- * @param entries `.` and `..` too, in the order of the names' bytes
  */
 export function writeDirectory(
   disk: Buffer,
   view: DataView,
-  entries: readonly DirectoryEntry[],
+  names: readonly ByteString[],
+  targets: readonly DirectoryTarget[],
   place: (block: number) => number,
 ): void {
-  for (let first = 0, block = 0; first < entries.length; block++) {
+  for (let first = 0, block = 0; first < names.length; block++) {
     let last = first;
-    let used = 0;
-    while (last < entries.length && used + direntBytes + entries[last]!.name.length <= blockBytes) {
-      used += direntBytes + entries[last]!.name.length;
-      last++;
+    for (let used = 0; last < names.length; last++) {
+      used += direntBytes + names[last]!.length;
+      if (used > blockBytes) break;
     }
     const start = place(block);
     let nameOffset = (last - first) * direntBytes;
     for (let i = first; i < last; i++) {
-      const { name, number, type } = entries[i]!;
       const at = start + (i - first) * direntBytes;
-      view.setUint32(at, number, true);
+      const { offset, type } = targets[i]!;
+      view.setUint32(at, offset / inodeSlotBytes, true);
       view.setUint16(at + 8, nameOffset, true);
       view.setUint8(at + 10, direntTypes[type]);
-      disk.write(name, start + nameOffset, 'latin1');
-      nameOffset += name.length;
+      disk.write(names[i]!, start + nameOffset, 'latin1');
+      nameOffset += names[i]!.length;
     }
     first = last;
   }

@@ -1,7 +1,7 @@
 import { LazypullError } from '../errors.ts';
 import type { ByteString } from '../formats/layer-index.ts';
 import type { TreeNode } from '../formats/tree.ts';
-import { directoryBytes } from './directory.ts';
+import { type DirectoryTarget, directoryBytes } from './directory.ts';
 import { inodeBytes, type InodeLayout, noBlock } from './inode.ts';
 import { blockBytes, firstInodeOffset, inodeSlotBytes } from './superblock.ts';
 import { encodeXattrs } from './xattr.ts';
@@ -10,7 +10,7 @@ import { encodeXattrs } from './xattr.ts';
 const maxMetadataBytes = 256 * 1024 * 1024;
 
 /** An inode that has its place on the disk. */
-export interface PlacedInode {
+export interface PlacedInode extends DirectoryTarget {
   readonly node: TreeNode;
   readonly parent: PlacedInode;
   readonly xattrs: Uint8Array;
@@ -99,6 +99,7 @@ function newInode(node: TreeNode, parent: PlacedInode | undefined): PlacedInode 
   const names = children === undefined ? none : ['.', '..', ...children.keys()].sort();
   const inode = {
     node,
+    type: entry.type,
     parent: parent as PlacedInode,
     xattrs: encodeXattrs(entry),
     size: children === undefined ? entry.linkTarget.length + entry.size : directoryBytes(names),

@@ -5,7 +5,7 @@ import { writeDirectory } from './directory.ts';
 import type { DiskPlan } from './disk-plan.ts';
 import { inodeBytes, writeInode } from './inode.ts';
 import { layOut, type PlacedInode } from './layout.ts';
-import { blockBytes, inodeSlotBytes, writeSuperblock } from './superblock.ts';
+import { blockBytes, writeSuperblock } from './superblock.ts';
 
 /**
  * Plans an uncompressed EROFS image of a layer that Linux 5.4 and later mount. The same tree and digest give the same bytes.
@@ -21,7 +21,7 @@ export function planDisk(tree: LayerTree, { digest }: { digest: string }): DiskP
 
   const disk = Buffer.alloc(metadataBytes);
   const view = new DataView(disk.buffer, disk.byteOffset, disk.length);
-  for (const [i, inode] of inodes.entries()) writePlaced(disk, view, inode, i + 1);
+  for (let i = 0; i < inodes.length; i++) writePlaced(disk, view, inodes[i]!, i + 1);
   writeSuperblock(disk, {
     rootOffset: inodes[0]!.offset,
     inodes: inodes.length,
@@ -47,12 +47,5 @@ function writePlaced(disk: Buffer, view: DataView, placed: PlacedInode, serial: 
   const tailBlock = layout === 'inline' ? Math.floor(size / blockBytes) : -1;
   const place = (index: number) => (index === tailBlock ? tail : (block + index) * blockBytes);
   if (entry.type === 'symlink') disk.write(entry.linkTarget, place(0), 'latin1');
-  else if (entry.type === 'dir') writeDirectory(disk, view, direntsOf(placed), place);
-}
-
-function direntsOf({ names, targets }: PlacedInode) {
-  return names.map((name, i) => {
-    const { node, offset } = targets[i]!;
-    return { name, type: node.entry.type, number: offset / inodeSlotBytes };
-  });
+  else if (entry.type === 'dir') writeDirectory(disk, view, placed.names, placed.targets, place);
 }

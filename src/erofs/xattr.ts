@@ -26,9 +26,10 @@ const accessControlLists: ReadonlyMap<ByteString, number> = new Map([
  * @throws ResourceExhausted for an attribute, or a sum of them, that is too large
  */
 export function encodeXattrs(entry: IndexEntry): Uint8Array {
+  if (entry.xattrs === undefined) return nothing;
   const parts: Buffer[] = [];
   let bytes = headerBytes;
-  for (const [name, value] of entry.xattrs ?? []) {
+  for (const [name, value] of entry.xattrs) {
     const key = keyOf(name, value);
     if (key === undefined) continue;
     if (name.length > maxNameBytes || value.length > maxValueBytes) throw tooLarge(entry, name);

@@ -143,7 +143,7 @@ export class JsonReader {
     if (negative) at++;
     const first = at;
     let value = 0;
-    for (let byte = bytes[at]!; byte >= zero && byte <= nine; byte = bytes[++at]!) value = value * 10 + byte - zero;
+    for (let byte = bytes[at]!; byte >= zero && byte <= nine; byte = bytes[++at]!) value = value * 10 + (byte - zero);
     const next = bytes[at];
     this.#at = at;
     if (at === first || next === 0x2e || next === 0x65 || next === 0x45) throw this.#error('an integer is expected');
