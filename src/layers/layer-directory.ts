@@ -52,8 +52,16 @@ export class LayerDirectory {
     }
   }
 
-  /** Makes the layer count as indexed. The other files must be on the disk by then. */
+  /** Brings the other files to the disk and then writes the record, which makes the layer count as indexed. */
   async writeRecord(record: LayerRecord): Promise<void> {
+    for (const path of [this.diskPath, this.tablePath, this.hintsPath, this.pathsPath]) {
+      const file = await open(path, 'r');
+      try {
+        await file.datasync();
+      } finally {
+        await file.close();
+      }
+    }
     await this.#replace('layer.json', Buffer.from(JSON.stringify(record)));
   }
 

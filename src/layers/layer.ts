@@ -37,6 +37,7 @@ export class Layer {
   readonly #file: FlatFile;
   readonly #syncTimer: NodeJS.Timeout;
   #syncing: Promise<void> | undefined;
+  #keeping: Promise<void> | undefined;
   #dirty = false;
 
   static async open(options: LayerOptions): Promise<Layer> {
@@ -90,6 +91,14 @@ export class Layer {
     return this.#fetcher.complete;
   }
 
+  /** Starts to bring a new layer's files to the disk, so that the next life of the program need not index it again. */
+  keep(): void {
+    const { directory, record, log } = this.#options;
+    this.#keeping = directory.writeRecord(record).catch((error: unknown) => {
+      log.warn({ layer: record.digest, error: messageOf(error) }, 'cannot keep the index of a layer');
+    });
+  }
+
   /** Asks for what every program of the image is going to read. */
   async prefetchStart(): Promise<void> {
     this.#fetcher.prefetch(await this.#options.directory.rowsOfStart());
@@ -116,6 +125,7 @@ export class Layer {
     await this.#fetcher.close();
     this.#options.fuse.remove(this.#file.nodeId);
     this.#options.pool.remove(this.#target);
+    await this.#keeping;
     await this.sync();
     await this.#disk.close();
   }

@@ -198,10 +198,10 @@ export class LazyLayers {
       diskBytes,
       rows: table.length,
     };
-    await directory.writeRecord(record);
     const resident = new Uint8Array(new SharedArrayBuffer(table.length));
     const layer = await this.#serve({ record, directory, table, resident, blob });
     await layer.prefetchStart();
+    layer.keep();
     const tailStart = blobBytes - tail.length;
     if (tailStart < tocOffset) await layer.offer(tail.subarray(0, tocOffset - tailStart), tailStart);
     this.#options.log.info(

@@ -1,5 +1,5 @@
 /** A thread that turns the table of contents of a layer into an EROFS image without data, and its files in the layer's directory. */
-import { closeSync, fdatasyncSync, ftruncateSync, openSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, ftruncateSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import type { ChunkTable } from '../erofs/disk-plan.ts';
 import { planDisk } from '../erofs/plan.ts';
@@ -49,21 +49,16 @@ function plan(request: PlanRequest): { diskBytes: number; table: ChunkTable } {
   try {
     for (let at = 0; at < metadata.length; ) at += writeSync(disk, metadata, at, metadata.length - at, at);
     ftruncateSync(disk, diskBytes);
-    fdatasyncSync(disk);
   } finally {
     closeSync(disk);
   }
-  writeDurably(request.tablePath, new Uint8Array(chunks.digest.buffer));
-  writeDurably(request.hintsPath, Buffer.from(JSON.stringify(hintsOf(tree, chunks))));
-  writeDurably(request.pathsPath, Buffer.from(pathLines(chunks, firstRows, paths), 'latin1'));
+  writeFileSync(request.tablePath, new Uint8Array(chunks.digest.buffer), { mode: 0o600 });
+  writeFileSync(request.hintsPath, JSON.stringify(hintsOf(tree, chunks)), { mode: 0o600 });
+  writeFileSync(request.pathsPath, pathLines(chunks, firstRows, paths), { encoding: 'latin1', mode: 0o600 });
   return { diskBytes, table: chunks };
 }
 
 /** A line for each file in the order of the disk: its offset, a tab, its path. */
 function pathLines(table: ChunkTable, firstRows: Uint32Array, paths: readonly string[]): string {
   return paths.map((path, i) => `${table.diskOffset[firstRows[i]!]}\t${path.replaceAll('\n', '?')}\n`).join('');
-}
-
-function writeDurably(path: string, content: Uint8Array): void {
-  writeFileSync(path, content, { mode: 0o600, flush: true });
 }

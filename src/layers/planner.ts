@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import type { ChunkTable } from '../erofs/disk-plan.ts';
 import { LazypullError, messageOf } from '../errors.ts';
+import { trimMemory } from '../kernel/memory.ts';
 import { workerUrl } from '../util/worker-url.ts';
 import type { PlanAnswer, PlanRequest } from './plan-worker.ts';
 
@@ -8,7 +9,7 @@ import type { PlanAnswer, PlanRequest } from './plan-worker.ts';
 const maxHeapMb = 384;
 
 /** A thread that had nothing to do for so long gives its memory back. */
-const idleMs = 3000;
+const idleMs = 1000;
 
 interface Pending {
   resolve(plan: { diskBytes: number; table: ChunkTable }): void;
@@ -46,7 +47,7 @@ export class Planner {
 
   #start(): Worker {
     const worker = new Worker(workerUrl(import.meta.url, './plan-worker'), {
-      resourceLimits: { maxOldGenerationSizeMb: maxHeapMb },
+      resourceLimits: { maxOldGenerationSizeMb: maxHeapMb, maxYoungGenerationSizeMb: 12 },
     });
     worker.unref();
     worker.on('message', (answer: PlanAnswer) => {
@@ -71,7 +72,7 @@ export class Planner {
     this.#idle = setTimeout(() => {
       const worker = this.#worker;
       this.#worker = undefined;
-      void worker?.terminate();
+      void worker?.terminate().then(trimMemory);
     }, idleMs);
     this.#idle.unref();
   }

@@ -1,14 +1,17 @@
 import { Worker } from 'node:worker_threads';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { BufferPressure } from '../util/buffer-pressure.ts';
+import { trimMemory } from '../kernel/memory.ts';
 import { workerUrl } from '../util/worker-url.ts';
 import type { UnpackCommand, UnpackResult, UnpackTarget } from './unpack-worker.ts';
 
 /** Blob bytes that may wait in the pool before who sends more has to wait. */
 const maxQueuedBytes = 8 << 20;
 
-/** A thread that had nothing to do for so long ends: each takes a dozen MB. */
-const idleMs = 2000;
+/** A thread that had nothing to do for so long ends: each takes a dozen MB. The first stays longer, since readers wait for it to start. */
+const idleMs = 300;
+const firstIdleMs = 3000;
 
 interface Job {
   readonly bytes: number;
@@ -28,6 +31,7 @@ export class UnpackPool {
   readonly #targets = new Map<number, UnpackTarget>();
   readonly #room: (() => void)[] = [];
   readonly #log: Log;
+  readonly #pressure = new BufferPressure();
   #queuedBytes = 0;
   #nextJob = 0;
   #nextTarget = 0;
@@ -113,6 +117,7 @@ export class UnpackPool {
     if (job === undefined) return;
     thread.jobs.delete(id);
     this.#queuedBytes -= job.bytes;
+    this.#pressure.dropped(job.bytes);
     for (const resume of this.#room.splice(0)) resume();
     job.settle(failures);
     this.#rest(thread);
@@ -123,10 +128,13 @@ export class UnpackPool {
     clearTimeout(thread.idle);
     if (thread.jobs.size > 0) return;
     const worker = this.#worker(thread);
-    thread.idle = setTimeout(() => {
-      thread.worker = undefined;
-      void worker.terminate();
-    }, idleMs);
+    thread.idle = setTimeout(
+      () => {
+        thread.worker = undefined;
+        void worker.terminate().then(trimMemory);
+      },
+      thread === this.#threads[0] ? firstIdleMs : idleMs,
+    );
     thread.idle.unref();
   }
 }

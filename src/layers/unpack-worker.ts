@@ -3,6 +3,7 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import type { ChunkTable } from '../erofs/disk-plan.ts';
 import { LazypullError, messageOf } from '../errors.ts';
+import { BufferPressure } from '../util/buffer-pressure.ts';
 import { unpackRows } from './unpack.ts';
 
 export interface UnpackTarget {
@@ -26,6 +27,7 @@ export interface UnpackResult {
 const port = parentPort;
 if (port === null) throw new Error('Cannot run outside a worker thread');
 const targets = new Map<number, UnpackTarget & { fd: number }>();
+const pressure = new BufferPressure();
 let tail: Promise<void> = Promise.resolve();
 
 port.on('message', (command: UnpackCommand) => {
@@ -62,6 +64,7 @@ async function unpack(command: UnpackCommand & { kind: 'unpack' }): Promise<Unpa
     try {
       writeWhole(target.fd, unpacked.content, target.table.diskOffset[unpacked.row]!);
       Atomics.store(target.resident, unpacked.row, 1);
+      pressure.dropped(unpacked.content.length);
     } catch (error) {
       failures.push({ row: unpacked.row, message: `Cannot write to the disk file: ${messageOf(error)}` });
     }

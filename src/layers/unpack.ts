@@ -68,7 +68,7 @@ async function inflate(gzip: Buffer, wanted: number): Promise<Buffer> {
     return inflateRawSync(deflate, {
       finishFlush: constants.Z_SYNC_FLUSH,
       maxOutputLength: wanted + inflateSlackBytes,
-      chunkSize: Math.min(Math.max(wanted + 2048, 4096), 1 << 20),
+      chunkSize: Math.min(wanted + 2048, 8 << 20),
     });
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;

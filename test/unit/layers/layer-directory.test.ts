@@ -9,7 +9,9 @@ import { chunkedBlob } from '../../support/chunked-blob.ts';
 async function directory(t: TestContext): Promise<LayerDirectory> {
   const path = await mkdtemp(join(tmpdir(), 'lazypull-layer-'));
   t.after(() => rm(path, { recursive: true }));
-  return new LayerDirectory(path);
+  const layer = new LayerDirectory(path);
+  for (const file of [layer.diskPath, layer.tablePath, layer.hintsPath, layer.pathsPath]) await writeFile(file, '');
+  return layer;
 }
 
 const record: LayerRecord = {
