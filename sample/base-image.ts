@@ -88,7 +88,7 @@ async function makeDebian(
         tar,
       ];
       if (existsSync(hostSources)) args.push(hostSources);
-      await run(systemTool('mmdebstrap'), args, { signal, onLine: detail });
+      await run(systemTool('mmdebstrap'), args, { env: { TMPDIR: workspace.path }, signal, onLine: detail });
     },
   );
   await progress.step('Packing it and pushing it to the registry', async () => {

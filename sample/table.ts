@@ -4,16 +4,19 @@ export interface Measurement {
   readonly seconds: number;
   readonly requests: number;
   readonly bytes: number;
+  /** How many of the requests were lazypull's own. */
+  readonly lazypullRequests: number;
 }
 
-const headings = ['', 'seconds', 'requests', 'fetched', 'of the image'];
+const headings = ['', 'seconds', 'requests', 'by lazypull', 'fetched', 'of the image'];
 
 /** The measurements as aligned lines of text; `imageBytes` is what "of the image" refers to. */
 export function formatTable(measurements: readonly Measurement[], imageBytes: number): string {
-  const rows = measurements.map(({ title, seconds, requests, bytes }) => [
+  const rows = measurements.map(({ title, seconds, requests, lazypullRequests, bytes }) => [
     title,
     seconds.toFixed(1),
     String(requests),
+    String(lazypullRequests),
     megabytes(bytes),
     `${((100 * bytes) / imageBytes).toFixed(1)} %`,
   ]);

@@ -111,14 +111,18 @@ export interface RunOptions {
   readonly onLine?: (line: string) => void;
 }
 
-/** Runs a command to its end and gives its output, whatever its status. An abort ends it with SIGTERM and rejects. */
+/** Runs a command to its end and gives its output, whatever its status. An abort ends it and its children with SIGTERM, waits for that, and rejects. */
 export async function tryRun(command: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+  options.signal?.throwIfAborted();
   const child = spawn(command, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
     env: { ...process.env, ...options.env },
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
   });
+  const { signal } = options;
+  // It leads a process group of its own: that is what "detached" does.
+  const abort = () => child.pid !== undefined && process.kill(-child.pid, 'SIGTERM');
+  signal?.addEventListener('abort', abort, { once: true });
   let stdout = '';
   let stderr = '';
   let line = '';
@@ -131,8 +135,13 @@ export async function tryRun(command: string, args: readonly string[], options: 
     line = lines.pop() ?? '';
     for (const complete of lines) options.onLine?.(complete);
   });
-  const [status] = (await once(child, 'close')) as [number | null];
-  return { status, stdout, stderr };
+  try {
+    const [status] = (await once(child, 'close')) as [number | null];
+    signal?.throwIfAborted();
+    return { status, stdout, stderr };
+  } finally {
+    signal?.removeEventListener('abort', abort);
+  }
 }
 
 /** As tryRun, but a status other than 0 is an error with the end of its output. Gives standard output. */

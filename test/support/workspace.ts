@@ -1,4 +1,5 @@
-import { mkdir, mkdtemp, readFile, rm, statfs } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, readFile, rm, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { repository } from './tools.ts';
@@ -29,7 +30,10 @@ export class Workspace implements AsyncDisposable {
     for (const parent of [tmpdir(), '/var/tmp', cache]) {
       const { type } = await statfs(parent);
       const kind = unusable.get(type);
-      if (kind === undefined) return new Workspace(await mkdtemp(join(parent, `${name}-`)));
+      if (kind === undefined) {
+        await removeAbandoned(parent, name);
+        return new Workspace(await mkdtemp(join(parent, `${name}-${process.pid}-`)));
+      }
       tried.push(`${parent} (${kind})`);
     }
     throw new Error(`No directory for overlays among ${tried.join(', ')}: set TMPDIR to a directory on a real disk`);
@@ -56,6 +60,16 @@ export async function mountsBelow(path: string): Promise<string[]> {
     if (point === path || point?.startsWith(`${path}/`)) points.push(point);
   }
   return points.reverse();
+}
+
+/** Removes the directories of processes that were killed before they could. */
+async function removeAbandoned(parent: string, name: string): Promise<void> {
+  for (const entry of await readdir(parent)) {
+    const pid = entry.startsWith(`${name}-`) ? /^(\d+)-\w{6}$/.exec(entry.slice(name.length + 1))?.[1] : undefined;
+    if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
+    await unmountBelow(join(parent, entry));
+    await rm(join(parent, entry), { recursive: true, force: true });
+  }
 }
 
 async function unmountBelow(path: string): Promise<void> {
