@@ -29,7 +29,7 @@ export function writeInode(view: DataView, at: number, inode: Inode): void {
   const { entry, xattrBytes } = inode;
   view.setUint16(at, 1 | (layouts[inode.layout] << 1), true);
   view.setUint16(at + 2, xattrBytes === 0 ? 0 : (xattrBytes - 12) / 4 + 1, true);
-  view.setUint16(at + 4, fileTypes[entry.type] | entry.mode, true);
+  view.setUint16(at + 4, fileTypes[entry.type] | (entry.type === 'symlink' ? symlinkMode : entry.mode), true);
   setUint64(view, at + 8, inode.size);
   view.setUint32(at + 16, specialWord(entry) ?? inode.block, true);
   view.setUint32(at + 20, inode.serial, true);
@@ -52,6 +52,9 @@ const fileTypes: Readonly<Record<EntryType, number>> = {
   block: 0o060000,
   fifo: 0o010000,
 };
+
+/** Linux has no other, whatever a tar says. */
+const symlinkMode = 0o777;
 
 /** What stands in place of the block number: a device's number in the kernel's encoding (new_encode_dev), 0 of a FIFO. */
 function specialWord({ type, devMajor, devMinor, path }: IndexEntry): number | undefined {

@@ -28,7 +28,16 @@ export async function describeTree(root: string): Promise<string[]> {
 export async function describeTar(tar: string, directory: string): Promise<string[]> {
   const root = join(directory, 'unpacked');
   await mkdir(root);
-  await run('tar', ['--numeric-owner', '--xattrs', '--xattrs-include=*', '-xpf', tar, '-C', root]);
+  await run('tar', [
+    '--numeric-owner',
+    '--xattrs',
+    '--xattrs-include=*',
+    '--delay-directory-restore',
+    '-xpf',
+    tar,
+    '-C',
+    root,
+  ]);
   const lines = await describeTree(root);
   await rm(root, { recursive: true });
   return lines;
