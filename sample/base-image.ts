@@ -37,11 +37,11 @@ export async function ensureBaseImage(
   progress: Progress,
   signal: AbortSignal,
 ): Promise<BaseImage> {
-  const data = join(repository, '.cache', 'sample', 'registry');
   const suite = await debianSuite();
   const recipe = from ?? `mmdebstrap ${suite} ${packages.join(' ')}`;
-  const plain = `plain-${shortHash(recipe)}`;
-  const converted = `esgz-${shortHash(recipe + (await converterFingerprint()))}`;
+  const data = join(repository, '.cache', 'sample', shortHash(recipe));
+  const plain = 'plain';
+  const converted = `esgz-${shortHash(await converterFingerprint())}`;
   await dropOtherTags(data, workspace, [plain, converted, baseTag]);
 
   await using registry = await startRegistry(await workspace.directory('fill'), data);
@@ -88,7 +88,9 @@ async function makeDebian(
         tar,
       ];
       if (existsSync(hostSources)) args.push(hostSources);
-      await run(systemTool('mmdebstrap'), args, { env: { TMPDIR: workspace.path }, signal, onLine: detail });
+      await run(systemTool('mmdebstrap'), args, { env: { TMPDIR: workspace.path }, signal, onLine: detail }).catch(
+        withHint('Making a base needs a Debian mirror; with "--base IMAGE" another image serves', signal),
+      );
     },
   );
   await progress.step('Packing it and pushing it to the registry', async () => {
@@ -106,8 +108,17 @@ async function copyImage(from: string, target: string, progress: Progress, signa
     const args = ['copy', '--insecure-policy', '--dest-tls-verify=false'];
     if (/^(localhost|127\.\d+\.\d+\.\d+)(:\d+)?\//.test(from)) args.push('--src-tls-verify=false');
     args.push(`docker://${from}`, `docker://${target}`);
-    await run(systemTool('skopeo'), args, { signal, onLine: detail });
+    await run(systemTool('skopeo'), args, { signal, onLine: detail }).catch(
+      withHint(`Is "${from}" there, and can it be reached? Without --base a Debian is made`, signal),
+    );
   });
+}
+
+function withHint(hint: string, signal: AbortSignal): (error: unknown) => never {
+  return (error) => {
+    if (signal.aborted) throw error;
+    throw new Error(`${error instanceof Error ? error.message : String(error)}\n${hint}`, { cause: error });
+  };
 }
 
 /** mmdebstrap reads nothing of the host's apt configuration, so a proxy must be handed on. */
@@ -133,7 +144,7 @@ async function converterFingerprint(): Promise<string> {
   return hash.digest('hex');
 }
 
-/** Removes the images of earlier recipes and converters from the cache, so that it holds one base only. */
+/** Removes what earlier versions of the converter wrote from the cache. */
 async function dropOtherTags(data: string, workspace: Workspace, wanted: readonly string[]): Promise<void> {
   const repositoryDirectory = join(data, 'docker', 'registry', 'v2', 'repositories', ...baseRepository.split('/'));
   const tags = join(repositoryDirectory, '_manifests', 'tags');

@@ -9,7 +9,7 @@ import { freePort } from '../test/support/ports.ts';
 import { run } from '../test/support/program.ts';
 import { startRegistry } from '../test/support/registry-process.ts';
 import { Relay } from '../test/support/relay.ts';
-import { repository } from '../test/support/tools.ts';
+import { buildkitTools, repository } from '../test/support/tools.ts';
 import { Workspace } from '../test/support/workspace.ts';
 import { type BaseImage, baseName, ensureBaseImage } from './base-image.ts';
 import { Progress } from './progress.ts';
@@ -155,7 +155,7 @@ async function keepRunning(
   const buildkitd = await startDaemons('lazy', await workspace.directory('keep'), settings.worker, stack);
   progress.say(`
 lazypull, buildkitd and the registry run until ctrl-C. Build with:
-  buildctl --addr ${buildkitd.address} build --progress=plain --frontend=dockerfile.v0 \\
+  ${buildkitTools().buildctl} --addr ${buildkitd.address} build --progress=plain --frontend=dockerfile.v0 \\
     --local context=${sampleContext} --local dockerfile=${sampleContext} \\
     --opt build-arg:BASE=${relay.host}/${baseName}
 Logs and state are in ${workspace.path}`);
