@@ -2,7 +2,7 @@ import type { ChunkTable } from '../erofs/disk-plan.ts';
 import { streamBytesNeeded } from './streams.ts';
 import type { RowRange } from './windows.ts';
 
-/** Whole rows and the blob bytes, from `blobOffset` on, that hold them. The bytes have memory of their own. */
+/** Whole rows and the blob bytes, from `blobOffset` on, that hold them. The bytes are in memory that threads share. */
 export interface Batch {
   readonly rows: RowRange;
   readonly bytes: Uint8Array;
@@ -63,7 +63,7 @@ export class Assembler {
     const rows = this.ready;
     const joined = Buffer.concat(this.#pieces);
     const blobOffset = this.#table.streamOffset[rows.first]!;
-    const bytes = new Uint8Array(joined.subarray(blobOffset - this.#piecesStart));
+    const bytes = shared(joined.subarray(blobOffset - this.#piecesStart));
     this.#first = this.#ready;
     // The next row may share its stream with this one.
     const kept =
@@ -72,4 +72,11 @@ export class Assembler {
     this.#piecesStart = kept;
     return { rows, bytes, blobOffset };
   }
+}
+
+/** A copy of the bytes in memory that threads share. */
+export function shared(bytes: Uint8Array): Uint8Array {
+  const copy = new Uint8Array(new SharedArrayBuffer(bytes.length));
+  copy.set(bytes);
+  return copy;
 }

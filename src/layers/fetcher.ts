@@ -1,7 +1,8 @@
 import type { ChunkTable } from '../erofs/disk-plan.ts';
 import { LazypullError } from '../errors.ts';
 import type { Blob } from '../registry/blob.ts';
-import { Assembler, type Batch } from './assembler.ts';
+import { Assembler, type Batch, shared } from './assembler.ts';
+import type { Link } from './link.ts';
 import { streamBytesNeeded } from './streams.ts';
 import type { UnpackPool } from './unpack-pool.ts';
 import { type RowRange, Windows } from './windows.ts';
@@ -9,8 +10,8 @@ import { type RowRange, Windows } from './windows.ts';
 /** Blob bytes that are gathered before a thread gets them, unless a reader waits for what has come. */
 const batchBytes = 512 << 10;
 
-/** Blob bytes fetched by misses, one after another in blob order, after which the rest of the layer is streamed too. */
-const sweepBytes = 24 << 20;
+/** Blob bytes in windows that grew after which the rest of the layer is streamed. */
+const sweepAfterBytes = 32 << 20;
 
 /** The most that is fetched on a guess, in bytes. */
 const maxPrefetchBytes = 8 << 20;
@@ -31,6 +32,7 @@ export interface FetcherOptions {
   readonly pool: UnpackPool;
   /** The layer's id in the pool. */
   readonly target: number;
+  readonly link: Link;
   /** Called once for each row that could not be fetched, and once for each request that failed. */
   readonly onError: (error: LazypullError, row: number) => void;
 }
@@ -46,15 +48,15 @@ export class Fetcher {
   readonly #waiters = new Map<number, Waiter[]>();
   readonly #downloads = new Set<Promise<void>>();
   readonly #abort = new AbortController();
-  #sequentialBytes = 0;
-  #sequentialEnd = -1;
+  /** Blob bytes of windows that the misses before made larger. */
+  #grownBytes = 0;
   #sweeping = false;
   /** Rows that are resident already when `complete` is asked for; only grows. */
   #firstMissing = 0;
 
   constructor(options: FetcherOptions) {
     this.#options = options;
-    this.#windows = new Windows(options.table);
+    this.#windows = new Windows(options.table, options.link);
     this.#inFlight = new Uint8Array(options.table.length);
   }
 
@@ -113,7 +115,7 @@ export class Fetcher {
       this.#inFlight.fill(1, first, row);
       const batch = {
         rows: { first, last: row },
-        bytes: new Uint8Array(bytes.subarray(from - start)),
+        bytes: shared(bytes.subarray(from - start)),
         blobOffset: from,
       };
       await this.#unpack(batch);
@@ -150,20 +152,14 @@ export class Fetcher {
   }
 
   #miss(row: number): void {
-    const window = this.#windows.around(row, (other) => this.#isIdle(other));
-    this.#start(window);
-    this.#noticeSweep(window);
-  }
-
-  /** When misses go through the blob in order, a reader reads all of it: the rest is streamed without waiting for its misses. */
-  #noticeSweep(window: RowRange): void {
-    if (this.#sweeping) return;
+    const { window, grown } = this.#windows.around(row, (other) => this.#isIdle(other));
+    this.#inFlight.fill(1, window.first, window.last);
+    this.#track(this.#download([window]));
+    if (!grown || this.#sweeping) return;
     const { streamOffset, streamEnd } = this.#options.table;
-    const sequential = window.first >= this.#sequentialEnd && window.first - this.#sequentialEnd <= 64;
-    const bytes = streamEnd[window.last - 1]! - streamOffset[window.first]!;
-    this.#sequentialBytes = sequential ? this.#sequentialBytes + bytes : bytes;
-    this.#sequentialEnd = window.last;
-    if (this.#sequentialBytes < sweepBytes) return;
+    this.#grownBytes += streamEnd[window.last - 1]! - streamOffset[window.first]!;
+    if (this.#grownBytes < sweepAfterBytes) return;
+    // So many misses so close together: somebody reads all of it, and the rest is streamed without waiting for its misses.
     this.#sweeping = true;
     this.#track(this.#sweep(window.last));
   }
@@ -195,12 +191,7 @@ export class Fetcher {
     };
     await Promise.all(Array.from({ length: sweepRequests }, lane));
     this.#sweeping = false;
-    this.#sequentialBytes = 0;
-  }
-
-  #start(window: RowRange): void {
-    this.#inFlight.fill(1, window.first, window.last);
-    this.#track(this.#download([window]));
+    this.#grownBytes = 0;
   }
 
   #track(work: Promise<unknown>): void {
@@ -212,13 +203,18 @@ export class Fetcher {
 
   /** Fetches windows whose rows are marked as in flight, with one request. @returns whether the request itself went well; never rejects */
   async #download(windows: readonly RowRange[]): Promise<boolean> {
-    const { table, blob, pool } = this.#options;
+    const { table, blob, pool, link } = this.#options;
     const parts = windows.map((window) => new Assembler(table, window));
     const unpacking: Promise<void>[] = [];
+    const requested = performance.now();
+    let firstByte = 0;
+    let bytes = 0;
     let failure: unknown;
     try {
       for await (const { part, data } of blob.ranges(parts, this.#abort.signal)) {
         const assembler = parts[part]!;
+        firstByte ||= performance.now();
+        bytes += data.length;
         assembler.push(data);
         const { ready, missing } = assembler;
         if (ready.first === ready.last) continue;
@@ -227,6 +223,7 @@ export class Fetcher {
         unpacking.push(this.#unpack(assembler.take()));
         await pool.room();
       }
+      link.measured(firstByte - requested, bytes, performance.now() - firstByte);
     } catch (error) {
       failure = error;
     }
@@ -243,7 +240,31 @@ export class Fetcher {
     return false;
   }
 
+  /** Hands a batch to the threads, the rows that readers wait for first. */
   async #unpack({ rows, bytes, blobOffset }: Batch): Promise<void> {
+    const { table } = this.#options;
+    const runs = this.#waitedFirst(rows).map(async (run) => {
+      const start = table.streamOffset[run.first]!;
+      let end = start;
+      for (let row = run.first; row < run.last; row++) end = Math.max(end, streamBytesNeeded(table, row).end);
+      await this.#unpackRun(run, bytes.subarray(start - blobOffset, end - blobOffset), start);
+    });
+    await Promise.all(runs);
+  }
+
+  #waitedFirst({ first, last }: RowRange): RowRange[] {
+    const waited: RowRange[] = [];
+    const others: RowRange[] = [];
+    for (let row = first; row < last; row++) {
+      const runs = this.#waiters.has(row) ? waited : others;
+      const run = runs.at(-1);
+      if (run?.last === row) run.last++;
+      else runs.push({ first: row, last: row + 1 });
+    }
+    return [...waited, ...others];
+  }
+
+  async #unpackRun(rows: RowRange, bytes: Uint8Array, blobOffset: number): Promise<void> {
     const failures = await this.#options.pool.unpack(this.#options.target, rows, bytes, blobOffset);
     const failed = new Map(failures.map(({ row, message }) => [row, message]));
     for (let row = rows.first; row < rows.last; row++) {

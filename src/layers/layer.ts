@@ -10,6 +10,7 @@ import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
 import { Fetcher } from './fetcher.ts';
 import type { LayerDirectory, LayerRecord } from './layer-directory.ts';
+import type { Link } from './link.ts';
 import type { UnpackPool } from './unpack-pool.ts';
 
 /** How long fetched bytes may go without being known to be on the disk: what is lost when the machine loses power. */
@@ -23,6 +24,7 @@ export interface LayerOptions {
   readonly blob: Blob;
   readonly fuse: FuseServer;
   readonly pool: UnpackPool;
+  readonly link: Link;
   readonly log: Log;
 }
 
@@ -53,7 +55,7 @@ export class Layer {
   }
 
   private constructor(options: LayerOptions, disk: FileHandle) {
-    const { record, directory, table, resident, blob, pool } = options;
+    const { record, directory, table, resident, blob, pool, link } = options;
     this.#options = options;
     this.record = record;
     this.#disk = disk;
@@ -74,6 +76,7 @@ export class Layer {
       resident,
       blob,
       pool,
+      link,
       target: this.#target,
       onError: (error, row) => void this.#report(error, row),
     });

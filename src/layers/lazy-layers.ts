@@ -8,6 +8,7 @@ import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
 import { Layer, type LayerOptions } from './layer.ts';
 import { checkRecord, LayerDirectory, type LayerRecord, recordVersion } from './layer-directory.ts';
+import { Link } from './link.ts';
 import { Planner } from './planner.ts';
 import { type LayerSource, layerSource } from './source.ts';
 import { UnpackPool } from './unpack-pool.ts';
@@ -45,6 +46,7 @@ export class LazyLayers {
   readonly #fuse: FuseServer;
   readonly #pool: UnpackPool;
   readonly #planner = new Planner();
+  readonly #link = new Link();
   readonly #entries = new Map<string, Entry>();
   /** Layers that are being closed: who opens one again waits. */
   readonly #closing = new Map<string, Promise<void>>();
@@ -237,7 +239,7 @@ export class LazyLayers {
     return Buffer.concat([...pieces, tail.subarray(0, tail.length - footerBytes)]);
   }
 
-  #serve(options: Omit<LayerOptions, 'fuse' | 'pool' | 'log'>): Promise<Layer> {
-    return Layer.open({ ...options, fuse: this.#fuse, pool: this.#pool, log: this.#options.log });
+  #serve(options: Omit<LayerOptions, 'fuse' | 'pool' | 'link' | 'log'>): Promise<Layer> {
+    return Layer.open({ ...options, fuse: this.#fuse, pool: this.#pool, link: this.#link, log: this.#options.log });
   }
 }

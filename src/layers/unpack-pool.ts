@@ -63,7 +63,7 @@ export class UnpackPool {
   /**
    * Inflates, verifies and writes rows [first, last) of a target.
    *
-   * @param bytes the blob from `blobOffset` on; its memory is given away unless it is shared
+   * @param bytes the blob from `blobOffset` on, in shared memory
    * @returns the rows that failed, with the reasons
    */
   unpack(
@@ -140,7 +140,5 @@ export class UnpackPool {
 }
 
 function post(worker: Worker, command: UnpackCommand): void {
-  const transfer =
-    command.kind === 'unpack' && command.bytes.buffer instanceof ArrayBuffer ? [command.bytes.buffer] : [];
-  worker.postMessage(command, transfer);
+  worker.postMessage(command);
 }
