@@ -6,6 +6,8 @@ export interface BuildkitPlan {
   snapshotterAddress: string | undefined;
   /** Socket of the containerd that the containerd worker uses, or undefined when that worker is off. */
   containerdAddress: string | undefined;
+  /** Whether buildkitd only prints its help or version and ends. */
+  onlyAsks: boolean;
   /** What the user should know, a sentence each. */
   notes: string[];
 }
@@ -48,6 +50,7 @@ export function planBuildkit(args: readonly string[], defaultAddress: string): B
     containerdAddress: containerd
       ? stripScheme(flagValue(translated, 'containerd-worker-addr') ?? defaultContainerdAddress)
       : undefined,
+    onlyAsks: args.some((arg) => /^--?(h|help|v|version)$/.test(arg)),
     notes,
   };
 }

@@ -28,6 +28,7 @@ export async function runBuildkit(options: RunOptions): Promise<never> {
   const plan = planBuildkit(options.args, defaultAddress(options.env));
   const buildkitd = findBuildkitd(options.env, options.tools);
   const env = { ...options.env, PATH: searchPath(options.env, buildkitd, options.tools) };
+  if (plan.onlyAsks) return becomeProgram(buildkitd, plan.args, environmentOf(env));
   if (findProgram('buildkit-runc', env.PATH) === undefined && findProgram('runc', env.PATH) === undefined) {
     throw new LazypullError(
       'NotFound',
@@ -44,7 +45,7 @@ export async function runBuildkit(options: RunOptions): Promise<never> {
     const instance = await ensureContainerd(containerdAddress, starter);
     if (instance !== undefined) await ensureLazypull('lazypull-containerd', instance, options.lazypull, starter);
   }
-  return becomeProgram(buildkitd, plan.args, withoutUndefined(options.env, env.PATH));
+  return becomeProgram(buildkitd, plan.args, environmentOf(env));
 }
 
 /** buildkitd of `BUILDKIT_BIN_PATH` (its directory, or the program itself), else of PATH, else of the tools directory. */
@@ -87,11 +88,10 @@ function searchPath(env: NodeJS.ProcessEnv, buildkitd: string, tools: string): s
 }
 
 /** The environment for buildkitd: what our launcher set for Node is none of its business. */
-function withoutUndefined(env: NodeJS.ProcessEnv, path: string): Record<string, string> {
-  const { MALLOC_ARENA_MAX: _arenas, UV_THREADPOOL_SIZE: _threads, ...rest } = env;
-  const result: Record<string, string> = { PATH: path };
-  for (const [key, value] of Object.entries(rest)) {
-    if (value !== undefined && key !== 'PATH') result[key] = value;
+function environmentOf(env: NodeJS.ProcessEnv): Record<string, string> {
+  const result: Record<string, string> = {};
+  for (const [key, value] of Object.entries(env)) {
+    if (value !== undefined && !/^(MALLOC_.*_|MALLOC_ARENA_MAX|UV_THREADPOOL_SIZE)$/.test(key)) result[key] = value;
   }
   return result;
 }

@@ -26,7 +26,7 @@ export function daemonCommand(environment: Environment): Command {
       }
       const config = await loadOrExit(flags, environment);
       const { runDaemonProcess } = await import('../daemon/process.ts');
-      throw new ExitError(await runDaemonProcess(config, environment.env));
+      await runDaemonProcess(config, environment.env);
     });
 }
 

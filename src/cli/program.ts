@@ -13,24 +13,22 @@ export async function createProgram(environment: Environment, verb: string | und
     .description('Start a container build or a container on an image before it is pulled')
     .version(`${environment.name} ${version}`, '--version', 'print the version')
     .helpCommand(false)
-    .enablePositionalOptions()
-    .exitOverride()
-    .configureOutput({
-      outputError: (text, write) =>
-        write(text.replace(/^error: ./, (start) => `${environment.name}: ${start.slice(-1).toUpperCase()}`)),
-    });
-  program.addCommand(inherit(program, daemonCommand(environment)));
-  if (verb === 'daemon') return program;
+    .enablePositionalOptions();
+  program.addCommand(daemonCommand(environment));
+  if (verb === 'daemon') return tame(program, environment.name);
   const { convertCommand } = await import('./convert.ts');
   const { buildkitCommand } = await import('./buildkit.ts');
-  program.addCommand(inherit(program, convertCommand()));
-  program.addCommand(inherit(program, buildkitCommand(environment)));
-  return program;
+  program.addCommand(convertCommand());
+  program.addCommand(buildkitCommand(environment));
+  return tame(program, environment.name);
 }
 
-/** Commands that are made apart from their parent do not have its settings. */
-function inherit(parent: Command, command: Command): Command {
-  command.copyInheritedSettings(parent);
-  for (const child of command.commands) inherit(command, child);
+/** Makes a command and those below it throw, and name the program in what they print about wrong usage. */
+function tame(command: Command, name: string): Command {
+  command.exitOverride().configureOutput({
+    outputError: (text, write) =>
+      write(text.replace(/^error: ./, (start) => `${name}: ${start.slice(-1).toUpperCase()}`)),
+  });
+  for (const child of command.commands) tame(child, name);
   return command;
 }

@@ -1,5 +1,6 @@
 import type { DaemonConfig } from '../config/load.ts';
 import { messageOf } from '../errors.ts';
+import { exitNow } from '../kernel/exit.ts';
 import { createLog } from '../log.ts';
 import { runDaemon } from './daemon.ts';
 import { watchDelay } from './delay.ts';
@@ -10,15 +11,14 @@ import { stopSignal } from './signals.ts';
 const maxStopMs = 18_000;
 
 /**
- * The daemon as a process: log on standard error, signals, and a last line for whatever nobody caught.
- *
- * @returns the exit code; the caller ends the process with it, as threads may still run
+ * The daemon as a process: log on standard error, signals, and a last line for whatever nobody caught. Ends the process, with 0 when
+ * a signal stopped the daemon and with 1 after a failure.
  */
-export async function runDaemonProcess(config: DaemonConfig, env: NodeJS.ProcessEnv): Promise<number> {
+export async function runDaemonProcess(config: DaemonConfig, env: NodeJS.ProcessEnv): Promise<never> {
   const log = createLog(config.logLevel);
   const die = (error: unknown, message: string) => {
     log.fatal({ error: messageOf(error), stack: error instanceof Error ? error.stack : undefined }, message);
-    process.exit(1);
+    exitNow(1);
   };
   process.on('uncaughtException', (error) => die(error, 'Unexpected error'));
   process.on('unhandledRejection', (error) => die(error, 'Unexpected error'));
@@ -35,8 +35,8 @@ export async function runDaemonProcess(config: DaemonConfig, env: NodeJS.Process
     await runDaemon(config, env, log, signal);
   } catch (error) {
     log.fatal({ error: messageOf(error) }, signal.aborted ? 'Stopped with an error' : 'Cannot start');
-    return 1;
+    exitNow(1);
   }
   log.info({}, 'Stopped');
-  return 0;
+  exitNow(0);
 }

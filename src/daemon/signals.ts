@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
-import { type Log } from '../log.ts';
+import { exitNow } from '../kernel/exit.ts';
+import type { Log } from '../log.ts';
 
 const stopSignals = ['SIGTERM', 'SIGINT'] as const;
 
@@ -13,7 +14,7 @@ export function stopSignal(log: Log): AbortSignal {
     process.on(name, () => {
       if (controller.signal.aborted) {
         log.warn({ signal: name }, 'Ends at once: second signal');
-        process.exit(128 + constants.signals[name]);
+        exitNow(128 + constants.signals[name]);
       }
       log.info({ signal: name }, 'Stops');
       controller.abort(name);

@@ -1,5 +1,5 @@
 import { chmod } from 'node:fs/promises';
-import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
 import { LazypullError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { addHealth } from './health.ts';
@@ -18,6 +18,8 @@ export interface SnapshotsServer {
  * Unavailable when it cannot listen.
  */
 export async function serveSnapshots(path: string, snapshots: Snapshots, log: Log): Promise<SnapshotsServer> {
+  // What it would say, in plain text on standard error, comes to us as an error.
+  setLogVerbosity(logVerbosity.NONE);
   const server = new Server({
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
     'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
@@ -35,7 +37,11 @@ export async function serveSnapshots(path: string, snapshots: Snapshots, log: Lo
     close: (graceMs) =>
       new Promise((resolve) => {
         health.stop();
-        const force = setTimeout(() => server.forceShutdown(), graceMs);
+        // A connection that never spoke HTTP/2 keeps tryShutdown waiting, also after forceShutdown.
+        const force = setTimeout(() => {
+          server.forceShutdown();
+          resolve();
+        }, graceMs);
         server.tryShutdown(() => {
           clearTimeout(force);
           resolve();

@@ -49,6 +49,11 @@ describe('planBuildkit', () => {
     );
   });
 
+  it('knows when buildkitd is only asked for its help or version', () => {
+    assert.ok(plan('--help').onlyAsks && plan('-v').onlyAsks && plan('--version').onlyAsks);
+    assert.ok(!plan('--debug').onlyAsks);
+  });
+
   it('knows which workers are asked for', () => {
     const containerd = plan('--oci-worker=false', '--containerd-worker=true', '--containerd-worker-snapshotter=stargz');
     assert.equal(containerd.snapshotterAddress, undefined);
