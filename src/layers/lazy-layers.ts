@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LazypullError, messageOf } from '../errors.ts';
 import { footerBytes, readFooter } from '../formats/estargz/footer.ts';
@@ -11,16 +11,14 @@ import { checkRecord, LayerDirectory, type LayerRecord, recordVersion } from './
 import { Link } from './link.ts';
 import { Planner } from './planner.ts';
 import { type LayerSource, layerSource } from './source.ts';
+import { Tails } from './tails.ts';
 import { UnpackPool } from './unpack-pool.ts';
-
-/** How much of a blob's end the first request asks for: footer and table of contents of a layer of some hundred MB. */
-const tailBytes = 2 << 20;
 
 /** The longest compressed table of contents that is fetched. */
 const maxCompressedTocBytes = 128 << 20;
 
-/** How long a Prepare may take before the client is told to pull the layer itself. */
-const indexTimeoutMs = 20_000;
+/** How long the rest of a table of contents may take that is longer than the tail. */
+const tocTimeoutMs = 60_000;
 
 const unpackThreads = 2;
 
@@ -47,6 +45,7 @@ export class LazyLayers {
   readonly #pool: UnpackPool;
   readonly #planner = new Planner();
   readonly #link = new Link();
+  readonly #tails: Tails;
   readonly #entries = new Map<string, Entry>();
   /** Layers that are being closed: who opens one again waits. */
   readonly #closing = new Map<string, Promise<void>>();
@@ -65,6 +64,7 @@ export class LazyLayers {
     this.#options = options;
     this.#fuse = fuse;
     this.#pool = new UnpackPool(unpackThreads, options.log);
+    this.#tails = new Tails(options.openBlob);
   }
 
   /** Mounts the layer that a client's labels name at an existing empty directory. Rejects with the reason when it cannot be lazy. */
@@ -114,6 +114,7 @@ export class LazyLayers {
     }
     this.#entries.clear();
     await Promise.all(this.#closing.values());
+    this.#tails.close();
     const idle = await this.#fuse.close();
     await this.#pool.close();
     await this.#planner.close();
@@ -146,13 +147,12 @@ export class LazyLayers {
   async #openLayer(key: string, source: LayerSource): Promise<Layer> {
     await this.#closing.get(key);
     const { digest, tocDigest } = source;
-    const blob = this.#options.openBlob(source.reference, digest);
     const path = join(this.#options.root, 'layers', digest.slice('sha256:'.length), tocDigest.slice('sha256:'.length));
     const directory = new LayerDirectory(path);
     const record = await directory.record();
     if (record !== undefined) {
       try {
-        return await this.#reopen(record, source, directory, blob);
+        return await this.#reopen(record, source, directory);
       } catch (error) {
         this.#options.log.warn(
           { layer: digest, error: messageOf(error) },
@@ -162,25 +162,33 @@ export class LazyLayers {
     }
     await directory.remove();
     await mkdir(path, { recursive: true, mode: 0o700 });
-    return this.#index(source, directory, blob);
+    try {
+      return await this.#index(source, directory);
+    } catch (error) {
+      await directory.remove();
+      throw error;
+    }
   }
 
-  async #reopen(record: LayerRecord, source: LayerSource, directory: LayerDirectory, blob: Blob): Promise<Layer> {
+  async #reopen(record: LayerRecord, source: LayerSource, directory: LayerDirectory): Promise<Layer> {
     checkRecord(record, source.digest, source.tocDigest);
+    const blob = this.#options.openBlob(source.reference, source.digest);
     const table = await directory.table(record.rows);
     const resident = await directory.resident(record.rows);
     return this.#serve({ record, directory, table, resident, blob });
   }
 
-  async #index(source: LayerSource, directory: LayerDirectory, blob: Blob): Promise<Layer> {
+  async #index(source: LayerSource, directory: LayerDirectory): Promise<Layer> {
     this.#planner.warm();
     this.#pool.warm();
     const started = performance.now();
-    const timeout = AbortSignal.timeout(indexTimeoutMs);
-    const { data: tail, size: blobBytes } = await blob.tail(tailBytes, timeout);
+    const siblings = await this.#withoutCached(source.siblings);
+    const taking = this.#tails.take(source.reference, source.digest);
+    this.#tails.expect(source.reference, siblings);
+    const { blob, data: tail, size: blobBytes } = await taking;
     const { tocOffset } = readFooter(tail.subarray(Math.max(0, tail.length - footerBytes)), blobBytes);
     const fetched = performance.now();
-    const toc = await this.#compressedToc(blob, tail, blobBytes, tocOffset, timeout);
+    const toc = await this.#compressedToc(blob, tail, blobBytes, tocOffset);
     const { diskBytes, table } = await this.#planner.plan({
       digest: source.digest,
       tocDigest: source.tocDigest,
@@ -205,7 +213,8 @@ export class LazyLayers {
     await layer.prefetchStart();
     layer.keep();
     const tailStart = blobBytes - tail.length;
-    if (tailStart < tocOffset) await layer.offer(tail.subarray(0, tocOffset - tailStart), tailStart);
+    const offered = layer.offer(tail.subarray(0, Math.max(0, tocOffset - tailStart)), tailStart);
+    if (tailStart === 0) await offered; // the whole layer is here, and can be mounted without FUSE
     this.#options.log.info(
       {
         layer: source.digest,
@@ -219,13 +228,14 @@ export class LazyLayers {
     return layer;
   }
 
-  async #compressedToc(
-    blob: Blob,
-    tail: Buffer,
-    blobBytes: number,
-    tocOffset: number,
-    timeout: AbortSignal,
-  ): Promise<Uint8Array> {
+  /** The digests of which there is no directory yet. */
+  async #withoutCached(digests: readonly string[]): Promise<string[]> {
+    const cached = await readdir(join(this.#options.root, 'layers')).catch(() => []);
+    const names = new Set(cached);
+    return digests.filter((digest) => !names.has(digest.slice('sha256:'.length)));
+  }
+
+  async #compressedToc(blob: Blob, tail: Buffer, blobBytes: number, tocOffset: number): Promise<Uint8Array> {
     const tailStart = blobBytes - tail.length;
     if (blobBytes - tocOffset > maxCompressedTocBytes) {
       throw new LazypullError(
@@ -234,6 +244,7 @@ export class LazyLayers {
       );
     }
     if (tocOffset >= tailStart) return tail.subarray(tocOffset - tailStart, tail.length - footerBytes);
+    const timeout = AbortSignal.timeout(tocTimeoutMs);
     const pieces: Buffer[] = [];
     for await (const piece of blob.range(tocOffset, tailStart, timeout)) pieces.push(piece);
     return Buffer.concat([...pieces, tail.subarray(0, tail.length - footerBytes)]);
