@@ -7,7 +7,7 @@ import { blockBytes, firstInodeOffset, inodeSlotBytes } from './superblock.ts';
 import { encodeXattrs } from './xattr.ts';
 
 /** Bounds what a hostile layer can take: a real one has some 150 bytes a file. */
-const maxMetadataBytes = 256 * 1024 * 1024;
+const maxMetadataBytes = 160 * 1024 * 1024;
 
 /** An inode that has its place on the disk. */
 export interface PlacedInode extends DirectoryTarget {
@@ -96,7 +96,7 @@ const none: never[] = [];
 
 function newInode(node: TreeNode, parent: PlacedInode | undefined): PlacedInode {
   const { entry, children } = node;
-  const names = children === undefined ? none : ['.', '..', ...children.keys()].sort();
+  const names = children === undefined ? none : namesOf(children);
   const inode = {
     node,
     type: entry.type,
@@ -112,6 +112,12 @@ function newInode(node: TreeNode, parent: PlacedInode | undefined): PlacedInode 
   if (parent === undefined) inode.parent = inode;
   return inode;
 }
+
+function namesOf(children: ReadonlyMap<ByteString, TreeNode>): readonly ByteString[] {
+  return children.size === 0 ? ownNames : [...ownNames, ...children.keys()].sort();
+}
+
+const ownNames: readonly ByteString[] = ['.', '..'];
 
 /**
  * Places an inode at `from` or soon after. Its content's last part comes right after it where all of that fits one block: kernels

@@ -1,13 +1,19 @@
 /** Bounds on what a publisher's index may ask for. A layer past one of them is not made lazy; the client pulls it the ordinary way. */
 
 /** Bytes of an uncompressed table of contents. A real one has some 300 bytes an entry. */
-export const maxTocBytes = 256 * 1024 * 1024;
+export const maxTocBytes = 160 * 1024 * 1024;
 
 /** Rows of a table of contents: entries and further chunks. */
-export const maxTocRows = 1_000_000;
+export const maxTocRows = 500_000;
 
 /** Files and directories of one layer, directories that no entry names included. */
-export const maxNodes = 1_000_000;
+export const maxNodes = 500_000;
+
+/** Bytes of all names, link targets and extended attributes of a layer. A real one has some 80 an entry. */
+export const maxTextBytes = 96 * 1024 * 1024;
+
+/** What an extended attribute takes besides its text. */
+export const xattrOverheadBytes = 128;
 
 /** Linux's NAME_MAX. */
 export const maxNameBytes = 255;

@@ -88,6 +88,7 @@ class TreeBuilder {
   }
 
   #set(parent: TreeNode, name: ByteString, node: TreeNode): void {
+    if (parent.children === noChildren) parent.children = new Map();
     const children = parent.children!;
     if (children.get(name)?.children !== undefined) this.#forgetDirectory();
     children.set(name, node);
@@ -152,8 +153,11 @@ const impliedDirectory: IndexEntry = {
   chunkCount: 0,
 };
 
+/** What all empty directories share: maps are large. */
+const noChildren: Map<ByteString, TreeNode> = new Map();
+
 function directoryNode(entry: IndexEntry): TreeNode {
-  return { entry, links: 0, children: new Map() };
+  return { entry, links: 0, children: noChildren };
 }
 
 function lookUp(root: TreeNode, path: ByteString): TreeNode | undefined {

@@ -1,10 +1,11 @@
 import { LazypullError } from '../../errors.ts';
 import { type JsonReader, KeyTable } from '../json-reader.ts';
 import type { ByteString, EntryType } from '../layer-index.ts';
+import { maxTextBytes, xattrOverheadBytes } from '../limits.ts';
 import { parseRfc3339, type Timestamp } from '../rfc3339.ts';
 
 /**
- * One row of a table of contents as it stands there. One object is used for all rows: what is not in a row is 0, '' or undefined.
+ * One row of a table of contents as it stands there. One object is used for all rows: what is not in a row is 0, '' or undefined. It counts the text of all.
  * (containerd/stargz-snapshotter, docs/estargz.md, "TOCEntry".)
  */
 export class TocRow implements Timestamp {
@@ -27,6 +28,18 @@ export class TocRow implements Timestamp {
   /** Where in the JSON the 64 hexadecimal digits of the file's and of the chunk's sha256 digest stand; 0 where there is none. */
   digest = 0;
   chunkDigest = 0;
+  #textBytes = 0;
+
+  /** Counts bytes that the rows until now keep in memory. @throws ResourceExhausted past `maxTextBytes` */
+  count(bytes: number): void {
+    this.#textBytes += bytes;
+    if (this.#textBytes > maxTextBytes) {
+      throw new LazypullError(
+        'ResourceExhausted',
+        `The layer has more than ${maxTextBytes} bytes of names and attributes`,
+      );
+    }
+  }
 
   clear(): void {
     this.name = '';
@@ -90,6 +103,7 @@ function readMember(json: JsonReader, row: TocRow, key: number): void {
   switch (names[key]) {
     case 'name':
       row.name = json.readString();
+      row.count(row.name.length);
       break;
     case 'type':
       row.type = readType(json);
@@ -102,6 +116,7 @@ function readMember(json: JsonReader, row: TocRow, key: number): void {
       break;
     case 'linkName':
       row.linkName = json.readString();
+      row.count(row.linkName.length);
       break;
     case 'mode':
       row.mode = readNumber(json, 'mode', maxId) & 0o7777;
@@ -125,7 +140,7 @@ function readMember(json: JsonReader, row: TocRow, key: number): void {
       row.devMinor = readNumber(json, 'devMinor', maxMinor);
       break;
     case 'xattrs':
-      row.xattrs = readXattrs(json);
+      row.xattrs = readXattrs(json, row);
       break;
     case 'digest':
       row.digest = readDigest(json);
@@ -179,12 +194,14 @@ function readDigest(json: JsonReader): number {
   );
 }
 
-function readXattrs(json: JsonReader): Map<ByteString, Uint8Array> {
+function readXattrs(json: JsonReader, row: TocRow): Map<ByteString, Uint8Array> {
   const xattrs = new Map<ByteString, Uint8Array>();
   json.beginObject();
   for (let first = true; json.inObject(first); first = false) {
     const name = json.readName();
-    xattrs.set(name, json.readNull() ? new Uint8Array() : decodeBase64(json.readString(), name));
+    const value = json.readNull() ? new Uint8Array() : decodeBase64(json.readString(), name);
+    row.count(name.length + value.length + xattrOverheadBytes);
+    xattrs.set(name, value);
   }
   return xattrs;
 }
