@@ -35,6 +35,10 @@ const implemented: ReadonlySet<string> = new Set([
   'resolver.request_timeout_sec',
   'resolver.host',
   'snapshotter.allow_invalid_mounts_on_restart',
+  'prefetch_size',
+  'noprefetch',
+  'no_background_fetch',
+  'background_fetch.max_bytes_per_second',
 ]);
 
 function keysWithoutEffect(file: FileConfig): string[] {

@@ -12,7 +12,7 @@ const mirror = z.object({
 });
 
 /**
- * `config.toml` of containerd-stargz-grpc, every key with its default. A key that is not here is warned about, never
+ * `config.toml` of containerd-stargz-grpc, every key with its default, and lazypull's own table `background_fetch`. A key that is not here is warned about, never
  * refused, so that a file written for a newer program still starts this one.
  */
 export const fileSchema = z.object({
@@ -66,6 +66,7 @@ export const fileSchema = z.object({
       merge_worker_count: count.default(10),
     })
     .prefault({}),
+  background_fetch: z.object({ max_bytes_per_second: bytes.default(0) }).prefault({}),
   snapshotter: z.object({ allow_invalid_mounts_on_restart: z.boolean().default(false) }).prefault({}),
   fuse_manager: z
     .object({

@@ -52,6 +52,10 @@ export async function runDaemon(
     await LazyLayers.start({
       root: config.root,
       openBlob: (reference, digest) => registry.blob(parseReference(reference), digest),
+      prefetch: config.file?.noprefetch ? undefined : { bytes: config.file?.prefetch_size ?? 0 },
+      background: config.file?.no_background_fetch
+        ? undefined
+        : { maxBytesPerSecond: config.file?.background_fetch.max_bytes_per_second || undefined },
       log,
     }),
     async (started) => {

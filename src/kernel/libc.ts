@@ -30,6 +30,9 @@ export function systemError(name: string, errno: number): NodeJS.ErrnoException 
   return Object.assign(new Error(`${code}: ${name}`), { code, errno: -errno, syscall: name });
 }
 
+/** Of names with one number the first is the usual one: EAGAIN, not EWOULDBLOCK. */
 const errnoNames: ReadonlyMap<number, string> = new Map(
-  Object.entries(koffi.os.errno).map(([name, value]) => [value, name]),
+  Object.entries(koffi.os.errno)
+    .toReversed()
+    .map(([name, value]) => [value, name]),
 );

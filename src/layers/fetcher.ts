@@ -51,6 +51,7 @@ export class Fetcher {
   /** Blob bytes of windows that the misses before made larger. */
   #grownBytes = 0;
   #sweeping = false;
+  #fillRow = 0;
   /** Rows that are resident already when `complete` is asked for; only grows. */
   #firstMissing = 0;
 
@@ -92,6 +93,28 @@ export class Fetcher {
       }
     }
     if (parts.length > 0) this.#track(this.#download(parts));
+  }
+
+  /** Fetches all rows whose streams begin before a blob offset, and does not wait for them. */
+  prefetchUpTo(blobOffset: number): void {
+    const { table } = this.#options;
+    let end = 0;
+    while (end < table.length && table.streamOffset[end]! < blobOffset) end++;
+    this.#track(this.#fill(0, end));
+  }
+
+  /** Fetches a window of what is missing, in the order of the blob. @returns its bytes; 0 when nothing is missing, or it failed */
+  async fillSome(): Promise<number> {
+    const { table } = this.#options;
+    while (this.#fillRow < table.length && !this.#isIdle(this.#fillRow)) this.#fillRow++;
+    if (this.#fillRow === table.length) {
+      this.#fillRow = 0; // what failed or was skipped is tried again in the next round
+      return 0;
+    }
+    const window = this.#take(this.#fillRow, table.length);
+    const download = this.#download([window]);
+    this.#track(download);
+    return (await download) ? table.streamEnd[window.last - 1]! - table.streamOffset[window.first]! : 0;
   }
 
   /**
@@ -164,34 +187,33 @@ export class Fetcher {
     this.#track(this.#sweep(window.last));
   }
 
-  /** Streams what is missing, from `from` to the end of the blob and then from its start, over a few requests at a time. */
+  /** Streams what is missing, from `from` to the end of the blob and then from its start. */
   async #sweep(from: number): Promise<void> {
-    const { length } = this.#options.table;
-    let row = from;
-    let end = length;
-    let wrapped = false;
-    const next = (): RowRange | undefined => {
-      for (;;) {
-        while (row < end && !this.#isIdle(row)) row++;
-        if (row < end) break;
-        if (wrapped) return undefined;
-        wrapped = true;
-        row = 0;
-        end = from;
-      }
-      const window = this.#windows.onwards(row, end, (other) => this.#isIdle(other));
-      row = window.last;
-      this.#inFlight.fill(1, window.first, window.last);
-      return window;
-    };
+    await this.#fill(from, this.#options.table.length);
+    await this.#fill(0, from);
+    this.#sweeping = false;
+    this.#grownBytes = 0;
+  }
+
+  /** Fetches the missing rows of [first, last), over a few requests at a time. Gives up at the first that fails. */
+  async #fill(first: number, last: number): Promise<void> {
+    let row = first;
     const lane = async (): Promise<void> => {
-      for (let window = next(); window !== undefined; window = next()) {
-        if (!(await this.#download([window]))) return;
+      for (;;) {
+        while (row < last && !this.#isIdle(row)) row++;
+        if (row >= last) return;
+        const window = this.#take(row, last);
+        row = (await this.#download([window])) ? Math.max(row, window.last) : last;
       }
     };
     await Promise.all(Array.from({ length: sweepRequests }, lane));
-    this.#sweeping = false;
-    this.#grownBytes = 0;
+  }
+
+  /** Marks a window from an idle row on as in flight. */
+  #take(row: number, end: number): RowRange {
+    const window = this.#windows.onwards(row, end, (other) => this.#isIdle(other));
+    this.#inFlight.fill(1, window.first, window.last);
+    return window;
   }
 
   #track(work: Promise<unknown>): void {

@@ -1,10 +1,12 @@
 import type { ChunkTable } from '../erofs/disk-plan.ts';
-import type { LayerTree, TreeNode } from '../formats/tree.ts';
+import type { Landmark, LayerTree, TreeNode } from '../formats/tree.ts';
 import { lowerBound } from '../util/search.ts';
 import type { RowRange } from './windows.ts';
 
 /** Where in a chunk table the files are that are likely to be read next. */
 export interface Hints {
+  /** What the publisher says about prefetching. */
+  readonly landmark: Landmark;
   /** What nearly every program of a Linux distribution opens when it starts. */
   readonly start: readonly RowRange[];
   /** Shared libraries by the names that programs ask for. */
@@ -57,7 +59,7 @@ export function hintsOf(tree: LayerTree, table: ChunkTable): Hints {
       if (startLibraries.test(name)) want(node);
     }
   }
-  return { start, libraries: Object.fromEntries(libraries) };
+  return { landmark: tree.landmark, start, libraries: Object.fromEntries(libraries) };
 }
 
 function librariesOf(tree: LayerTree): string[] {

@@ -110,20 +110,16 @@ export class LayerDirectory {
     return join(this.path, 'hints.json');
   }
 
-  /** The rows that any program of the image is going to read. */
-  async rowsOfStart(): Promise<readonly RowRange[]> {
-    return (await this.#hints()).start;
-  }
-
   /** The rows of the shared libraries with these names or paths, of those that are in the layer. Reads a file: not for every read. */
   async rowsOfLibraries(names: readonly string[]): Promise<RowRange[]> {
-    const { libraries } = await this.#hints();
+    const { libraries } = await this.hints();
     return names
       .map((name) => basename(name))
       .flatMap((name) => (Object.hasOwn(libraries, name) ? libraries[name]! : []));
   }
 
-  async #hints(): Promise<Hints> {
+  /** What is likely to be read next. Reads a file: not for every read. */
+  async hints(): Promise<Hints> {
     return JSON.parse(await readFile(this.hintsPath, 'utf8')) as Hints;
   }
 

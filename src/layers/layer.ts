@@ -40,6 +40,7 @@ export class Layer {
   readonly #syncTimer: NodeJS.Timeout;
   #syncing: Promise<void> | undefined;
   #keeping: Promise<void> | undefined;
+  #lastMissMs = performance.now();
   #dirty = false;
 
   static async open(options: LayerOptions): Promise<Layer> {
@@ -102,9 +103,28 @@ export class Layer {
     });
   }
 
-  /** Asks for what every program of the image is going to read. */
-  async prefetchStart(): Promise<void> {
-    this.#fetcher.prefetch(await this.#options.directory.rowsOfStart());
+  /**
+   * Asks for what the publisher or the client marked as needed first, else for what every program of the image is going to read.
+   *
+   * @param bytes how much of the blob's start the client wants, when the publisher says nothing; 0 for none
+   */
+  async prefetch(bytes: number): Promise<void> {
+    const { landmark, start } = await this.#options.directory.hints();
+    if (landmark.kind === 'noprefetch') return;
+    const upTo = landmark.kind === 'prefetch' ? landmark.offset : bytes;
+    if (upTo > 0) this.#fetcher.prefetchUpTo(upTo);
+    else this.#fetcher.prefetch(start);
+  }
+
+  /** When a reader last had to wait, in `performance.now()` milliseconds; at first when the layer was opened. */
+  get lastMissMs(): number {
+    return this.#lastMissMs;
+  }
+
+  /** Fetches some of what nobody has read. @returns its bytes; 0 when there is nothing left or nothing can be fetched now */
+  async fillSome(): Promise<number> {
+    this.#dirty = true;
+    return this.#fetcher.fillSome();
   }
 
   /** Keeps what whole chunks the bytes hold, which are the blob's from `start` on. */
@@ -137,6 +157,7 @@ export class Layer {
     const { fuse, table } = this.#options;
     fuse.add(this.#file, async (offset, size) => {
       this.#dirty = true;
+      this.#lastMissMs = performance.now();
       const { first, last } = rangesIn(this.#file, offset, size);
       await this.#fetcher.fetch(first, last);
       if (offset === table.diskOffset[first]) void this.#prefetchLibraries(offset);

@@ -6,6 +6,7 @@ import { FuseServer } from '../fuse/server.ts';
 import { detach, mountErofs, unmount } from '../kernel/mount.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
+import { Background } from './background.ts';
 import { Layer, type LayerOptions } from './layer.ts';
 import { checkRecord, LayerDirectory, type LayerRecord, recordVersion } from './layer-directory.ts';
 import { Link } from './link.ts';
@@ -29,6 +30,10 @@ export interface LazyLayersOptions {
   readonly root: string;
   /** Opens a blob of the repository that the reference names. */
   readonly openBlob: (reference: string, digest: string) => Blob;
+  /** Whether data is fetched before it is read: `bytes` of the start of layers whose publisher says nothing, 0 for what programs need to start. */
+  readonly prefetch: { readonly bytes: number } | undefined;
+  /** Whether layers are completed when nobody waits for data, and how fast; `maxBytesPerSecond` undefined for no limit. */
+  readonly background: { readonly maxBytesPerSecond: number | undefined } | undefined;
   readonly log: Log;
 }
 
@@ -46,6 +51,7 @@ export class LazyLayers {
   readonly #planner = new Planner();
   readonly #link = new Link();
   readonly #tails: Tails;
+  readonly #background: Background | undefined;
   readonly #entries = new Map<string, Entry>();
   /** Layers that are being closed: who opens one again waits. */
   readonly #closing = new Map<string, Promise<void>>();
@@ -65,6 +71,7 @@ export class LazyLayers {
     this.#fuse = fuse;
     this.#pool = new UnpackPool(unpackThreads, options.log);
     this.#tails = new Tails(options.openBlob);
+    if (options.background !== undefined) this.#background = new Background(options.background.maxBytesPerSecond);
   }
 
   /** Mounts the layer that a client's labels name at an existing empty directory. Rejects with the reason when it cannot be lazy. */
@@ -77,6 +84,7 @@ export class LazyLayers {
       const layer = await entry.layer;
       await mountErofs(layer.imagePath, mountpoint);
       this.#mounts.set(mountpoint, key);
+      if (!layer.complete) this.#background?.add(layer);
     } catch (error) {
       await this.#release(key, entry);
       throw error;
@@ -107,6 +115,7 @@ export class LazyLayers {
 
   /** Unmounts everything and ends all threads. @returns false when something still uses a layer, which then reads EIO where data is missing */
   async close(): Promise<boolean> {
+    const filling = this.#background?.close();
     for (const mountpoint of this.#mounts.keys()) await this.unmount(mountpoint);
     for (const entry of this.#entries.values()) {
       const layer = await entry.layer.catch(() => undefined);
@@ -114,6 +123,7 @@ export class LazyLayers {
     }
     this.#entries.clear();
     await Promise.all(this.#closing.values());
+    await filling;
     this.#tails.close();
     const idle = await this.#fuse.close();
     await this.#pool.close();
@@ -135,7 +145,10 @@ export class LazyLayers {
     if (entry.users > 0 || this.#entries.get(key) !== entry) return;
     this.#entries.delete(key);
     const closing = entry.layer
-      .then((layer) => layer.close())
+      .then((layer) => {
+        this.#background?.remove(layer);
+        return layer.close();
+      })
       .catch(() => undefined) // it never opened: its users were told
       .then(() => {
         this.#closing.delete(key);
@@ -210,7 +223,8 @@ export class LazyLayers {
     };
     const resident = new Uint8Array(new SharedArrayBuffer(table.length));
     const layer = await this.#serve({ record, directory, table, resident, blob });
-    await layer.prefetchStart();
+    if (this.#options.prefetch !== undefined)
+      await layer.prefetch(source.prefetchBytes ?? this.#options.prefetch.bytes);
     layer.keep();
     const tailStart = blobBytes - tail.length;
     const offered = layer.offer(tail.subarray(0, Math.max(0, tocOffset - tailStart)), tailStart);

@@ -10,6 +10,8 @@ export interface LayerSource {
   readonly tocDigest: string;
   /** Digests of the layers above this one in the image, nearest first, as far as the client told. */
   readonly siblings: readonly string[];
+  /** How much of the blob's start the client wants at once, in bytes; undefined where it does not say. */
+  readonly prefetchBytes: number | undefined;
 }
 
 type Labels = Readonly<Record<string, string>>;
@@ -29,6 +31,8 @@ const families = [
     layers: 'containerd.io/snapshot/remote/stargz.layers',
   },
 ];
+
+const prefetchLabel = 'containerd.io/snapshot/remote/stargz.prefetch';
 
 const maxSiblings = 256;
 const digestPattern = /^sha256:[0-9a-f]{64}$/;
@@ -62,5 +66,10 @@ export function layerSource(labels: Labels): LayerSource {
     digest,
     tocDigest,
     siblings: siblings.filter((sibling) => digestPattern.test(sibling) && sibling !== digest),
+    prefetchBytes: prefetchBytes(labels[prefetchLabel]),
   };
+}
+
+function prefetchBytes(text: string | undefined): number | undefined {
+  return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }

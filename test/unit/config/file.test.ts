@@ -45,10 +45,10 @@ describe('parseConfig', () => {
 
   it('tells which keys have no effect yet, in one line, and not those that say the default', () => {
     const { warnings } = parse(
-      'noprefetch = true\nmax_concurrency = 2\n[fuse]\npassthrough = true\nattr_timeout = 1\n',
+      'log_file_access = true\nmax_concurrency = 2\n[fuse]\npassthrough = true\nattr_timeout = 1\n',
     );
     assert.deepEqual(warnings, [
-      'Keys in the config file "c.toml" that have no effect yet: noprefetch, fuse.passthrough',
+      'Keys in the config file "c.toml" that have no effect yet: log_file_access, fuse.passthrough',
     ]);
   });
 

@@ -18,6 +18,7 @@ test('layerSource() reads the labels that BuildKit sends', () => {
     digest,
     tocDigest,
     siblings: [other],
+    prefetchBytes: undefined,
   });
 });
 
@@ -33,11 +34,18 @@ test('layerSource() prefers the labels that the CRI sends', () => {
     digest: other,
     tocDigest,
     siblings: [digest],
+    prefetchBytes: undefined,
   });
 });
 
 test('layerSource() falls back to the other family when one is incomplete, as BuildKit sends only the reference of the CRI family', () => {
   assert.equal(layerSource({ ...stargz, 'containerd.io/snapshot/cri.image-ref': 'x:1' }).digest, digest);
+});
+
+test('layerSource() reads how much the client wants at once, and ignores what is no number', () => {
+  const label = 'containerd.io/snapshot/remote/stargz.prefetch';
+  assert.equal(layerSource({ ...stargz, [label]: '10485760' }).prefetchBytes, 10485760);
+  assert.equal(layerSource({ ...stargz, [label]: '-1' }).prefetchBytes, undefined);
 });
 
 test('layerSource() says what is missing', () => {

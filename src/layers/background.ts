@@ -1,0 +1,110 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** When the background goes on. */
+export interface Patience {
+  /** How long nobody must have waited for data. */
+  readonly quietMs: number;
+  /** How long it waits for that at most: readers who never rest do not starve it. */
+  readonly maxWaitMs: number;
+  readonly pollMs: number;
+  /** How long a layer rests that could not be filled. */
+  readonly restMs: number;
+}
+
+const defaultPatience: Patience = { quietMs: 5_000, maxWaitMs: 15_000, pollMs: 250, restMs: 30_000 };
+
+/** What the background fills: a layer. */
+export interface Fillable {
+  readonly complete: boolean;
+  /** When a reader last had to wait, in `performance.now()` milliseconds. */
+  readonly lastMissMs: number;
+  /** Fetches some of what is missing. @returns its bytes; 0 when there is nothing left to fetch or nothing can be fetched now */
+  fillSome(): Promise<number>;
+}
+
+/**
+ * Fetches what nobody has read yet, one request at a time, layer after layer. It lets readers go first: it waits until no reader has
+ * waited for a while, but never so long that it would starve.
+ */
+export class Background {
+  readonly #maxBytesPerSecond: number | undefined;
+  readonly #patience: Patience;
+  /** The layers, and until when each rests, in `performance.now()` milliseconds. */
+  readonly #layers = new Map<Fillable, number>();
+  readonly #stop = new AbortController();
+  #running: Promise<void> | undefined;
+
+  /** @param maxBytesPerSecond undefined for no limit */
+  constructor(maxBytesPerSecond: number | undefined, patience: Patience = defaultPatience) {
+    this.#maxBytesPerSecond = maxBytesPerSecond;
+    this.#patience = patience;
+  }
+
+  /** Adds a layer to those that are filled. It leaves them by itself when it is complete. */
+  add(layer: Fillable): void {
+    this.#layers.set(layer, 0);
+    this.#running ??= this.#run();
+  }
+
+  /** Takes a layer out, such as one that is closed. */
+  remove(layer: Fillable): void {
+    this.#layers.delete(layer);
+  }
+
+  /** Ends the filling; resolves when no request of it is left. */
+  async close(): Promise<void> {
+    this.#stop.abort();
+    this.#layers.clear();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    while (this.#layers.size > 0) {
+      await this.#quiet();
+      const layer = this.#next();
+      if (layer === undefined) {
+        await this.#pause(this.#patience.pollMs);
+        continue;
+      }
+      const bytes = layer.complete ? 0 : await layer.fillSome();
+      if (layer.complete) this.#layers.delete(layer);
+      else if (bytes === 0 && this.#layers.has(layer))
+        this.#layers.set(layer, performance.now() + this.#patience.restMs);
+      if (this.#maxBytesPerSecond !== undefined) await this.#pause((bytes / this.#maxBytesPerSecond) * 1000);
+    }
+    this.#running = undefined;
+  }
+
+  /** The layer whose turn it is: the first that does not rest, which goes to the end of the line. */
+  #next(): Fillable | undefined {
+    const now = performance.now();
+    for (const [layer, restsUntil] of this.#layers) {
+      if (restsUntil > now) continue;
+      this.#layers.delete(layer);
+      this.#layers.set(layer, restsUntil);
+      return layer;
+    }
+    return undefined;
+  }
+
+  /** Resolves when no reader has waited for a while, or after the longest wait. */
+  async #quiet(): Promise<void> {
+    const { quietMs, maxWaitMs, pollMs } = this.#patience;
+    const deadline = performance.now() + maxWaitMs;
+    for (;;) {
+      const now = performance.now();
+      let lastMissMs = 0;
+      for (const layer of this.#layers.keys()) lastMissMs = Math.max(lastMissMs, layer.lastMissMs);
+      if (now - lastMissMs >= quietMs || now >= deadline || this.#stop.signal.aborted) return;
+      await this.#pause(pollMs);
+    }
+  }
+
+  async #pause(ms: number): Promise<void> {
+    try {
+      await sleep(ms, undefined, { signal: this.#stop.signal, ref: false });
+    } catch {
+      // It is closed.
+    }
+  }
+}
