@@ -20,7 +20,7 @@ before(async () => {
   workspace = await Workspace.open('convert');
   registry = await startRegistry(await workspace.directory('registry'));
   image = `${registry.host}/base`;
-  await pushSmallBase(await workspace.directory('base'), registry.host, 'base', 'plain');
+  await pushSmallBase(await workspace.directory('base'), registry.host, 'base');
 });
 after(async () => {
   await registry[Symbol.asyncDispose]();

@@ -21,7 +21,7 @@ export interface Builder extends AsyncDisposable {
   readonly containerd: Containerd | undefined;
 }
 
-/** A registry behind a relay with the small base in it, as `base:plain` and, written by BuildKit, as `base:esgz`. */
+/** A registry behind a relay with the small base in it, as `base:plain` and `base:latin1`, and `base:plain` written as eStargz by BuildKit as `base:esgz`. */
 export class Lab implements AsyncDisposable {
   readonly workspace: Workspace;
   readonly registry: RegistryProcess;
@@ -48,7 +48,7 @@ export class Lab implements AsyncDisposable {
     const workspace = stack.use(await Workspace.open('lp-e2e'));
     const registry = stack.use(await startRegistry(join(workspace.path, 'registry')));
     const relay = stack.use(await Relay.start(registry.port));
-    await pushSmallBase(join(workspace.path, 'make'), relay.host, 'base', 'plain');
+    await pushSmallBase(join(workspace.path, 'make'), relay.host, 'base');
     await convertWithBuildkit(join(workspace.path, 'convert'), `${relay.host}/base:plain`, `${relay.host}/base:esgz`);
     const base = await getManifest(relay.host, 'base', 'esgz');
     if (base === undefined) throw new Error('BuildKit pushed no eStargz image');

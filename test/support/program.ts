@@ -107,6 +107,8 @@ export interface RunResult {
 export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
+  /** Of the output; latin1 keeps every byte apart. */
+  readonly encoding?: 'utf8' | 'latin1';
   /** Receives every line of standard error as it comes. */
   readonly onLine?: (line: string) => void;
 }
@@ -126,7 +128,7 @@ export async function tryRun(command: string, args: readonly string[], options: 
   let stdout = '';
   let stderr = '';
   let line = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+  child.stdout.setEncoding(options.encoding ?? 'utf8').on('data', (text: string) => {
     stdout += text;
   });
   child.stderr.setEncoding('utf8').on('data', (text: string) => {

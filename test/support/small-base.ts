@@ -28,23 +28,27 @@ const files = 400;
 const ballastBytes = 24 * 1024 * 1024;
 
 /**
- * Pushes a base of two layers: busybox with a tree that has one of everything (modes, owners, times, xattrs, links,
- * devices, odd names, empty files and zeros) and 24 MiB that no build touches; above it a layer that deletes, replaces and
- * makes opaque.
+ * Pushes `repository:plain`, a base of two layers: busybox with a tree that has one of everything (modes, owners, times,
+ * xattrs, links, devices, odd names, empty files and zeros) and 24 MiB that no build touches; above it a layer that deletes,
+ * replaces and makes opaque. `repository:latin1` has a third layer with a name that is not UTF-8, which Go's eStargz writer
+ * cannot keep.
  */
-export async function pushSmallBase(directory: string, host: string, repository: string, tag: string): Promise<void> {
-  await mkdir(directory, { recursive: true });
-  const lower = join(directory, 'lower');
-  await makeLower(lower);
-  const upper = join(directory, 'upper');
-  await makeUpper(upper);
+export async function pushSmallBase(directory: string, host: string, repository: string): Promise<void> {
   const layers: GzipLayer[] = [];
-  for (const tree of [lower, upper]) {
+  for (const [name, make] of [
+    ['lower', makeLower],
+    ['upper', makeUpper],
+    ['latin1', makeLatin1],
+  ] as const) {
+    const tree = join(directory, name);
+    await mkdir(tree, { recursive: true });
+    await make(tree);
     const flags = ['--numeric-owner', '--sort=name', '--format=pax', '--xattrs', '--xattrs-include=*'];
     await run('tar', [...flags, '-C', tree, '-cf', `${tree}.tar`, '.']);
     layers.push(await gzipLayer(`${tree}.tar`, `${tree}.tar.gz`));
   }
-  await pushImage(host, repository, tag, layers);
+  await pushImage(host, repository, 'plain', layers.slice(0, 2));
+  await pushImage(host, repository, 'latin1', layers);
   await rm(directory, { recursive: true });
 }
 
@@ -118,6 +122,11 @@ async function makeUpper(root: string): Promise<void> {
   await writeFile(join(root, 'data', 'gone', 'replaced'), 'of the upper layer\n');
   await writeFile(join(root, 'data', 'opaque', '.wh..wh..opq'), '');
   await writeFile(join(root, 'data', 'opaque', 'shown'), 'of the upper layer\n');
+}
+
+async function makeLatin1(root: string): Promise<void> {
+  await writeFile(Buffer.concat([Buffer.from(`${root}/caf`), Buffer.from([0xe9])]), 'not UTF-8\n');
+  await symlink(Buffer.from([0xe9, 0xff, 0xfe]), join(root, 'to-latin1'));
 }
 
 /** Copies a program and the libraries that it is linked to, if it is. */

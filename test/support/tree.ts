@@ -17,7 +17,7 @@ export async function describeTree(root: string): Promise<string[]> {
     find . -type f -print0 | xargs -0 -r sha256sum --zero
     find . -print0 | xargs -0 -r getfattr --absolute-names --no-dereference -d -m - -e hex | tr '\\n' '\\001' | sed 's/\\x01\\x01/\\x00/g'
   `;
-  const output = await run('bash', ['-euo', 'pipefail', '-c', script, 'bash', root]);
+  const output = await run('bash', ['-euo', 'pipefail', '-c', script, 'bash', root], { encoding: 'latin1' });
   return output
     .split('\0')
     .filter((line) => line !== '')
