@@ -33,8 +33,8 @@ export interface FetcherOptions {
   /** The layer's id in the pool. */
   readonly target: number;
   readonly link: Link;
-  /** Called once for each row that could not be fetched, and once for each request that failed. */
-  readonly onError: (error: LazypullError, row: number) => void;
+  /** Called once for each row that could not be fetched, and once for each request that failed; `isAwaited` says whether a reader waits for the row. */
+  readonly onError: (error: LazypullError, row: number, isAwaited: boolean) => void;
 }
 
 /**
@@ -293,14 +293,18 @@ export class Fetcher {
       this.#inFlight[row] = 0;
       const message = failed.get(row);
       const error = message === undefined ? undefined : new LazypullError('DataLoss', message);
-      if (error !== undefined) this.#options.onError(error, row);
+      if (error !== undefined) this.#options.onError(error, row, this.#waiters.has(row));
       this.#settle(row, error);
     }
   }
 
   #fail({ first, last }: RowRange, cause: unknown): void {
     const error = new LazypullError('Unavailable', 'Cannot fetch a part of the layer', { cause });
-    if (!this.#abort.signal.aborted) this.#options.onError(error, first);
+    if (!this.#abort.signal.aborted) {
+      let row = first;
+      while (row < last - 1 && !this.#waiters.has(row)) row++;
+      this.#options.onError(error, row, this.#waiters.has(row));
+    }
     for (let row = first; row < last; row++) {
       this.#inFlight[row] = 0;
       this.#settle(row, error);

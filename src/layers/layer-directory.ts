@@ -2,6 +2,7 @@ import { open, readFile, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type ChunkTable, chunkTable } from '../erofs/disk-plan.ts';
 import { errnoOf, LazypullError } from '../errors.ts';
+import { upperBound } from '../util/search.ts';
 import type { Hints } from './hints.ts';
 import type { RowRange } from './windows.ts';
 
@@ -90,20 +91,25 @@ export class LayerDirectory {
     await this.#replace('resident', resident);
   }
 
-  /** The path in the layer of the file that holds the disk offset, or '' where it is not known. Reads a file: for messages only. */
-  async pathAt(diskOffset: number): Promise<string> {
-    let found = '';
+  /** The paths in the layer of the files that hold the disk offsets, '' where one is not known. Reads a file: for messages only. */
+  async pathsAt(diskOffsets: readonly number[]): Promise<string[]> {
+    const starts: number[] = [];
+    const paths: string[] = [];
     try {
-      const lines = (await readFile(this.pathsPath, 'latin1')).split('\n');
-      for (const line of lines) {
+      for (const line of (await readFile(this.pathsPath, 'latin1')).split('\n')) {
         const tab = line.indexOf('\t');
-        if (tab < 0 || Number(line.slice(0, tab)) > diskOffset) break;
-        found = line.slice(tab + 1);
+        if (tab < 0) break;
+        starts.push(Number(line.slice(0, tab)));
+        paths.push(line.slice(tab + 1));
       }
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') throw error;
     }
-    return Buffer.from(found, 'latin1').toString('utf8');
+    const ascending = Float64Array.from(starts);
+    return diskOffsets.map((offset) => {
+      const path = paths[upperBound(ascending, offset) - 1] ?? '';
+      return Buffer.from(path, 'latin1').toString('utf8');
+    });
   }
 
   get hintsPath(): string {

@@ -8,6 +8,7 @@ import { type FlatFile, rangesIn } from '../fuse/flat-file.ts';
 import type { FuseServer } from '../fuse/server.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
+import { FailureLog } from './failure-log.ts';
 import { Fetcher } from './fetcher.ts';
 import type { LayerDirectory, LayerRecord } from './layer-directory.ts';
 import type { Link } from './link.ts';
@@ -34,6 +35,7 @@ export class Layer {
   readonly name: string;
   readonly #options: LayerOptions;
   readonly #fetcher: Fetcher;
+  readonly #failures: FailureLog;
   readonly #disk: FileHandle;
   readonly #target: number;
   readonly #file: FlatFile;
@@ -71,6 +73,11 @@ export class Layer {
       rangeBytes: table.size,
       resident,
     };
+    this.#failures = new FailureLog({
+      layer: record.digest,
+      log: options.log,
+      pathsAt: (diskOffsets) => directory.pathsAt(diskOffsets),
+    });
     this.#target = pool.add({ diskPath: directory.diskPath, table, resident });
     this.#fetcher = new Fetcher({
       table,
@@ -79,7 +86,7 @@ export class Layer {
       pool,
       link,
       target: this.#target,
-      onError: (error, row) => void this.#report(error, row),
+      onError: (error, row, isAwaited) => this.#failures.add(table.diskOffset[row]!, error, isAwaited),
     });
     this.#syncTimer = setInterval(() => void this.sync(), syncIntervalMs);
     this.#syncTimer.unref();
@@ -146,6 +153,7 @@ export class Layer {
   async close(): Promise<void> {
     clearInterval(this.#syncTimer);
     await this.#fetcher.close();
+    await this.#failures.close();
     this.#options.fuse.remove(this.#file.nodeId);
     this.#options.pool.remove(this.#target);
     await this.#keeping;
@@ -190,14 +198,5 @@ export class Layer {
       this.#dirty = true;
       log.warn({ layer: record.digest, error: messageOf(error) }, 'cannot write down which parts of a layer are here');
     }
-  }
-
-  async #report(error: Error, row: number): Promise<void> {
-    const { directory, table, log, record } = this.#options;
-    const file = await directory.pathAt(table.diskOffset[row]!).catch(() => '');
-    log.error(
-      { layer: record.digest, file, error: messageOf(error) },
-      'cannot fetch a part of a layer: its readers get EIO',
-    );
   }
 }

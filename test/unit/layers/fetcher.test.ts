@@ -21,7 +21,7 @@ async function setUp(t: TestContext, contents: Buffer[], spoil?: (bytes: Buffer)
   const resident = new Uint8Array(new SharedArrayBuffer(table.length));
   const blob = new FakeBlob(bytes);
   const pool = new UnpackPool(2, silentLog);
-  const errors: { row: number; message: string }[] = [];
+  const errors: { row: number; message: string; isAwaited: boolean }[] = [];
   const fetcher = new Fetcher({
     table,
     resident,
@@ -29,7 +29,7 @@ async function setUp(t: TestContext, contents: Buffer[], spoil?: (bytes: Buffer)
     pool,
     link: new Link(),
     target: pool.add({ diskPath, table, resident }),
-    onError: (error, row) => errors.push({ row, message: error.message }),
+    onError: (error, row, isAwaited) => errors.push({ row, message: error.message, isAwaited }),
   });
   t.after(async () => {
     await fetcher.close();
@@ -86,6 +86,7 @@ test('Fetcher reports a chunk with a wrong digest, does not make it readable, an
   assert.deepEqual([...resident], [1, 1, 1, 0, 1, 1]);
   assert.equal(errors.length, 1);
   assert.equal(errors[0]?.row, 3);
+  assert.equal(errors[0]?.isAwaited, true);
   table.digest[3 * 32]! ^= 1;
   await fetcher.fetch(3, 4); // the next read tries again
   assert.equal(resident[3], 1);

@@ -1,0 +1,74 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { messageOf } from '../errors.ts';
+import type { Log } from '../log.ts';
+
+/** What is logged of the failures of one pause: a registry that answers with garbage fails thousands of parts a second. */
+const maxLines = 10;
+const pauseMs = 1000;
+
+interface Failure {
+  readonly diskOffset: number;
+  readonly error: Error;
+}
+
+export interface FailureLogOptions {
+  readonly layer: string;
+  readonly log: Log;
+  /** The paths of the files that hold these disk offsets. */
+  readonly pathsAt: (diskOffsets: readonly number[]) => Promise<readonly string[]>;
+}
+
+/** Logs which parts of a layer could not be fetched, and why: those that a reader waits for first, and not more than is of use. */
+export class FailureLog {
+  readonly #options: FailureLogOptions;
+  #pending: Failure[] = [];
+  #left = 0;
+  #writing: Promise<void> | undefined;
+  readonly #closing = new AbortController();
+
+  constructor(options: FailureLogOptions) {
+    this.#options = options;
+  }
+
+  /** @param isAwaited whether a reader gets EIO */
+  add(diskOffset: number, error: Error, isAwaited: boolean): void {
+    if (isAwaited) this.#pending.unshift({ diskOffset, error });
+    else this.#pending.push({ diskOffset, error });
+    if (this.#pending.length > maxLines) {
+      this.#pending.pop();
+      this.#left++;
+    }
+    this.#writing ??= this.#write();
+  }
+
+  /** Writes what is left. */
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await this.#writing;
+  }
+
+  async #write(): Promise<void> {
+    await Promise.resolve(); // the other failures of this moment come first
+    while (this.#pending.length > 0) {
+      const failures = this.#pending;
+      const left = this.#left;
+      this.#pending = [];
+      this.#left = 0;
+      await this.#writeLines(failures, left);
+      await delay(pauseMs, undefined, { ref: false, signal: this.#closing.signal }).catch(() => undefined);
+    }
+    this.#writing = undefined;
+  }
+
+  async #writeLines(failures: readonly Failure[], left: number): Promise<void> {
+    const { layer, log, pathsAt } = this.#options;
+    const files = await pathsAt(failures.map(({ diskOffset }) => diskOffset)).catch(() => []);
+    for (const [i, { error }] of failures.entries()) {
+      log.error(
+        { layer, file: files[i] ?? '', error: messageOf(error) },
+        'cannot fetch a part of a layer: its readers get EIO',
+      );
+    }
+    if (left > 0) log.error({ layer, parts: left }, 'more parts of the layer could not be fetched');
+  }
+}
