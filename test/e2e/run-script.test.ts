@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { containerdAt } from '../../src/buildkit/places.ts';
 import { listenerPid } from '../../src/kernel/unix-socket.ts';
 import { attachBuildkitd, stateFlags } from '../support/buildkitd.ts';
 import { Lab, lazypullAgent } from '../support/lab.ts';
@@ -16,34 +17,45 @@ before(async () => {
 });
 after(() => lab[Symbol.asyncDispose]());
 
-test('script/buildkit/run.sh starts lazypull and buildkitd from the flags of the seed, and started again uses the same lazypull', async () => {
-  const directory = join(lab.workspace.path, 'run');
-  await mkdir(directory);
+test('script/buildkit/run.sh takes the flags of the seed for the OCI worker, and started again uses the same lazypull', async () => {
+  const directory = join(lab.workspace.path, 'oci');
   const socket = join(directory, 'lp.sock');
   const flags = ['--oci-worker-snapshotter=stargz', `--oci-worker-proxy-snapshotter-address=unix://${socket}`];
-  const context = await lab.context('hello', 'ARG BASE\nFROM ${BASE}\nRUN echo hello > /hello.txt\n');
   try {
-    const first = await buildWithScript(directory, flags, socket, context);
-    const second = await buildWithScript(directory, flags, socket, context);
+    const first = await buildWithScript(directory, [...flags, '--containerd-worker=false'], socket);
+    const second = await buildWithScript(directory, [...flags, '--containerd-worker=false'], socket);
     assert.equal(first, second, 'the second run started another lazypull');
   } finally {
     await endListener(socket);
   }
 });
 
+test('script/buildkit/run.sh takes the flags of the seed for the containerd worker, and starts containerd', async () => {
+  const directory = join(lab.workspace.path, 'containerd');
+  const address = join(directory, 'cd.sock');
+  const flags = ['--oci-worker=false', '--containerd-worker=true', '--containerd-worker-snapshotter=stargz'];
+  const socket = containerdAt(address, { LAZYPULL_HOME: join(directory, 'home') }).lazypull.address;
+  try {
+    await buildWithScript(
+      directory,
+      [...flags, `--containerd-worker-addr=${address}`, '--containerd-worker-net=host'],
+      socket,
+    );
+  } finally {
+    await endListener(address);
+    await endListener(socket);
+  }
+});
+
 /** Gives the pid of the lazypull that served the build. */
-async function buildWithScript(
-  directory: string,
-  flags: readonly string[],
-  socket: string,
-  context: string,
-): Promise<number> {
+async function buildWithScript(directory: string, flags: readonly string[], socket: string): Promise<number> {
+  const context = await lab.context('hello', 'ARG BASE\nFROM ${BASE}\nRUN echo hello > /hello.txt\n');
   const state = join(directory, 'bk');
   await mkdir(state, { recursive: true });
   const program = new Program({
     name: 'run.sh',
     command: join(repository, 'script', 'buildkit', 'run.sh'),
-    args: [...flags, '--containerd-worker=false', '--oci-worker-net=host', ...stateFlags(state)],
+    args: [...flags, '--oci-worker-net=host', ...stateFlags(state)],
     log: join(state, 'run.log'),
     env: { LAZYPULL_HOME: join(directory, 'home') },
   });
@@ -63,10 +75,16 @@ async function buildWithScript(
   return pid;
 }
 
-/** lazypull runs on after run.sh, as it is started in the background. */
+/** What run.sh starts in the background runs on after it. */
 async function endListener(socket: string): Promise<void> {
   const pid = await listenerPid(socket);
   if (pid === undefined) return;
   process.kill(pid, 'SIGTERM');
-  while ((await listenerPid(socket)) !== undefined) await delay(50);
+  while (await isRunning(pid)) await delay(50);
+}
+
+/** Whether the process has not ended; a zombie has, even if nobody takes note of it. */
+async function isRunning(pid: number): Promise<boolean> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
+  return stat !== undefined && !/\) Z /.test(stat);
 }

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { repository } from './tools.ts';
-import { run, tryRun } from './program.ts';
+import { tryRun } from './program.ts';
 
 /** File systems on which BuildKit and containerd cannot keep overlays, by f_type (linux/magic.h). */
 const unusable = new Map([
@@ -74,7 +74,9 @@ async function removeAbandoned(parent: string, name: string): Promise<void> {
 
 async function unmountBelow(path: string): Promise<void> {
   for (const point of await mountsBelow(path)) {
-    const { status } = await tryRun('umount', ['--no-canonicalize', point]);
-    if (status !== 0) await run('umount', ['--no-canonicalize', '--lazy', point]);
+    for (const how of [[], ['--lazy']]) {
+      if (!(await mountsBelow(point)).includes(point)) break;
+      await tryRun('umount', ['--no-canonicalize', ...how, point]);
+    }
   }
 }
