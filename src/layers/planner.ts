@@ -6,7 +6,7 @@ import { workerUrl } from '../util/worker-url.ts';
 import type { PlanAnswer, PlanRequest } from './plan-worker.ts';
 
 /** Bounds what a hostile table of contents can take: the thread ends with an error instead of the program. */
-const maxHeapMb = 384;
+const maxHeapMb = 256;
 
 /** A thread that had nothing to do for so long gives its memory back. */
 const idleMs = 1000;
