@@ -2,12 +2,16 @@ import { hash } from 'node:crypto';
 import { constants, createInflateRaw, inflateRawSync } from 'node:zlib';
 import type { ChunkTable } from '../erofs/disk-plan.ts';
 import { LazypullError } from '../errors.ts';
+import { LongStream } from './long-stream.ts';
 
 /** The content of a row, verified; or why there is none. */
 export type Unpacked = { row: number; content: Buffer } | { row: number; error: LazypullError };
 
 /** Output beyond what is needed that a stream may hold before it is inflated piece by piece: tar padding and the headers of what follows. */
 const inflateSlackBytes = 4 << 20;
+
+/** Output up to which a stream is inflated as a whole, which is quicker. Two threads do so at one time, and hold it twice. */
+const maxWholeBytes = 16 << 20;
 
 /**
  * Inflates and verifies rows of a chunk table, one stream at a time.
@@ -29,24 +33,71 @@ export async function* unpackRows(
       output = Math.max(output, table.innerOffset[last]! + table.size[last]!);
       last++;
     }
-    const streamEnd = table.streamEnd[first]!;
-    let stream: Buffer | LazypullError;
-    try {
-      stream = await inflate(bytes.subarray(start - blobOffset, streamEnd - blobOffset), output);
-    } catch (error) {
-      stream = new LazypullError('DataLoss', `Cannot inflate the gzip stream at byte ${start} of the layer`, {
-        cause: error,
-      });
-    }
-    for (let row = first; row < last; row++) yield verified(table, row, stream);
+    const gzip = bytes.subarray(start - blobOffset, table.streamEnd[first]! - blobOffset);
+    if (output > maxWholeBytes) yield* unpackLong(table, { first, last }, gzip);
+    else yield* unpackWhole(table, { first, last }, gzip, output);
     first = last;
   }
 }
 
-function verified(table: ChunkTable, row: number, stream: Buffer | LazypullError): Unpacked {
-  if (stream instanceof LazypullError) return { row, error: stream };
-  const start = table.innerOffset[row]!;
-  const content = stream.subarray(start, start + table.size[row]!);
+/** The rows of one stream, which inflates to `output` bytes at least. */
+async function* unpackWhole(
+  table: ChunkTable,
+  { first, last }: { first: number; last: number },
+  gzip: Buffer,
+  output: number,
+): AsyncGenerator<Unpacked> {
+  let stream: Buffer | undefined;
+  let failure: LazypullError | undefined;
+  try {
+    stream = await inflate(gzip, output);
+  } catch (error) {
+    failure = cannotInflate(table, first, error);
+  }
+  for (let row = first; row < last; row++) {
+    const start = table.innerOffset[row]!;
+    if (stream === undefined) yield { row, error: failure! };
+    else yield verified(table, row, stream.subarray(start, start + table.size[row]!));
+  }
+}
+
+/** As `unpackWhole`, with no more of the stream in memory than the largest row. */
+async function* unpackLong(
+  table: ChunkTable,
+  { first, last }: { first: number; last: number },
+  gzip: Buffer,
+): AsyncGenerator<Unpacked> {
+  const rows = Array.from({ length: last - first }, (_, i) => first + i);
+  rows.sort((a, b) => table.innerOffset[a]! - table.innerOffset[b]! || table.size[a]! - table.size[b]!);
+  let stream: LongStream | undefined;
+  try {
+    let content: Buffer = Buffer.alloc(0);
+    let start = -1;
+    for (const row of rows) {
+      let unpacked: Unpacked;
+      try {
+        stream ??= new LongStream(gzip.subarray(gzipHeaderBytes(gzip)));
+        if (table.innerOffset[row] !== start || table.size[row] !== content.length) {
+          start = table.innerOffset[row]!;
+          content = await stream.read(start, table.size[row]!);
+        }
+        unpacked = verified(table, row, content);
+      } catch (error) {
+        unpacked = { row, error: cannotInflate(table, row, error) };
+      }
+      yield unpacked;
+    }
+  } finally {
+    await stream?.[Symbol.asyncDispose]();
+  }
+}
+
+function cannotInflate(table: ChunkTable, row: number, cause: unknown): LazypullError {
+  const message = `Cannot inflate the gzip stream at byte ${table.streamOffset[row]} of the layer`;
+  return new LazypullError('DataLoss', message, { cause });
+}
+
+function verified(table: ChunkTable, row: number, content: Buffer): Unpacked {
   if (content.length !== table.size[row]) {
     const at = table.streamOffset[row];
     const message = `The gzip stream at byte ${at} of the layer is shorter than its chunk: ${content.length} of ${table.size[row]} bytes`;
