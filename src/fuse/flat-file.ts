@@ -15,6 +15,8 @@ export interface FlatFile {
   readonly rangeOffset: Float64Array;
   readonly rangeBytes: Float64Array;
   readonly resident: Uint8Array;
+  /** Set to 1 for ranges of which something has been asked for. */
+  readonly read: Uint8Array;
 }
 
 /** The ranges [first, last) of the file that overlap bytes [offset, offset + size). */
@@ -29,9 +31,10 @@ export function rangesIn(
   return { first: Math.min(first, last), last };
 }
 
-/** Whether every byte of [offset, offset + size) is in the local file. */
-export function isResident(file: FlatFile, offset: number, size: number): boolean {
+/** Notes that bytes [offset, offset + size) are asked for. @returns whether all of them are in the local file */
+export function noteRead(file: FlatFile, offset: number, size: number): boolean {
   const { first, last } = rangesIn(file, offset, size);
+  file.read.fill(1, first, last);
   for (let range = first; range < last; range++) {
     if (Atomics.load(file.resident, range) === 0) return false;
   }

@@ -27,7 +27,7 @@ import {
   statfsReply,
   writeOutHeader,
 } from './abi.ts';
-import { type FlatFile, isResident } from './flat-file.ts';
+import { type FlatFile, noteRead } from './flat-file.ts';
 
 /** What the main thread sends. */
 export type ReaderCommand = { kind: 'add'; file: FlatFile } | { kind: 'remove'; nodeId: number };
@@ -142,7 +142,7 @@ function answerTo(header: RequestHeader, length: number): Buffer | undefined {
 function read(file: OpenFile, unique: bigint): Buffer | undefined {
   const { offset, size } = readReadRequest(request);
   const wanted = Math.max(0, Math.min(size, maxReadBytes, file.bytes - offset));
-  if (!isResident(file, offset, wanted)) {
+  if (!noteRead(file, offset, wanted)) {
     port!.postMessage({ unique, nodeId: file.nodeId, offset, size: wanted } satisfies Miss);
     return undefined;
   }

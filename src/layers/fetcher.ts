@@ -13,9 +13,6 @@ const batchBytes = 512 << 10;
 /** Blob bytes in windows that grew after which the rest of the layer is streamed. */
 const sweepAfterBytes = 32 << 20;
 
-/** The most that is fetched on a guess, in bytes. */
-const maxPrefetchBytes = 8 << 20;
-
 /** Requests of a sweep at one time: the next answer is on its way while one arrives. */
 const sweepRequests = 2;
 
@@ -72,8 +69,11 @@ export class Fetcher {
     await Promise.all(waits);
   }
 
-  /** Fetches rows that will be read soon, all with one request, and does not wait for them. What is here or on its way is left out. */
-  prefetch(wanted: readonly RowRange[]): void {
+  /**
+   * Fetches rows that will be read soon, all with one request, and does not wait for them. What is here or on its way is left out, and
+   * what would make it more than `maxBytes` blob bytes.
+   */
+  prefetch(wanted: readonly RowRange[], maxBytes: number): void {
     const parts: RowRange[] = [];
     let bytes = 0;
     let partEnd = 0;
@@ -85,7 +85,7 @@ export class Fetcher {
         const continues = part?.last === row;
         if (!continues && start < partEnd) continue; // it shares a stream with a part: ranges must not overlap
         bytes += end - start;
-        if (bytes > maxPrefetchBytes) break;
+        if (bytes > maxBytes) break;
         this.#inFlight[row] = 1;
         if (continues) part.last++;
         else parts.push({ first: row, last: row + 1 });

@@ -12,10 +12,18 @@ import { FailureLog } from './failure-log.ts';
 import { Fetcher } from './fetcher.ts';
 import type { LayerDirectory, LayerRecord } from './layer-directory.ts';
 import type { Link } from './link.ts';
+import { rowsOfTrace, type TraceStore, traceOf } from './trace.ts';
 import type { UnpackPool } from './unpack-pool.ts';
 
 /** How long fetched bytes may go without being known to be on the disk: what is lost when the machine loses power. */
 const syncIntervalMs = 2000;
+
+/** The most that is fetched at once because it is likely to be needed, in blob bytes. */
+const maxGuessBytes = 8 << 20;
+
+/** How long after the first read that had to wait a trace is taken, and what it may come to in blob bytes. */
+const traceMs = 10_000;
+const maxTraceBytes = 256 << 20;
 
 export interface LayerOptions {
   readonly record: LayerRecord;
@@ -26,6 +34,7 @@ export interface LayerOptions {
   readonly fuse: FuseServer;
   readonly pool: UnpackPool;
   readonly link: Link;
+  readonly traces: TraceStore;
   readonly log: Log;
 }
 
@@ -43,6 +52,8 @@ export class Layer {
   #syncing: Promise<void> | undefined;
   #keeping: Promise<void> | undefined;
   #lastMissMs = performance.now();
+  #recording = false;
+  #traceTimer: NodeJS.Timeout | undefined;
   #dirty = false;
 
   static async open(options: LayerOptions): Promise<Layer> {
@@ -72,6 +83,7 @@ export class Layer {
       rangeOffset: table.diskOffset,
       rangeBytes: table.size,
       resident,
+      read: new Uint8Array(new SharedArrayBuffer(table.length)),
     };
     this.#failures = new FailureLog({
       layer: record.digest,
@@ -102,6 +114,11 @@ export class Layer {
     return this.#fetcher.complete;
   }
 
+  /** Keeps, when the first seconds of reading are over, which parts of the layer were read in them. */
+  recordTrace(): void {
+    this.#recording = true;
+  }
+
   /** Starts to bring a new layer's files to the disk, so that the next life of the program need not index it again. */
   keep(): void {
     const { directory, record, log } = this.#options;
@@ -111,16 +128,23 @@ export class Layer {
   }
 
   /**
-   * Asks for what the publisher or the client marked as needed first, else for what every program of the image is going to read.
+   * Asks for what was read the last time that the layer was new here; else for what the publisher or the client marked as needed first;
+   * else for what every program of the image is going to read.
    *
    * @param bytes how much of the blob's start the client wants, when the publisher says nothing; 0 for none
    */
   async prefetch(bytes: number): Promise<void> {
-    const { landmark, start } = await this.#options.directory.hints();
+    const { directory, traces, table, record } = this.#options;
+    const trace = await traces.load(record.digest);
+    if (trace !== undefined) {
+      this.#fetcher.prefetch(rowsOfTrace(trace, table), maxTraceBytes);
+      return;
+    }
+    const { landmark, start } = await directory.hints();
     if (landmark.kind === 'noprefetch') return;
     const upTo = landmark.kind === 'prefetch' ? landmark.offset : bytes;
     if (upTo > 0) this.#fetcher.prefetchUpTo(upTo);
-    else this.#fetcher.prefetch(start);
+    else this.#fetcher.prefetch(start, maxGuessBytes);
   }
 
   /** When a reader last had to wait, in `performance.now()` milliseconds; at first when the layer was opened. */
@@ -152,6 +176,7 @@ export class Layer {
   /** Ends requests and releases descriptors. What mounts the FUSE file reads EIO where data is missing. */
   async close(): Promise<void> {
     clearInterval(this.#syncTimer);
+    if (this.#traceTimer !== undefined) await this.#saveTrace();
     await this.#fetcher.close();
     await this.#failures.close();
     this.#options.fuse.remove(this.#file.nodeId);
@@ -166,10 +191,32 @@ export class Layer {
     fuse.add(this.#file, async (offset, size) => {
       this.#dirty = true;
       this.#lastMissMs = performance.now();
+      if (this.#recording) this.#traceSoon();
       const { first, last } = rangesIn(this.#file, offset, size);
       await this.#fetcher.fetch(first, last);
       if (offset === table.diskOffset[first]) void this.#prefetchLibraries(offset);
     });
+  }
+
+  #traceSoon(): void {
+    this.#recording = false;
+    this.#traceTimer = setTimeout(() => void this.#saveTrace(), traceMs);
+    this.#traceTimer.unref();
+  }
+
+  async #saveTrace(): Promise<void> {
+    clearTimeout(this.#traceTimer);
+    this.#traceTimer = undefined;
+    const { traces, table, record, log } = this.#options;
+    const trace = traceOf(record.digest, table, this.#file.read);
+    const bytes = trace.ranges.reduce((sum, [start, end]) => sum + end - start, 0);
+    // Who read most of the layer is served best by reading it in order.
+    if (bytes > Math.min(maxTraceBytes, record.blobBytes / 2)) return;
+    try {
+      await traces.save(trace);
+    } catch (error) {
+      log.warn({ layer: record.digest, error: messageOf(error) }, 'cannot keep the trace of a layer');
+    }
   }
 
   /** When a program is read for the first time, its libraries are next: they are asked for while the kernel still loads the program. */
@@ -181,7 +228,9 @@ export class Layer {
         const { buffer, bytesRead } = await this.#disk.read(Buffer.alloc(size), 0, size, diskOffset + offset);
         return buffer.subarray(0, bytesRead);
       });
-      if (names.length > 0) this.#fetcher.prefetch(await this.#options.directory.rowsOfLibraries(names));
+      if (names.length > 0) {
+        this.#fetcher.prefetch(await this.#options.directory.rowsOfLibraries(names), maxGuessBytes);
+      }
     } catch {
       // A guess that fails costs nothing: the reader that needs the bytes gets the error.
     }

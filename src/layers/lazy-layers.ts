@@ -13,6 +13,7 @@ import { Link } from './link.ts';
 import { Planner } from './planner.ts';
 import { type LayerSource, layerSource } from './source.ts';
 import { Tails } from './tails.ts';
+import { TraceStore } from './trace.ts';
 import { UnpackPool } from './unpack-pool.ts';
 
 /** The longest compressed table of contents that is fetched. */
@@ -50,6 +51,7 @@ export class LazyLayers {
   readonly #pool: UnpackPool;
   readonly #planner = new Planner();
   readonly #link = new Link();
+  readonly #traces: TraceStore;
   readonly #tails: Tails;
   readonly #background: Background | undefined;
   readonly #entries = new Map<string, Entry>();
@@ -71,6 +73,7 @@ export class LazyLayers {
     this.#fuse = fuse;
     this.#pool = new UnpackPool(unpackThreads, options.log);
     this.#tails = new Tails(options.openBlob);
+    this.#traces = new TraceStore(options.root);
     if (options.background !== undefined) this.#background = new Background(options.background.maxBytesPerSecond);
   }
 
@@ -225,6 +228,7 @@ export class LazyLayers {
     const layer = await this.#serve({ record, directory, table, resident, blob });
     if (this.#options.prefetch !== undefined)
       await layer.prefetch(source.prefetchBytes ?? this.#options.prefetch.bytes);
+    layer.recordTrace();
     layer.keep();
     const tailStart = blobBytes - tail.length;
     const offered = layer.offer(tail.subarray(0, Math.max(0, tocOffset - tailStart)), tailStart);
@@ -264,7 +268,14 @@ export class LazyLayers {
     return Buffer.concat([...pieces, tail.subarray(0, tail.length - footerBytes)]);
   }
 
-  #serve(options: Omit<LayerOptions, 'fuse' | 'pool' | 'link' | 'log'>): Promise<Layer> {
-    return Layer.open({ ...options, fuse: this.#fuse, pool: this.#pool, link: this.#link, log: this.#options.log });
+  #serve(options: Omit<LayerOptions, 'fuse' | 'pool' | 'link' | 'traces' | 'log'>): Promise<Layer> {
+    return Layer.open({
+      ...options,
+      fuse: this.#fuse,
+      pool: this.#pool,
+      link: this.#link,
+      traces: this.#traces,
+      log: this.#options.log,
+    });
   }
 }

@@ -11,7 +11,7 @@ export interface RowRange {
 
 /** The smallest and the largest window of a single miss, in blob bytes; powers of two. */
 const minWindowBytes = 512 << 10;
-const maxWindowBytes = 4 << 20;
+const maxWindowBytes = 1 << 20;
 
 /** The largest window that misses close to each other grow to, in blob bytes: minWindowBytes times a power of two. */
 const maxRegionBytes = 16 << 20;

@@ -28,6 +28,7 @@ async function sparseFile(directory: string, content: Buffer) {
     rangeOffset: new Float64Array(new SharedArrayBuffer(count * 8)),
     rangeBytes: new Float64Array(new SharedArrayBuffer(count * 8)),
     resident: new Uint8Array(new SharedArrayBuffer(count)),
+    read: new Uint8Array(new SharedArrayBuffer(count)),
   };
   file.rangeOffset.set(Array.from({ length: count }, (_, i) => i * rangeBytes));
   file.rangeBytes.fill(rangeBytes);

@@ -1,0 +1,68 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { text } from 'node:stream/consumers';
+import { Command } from 'commander';
+import { defaults } from '../config/load.ts';
+import { LazypullError } from '../errors.ts';
+import { parseTrace, TraceStore } from '../layers/trace.ts';
+
+/** A file of traces far larger than any real one is refused before it is read. */
+const maxTraces = 10_000;
+
+/** `lazypull trace export|import`: what containers read first of their layers, taken from one machine to another. */
+export function traceCommand(): Command {
+  const trace = new Command('trace').description(
+    'Move access traces between machines: what containers read first of each layer',
+  );
+  trace
+    .command('export')
+    .description('Write traces, a line of JSON for each layer')
+    .argument('[file]', 'where to write them; "-" for standard output', '-')
+    .option('--digest <digest>', 'only the trace of this layer (repeatable; default: all)', append)
+    .option('--root <dir>', "the daemon's root", defaults.root)
+    .action(exportTraces);
+  trace
+    .command('import')
+    .description(
+      'Take traces over; they are used when their layers are next cold. Those of the same layers are replaced',
+    )
+    .argument('[file]', 'what "lazypull trace export" wrote; "-" for standard input', '-')
+    .option('--root <dir>', "the daemon's root", defaults.root)
+    .action(importTraces);
+  return trace;
+}
+
+async function exportTraces(file: string, options: { digest?: string[]; root: string }): Promise<void> {
+  const store = new TraceStore(options.root);
+  const lines: string[] = [];
+  for (const digest of options.digest ?? (await store.digests())) {
+    const trace = await store.load(digest);
+    if (trace === undefined)
+      throw new LazypullError('NotFound', `There is no trace of the layer ${digest} in "${options.root}"`);
+    lines.push(`${JSON.stringify(trace)}\n`);
+  }
+  if (file === '-') process.stdout.write(lines.join(''));
+  else await writeFile(file, lines.join(''));
+}
+
+async function importTraces(file: string, options: { root: string }): Promise<void> {
+  const content = file === '-' ? await text(process.stdin) : await readTraceFile(file);
+  const lines = content.split('\n').filter((line) => line.trim() !== '');
+  if (lines.length > maxTraces)
+    throw new LazypullError('InvalidArgument', `"${file}" has more than ${maxTraces} traces`);
+  const traces = lines.map(parseTrace);
+  const store = new TraceStore(options.root);
+  for (const trace of traces) await store.save(trace);
+  process.stdout.write(`${traces.length}\n`);
+}
+
+async function readTraceFile(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    throw new LazypullError('InvalidArgument', `Cannot read "${file}"`, { cause: error });
+  }
+}
+
+function append(value: string, values: string[] = []): string[] {
+  return [...values, value];
+}
