@@ -133,7 +133,8 @@ async function debianSuite(): Promise<string> {
   return (debian ? release.match(/^VERSION_CODENAME=(\w+)$/m)?.[1] : undefined) ?? 'bookworm';
 }
 
-async function converterFingerprint(): Promise<string> {
+/** Changes with what the converter writes. */
+export async function converterFingerprint(): Promise<string> {
   const hash = createHash('sha256');
   for (const room of converterRooms) {
     const directory = join(repository, 'src', room);

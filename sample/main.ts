@@ -1,10 +1,11 @@
-import { cp, mkdir, readdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { createReadStream } from 'node:fs';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Buildkitd, startBuildkitd, type Worker } from '../test/support/buildkitd.ts';
 import { startContainerd } from '../test/support/containerd.ts';
 import { startDaemon } from '../test/support/daemon.ts';
+import { keepLogs } from '../test/support/keep-logs.ts';
 import { freePort } from '../test/support/ports.ts';
 import { run } from '../test/support/program.ts';
 import { startRegistry } from '../test/support/registry-process.ts';
@@ -12,6 +13,7 @@ import { Relay } from '../test/support/relay.ts';
 import { buildkitTools, repository } from '../test/support/tools.ts';
 import { Workspace } from '../test/support/workspace.ts';
 import { type BaseImage, baseName, ensureBaseImage } from './base-image.ts';
+import { interruption } from './interruption.ts';
 import { Progress } from './progress.ts';
 import { formatTable, type Measurement, megabytes } from './table.ts';
 
@@ -42,7 +44,7 @@ async function main(): Promise<void> {
       process.exitCode = 130;
       return;
     }
-    const logs = await keepLogs(workspace);
+    const logs = await keepLogs(workspace.path, 'sample');
     process.stderr.write(`script/sample: ${error instanceof Error ? error.message : String(error)}\n`);
     process.stderr.write(`The logs are in ${logs}\n`);
     process.exitCode = 1;
@@ -160,29 +162,6 @@ lazypull, buildkitd and the registry run until ctrl-C. Build with:
     --opt build-arg:BASE=${relay.host}/${baseName}
 Logs and state are in ${workspace.path}`);
   await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
-}
-
-async function keepLogs(workspace: Workspace): Promise<string> {
-  const kept = join(repository, '.cache', 'log', 'sample');
-  await rm(kept, { recursive: true, force: true });
-  await mkdir(kept, { recursive: true });
-  for (const entry of await readdir(workspace.path, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile() || !entry.name.endsWith('.log')) continue;
-    await cp(join(entry.parentPath, entry.name), join(kept, `${basename(entry.parentPath)}-${entry.name}`));
-  }
-  return kept;
-}
-
-/** Aborts at the first ctrl-C, SIGTERM or hang-up; further ones change nothing, as the clean-up is under way. */
-function interruption(progress: Progress): AbortController {
-  const controller = new AbortController();
-  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(name, () => {
-      if (!controller.signal.aborted) progress.say('\nInterrupted: cleaning up');
-      controller.abort();
-    });
-  }
-  return controller;
 }
 
 function parse(args: string[]): Settings {

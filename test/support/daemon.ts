@@ -13,13 +13,13 @@ export interface Daemon extends AsyncDisposable {
   log(): Record<string, unknown>[];
 }
 
-/** Starts the daemon under its drop-in name with fresh or kept state in `directory`. */
-export async function startDaemon(directory: string, logLevel = 'debug'): Promise<Daemon> {
+/** Starts the daemon under its drop-in name with fresh or kept state in `directory`; `toml` is its config file. */
+export async function startDaemon(directory: string, logLevel = 'debug', toml = ''): Promise<Daemon> {
   await mkdir(directory, { recursive: true });
   const socket = join(directory, 'lp.sock');
   const root = join(directory, 'root');
   const config = join(directory, 'config.toml');
-  await writeFile(config, '');
+  await writeFile(config, toml);
   const program = new Program({
     name: 'containerd-stargz-grpc',
     command: join(repository, 'bin', 'containerd-stargz-grpc'),

@@ -129,8 +129,8 @@ async function makeLatin1(root: string): Promise<void> {
   await symlink(Buffer.from([0xe9, 0xff, 0xfe]), join(root, 'to-latin1'));
 }
 
-/** Copies a program and the libraries that it is linked to, if it is. */
-async function copyProgram(program: string, root: string, target: string): Promise<void> {
+/** Copies a program to `root/target`, and the libraries that it is linked to, if it is, to where they are here. */
+export async function copyProgram(program: string, root: string, target: string): Promise<void> {
   await copyFile(program, join(root, target));
   const { stdout } = await tryRun('ldd', [program]);
   for (const [library] of stdout.matchAll(/\/\S+/g)) {

@@ -1,0 +1,153 @@
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Buildkitd } from '../test/support/buildkitd.ts';
+import { keepLogs } from '../test/support/keep-logs.ts';
+import { run } from '../test/support/program.ts';
+import type { Workspace } from '../test/support/workspace.ts';
+import type { ImageSet } from './images.ts';
+import { busyPart } from './machine.ts';
+import type { OpenLink } from './relay/relay-process.ts';
+import type { Measurement } from './results.ts';
+import { type Snapshotter, startBuilder, type Subject } from './subjects.ts';
+import type { Cell, Scenario, Work } from './works/work.ts';
+
+/** A scenario to be measured once. */
+export interface Task {
+  readonly scenario: Scenario;
+  readonly subject: Subject;
+  readonly link: OpenLink;
+  readonly set: ImageSet;
+  readonly run: number;
+  wants(work: Work): boolean;
+}
+
+/** Requests by this agent are BuildKit's own; the others are the remote snapshotter's. */
+const buildkitAgent = /^(buildkit|containerd)\b/i;
+const clockTicksPerSecond = 100;
+
+/**
+ * Measures a task on fresh daemons, and removes everything that it left. Throws where the work failed, and where BuildKit
+ * pulled what should have been lazy; the log files are in .cache/log/bench then.
+ */
+export async function measureTask(task: Task, workspace: Workspace, signal: AbortSignal): Promise<Measurement[]> {
+  const directory = await workspace.directory('cell');
+  const measurements: Measurement[] = [];
+  try {
+    await using stack = new AsyncDisposableStack();
+    const snapshotter = await task.subject.startSnapshotter(directory);
+    if (snapshotter !== undefined) stack.use(snapshotter);
+    if (task.subject.rehearsed) await rehearse(task, directory, snapshotter, signal);
+    const buildkitd = task.scenario.onBuildkit
+      ? stack.use(await startBuilder(join(directory, 'bk'), snapshotter))
+      : undefined;
+    const busyBefore = await busyPart();
+    const measure = async (work: Work, act: () => Promise<number | void>) => {
+      measurements.push(await measured(task, work, act, snapshotter, busyBefore));
+    };
+    await task.scenario.run(cellOf(task, directory, snapshotter, buildkitd, signal, measure));
+  } catch (error) {
+    if (!signal.aborted) await keepLogs(directory, 'bench');
+    throw error;
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+    // What this task wrote is not to be written during the next one.
+    await run('sync', []);
+  }
+  return measurements;
+}
+
+/** The same work on another buildkitd, whose state is removed. */
+async function rehearse(
+  task: Task,
+  directory: string,
+  snapshotter: Snapshotter | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  const state = join(directory, 'bk0');
+  {
+    await using buildkitd = await startBuilder(state, snapshotter);
+    const measure = async (_: Work, work: () => Promise<number | void>) => void (await work());
+    await task.scenario.run(cellOf(task, directory, snapshotter, buildkitd, signal, measure));
+  }
+  await rm(state, { recursive: true });
+}
+
+function cellOf(
+  task: Task,
+  directory: string,
+  snapshotter: Snapshotter | undefined,
+  buildkitd: Buildkitd | undefined,
+  signal: AbortSignal,
+  measure: Cell['measure'],
+): Cell {
+  return {
+    subject: task.subject.id,
+    link: task.link,
+    set: task.set,
+    directory,
+    snapshotter,
+    get buildkitd() {
+      if (buildkitd === undefined) throw new Error('This scenario has no buildkitd');
+      return buildkitd;
+    },
+    signal,
+    wants: (work) => task.wants(work),
+    measure,
+  };
+}
+
+async function measured(
+  { scenario, subject, link, set, run: number }: Task,
+  work: Work,
+  act: () => Promise<number | void>,
+  snapshotter: Snapshotter | undefined,
+  busyBefore: number,
+): Promise<Measurement> {
+  await link.take();
+  const before = await usageOf(snapshotter);
+  const started = performance.now();
+  const told = await act();
+  const seconds = told ?? (performance.now() - started) / 1000;
+  const { connections, requests, bytesDown } = await link.take();
+  const after = await usageOf(snapshotter);
+  const foreign = requests.filter(({ agent }) => !buildkitAgent.test(agent));
+  if (snapshotter !== undefined && scenario.onBuildkit) {
+    const layers = set.images.flatMap((image) => image.layers.map(({ digest }) => digest));
+    const pulled = requests.some(
+      ({ method, path, agent }) =>
+        method === 'GET' && buildkitAgent.test(agent) && layers.some((digest) => path.endsWith(digest)),
+    );
+    if (pulled) throw new Error('BuildKit pulled a layer: the snapshotter did not serve it');
+  }
+  const bytes = Object.entries(bytesDown);
+  const sum = (entries: typeof bytes) => entries.reduce((total, [, count]) => total + count, 0);
+  return {
+    work: work.id,
+    link: link.shape.name,
+    subject: subject.id,
+    run: number,
+    seconds,
+    connections,
+    requests: requests.length,
+    bytes: sum(bytes),
+    snapshotterRequests: foreign.length,
+    snapshotterBytes: sum(bytes.filter(([agent]) => !buildkitAgent.test(agent))),
+    snapshotterCpuSeconds: after.cpuSeconds - before.cpuSeconds,
+    snapshotterPeakBytes: after.peakBytes,
+    busyBefore,
+  };
+}
+
+/** proc_pid_stat(5) and proc_pid_status(5). */
+async function usageOf(snapshotter: Snapshotter | undefined): Promise<{ cpuSeconds: number; peakBytes: number }> {
+  if (snapshotter === undefined) return { cpuSeconds: 0, peakBytes: 0 };
+  const { pid } = snapshotter.program;
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+  // The second field is the name in parentheses; utime and stime are fields 14 and 15.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  return {
+    cpuSeconds: (Number(fields[11]) + Number(fields[12])) / clockTicksPerSecond,
+    peakBytes: Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024,
+  };
+}

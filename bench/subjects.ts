@@ -1,0 +1,82 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Buildkitd, startBuildkitd } from '../test/support/buildkitd.ts';
+import { startDaemon } from '../test/support/daemon.ts';
+import type { Program } from '../test/support/program.ts';
+import { startStargz } from './stargz.ts';
+
+export const subjectIds = ['full', 'lazypull', 'lazypull-trace', 'lazypull-warm', 'stargz'] as const;
+
+/** What is compared. */
+export type SubjectId = (typeof subjectIds)[number];
+
+/** A running remote snapshotter. */
+export interface Snapshotter extends AsyncDisposable {
+  readonly socket: string;
+  readonly program: Program;
+}
+
+/** One of the ways to get at a base image. Every measurement starts from nothing but what the subject says. */
+export interface Subject {
+  readonly id: SubjectId;
+  readonly title: string;
+  /** What is there when the clock starts. */
+  readonly explanation: string;
+  /** Whether the work is done once, on another buildkitd and unmeasured, before it is measured on the same snapshotter. */
+  readonly rehearsed: boolean;
+  /** Starts its snapshotter with fresh state in `directory`; undefined where BuildKit's own overlayfs is the subject. */
+  startSnapshotter(directory: string): Promise<Snapshotter | undefined>;
+}
+
+/** The subjects that can be measured on this machine. `stargz` is the Go daemon, if there is one. */
+export function availableSubjects(stargz: string | undefined, backgroundFill: boolean): Subject[] {
+  const lazypull = (directory: string) => startLazypull(directory, backgroundFill);
+  const subjects: Subject[] = [
+    {
+      id: 'full',
+      title: 'full pull',
+      explanation: 'stock BuildKit with overlayfs, which pulls and unpacks the image',
+      rehearsed: false,
+      startSnapshotter: () => Promise.resolve(undefined),
+    },
+    {
+      id: 'lazypull',
+      title: 'lazypull',
+      explanation: 'lazypull that has never seen the image',
+      rehearsed: false,
+      startSnapshotter: lazypull,
+    },
+    {
+      id: 'lazypull-warm',
+      title: 'lazypull, warm',
+      explanation: 'lazypull that has served the same work once; BuildKit knows nothing of that',
+      rehearsed: true,
+      startSnapshotter: lazypull,
+    },
+  ];
+  if (stargz !== undefined) {
+    subjects.push({
+      id: 'stargz',
+      title: 'containerd-stargz-grpc',
+      explanation: 'the Go daemon that has never seen the image',
+      rehearsed: false,
+      startSnapshotter: (directory) => startStargz(stargz, directory, backgroundFill),
+    });
+  }
+  return subjects;
+}
+
+/** Starts a buildkitd with fresh state in `directory` on the snapshotter, or on overlayfs where there is none. */
+export async function startBuilder(directory: string, snapshotter: Snapshotter | undefined): Promise<Buildkitd> {
+  await rm(directory, { recursive: true, force: true });
+  return startBuildkitd(
+    directory,
+    snapshotter === undefined
+      ? { kind: 'oci', snapshotter: 'overlayfs' }
+      : { kind: 'oci', snapshotter: 'stargz', socket: snapshotter.socket },
+  );
+}
+
+function startLazypull(directory: string, backgroundFill: boolean): Promise<Snapshotter> {
+  return startDaemon(join(directory, 'lp'), 'info', `no_background_fetch = ${!backgroundFill}\n`);
+}

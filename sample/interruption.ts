@@ -1,0 +1,13 @@
+import type { Progress } from './progress.ts';
+
+/** Aborts at the first ctrl-C, SIGTERM or hang-up; further ones change nothing, as the clean-up is under way. */
+export function interruption(progress: Progress): AbortController {
+  const controller = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(name, () => {
+      if (!controller.signal.aborted) progress.say('\nInterrupted: cleaning up');
+      controller.abort();
+    });
+  }
+  return controller;
+}
