@@ -1,0 +1,210 @@
+import assert from 'node:assert/strict';
+import { hash, randomBytes } from 'node:crypto';
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, beforeEach, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
+import { estargzBlob, footer, type FileSpec, tocOf, tocOfJson } from '../../support/estargz-blob.ts';
+import { LayerLab } from '../../support/layer-lab.ts';
+import type { Fault } from '../../support/registry.ts';
+
+const maxMemoryMb = 500;
+const mib = 1 << 20;
+
+let lab: LayerLab;
+
+before(async () => {
+  lab = await LayerLab.open();
+});
+beforeEach(() => lab.restart('SIGTERM')); // each test has the memory of a fresh daemon
+after(() => lab[Symbol.asyncDispose]());
+
+/** Files in a mounted layer of their own, and the bytes that the registry serves of it. */
+async function mountFiles(files: readonly FileSpec[]) {
+  const blob = estargzBlob(files, mib);
+  const layer = lab.layer(blob);
+  const root = await lab.mount(await lab.prepare([layer]));
+  const served = lab.registry.blobs.get(layer.digest)!;
+  const dataEnd = blob.context.tocOffset;
+  return {
+    digest: layer.digest,
+    served,
+    /** Spoils some bytes in every chunk. */
+    spoil: () => {
+      for (let at = 100; at < dataEnd; at += 300) served[at]! ^= 0x55;
+    },
+    heal: () => {
+      lab.registry.blobs.set(layer.digest, served);
+      blob.bytes.copy(served);
+    },
+    read: async ({ path, content }: FileSpec, from = 0, length = 1000) => {
+      await using file = await open(join(root, path));
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, from);
+      assert.deepEqual(buffer.subarray(0, bytesRead), content?.subarray(from, from + length));
+    },
+    unmount: () => lab.unmount(root),
+  };
+}
+
+const noiseFiles = (count: number, length: number): FileSpec[] =>
+  Array.from({ length: count }, (_, i) => ({ path: `file-${i}`, type: 'reg', content: randomBytes(length) }));
+
+/** The complaint about a file of a layer, which comes a moment after its reader got the error. */
+async function complaintAbout(layer: string, file: string): Promise<string> {
+  for (let waited = 0; waited < 5000; waited += 50) {
+    const line = lab.complaints.findLast((complaint) => complaint['layer'] === layer && complaint['file'] === file);
+    if (line !== undefined) return String(line['error']);
+    await delay(50);
+  }
+  throw new Error(`No complaint about "${file}" of ${layer} in ${JSON.stringify(lab.complaints)}`);
+}
+
+test('Wrong bytes are never read: EIO, a line in the log, and the next read after the registry is right again works', async () => {
+  const files = noiseFiles(4, 6 * mib);
+  const layer = await mountFiles(files);
+  layer.spoil();
+  for (const from of [0, 3 * mib]) await assert.rejects(layer.read(files[0]!, from), { code: 'EIO' });
+  assert.match(await complaintAbout(layer.digest, 'file-0'), /Cannot inflate|Wrong chunk digest/);
+  layer.heal();
+  for (const from of [0, 3 * mib]) await layer.read(files[0]!, from);
+  await layer.unmount();
+});
+
+test('A registry that lost, cut or changed the blob, or went away, gives EIO, and then data when it is back', async () => {
+  const reset: Fault = { kind: 'reset', after: -1 };
+  const troubles: [RegExp, (layer: Awaited<ReturnType<typeof mountFiles>>) => void][] = [
+    [/404/, ({ digest }) => lab.registry.blobs.delete(digest)],
+    [
+      /had \d+ bytes and now has \d+/,
+      ({ digest, served }) => lab.registry.blobs.set(digest, served.subarray(0, served.length - 999)),
+    ],
+    [/reset/, () => lab.registry.script({ path: /blobs/ }, ...Array<Fault>(10).fill(reset))],
+  ];
+  const files = noiseFiles(troubles.length * 2, 5 * mib);
+  const layer = await mountFiles(files);
+  for (const [i, [cause, spoil]] of troubles.entries()) {
+    const file = files[i * 2]!;
+    spoil(layer);
+    await assert.rejects(layer.read(file), { code: 'EIO' });
+    assert.match(await complaintAbout(layer.digest, file.path), cause);
+    layer.heal();
+    for (let tries = 0; ; tries++) {
+      // Resets that nobody has used up yet are still to come.
+      const failure = await layer.read(file).catch((error: Error) => error);
+      if (failure === undefined) break;
+      assert.ok(tries < 5, String(failure));
+    }
+  }
+  await layer.unmount();
+});
+
+test('A registry that stalls in mid-answer delays the reader, but not for ever', async () => {
+  const files = noiseFiles(1, 3 * mib);
+  const layer = await mountFiles(files);
+  lab.registry.script({ path: /blobs/ }, { kind: 'stall', after: 1000 });
+  await layer.read(files[0]!, mib);
+  await layer.unmount();
+});
+
+test('Garbage in place of thousands of files costs neither much memory nor many lines', async () => {
+  const files = noiseFiles(20_000, 600);
+  const layer = await mountFiles(files);
+  layer.spoil();
+  const before = lab.complaints.length;
+  const started = performance.now();
+  for (const i of [0, 5000, 10_000, 15_000]) await assert.rejects(layer.read(files[i]!), { code: 'EIO' });
+  assert.ok(performance.now() - started < 10_000);
+  await delay(1500);
+  assert.ok(lab.complaints.length - before < 100, `${lab.complaints.length - before} lines`);
+  layer.heal();
+  await layer.read(files[10_000]!);
+  await layer.unmount();
+  assert.ok((await lab.peakMemory()) < maxMemoryMb, `${await lab.peakMemory()} MB`);
+});
+
+test('Chunks far inside long streams do not cost much memory', async () => {
+  const inner = 250 * mib;
+  const size = 60 * mib;
+  const stream = gzipSync(Buffer.alloc(inner + size), { level: 1 });
+  const chunkDigest = `sha256:${hash('sha256', Buffer.alloc(size))}`;
+  const files: FileSpec[] = Array.from({ length: 4 }, (_, i) => ({ path: `f${i}`, type: 'reg' }));
+  const rows = files.map(({ path }, i) => {
+    return { name: path, type: 'reg', size, offset: i * stream.length, innerOffset: inner, chunkDigest };
+  });
+  const { toc, digest: tocDigest } = tocOf(rows);
+  const data = Buffer.concat(files.map(() => stream));
+  const layer = lab.layer({ bytes: Buffer.concat([data, toc, footer(data.length)]), context: { tocDigest } });
+  const root = await lab.mount(await lab.prepare([layer]));
+  await Promise.all(
+    files.map(async ({ path }) => {
+      await using file = await open(join(root, path));
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(5000, 1), 0, 5000, size - 4000);
+      assert.deepEqual(buffer.subarray(0, bytesRead), Buffer.alloc(4000));
+    }),
+  );
+  await lab.unmount(root);
+  assert.ok((await lab.peakMemory()) < maxMemoryMb, `${await lab.peakMemory()} MB`);
+});
+
+test('A malformed table of contents is refused with the reason, and the daemon goes on', async () => {
+  const chunkDigest = `sha256:${'ab'.repeat(32)}`;
+  const data = gzipSync(Buffer.alloc(5000));
+  const reg = (fields: object) => [{ name: 'f', type: 'reg', size: 100, offset: 0, chunkDigest, ...fields }];
+  const bomb = gzipSync(Buffer.alloc(512 * mib));
+  const claim = Buffer.alloc(512);
+  claim.write('stargz.index.json');
+  claim.write('20000000000\0', 124);
+  claim.write('0', 156);
+  const long = 'n'.repeat(200);
+  const text = Array.from({ length: 150_000 }, (_, i) => `{"name":"${i}${long}/${long}/${long}","type":"reg"}`);
+  const tables: [RegExp, { toc: Buffer; digest: string }][] = [
+    [/"size" is -1/, tocOf(reg({ size: -1 }))],
+    [
+      /too large/,
+      tocOfJson(
+        Buffer.from('{"entries":[{"name":"f","type":"reg","size":1e30}]}'.replace('1e30', `1${'0'.repeat(30)}`)),
+      ),
+    ], // prettier-ignore
+    [/has a chunk of \d+ bytes/, tocOf(reg({ size: 2 ** 31 }))],
+    [/past the end/, tocOf(reg({ offset: 10 ** 9 }))],
+    [/into its stream/, tocOf(reg({ innerOffset: 10 ** 15 }))],
+    [/no digest/, tocOf(reg({ chunkDigest: undefined }))],
+    [
+      /leads to itself/,
+      tocOf([
+        { name: 'a', type: 'hardlink', linkName: 'b' },
+        { name: 'b', type: 'hardlink', linkName: 'a' },
+      ]),
+    ], // prettier-ignore
+    [
+      /no "\.\.\/\.\.\/etc\/shadow" in this layer/,
+      tocOf([{ name: 'a', type: 'hardlink', linkName: '../../etc/shadow' }]),
+    ], // prettier-ignore
+    [
+      /is not a directory in this layer/,
+      tocOf([
+        { name: 'a', type: 'symlink', linkName: '/etc' },
+        { name: 'a/b', type: 'reg' },
+      ]),
+    ], // prettier-ignore
+    [/NUL/, tocOf([{ name: 'a\0b', type: 'reg' }])],
+    [/more than 4096 bytes/, tocOf([{ name: `${'d/'.repeat(2500)}x`, type: 'reg' }])],
+    [/nested/, tocOfJson(Buffer.from(`{"x":${'['.repeat(1e5)}${']'.repeat(1e5)},"entries":[]}`))],
+    [/it is a file called/, { toc: bomb, digest: chunkDigest }],
+    [/2147483648 bytes/, { toc: gzipSync(Buffer.concat([claim, Buffer.alloc(512 * mib)])), digest: chunkDigest }],
+    [/more than \d+ bytes|memory limit/, tocOfJson(Buffer.from(`{"entries":[${text.join(',')}]}`), 1)],
+    [/Wrong digest of the table of contents/, { ...tocOf([]), digest: chunkDigest }],
+  ];
+  for (const [reason, { toc, digest: tocDigest }] of tables) {
+    const bytes = Buffer.concat([data, toc, footer(data.length)]);
+    assert.equal(await lab.isLazy(lab.layer({ bytes, context: { tocDigest } })), false, String(reason));
+    const complaint = lab.complaints.at(-1);
+    assert.equal(complaint?.['remote-snapshot-prepared'], 'false');
+    assert.match(String(complaint?.['error']), reason);
+  }
+  const names = ['../../outside', '/absolute', './a/../b//c'];
+  const good = estargzBlob(names.map((path) => ({ path, type: 'reg', content: Buffer.from(path) })));
+  assert.equal(await lab.isLazy(lab.layer(good)), true);
+  assert.ok((await lab.peakMemory()) < maxMemoryMb, `${await lab.peakMemory()} MB`);
+});

@@ -1,0 +1,89 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Daemon, startDaemon } from './daemon.ts';
+import type { EstargzBlob } from './estargz-blob.ts';
+import { startRegistry, type TestRegistry } from './registry.ts';
+import { type ImageLayer, SnapshotsClient } from './snapshots-client.ts';
+import { Workspace } from './workspace.ts';
+
+/** The daemon with a registry in this process, whose blobs and answers a test can spoil, and a client that mounts layers. */
+export class LayerLab implements AsyncDisposable {
+  readonly workspace: Workspace;
+  readonly registry: TestRegistry;
+  #daemon: Daemon;
+  #client: SnapshotsClient;
+  #snapshots = 0;
+
+  private constructor(workspace: Workspace, registry: TestRegistry, daemon: Daemon) {
+    this.workspace = workspace;
+    this.registry = registry;
+    this.#daemon = daemon;
+    this.#client = new SnapshotsClient(daemon.socket);
+  }
+
+  static async open(): Promise<LayerLab> {
+    await using stack = new AsyncDisposableStack();
+    const workspace = stack.use(await Workspace.open('lp-layer'));
+    const registry = stack.use(await startRegistry());
+    const daemon = stack.use(await startDaemon(join(workspace.path, 'lp')));
+    stack.move();
+    return new LayerLab(workspace, registry, daemon);
+  }
+
+  /** Has the registry serve a blob, and gives it as a layer of a manifest. */
+  layer({ bytes, context }: Pick<EstargzBlob, 'bytes'> & { context: { tocDigest: string } }): ImageLayer {
+    const digest = this.registry.addBlob(bytes);
+    return { digest, annotations: { 'containerd.io/snapshot/stargz/toc.digest': context.tocDigest } };
+  }
+
+  /** Has the layers prepared as an image of their own. @returns the name of the uppermost snapshot */
+  prepare(layers: readonly ImageLayer[]): Promise<string> {
+    return this.#client.prepareImage(`image-${this.#snapshots++}`, this.#reference, layers);
+  }
+
+  /** Has one layer prepared on nothing. @returns whether it is lazy */
+  isLazy(layer: ImageLayer): Promise<boolean> {
+    return this.#client.prepareLayer(`layer-${this.#snapshots++}`, '', this.#reference, layer);
+  }
+
+  /** Mounts a view of a snapshot in a new directory, which is returned. */
+  async mount(snapshot: string): Promise<string> {
+    const directory = join(this.workspace.path, `mnt-${this.#snapshots++}`);
+    await this.#client.mount(snapshot, directory);
+    return directory;
+  }
+
+  unmount(directory: string): Promise<void> {
+    return this.#client.unmount(directory);
+  }
+
+  /** Ends the daemon and starts a new one with its state. Nothing may be mounted, unless the signal is SIGKILL. */
+  async restart(signal: NodeJS.Signals): Promise<void> {
+    await this.#daemon.program.stop(signal);
+    this.#client[Symbol.dispose]();
+    this.#daemon = await startDaemon(join(this.workspace.path, 'lp'));
+    this.#client = new SnapshotsClient(this.#daemon.socket);
+  }
+
+  /** The warnings and errors in the daemon's log. */
+  get complaints(): Record<string, unknown>[] {
+    return this.#daemon.log().filter(({ level }) => level === 'error' || level === 'warn');
+  }
+
+  /** The most memory that the daemon has had so far, in MB. */
+  async peakMemory(): Promise<number> {
+    const status = await readFile(`/proc/${this.#daemon.program.pid}/status`, 'utf8');
+    return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) / 1000;
+  }
+
+  get #reference(): string {
+    return `${this.registry.host}/image:latest`;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#client[Symbol.dispose]();
+    await this.#daemon[Symbol.asyncDispose]();
+    await this.registry[Symbol.asyncDispose]();
+    await this.workspace[Symbol.asyncDispose]();
+  }
+}

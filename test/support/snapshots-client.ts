@@ -1,0 +1,132 @@
+import { mkdir } from 'node:fs/promises';
+import {
+  create,
+  type DescMessage,
+  type DescMethod,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+} from '@bufbuild/protobuf';
+import { Client, credentials, status } from '@grpc/grpc-js';
+import { Snapshots } from '../../src/gen/services/snapshots/v1/snapshots_pb.ts';
+import { run } from './program.ts';
+
+/** A layer as a client of the snapshotter knows it from the manifest. */
+export interface ImageLayer {
+  readonly digest: string;
+  readonly annotations?: Readonly<Record<string, string>>;
+}
+
+/** One of the mounts that the service answers with. */
+interface Mount {
+  readonly type: string;
+  readonly source: string;
+  readonly options: readonly string[];
+}
+
+const { method } = Snapshots;
+
+/** A client of the Snapshots service that asks as containerd and BuildKit do. */
+export class SnapshotsClient implements Disposable {
+  readonly #client: Client;
+
+  constructor(socket: string) {
+    this.#client = new Client(`unix:${socket}`, credentials.createInsecure(), {
+      'grpc.max_receive_message_length': -1,
+    });
+  }
+
+  /**
+   * Has every layer of an image prepared, the lowest first, under names that start with `name`.
+   *
+   * @returns the name of the uppermost one. Rejects where a layer does not become lazy
+   */
+  async prepareImage(name: string, reference: string, layers: readonly ImageLayer[]): Promise<string> {
+    let parent = '';
+    for (const [index, layer] of layers.entries()) {
+      const target = `${name}-${index}`;
+      if (!(await this.prepareLayer(target, parent, reference, layer))) {
+        throw new Error(`Layer ${index} of ${reference}, ${layer.digest}, is not lazy: the daemon's log says why`);
+      }
+      parent = target;
+    }
+    return parent;
+  }
+
+  /** Has one layer prepared. @returns whether it is lazy; where it is not, the answered mounts are removed again */
+  async prepareLayer(target: string, parent: string, reference: string, layer: ImageLayer): Promise<boolean> {
+    const key = `extract-${target}`;
+    try {
+      await this.#call(method.prepare, { key, parent, labels: labelsOf(target, reference, layer) });
+    } catch (error) {
+      if (codeOf(error) === status.ALREADY_EXISTS) return true;
+      throw error;
+    }
+    await this.#call(method.remove, { key });
+    return false;
+  }
+
+  /** Mounts a view of a committed snapshot, read-only, or with `writable` an active snapshot on it. */
+  async mount(name: string, directory: string, writable = false): Promise<void> {
+    const request = { key: `mounted-${directory}`, parent: name };
+    const { mounts } = writable ? await this.#call(method.prepare, request) : await this.#call(method.view, request);
+    await mkdir(directory, { recursive: true });
+    for (const mount of mounts) await mountAt(mount, directory);
+  }
+
+  /** Unmounts what `mount` mounted and removes its snapshot. */
+  async unmount(directory: string): Promise<void> {
+    await run('umount', [directory]);
+    await this.#call(method.remove, { key: `mounted-${directory}` });
+  }
+
+  async remove(key: string): Promise<void> {
+    await this.#call(method.remove, { key });
+  }
+
+  async cleanup(): Promise<void> {
+    await this.#call(method.cleanup, {});
+  }
+
+  [Symbol.dispose](): void {
+    this.#client.close();
+  }
+
+  #call<I extends DescMessage, O extends DescMessage>(
+    { input, output, parent, name }: DescMethod & { input: I; output: O },
+    request: MessageInitShape<I>,
+  ): Promise<MessageShape<O>> {
+    const write = (bytes: Uint8Array) => Buffer.from(bytes);
+    const read = (bytes: Buffer) => fromBinary(output, bytes);
+    return new Promise((resolve, reject) => {
+      const bytes = toBinary(input, create(input, request));
+      this.#client.makeUnaryRequest(`/${parent.typeName}/${name}`, write, read, bytes, (error, response) => {
+        if (error || response === undefined) reject(error ?? new Error('No response'));
+        else resolve(response);
+      });
+    });
+  }
+}
+
+function labelsOf(target: string, reference: string, { digest, annotations }: ImageLayer): Record<string, string> {
+  return {
+    'containerd.io/snapshot.ref': target,
+    'containerd.io/snapshot/remote/stargz.reference': reference,
+    'containerd.io/snapshot/remote/stargz.digest': digest,
+    'containerd.io/snapshot/stargz/toc.digest': annotations?.['containerd.io/snapshot/stargz/toc.digest'] ?? '',
+  };
+}
+
+async function mountAt({ type, source, options }: Mount, directory: string): Promise<void> {
+  if (type === 'bind') {
+    await run('mount', ['--bind', source, directory]);
+    if (options.includes('ro')) await run('mount', ['-o', 'remount,bind,ro', directory]);
+  } else {
+    await run('mount', ['-t', type, '-o', options.join(','), source, directory]);
+  }
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined;
+}
