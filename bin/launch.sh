@@ -31,7 +31,7 @@ run() {
   exec "$node" "$root/dist/bin/$main" "$@"
 }
 
-# A small young generation: buffers live outside the heap.
+# A small young generation that the daemon may collect by itself: buffers live outside the heap, and V8 does not hurry for them.
 run_daemon() {
-  exec "$node" --max-semi-space-size=2 "$root/dist/bin/$main" "$@"
+  exec "$node" --max-semi-space-size=2 --expose-gc "$root/dist/bin/$main" "$@"
 }

@@ -4,6 +4,7 @@ import { type ChunkTable, chunkTable } from '../erofs/disk-plan.ts';
 import { errnoOf, LazypullError } from '../errors.ts';
 import { upperBound } from '../util/search.ts';
 import type { Hints } from './hints.ts';
+import type { Stacking } from './stacking.ts';
 import type { RowRange } from './windows.ts';
 
 /** What is known of an indexed layer besides its table. Written last, so that a directory with a record is whole. */
@@ -17,11 +18,11 @@ export interface LayerRecord {
   readonly rows: number;
 }
 
-export const recordVersion = 1;
+export const recordVersion = 2;
 
 /**
  * The files of one layer: `disk` (the EROFS image, sparse), `table` (the chunk table as it is in memory), `paths` (the file that each
- * row belongs to, for messages), `hints.json` (what is likely to be read next), `resident` (one byte a row) and `layer.json` (the record).
+ * row belongs to, for messages), `hints.json` (what is likely to be read next), `stacking.json` (what matters to layers above and below), `resident` (one byte a row) and `layer.json` (the record).
  */
 export class LayerDirectory {
   readonly path: string;
@@ -55,7 +56,7 @@ export class LayerDirectory {
 
   /** Brings the other files to the disk and then writes the record, which makes the layer count as indexed. */
   async writeRecord(record: LayerRecord): Promise<void> {
-    for (const path of [this.diskPath, this.tablePath, this.hintsPath, this.pathsPath]) {
+    for (const path of [this.diskPath, this.tablePath, this.hintsPath, this.stackingPath, this.pathsPath]) {
       const file = await open(path, 'r');
       try {
         await file.datasync();
@@ -114,6 +115,14 @@ export class LayerDirectory {
 
   get hintsPath(): string {
     return join(this.path, 'hints.json');
+  }
+
+  get stackingPath(): string {
+    return join(this.path, 'stacking.json');
+  }
+
+  async stacking(): Promise<Stacking> {
+    return JSON.parse(await readFile(this.stackingPath, 'utf8')) as Stacking;
   }
 
   /** The rows of the shared libraries with these names or paths, of those that are in the layer. Reads a file: not for every read. */

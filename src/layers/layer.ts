@@ -13,6 +13,7 @@ import { Fetcher } from './fetcher.ts';
 import type { LayerDirectory, LayerRecord } from './layer-directory.ts';
 import type { Link } from './link.ts';
 import { rowsOfTrace, type TraceStore, traceOf } from './trace.ts';
+import type { Stacking } from './stacking.ts';
 import type { UnpackPool } from './unpack-pool.ts';
 
 /** How long fetched bytes may go without being known to be on the disk: what is lost when the machine loses power. */
@@ -156,6 +157,11 @@ export class Layer {
   async fillSome(): Promise<number> {
     this.#dirty = true;
     return this.#fetcher.fillSome();
+  }
+
+  /** What matters of the layer to those above and below it. */
+  stacking(): Promise<Stacking> {
+    return this.#options.directory.stacking();
   }
 
   /** Keeps what whole chunks the bytes hold, which are the blob's from `start` on. */

@@ -14,6 +14,7 @@ import { Planner } from './planner.ts';
 import { type LayerSource, layerSource } from './source.ts';
 import { Tails } from './tails.ts';
 import { TraceStore } from './trace.ts';
+import { checkStacking, type Stacking } from './stacking.ts';
 import { UnpackPool } from './unpack-pool.ts';
 
 /** The longest compressed table of contents that is fetched. */
@@ -98,6 +99,16 @@ export class LazyLayers {
   check(mountpoint: string): Promise<void> {
     if (this.#mounts.has(mountpoint)) return Promise.resolve();
     return Promise.reject(new LazypullError('Unavailable', `No layer is mounted at "${mountpoint}"`));
+  }
+
+  /** Rejects with the reason unless the layer at `mountpoint` looks on top of the `lower` ones, nearest first, as it would unpacked there. */
+  async checkStacking(mountpoint: string, lower: readonly string[]): Promise<void> {
+    const stackingAt = async (path: string): Promise<Stacking | undefined> => {
+      const layer = await this.#entries.get(this.#mounts.get(path) ?? '')?.layer;
+      return layer?.stacking();
+    };
+    const upper = await stackingAt(mountpoint);
+    if (upper !== undefined) await checkStacking(upper, lower, stackingAt);
   }
 
   /** Unmounts what is at `mountpoint`; what something still uses is taken out of the tree and lives on until it is free. */
@@ -215,6 +226,7 @@ export class LazyLayers {
       tablePath: directory.tablePath,
       pathsPath: directory.pathsPath,
       hintsPath: directory.hintsPath,
+      stackingPath: directory.stackingPath,
     });
     const record: LayerRecord = {
       version: recordVersion,

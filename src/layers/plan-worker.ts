@@ -7,6 +7,7 @@ import { codeOf, type ErrorCode, messageOf } from '../errors.ts';
 import { readToc } from '../formats/estargz/toc.ts';
 import { buildTree } from '../formats/tree.ts';
 import { hintsOf } from './hints.ts';
+import { stackingOf } from './stacking.ts';
 
 export interface PlanRequest {
   readonly id: number;
@@ -21,6 +22,7 @@ export interface PlanRequest {
   readonly tablePath: string;
   readonly pathsPath: string;
   readonly hintsPath: string;
+  readonly stackingPath: string;
 }
 
 export type PlanAnswer =
@@ -53,6 +55,7 @@ function plan(request: PlanRequest): { diskBytes: number; table: ChunkTable } {
     closeSync(disk);
   }
   writeFileSync(request.tablePath, new Uint8Array(chunks.digest.buffer), { mode: 0o600 });
+  writeFileSync(request.stackingPath, JSON.stringify(stackingOf(tree)), { mode: 0o600 });
   writeFileSync(request.hintsPath, JSON.stringify(hintsOf(tree, chunks)), { mode: 0o600 });
   writeFileSync(request.pathsPath, pathLines(chunks, firstRows, paths), { encoding: 'latin1', mode: 0o600 });
   return { diskBytes, table: chunks };

@@ -7,11 +7,14 @@ import { workerUrl } from '../util/worker-url.ts';
 import type { UnpackCommand, UnpackResult, UnpackTarget } from './unpack-worker.ts';
 
 /** Blob bytes that may wait in the pool before who sends more has to wait. */
-const maxQueuedBytes = 8 << 20;
+const maxQueuedBytes = 4 << 20;
 
 /** A thread that had nothing to do for so long ends: each takes a dozen MB. The first stays longer, since readers wait for it to start. */
 const idleMs = 300;
-const firstIdleMs = 3000;
+const firstIdleMs = 2000;
+
+/** After so many blob bytes memory is given back to the kernel while the threads are still busy. */
+const trimAfterBytes = 32 << 20;
 
 interface Job {
   readonly bytes: number;
@@ -33,6 +36,7 @@ export class UnpackPool {
   readonly #log: Log;
   readonly #pressure = new BufferPressure();
   #queuedBytes = 0;
+  #untrimmedBytes = 0;
   #nextJob = 0;
   #nextTarget = 0;
 
@@ -118,24 +122,36 @@ export class UnpackPool {
     thread.jobs.delete(id);
     this.#queuedBytes -= job.bytes;
     this.#pressure.dropped(job.bytes);
+    this.#untrimmedBytes += job.bytes;
+    if (this.#untrimmedBytes > trimAfterBytes) {
+      this.#untrimmedBytes = 0;
+      void trimMemory();
+    }
     for (const resume of this.#room.splice(0)) resume();
     job.settle(failures);
     this.#rest(thread);
   }
 
-  /** Lets a thread end when no work comes for a while; starts one that is not there. */
+  /** Lets a thread rest when no work comes for a while, and then end; starts one that is not there. */
   #rest(thread: Thread): void {
     clearTimeout(thread.idle);
     if (thread.jobs.size > 0) return;
     const worker = this.#worker(thread);
-    thread.idle = setTimeout(
-      () => {
-        thread.worker = undefined;
-        void worker.terminate().then(trimMemory);
-      },
-      thread === this.#threads[0] ? firstIdleMs : idleMs,
-    );
-    thread.idle.unref();
+    const end = (): void => {
+      thread.worker = undefined;
+      void worker.terminate().then(trimMemory);
+    };
+    const rest = (): void => {
+      this.#pressure.rest();
+      if (thread !== this.#threads[0]) {
+        end();
+        return;
+      }
+      post(worker, { kind: 'rest' });
+      void trimMemory();
+      thread.idle = setTimeout(end, firstIdleMs).unref();
+    };
+    thread.idle = setTimeout(rest, idleMs).unref();
   }
 }
 

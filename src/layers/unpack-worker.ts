@@ -16,6 +16,7 @@ export interface UnpackTarget {
 export type UnpackCommand =
   | { kind: 'add'; target: UnpackTarget }
   | { kind: 'remove'; id: number }
+  | { kind: 'rest' }
   | { kind: 'unpack'; job: number; id: number; first: number; last: number; bytes: Uint8Array; blobOffset: number };
 
 /** Rows that failed, with the reason; the other rows of the job are resident. */
@@ -42,6 +43,8 @@ async function run(command: UnpackCommand): Promise<void> {
     const target = targets.get(command.id);
     if (target !== undefined) closeSync(target.fd);
     targets.delete(command.id);
+  } else if (command.kind === 'rest') {
+    pressure.rest();
   } else {
     port!.postMessage({ job: command.job, failures: await unpack(command) } satisfies UnpackResult);
   }

@@ -1,7 +1,7 @@
 /** Bytes of buffers that may become garbage before a thread looks for it. */
-const collectAfterBytes = 8 << 20;
+const collectAfterBytes = 4 << 20;
 
-type Collect = (options: { type: 'minor' }) => void;
+type Collect = (options: { type: 'minor' | 'major' }) => void;
 
 /**
  * Keeps a thread's dropped buffers from piling up. V8 counts only its own heap when it decides to collect, and lets tens of MB of
@@ -17,5 +17,11 @@ export class BufferPressure {
     if (this.#bytes < collectAfterBytes) return;
     this.#bytes = 0;
     this.#collect?.({ type: 'minor' });
+  }
+
+  /** Collects everything at once: for a moment at which nobody waits. */
+  rest(): void {
+    this.#bytes = 0;
+    this.#collect?.({ type: 'major' });
   }
 }
