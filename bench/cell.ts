@@ -1,14 +1,16 @@
-import { readFile, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Buildkitd } from '../test/support/buildkitd.ts';
 import { keepLogs } from '../test/support/keep-logs.ts';
 import { run } from '../test/support/program.ts';
+import { repository } from '../test/support/tools.ts';
 import type { Workspace } from '../test/support/workspace.ts';
 import type { ImageSet } from './images.ts';
 import { busyPart } from './machine.ts';
 import type { OpenLink } from './relay/relay-process.ts';
 import type { Measurement } from './results.ts';
-import { type Snapshotter, startBuilder, type Subject } from './subjects.ts';
+import { lazypullRoot, type Snapshotter, startBuilder, type Subject } from './subjects.ts';
 import type { Cell, Scenario, Work } from './works/work.ts';
 
 /** A scenario to be measured once. */
@@ -23,6 +25,7 @@ export interface Task {
 
 /** Requests by this agent are BuildKit's own; the others are the remote snapshotter's. */
 const buildkitAgent = /^(buildkit|containerd)\b/i;
+const lazypull = join(repository, 'bin', 'lazypull');
 const clockTicksPerSecond = 100;
 
 /**
@@ -34,9 +37,10 @@ export async function measureTask(task: Task, workspace: Workspace, signal: Abor
   const measurements: Measurement[] = [];
   try {
     await using stack = new AsyncDisposableStack();
+    if (task.subject.knows === 'trace') await importTrace(await traceOf(task, workspace, signal), directory, signal);
     const snapshotter = await task.subject.startSnapshotter(directory);
     if (snapshotter !== undefined) stack.use(snapshotter);
-    if (task.subject.rehearsed) await rehearse(task, directory, snapshotter, signal);
+    if (task.subject.knows === 'served') await rehearse(task, directory, snapshotter, signal);
     const buildkitd = task.scenario.onBuildkit
       ? stack.use(await startBuilder(join(directory, 'bk'), snapshotter))
       : undefined;
@@ -54,6 +58,30 @@ export async function measureTask(task: Task, workspace: Workspace, signal: Abor
     await run('sync', []);
   }
   return measurements;
+}
+
+/** A file with the trace of the task's first work, made when it is first asked for. */
+async function traceOf(task: Task, workspace: Workspace, signal: AbortSignal): Promise<string> {
+  const [first] = task.scenario.works;
+  const file = join(workspace.path, `${first?.id}.trace`);
+  if (existsSync(file)) return file;
+  const directory = await workspace.directory('record');
+  {
+    await using snapshotter = await task.subject.startSnapshotter(directory);
+    await rehearse({ ...task, wants: ({ id }) => id === first?.id }, directory, snapshotter, signal);
+  }
+  await run(lazypull, ['trace', 'export', file, '--root', lazypullRoot(directory)], { signal });
+  const { size } = await stat(file);
+  if (size === 0) throw new Error(`lazypull kept no trace of work ${first?.id}`);
+  await rm(directory, { recursive: true });
+  return file;
+}
+
+/** Hands a trace to the lazypull that will be started in `directory`. */
+async function importTrace(file: string, directory: string, signal: AbortSignal): Promise<void> {
+  const root = lazypullRoot(directory);
+  await mkdir(root, { recursive: true, mode: 0o700 });
+  await run(lazypull, ['trace', 'import', file, '--root', root], { signal });
 }
 
 /** The same work on another buildkitd, whose state is removed. */

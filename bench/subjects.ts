@@ -22,8 +22,11 @@ export interface Subject {
   readonly title: string;
   /** What is there when the clock starts. */
   readonly explanation: string;
-  /** Whether the work is done once, on another buildkitd and unmeasured, before it is measured on the same snapshotter. */
-  readonly rehearsed: boolean;
+  /**
+   * What its snapshotter knows when the clock starts. `served`: it has served the same work to another buildkitd. `trace`: the
+   * trace of a fresh one that has served the same first work.
+   */
+  readonly knows: 'nothing' | 'served' | 'trace';
   /** Starts its snapshotter with fresh state in `directory`; undefined where BuildKit's own overlayfs is the subject. */
   startSnapshotter(directory: string): Promise<Snapshotter | undefined>;
 }
@@ -36,21 +39,28 @@ export function availableSubjects(stargz: string | undefined, backgroundFill: bo
       id: 'full',
       title: 'full pull',
       explanation: 'stock BuildKit with overlayfs, which pulls and unpacks the image',
-      rehearsed: false,
+      knows: 'nothing',
       startSnapshotter: () => Promise.resolve(undefined),
     },
     {
       id: 'lazypull',
       title: 'lazypull',
       explanation: 'lazypull that has never seen the image',
-      rehearsed: false,
+      knows: 'nothing',
+      startSnapshotter: lazypull,
+    },
+    {
+      id: 'lazypull-trace',
+      title: 'lazypull, trace',
+      explanation: 'lazypull that was given the trace of the same work by another one, and nothing else',
+      knows: 'trace',
       startSnapshotter: lazypull,
     },
     {
       id: 'lazypull-warm',
       title: 'lazypull, warm',
       explanation: 'lazypull that has served the same work once; BuildKit knows nothing of that',
-      rehearsed: true,
+      knows: 'served',
       startSnapshotter: lazypull,
     },
   ];
@@ -59,7 +69,7 @@ export function availableSubjects(stargz: string | undefined, backgroundFill: bo
       id: 'stargz',
       title: 'containerd-stargz-grpc',
       explanation: 'the Go daemon that has never seen the image',
-      rehearsed: false,
+      knows: 'nothing',
       startSnapshotter: (directory) => startStargz(stargz, directory, backgroundFill),
     });
   }
@@ -75,6 +85,11 @@ export async function startBuilder(directory: string, snapshotter: Snapshotter |
       ? { kind: 'oci', snapshotter: 'overlayfs' }
       : { kind: 'oci', snapshotter: 'stargz', socket: snapshotter.socket },
   );
+}
+
+/** The root of the lazypull that is started with state in `directory`. */
+export function lazypullRoot(directory: string): string {
+  return join(directory, 'lp', 'root');
 }
 
 function startLazypull(directory: string, backgroundFill: boolean): Promise<Snapshotter> {

@@ -80,8 +80,7 @@ function notes({ links, measurements, failures, complete }: Results): string[] {
 }
 
 function titleOf({ work, title }: Row, works: Results['works']): string {
-  const code = title.replace(/^RUN .*/, (command) => `\`${command}\``);
-  return works.some(({ id }) => id === work) ? `(${work}) ${code}` : code;
+  return works.some(({ id }) => id === work) ? `(${work}) ${title}` : title;
 }
 
 function seconds(figure: Figure | undefined): string {

@@ -101,6 +101,6 @@ function bar({ seconds, least, most }: Figure, color: string, y: number, scale: 
 }
 
 function text(x: number, y: number, content: string, style = ''): string {
-  const escaped = content.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+  const escaped = content.replaceAll('`', '').replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
   return `<text x="${x}" y="${y}"${style === '' ? '' : ` class="${style}"`}>${escaped}</text>`;
 }

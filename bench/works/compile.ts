@@ -1,7 +1,7 @@
 import { build, makeContext } from './context.ts';
 import type { Scenario, Work } from './work.ts';
 
-const compiled: Work = { id: 'b', title: 'RUN g++ of a small C++ file' };
+const compiled: Work = { id: 'b', title: '`RUN g++` of a small C++ file' };
 
 const dockerfile = `ARG BASE
 FROM \${BASE}

@@ -1,7 +1,7 @@
 import { build, makeContext } from './context.ts';
 import type { Scenario, Work } from './work.ts';
 
-const readAll: Work = { id: 'd', title: 'RUN find / -xdev -type f -exec cat {} + >/dev/null' };
+const readAll: Work = { id: 'd', title: '`RUN find / -xdev -type f -exec cat {} + >/dev/null`' };
 
 const dockerfile = `ARG BASE
 FROM \${BASE}

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { build, makeContext } from './context.ts';
 import type { Scenario, Work } from './work.ts';
 
-const hello: Work = { id: 'a', title: `RUN python3 -c 'print("hello")'` };
+const hello: Work = { id: 'a', title: '`RUN python3 -c \'print("hello")\'`' };
 const tarExport: Work = { id: 'c', title: 'tar export after (a)' };
 
 const dockerfile = `ARG BASE

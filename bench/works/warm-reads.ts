@@ -6,8 +6,8 @@ import { blobPath } from '../images.ts';
 import { median } from '../report/statistics.ts';
 import type { Cell, Scenario, Work } from './work.ts';
 
-const find: Work = { id: 'e-find', title: 'warm find that stats every file' };
-const tar: Work = { id: 'e-tar', title: 'warm tar' };
+const find: Work = { id: 'e-find', title: 'warm `find` that stats every file' };
+const tar: Work = { id: 'e-tar', title: 'warm `tar`' };
 const repetitions = 5;
 
 /** Reads of a tree that has been read before: mounted from the registry, or unpacked to a directory on the local file system. */

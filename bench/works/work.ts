@@ -7,6 +7,7 @@ import type { Snapshotter, SubjectId } from '../subjects.ts';
 export interface Work {
   /** As the options and the results name it. */
   readonly id: string;
+  /** In Markdown: commands between backquotes. */
   readonly title: string;
 }
 
