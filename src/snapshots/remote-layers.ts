@@ -6,6 +6,13 @@ export interface RemoteLayers {
    */
   mount(mountpoint: string, labels: Readonly<Record<string, string>>): Promise<void>;
 
+  /**
+   * Rejects with the reason unless the layer that was mounted at `mountpoint` looks in an overlay as it would when it had been unpacked there.
+   *
+   * @param lower the content directories of the layers below it, nearest first: mount points of others, or what a client unpacked
+   */
+  checkStacking(mountpoint: string, lower: readonly string[]): Promise<void>;
+
   /** Rejects with `Unavailable` and the reason unless a layer is mounted at `mountpoint` and can be read. Never touches the network. */
   check(mountpoint: string): Promise<void>;
 

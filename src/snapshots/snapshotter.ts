@@ -185,17 +185,19 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
       if (this.#unmounted.has(present.id)) await this.#mountAgain(present).catch(failed);
       throw exists();
     }
-    this.#store.parentChain(key, parent);
+    const chain = this.#store.parentChain(key, parent);
     if (present) {
       failed(`the name "${target}" belongs to a snapshot that is not committed or has another parent`);
       return;
     }
 
     const id = this.#store.allocateId();
+    const [content, ...lower] = [id, ...chain.map((link) => link.id)].map((each) => this.#directories.content(each));
     try {
       try {
         await this.#directories.create(id, 'committed');
-        await this.#layers.mount(this.#directories.content(id), labels);
+        await this.#layers.mount(content!, labels);
+        await this.#layers.checkStacking(content!, lower);
       } catch (error) {
         failed(error);
         await this.#directories.remove(id);

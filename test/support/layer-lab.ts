@@ -41,9 +41,9 @@ export class LayerLab implements AsyncDisposable {
     return this.#client.prepareImage(`image-${this.#snapshots++}`, this.#reference, layers);
   }
 
-  /** Has one layer prepared on nothing. @returns whether it is lazy */
-  isLazy(layer: ImageLayer): Promise<boolean> {
-    return this.#client.prepareLayer(`layer-${this.#snapshots++}`, '', this.#reference, layer);
+  /** Has one layer prepared on a snapshot, or on nothing. @returns whether it is lazy */
+  isLazy(layer: ImageLayer, parent = ''): Promise<boolean> {
+    return this.#client.prepareLayer(`layer-${this.#snapshots++}`, parent, this.#reference, layer);
   }
 
   /** Mounts a view of a snapshot in a new directory, which is returned. */

@@ -119,3 +119,21 @@ test('A lazy image is what overlayfs makes of its unpacked layers: under many re
     [],
   );
 });
+
+test('A layer that overlayfs would not show as it would be unpacked is not lazy', async () => {
+  const layer = (...files: FileSpec[]) => lab.layer(estargzBlob(files));
+  const deletes = layer(file('d/.wh.gone', Buffer.alloc(0)));
+  const inTmp = layer(file('tmp/file', Buffer.from('x')));
+  const plain = layer({ path: 'tmp', type: 'dir', mode: 0o755 });
+  const sticky = layer({ path: 'tmp', type: 'dir', mode: 0o1777 });
+
+  assert.equal(await lab.isLazy(deletes), false);
+  assert.equal(await lab.isLazy(inTmp), true);
+  const onPlain = await lab.prepare([plain]);
+  assert.equal(await lab.isLazy(deletes, onPlain), true);
+  assert.equal(await lab.isLazy(inTmp, onPlain), true);
+  const onSticky = await lab.prepare([sticky, plain, sticky]);
+  assert.equal(await lab.isLazy(inTmp, onSticky), false);
+  assert.match(String(lab.complaints.at(-1)?.['error']), /"tmp"/);
+  assert.equal(await lab.isLazy(layer({ path: 'tmp', type: 'dir', mode: 0o700 }), onSticky), true);
+});

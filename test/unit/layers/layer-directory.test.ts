@@ -10,7 +10,8 @@ async function directory(t: TestContext): Promise<LayerDirectory> {
   const path = await mkdtemp(join(tmpdir(), 'lazypull-layer-'));
   t.after(() => rm(path, { recursive: true }));
   const layer = new LayerDirectory(path);
-  for (const file of [layer.diskPath, layer.tablePath, layer.hintsPath, layer.pathsPath]) await writeFile(file, '');
+  for (const file of [layer.diskPath, layer.tablePath, layer.hintsPath, layer.stackingPath, layer.pathsPath])
+    await writeFile(file, '');
   return layer;
 }
 

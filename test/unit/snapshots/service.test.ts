@@ -26,6 +26,7 @@ import { openSnapshotter } from '../../../src/snapshots/snapshotter.ts';
 const { method } = SnapshotsDesc;
 const layers = {
   mount: () => Promise.reject(new Error('no layers here')),
+  checkStacking: () => Promise.resolve(),
   check: () => Promise.resolve(),
   unmount: () => Promise.resolve(),
 };

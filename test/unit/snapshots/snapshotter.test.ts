@@ -141,6 +141,17 @@ describe('a remote snapshot', () => {
     assert.equal(layers.mounted.size, 1);
   });
 
+  it('is an ordinary one when an overlay would show it as something else than unpacking', async (t) => {
+    const { snapshotter, layers, lines } = await start(t);
+    await remote(snapshotter, 'k', '', lazy('base'));
+    await remote(snapshotter, 'k', 'base', lazy('middle'));
+    layers.misfits.add('sha256:of-top');
+    assert.equal((await snapshotter.prepare('k', 'middle', lazy('top'))).length, 1);
+    const errors = lines.filter((entry) => entry.level === 'warn').map(({ error }) => error);
+    assert.deepEqual(errors, ['sha256:of-top does not fit on sha256:of-middle,sha256:of-base']);
+    assert.equal(layers.mounted.size, 2);
+  });
+
   it('is an ordinary one when its name belongs to something else', async (t) => {
     const { snapshotter, layers } = await start(t);
     await snapshotter.prepare('active', '', {});
@@ -251,6 +262,7 @@ class FakeLayers implements RemoteLayers {
   readonly mounted = new Map<string, string>();
   readonly refused = new Set<string>();
   readonly broken = new Set<string>();
+  readonly misfits = new Set<string>();
   delayMs = 0;
   mounts = 0;
   mostAtOnce = 0;
@@ -266,6 +278,12 @@ class FakeLayers implements RemoteLayers {
     assert.ok(!this.mounted.has(mountpoint));
     this.mounted.set(mountpoint, name);
     this.mounts++;
+  }
+
+  async checkStacking(mountpoint: string, lower: readonly string[]): Promise<void> {
+    const name = this.mounted.get(mountpoint) ?? '';
+    if (this.misfits.has(name))
+      throw new Error(`${name} does not fit on ${lower.map((path) => this.mounted.get(path)).join()}`);
   }
 
   async check(mountpoint: string): Promise<void> {
