@@ -65,7 +65,8 @@ async function unpack(command: UnpackCommand & { kind: 'unpack' }): Promise<Unpa
       continue;
     }
     try {
-      writeWhole(target.fd, unpacked.content, target.table.diskOffset[unpacked.row]!);
+      // The place of a row is a hole until it is written, and that reads as zeros.
+      if (!isZeros(unpacked.content)) writeWhole(target.fd, unpacked.content, target.table.diskOffset[unpacked.row]!);
       Atomics.store(target.resident, unpacked.row, 1);
       pressure.dropped(unpacked.content.length);
     } catch (error) {
@@ -73,6 +74,16 @@ async function unpack(command: UnpackCommand & { kind: 'unpack' }): Promise<Unpa
     }
   }
   return failures;
+}
+
+const zeros = Buffer.alloc(64 << 10);
+
+function isZeros(content: Buffer): boolean {
+  for (let at = 0; at < content.length; at += zeros.length) {
+    const piece = content.subarray(at, at + zeros.length);
+    if (piece.compare(zeros, 0, piece.length) !== 0) return false;
+  }
+  return true;
 }
 
 function writeWhole(fd: number, content: Buffer, position: number): void {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, open, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -40,7 +40,8 @@ async function setUp(t: TestContext, contents: Buffer[], spoil?: (bytes: Buffer)
     const at = table.diskOffset[row]!;
     return (await readFile(diskPath)).subarray(at, at + table.size[row]!);
   };
-  return { table, resident, blob, fetcher, errors, content, bytes };
+  const allocatedBytes = async () => (await stat(diskPath)).blocks * 512;
+  return { table, resident, blob, fetcher, errors, content, bytes, allocatedBytes };
 }
 
 const files = (count: number, size: number) => Array.from({ length: count }, () => randomBytes(size));
@@ -54,6 +55,14 @@ test('Fetcher makes a missing row and its neighbours resident with one request',
   assert.equal(blob.requests.length, 1);
   assert.ok(resident.every((byte) => byte === 1));
   assert.ok(fetcher.complete);
+});
+
+test('Fetcher takes no disk space for zeros', async (t) => {
+  const contents = [Buffer.alloc(5 << 20), Buffer.concat([Buffer.alloc(100_000), Buffer.from('x')])];
+  const { fetcher, content, allocatedBytes } = await setUp(t, contents);
+  await fetcher.fetch(0, 2);
+  for (const row of contents.keys()) assert.deepEqual(await content(row), contents[row]);
+  assert.ok((await allocatedBytes()) < 1 << 20);
 });
 
 test('Fetcher joins misses of rows that are on their way', async (t) => {
