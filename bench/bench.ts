@@ -48,6 +48,7 @@ export async function runBenchmark(
     progress.say(`    link ${describeLink(shape)}: found ${ms.toFixed(1)} ms, ${rate.toFixed(0)} Mbit/s`);
   }
   for (let run = 1; run <= options.runs; run++) {
+    const started = performance.now();
     for (const [index, shape] of options.links.entries()) {
       for (const scenario of chosenScenarios(options)) {
         if (!scenario.overLink && index > 0) continue;
@@ -62,6 +63,8 @@ export async function runBenchmark(
       }
     }
     await saved();
+    const minutes = ((performance.now() - started) / 60_000).toFixed(1);
+    progress.say(`==> run ${run} of ${options.runs} took ${minutes} minutes`);
   }
 }
 

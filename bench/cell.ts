@@ -37,6 +37,7 @@ export async function measureTask(task: Task, workspace: Workspace, signal: Abor
   const measurements: Measurement[] = [];
   try {
     await using stack = new AsyncDisposableStack();
+    const busyBefore = await busyPart();
     if (task.subject.knows === 'trace') await importTrace(await traceOf(task, workspace, signal), directory, signal);
     const snapshotter = await task.subject.startSnapshotter(directory);
     if (snapshotter !== undefined) stack.use(snapshotter);
@@ -44,7 +45,6 @@ export async function measureTask(task: Task, workspace: Workspace, signal: Abor
     const buildkitd = task.scenario.onBuildkit
       ? stack.use(await startBuilder(join(directory, 'bk'), snapshotter))
       : undefined;
-    const busyBefore = await busyPart();
     const measure = async (work: Work, act: () => Promise<number | void>) => {
       measurements.push(await measured(task, work, act, snapshotter, busyBefore));
     };

@@ -37,12 +37,14 @@ export class RequestHeads {
       this.#report(head);
       this.#text = rest.slice(Math.min(length, rest.length));
       this.#bodyBytes = Math.max(0, length - rest.length);
-      if (!Number.isSafeInteger(length) || field(head, 'transfer-encoding') !== undefined) this.#bodyBytes = Infinity;
+      if (!Number.isSafeInteger(length) || field(head, 'transfer-encoding') !== undefined) this.#giveUp();
     }
-    if (this.#text.length > maxHeadBytes) {
-      this.#text = '';
-      this.#bodyBytes = Infinity;
-    }
+    if (this.#text.length > maxHeadBytes) this.#giveUp();
+  }
+
+  #giveUp(): void {
+    this.#text = '';
+    this.#bodyBytes = Infinity;
   }
 
   #report(head: string): void {

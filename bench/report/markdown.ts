@@ -1,7 +1,7 @@
 import { describeLink, parseLink } from '../link.ts';
 import type { Results } from '../results.ts';
 import type { SubjectId } from '../subjects.ts';
-import { median } from './statistics.ts';
+import { formatSeconds, median } from './statistics.ts';
 import { type Figure, ratio, type Row, summarize } from './summary.ts';
 
 /** A machine that is busier than that before a measurement makes the seconds doubtful. */
@@ -84,7 +84,7 @@ function titleOf({ work, title }: Row, works: Results['works']): string {
 }
 
 function seconds(figure: Figure | undefined): string {
-  return figure === undefined ? '' : figure.seconds.toFixed(figure.seconds < 10 ? 2 : 1);
+  return figure === undefined ? '' : formatSeconds(figure.seconds);
 }
 
 function traffic(figure: Figure | undefined): string {

@@ -1,5 +1,6 @@
 import type { Results } from '../results.ts';
 import type { SubjectId } from '../subjects.ts';
+import { formatSeconds } from './statistics.ts';
 import { type Figure, type Row, summarize } from './summary.ts';
 
 const width = 880;
@@ -96,7 +97,7 @@ function bar({ seconds, least, most }: Figure, color: string, y: number, scale: 
     most > least
       ? `<line x1="${at(least)}" x2="${at(most)}" y1="${middle}" y2="${middle}" stroke="#1f2328" stroke-width="1"/>`
       : '';
-  const number = text(Number(at(most)) + 6, y + barHeight - 3, seconds.toFixed(seconds < 10 ? 2 : 1), 'small');
+  const number = text(Number(at(most)) + 6, y + barHeight - 3, formatSeconds(seconds), 'small');
   return `<rect x="${x}" y="${y}" width="${(seconds * scale).toFixed(1)}" height="${barHeight}" fill="${color}"/>${spread}${number}`;
 }
 

@@ -5,3 +5,8 @@ export function median(values: readonly number[]): number {
   const high = sorted[Math.ceil((sorted.length - 1) / 2)] ?? NaN;
   return (low + high) / 2;
 }
+
+/** Seconds with three digits that count. */
+export function formatSeconds(seconds: number): string {
+  return seconds.toFixed(seconds < 0.1 ? 3 : seconds < 10 ? 2 : 1);
+}

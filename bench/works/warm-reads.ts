@@ -6,8 +6,11 @@ import { blobPath } from '../images.ts';
 import { median } from '../report/statistics.ts';
 import type { Cell, Scenario, Work } from './work.ts';
 
-const find: Work = { id: 'e-find', title: 'warm `find` that stats every file' };
-const tar: Work = { id: 'e-tar', title: 'warm `tar`' };
+const find: Work = {
+  id: 'e-find',
+  title: 'warm `find` with a stat of every file (full pull: the same tree unpacked to the local disk)',
+};
+const tar: Work = { id: 'e-tar', title: 'warm `tar` (full pull: the same tree unpacked to the local disk)' };
 const repetitions = 5;
 
 /** Reads of a tree that has been read before: mounted from the registry, or unpacked to a directory on the local file system. */
