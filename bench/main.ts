@@ -44,7 +44,7 @@ async function bench(options: Options, workspace: Workspace, progress: Progress,
   const subjects = availableSubjects(stargz, options.backgroundFill).filter(({ id }) => options.subjects.includes(id));
   const images = await ensureImages(workspace, progress, signal);
   const results = await emptyResults(options, subjects, images, workspace, stargz);
-  const path = join(resultsDirectory, `${results.date.replace(/:\d\d\..*$/, '').replace(/:/g, '')}`);
+  const path = join(resultsDirectory, results.date.replace(/\..*$/, '').replaceAll(':', ''));
   const save = () => report(results, path);
   try {
     await runBenchmark(options, subjects, images, results, workspace, progress, signal, save);

@@ -47,7 +47,9 @@ export function workerFlags(worker: Worker): string[] {
 
 /** Starts buildkitd with fresh or kept state in `directory`, under its own socket there. */
 export async function startBuildkitd(directory: string, worker: Worker): Promise<Buildkitd> {
-  await mkdir(directory, { recursive: true });
+  // It mounts what it exports below TMPDIR, and leaves that there when it is killed.
+  const temporary = join(directory, 'tmp');
+  await mkdir(temporary, { recursive: true });
   const { buildkitd } = buildkitTools();
   const config = join(directory, 'buildkitd.toml');
   await writeFile(config, '');
@@ -56,7 +58,7 @@ export async function startBuildkitd(directory: string, worker: Worker): Promise
     command: buildkitd,
     args: ['--config', config, ...stateFlags(directory), ...workerFlags(worker)],
     log: join(directory, 'buildkitd.log'),
-    env: { PATH: pathWithTools() },
+    env: { PATH: pathWithTools(), TMPDIR: temporary },
   });
   return attachBuildkitd(directory, program);
 }
