@@ -86,7 +86,6 @@ export class Fetcher {
         if (!continues && start < partEnd) continue; // it shares a stream with a part: ranges must not overlap
         bytes += end - start;
         if (bytes > maxBytes) break;
-        this.#inFlight[row] = 1;
         if (continues) part.last++;
         else parts.push({ first: row, last: row + 1 });
         partEnd = end;
@@ -106,15 +105,12 @@ export class Fetcher {
   /** Fetches a window of what is missing, in the order of the blob. @returns its bytes; 0 when nothing is missing, or it failed */
   async fillSome(): Promise<number> {
     const { table } = this.#options;
-    while (this.#fillRow < table.length && !this.#isIdle(this.#fillRow)) this.#fillRow++;
-    if (this.#fillRow === table.length) {
-      this.#fillRow = 0; // what failed or was skipped is tried again in the next round
-      return 0;
-    }
-    const window = this.#take(this.#fillRow, table.length);
-    const download = this.#download([window]);
+    const runs = this.#windows.onwards(this.#fillRow, table.length, (row) => this.#isIdle(row));
+    this.#fillRow = runs.at(-1)?.last ?? 0; // what failed or was skipped is tried again in the next round
+    if (runs.length === 0) return 0;
+    const download = this.#download(runs);
     this.#track(download);
-    return (await download) ? table.streamEnd[window.last - 1]! - table.streamOffset[window.first]! : 0;
+    return (await download) ? this.#blobBytes(runs) : 0;
   }
 
   /**
@@ -175,16 +171,14 @@ export class Fetcher {
   }
 
   #miss(row: number): void {
-    const { window, grown } = this.#windows.around(row, (other) => this.#isIdle(other));
-    this.#inFlight.fill(1, window.first, window.last);
-    this.#track(this.#download([window]));
+    const { runs, grown } = this.#windows.around(row, (other) => this.#isIdle(other));
+    this.#track(this.#download(runs));
     if (!grown || this.#sweeping) return;
-    const { streamOffset, streamEnd } = this.#options.table;
-    this.#grownBytes += streamEnd[window.last - 1]! - streamOffset[window.first]!;
+    this.#grownBytes += this.#blobBytes(runs);
     if (this.#grownBytes < sweepAfterBytes) return;
     // So many misses so close together: somebody reads all of it, and the rest is streamed without waiting for its misses.
     this.#sweeping = true;
-    this.#track(this.#sweep(window.last));
+    this.#track(this.#sweep(runs.at(-1)!.last));
   }
 
   /** Streams what is missing, from `from` to the end of the blob and then from its start. */
@@ -200,20 +194,18 @@ export class Fetcher {
     let row = first;
     const lane = async (): Promise<void> => {
       for (;;) {
-        while (row < last && !this.#isIdle(row)) row++;
-        if (row >= last) return;
-        const window = this.#take(row, last);
-        row = (await this.#download([window])) ? Math.max(row, window.last) : last;
+        const runs = this.#windows.onwards(row, last, (other) => this.#isIdle(other));
+        if (runs.length === 0) return;
+        row = runs.at(-1)!.last;
+        if (!(await this.#download(runs))) row = last;
       }
     };
     await Promise.all(Array.from({ length: sweepRequests }, lane));
   }
 
-  /** Marks a window from an idle row on as in flight. */
-  #take(row: number, end: number): RowRange {
-    const window = this.#windows.onwards(row, end, (other) => this.#isIdle(other));
-    this.#inFlight.fill(1, window.first, window.last);
-    return window;
+  #blobBytes(runs: readonly RowRange[]): number {
+    const { streamOffset, streamEnd } = this.#options.table;
+    return runs.reduce((sum, { first, last }) => sum + streamEnd[last - 1]! - streamOffset[first]!, 0);
   }
 
   #track(work: Promise<unknown>): void {
@@ -223,10 +215,11 @@ export class Fetcher {
     this.#downloads.add(done);
   }
 
-  /** Fetches windows whose rows are marked as in flight, with one request. @returns whether the request itself went well; never rejects */
-  async #download(windows: readonly RowRange[]): Promise<boolean> {
+  /** Fetches runs of idle rows with one request. @returns whether the request itself went well; never rejects */
+  async #download(runs: readonly RowRange[]): Promise<boolean> {
     const { table, blob, pool, link } = this.#options;
-    const parts = windows.map((window) => new Assembler(table, window));
+    for (const { first, last } of runs) this.#inFlight.fill(1, first, last);
+    const parts = runs.map((run) => new Assembler(table, run));
     const unpacking: Promise<void>[] = [];
     const requested = performance.now();
     let firstByte = 0;

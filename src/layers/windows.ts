@@ -16,6 +16,9 @@ const maxWindowBytes = 1 << 20;
 /** The largest window that misses close to each other grow to, in blob bytes: minWindowBytes times a power of two. */
 const maxRegionBytes = 16 << 20;
 
+/** A miss so few rows behind a window is where its reader went on. */
+const maxRowsBehind = 8;
+
 /** A region is fetched as a whole when the window that is due makes more than this part of it fetched. */
 const denseShare = 0.5;
 
@@ -29,6 +32,9 @@ const sweepWindowBytes = 8 << 20;
 const minRestOfFileBytes = 4 << 20;
 const maxRestOfFileBytes = 32 << 20;
 
+/** Ranges of one request: what registries take without complaint. */
+const maxRuns = 32;
+
 /** Blob bytes between two rows that are fetched along rather than skipped by a request of their own. */
 const maxGapBytes = 256 << 10;
 
@@ -36,12 +42,14 @@ const maxGapBytes = 256 << 10;
  * Decides what to fetch along with a missing row. Of a large file that is its rest. A window of small files lies on a grid, so that
  * files which stand together in the blob come together whichever of them is read first. Where misses come close to each other the
  * window grows: to the largest region of a grid twice as wide, and twice, and so on, of which more than half is fetched by then. A
- * reader who goes through the blob in order gets windows of doubling length; one who reads here and there gets small ones.
+ * reader who goes through the blob in order gets windows of doubling length up to the widest, and from then on always the widest; one who
+ * reads here and there gets small ones.
  */
 export class Windows {
   readonly #table: ChunkTable;
   readonly #link: Link;
   #lastEnd = -1;
+  #lastWidest = false;
   #restBytes = minRestOfFileBytes;
 
   constructor(table: ChunkTable, link: Link) {
@@ -50,71 +58,97 @@ export class Windows {
   }
 
   /**
-   * The window for a miss.
+   * The window for a miss: what one request fetches.
    *
    * @param row the missing row
    * @param wanted whether a row should be fetched at all: false for what is resident or on its way
-   * @returns the rows, and whether the misses before had a part in how many they are
+   * @returns runs of wanted rows, ascending in the blob and apart from each other, one of them with the missing row; and whether the
+   *   misses before had a part in how much it is
    */
-  around(row: number, wanted: (row: number) => boolean): { window: RowRange; grown: boolean } {
+  around(row: number, wanted: (row: number) => boolean): { runs: RowRange[]; grown: boolean } {
     const sequential = row === this.#lastEnd && this.#continuesFile(row);
     this.#restBytes = sequential ? Math.min(this.#restBytes * 2, maxRestOfFileBytes) : minRestOfFileBytes;
-    const { streamOffset, streamEnd } = this.#table;
+    const { streamOffset, streamEnd, length } = this.#table;
     const at = streamOffset[row]!;
     const fileEnd = this.#restOfFile(row);
     const base = windowBytes(this.#link.bytesPerRoundTrip);
     // What stands beside a file as long as a window is of no interest to who reads large files.
     const alone = streamEnd[fileEnd - 1]! - at >= base;
     const region = alone ? undefined : this.#denseRegion(at, base, wanted);
-    const low = alone ? at : Math.floor(at / (region ?? base)) * (region ?? base);
-    const window = this.#extend(row, low, alone ? at : low + (region ?? base), fileEnd, wanted);
-    this.#lastEnd = window.last;
-    return { window, grown: sequential || region !== undefined };
-  }
+    const grid = region ?? base;
+    const goesOn = this.#lastWidest && row >= this.#lastEnd && row - this.#lastEnd < maxRowsBehind;
+    const low = alone || goesOn ? at : Math.floor(at / grid) * grid;
+    const high = goesOn ? at + maxRegionBytes : alone ? at : low + grid;
+    this.#lastWidest = goesOn || region === maxRegionBytes;
 
-  /** The window from `row` on for who reads everything: without a row at or after `end`. */
-  onwards(row: number, end: number, wanted: (row: number) => boolean): RowRange {
-    const high = this.#table.streamOffset[row]! + sweepWindowBytes;
-    let last = row + 1;
-    while (last < end && wanted(last) && this.#joins(last - 1) && this.#table.streamOffset[last]! < high) last++;
-    return { first: row, last };
-  }
-
-  /** The wanted rows around `row` whose streams begin in [low, high), and the rest of its file, as far as they can be one request. */
-  #extend(row: number, low: number, high: number, fileEnd: number, wanted: (row: number) => boolean): RowRange {
-    const { streamOffset, length } = this.#table;
     let first = row;
-    while (first > 0 && wanted(first - 1) && streamOffset[first - 1]! >= low && this.#joins(first - 1)) first--;
-    let last = row + 1;
-    while (last < length && wanted(last) && this.#joins(last - 1)) {
-      if (streamOffset[last]! >= high && last >= fileEnd && streamOffset[last] !== streamOffset[last - 1]) break;
-      last++;
-    }
-    return { first, last };
+    while (first > 0 && streamOffset[first - 1]! >= low && streamOffset[first - 1]! <= at) first--;
+    let last = fileEnd;
+    while (last < length && streamOffset[last]! >= at && streamOffset[last]! < high) last++;
+    this.#lastEnd = last;
+    const runs = this.#runs(first, last, wanted, Number.POSITIVE_INFINITY);
+    const found = runs.some((run) => row >= run.first && row < run.last);
+    return {
+      runs: found ? runs : [{ first: row, last: row + 1 }],
+      grown: sequential || goesOn || region !== undefined,
+    };
   }
 
-  /** The size of the widest grid whose region around a blob offset is dense with a window of `base` bytes; undefined where none is. */
+  /** The window from `row` on, of rows before `end`, for who reads everything. Empty when no row is wanted. */
+  onwards(row: number, end: number, wanted: (row: number) => boolean): RowRange[] {
+    return this.#runs(row, end, wanted, sweepWindowBytes);
+  }
+
+  /** The wanted rows of [first, last) as runs that one request can fetch: ascending in the blob, as many as a request should have, up to `maxBytes`. */
+  #runs(first: number, last: number, wanted: (row: number) => boolean, maxBytes: number): RowRange[] {
+    const runs: RowRange[] = [];
+    let bytes = 0;
+    let blobEnd = 0;
+    for (let row = first; row < last && bytes < maxBytes; row++) {
+      if (!wanted(row)) continue;
+      const { start, end } = streamBytesNeeded(this.#table, row);
+      const run = runs.at(-1);
+      if (
+        run !== undefined &&
+        run.last === row &&
+        start >= this.#table.streamOffset[row - 1]! &&
+        start - blobEnd <= maxGapBytes
+      )
+        run.last++;
+      else if (start < blobEnd) continue;
+      else if (runs.length === maxRuns) break;
+      else runs.push({ first: row, last: row + 1 });
+      bytes += Math.max(0, end - Math.max(start, blobEnd));
+      blobEnd = Math.max(blobEnd, end);
+    }
+    return runs;
+  }
+
+  /**
+   * The size of the widest grid whose region around a blob offset is dense with a window of `base` bytes, by bytes and by rows, so that
+   * a single large file does not make it so; undefined where none is.
+   */
   #denseRegion(at: number, base: number, wanted: (row: number) => boolean): number | undefined {
     const { streamOffset, streamEnd, length } = this.#table;
     const blobEnd = length === 0 ? 0 : streamEnd[length - 1]!;
+    const windowStart = Math.floor(at / base) * base;
     let dense: number | undefined;
     for (let size = base * 2; size <= maxRegionBytes; size *= 2) {
       const start = Math.floor(at / size) * size;
       const end = Math.min(start + size, blobEnd);
-      let fetched = base;
+      const first = lowerBound(streamOffset, start);
       const last = lowerBound(streamOffset, end);
-      for (let row = lowerBound(streamOffset, start); row < last; row++) {
-        if (!wanted(row)) fetched += streamEnd[row]! - streamOffset[row]!;
+      let [bytes, rows, before] = [0, 0, 0];
+      for (let row = first; row < last; row++) {
+        const inWindow = streamOffset[row]! >= windowStart && streamOffset[row]! < windowStart + base;
+        if (wanted(row) && !inWindow) continue;
+        bytes += streamEnd[row]! - streamOffset[row]!;
+        rows++;
+        if (!inWindow) before++;
       }
-      if (fetched > (end - start) * denseShare && fetched > base) dense = size;
+      if (before > 0 && bytes > (end - start) * denseShare && rows > (last - first) * denseShare) dense = size;
     }
     return dense;
-  }
-
-  /** Whether the row's blob bytes and those of the next row may be one request. */
-  #joins(row: number): boolean {
-    const gap = this.#table.streamOffset[row + 1]! - streamBytesNeeded(this.#table, row).end;
-    return gap <= maxGapBytes && this.#table.streamOffset[row + 1]! >= this.#table.streamOffset[row]!;
   }
 
   /** The row after the last one that continues the file of `row` and is not too far away. */
