@@ -134,6 +134,11 @@ export class TestRegistry implements AsyncDisposable {
     for (const fault of faults) this.#faults.push({ match, fault });
   }
 
+  /** What was scripted and has not happened yet does not happen. */
+  forgetFaults(): void {
+    this.#faults.length = 0;
+  }
+
   /** How many requests were seen that match. */
   count(match: Match = {}): number {
     return this.requests.filter((request) => matches(match, request)).length;

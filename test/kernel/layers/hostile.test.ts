@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { hash, randomBytes } from 'node:crypto';
+import { hash, randomBytes, randomInt } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
@@ -104,6 +104,42 @@ test('A registry that stalls in mid-answer delays the reader, but not for ever',
   const layer = await mountFiles(files);
   lab.registry.script({ path: /blobs/ }, { kind: 'stall', after: 1000 });
   await layer.read(files[0]!, mib);
+  await layer.unmount();
+});
+
+test('Whatever a registry answers, a reader gets the right bytes or EIO, and all of them in the end', async () => {
+  const faults: (() => Fault)[] = [
+    () => ({ kind: 'reset', after: -1 }),
+    () => ({ kind: 'reset', after: randomInt(mib) }),
+    () => ({ kind: 'short', bytes: randomInt(100_000), declared: randomInt(2) === 0 }),
+    () => ({ kind: 'long', bytes: 5 }),
+    () => ({ kind: 'corrupt' }),
+    () => ({ kind: 'content-range', value: 'bytes 0-1/2' }),
+    () => ({ kind: 'ignore-range' }),
+    () => ({ kind: 'status', status: [200, 206, 302, 403, 404, 429, 500, 503][randomInt(8)]!, body: 'trouble' }),
+  ];
+  const files = [
+    ...noiseFiles(3000, 5000),
+    ...noiseFiles(4, 5 * mib).map((file) => ({ ...file, path: `large-${file.path}` })),
+  ];
+  const layer = await mountFiles(files);
+  let failures = 0;
+  const reader = async () => {
+    for (let i = 0; i < 400; i++) {
+      lab.registry.script({ path: /blobs/ }, faults[randomInt(faults.length)]!());
+      const file = files[randomInt(files.length)]!;
+      const failure = await layer
+        .read(file, randomInt(file.content!.length))
+        .catch((error: NodeJS.ErrnoException) => error);
+      if (failure === undefined) continue;
+      assert.equal(failure.code, 'EIO', String(failure));
+      failures++;
+    }
+  };
+  await Promise.all(Array.from({ length: 8 }, reader));
+  assert.ok(failures > 0);
+  lab.registry.forgetFaults();
+  for (const file of files) await layer.read(file, 0, file.content!.length);
   await layer.unmount();
 });
 
