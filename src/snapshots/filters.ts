@@ -1,33 +1,54 @@
 import { LazypullError } from '../errors.ts';
-import { regExpOf } from './go-regexp.ts';
+import { compileGoRegExp, type GoRegExp } from './go-regexp.ts';
 import type { SnapshotInfo } from './snapshot.ts';
+import { StepBudget } from './step-budget.ts';
 
 /** One condition: a field such as `['labels', 'a.b/c']`, and what its value must be. */
 export type Selector =
   | { readonly operator: 'present'; readonly path: readonly string[] }
   | { readonly operator: '==' | '!='; readonly path: readonly string[]; readonly value: string }
-  | { readonly operator: '~='; readonly path: readonly string[]; readonly pattern: RegExp | undefined };
+  | { readonly operator: '~='; readonly path: readonly string[]; readonly pattern: GoRegExp | undefined };
 
 /** Selectors that must all match. */
 export type Filter = readonly Selector[];
 
+/** The filters of one call, and what they may cost it. */
+export interface Filters {
+  readonly filters: readonly Filter[];
+  readonly budget: StepBudget;
+}
+
 const MAX_FILTERS = 1024;
-const MAX_FILTER_LENGTH = 64 * 1024;
+const MAX_FILTERS_LENGTH = 64 * 1024;
+
+/** What one call may take: half a second of regular expressions. */
+const MAX_STEPS = 10_000_000;
+const SELECTOR_STEPS = 4;
 
 /**
  * Parses containerd's filters (containerd pkg/filters): selectors such as `kind==active`, `name~=^sha256:`, `labels."a.b/c"` joined by commas. A field or a
  * value may be quoted with `"`, a pattern also with `/` or `|`, all with Go's escapes. The empty filter matches everything. InvalidArgument, with the place.
  */
-export function parseFilters(filters: readonly string[]): readonly Filter[] {
+export function parseFilters(filters: readonly string[]): Filters {
   if (filters.length > MAX_FILTERS) {
     throw new LazypullError('InvalidArgument', `Cannot take more than ${MAX_FILTERS} filters`);
   }
-  return filters.map((text) => (text === '' ? [] : new Parser(text).filter()));
+  if (filters.reduce((sum, text) => sum + text.length, 0) > MAX_FILTERS_LENGTH) {
+    throw new LazypullError('InvalidArgument', `Cannot parse filters of more than ${MAX_FILTERS_LENGTH} characters`);
+  }
+  const budget = new StepBudget(MAX_STEPS);
+  return { filters: filters.map((text) => (text === '' ? [] : new Parser(text, budget).filter())), budget };
 }
 
-/** Whether any of the filters matches; no filters match everything. */
-export function matches(filters: readonly Filter[], info: SnapshotInfo): boolean {
-  return filters.length === 0 || filters.some((filter) => filter.every((selector) => selects(selector, info)));
+/** Whether any of the filters matches; no filters match everything. @throws ResourceExhausted when that takes too long */
+export function matches({ filters, budget }: Filters, info: SnapshotInfo): boolean {
+  if (filters.length === 0) return true;
+  return filters.some((filter) =>
+    filter.every((selector) => {
+      budget.take(SELECTOR_STEPS);
+      return selects(selector, info);
+    }),
+  );
 }
 
 function selects(selector: Selector, info: SnapshotInfo): boolean {
@@ -65,14 +86,13 @@ type Token = { readonly kind: 'field' | 'quoted' | 'value' | 'separator' | 'oper
 
 class Parser {
   readonly #text: string;
+  readonly #budget: StepBudget;
   #position = 0;
   #afterOperator = false;
 
-  constructor(text: string) {
-    if (text.length > MAX_FILTER_LENGTH) {
-      throw new LazypullError('InvalidArgument', `Cannot parse a filter of more than ${MAX_FILTER_LENGTH} characters`);
-    }
+  constructor(text: string, budget: StepBudget) {
     this.#text = text;
+    this.#budget = budget;
     this.#position = text.search(/[\0\ufffd]/);
     if (this.#position >= 0) throw this.#unexpected('no filter may hold this character');
     this.#position = 0;
@@ -102,7 +122,7 @@ class Parser {
       case '!=':
         return { operator: operator.text, path, value: this.#value('"') };
       case '~=':
-        return { operator: '~=', path, pattern: regExpOf(this.#value('"/|')) };
+        return { operator: '~=', path, pattern: compileGoRegExp(this.#value('"/|'), this.#budget) };
       default:
         throw this.#unexpected(`expected "==", "!=" or "~=" instead of "${operator.text}"`);
     }

@@ -1,7 +1,7 @@
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import { LazypullError } from '../errors.ts';
 import { wallClockMicros } from './clock.ts';
-import { type Filter, matches } from './filters.ts';
+import { type Filter, type Filters, matches } from './filters.ts';
 import { remoteLabel, remoteLabelValue, sameLabels, splitLabels, targetLabel, updateLabels } from './labels.ts';
 import type { Kind, Labels, SnapshotInfo, Usage } from './snapshot.ts';
 
@@ -244,9 +244,9 @@ export class SnapshotStore implements Disposable {
    * The snapshots that any of the filters matches, oldest first. Read in pages, so that a slow reader holds no transaction; a snapshot that is there from the
    * first to the last page comes exactly once. Filters that ask for a name, a parent or a target are looked up, not searched for.
    */
-  *list(filters: readonly Filter[]): Generator<StoredSnapshot> {
-    const lookups = filters.map(lookupOf);
-    if (filters.length > 0 && lookups.every((lookup) => lookup !== undefined)) {
+  *list(filters: Filters): Generator<StoredSnapshot> {
+    const lookups = filters.filters.map(lookupOf);
+    if (lookups.length > 0 && lookups.every((lookup) => lookup !== undefined)) {
       const rows = lookups.flatMap(({ condition, value }) => this.#rows(`${selectRow} WHERE ${condition}`, value));
       const found = new Map(rows.map((row) => [Number(row.id), row]));
       for (const [, row] of [...found].sort(([a], [b]) => a - b)) {

@@ -138,7 +138,7 @@ describe('the store', () => {
       throwsCode(code, call);
     }
     assert.deepEqual(
-      [...store.list([])].map(({ info }) => info.name),
+      [...store.list(parseFilters([]))].map(({ info }) => info.name),
       ['active', 'other', 'committed', 'view', 'child'],
     );
     store.commit('rebased', 'active', 'committed', {});
@@ -164,7 +164,9 @@ describe('the store', () => {
     fc.assert(
       fc.property(fc.array(filter, { maxLength: 3 }), (texts) => {
         const filters = parseFilters(texts);
-        const expected = [...store.list([])].filter(({ info }) => matches(filters, info)).map(({ id }) => id);
+        const expected = [...store.list(parseFilters([]))]
+          .filter(({ info }) => matches(filters, info))
+          .map(({ id }) => id);
         assert.deepEqual(
           [...store.list(filters)].map(({ id }) => id),
           expected,
@@ -178,7 +180,7 @@ describe('the store', () => {
     using store = new SnapshotStore(databasePath(t));
     for (let i = 0; i < 300; i++) add(store, `a${i}`);
     const seen = new Map<number, string>();
-    for (const { id, info } of store.list([])) {
+    for (const { id, info } of store.list(parseFilters([]))) {
       assert.ok(!seen.has(id));
       seen.set(id, info.name);
       if (seen.size === 50) {
