@@ -7,7 +7,7 @@ import type { Environment } from './main.ts';
 import { ExitError } from './output.ts';
 
 /** Names of the daemon's flags, which may also be written with one dash, as Go programs take them. */
-const goFlags = new Set(['address', 'root', 'config', 'log-level', 'version', 'help']);
+const goFlags = new Set(['address', 'root', 'config', 'log-level', 'metrics-address', 'version', 'help']);
 
 /** `lazypull daemon`, also `containerd-stargz-grpc`. */
 export function daemonCommand(environment: Environment): Command {
@@ -17,6 +17,7 @@ export function daemonCommand(environment: Environment): Command {
     .option('--root <directory>', `where everything is kept (default: ${defaults.root})`)
     .option('--config <file>', `config.toml (default: ${defaults.config}, which may be missing)`)
     .option('--log-level <level>', `${logLevels.join(', ')} (default: ${defaults.logLevel})`)
+    .option('--metrics-address <host:port>', 'serve Prometheus metrics at /metrics and /healthz (default: nowhere)')
     .option('--version', 'print the version')
     .allowExcessArguments(false)
     .action(async (flags: DaemonFlags & { version?: boolean }) => {

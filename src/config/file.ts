@@ -32,6 +32,8 @@ export function parseConfig(text: string, path: string): { file: FileConfig; war
 
 /** Keys that this program acts on, or whose default is what it does anyway. All others are told to the user when set. */
 const implemented: ReadonlySet<string> = new Set([
+  'metrics_address',
+  'no_prometheus',
   'resolver.request_timeout_sec',
   'resolver.host',
   'snapshotter.allow_invalid_mounts_on_restart',

@@ -2,6 +2,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { LazypullError, errnoOf } from '../errors.ts';
 import { type LogLevel, logLevels } from '../log.ts';
+import { type ListenAddress, parseListenAddress } from './listen-address.ts';
 import type { FileConfig } from './schema.ts';
 
 /** Where everything is when nobody says otherwise: the places of containerd-stargz-grpc. */
@@ -21,6 +22,7 @@ export interface DaemonFlags {
   root?: string | undefined;
   config?: string | undefined;
   logLevel?: string | undefined;
+  metricsAddress?: string | undefined;
 }
 
 /** What the daemon runs with. */
@@ -30,6 +32,8 @@ export interface DaemonConfig {
   /** Directory of everything that is kept. */
   root: string;
   logLevel: LogLevel;
+  /** Where to serve metrics; undefined for nowhere. */
+  metricsAddress: ListenAddress | undefined;
   /** The config file; undefined where there is none, or nothing in it: every key has its default then. */
   file: FileConfig | undefined;
   /** What the log should say once it exists: unknown keys, keys without an effect yet. */
@@ -38,7 +42,7 @@ export interface DaemonConfig {
 
 /**
  * The configuration of the daemon: a flag wins over the environment (`LAZYPULL_ADDRESS`, `LAZYPULL_ROOT`,
- * `LAZYPULL_CONFIG`, `LAZYPULL_LOG_LEVEL`), that over the file, that over the default. A missing file is an error only
+ * `LAZYPULL_CONFIG`, `LAZYPULL_LOG_LEVEL`, `LAZYPULL_METRICS_ADDRESS`), that over the file, that over the default. A missing file is an error only
  * when it was named.
  *
  * @throws InvalidArgument that names the flag, variable or key
@@ -50,9 +54,17 @@ export async function loadConfig(flags: DaemonFlags, env: NodeJS.ProcessEnv): Pr
     address: socketPath(flags.address ?? nonEmpty(env.LAZYPULL_ADDRESS) ?? defaults.address),
     root: resolve(flags.root ?? nonEmpty(env.LAZYPULL_ROOT) ?? defaults.root),
     logLevel: logLevel(flags.logLevel ?? nonEmpty(env.LAZYPULL_LOG_LEVEL) ?? defaults.logLevel),
+    metricsAddress: metricsAddress(flags.metricsAddress ?? nonEmpty(env.LAZYPULL_METRICS_ADDRESS), file),
     file,
     warnings,
   };
+}
+
+/** `no_prometheus` turns off what the file says, not what the command line or the environment says. */
+function metricsAddress(asked: string | undefined, file: FileConfig | undefined): ListenAddress | undefined {
+  if (asked !== undefined) return parseListenAddress(asked, 'the metrics address');
+  if (file === undefined || file.metrics_address === '' || file.no_prometheus) return undefined;
+  return parseListenAddress(file.metrics_address, 'the key "metrics_address" with');
 }
 
 /** The file at `path`, and what to warn about. */

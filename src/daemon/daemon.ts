@@ -10,6 +10,8 @@ import { parseReference } from '../registry/reference.ts';
 import { serveSnapshots } from '../snapshots/server.ts';
 import { openSnapshotter } from '../snapshots/snapshotter.ts';
 import { version } from '../version.ts';
+import { watchDelay } from './delay.ts';
+import { daemonMetrics } from './metrics.ts';
 import { notifyManager } from './notify.ts';
 import { openRoot } from './root.ts';
 import { clearSocket } from './socket.ts';
@@ -40,12 +42,23 @@ export async function runDaemon(
   await using parts = new AsyncDisposableStack();
   parts.use(await openRoot(config.root));
   await clearSocket(config.address);
+  const metrics = daemonMetrics();
+  let ready = false;
+  if (config.metricsAddress !== undefined) {
+    const { serveMetrics } = await import('./metrics-server.ts');
+    const server = parts.use(await serveMetrics(config.metricsAddress, metrics.all, () => ready));
+    log.info({ host: config.metricsAddress.host, port: server.port }, 'serves metrics');
+  }
+  if (config.metricsAddress !== undefined || config.logLevel === 'debug' || config.logLevel === 'trace') {
+    parts.use(watchDelay(log, metrics.delay));
+  }
   const registry = parts.use(
     new RegistryClient({
       credentials: dockerCredentials(env),
       hosts: config.file?.resolver ?? {},
       log,
       environment: env,
+      metrics: metrics.registry,
     }),
   );
   const layers = parts.adopt(
@@ -57,18 +70,22 @@ export async function runDaemon(
         ? undefined
         : { maxBytesPerSecond: config.file?.background_fetch.max_bytes_per_second || undefined },
       log,
+      metrics,
     }),
     async (started) => {
       if (!(await started.close()))
         log.warn({}, 'Layers are still in use; reading what was not fetched fails from now on');
     },
   );
-  const snapshotter = parts.use(await openSnapshotter({ root: config.root, layers, log }));
+  const snapshotter = parts.use(await openSnapshotter({ root: config.root, layers, log, metrics: metrics.snapshots }));
   await snapshotter.restore();
   if (signal.aborted) return;
 
   parts.defer(() => removeSocket(config.address));
-  parts.adopt(await serveSnapshots(config.address, snapshotter, log), (server) => server.close(drainMs));
+  parts.adopt(await serveSnapshots(config.address, snapshotter, log, metrics.snapshots), (server) =>
+    server.close(drainMs),
+  );
+  ready = true;
   await notifyManager(env.NOTIFY_SOCKET, 'READY=1\nSTATUS=Serving', log);
   log.info(
     {
@@ -81,6 +98,7 @@ export async function runDaemon(
     'lazypull is ready',
   );
   await aborted(signal);
+  ready = false;
   await notifyManager(env.NOTIFY_SOCKET, 'STOPPING=1\nSTATUS=Stopping', log);
 }
 

@@ -1,26 +1,42 @@
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { type Log } from '../log.ts';
+import type { DaemonMetrics } from './metrics.ts';
 
-const resolutionMs = 10;
-const intervalMs = 5_000;
+const intervalMs = 10;
+const reportMs = 5_000;
+const windowMs = 60_000;
 
 /** From here on clients notice: Stat and Update are answered in under a millisecond otherwise. */
 const thresholdMs = 20;
 
-/** Logs at debug, every few seconds, the longest time that the event loop was blocked when that was more than 20 ms. */
-export function watchDelay(log: Log): Disposable {
-  const histogram = monitorEventLoopDelay({ resolution: resolutionMs });
-  histogram.enable();
-  const timer = setInterval(() => {
-    const maxMs = Math.round(histogram.max / 1e6) - resolutionMs;
-    histogram.reset();
-    if (maxMs > thresholdMs) log.debug({ max_ms: maxMs }, 'Event loop was blocked');
-  }, intervalMs);
-  timer.unref();
+/** Measures how long the event loop is blocked. Logs at debug, every few seconds, the longest time when that was more than 20 ms. */
+export function watchDelay(log: Log, metrics: DaemonMetrics['delay']): Disposable {
+  let last = performance.now();
+  let reportMax = 0;
+  let windowMax = 0;
+  let windowBeforeMax = 0;
+  metrics.maxSeconds.from(() => Math.max(windowMax, windowBeforeMax) / 1000);
+  const timers = [
+    setInterval(() => {
+      const now = performance.now();
+      const delayMs = Math.max(0, now - last - intervalMs);
+      last = now;
+      reportMax = Math.max(reportMax, delayMs);
+      windowMax = Math.max(windowMax, delayMs);
+      metrics.seconds.observe(delayMs / 1000);
+    }, intervalMs),
+    setInterval(() => {
+      if (reportMax > thresholdMs) log.debug({ max_ms: Math.round(reportMax) }, 'Event loop was blocked');
+      reportMax = 0;
+    }, reportMs),
+    setInterval(() => {
+      windowBeforeMax = windowMax;
+      windowMax = 0;
+    }, windowMs),
+  ];
+  for (const timer of timers) timer.unref();
   return {
     [Symbol.dispose]() {
-      clearInterval(timer);
-      histogram.disable();
+      for (const timer of timers) clearInterval(timer);
     },
   };
 }

@@ -3,7 +3,6 @@ import { messageOf } from '../errors.ts';
 import { exitNow } from '../kernel/exit.ts';
 import { createLog } from '../log.ts';
 import { runDaemon } from './daemon.ts';
-import { watchDelay } from './delay.ts';
 import { reportOnSignal } from './report.ts';
 import { stopSignal } from './signals.ts';
 
@@ -30,7 +29,6 @@ export async function runDaemonProcess(config: DaemonConfig, env: NodeJS.Process
     ).unref();
   });
   using _report = reportOnSignal(log);
-  using _delay = config.logLevel === 'debug' || config.logLevel === 'trace' ? watchDelay(log) : undefined;
   try {
     await runDaemon(config, env, log, signal);
   } catch (error) {

@@ -28,6 +28,7 @@ import {
   writeOutHeader,
 } from './abi.ts';
 import { type FlatFile, noteRead } from './flat-file.ts';
+import { outcomes } from './metrics.ts';
 
 /** What the main thread sends. */
 export type ReaderCommand = { kind: 'add'; file: FlatFile } | { kind: 'remove'; nodeId: number };
@@ -46,7 +47,7 @@ interface OpenFile extends FlatFile {
 
 const port = parentPort;
 if (port === null) throw new Error('Cannot run outside a worker thread');
-const fuse = (workerData as { fd: number }).fd;
+const { fd: fuse, reads } = workerData as { fd: number; reads: BigInt64Array };
 const byNodeId = new Map<number, OpenFile>();
 const byName = new Map<string, OpenFile>();
 const request = Buffer.alloc(requestBytes);
@@ -150,11 +151,17 @@ function read(file: OpenFile, unique: bigint): Buffer | undefined {
   try {
     while (got < wanted) {
       const n = readSync(file.fd, reply, outHeaderBytes + got, wanted - got, offset + got);
-      if (n === 0) return errorReply(unique, errnos.EIO); // the local file is shorter than it must be
+      if (n === 0) return failed(unique); // the local file is shorter than it must be
       got += n;
     }
   } catch {
-    return errorReply(unique, errnos.EIO);
+    return failed(unique);
   }
+  Atomics.add(reads, outcomes.indexOf('hit'), 1n);
   return writeOutHeader(reply.subarray(0, outHeaderBytes + got), outHeaderBytes + got, unique, 0);
+}
+
+function failed(unique: bigint): Buffer {
+  Atomics.add(reads, outcomes.indexOf('error'), 1n);
+  return errorReply(unique, errnos.EIO);
 }

@@ -7,6 +7,7 @@ import type { Log } from '../log.ts';
 import { workerUrl } from '../util/worker-url.ts';
 import { errnos, errorReply, maxReadBytes, outHeaderBytes, writeOutHeader } from './abi.ts';
 import type { FlatFile } from './flat-file.ts';
+import { type FuseMetrics, fuseMetrics, outcomes } from './metrics.ts';
 import type { Miss, ReaderCommand } from './reader-worker.ts';
 
 /** Makes bytes [offset, offset + size) of a file resident. A rejection becomes EIO for the reader; the next read asks again. */
@@ -29,9 +30,13 @@ export class FuseServer {
   readonly #files = new Map<number, ServedFile>();
   readonly #ended: Promise<void>;
   readonly #reply = Buffer.alloc(outHeaderBytes + maxReadBytes);
+  readonly #metrics: FuseMetrics;
+  /** How many reads ended in which of `outcomes`. */
+  readonly #reads = new BigInt64Array(new SharedArrayBuffer(8 * outcomes.length));
+  #waiting = 0;
 
   /** Mounts the file system at `mountpoint`, which is made when it is not there. */
-  static async start(mountpoint: string, log: Log): Promise<FuseServer> {
+  static async start(mountpoint: string, log: Log, metrics: FuseMetrics = fuseMetrics()): Promise<FuseServer> {
     await mkdir(mountpoint, { recursive: true, mode: 0o700 });
     let fd: number;
     try {
@@ -43,19 +48,24 @@ export class FuseServer {
     }
     try {
       await mountFuse(fd, mountpoint);
-      return new FuseServer(mountpoint, fd, log);
+      return new FuseServer(mountpoint, fd, log, metrics);
     } catch (error) {
       closeSync(fd);
       throw error;
     }
   }
 
-  private constructor(mountpoint: string, fd: number, log: Log) {
+  private constructor(mountpoint: string, fd: number, log: Log, metrics: FuseMetrics) {
     this.mountpoint = mountpoint;
     this.#fd = fd;
     this.#log = log;
+    this.#metrics = metrics;
+    for (const [i, outcome] of outcomes.entries()) {
+      metrics.reads.from(() => Number(Atomics.load(this.#reads, i)), { outcome });
+    }
+    metrics.waiting.from(() => this.#waiting);
     this.#worker = new Worker(workerUrl(import.meta.url, './reader-worker'), {
-      workerData: { fd },
+      workerData: { fd, reads: this.#reads },
       resourceLimits: { maxYoungGenerationSizeMb: 2 },
     });
     this.#worker.on('message', (miss: Miss) => void this.#answer(miss));
@@ -111,17 +121,26 @@ export class FuseServer {
   }
 
   async #answer({ unique, nodeId, offset, size }: Miss): Promise<void> {
+    const started = performance.now();
+    this.#waiting++;
     const file = this.#files.get(nodeId);
+    let outcome: (typeof outcomes)[number] = 'error';
     let reply = errorReply(unique, errnos.EIO);
     if (file !== undefined) {
       try {
         await file.fetch(offset, size);
         // The file may be gone by now, and its descriptor another's.
-        if (this.#files.get(nodeId) === file) reply = this.#read(file, unique, offset, size);
+        if (this.#files.get(nodeId) === file) {
+          reply = this.#read(file, unique, offset, size);
+          outcome = 'miss';
+        }
       } catch {
         // Who fetches or reads has logged why.
       }
     }
+    this.#waiting--;
+    Atomics.add(this.#reads, outcomes.indexOf(outcome), 1n);
+    this.#metrics.waitSeconds.observe((performance.now() - started) / 1000);
     try {
       writeSync(this.#fd, reply);
     } catch (error) {

@@ -3,6 +3,7 @@ import { LazypullError } from '../errors.ts';
 import type { Blob } from '../registry/blob.ts';
 import { Assembler, type Batch, shared } from './assembler.ts';
 import type { Link } from './link.ts';
+import { type FetchReason, type LayerMetrics, layerMetrics } from './metrics.ts';
 import { streamBytesNeeded } from './streams.ts';
 import type { UnpackPool } from './unpack-pool.ts';
 import { type RowRange, Windows } from './windows.ts';
@@ -30,6 +31,7 @@ export interface FetcherOptions {
   /** The layer's id in the pool. */
   readonly target: number;
   readonly link: Link;
+  readonly metrics?: LayerMetrics | undefined;
   /** Called once for each row that could not be fetched, and once for each request that failed; `isAwaited` says whether a reader waits for the row. */
   readonly onError: (error: LazypullError, row: number, isAwaited: boolean) => void;
 }
@@ -40,6 +42,7 @@ export interface FetcherOptions {
  */
 export class Fetcher {
   readonly #options: FetcherOptions;
+  readonly #metrics: LayerMetrics;
   readonly #windows: Windows;
   readonly #inFlight: Uint8Array;
   readonly #waiters = new Map<number, Waiter[]>();
@@ -54,6 +57,7 @@ export class Fetcher {
 
   constructor(options: FetcherOptions) {
     this.#options = options;
+    this.#metrics = options.metrics ?? layerMetrics();
     this.#windows = new Windows(options.table, options.link);
     this.#inFlight = new Uint8Array(options.table.length);
   }
@@ -91,7 +95,7 @@ export class Fetcher {
         partEnd = end;
       }
     }
-    if (parts.length > 0) this.#track(this.#download(parts));
+    if (parts.length > 0) this.#track(this.#download(parts, 'prefetch'));
   }
 
   /** Fetches all rows whose streams begin before a blob offset, and does not wait for them. */
@@ -99,7 +103,7 @@ export class Fetcher {
     const { table } = this.#options;
     let end = 0;
     while (end < table.length && table.streamOffset[end]! < blobOffset) end++;
-    this.#track(this.#fill(0, end));
+    this.#track(this.#fill(0, end, 'prefetch'));
   }
 
   /** Fetches a window of what is missing, in the order of the blob. @returns its bytes; 0 when nothing is missing, or it failed */
@@ -108,7 +112,7 @@ export class Fetcher {
     const runs = this.#windows.onwards(this.#fillRow, table.length, (row) => this.#isIdle(row));
     this.#fillRow = runs.at(-1)?.last ?? 0; // what failed or was skipped is tried again in the next round
     if (runs.length === 0) return 0;
-    const download = this.#download(runs);
+    const download = this.#download(runs, 'background');
     this.#track(download);
     return (await download) ? this.#blobBytes(runs) : 0;
   }
@@ -172,7 +176,7 @@ export class Fetcher {
 
   #miss(row: number): void {
     const { runs, grown } = this.#windows.around(row, (other) => this.#isIdle(other));
-    this.#track(this.#download(runs));
+    this.#track(this.#download(runs, 'demand'));
     if (!grown || this.#sweeping) return;
     this.#grownBytes += this.#blobBytes(runs);
     if (this.#grownBytes < sweepAfterBytes) return;
@@ -183,21 +187,21 @@ export class Fetcher {
 
   /** Streams what is missing, from `from` to the end of the blob and then from its start. */
   async #sweep(from: number): Promise<void> {
-    await this.#fill(from, this.#options.table.length);
-    await this.#fill(0, from);
+    await this.#fill(from, this.#options.table.length, 'sweep');
+    await this.#fill(0, from, 'sweep');
     this.#sweeping = false;
     this.#grownBytes = 0;
   }
 
   /** Fetches the missing rows of [first, last), over a few requests at a time. Gives up at the first that fails. */
-  async #fill(first: number, last: number): Promise<void> {
+  async #fill(first: number, last: number, reason: FetchReason): Promise<void> {
     let row = first;
     const lane = async (): Promise<void> => {
       for (;;) {
         const runs = this.#windows.onwards(row, last, (other) => this.#isIdle(other));
         if (runs.length === 0) return;
         row = runs.at(-1)!.last;
-        if (!(await this.#download(runs))) row = last;
+        if (!(await this.#download(runs, reason))) row = last;
       }
     };
     await Promise.all(Array.from({ length: sweepRequests }, lane));
@@ -216,12 +220,13 @@ export class Fetcher {
   }
 
   /** Fetches runs of idle rows with one request. @returns whether the request itself went well; never rejects */
-  async #download(runs: readonly RowRange[]): Promise<boolean> {
+  async #download(runs: readonly RowRange[], reason: FetchReason): Promise<boolean> {
     const { table, blob, pool, link } = this.#options;
     for (const { first, last } of runs) this.#inFlight.fill(1, first, last);
     const parts = runs.map((run) => new Assembler(table, run));
     const unpacking: Promise<void>[] = [];
     const requested = performance.now();
+    this.#metrics.fetches.add(1, { reason });
     let firstByte = 0;
     let bytes = 0;
     let failure: unknown;
@@ -230,6 +235,7 @@ export class Fetcher {
         const assembler = parts[part]!;
         firstByte ||= performance.now();
         bytes += data.length;
+        this.#metrics.fetchedBytes.add(data.length, { reason });
         assembler.push(data);
         const { ready, missing } = assembler;
         if (ready.first === ready.last) continue;
@@ -241,6 +247,7 @@ export class Fetcher {
       link.measured(firstByte - requested, bytes, performance.now() - firstByte);
     } catch (error) {
       failure = error;
+      if (!this.#abort.signal.aborted) this.#metrics.failures.add(1, { reason });
     }
     for (const { missing } of parts) {
       if (missing.first < missing.last) this.#fail(missing, failure ?? new Error('The answer was too short'));
@@ -281,11 +288,11 @@ export class Fetcher {
 
   async #unpackRun(rows: RowRange, bytes: Uint8Array, blobOffset: number): Promise<void> {
     const failures = await this.#options.pool.unpack(this.#options.target, rows, bytes, blobOffset);
-    const failed = new Map(failures.map(({ row, message }) => [row, message]));
+    const failed = new Map(failures.map(({ row, code, message }) => [row, new LazypullError(code, message)]));
     for (let row = rows.first; row < rows.last; row++) {
       this.#inFlight[row] = 0;
-      const message = failed.get(row);
-      const error = message === undefined ? undefined : new LazypullError('DataLoss', message);
+      const error = failed.get(row);
+      if (error?.code === 'DataLoss') this.#metrics.verificationFailures.add(1);
       if (error !== undefined) this.#options.onError(error, row, this.#waiters.has(row));
       this.#settle(row, error);
     }

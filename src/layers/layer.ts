@@ -12,6 +12,7 @@ import { FailureLog } from './failure-log.ts';
 import { Fetcher } from './fetcher.ts';
 import type { LayerDirectory, LayerRecord } from './layer-directory.ts';
 import type { Link } from './link.ts';
+import type { LayerMetrics } from './metrics.ts';
 import { rowsOfTrace, type TraceStore, traceOf } from './trace.ts';
 import type { Stacking } from './stacking.ts';
 import type { UnpackPool } from './unpack-pool.ts';
@@ -36,6 +37,7 @@ export interface LayerOptions {
   readonly pool: UnpackPool;
   readonly link: Link;
   readonly traces: TraceStore;
+  readonly metrics: LayerMetrics;
   readonly log: Log;
 }
 
@@ -98,6 +100,7 @@ export class Layer {
       blob,
       pool,
       link,
+      metrics: options.metrics,
       target: this.#target,
       onError: (error, row, isAwaited) => this.#failures.add(table.diskOffset[row]!, error, isAwaited),
     });

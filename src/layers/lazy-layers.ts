@@ -2,14 +2,17 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LazypullError, messageOf } from '../errors.ts';
 import { footerBytes, readFooter } from '../formats/estargz/footer.ts';
+import type { FuseMetrics } from '../fuse/metrics.ts';
 import { FuseServer } from '../fuse/server.ts';
 import { detach, mountErofs, unmount } from '../kernel/mount.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
 import { Background } from './background.ts';
+import { cacheBytes } from './cache-bytes.ts';
 import { Layer, type LayerOptions } from './layer.ts';
 import { checkRecord, LayerDirectory, type LayerRecord, recordVersion } from './layer-directory.ts';
 import { Link } from './link.ts';
+import { type LayerMetrics, layerMetrics } from './metrics.ts';
 import { Planner } from './planner.ts';
 import { type LayerSource, layerSource } from './source.ts';
 import { Tails } from './tails.ts';
@@ -37,10 +40,13 @@ export interface LazyLayersOptions {
   /** Whether layers are completed when nobody waits for data, and how fast; `maxBytesPerSecond` undefined for no limit. */
   readonly background: { readonly maxBytesPerSecond: number | undefined } | undefined;
   readonly log: Log;
+  readonly metrics?: { readonly layers: LayerMetrics; readonly fuse: FuseMetrics };
 }
 
 interface Entry {
   readonly layer: Promise<Layer>;
+  /** The same once it is mounted. */
+  mounted?: Layer;
   /** Mounts, and calls that are about to mount. */
   users: number;
 }
@@ -54,6 +60,7 @@ export class LazyLayers {
   readonly #link = new Link();
   readonly #traces: TraceStore;
   readonly #tails: Tails;
+  readonly #metrics: LayerMetrics;
   readonly #background: Background | undefined;
   readonly #entries = new Map<string, Entry>();
   /** Layers that are being closed: who opens one again waits. */
@@ -66,16 +73,21 @@ export class LazyLayers {
     const mountpoint = join(options.root, 'fuse');
     await mkdir(options.root, { recursive: true, mode: 0o700 });
     while (await detach(mountpoint)) options.log.warn({ mountpoint }, 'took away the FUSE mount of a dead process');
-    return new LazyLayers(options, await FuseServer.start(mountpoint, options.log));
+    return new LazyLayers(options, await FuseServer.start(mountpoint, options.log, options.metrics?.fuse));
   }
 
   private constructor(options: LazyLayersOptions, fuse: FuseServer) {
     this.#options = options;
     this.#fuse = fuse;
     this.#pool = new UnpackPool(unpackThreads, options.log);
-    this.#tails = new Tails(options.openBlob);
+    this.#metrics = options.metrics?.layers ?? layerMetrics();
+    this.#tails = new Tails(options.openBlob, this.#metrics);
     this.#traces = new TraceStore(options.root);
     if (options.background !== undefined) this.#background = new Background(options.background.maxBytesPerSecond);
+    this.#metrics.mounted.from(() => this.#mounted.length);
+    this.#metrics.incomplete.from(() => this.#mounted.filter((layer) => !layer.complete).length);
+    this.#metrics.unpackQueueBytes.from(() => this.#pool.queuedBytes);
+    this.#metrics.cacheBytes.from(() => cacheBytes(join(options.root, 'layers')));
   }
 
   /** Mounts the layer that a client's labels name at an existing empty directory. Rejects with the reason when it cannot be lazy. */
@@ -88,6 +100,7 @@ export class LazyLayers {
       const layer = await entry.layer;
       await mountErofs(layer.imagePath, mountpoint);
       this.#mounts.set(mountpoint, key);
+      entry.mounted = layer;
       if (!layer.complete) this.#background?.add(layer);
     } catch (error) {
       await this.#release(key, entry);
@@ -143,6 +156,10 @@ export class LazyLayers {
     await this.#pool.close();
     await this.#planner.close();
     return idle;
+  }
+
+  get #mounted(): Layer[] {
+    return [...this.#entries.values()].flatMap(({ mounted }) => mounted ?? []);
   }
 
   #entry(key: string, source: LayerSource): Entry {
@@ -276,17 +293,22 @@ export class LazyLayers {
     if (tocOffset >= tailStart) return tail.subarray(tocOffset - tailStart, tail.length - footerBytes);
     const timeout = AbortSignal.timeout(tocTimeoutMs);
     const pieces: Buffer[] = [];
-    for await (const piece of blob.range(tocOffset, tailStart, timeout)) pieces.push(piece);
+    this.#metrics.fetches.add(1, { reason: 'index' });
+    for await (const piece of blob.range(tocOffset, tailStart, timeout)) {
+      this.#metrics.fetchedBytes.add(piece.length, { reason: 'index' });
+      pieces.push(piece);
+    }
     return Buffer.concat([...pieces, tail.subarray(0, tail.length - footerBytes)]);
   }
 
-  #serve(options: Omit<LayerOptions, 'fuse' | 'pool' | 'link' | 'traces' | 'log'>): Promise<Layer> {
+  #serve(options: Omit<LayerOptions, 'fuse' | 'pool' | 'link' | 'traces' | 'metrics' | 'log'>): Promise<Layer> {
     return Layer.open({
       ...options,
       fuse: this.#fuse,
       pool: this.#pool,
       link: this.#link,
       traces: this.#traces,
+      metrics: this.#metrics,
       log: this.#options.log,
     });
   }

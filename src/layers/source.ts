@@ -1,4 +1,5 @@
 import { LazypullError } from '../errors.ts';
+import { Refusal } from './refusal.ts';
 
 /** Where a layer comes from and what it must be, as a client's labels say. */
 export interface LayerSource {
@@ -41,7 +42,8 @@ const digestPattern = /^sha256:[0-9a-f]{64}$/;
 export function layerSource(labels: Labels): LayerSource {
   const family = families.find(({ reference, digest }) => labels[reference] && labels[digest]);
   if (family === undefined) {
-    throw new LazypullError(
+    throw new Refusal(
+      'annotations',
       'InvalidArgument',
       'The client sent no image reference and layer digest: enable snapshot annotations in the client',
     );
@@ -52,7 +54,8 @@ export function layerSource(labels: Labels): LayerSource {
   }
   const tocDigest = labels[tocDigestLabel];
   if (!tocDigest) {
-    throw new LazypullError(
+    throw new Refusal(
+      'no_toc',
       'FailedPrecondition',
       'The layer has no TOC digest annotation, so it is not eStargz: convert the image with "lazypull convert"',
     );

@@ -1,7 +1,8 @@
 import { lstat } from 'node:fs/promises';
-import { errnoOf, LazypullError } from '../errors.ts';
+import { errnoOf } from '../errors.ts';
 import type { ByteString } from '../formats/layer-index.ts';
 import type { LayerTree, TreeNode } from '../formats/tree.ts';
+import { Refusal } from './refusal.ts';
 
 /**
  * What matters of a layer to those above and below it. Unpacking writes into what is there: a directory that the archive does not name keeps
@@ -61,7 +62,7 @@ export async function checkStacking(
 ): Promise<void> {
   if (lower.length === 0) {
     if (!upper.hasWhiteouts) return;
-    throw new LazypullError('FailedPrecondition', 'The layer deletes files of lower layers, and there are none');
+    throw new Refusal('stacking', 'FailedPrecondition', 'The layer deletes files of lower layers, and there are none');
   }
   if (upper.implied.length === 0) return;
   for (const path of lower) {
@@ -69,7 +70,8 @@ export async function checkStacking(
     const found = stacking === undefined ? await findSpecial(upper.implied, path) : common(upper.implied, stacking);
     if (found === undefined) continue;
     const name = Buffer.from(found, 'latin1').toString('utf8');
-    throw new LazypullError(
+    throw new Refusal(
+      'stacking',
       'FailedPrecondition',
       `The layer has files in "${name}" but no entry for it, and a lower layer has one that is not a plain directory: only unpacking keeps that`,
     );

@@ -1,5 +1,6 @@
 import { LazypullError } from '../errors.ts';
 import type { Blob } from '../registry/blob.ts';
+import { type LayerMetrics, layerMetrics } from './metrics.ts';
 
 /** The end of a blob, the blob's size, and the blob itself for what more is needed of it. */
 export interface Tail {
@@ -32,10 +33,12 @@ interface Ahead {
  */
 export class Tails {
   readonly #openBlob: (reference: string, digest: string) => Blob;
+  readonly #metrics: LayerMetrics;
   readonly #ahead = new Map<string, Ahead>();
 
-  constructor(openBlob: (reference: string, digest: string) => Blob) {
+  constructor(openBlob: (reference: string, digest: string) => Blob, metrics: LayerMetrics = layerMetrics()) {
     this.#openBlob = openBlob;
+    this.#metrics = metrics;
   }
 
   /** Starts to fetch the ends of layers that will be asked for soon. */
@@ -70,9 +73,13 @@ export class Tails {
   async #fetch(reference: string, digest: string, bytes: number): Promise<Tail> {
     const blob = this.#openBlob(reference, digest);
     const timeout = AbortSignal.timeout(timeoutMs);
+    this.#metrics.fetches.add(1, { reason: 'index' });
     try {
-      return { blob, ...(await blob.tail(bytes, timeout)) };
+      const { data, size } = await blob.tail(bytes, timeout);
+      this.#metrics.fetchedBytes.add(data.length, { reason: 'index' });
+      return { blob, data, size };
     } catch (error) {
+      this.#metrics.failures.add(1, { reason: 'index' });
       if (!timeout.aborted) throw error;
       throw new LazypullError(
         'DeadlineExceeded',

@@ -59,6 +59,11 @@ export class UnpackPool {
     for (const { worker } of this.#threads) if (worker) post(worker, { kind: 'remove', id });
   }
 
+  /** Blob bytes that wait to be unpacked. */
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
   /** Starts a thread before there is work for it: it takes a while. */
   warm(): void {
     this.#rest(this.#threads[0]!);
@@ -109,7 +114,8 @@ export class UnpackPool {
       if (thread.worker === worker) thread.worker = undefined;
       for (const [job, { rows }] of thread.jobs) {
         const failures: UnpackResult['failures'] = [];
-        for (let row = rows.first; row < rows.last; row++) failures.push({ row, message: messageOf(error) });
+        for (let row = rows.first; row < rows.last; row++)
+          failures.push({ row, code: 'Unavailable', message: messageOf(error) });
         this.#settle(thread, job, failures);
       }
     });

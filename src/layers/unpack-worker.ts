@@ -2,7 +2,7 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import type { ChunkTable } from '../erofs/disk-plan.ts';
-import { LazypullError, messageOf } from '../errors.ts';
+import { type ErrorCode, LazypullError, messageOf } from '../errors.ts';
 import { BufferPressure } from '../util/buffer-pressure.ts';
 import { unpackRows } from './unpack.ts';
 
@@ -22,7 +22,7 @@ export type UnpackCommand =
 /** Rows that failed, with the reason; the other rows of the job are resident. */
 export interface UnpackResult {
   job: number;
-  failures: { row: number; message: string }[];
+  failures: { row: number; code: ErrorCode; message: string }[];
 }
 
 const port = parentPort;
@@ -55,13 +55,13 @@ async function unpack(command: UnpackCommand & { kind: 'unpack' }): Promise<Unpa
   const { first, last } = command;
   const failures: UnpackResult['failures'] = [];
   if (target === undefined) {
-    for (let row = first; row < last; row++) failures.push({ row, message: 'The layer was closed' });
+    for (let row = first; row < last; row++) failures.push({ row, code: 'Canceled', message: 'The layer was closed' });
     return failures;
   }
   const bytes = Buffer.from(command.bytes.buffer, command.bytes.byteOffset, command.bytes.byteLength);
   for await (const unpacked of unpackRows(target.table, { first, last }, bytes, command.blobOffset)) {
     if ('error' in unpacked) {
-      failures.push({ row: unpacked.row, message: messageOf(unpacked.error) });
+      failures.push({ row: unpacked.row, code: unpacked.error.code, message: messageOf(unpacked.error) });
       continue;
     }
     try {
@@ -70,7 +70,8 @@ async function unpack(command: UnpackCommand & { kind: 'unpack' }): Promise<Unpa
       Atomics.store(target.resident, unpacked.row, 1);
       pressure.dropped(unpacked.content.length);
     } catch (error) {
-      failures.push({ row: unpacked.row, message: `Cannot write to the disk file: ${messageOf(error)}` });
+      const message = `Cannot write to the disk file: ${messageOf(error)}`;
+      failures.push({ row: unpacked.row, code: 'Unavailable', message });
     }
   }
   return failures;

@@ -9,6 +9,7 @@ import { collect } from './body.ts';
 import { type Credentials, noCredentials } from './credentials.ts';
 import { abortError, answerError } from './errors.ts';
 import { type Endpoint, Hosts, type HostsConfig } from './hosts.ts';
+import type { RegistryMetrics } from './metrics.ts';
 import { Pusher } from './push.ts';
 import { defaultTag, formatReference, isDigest, type Reference } from './reference.ts';
 import { headerOf } from './refusal.ts';
@@ -31,6 +32,7 @@ export interface RegistryClientOptions {
   readonly certificates?: readonly string[];
   /** Where proxies are read from; that of the process by default. */
   readonly environment?: NodeJS.ProcessEnv;
+  readonly metrics?: RegistryMetrics;
 }
 
 /** A manifest or index as the registry has it. */
@@ -76,7 +78,12 @@ export class RegistryClient implements AsyncDisposable {
     this.#policy = { ...defaultRetryPolicy, ...options.retry };
     this.#hosts = new Hosts(options.hosts);
     const timeouts = { ...defaultTimeouts, ...options.timeouts };
-    this.#transport = new Transport(timeouts, options.certificates ?? [], options.environment ?? process.env);
+    this.#transport = new Transport(
+      timeouts,
+      options.certificates ?? [],
+      options.environment ?? process.env,
+      options.metrics,
+    );
     const credentials = options.credentials ?? noCredentials;
     const authorizer = new Authorizer(credentials, this.#transport, this.#hosts, this.#policy, this.#log);
     this.#requester = new Requester(this.#transport, authorizer, this.#hosts, this.#log);

@@ -5,6 +5,7 @@ import { createSecureContext, getCACertificates, type SecureContext } from 'node
 import { Agent, buildConnector, type Dispatcher, EnvHttpProxyAgent } from 'undici';
 import { isInNetworks, isLinkLocal, isLoopback } from './addresses.ts';
 import { type Asked, networkError } from './errors.ts';
+import { type RegistryMetrics, registryMetrics, statusClass } from './metrics.ts';
 
 /** How long to wait for a connection, for the head of an answer, and between two pieces of its body. */
 export interface Timeouts {
@@ -51,6 +52,7 @@ const connectionWindowBytes = 8 * 1024 * 1024;
 /** Sends requests: kept-alive connections, HTTP/2 where TLS negotiates it, proxies from the environment, time-outs. No retries, no redirects. */
 export class Transport {
   readonly counters: Counters = { requests: 0, bytes: 0 };
+  readonly #metrics: RegistryMetrics;
   readonly #timeouts: Timeouts;
   readonly #certificates: readonly string[];
   readonly #environment: NodeJS.ProcessEnv;
@@ -60,7 +62,14 @@ export class Transport {
   #secureContext: SecureContext | undefined;
 
   /** `certificates` are certificate authorities in PEM to trust beside those of Node and of the system. */
-  constructor(timeouts: Timeouts, certificates: readonly string[], environment: NodeJS.ProcessEnv) {
+  constructor(
+    timeouts: Timeouts,
+    certificates: readonly string[],
+    environment: NodeJS.ProcessEnv,
+    metrics: RegistryMetrics = registryMetrics(),
+  ) {
+    this.#metrics = metrics;
+    metrics.receivedBytes.from(() => this.counters.bytes);
     this.#timeouts = timeouts;
     this.#certificates = certificates;
     this.#environment = environment;
@@ -81,9 +90,11 @@ export class Transport {
         headersTimeout: outgoing.headersMs ?? this.#timeouts.headersMs,
         bodyTimeout: this.#timeouts.bodyIdleMs,
       });
+      this.#metrics.requests.add(1, { status: statusClass(response.statusCode) });
       response.body.on('error', () => {});
       return { method, url, status: response.statusCode, headers: response.headers, body: response.body };
     } catch (error) {
+      this.#metrics.requests.add(1, { status: 'none' });
       throw networkError(outgoing, error);
     }
   }

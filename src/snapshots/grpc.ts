@@ -20,6 +20,7 @@ import {
 } from '@grpc/grpc-js';
 import { type ErrorCode, codeOf, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { type SnapshotMetrics, snapshotMetrics } from './metrics.ts';
 
 /** What a generated service needs: a function per method, which answers with a message, or with messages when the method streams. Throw to answer an error. */
 export type Handlers<M extends GenServiceMethods> = {
@@ -43,18 +44,33 @@ type Call = ServerUnaryCall<MessageShape<DescMessage>, MessageShape<DescMessage>
 type Stream = ServerWritableStream<MessageShape<DescMessage>, MessageShape<DescMessage>>;
 type Message = MessageInitShape<DescMessage>;
 
+/** What a service tells about its calls. */
+export type CallMetrics = Pick<SnapshotMetrics, 'calls' | 'callSeconds'>;
+
 /** Makes a grpc-js service of a protobuf-es descriptor. Errors become status codes as `statusOf` says, and are logged at debug level with the method. */
-export function bridge<M extends GenServiceMethods>(service: GenService<M>, handlers: Handlers<M>, log: Log): Bridged {
+export function bridge<M extends GenServiceMethods>(
+  service: GenService<M>,
+  handlers: Handlers<M>,
+  log: Log,
+  metrics: CallMetrics = snapshotMetrics(),
+): Bridged {
   const methods = Object.entries<DescMethod>(service.method);
   const definition = Object.fromEntries(methods.map(([name, method]) => [name, methodDefinition(method)]));
   const implementation = Object.fromEntries(
     methods.map(([name, method]) => {
       const handler: unknown = handlers[name];
+      const measured = async (call: () => Promise<string>): Promise<void> => {
+        const started = performance.now();
+        const code = await call();
+        metrics.calls.add(1, { method: method.name, code });
+        metrics.callSeconds.observe((performance.now() - started) / 1000, { method: method.name });
+      };
       return [
         name,
         method.methodKind === 'server_streaming'
-          ? (call: Stream) => void stream(method, handler as StreamHandler, call, log)
-          : (call: Call, done: sendUnaryData<unknown>) => void answer(method, handler as UnaryHandler, call, done, log),
+          ? (call: Stream) => void measured(() => stream(method, handler as StreamHandler, call, log))
+          : (call: Call, done: sendUnaryData<unknown>) =>
+              void measured(() => answer(method, handler as UnaryHandler, call, done, log)),
       ];
     }),
   );
@@ -79,32 +95,38 @@ function methodDefinition(method: DescMethod): ServiceDefinition[string] {
 type UnaryHandler = (request: unknown) => Promise<Message> | Message;
 type StreamHandler = (request: unknown, signal: AbortSignal) => Iterable<Message> | AsyncIterable<Message>;
 
+/** @returns how the call ended: `OK`, or the class of the error */
 async function answer(
   method: DescMethod,
   handler: UnaryHandler,
   call: Call,
   done: sendUnaryData<unknown>,
   log: Log,
-): Promise<void> {
+): Promise<string> {
   try {
     done(null, create(method.output, await handler(call.request)));
+    return 'OK';
   } catch (error) {
     done(failure(method, error, log));
+    return codeOf(error);
   }
 }
 
-async function stream(method: DescMethod, handler: StreamHandler, call: Stream, log: Log): Promise<void> {
+async function stream(method: DescMethod, handler: StreamHandler, call: Stream, log: Log): Promise<string> {
   const gone = new AbortController();
   call.on('cancelled', () => gone.abort());
   try {
     for await (const message of handler(call.request, gone.signal)) {
-      if (gone.signal.aborted) return;
+      if (gone.signal.aborted) return 'Canceled';
       if (!call.write(create(method.output, message))) await once(call, 'drain', { signal: gone.signal });
       await setImmediate();
     }
     call.end();
+    return 'OK';
   } catch (error) {
-    if (!gone.signal.aborted) call.emit('error', failure(method, error, log));
+    if (gone.signal.aborted) return 'Canceled';
+    call.emit('error', failure(method, error, log));
+    return codeOf(error);
   }
 }
 

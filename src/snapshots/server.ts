@@ -2,6 +2,7 @@ import { chmod } from 'node:fs/promises';
 import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
 import { LazypullError } from '../errors.ts';
 import type { Log } from '../log.ts';
+import type { CallMetrics } from './grpc.ts';
 import { addHealth } from './health.ts';
 import { addSnapshots } from './service.ts';
 import type { Snapshots } from './snapshot.ts';
@@ -17,14 +18,19 @@ export interface SnapshotsServer {
  * Serves a snapshotter, with health checks, on a unix socket that only its owner may use. Nothing may be at `path`; the caller has dealt with an old socket.
  * Unavailable when it cannot listen.
  */
-export async function serveSnapshots(path: string, snapshots: Snapshots, log: Log): Promise<SnapshotsServer> {
+export async function serveSnapshots(
+  path: string,
+  snapshots: Snapshots,
+  log: Log,
+  metrics?: CallMetrics,
+): Promise<SnapshotsServer> {
   // What it would say, in plain text on standard error, comes to us as an error.
   setLogVerbosity(logVerbosity.NONE);
   const server = new Server({
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
     'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
   });
-  addSnapshots(server, snapshots, log);
+  addSnapshots(server, snapshots, log, metrics);
   const health = addHealth(server, log);
   await new Promise<void>((resolve, reject) => {
     server.bindAsync(`unix:${path}`, ServerCredentials.createInsecure(), (error) => {

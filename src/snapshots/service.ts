@@ -9,19 +9,19 @@ import {
 } from '../gen/services/snapshots/v1/snapshots_pb.ts';
 import type { MountSchema } from '../gen/types/mount_pb.ts';
 import type { Log } from '../log.ts';
-import { bridge } from './grpc.ts';
+import { bridge, type CallMetrics } from './grpc.ts';
 import type { Kind, Mount, SnapshotInfo, Snapshots } from './snapshot.ts';
 
 const INFOS_PER_MESSAGE = 100;
 
 /** Adds `containerd.services.snapshots.v1.Snapshots` to a server. The field `snapshotter` of requests is ignored, as containerd's own service ignores it. */
-export function addSnapshots(server: Server, snapshots: Snapshots, log: Log): void {
-  const { definition, implementation } = snapshotsService(snapshots, log);
+export function addSnapshots(server: Server, snapshots: Snapshots, log: Log, metrics?: CallMetrics): void {
+  const { definition, implementation } = snapshotsService(snapshots, log, metrics);
   server.addService(definition, implementation);
 }
 
 /** The wire form of a snapshotter. */
-export function snapshotsService(snapshots: Snapshots, log: Log): ReturnType<typeof bridge> {
+export function snapshotsService(snapshots: Snapshots, log: Log, metrics?: CallMetrics): ReturnType<typeof bridge> {
   return bridge(
     SnapshotsDesc,
     {
@@ -63,6 +63,7 @@ export function snapshotsService(snapshots: Snapshots, log: Log): ReturnType<typ
       },
     },
     log,
+    metrics,
   );
 }
 

@@ -1,10 +1,12 @@
 import { access, chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LazypullError, codeOf, messageOf } from '../errors.ts';
+import { Refusal, refusalReason } from '../layers/refusal.ts';
 import type { Log } from '../log.ts';
 import { Directories } from './directories.ts';
 import { parseFilters } from './filters.ts';
 import { sourceOf, targetLabel } from './labels.ts';
+import { type SnapshotMetrics, snapshotMetrics } from './metrics.ts';
 import { mountsOf } from './mounts.ts';
 import type { RemoteLayers } from './remote-layers.ts';
 import type { Kind, Labels, Mount, SnapshotInfo, Snapshots, Usage } from './snapshot.ts';
@@ -19,13 +21,14 @@ export interface SnapshotterParts {
   readonly store: SnapshotStore;
   readonly layers: RemoteLayers;
   readonly log: Log;
+  readonly metrics?: SnapshotMetrics | undefined;
 }
 
 /**
  * Opens the snapshotter whose state is below `<root>/snapshotter`, and makes that directory when it is not there. FailedPrecondition when stargz-snapshotter
  * keeps its state there; Unavailable when another process has the store open.
  */
-export async function openSnapshotter(parts: { root: string; layers: RemoteLayers; log: Log }): Promise<Snapshotter> {
+export async function openSnapshotter(parts: Omit<SnapshotterParts, 'store'>): Promise<Snapshotter> {
   const root = join(parts.root, 'snapshotter');
   await mkdir(join(root, 'snapshots'), { recursive: true, mode: 0o700 });
   await chmod(root, 0o700);
@@ -48,15 +51,18 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
   readonly #layers: RemoteLayers;
   readonly #log: Log;
   readonly #directories: Directories;
+  readonly #metrics: SnapshotMetrics;
   /** Lazy layers that should be mounted and are not, and the mounting that is under way. */
   readonly #unmounted = new Map<number, Promise<void> | undefined>();
   #closing: Promise<void> | undefined;
 
-  constructor({ root, store, layers, log }: SnapshotterParts) {
+  constructor({ root, store, layers, log, metrics = snapshotMetrics() }: SnapshotterParts) {
     this.#openStore = store;
     this.#layers = layers;
     this.#log = log;
     this.#directories = new Directories(join(root, 'snapshots'), layers, log);
+    this.#metrics = metrics;
+    for (const kind of ['view', 'active', 'committed'] as const) metrics.stored.from(() => store.count(kind), { kind });
   }
 
   stat(key: string): SnapshotInfo {
@@ -170,15 +176,19 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
 
   /** Throws AlreadyExists when `target` is there at the end; returns, with the reason logged, when the client must fetch and unpack the layer. */
   async #prepareRemote(key: string, parent: string, target: string, labels: Labels): Promise<void> {
-    const exists = (cause?: unknown) =>
-      new LazypullError('AlreadyExists', `The target snapshot "${target}" is ready`, { cause });
-    const failed = (error: unknown) =>
+    const exists = (cause?: unknown) => {
+      this.#metrics.prepared.add(1, { outcome: 'lazy', reason: 'none' });
+      return new LazypullError('AlreadyExists', `The target snapshot "${target}" is ready`, { cause });
+    };
+    const failed = (error: unknown) => {
+      this.#metrics.prepared.add(1, { outcome: 'refused', reason: refusalReason(error) });
       this.#warn('failed to prepare remote snapshot', labels, {
         key,
         parent,
         error: messageOf(error),
         'remote-snapshot-prepared': 'false',
       });
+    };
 
     const present = this.#store.find(target);
     if (present?.info.kind === 'committed' && present.info.parent === parent) {
@@ -187,7 +197,8 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     }
     const chain = this.#store.parentChain(key, parent);
     if (present) {
-      failed(`the name "${target}" belongs to a snapshot that is not committed or has another parent`);
+      const message = `the name "${target}" belongs to a snapshot that is not committed or has another parent`;
+      failed(new Refusal('name', 'FailedPrecondition', message));
       return;
     }
 

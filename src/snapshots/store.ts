@@ -266,6 +266,11 @@ export class SnapshotStore implements Disposable {
     }
   }
 
+  /** How many snapshots of a kind there are. */
+  count(kind: Kind): number {
+    return Number(this.#row('SELECT count(*) AS count FROM snapshots WHERE kind = ?', kind)?.['count'] ?? 0);
+  }
+
   /** The ids of all snapshots. */
   ids(): ReadonlySet<number> {
     return new Set(this.#rows('SELECT id FROM snapshots').map((row) => Number(row.id)));

@@ -21,11 +21,12 @@ export class LayerLab implements AsyncDisposable {
     this.#client = new SnapshotsClient(daemon.socket);
   }
 
-  static async open(): Promise<LayerLab> {
+  /** `toml` is the config file of the daemon. */
+  static async open(toml = ''): Promise<LayerLab> {
     await using stack = new AsyncDisposableStack();
     const workspace = stack.use(await Workspace.open('lp-layer'));
     const registry = stack.use(await startRegistry());
-    const daemon = stack.use(await startDaemon(join(workspace.path, 'lp')));
+    const daemon = stack.use(await startDaemon(join(workspace.path, 'lp'), 'debug', toml));
     stack.move();
     return new LayerLab(workspace, registry, daemon);
   }
@@ -68,6 +69,16 @@ export class LayerLab implements AsyncDisposable {
   /** The warnings and errors in the daemon's log. */
   get complaints(): Record<string, unknown>[] {
     return this.#daemon.log().filter(({ level }) => level === 'error' || level === 'warn');
+  }
+
+  /** The daemon's metrics by the names with labels, where its config file has a `metrics_address` with the port 0. */
+  async metrics(): Promise<Map<string, number>> {
+    const port = this.#daemon.log().find(({ msg }) => msg === 'serves metrics')?.['port'];
+    const text = await (await fetch(`http://127.0.0.1:${String(port)}/metrics`)).text();
+    const lines = text.split('\n').filter((line) => /^[a-z]/.test(line));
+    return new Map(
+      lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ')))]),
+    );
   }
 
   /** The most memory that the daemon has had so far, in MB. */

@@ -37,6 +37,26 @@ describe('loadConfig', () => {
     assert.deepEqual((await pick(loadConfig({ config }, { LAZYPULL_ADDRESS: '' }))).at(0), defaults.address);
   });
 
+  it('serves metrics where the flag, the environment or the file says, and nowhere else', async () => {
+    const file = join(directory, 'metrics.toml');
+    writeFileSync(file, 'metrics_address = "127.0.0.1:1"');
+    const off = join(directory, 'metrics-off.toml');
+    writeFileSync(off, 'metrics_address = "127.0.0.1:1"\nno_prometheus = true');
+    const env = { LAZYPULL_METRICS_ADDRESS: '[::1]:2' };
+    const at = async (...args: Parameters<typeof loadConfig>) => (await loadConfig(...args)).metricsAddress;
+    assert.equal(await at({ config }, {}), undefined);
+    assert.deepEqual(await at({ config: file }, {}), { host: '127.0.0.1', port: 1 });
+    assert.equal(await at({ config: off }, {}), undefined);
+    assert.deepEqual(await at({ config: off }, env), { host: '::1', port: 2 });
+    assert.deepEqual(await at({ config: file, metricsAddress: ':3' }, env), { host: '::', port: 3 });
+    for (const wrong of ['', '8234', 'host:', 'host:65536', '::1:80', 'a b:1', '/run/x.sock']) {
+      await assert.rejects(
+        at({ config, metricsAddress: wrong }, {}),
+        /Cannot use the metrics address ".*": it must be/,
+      );
+    }
+  });
+
   it('takes unix:// off an address and resolves relative paths', async () => {
     assert.equal((await loadConfig({ config, address: 'unix:///a.sock' }, {})).address, '/a.sock');
     assert.equal((await loadConfig({ config, root: 'state' }, {})).root, join(process.cwd(), 'state'));

@@ -1,0 +1,79 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { ListenAddress } from '../config/listen-address.ts';
+import { LazypullError } from '../errors.ts';
+import type { MetricsRegistry } from '../metrics.ts';
+
+/** Nobody who scrapes needs more; whoever comes beyond is sent away. */
+const maxConnections = 32;
+const maxRequestsPerConnection = 1000;
+const maxHeaderBytes = 8 << 10;
+/** How long a request may take to come, and a connection may be idle. Prometheus keeps its connections between scrapes. */
+const requestMs = 5_000;
+const idleMs = 90_000;
+
+/** A listening server of metrics. `port` is the one it got where 0 was asked for. */
+export interface MetricsServer extends AsyncDisposable {
+  readonly port: number;
+}
+
+/**
+ * Serves `/metrics` in the text format of Prometheus, and `/healthz`, which answers 200 as long as the daemon lives and 503 while it starts.
+ *
+ * @throws FailedPrecondition with what to do when it cannot listen at the address
+ */
+export async function serveMetrics(
+  { host, port }: ListenAddress,
+  metrics: MetricsRegistry,
+  isReady: () => boolean,
+): Promise<MetricsServer> {
+  const server = createServer(
+    { maxHeaderSize: maxHeaderBytes, requestTimeout: requestMs, headersTimeout: requestMs, keepAliveTimeout: idleMs },
+    (request, response) => void answer(request, response, metrics, isReady),
+  );
+  server.maxConnections = maxConnections;
+  server.maxRequestsPerSocket = maxRequestsPerConnection;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause) => {
+      const problem = `Cannot serve metrics at "${host}:${port}": choose another --metrics-address`;
+      reject(new LazypullError('FailedPrecondition', problem, { cause }));
+    });
+    server.listen({ host, port }, resolve);
+  });
+  server.unref();
+  return {
+    port: (server.address() as AddressInfo).port,
+    [Symbol.asyncDispose]: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+async function answer(
+  { method, url }: IncomingMessage,
+  response: ServerResponse,
+  metrics: MetricsRegistry,
+  isReady: () => boolean,
+): Promise<void> {
+  const path = url?.split('?', 1)[0];
+  if (method !== 'GET' && method !== 'HEAD') {
+    send(response, 405, 'Only GET and HEAD are possible\n', { allow: 'GET, HEAD', connection: 'close' });
+  } else if (path === '/metrics') {
+    send(response, 200, await metrics.text(), { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' });
+  } else if (path === '/healthz') {
+    send(response, isReady() ? 200 : 503, isReady() ? 'ok\n' : 'not ready\n');
+  } else {
+    send(response, 404, 'There are /metrics and /healthz\n');
+  }
+}
+
+function send(response: ServerResponse, status: number, body: string, headers: Record<string, string> = {}): void {
+  response.writeHead(status, {
+    'content-type': 'text/plain; charset=utf-8',
+    'content-length': Buffer.byteLength(body),
+    ...headers,
+  });
+  response.end(body);
+}

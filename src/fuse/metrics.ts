@@ -1,0 +1,26 @@
+import { MetricsRegistry } from '../metrics.ts';
+
+/** From a read of the disk to a registry far away that is asked more than once. */
+const waitBounds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+
+/** How reads end; also the places of their counts in memory that the threads share. */
+export const outcomes = ['hit', 'miss', 'error'] as const;
+
+/** What the FUSE server tells about itself. */
+export type FuseMetrics = ReturnType<typeof fuseMetrics>;
+
+export function fuseMetrics(metrics = new MetricsRegistry()) {
+  return {
+    reads: metrics.counter(
+      'lazypull_fuse_reads_total',
+      'Reads by the kernel: answered at once (hit), after fetching (miss), or with an I/O error (error).',
+      { outcome: outcomes },
+    ),
+    waitSeconds: metrics.histogram(
+      'lazypull_fuse_read_wait_seconds',
+      'How long reads waited for data that had to be fetched.',
+      waitBounds,
+    ),
+    waiting: metrics.gauge('lazypull_fuse_waiting_reads', 'Reads that wait for data now.'),
+  };
+}

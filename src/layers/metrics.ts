@@ -1,0 +1,35 @@
+import { MetricsRegistry } from '../metrics.ts';
+
+/** Why data of a layer is fetched: a reader waits for it, it is likely to be read, all of the layer is being read, nobody needs the link, or it is the layer's index. */
+export const fetchReasons = ['demand', 'prefetch', 'sweep', 'background', 'index'] as const;
+export type FetchReason = (typeof fetchReasons)[number];
+
+/** What the lazy layers tell about themselves. */
+export type LayerMetrics = ReturnType<typeof layerMetrics>;
+
+export function layerMetrics(metrics = new MetricsRegistry()) {
+  return {
+    mounted: metrics.gauge('lazypull_layers_mounted', 'Layers that are mounted.'),
+    incomplete: metrics.gauge('lazypull_layers_incomplete', 'Mounted layers that are not all on the disk.'),
+    fetchedBytes: metrics.counter('lazypull_layers_fetched_bytes_total', 'Bytes of layers fetched, by reason.', {
+      reason: fetchReasons,
+    }),
+    fetches: metrics.counter('lazypull_layers_fetches_total', 'Fetches of parts of layers, by reason.', {
+      reason: fetchReasons,
+    }),
+    failures: metrics.counter(
+      'lazypull_layers_fetch_failures_total',
+      'Fetches of parts of layers that failed for good, by reason.',
+      { reason: fetchReasons },
+    ),
+    verificationFailures: metrics.counter(
+      'lazypull_layers_verification_failures_total',
+      'Chunks that could not be unpacked or did not have their digest.',
+    ),
+    unpackQueueBytes: metrics.gauge(
+      'lazypull_layers_unpack_queue_bytes',
+      'Fetched bytes that wait to be inflated, verified and written.',
+    ),
+    cacheBytes: metrics.gauge('lazypull_layers_cache_bytes', 'Disk space that the files of all layers take.'),
+  };
+}

@@ -1,0 +1,25 @@
+import { MetricsRegistry } from '../metrics.ts';
+
+const statusClasses = ['2xx', '3xx', '4xx', '5xx', 'none'] as const;
+
+/** What the client of registries tells about itself. */
+export type RegistryMetrics = ReturnType<typeof registryMetrics>;
+
+export function registryMetrics(metrics = new MetricsRegistry()) {
+  return {
+    requests: metrics.counter(
+      'lazypull_registry_requests_total',
+      'HTTP requests to registries and where they redirect to, by the class of the answer\'s status; "none" where no answer came.',
+      { status: statusClasses },
+    ),
+    receivedBytes: metrics.counter(
+      'lazypull_registry_received_bytes_total',
+      'Bytes of the bodies of answers from registries.',
+    ),
+  };
+}
+
+/** The class that a status belongs to. */
+export function statusClass(status: number): (typeof statusClasses)[number] {
+  return statusClasses.find((name) => name.startsWith(String(status)[0]!)) ?? 'none';
+}

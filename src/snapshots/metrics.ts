@@ -1,0 +1,31 @@
+import { refusalReasons } from '../layers/refusal.ts';
+import { MetricsRegistry } from '../metrics.ts';
+
+/** From an answer out of SQLite to a layer whose registry is far away. */
+const callBounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+
+/** What the snapshotter tells about itself. */
+export type SnapshotMetrics = ReturnType<typeof snapshotMetrics>;
+
+export function snapshotMetrics(metrics = new MetricsRegistry()) {
+  return {
+    prepared: metrics.counter(
+      'lazypull_snapshots_prepared_total',
+      'Layers that a client asked for: lazy, or left to the client to pull for the reason given.',
+      { outcome: ['lazy', 'refused'], reason: ['none', ...refusalReasons] },
+    ),
+    stored: metrics.gauge('lazypull_snapshots_stored', 'Snapshots by kind.', { kind: ['view', 'active', 'committed'] }),
+    calls: metrics.counter('lazypull_grpc_requests_total', 'Calls of gRPC methods, by how they ended.', {
+      method: [],
+      code: [],
+    }),
+    callSeconds: metrics.histogram(
+      'lazypull_grpc_request_seconds',
+      'How long calls of gRPC methods took.',
+      callBounds,
+      {
+        method: [],
+      },
+    ),
+  };
+}
