@@ -1,5 +1,6 @@
 import type { WriteStream } from 'node:tty';
 import type { LayerEvent } from '../convert/layer-converter.ts';
+import { megabytes, shorten } from './format.ts';
 
 const redrawMs = 100;
 
@@ -59,12 +60,4 @@ function statusOf({ digest, size, state, bytes }: LayerEvent): string {
 function lineOf({ digest, size, state, bytes }: LayerEvent): string {
   if (state === 'kept') return `${shorten(digest)} is kept as it is: registries do not have it`;
   return `${shorten(digest)} ${megabytes(size)} -> ${megabytes(bytes)}`;
-}
-
-function shorten(digest: string): string {
-  return digest.slice(digest.indexOf(':') + 1).slice(0, 12);
-}
-
-function megabytes(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(1)} MB`;
 }

@@ -18,8 +18,10 @@ export async function createProgram(environment: Environment, verb: string | und
   if (verb === 'daemon') return tame(program, environment.name);
   const { convertCommand } = await import('./convert.ts');
   const { buildkitCommand } = await import('./buildkit.ts');
+  const { statusCommand } = await import('./status.ts');
   const { traceCommand } = await import('./trace.ts');
   program.addCommand(convertCommand());
+  program.addCommand(statusCommand(environment));
   program.addCommand(traceCommand());
   program.addCommand(buildkitCommand(environment));
   return tame(program, environment.name);

@@ -51,8 +51,8 @@ export async function loadConfig(flags: DaemonFlags, env: NodeJS.ProcessEnv): Pr
   const named = flags.config ?? nonEmpty(env.LAZYPULL_CONFIG);
   const { file, warnings } = await readConfigFile(named ?? defaults.config, named !== undefined);
   return {
-    address: socketPath(flags.address ?? nonEmpty(env.LAZYPULL_ADDRESS) ?? defaults.address),
-    root: resolve(flags.root ?? nonEmpty(env.LAZYPULL_ROOT) ?? defaults.root),
+    address: daemonAddress(flags.address, env),
+    root: daemonRoot(flags.root, env),
     logLevel: logLevel(flags.logLevel ?? nonEmpty(env.LAZYPULL_LOG_LEVEL) ?? defaults.logLevel),
     metricsAddress: metricsAddress(flags.metricsAddress ?? nonEmpty(env.LAZYPULL_METRICS_ADDRESS), file),
     file,
@@ -83,8 +83,15 @@ async function readConfigFile(path: string, required: boolean): Promise<Pick<Dae
   return parseConfig(text, path);
 }
 
-function socketPath(address: string): string {
+/** The path of the daemon's socket: the flag, else `LAZYPULL_ADDRESS`, else the default. */
+export function daemonAddress(flag: string | undefined, env: NodeJS.ProcessEnv): string {
+  const address = flag ?? nonEmpty(env.LAZYPULL_ADDRESS) ?? defaults.address;
   return resolve(address.startsWith('unix://') ? address.slice('unix://'.length) : address);
+}
+
+/** The daemon's root directory: the flag, else `LAZYPULL_ROOT`, else the default. */
+export function daemonRoot(flag: string | undefined, env: NodeJS.ProcessEnv): string {
+  return resolve(flag ?? nonEmpty(env.LAZYPULL_ROOT) ?? defaults.root);
 }
 
 /** `warning` is taken for `warn`, as containerd's programs do. */

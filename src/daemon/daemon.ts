@@ -9,6 +9,7 @@ import { dockerCredentials } from '../registry/credentials.ts';
 import { parseReference } from '../registry/reference.ts';
 import { serveSnapshots } from '../snapshots/server.ts';
 import { openSnapshotter } from '../snapshots/snapshotter.ts';
+import { statusService } from '../status/service.ts';
 import { version } from '../version.ts';
 import { watchDelay } from './delay.ts';
 import { daemonMetrics } from './metrics.ts';
@@ -82,7 +83,19 @@ export async function runDaemon(
   if (signal.aborted) return;
 
   parts.defer(() => removeSocket(config.address));
-  parts.adopt(await serveSnapshots(config.address, snapshotter, log, metrics.snapshots), (server) =>
+  const status = statusService(
+    {
+      status: async () => ({
+        version,
+        startedMs: performance.timeOrigin,
+        layers: await layers.status(),
+        cache: await layers.cache(),
+      }),
+      outcomes: (digests) => snapshotter.outcomes.list(digests),
+    },
+    log,
+  );
+  parts.adopt(await serveSnapshots(config.address, snapshotter, log, metrics.snapshots, [status]), (server) =>
     server.close(drainMs),
   );
   ready = true;

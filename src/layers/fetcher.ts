@@ -5,6 +5,7 @@ import { Assembler, type Batch, shared } from './assembler.ts';
 import type { Link } from './link.ts';
 import { type FetchReason, type LayerMetrics, layerMetrics } from './metrics.ts';
 import { streamBytesNeeded } from './streams.ts';
+import { Rate } from '../util/rate.ts';
 import type { UnpackPool } from './unpack-pool.ts';
 import { type RowRange, Windows } from './windows.ts';
 
@@ -41,6 +42,9 @@ export interface FetcherOptions {
  * and a row is readable as soon as its own bytes have come.
  */
 export class Fetcher {
+  /** Blob bytes fetched so far, and those a second now. */
+  fetchedBytes = 0;
+  readonly rate = new Rate();
   readonly #options: FetcherOptions;
   readonly #metrics: LayerMetrics;
   readonly #windows: Windows;
@@ -235,6 +239,8 @@ export class Fetcher {
         const assembler = parts[part]!;
         firstByte ||= performance.now();
         bytes += data.length;
+        this.fetchedBytes += data.length;
+        this.rate.add(data.length);
         this.#metrics.fetchedBytes.add(data.length, { reason });
         assembler.push(data);
         const { ready, missing } = assembler;

@@ -11,6 +11,7 @@ import type { Blob } from '../registry/blob.ts';
 import { FailureLog } from './failure-log.ts';
 import { Fetcher } from './fetcher.ts';
 import type { LayerDirectory, LayerRecord } from './layer-directory.ts';
+import type { LayerStatus } from './layer-status.ts';
 import type { Link } from './link.ts';
 import type { LayerMetrics } from './metrics.ts';
 import { rowsOfTrace, type TraceStore, traceOf } from './trace.ts';
@@ -55,6 +56,8 @@ export class Layer {
   #syncing: Promise<void> | undefined;
   #keeping: Promise<void> | undefined;
   #lastMissMs = performance.now();
+  #waiting = 0;
+  #errors = 0;
   #recording = false;
   #traceTimer: NodeJS.Timeout | undefined;
   #dirty = false;
@@ -156,6 +159,27 @@ export class Layer {
     return this.#lastMissMs;
   }
 
+  /** What the layer is doing, as far as it knows itself. Looks at every row. */
+  status(): Omit<LayerStatus, 'references' | 'mountedMs' | 'mounts'> {
+    const { record, table, resident } = this.#options;
+    let contentBytes = 0;
+    let presentBytes = 0;
+    for (let row = 0; row < table.length; row++) {
+      contentBytes += table.size[row]!;
+      if (resident[row] === 1) presentBytes += table.size[row]!;
+    }
+    return {
+      digest: record.digest,
+      blobBytes: record.blobBytes,
+      contentBytes,
+      presentBytes,
+      fetchedBytes: this.#fetcher.fetchedBytes,
+      bytesPerSecond: this.#fetcher.rate.perSecond,
+      waiting: this.#waiting,
+      errors: this.#errors,
+    };
+  }
+
   /** Fetches some of what nobody has read. @returns its bytes; 0 when there is nothing left or nothing can be fetched now */
   async fillSome(): Promise<number> {
     this.#dirty = true;
@@ -202,7 +226,15 @@ export class Layer {
       this.#lastMissMs = performance.now();
       if (this.#recording) this.#traceSoon();
       const { first, last } = rangesIn(this.#file, offset, size);
-      await this.#fetcher.fetch(first, last);
+      this.#waiting++;
+      try {
+        await this.#fetcher.fetch(first, last);
+      } catch (error) {
+        this.#errors++;
+        throw error;
+      } finally {
+        this.#waiting--;
+      }
       if (offset === table.diskOffset[first]) void this.#prefetchLibraries(offset);
     });
   }

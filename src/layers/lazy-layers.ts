@@ -1,5 +1,6 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { LazypullError, messageOf } from '../errors.ts';
 import { footerBytes, readFooter } from '../formats/estargz/footer.ts';
 import type { FuseMetrics } from '../fuse/metrics.ts';
@@ -11,6 +12,7 @@ import { Background } from './background.ts';
 import { cacheBytes } from './cache-bytes.ts';
 import { Layer, type LayerOptions } from './layer.ts';
 import { checkRecord, LayerDirectory, type LayerRecord, recordVersion } from './layer-directory.ts';
+import type { LayerStatus } from './layer-status.ts';
 import { Link } from './link.ts';
 import { type LayerMetrics, layerMetrics } from './metrics.ts';
 import { Planner } from './planner.ts';
@@ -27,6 +29,9 @@ const maxCompressedTocBytes = 128 << 20;
 const tocTimeoutMs = 60_000;
 
 const unpackThreads = 2;
+
+/** The images that are remembered of a layer. */
+const maxReferences = 8;
 
 type Labels = Readonly<Record<string, string>>;
 
@@ -45,8 +50,10 @@ export interface LazyLayersOptions {
 
 interface Entry {
   readonly layer: Promise<Layer>;
-  /** The same once it is mounted. */
+  /** The same once it is mounted, and since when in milliseconds since 1970. */
   mounted?: Layer;
+  mountedMs?: number;
+  readonly references: Set<string>;
   /** Mounts, and calls that are about to mount. */
   users: number;
 }
@@ -101,6 +108,8 @@ export class LazyLayers {
       await mountErofs(layer.imagePath, mountpoint);
       this.#mounts.set(mountpoint, key);
       entry.mounted = layer;
+      entry.mountedMs ??= Date.now();
+      if (entry.references.size < maxReferences) entry.references.add(source.reference);
       if (!layer.complete) this.#background?.add(layer);
     } catch (error) {
       await this.#release(key, entry);
@@ -158,6 +167,24 @@ export class LazyLayers {
     return idle;
   }
 
+  /** What the mounted layers are doing, in the order in which they were mounted. */
+  async status(): Promise<LayerStatus[]> {
+    const layers: LayerStatus[] = [];
+    for (const { mounted, mountedMs = 0, references, users } of this.#entries.values()) {
+      if (mounted === undefined) continue;
+      layers.push({ ...mounted.status(), references: [...references], mountedMs, mounts: users });
+      await setImmediate(); // a layer can have a million rows
+    }
+    return layers;
+  }
+
+  /** The disk space that the files of all layers take, mounted or not, and how many there are. */
+  async cache(): Promise<{ bytes: number; layers: number }> {
+    const directory = join(this.#options.root, 'layers');
+    const names = await readdir(directory).catch(() => []);
+    return { bytes: await cacheBytes(directory), layers: names.length };
+  }
+
   get #mounted(): Layer[] {
     return [...this.#entries.values()].flatMap(({ mounted }) => mounted ?? []);
   }
@@ -165,7 +192,7 @@ export class LazyLayers {
   #entry(key: string, source: LayerSource): Entry {
     let entry = this.#entries.get(key);
     if (entry === undefined) {
-      entry = { layer: this.#openLayer(key, source), users: 0 };
+      entry = { layer: this.#openLayer(key, source), users: 0, references: new Set() };
       this.#entries.set(key, entry);
     }
     return entry;

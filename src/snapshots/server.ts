@@ -2,7 +2,7 @@ import { chmod } from 'node:fs/promises';
 import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
 import { LazypullError } from '../errors.ts';
 import type { Log } from '../log.ts';
-import type { CallMetrics } from './grpc.ts';
+import type { Bridged, CallMetrics } from './grpc.ts';
 import { addHealth } from './health.ts';
 import { addSnapshots } from './service.ts';
 import type { Snapshots } from './snapshot.ts';
@@ -15,7 +15,7 @@ export interface SnapshotsServer {
 }
 
 /**
- * Serves a snapshotter, with health checks, on a unix socket that only its owner may use. Nothing may be at `path`; the caller has dealt with an old socket.
+ * Serves a snapshotter, with health checks and `more` services, on a unix socket that only its owner may use. Nothing may be at `path`; the caller has dealt with an old socket.
  * Unavailable when it cannot listen.
  */
 export async function serveSnapshots(
@@ -23,6 +23,7 @@ export async function serveSnapshots(
   snapshots: Snapshots,
   log: Log,
   metrics?: CallMetrics,
+  more: readonly Bridged[] = [],
 ): Promise<SnapshotsServer> {
   // What it would say, in plain text on standard error, comes to us as an error.
   setLogVerbosity(logVerbosity.NONE);
@@ -31,6 +32,7 @@ export async function serveSnapshots(
     'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
   });
   addSnapshots(server, snapshots, log, metrics);
+  for (const { definition, implementation } of more) server.addService(definition, implementation);
   const health = addHealth(server, log);
   await new Promise<void>((resolve, reject) => {
     server.bindAsync(`unix:${path}`, ServerCredentials.createInsecure(), (error) => {

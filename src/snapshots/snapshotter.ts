@@ -8,6 +8,7 @@ import { parseFilters } from './filters.ts';
 import { sourceOf, targetLabel } from './labels.ts';
 import { type SnapshotMetrics, snapshotMetrics } from './metrics.ts';
 import { mountsOf } from './mounts.ts';
+import { PrepareOutcomes } from './outcomes.ts';
 import type { RemoteLayers } from './remote-layers.ts';
 import type { Kind, Labels, Mount, SnapshotInfo, Snapshots, Usage } from './snapshot.ts';
 import { type Link, SnapshotStore, type StoredSnapshot } from './store.ts';
@@ -47,6 +48,8 @@ export async function openSnapshotter(parts: Omit<SnapshotterParts, 'store'>): P
  * checks, waits, and checks again in the transaction that writes.
  */
 export class Snapshotter implements Snapshots, AsyncDisposable {
+  /** What became of the layers that the client asked for. */
+  readonly outcomes = new PrepareOutcomes();
   readonly #openStore: SnapshotStore;
   readonly #layers: RemoteLayers;
   readonly #log: Log;
@@ -176,12 +179,16 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
 
   /** Throws AlreadyExists when `target` is there at the end; returns, with the reason logged, when the client must fetch and unpack the layer. */
   async #prepareRemote(key: string, parent: string, target: string, labels: Labels): Promise<void> {
-    const exists = (cause?: unknown) => {
+    const exists = () => new LazypullError('AlreadyExists', `The target snapshot "${target}" is ready`);
+    const lazy = () => {
       this.#metrics.prepared.add(1, { outcome: 'lazy', reason: 'none' });
-      return new LazypullError('AlreadyExists', `The target snapshot "${target}" is ready`, { cause });
+      this.outcomes.note(labels);
+      return exists();
     };
     const failed = (error: unknown) => {
-      this.#metrics.prepared.add(1, { outcome: 'refused', reason: refusalReason(error) });
+      const reason = refusalReason(error);
+      this.#metrics.prepared.add(1, { outcome: 'refused', reason });
+      this.outcomes.note(labels, { reason, message: messageOf(error) });
       this.#warn('failed to prepare remote snapshot', labels, {
         key,
         parent,
@@ -192,8 +199,13 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
 
     const present = this.#store.find(target);
     if (present?.info.kind === 'committed' && present.info.parent === parent) {
-      if (this.#unmounted.has(present.id)) await this.#mountAgain(present).catch(failed);
-      throw exists();
+      try {
+        if (this.#unmounted.has(present.id)) await this.#mountAgain(present);
+      } catch (error) {
+        failed(error);
+        throw exists();
+      }
+      throw lazy();
     }
     const chain = this.#store.parentChain(key, parent);
     if (present) {
@@ -218,7 +230,7 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
         this.#store.create({ id, name: target, kind: 'committed', parent, labels, remote: true });
       } catch (error) {
         await this.#directories.remove(id);
-        throw codeOf(error) === 'AlreadyExists' ? exists() : error;
+        throw codeOf(error) === 'AlreadyExists' ? lazy() : error;
       }
     } finally {
       this.#directories.release(id);
@@ -227,7 +239,7 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
       { key, parent, target, ...sourceOf(labels), 'remote-snapshot-prepared': 'true' },
       'prepared remote snapshot',
     );
-    throw exists();
+    throw lazy();
   }
 
   async #create(kind: Kind, key: string, parent: string, labels: Labels): Promise<readonly Mount[]> {

@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { estargzBlob, type FileSpec } from '../support/estargz-blob.ts';
+import { StatusClient } from '../../src/status/client.ts';
 import { LayerLab } from '../support/layer-lab.ts';
 
 const content = randomBytes(3 << 20);
@@ -13,7 +14,7 @@ const files: FileSpec[] = [
   { path: 'spoilt', type: 'reg', mode: 0o644, content: randomBytes(4000) },
 ];
 
-test('Metrics tell what was fetched, why, who waited, and which layers were refused', async () => {
+test('Metrics and status tell what was fetched, why, who waited, and which layers were refused', async () => {
   await using lab = await LayerLab.open(
     'metrics_address = "127.0.0.1:0"\nno_background_fetch = true\nnoprefetch = true',
   );
@@ -45,5 +46,24 @@ test('Metrics tell what was fetched, why, who waited, and which layers were refu
     value(`lazypull_layers_fetched_bytes_total{reason="${reason}"}`),
   );
   assert.ok(fetched.reduce((sum, each) => sum + each) <= value('lazypull_registry_received_bytes_total'));
+
+  using client = new StatusClient(lab.socket);
+  const { layers, cache } = await client.status();
+  const [first, ...others] = layers;
+  assert.deepEqual(others, []);
+  assert.equal(first?.digest, layer.digest);
+  assert.equal(first.blobBytes, bytes.length);
+  assert.equal(first.contentBytes, content.length + 4000);
+  assert.equal(first.presentBytes, content.length);
+  assert.equal(first.mounts, 1);
+  assert.equal(first.waiting, 0);
+  assert.ok(first.errors > 0);
+  assert.ok(first.fetchedBytes > 0);
+  assert.equal(cache.layers, 1);
+  const outcomes = await client.outcomes([layer.digest]);
+  assert.deepEqual(
+    outcomes.map(({ reason }) => reason),
+    [undefined],
+  );
   await lab.unmount(mounted);
 });

@@ -31,6 +31,11 @@ export class LayerLab implements AsyncDisposable {
     return new LayerLab(workspace, registry, daemon);
   }
 
+  /** The socket of the daemon. */
+  get socket(): string {
+    return this.#daemon.socket;
+  }
+
   /** Has the registry serve a blob, and gives it as a layer of a manifest. */
   layer({ bytes, context }: Pick<EstargzBlob, 'bytes'> & { context: { tocDigest: string } }): ImageLayer {
     const digest = this.registry.addBlob(bytes);

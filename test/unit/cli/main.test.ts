@@ -25,6 +25,12 @@ describe('the command line', () => {
     assert.match(stderr, /^lazypull: Cannot use the directory "relative": .*\nhint: .*\n$/);
   });
 
+  it('ends with 1 for the status of a daemon that is not there', async () => {
+    const { code, stdout, stderr } = await run('lazypull', ['status', '--json', '--address', '/nonexistent/lp.sock']);
+    assert.deepEqual([code, stdout], [1, '']);
+    assert.match(stderr, /^lazypull: Cannot reach the daemon at "\/nonexistent\/lp\.sock": ENOENT; /);
+  });
+
   it('logs why the daemon does not start, as JSON', async () => {
     const { code, stderr } = await run('lazypull', ['daemon', '--config', '/nonexistent/c.toml']);
     assert.equal(code, 1);

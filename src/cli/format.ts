@@ -1,0 +1,38 @@
+/** The first twelve characters of a digest's hex, as container tools show it. */
+export function shorten(digest: string): string {
+  return digest.slice(digest.indexOf(':') + 1).slice(0, 12);
+}
+
+export function megabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+/** A size in the unit that suits it: `812 B`, `1.5 kB`, `3.1 GB`. */
+export function sizeText(bytes: number): string {
+  if (bytes < 1000) return `${Math.round(bytes)} B`;
+  let unit = -1;
+  for (; bytes >= 999.95 && unit < units.length - 1; unit++) bytes /= 1000;
+  return `${bytes.toFixed(1)} ${units[unit]}`;
+}
+
+const units = ['kB', 'MB', 'GB', 'TB', 'PB'];
+
+/** A bar of `width` characters, `part` of which, 0 to 1, is filled: full only where all of it is. */
+export function bar(part: number, width: number): string {
+  const filled = Math.max(0, Math.min(Math.floor(part * width), width));
+  return `[${'#'.repeat(filled)}${'.'.repeat(width - filled)}]`;
+}
+
+/** Rows in columns that are as wide as they must be, a line each. What a terminal would take as a command is shown as `?`. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const safe = rows.map((row) => row.map(printable));
+  const widths: number[] = [];
+  for (const row of safe) for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length);
+  const lines = safe.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  '));
+  return lines.map((line) => `${line.trimEnd()}\n`).join('');
+}
+
+/** A text of others without control characters. */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}]/gu, '?');
+}

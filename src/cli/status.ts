@@ -1,0 +1,91 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { WriteStream } from 'node:tty';
+import { Command } from 'commander';
+import { daemonAddress, defaults } from '../config/load.ts';
+import type { LayerStatus } from '../layers/layer-status.ts';
+import type { DaemonStatus } from '../status/status.ts';
+import { bar, shorten, sizeText, table } from './format.ts';
+import type { Environment } from './main.ts';
+
+const watchMs = 1000;
+const barWidth = 20;
+
+interface Options {
+  address?: string;
+  json?: boolean;
+  watch?: boolean;
+}
+
+/** `lazypull status`: what a running daemon is doing. Throws where none answers. */
+export function statusCommand({ env }: Environment): Command {
+  return new Command('status')
+    .description('Show what a running daemon is doing: its layers, how much of them is here, who waits')
+    .option('--address <path>', `socket of the daemon (default: ${defaults.address})`)
+    .option('--watch', 'show it again every second, until ctrl-C')
+    .option('--json', 'print JSON, one object a line')
+    .addHelpText('after', '\nThe exit code is 0 where a daemon answers and 1 where none does.')
+    .action(async (options: Options) => {
+      const { StatusClient } = await import('../status/client.ts');
+      using client = new StatusClient(daemonAddress(options.address, env));
+      let drawn = 0;
+      do {
+        const status = await client.status();
+        if (options.json === true) process.stdout.write(`${JSON.stringify(status)}\n`);
+        else drawn = draw(process.stdout, statusText(status, Date.now()), drawn);
+        if (options.watch === true) await delay(watchMs);
+      } while (options.watch === true);
+    });
+}
+
+/** Writes a text, on a terminal in the place of the last one of `before` lines. @returns how many lines it has */
+function draw(stream: WriteStream, text: string, before: number): number {
+  if (!stream.isTTY) {
+    stream.write(text);
+    return 0;
+  }
+  const width = stream.columns || 80;
+  const lines = text
+    .split('\n')
+    .slice(0, Math.max(1, (stream.rows || 24) - 1))
+    .map((line) => line.slice(0, width - 1));
+  stream.write(`${before > 0 ? `\x1b[${before}A\x1b[J` : ''}${lines.join('\n')}\n`);
+  return lines.length;
+}
+
+/** A status for people. `nowMs` is the time in milliseconds since 1970. */
+export function statusText({ layers, cache, version, startedMs }: DaemonStatus, nowMs: number): string {
+  const kept = `${sizeText(cache.bytes)} on disk in ${cache.layers} ${cache.layers === 1 ? 'layer' : 'layers'}`;
+  const first = `lazypull ${version}, up ${duration(nowMs - startedMs)}, ${layers.length} mounted, ${kept}\n`;
+  if (layers.length === 0) return first;
+  const head = ['IMAGE', 'LAYER', 'HERE', '', 'RATE', 'WAITING', 'ERRORS', 'SINCE'];
+  const rows = layers.map((layer) => [
+    layer.references[0] ?? '',
+    shorten(layer.digest),
+    ...here(layer),
+    `${sizeText(layer.bytesPerSecond)}/s`,
+    String(layer.waiting),
+    String(layer.errors),
+    duration(nowMs - layer.mountedMs),
+  ]);
+  return first + table([head, ...rows]);
+}
+
+function here({ contentBytes, presentBytes }: LayerStatus): [string, string] {
+  const part = contentBytes === 0 ? 1 : presentBytes / contentBytes;
+  const text = `${Math.floor(part * 100)}% of ${sizeText(contentBytes)}`;
+  return [bar(part, barWidth), text];
+}
+
+/** `3d 4h`, `4h 5m`, `5m 6s` or `6s`. */
+function duration(ms: number): string {
+  const seconds = Math.max(0, Math.floor(ms / 1000));
+  const parts = [
+    [Math.floor(seconds / 86_400), 'd'],
+    [Math.floor(seconds / 3600) % 24, 'h'],
+    [Math.floor(seconds / 60) % 60, 'm'],
+    [seconds % 60, 's'],
+  ] as const;
+  const first = parts.findIndex(([value]) => value > 0);
+  const shown = first < 0 ? parts.slice(-1) : parts.slice(first, first + 2);
+  return shown.map(([value, unit]) => `${value}${unit}`).join(' ');
+}

@@ -1,0 +1,43 @@
+import { Status } from '../gen/status/v1/status_pb.ts';
+import type { Log } from '../log.ts';
+import { bridge, type Bridged } from '../snapshots/grpc.ts';
+import type { StatusSource } from './status.ts';
+
+/** The most digests of one question. */
+const maxDigests = 4096;
+
+/** `lazypull.status.v1.Status` for a gRPC server. */
+export function statusService(source: StatusSource, log: Log): Bridged {
+  return bridge(
+    Status,
+    {
+      async get() {
+        const { version, startedMs, layers, cache } = await source.status();
+        return {
+          version,
+          startedMs: BigInt(Math.round(startedMs)),
+          layers: layers.map((layer) => ({
+            ...layer,
+            references: [...layer.references],
+            mountedMs: BigInt(layer.mountedMs),
+            blobBytes: BigInt(layer.blobBytes),
+            contentBytes: BigInt(layer.contentBytes),
+            presentBytes: BigInt(layer.presentBytes),
+            fetchedBytes: BigInt(layer.fetchedBytes),
+            errors: BigInt(layer.errors),
+          })),
+          cache: { bytes: BigInt(cache.bytes), layers: cache.layers },
+        };
+      },
+      outcomes({ digests }) {
+        const outcomes = source.outcomes(digests.slice(0, maxDigests)).map((outcome) => ({
+          ...outcome,
+          reason: outcome.reason ?? '',
+          atMs: BigInt(outcome.atMs),
+        }));
+        return { outcomes };
+      },
+    },
+    log,
+  );
+}

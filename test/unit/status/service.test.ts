@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { silentLog } from '../../../src/log.ts';
+import { PrepareOutcomes } from '../../../src/snapshots/outcomes.ts';
+import { serveSnapshots } from '../../../src/snapshots/server.ts';
+import { openSnapshotter } from '../../../src/snapshots/snapshotter.ts';
+import { StatusClient } from '../../../src/status/client.ts';
+import { statusService } from '../../../src/status/service.ts';
+import type { DaemonStatus, StatusSource } from '../../../src/status/status.ts';
+
+const layers = {
+  mount: () => Promise.reject(new Error('no layers here')),
+  checkStacking: () => Promise.resolve(),
+  check: () => Promise.resolve(),
+  unmount: () => Promise.resolve(),
+};
+const labels = (digest: string) => ({
+  'containerd.io/snapshot/remote/stargz.reference': 'registry/image:tag',
+  'containerd.io/snapshot/remote/stargz.digest': digest,
+});
+
+/** A server with `source`, or one that has no status service, and a client of it. */
+async function start(t: TestContext, source?: StatusSource): Promise<StatusClient> {
+  const root = mkdtempSync(join(tmpdir(), 'lazypull-status-'));
+  const snapshotter = await openSnapshotter({ root, layers, log: silentLog });
+  const path = join(root, 's.sock');
+  const more = source === undefined ? [] : [statusService(source, silentLog)];
+  const server = await serveSnapshots(path, snapshotter, silentLog, undefined, more);
+  const client = new StatusClient(path);
+  t.after(async () => {
+    client[Symbol.dispose]();
+    await server.close(100);
+    await snapshotter.close();
+    rmSync(root, { recursive: true });
+  });
+  return client;
+}
+
+test('The client gets what the daemon says', async (t) => {
+  const status: DaemonStatus = {
+    version: '1.2.3',
+    startedMs: 1_700_000_000_000,
+    layers: [
+      {
+        digest: 'sha256:a',
+        references: ['r/i:1', 'r/i:2'],
+        mountedMs: 1_700_000_000_001,
+        mounts: 2,
+        blobBytes: 2 ** 40,
+        contentBytes: 2 ** 41,
+        presentBytes: 5,
+        fetchedBytes: 6,
+        bytesPerSecond: 7.5,
+        waiting: 8,
+        errors: 9,
+      },
+    ],
+    cache: { bytes: 2 ** 42, layers: 3 },
+  };
+  const outcomes = new PrepareOutcomes();
+  outcomes.note(labels('sha256:lazy'));
+  outcomes.note(labels('sha256:plain'), { reason: 'no_toc', message: 'The layer is plain' });
+  const client = await start(t, {
+    status: () => Promise.resolve(status),
+    outcomes: (digests) => outcomes.list(digests),
+  });
+  assert.deepEqual(await client.status(), status);
+  assert.deepEqual(await client.outcomes(), outcomes.list());
+  const [plain, ...others] = await client.outcomes(['sha256:plain', 'sha256:absent']);
+  assert.deepEqual(
+    [plain?.reason, plain?.message, plain?.reference],
+    ['no_toc', 'The layer is plain', 'registry/image:tag'],
+  );
+  assert.deepEqual(others, []);
+});
+
+test('The client says what to do where no daemon, or another program, answers', async (t) => {
+  using nobody = new StatusClient('/nonexistent/lp.sock');
+  await assert.rejects(nobody.status(), /Cannot reach the daemon at "\/nonexistent\/lp\.sock": ENOENT; start it with/);
+  const client = await start(t);
+  await assert.rejects(client.status(), /it is not lazypull, or an older version/);
+});
