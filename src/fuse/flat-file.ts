@@ -9,8 +9,8 @@ export interface FlatFile {
   /** Path of the local file. */
   readonly path: string;
   /**
-   * The ranges that may be missing: where each starts, ascending, and its length; `resident` is 1 for those whose bytes are in the local file.
-   * Bytes outside every range are always there.
+   * The ranges that may be missing: where each starts, ascending, and its length; `resident` is 1 for those whose bytes are in the local file,
+   * and 2 for those that could not be read from it. Bytes outside every range are always there.
    */
   readonly rangeOffset: Float64Array;
   readonly rangeBytes: Float64Array;
@@ -36,7 +36,13 @@ export function noteRead(file: FlatFile, offset: number, size: number): boolean 
   const { first, last } = rangesIn(file, offset, size);
   file.read.fill(1, first, last);
   for (let range = first; range < last; range++) {
-    if (Atomics.load(file.resident, range) === 0) return false;
+    if (Atomics.load(file.resident, range) !== 1) return false;
   }
   return true;
+}
+
+/** Notes that bytes [offset, offset + size) could not be read from the local file: they are asked for like missing ones. */
+export function noteUnreadable(file: FlatFile, offset: number, size: number): void {
+  const { first, last } = rangesIn(file, offset, size);
+  for (let range = first; range < last; range++) Atomics.compareExchange(file.resident, range, 1, 2);
 }

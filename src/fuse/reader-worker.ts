@@ -27,7 +27,7 @@ import {
   statfsReply,
   writeOutHeader,
 } from './abi.ts';
-import { type FlatFile, noteRead } from './flat-file.ts';
+import { type FlatFile, noteRead, noteUnreadable, rangesIn } from './flat-file.ts';
 import { outcomes } from './metrics.ts';
 
 /** What the main thread sends. */
@@ -143,22 +143,32 @@ function answerTo(header: RequestHeader, length: number): Buffer | undefined {
 function read(file: OpenFile, unique: bigint): Buffer | undefined {
   const { offset, size } = readReadRequest(request);
   const wanted = Math.max(0, Math.min(size, maxReadBytes, file.bytes - offset));
-  if (!noteRead(file, offset, wanted)) {
-    port!.postMessage({ unique, nodeId: file.nodeId, offset, size: wanted } satisfies Miss);
-    return undefined;
+  const isHere = noteRead(file, offset, wanted);
+  if (isHere && readWhole(file, offset, wanted)) {
+    Atomics.add(reads, outcomes.indexOf('hit'), 1n);
+    return writeOutHeader(reply.subarray(0, outHeaderBytes + wanted), outHeaderBytes + wanted, unique, 0);
   }
-  let got = 0;
+  if (isHere) {
+    const { first, last } = rangesIn(file, offset, wanted);
+    if (first === last) return failed(unique); // nothing that could be asked for
+    noteUnreadable(file, offset, wanted);
+  }
+  port!.postMessage({ unique, nodeId: file.nodeId, offset, size: wanted } satisfies Miss);
+  return undefined;
+}
+
+/** Fills the reply's body. @returns false when the disk fails, or the local file is shorter than it must be */
+function readWhole(file: OpenFile, offset: number, size: number): boolean {
   try {
-    while (got < wanted) {
-      const n = readSync(file.fd, reply, outHeaderBytes + got, wanted - got, offset + got);
-      if (n === 0) return failed(unique); // the local file is shorter than it must be
+    for (let got = 0; got < size; ) {
+      const n = readSync(file.fd, reply, outHeaderBytes + got, size - got, offset + got);
+      if (n === 0) return false;
       got += n;
     }
+    return true;
   } catch {
-    return failed(unique);
+    return false;
   }
-  Atomics.add(reads, outcomes.indexOf('hit'), 1n);
-  return writeOutHeader(reply.subarray(0, outHeaderBytes + got), outHeaderBytes + got, unique, 0);
 }
 
 function failed(unique: bigint): Buffer {

@@ -11,6 +11,9 @@ export interface Patience {
   readonly restMs: number;
 }
 
+/** How fast layers from an earlier life are verified: little of a core, and of a disk. */
+const verifyBytesPerSecond = 100 << 20;
+
 const defaultPatience: Patience = { quietMs: 5_000, maxWaitMs: 15_000, pollMs: 250, restMs: 30_000 };
 
 /** What the background fills: a layer. */
@@ -20,10 +23,12 @@ export interface Fillable {
   readonly lastMissMs: number;
   /** Fetches some of what is missing. @returns its bytes; 0 when there is nothing left to fetch or nothing can be fetched now */
   fillSome(): Promise<number>;
+  /** Verifies some of what is here from an earlier life. @returns its bytes; 0 when there is nothing left to verify */
+  verifySome(): Promise<number>;
 }
 
 /**
- * Fetches what nobody has read yet, one request at a time, layer after layer. It lets readers go first: it waits until no reader has
+ * Verifies and fetches what nobody has read yet, some at a time, layer after layer. It lets readers go first: it waits until no reader has
  * waited for a while, but never so long that it would starve.
  */
 export class Background {
@@ -64,6 +69,11 @@ export class Background {
       const layer = this.#next();
       if (layer === undefined) {
         await this.#pause(this.#patience.pollMs);
+        continue;
+      }
+      const verified = await layer.verifySome();
+      if (verified > 0) {
+        await this.#pause((verified / verifyBytesPerSecond) * 1000);
         continue;
       }
       const bytes = layer.complete ? 0 : await layer.fillSome();

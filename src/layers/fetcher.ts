@@ -4,6 +4,7 @@ import type { Blob } from '../registry/blob.ts';
 import { Assembler, type Batch, shared } from './assembler.ts';
 import type { Link } from './link.ts';
 import { type FetchReason, type LayerMetrics, layerMetrics } from './metrics.ts';
+import { residency } from './residency.ts';
 import { streamBytesNeeded } from './streams.ts';
 import { Rate } from '../util/rate.ts';
 import type { UnpackPool } from './unpack-pool.ts';
@@ -18,6 +19,10 @@ const sweepAfterBytes = 32 << 20;
 /** Requests of a sweep at one time: the next answer is on its way while one arrives. */
 const sweepRequests = 2;
 
+/** Bytes on the disk that are verified at a time: for a reader, and when nobody waits. */
+const verifyForReaderBytes = 1 << 20;
+const verifyBytes = 8 << 20;
+
 interface Waiter {
   resolve(): void;
   reject(error: Error): void;
@@ -25,7 +30,7 @@ interface Waiter {
 
 export interface FetcherOptions {
   readonly table: ChunkTable;
-  /** One byte a row: 1 when its content is in the disk file. Written by the pool's threads. */
+  /** The `residency` of each row. Written by the pool's threads. */
   readonly resident: Uint8Array;
   readonly blob: Blob;
   readonly pool: UnpackPool;
@@ -35,6 +40,8 @@ export interface FetcherOptions {
   readonly metrics?: LayerMetrics | undefined;
   /** Called once for each row that could not be fetched, and once for each request that failed; `isAwaited` says whether a reader waits for the row. */
   readonly onError: (error: LazypullError, row: number, isAwaited: boolean) => void;
+  /** Called with rows that were on the disk and are not what they should be, or cannot be read. They are fetched when they are read again. */
+  readonly onDamage: (rows: readonly number[]) => void;
 }
 
 /**
@@ -56,8 +63,9 @@ export class Fetcher {
   #grownBytes = 0;
   #sweeping = false;
   #fillRow = 0;
-  /** Rows that are resident already when `complete` is asked for; only grows. */
-  #firstMissing = 0;
+  #verifyRow = 0;
+  /** A row that was not resident when `complete` was asked for last; -1 where all were. */
+  #missingRow = -1;
 
   constructor(options: FetcherOptions) {
     this.#options = options;
@@ -121,6 +129,37 @@ export class Fetcher {
     return (await download) ? this.#blobBytes(runs) : 0;
   }
 
+  /** Verifies some rows that nobody has read in this life. @returns their bytes; 0 when there are none left */
+  async verifySome(): Promise<number> {
+    const { length, size } = this.#options.table;
+    while (this.#verifyRow < length && !this.#isUnverified(this.#verifyRow)) this.#verifyRow++;
+    const rows = this.#unverifiedFrom(this.#verifyRow, verifyBytes);
+    await this.#verifyTracked(rows);
+    return size.subarray(rows.first, rows.last).reduce((sum, bytes) => sum + bytes, 0);
+  }
+
+  /**
+   * Verifies every row on the disk again.
+   *
+   * @returns how many there were, and how many of them were damaged and are absent now
+   */
+  async verifyAll(): Promise<{ rows: number; damaged: number }> {
+    const { length, size } = this.#options.table;
+    const found = { rows: 0, damaged: 0 };
+    for (let first = 0; first < length && !this.#abort.signal.aborted; ) {
+      let last = first;
+      for (let bytes = 0; last < length && bytes < verifyBytes && this.#inFlight[last] === 0; last++)
+        bytes += size[last]!;
+      if (last > first) {
+        const { rows, damaged } = await this.#verifyTracked({ first, last });
+        found.rows += rows;
+        found.damaged += damaged;
+      }
+      first = Math.max(last, first + 1); // what is on its way is verified when it comes
+    }
+    return found;
+  }
+
   /**
    * Takes bytes of the blob that have come for another reason, and keeps what whole rows they hold.
    *
@@ -149,25 +188,38 @@ export class Fetcher {
     }
   }
 
-  /** Whether every row is resident. */
+  /** Whether every row is resident and has been verified in this life. */
   get complete(): boolean {
-    const { table, resident } = this.#options;
-    while (this.#firstMissing < table.length && Atomics.load(resident, this.#firstMissing) === 1) this.#firstMissing++;
-    return this.#firstMissing === table.length;
+    if (this.#missingRow >= 0 && !this.#isResident(this.#missingRow)) return false;
+    this.#missingRow = this.#options.resident.findIndex((state) => state !== residency.verified);
+    return this.#missingRow < 0;
   }
 
   /** Ends all requests; their waiters are rejected. */
   async close(): Promise<void> {
     this.#abort.abort(new LazypullError('Canceled', 'The layer was closed'));
-    await Promise.allSettled(this.#downloads);
+    while (this.#downloads.size > 0) await Promise.allSettled(this.#downloads);
   }
 
   #isResident(row: number): boolean {
-    return Atomics.load(this.#options.resident, row) === 1;
+    return Atomics.load(this.#options.resident, row) === residency.verified;
   }
 
+  /** Whether the row can be fetched: it is neither here nor on its way. */
   #isIdle(row: number): boolean {
-    return this.#inFlight[row] === 0 && !this.#isResident(row);
+    return this.#inFlight[row] === 0 && Atomics.load(this.#options.resident, row) === residency.absent;
+  }
+
+  #isUnverified(row: number): boolean {
+    return this.#inFlight[row] === 0 && Atomics.load(this.#options.resident, row) === residency.unverified;
+  }
+
+  /** The unverified rows that follow each other from `first` on, up to some bytes. Empty when that row is none. */
+  #unverifiedFrom(first: number, maxBytes: number): RowRange {
+    const { length, size } = this.#options.table;
+    let last = first;
+    for (let bytes = 0; last < length && bytes < maxBytes && this.#isUnverified(last); last++) bytes += size[last]!;
+    return { first, last };
   }
 
   #wait(row: number): Promise<void> {
@@ -179,6 +231,10 @@ export class Fetcher {
   }
 
   #miss(row: number): void {
+    if (this.#isUnverified(row)) {
+      this.#track(this.#verify(this.#unverifiedFrom(row, verifyForReaderBytes)));
+      return;
+    }
     const { runs, grown } = this.#windows.around(row, (other) => this.#isIdle(other));
     this.#track(this.#download(runs, 'demand'));
     if (!grown || this.#sweeping) return;
@@ -187,6 +243,33 @@ export class Fetcher {
     // So many misses so close together: somebody reads all of it, and the rest is streamed without waiting for its misses.
     this.#sweeping = true;
     this.#track(this.#sweep(runs.at(-1)!.last));
+  }
+
+  #verifyTracked(rows: RowRange): Promise<{ rows: number; damaged: number }> {
+    const verifying = this.#verify(rows);
+    this.#track(verifying);
+    return verifying;
+  }
+
+  /** Verifies what of some rows is on the disk. Those that are damaged are fetched if a reader waits for them. Never rejects. */
+  async #verify({ first, last }: RowRange): Promise<{ rows: number; damaged: number }> {
+    if (first === last) return { rows: 0, damaged: 0 };
+    const { pool, target, resident, onDamage } = this.#options;
+    const present = resident
+      .subarray(first, last)
+      .reduce((count, state) => count + (state === residency.absent ? 0 : 1), 0);
+    this.#inFlight.fill(1, first, last);
+    const failures = await pool.verify(target, { first, last });
+    this.#inFlight.fill(0, first, last);
+    const damaged = failures.filter(({ row }) => this.#isIdle(row)).map(({ row }) => row);
+    if (damaged.length > 0) onDamage(damaged);
+    for (let row = first; row < last; row++) {
+      if (this.#isResident(row)) this.#settle(row, undefined);
+      else if (this.#isUnverified(row))
+        this.#settle(row, new LazypullError('Unavailable', 'Cannot verify what is on the disk'));
+      else if (this.#waiters.has(row) && this.#isIdle(row)) this.#miss(row);
+    }
+    return { rows: present, damaged: damaged.length };
   }
 
   /** Streams what is missing, from `from` to the end of the blob and then from its start. */

@@ -5,6 +5,7 @@ import { errnoOf, LazypullError } from '../errors.ts';
 import { upperBound } from '../util/search.ts';
 import type { Hints } from './hints.ts';
 import type { Stacking } from './stacking.ts';
+import { residency } from './residency.ts';
 import type { RowRange } from './windows.ts';
 
 /** What is known of an indexed layer besides its table. Written last, so that a directory with a record is whole. */
@@ -22,7 +23,7 @@ export const recordVersion = 2;
 
 /**
  * The files of one layer: `disk` (the EROFS image, sparse), `table` (the chunk table as it is in memory), `paths` (the file that each
- * row belongs to, for messages), `hints.json` (what is likely to be read next), `stacking.json` (what matters to layers above and below), `resident` (one byte a row) and `layer.json` (the record).
+ * row belongs to, for messages), `hints.json` (what is likely to be read next), `stacking.json` (what matters to layers above and below), `resident` (one byte a row, 1 for what has been synced to the disk) and `layer.json` (the record).
  */
 export class LayerDirectory {
   readonly path: string;
@@ -75,21 +76,24 @@ export class LayerDirectory {
     return chunkTable(shared, rows);
   }
 
-  /** The residency that was last written; all zero where none, or none that fits, was. */
+  /** The residency that was last written, of which nothing is verified; all absent where none, or none that fits, was. */
   async resident(rows: number): Promise<Uint8Array> {
     const resident = new Uint8Array(new SharedArrayBuffer(rows));
     try {
       const file = await readFile(join(this.path, 'resident'));
-      if (file.length === rows && file.every((byte) => byte <= 1)) resident.set(file);
+      if (file.length === rows && file.every((byte) => byte <= 1)) {
+        resident.set(file.map((byte) => (byte === 0 ? residency.absent : residency.unverified)));
+      }
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') throw error;
     }
     return resident;
   }
 
-  /** Keeps a residency whose rows' bytes have been synced to the disk before. */
+  /** Keeps a residency, in which the bytes of all rows but the absent ones have been synced to the disk before. */
   async writeResident(resident: Uint8Array): Promise<void> {
-    await this.#replace('resident', resident);
+    const written = resident.map((state) => (state === residency.absent ? 0 : 1));
+    await this.#replace('resident', written);
   }
 
   /** The paths in the layer of the files that hold the disk offsets, '' where one is not known. Reads a file: for messages only. */

@@ -14,6 +14,7 @@ import type { LayerDirectory, LayerRecord } from './layer-directory.ts';
 import type { LayerStatus } from './layer-status.ts';
 import type { Link } from './link.ts';
 import type { LayerMetrics } from './metrics.ts';
+import { residency } from './residency.ts';
 import { rowsOfTrace, type TraceStore, traceOf } from './trace.ts';
 import type { Stacking } from './stacking.ts';
 import type { UnpackPool } from './unpack-pool.ts';
@@ -61,6 +62,8 @@ export class Layer {
   #recording = false;
   #traceTimer: NodeJS.Timeout | undefined;
   #dirty = false;
+  /** Whether the disk failed to keep what was written to it, the last time that it was asked to. */
+  #diskFails = false;
 
   static async open(options: LayerOptions): Promise<Layer> {
     const disk = await open(options.directory.diskPath, 'r+');
@@ -106,17 +109,18 @@ export class Layer {
       metrics: options.metrics,
       target: this.#target,
       onError: (error, row, isAwaited) => this.#failures.add(table.diskOffset[row]!, error, isAwaited),
+      onDamage: (rows) => void this.#noteDamage(rows),
     });
     this.#syncTimer = setInterval(() => void this.sync(), syncIntervalMs);
     this.#syncTimer.unref();
   }
 
-  /** Path of the image to mount: the disk file itself where all of it is here, else the FUSE file that fills it. */
+  /** Path of the image to mount: the disk file itself where all of it is here and verified, else the FUSE file that fills it. */
   get imagePath(): string {
     return this.#fetcher.complete ? this.#options.directory.diskPath : join(this.#options.fuse.mountpoint, this.name);
   }
 
-  /** Whether all of the layer is on the disk. */
+  /** Whether all of the layer is on the disk, and has been verified in this life of the program. */
   get complete(): boolean {
     return this.#fetcher.complete;
   }
@@ -182,8 +186,20 @@ export class Layer {
 
   /** Fetches some of what nobody has read. @returns its bytes; 0 when there is nothing left or nothing can be fetched now */
   async fillSome(): Promise<number> {
+    if (this.#diskFails) return 0;
     this.#dirty = true;
     return this.#fetcher.fillSome();
+  }
+
+  /** Verifies some of what is on the disk from an earlier life. @returns its bytes; 0 when there is nothing left */
+  verifySome(): Promise<number> {
+    return this.#fetcher.verifySome();
+  }
+
+  /** Verifies all that is on the disk. @returns how many parts there were, and how many were damaged: those are fetched again */
+  async verify(): Promise<{ parts: number; damaged: number }> {
+    const { rows, damaged } = await this.#fetcher.verifyAll();
+    return { parts: rows, damaged };
   }
 
   /** What matters of the layer to those above and below it. */
@@ -277,16 +293,43 @@ export class Layer {
     }
   }
 
+  async #noteDamage(rows: readonly number[]): Promise<void> {
+    const { directory, record, table, log } = this.#options;
+    this.#dirty = true;
+    const [file] = await directory.pathsAt([table.diskOffset[rows[0]!]!]).catch(() => ['']);
+    log.error(
+      { layer: record.digest, file, parts: rows.length },
+      'parts of a layer are damaged on the disk, and are fetched again when they are read',
+    );
+  }
+
   async #sync(): Promise<void> {
     const { directory, resident, log, record } = this.#options;
     this.#dirty = false;
     try {
       const seen = Uint8Array.from(resident);
-      await this.#disk.datasync();
+      await this.#disk.datasync().catch((error: unknown) => this.#forgetUnsynced(error));
       await directory.writeResident(seen);
+      if (this.#diskFails) log.info({ layer: record.digest }, 'the disk keeps what is written of the layer again');
+      this.#diskFails = false;
     } catch (error) {
       this.#dirty = true;
+      if (this.#diskFails) return;
+      this.#diskFails = true;
       log.warn({ layer: record.digest, error: messageOf(error) }, 'cannot write down which parts of a layer are here');
     }
+  }
+
+  /**
+   * What has been written since the last sync that went well may be lost: the kernel tells that once, and then forgets those pages. So it
+   * counts as absent. Rejects with the error.
+   */
+  async #forgetUnsynced(error: unknown): Promise<never> {
+    const { directory, resident } = this.#options;
+    const kept = await directory.resident(resident.length);
+    for (let row = 0; row < resident.length; row++) {
+      if (kept[row] === residency.absent) Atomics.store(resident, row, residency.absent);
+    }
+    throw error;
   }
 }

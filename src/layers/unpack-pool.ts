@@ -5,6 +5,7 @@ import { BufferPressure } from '../util/buffer-pressure.ts';
 import { trimMemory } from '../kernel/memory.ts';
 import { workerUrl } from '../util/worker-url.ts';
 import type { UnpackCommand, UnpackResult, UnpackTarget } from './unpack-worker.ts';
+import type { RowRange } from './windows.ts';
 
 /** Blob bytes that may wait in the pool before who sends more has to wait. */
 const maxQueuedBytes = 4 << 20;
@@ -18,7 +19,7 @@ const trimAfterBytes = 32 << 20;
 
 interface Job {
   readonly bytes: number;
-  readonly rows: { first: number; last: number };
+  readonly rows: RowRange;
   readonly settle: (failures: UnpackResult['failures']) => void;
 }
 
@@ -75,20 +76,17 @@ export class UnpackPool {
    * @param bytes the blob from `blobOffset` on, in shared memory
    * @returns the rows that failed, with the reasons
    */
-  unpack(
-    id: number,
-    rows: { first: number; last: number },
-    bytes: Uint8Array,
-    blobOffset: number,
-  ): Promise<UnpackResult['failures']> {
-    const thread = this.#threads.reduce((least, other) => (other.jobs.size < least.jobs.size ? other : least));
-    clearTimeout(thread.idle);
-    const job = this.#nextJob++;
-    this.#queuedBytes += bytes.byteLength;
-    return new Promise((settle) => {
-      thread.jobs.set(job, { bytes: bytes.byteLength, rows, settle });
-      post(this.#worker(thread), { kind: 'unpack', job, id, ...rows, bytes, blobOffset });
-    });
+  unpack(id: number, rows: RowRange, bytes: Uint8Array, blobOffset: number): Promise<UnpackResult['failures']> {
+    return this.#run(rows, bytes.byteLength, (job) => ({ kind: 'unpack', job, id, ...rows, bytes, blobOffset }));
+  }
+
+  /**
+   * Verifies those of the rows [first, last) of a target that are on its disk. They are verified or absent after that.
+   *
+   * @returns the rows that are absent now, with the reasons
+   */
+  verify(id: number, rows: RowRange): Promise<UnpackResult['failures']> {
+    return this.#run(rows, 0, (job) => ({ kind: 'verify', job, id, ...rows }));
   }
 
   /** Resolves when the threads have room for more blob bytes. */
@@ -99,6 +97,17 @@ export class UnpackPool {
   async close(): Promise<void> {
     for (const { idle } of this.#threads) clearTimeout(idle);
     await Promise.all(this.#threads.map(async ({ worker }) => worker?.terminate()));
+  }
+
+  #run(rows: RowRange, bytes: number, command: (job: number) => UnpackCommand): Promise<UnpackResult['failures']> {
+    const thread = this.#threads.reduce((least, other) => (other.jobs.size < least.jobs.size ? other : least));
+    clearTimeout(thread.idle);
+    const job = this.#nextJob++;
+    this.#queuedBytes += bytes;
+    return new Promise((settle) => {
+      thread.jobs.set(job, { bytes, rows, settle });
+      post(this.#worker(thread), command(job));
+    });
   }
 
   #worker(thread: Thread): Worker {

@@ -1,10 +1,12 @@
-/** A thread that inflates and verifies chunks and writes them to the disk files of their layers. */
-import { closeSync, openSync, writeSync } from 'node:fs';
+/** A thread that inflates and verifies chunks, writes them to the disk files of their layers, and verifies what is there. */
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import type { ChunkTable } from '../erofs/disk-plan.ts';
 import { type ErrorCode, LazypullError, messageOf } from '../errors.ts';
 import { BufferPressure } from '../util/buffer-pressure.ts';
-import { unpackRows } from './unpack.ts';
+import { residency } from './residency.ts';
+import { unpackRows, verified } from './unpack.ts';
+import type { RowRange } from './windows.ts';
 
 export interface UnpackTarget {
   readonly id: number;
@@ -17,6 +19,7 @@ export type UnpackCommand =
   | { kind: 'add'; target: UnpackTarget }
   | { kind: 'remove'; id: number }
   | { kind: 'rest' }
+  | { kind: 'verify'; job: number; id: number; first: number; last: number }
   | { kind: 'unpack'; job: number; id: number; first: number; last: number; bytes: Uint8Array; blobOffset: number };
 
 /** Rows that failed, with the reason; the other rows of the job are resident. */
@@ -25,9 +28,13 @@ export interface UnpackResult {
   failures: { row: number; code: ErrorCode; message: string }[];
 }
 
+interface OpenTarget extends UnpackTarget {
+  readonly fd: number;
+}
+
 const port = parentPort;
 if (port === null) throw new Error('Cannot run outside a worker thread');
-const targets = new Map<number, UnpackTarget & { fd: number }>();
+const targets = new Map<number, OpenTarget>();
 const pressure = new BufferPressure();
 let tail: Promise<void> = Promise.resolve();
 
@@ -46,18 +53,28 @@ async function run(command: UnpackCommand): Promise<void> {
   } else if (command.kind === 'rest') {
     pressure.rest();
   } else {
-    port!.postMessage({ job: command.job, failures: await unpack(command) } satisfies UnpackResult);
+    const target = targets.get(command.id);
+    const failures =
+      target === undefined
+        ? failuresOf(command, 'Canceled', 'The layer was closed')
+        : command.kind === 'verify'
+          ? verify(target, command)
+          : await unpack(target, command);
+    port!.postMessage({ job: command.job, failures } satisfies UnpackResult);
   }
 }
 
-async function unpack(command: UnpackCommand & { kind: 'unpack' }): Promise<UnpackResult['failures']> {
-  const target = targets.get(command.id);
+/** A failure of each row of a job. */
+function failuresOf({ first, last }: RowRange, code: ErrorCode, message: string): UnpackResult['failures'] {
+  return Array.from({ length: last - first }, (_, i) => ({ row: first + i, code, message }));
+}
+
+async function unpack(
+  target: OpenTarget,
+  command: UnpackCommand & { kind: 'unpack' },
+): Promise<UnpackResult['failures']> {
   const { first, last } = command;
   const failures: UnpackResult['failures'] = [];
-  if (target === undefined) {
-    for (let row = first; row < last; row++) failures.push({ row, code: 'Canceled', message: 'The layer was closed' });
-    return failures;
-  }
   const bytes = Buffer.from(command.bytes.buffer, command.bytes.byteOffset, command.bytes.byteLength);
   for await (const unpacked of unpackRows(target.table, { first, last }, bytes, command.blobOffset)) {
     if ('error' in unpacked) {
@@ -65,9 +82,8 @@ async function unpack(command: UnpackCommand & { kind: 'unpack' }): Promise<Unpa
       continue;
     }
     try {
-      // The place of a row is a hole until it is written, and that reads as zeros.
-      if (!isZeros(unpacked.content)) writeWhole(target.fd, unpacked.content, target.table.diskOffset[unpacked.row]!);
-      Atomics.store(target.resident, unpacked.row, 1);
+      write(target, unpacked.row, unpacked.content);
+      Atomics.store(target.resident, unpacked.row, residency.verified);
       pressure.dropped(unpacked.content.length);
     } catch (error) {
       const message = `Cannot write to the disk file: ${messageOf(error)}`;
@@ -75,6 +91,45 @@ async function unpack(command: UnpackCommand & { kind: 'unpack' }): Promise<Unpa
     }
   }
   return failures;
+}
+
+/** Tells which of the rows that are on the disk are what they should be. The others are absent from then on, and are the result. */
+function verify({ fd, table, resident }: OpenTarget, { first, last }: RowRange): UnpackResult['failures'] {
+  const failures: UnpackResult['failures'] = [];
+  for (let row = first; row < last; row++) {
+    if (Atomics.load(resident, row) === residency.absent) continue;
+    let message: string | undefined;
+    try {
+      const checked = verified(table, row, readRow(fd, table, row));
+      if ('error' in checked) message = messageOf(checked.error);
+    } catch (error) {
+      message = messageOf(error);
+    }
+    pressure.dropped(table.size[row]!);
+    Atomics.store(resident, row, message === undefined ? residency.verified : residency.absent);
+    if (message !== undefined) failures.push({ row, code: 'DataLoss', message });
+  }
+  return failures;
+}
+
+/** The bytes of a row on the disk; fewer where the file ends before. */
+function readRow(fd: number, table: ChunkTable, row: number): Buffer {
+  const content = Buffer.allocUnsafeSlow(table.size[row]!);
+  for (let done = 0; done < content.length; ) {
+    const n = readSync(fd, content, done, content.length - done, table.diskOffset[row]! + done);
+    if (n === 0) return content.subarray(0, done);
+    done += n;
+  }
+  return content;
+}
+
+/** Zeros take no space: the place of a row is a hole until something is written there, and that reads as zeros. */
+function write({ fd, table }: OpenTarget, row: number, content: Buffer): void {
+  if (isZeros(content)) {
+    const there = readRow(fd, table, row);
+    if (there.length === content.length && isZeros(there)) return;
+  }
+  writeWhole(fd, content, table.diskOffset[row]!);
 }
 
 const zeros = Buffer.alloc(64 << 10);

@@ -97,7 +97,8 @@ function cannotInflate(table: ChunkTable, row: number, cause: unknown): Lazypull
   return new LazypullError('DataLoss', message, { cause });
 }
 
-function verified(table: ChunkTable, row: number, content: Buffer): Unpacked {
+/** The content as that of the row, if it is what the row's digest promises. */
+export function verified(table: ChunkTable, row: number, content: Buffer): Unpacked {
   if (content.length !== table.size[row]) {
     const at = table.streamOffset[row];
     const message = `The gzip stream at byte ${at} of the layer is shorter than its chunk: ${content.length} of ${table.size[row]} bytes`;

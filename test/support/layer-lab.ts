@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Daemon, startDaemon } from './daemon.ts';
 import type { EstargzBlob } from './estargz-blob.ts';
@@ -69,6 +69,11 @@ export class LayerLab implements AsyncDisposable {
     this.#client[Symbol.dispose]();
     this.#daemon = await startDaemon(join(this.workspace.path, 'lp'));
     this.#client = new SnapshotsClient(this.#daemon.socket);
+  }
+
+  /** Has the kernel forget what it has read of every file: the next reads come to the daemon again. */
+  async dropCaches(): Promise<void> {
+    await writeFile('/proc/sys/vm/drop_caches', '3');
   }
 
   /** The warnings and errors in the daemon's log. */

@@ -8,6 +8,8 @@ class FakeLayer implements Fillable {
   lastMissMs = performance.now();
   filled = 0;
   broken = false;
+  /** Parts from an earlier life. */
+  unverified = 0;
   readonly #parts: number;
 
   constructor(parts: number) {
@@ -18,7 +20,14 @@ class FakeLayer implements Fillable {
     return this.filled === this.#parts;
   }
 
+  verifySome(): Promise<number> {
+    if (this.unverified === 0) return Promise.resolve(0);
+    this.unverified--;
+    return Promise.resolve(100);
+  }
+
   fillSome(): Promise<number> {
+    assert.equal(this.unverified, 0, 'what is here is verified before more is fetched');
     if (this.broken) return Promise.resolve(0);
     this.filled++;
     return Promise.resolve(100);
@@ -40,6 +49,15 @@ test('Background completes layers when nobody waits for data', async () => {
   background.add(b);
   assert.equal(a.filled, 0, 'it lets the readers of a new layer go first');
   await until(() => a.complete && b.complete);
+  await background.close();
+});
+
+test('Background verifies what is here from an earlier life, and then fetches the rest', async () => {
+  const background = new Background(undefined, quick);
+  const layer = new FakeLayer(3);
+  layer.unverified = 4;
+  background.add(layer);
+  await until(() => layer.complete);
   await background.close();
 });
 

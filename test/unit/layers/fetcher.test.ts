@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, open, readFile, rm, stat } from 'node:fs/promises';
+import { type FileHandle, mkdtemp, open, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Fetcher } from '../../../src/layers/fetcher.ts';
 import { Link } from '../../../src/layers/link.ts';
+import { residency } from '../../../src/layers/residency.ts';
 import { UnpackPool } from '../../../src/layers/unpack-pool.ts';
 import { silentLog } from '../../../src/log.ts';
 import { chunkedBlob, FakeBlob } from '../../support/chunked-blob.ts';
@@ -21,6 +22,7 @@ async function setUp(t: TestContext, contents: Buffer[], spoil?: (bytes: Buffer)
   const resident = new Uint8Array(new SharedArrayBuffer(table.length));
   const blob = new FakeBlob(bytes);
   const pool = new UnpackPool(2, silentLog);
+  const damaged: number[] = [];
   const errors: { row: number; message: string; isAwaited: boolean }[] = [];
   const fetcher = new Fetcher({
     table,
@@ -30,6 +32,7 @@ async function setUp(t: TestContext, contents: Buffer[], spoil?: (bytes: Buffer)
     link: new Link(),
     target: pool.add({ diskPath, table, resident }),
     onError: (error, row, isAwaited) => errors.push({ row, message: error.message, isAwaited }),
+    onDamage: (rows) => damaged.push(...rows),
   });
   t.after(async () => {
     await fetcher.close();
@@ -41,7 +44,15 @@ async function setUp(t: TestContext, contents: Buffer[], spoil?: (bytes: Buffer)
     return (await readFile(diskPath)).subarray(at, at + table.size[row]!);
   };
   const allocatedBytes = async () => (await stat(diskPath)).blocks * 512;
-  return { table, resident, blob, fetcher, errors, content, bytes, allocatedBytes };
+  /** Has everything fetched, and then makes the disk one from an earlier life, of which some bytes may have changed. */
+  const restart = async (damage: (disk: FileHandle) => Promise<unknown> = () => Promise.resolve()) => {
+    await fetcher.fetch(0, table.length);
+    blob.requests.length = 0;
+    await using file = await open(diskPath, 'r+');
+    await damage(file);
+    resident.fill(residency.unverified);
+  };
+  return { table, resident, blob, fetcher, errors, damaged, content, bytes, allocatedBytes, restart };
 }
 
 const files = (count: number, size: number) => Array.from({ length: count }, () => randomBytes(size));
@@ -144,6 +155,45 @@ test('Fetcher streams the rest of a layer that is read from start to end', async
   for (const row of [0, 31, 59]) assert.deepEqual(await content(row), contents[row]);
   const asked = blob.requests.reduce((sum, { start, end }) => sum + end - start, 0);
   assert.ok(asked <= (60 << 20) * 1.01, 'no byte is fetched twice');
+});
+
+test('Fetcher verifies what is here from an earlier life when it is read, without a request', async (t) => {
+  const { fetcher, blob, resident, damaged, restart } = await setUp(t, files(400, 10_000));
+  await restart();
+  assert.equal(fetcher.complete, false);
+  await fetcher.fetch(5, 7);
+  assert.equal(resident[5], residency.verified);
+  assert.equal(resident[399], residency.unverified, 'nobody waits for the whole layer');
+  while ((await fetcher.verifySome()) > 0);
+  assert.ok(fetcher.complete);
+  assert.equal(blob.requests.length, 0);
+  assert.deepEqual(damaged, []);
+});
+
+test('Fetcher fetches again what is damaged on the disk, and only that', async (t) => {
+  const contents = [...files(9, 50_000), Buffer.alloc(50_000), ...files(10, 50_000)];
+  const { fetcher, blob, table, content, damaged, restart } = await setUp(t, contents);
+  await restart(async (disk) => {
+    for (const row of [3, 9]) await disk.write(Buffer.from('rot'), 0, 3, table.diskOffset[row]! + 7777);
+    await disk.truncate(table.diskOffset[18]! + 5);
+  });
+  await fetcher.fetch(0, 20);
+  for (const row of contents.keys()) assert.deepEqual(await content(row), contents[row], `row ${row}`);
+  assert.deepEqual(damaged, [3, 9, 18, 19]);
+  const asked = blob.requests.reduce((sum, { start, end }) => sum + end - start, 0);
+  assert.ok(asked < 5 * 50_000, `${asked} bytes`);
+});
+
+test('Fetcher finds what has been damaged since it was verified, when it is told to look', async (t) => {
+  const contents = files(8, 3 << 20);
+  const { fetcher, table, content, resident, damaged, restart } = await setUp(t, contents);
+  await restart((disk) => disk.write(Buffer.from('rot'), 0, 3, table.diskOffset[6]!));
+  resident.fill(residency.verified);
+  resident[2] = residency.absent;
+  assert.deepEqual(await fetcher.verifyAll(), { rows: 7, damaged: 1 });
+  assert.deepEqual(damaged, [6]);
+  await fetcher.fetch(6, 7);
+  assert.deepEqual(await content(6), contents[6]);
 });
 
 test('Fetcher ends its requests when it is closed', async (t) => {

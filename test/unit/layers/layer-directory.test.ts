@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { LayerDirectory, type LayerRecord, recordVersion } from '../../../src/layers/layer-directory.ts';
+import { residency } from '../../../src/layers/residency.ts';
 import { chunkedBlob } from '../../support/chunked-blob.ts';
 
 async function directory(t: TestContext): Promise<LayerDirectory> {
@@ -46,11 +47,12 @@ test('LayerDirectory gives the chunk table back as it was, in shared memory', as
   await assert.rejects(layer.table(2), { code: 'DataLoss' });
 });
 
-test('LayerDirectory throws a residency away that does not fit', async (t) => {
+test('LayerDirectory gives a residency back as one that is not verified, and throws one away that does not fit', async (t) => {
   const layer = await directory(t);
   assert.deepEqual([...(await layer.resident(3))], [0, 0, 0]);
   await layer.writeResident(Uint8Array.of(1, 0, 1));
-  assert.deepEqual([...(await layer.resident(3))], [1, 0, 1]);
+  const { absent, unverified } = residency;
+  assert.deepEqual([...(await layer.resident(3))], [unverified, absent, unverified]);
   assert.deepEqual([...(await layer.resident(4))], [0, 0, 0, 0]);
   await writeFile(join(layer.path, 'resident'), Uint8Array.of(1, 7, 1));
   assert.deepEqual([...(await layer.resident(3))], [0, 0, 0]);
