@@ -90,6 +90,8 @@ export class LazyLayers {
     this.#metrics = options.metrics?.layers ?? layerMetrics();
     this.#tails = new Tails(options.openBlob, this.#metrics);
     this.#traces = new TraceStore(options.root);
+    this.#planner.warm();
+    this.#pool.warm();
     if (options.background !== undefined) this.#background = new Background(options.background.maxBytesPerSecond);
     this.#metrics.mounted.from(() => this.#mounted.length);
     this.#metrics.incomplete.from(() => this.#mounted.filter((layer) => !layer.complete).length);
@@ -250,8 +252,6 @@ export class LazyLayers {
   }
 
   async #index(source: LayerSource, directory: LayerDirectory): Promise<Layer> {
-    this.#planner.warm();
-    this.#pool.warm();
     const started = performance.now();
     const siblings = await this.#withoutCached(source.siblings);
     const taking = this.#tails.take(source.reference, source.digest);

@@ -2,22 +2,13 @@
 import { closeSync, ftruncateSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import type { ChunkTable } from '../erofs/disk-plan.ts';
-import { planDisk } from '../erofs/plan.ts';
 import { codeOf, type ErrorCode, messageOf } from '../errors.ts';
-import { readToc } from '../formats/estargz/toc.ts';
-import { buildTree } from '../formats/tree.ts';
-import { hintsOf } from './hints.ts';
-import { stackingOf } from './stacking.ts';
+import { BufferPressure } from '../util/buffer-pressure.ts';
+import { type LayerPlan, planLayer, type TocSource } from './layer-plan.ts';
+import { rehearsePlanning } from './rehearsal.ts';
 
-export interface PlanRequest {
+export interface PlanRequest extends TocSource {
   readonly id: number;
-  readonly digest: string;
-  readonly tocDigest: string;
-  readonly blobBytes: number;
-  /** Where the table of contents begins in the blob. */
-  readonly tocOffset: number;
-  /** The blob from `tocOffset` on, without the footer. */
-  readonly compressedToc: Uint8Array;
   readonly diskPath: string;
   readonly tablePath: string;
   readonly pathsPath: string;
@@ -25,43 +16,49 @@ export interface PlanRequest {
   readonly stackingPath: string;
 }
 
+export type PlanCommand = ({ kind: 'plan' } & PlanRequest) | { kind: 'rehearse' } | { kind: 'rest' };
+
 export type PlanAnswer =
   | { id: number; diskBytes: number; table: ChunkTable }
   | { id: number; error: { code: ErrorCode; message: string } };
 
 const port = parentPort;
 if (port === null) throw new Error('Cannot run outside a worker thread');
+const pressure = new BufferPressure();
+let hasPlanned = false;
 
-port.on('message', (request: PlanRequest) => {
-  try {
-    port.postMessage({ id: request.id, ...plan(request) } satisfies PlanAnswer);
-  } catch (error) {
-    const answer: PlanAnswer = { id: request.id, error: { code: codeOf(error), message: messageOf(error) } };
-    port.postMessage(answer);
+port.on('message', (command: PlanCommand) => {
+  if (command.kind === 'rehearse') {
+    void rehearsePlanning(() => !hasPlanned);
+  } else if (command.kind === 'rest') {
+    pressure.rest();
+  } else {
+    hasPlanned = true;
+    port.postMessage(answerTo(command));
   }
 });
 
-function plan(request: PlanRequest): { diskBytes: number; table: ChunkTable } {
-  const { tocDigest, tocOffset, blobBytes } = request;
-  const index = readToc(request.compressedToc, { tocDigest, blobSize: blobBytes, tocOffset });
-  const tree = buildTree(index);
-  const { metadata, diskBytes, chunks, firstRows, paths } = planDisk(tree, { digest: request.digest });
+function answerTo(request: PlanRequest): PlanAnswer {
+  const { id } = request;
+  try {
+    const plan = planLayer(request);
+    write(plan, request);
+    return { id, diskBytes: plan.diskBytes, table: plan.chunks };
+  } catch (error) {
+    return { id, error: { code: codeOf(error), message: messageOf(error) } };
+  }
+}
 
-  const disk = openSync(request.diskPath, 'w', 0o600);
+function write({ metadata, diskBytes, chunks, stacking, hints, pathLines }: LayerPlan, paths: PlanRequest): void {
+  const disk = openSync(paths.diskPath, 'w', 0o600);
   try {
     for (let at = 0; at < metadata.length; ) at += writeSync(disk, metadata, at, metadata.length - at, at);
     ftruncateSync(disk, diskBytes);
   } finally {
     closeSync(disk);
   }
-  writeFileSync(request.tablePath, new Uint8Array(chunks.digest.buffer), { mode: 0o600 });
-  writeFileSync(request.stackingPath, JSON.stringify(stackingOf(tree)), { mode: 0o600 });
-  writeFileSync(request.hintsPath, JSON.stringify(hintsOf(tree, chunks)), { mode: 0o600 });
-  writeFileSync(request.pathsPath, pathLines(chunks, firstRows, paths), { encoding: 'latin1', mode: 0o600 });
-  return { diskBytes, table: chunks };
-}
-
-/** A line for each file in the order of the disk: its offset, a tab, its path. */
-function pathLines(table: ChunkTable, firstRows: Uint32Array, paths: readonly string[]): string {
-  return paths.map((path, i) => `${table.diskOffset[firstRows[i]!]}\t${path.replaceAll('\n', '?')}\n`).join('');
+  writeFileSync(paths.tablePath, new Uint8Array(chunks.digest.buffer), { mode: 0o600 });
+  writeFileSync(paths.stackingPath, JSON.stringify(stacking), { mode: 0o600 });
+  writeFileSync(paths.hintsPath, JSON.stringify(hints), { mode: 0o600 });
+  writeFileSync(paths.pathsPath, pathLines, { encoding: 'latin1', mode: 0o600 });
 }

@@ -3,40 +3,45 @@ import type { ChunkTable } from '../erofs/disk-plan.ts';
 import { LazypullError, messageOf } from '../errors.ts';
 import { trimMemory } from '../kernel/memory.ts';
 import { workerUrl } from '../util/worker-url.ts';
-import type { PlanAnswer, PlanRequest } from './plan-worker.ts';
+import type { PlanAnswer, PlanCommand, PlanRequest } from './plan-worker.ts';
 
 /** Bounds what a hostile table of contents can take: the thread ends with an error instead of the program. */
 const maxHeapMb = 256;
 
-/** A thread that had nothing to do for so long gives its memory back. */
+/** A thread that had nothing to do for so long gives memory back. */
 const idleMs = 1000;
+
+/** The program serves before the thread takes a processor to rehearse. */
+const rehearseAfterMs = 100;
 
 interface Pending {
   resolve(plan: { diskBytes: number; table: ChunkTable }): void;
   reject(error: Error): void;
 }
 
-/** Plans disks in a thread that is there only while layers are mounted. */
+/** Plans disks in a thread. It stays, because one that is new takes several times as long for its first layer. */
 export class Planner {
   readonly #pending = new Map<number, Pending>();
   #worker: Worker | undefined;
   #idle: NodeJS.Timeout | undefined;
   #nextId = 0;
 
-  /** Starts the thread before there is work for it: it takes a while. */
+  /** Starts the thread soon, and has it rehearse, if there is no work for it by then. */
   warm(): void {
-    this.#worker ??= this.#start();
-    this.#rest();
+    this.#idle = setTimeout(() => {
+      this.#post({ kind: 'rehearse' });
+      this.#rest();
+    }, rehearseAfterMs);
+    this.#idle.unref();
   }
 
   /** Writes the files of a layer's directory but its record. Rejects with the class of what is wrong with the table of contents. */
   plan(request: Omit<PlanRequest, 'id'>): Promise<{ diskBytes: number; table: ChunkTable }> {
-    this.warm();
     clearTimeout(this.#idle);
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
       this.#pending.set(id, { resolve, reject });
-      this.#worker!.postMessage({ id, ...request } satisfies PlanRequest);
+      this.#post({ kind: 'plan', id, ...request });
     });
   }
 
@@ -66,13 +71,16 @@ export class Planner {
     return worker;
   }
 
+  #post(command: PlanCommand): void {
+    this.#worker ??= this.#start();
+    this.#worker.postMessage(command);
+  }
+
   #rest(): void {
     clearTimeout(this.#idle);
-    if (this.#pending.size > 0) return;
     this.#idle = setTimeout(() => {
-      const worker = this.#worker;
-      this.#worker = undefined;
-      void worker?.terminate().then(trimMemory);
+      this.#post({ kind: 'rest' });
+      void trimMemory();
     }, idleMs);
     this.#idle.unref();
   }

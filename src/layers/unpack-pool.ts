@@ -10,9 +10,8 @@ import type { RowRange } from './windows.ts';
 /** Blob bytes that may wait in the pool before who sends more has to wait. */
 const maxQueuedBytes = 4 << 20;
 
-/** A thread that had nothing to do for so long ends: each takes a dozen MB. The first stays longer, since readers wait for it to start. */
+/** A thread that had nothing to do for so long ends, since each takes a dozen MB; the first, for which readers wait, gives memory back and stays. */
 const idleMs = 300;
-const firstIdleMs = 2000;
 
 /** After so many blob bytes memory is given back to the kernel while the threads are still busy. */
 const trimAfterBytes = 32 << 20;
@@ -29,7 +28,7 @@ interface Thread {
   readonly jobs: Map<number, Job>;
 }
 
-/** Threads that turn blob bytes into resident rows. They are there only while there is work. */
+/** Threads that turn blob bytes into resident rows. All but the first are there only while there is work. */
 export class UnpackPool {
   readonly #threads: Thread[];
   readonly #targets = new Map<number, UnpackTarget>();
@@ -65,9 +64,11 @@ export class UnpackPool {
     return this.#queuedBytes;
   }
 
-  /** Starts a thread before there is work for it: it takes a while. */
+  /** Starts the first thread before there is work for it, and has it rehearse: both take a while. */
   warm(): void {
-    this.#rest(this.#threads[0]!);
+    const [first] = this.#threads;
+    post(this.#worker(first!), { kind: 'rehearse' });
+    this.#rest(first!);
   }
 
   /**
@@ -147,24 +148,20 @@ export class UnpackPool {
     this.#rest(thread);
   }
 
-  /** Lets a thread rest when no work comes for a while, and then end; starts one that is not there. */
+  /** Lets a thread rest, or end, when no work comes for a while; starts one that is not there. */
   #rest(thread: Thread): void {
     clearTimeout(thread.idle);
     if (thread.jobs.size > 0) return;
     const worker = this.#worker(thread);
-    const end = (): void => {
-      thread.worker = undefined;
-      void worker.terminate().then(trimMemory);
-    };
     const rest = (): void => {
       this.#pressure.rest();
-      if (thread !== this.#threads[0]) {
-        end();
-        return;
+      if (thread === this.#threads[0]) {
+        post(worker, { kind: 'rest' });
+        void trimMemory();
+      } else {
+        thread.worker = undefined;
+        void worker.terminate().then(trimMemory);
       }
-      post(worker, { kind: 'rest' });
-      void trimMemory();
-      thread.idle = setTimeout(end, firstIdleMs).unref();
     };
     thread.idle = setTimeout(rest, idleMs).unref();
   }

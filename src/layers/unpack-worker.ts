@@ -4,6 +4,7 @@ import { parentPort } from 'node:worker_threads';
 import type { ChunkTable } from '../erofs/disk-plan.ts';
 import { type ErrorCode, LazypullError, messageOf } from '../errors.ts';
 import { BufferPressure } from '../util/buffer-pressure.ts';
+import { rehearseUnpacking } from './rehearsal.ts';
 import { residency } from './residency.ts';
 import { unpackRows, verified } from './unpack.ts';
 import type { RowRange } from './windows.ts';
@@ -18,6 +19,7 @@ export interface UnpackTarget {
 export type UnpackCommand =
   | { kind: 'add'; target: UnpackTarget }
   | { kind: 'remove'; id: number }
+  | { kind: 'rehearse' }
   | { kind: 'rest' }
   | { kind: 'verify'; job: number; id: number; first: number; last: number }
   | { kind: 'unpack'; job: number; id: number; first: number; last: number; bytes: Uint8Array; blobOffset: number };
@@ -50,6 +52,8 @@ async function run(command: UnpackCommand): Promise<void> {
     const target = targets.get(command.id);
     if (target !== undefined) closeSync(target.fd);
     targets.delete(command.id);
+  } else if (command.kind === 'rehearse') {
+    await rehearseUnpacking();
   } else if (command.kind === 'rest') {
     pressure.rest();
   } else {
