@@ -10,8 +10,17 @@ import type { FlatFile } from './flat-file.ts';
 import { type FuseMetrics, fuseMetrics, outcomes } from './metrics.ts';
 import type { Miss, ReaderCommand } from './reader-worker.ts';
 
-/** Makes bytes [offset, offset + size) of a file resident. A rejection becomes EIO for the reader; the next read asks again. */
-export type Fetch = (offset: number, size: number) => Promise<void>;
+/** Bytes of a file from `offset` on that are not in the local file: it could not take them. */
+export interface Piece {
+  readonly offset: number;
+  readonly content: Uint8Array;
+}
+
+/**
+ * Makes bytes [offset, offset + size) of a file resident, except for the pieces that it resolves to. A rejection becomes EIO for the reader;
+ * the next read asks again.
+ */
+export type Fetch = (offset: number, size: number) => Promise<readonly Piece[]>;
 
 interface ServedFile {
   readonly fetch: Fetch;
@@ -128,10 +137,10 @@ export class FuseServer {
     let reply = errorReply(unique, errnos.EIO);
     if (file !== undefined) {
       try {
-        await file.fetch(offset, size);
+        const pieces = await file.fetch(offset, size);
         // The file may be gone by now, and its descriptor another's.
         if (this.#files.get(nodeId) === file) {
-          reply = this.#read(file, unique, offset, size);
+          reply = this.#read(file, unique, offset, size, pieces);
           outcome = 'miss';
         }
       } catch {
@@ -151,12 +160,16 @@ export class FuseServer {
   }
 
   /** The answer to a read whose bytes have just come, so that they are in the page cache: without a wait, and in one buffer for all. */
-  #read(file: ServedFile, unique: bigint, offset: number, size: number): Buffer {
+  #read(file: ServedFile, unique: bigint, offset: number, size: number, pieces: readonly Piece[]): Buffer {
     try {
       for (let got = 0; got < size; ) {
         const n = readSync(file.fd, this.#reply, outHeaderBytes + got, size - got, offset + got);
         if (n === 0) throw new LazypullError('DataLoss', 'The local file is shorter than it must be');
         got += n;
+      }
+      for (const { offset: start, content } of pieces) {
+        const part = content.subarray(Math.max(0, offset - start), Math.max(0, offset + size - start));
+        this.#reply.set(part, outHeaderBytes + Math.max(0, start - offset));
       }
       return writeOutHeader(this.#reply.subarray(0, outHeaderBytes + size), outHeaderBytes + size, unique, 0);
     } catch (error) {

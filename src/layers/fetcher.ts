@@ -8,6 +8,8 @@ import { residency } from './residency.ts';
 import { streamBytesNeeded } from './streams.ts';
 import { Rate } from '../util/rate.ts';
 import type { UnpackPool } from './unpack-pool.ts';
+import type { Failure } from './unpack-worker.ts';
+import type { Unwritten } from './unwritten.ts';
 import { type RowRange, Windows } from './windows.ts';
 
 /** Blob bytes that are gathered before a thread gets them, unless a reader waits for what has come. */
@@ -23,8 +25,12 @@ const sweepRequests = 2;
 const verifyForReaderBytes = 1 << 20;
 const verifyBytes = 8 << 20;
 
+/** For how long after the disk did not take a row only the rows that are asked for are fetched. */
+const thriftyMs = 5_000;
+
 interface Waiter {
-  resolve(): void;
+  /** @param content of the row, where the disk did not take it */
+  resolve(content: Uint8Array | undefined): void;
   reject(error: Error): void;
 }
 
@@ -37,11 +43,14 @@ export interface FetcherOptions {
   /** The layer's id in the pool. */
   readonly target: number;
   readonly link: Link;
+  readonly unwritten: Unwritten;
   readonly metrics?: LayerMetrics | undefined;
   /** Called once for each row that could not be fetched, and once for each request that failed; `isAwaited` says whether a reader waits for the row. */
   readonly onError: (error: LazypullError, row: number, isAwaited: boolean) => void;
   /** Called with rows that were on the disk and are not what they should be, or cannot be read. They are fetched when they are read again. */
   readonly onDamage: (rows: readonly number[]) => void;
+  /** Called when the disk did not take a row. Who waits for it gets it from memory. */
+  readonly onUnwritable: (error: LazypullError) => void;
 }
 
 /**
@@ -62,6 +71,8 @@ export class Fetcher {
   /** Blob bytes of windows that the misses before made larger. */
   #grownBytes = 0;
   #sweeping = false;
+  /** Until then, in `performance.now()` milliseconds, nothing is fetched that nobody waits for: the disk would not take it. */
+  #thriftyUntilMs = 0;
   #fillRow = 0;
   #verifyRow = 0;
   /** A row that was not resident when `complete` was asked for last; -1 where all were. */
@@ -74,15 +85,23 @@ export class Fetcher {
     this.#inFlight = new Uint8Array(options.table.length);
   }
 
-  /** Resolves when rows [first, last) are resident. Rejects with the reason when one of them cannot be; the next call tries again. */
-  async fetch(first: number, last: number): Promise<void> {
-    const waits: Promise<void>[] = [];
+  /**
+   * Resolves when rows [first, last) are resident, but for those that it resolves to: the disk did not take them. Rejects with the reason when
+   * one of them cannot be had; the next call tries again.
+   */
+  async fetch(first: number, last: number): Promise<{ row: number; content: Uint8Array }[]> {
+    const { unwritten, target } = this.#options;
+    const waits: Promise<{ row: number; content: Uint8Array | undefined }>[] = [];
     for (let row = first; row < last; row++) {
       if (this.#isResident(row)) continue;
-      waits.push(this.#wait(row));
-      if (this.#inFlight[row] === 0) this.#miss(row);
+      const known = unwritten.get(target, row);
+      waits.push(
+        (known === undefined ? this.#wait(row) : Promise.resolve(known)).then((content) => ({ row, content })),
+      );
+      if (known === undefined && this.#inFlight[row] === 0) this.#miss(row);
     }
-    await Promise.all(waits);
+    const rows = await Promise.all(waits);
+    return rows.flatMap(({ row, content }) => (content === undefined ? [] : [{ row, content }]));
   }
 
   /**
@@ -90,6 +109,7 @@ export class Fetcher {
    * what would make it more than `maxBytes` blob bytes.
    */
   prefetch(wanted: readonly RowRange[], maxBytes: number): void {
+    if (this.#isThrifty) return;
     const parts: RowRange[] = [];
     let bytes = 0;
     let partEnd = 0;
@@ -120,6 +140,7 @@ export class Fetcher {
 
   /** Fetches a window of what is missing, in the order of the blob. @returns its bytes; 0 when nothing is missing, or it failed */
   async fillSome(): Promise<number> {
+    if (this.#isThrifty) return 0;
     const { table } = this.#options;
     const runs = this.#windows.onwards(this.#fillRow, table.length, (row) => this.#isIdle(row));
     this.#fillRow = runs.at(-1)?.last ?? 0; // what failed or was skipped is tried again in the next round
@@ -199,6 +220,7 @@ export class Fetcher {
   async close(): Promise<void> {
     this.#abort.abort(new LazypullError('Canceled', 'The layer was closed'));
     while (this.#downloads.size > 0) await Promise.allSettled(this.#downloads);
+    this.#options.unwritten.forget(this.#options.target);
   }
 
   #isResident(row: number): boolean {
@@ -214,6 +236,10 @@ export class Fetcher {
     return this.#inFlight[row] === 0 && Atomics.load(this.#options.resident, row) === residency.unverified;
   }
 
+  get #isThrifty(): boolean {
+    return performance.now() < this.#thriftyUntilMs;
+  }
+
   /** The unverified rows that follow each other from `first` on, up to some bytes. Empty when that row is none. */
   #unverifiedFrom(first: number, maxBytes: number): RowRange {
     const { length, size } = this.#options.table;
@@ -222,7 +248,7 @@ export class Fetcher {
     return { first, last };
   }
 
-  #wait(row: number): Promise<void> {
+  #wait(row: number): Promise<Uint8Array | undefined> {
     return new Promise((resolve, reject) => {
       const waiters = this.#waiters.get(row);
       if (waiters === undefined) this.#waiters.set(row, [{ resolve, reject }]);
@@ -233,6 +259,10 @@ export class Fetcher {
   #miss(row: number): void {
     if (this.#isUnverified(row)) {
       this.#track(this.#verify(this.#unverifiedFrom(row, verifyForReaderBytes)));
+      return;
+    }
+    if (this.#isThrifty) {
+      this.#track(this.#download([{ first: row, last: row + 1 }], 'demand'));
       return;
     }
     const { runs, grown } = this.#windows.around(row, (other) => this.#isIdle(other));
@@ -284,7 +314,7 @@ export class Fetcher {
   async #fill(first: number, last: number, reason: FetchReason): Promise<void> {
     let row = first;
     const lane = async (): Promise<void> => {
-      for (;;) {
+      while (!this.#isThrifty) {
         const runs = this.#windows.onwards(row, last, (other) => this.#isIdle(other));
         if (runs.length === 0) return;
         row = runs.at(-1)!.last;
@@ -376,15 +406,32 @@ export class Fetcher {
   }
 
   async #unpackRun(rows: RowRange, bytes: Uint8Array, blobOffset: number): Promise<void> {
-    const failures = await this.#options.pool.unpack(this.#options.target, rows, bytes, blobOffset);
-    const failed = new Map(failures.map(({ row, code, message }) => [row, new LazypullError(code, message)]));
+    const { pool, target } = this.#options;
+    const failures = await pool.unpack(target, rows, bytes, blobOffset, this.#hasWaiters(rows));
+    const failed = new Map(failures.map((failure) => [failure.row, failure]));
+    this.#inFlight.fill(0, rows.first, rows.last);
     for (let row = rows.first; row < rows.last; row++) {
-      this.#inFlight[row] = 0;
-      const error = failed.get(row);
-      if (error?.code === 'DataLoss') this.#metrics.verificationFailures.add(1);
-      if (error !== undefined) this.#options.onError(error, row, this.#waiters.has(row));
-      this.#settle(row, error);
+      const failure = failed.get(row);
+      if (failure === undefined) this.#settle(row, undefined);
+      else if (failure.code === 'ResourceExhausted') this.#settleUnwritten(failure);
+      else {
+        const error = new LazypullError(failure.code, failure.message);
+        if (error.code === 'DataLoss') this.#metrics.verificationFailures.add(1);
+        this.#options.onError(error, row, this.#waiters.has(row));
+        this.#settle(row, error);
+      }
     }
+  }
+
+  /** Answers the waiters of a row that the disk did not take from memory; fetches it again for those who came too late for that. */
+  #settleUnwritten({ row, code, message, content }: Failure): void {
+    const { unwritten, target, onUnwritable } = this.#options;
+    this.#thriftyUntilMs = performance.now() + thriftyMs;
+    onUnwritable(new LazypullError(code, message));
+    if (content !== undefined) {
+      unwritten.add(target, row, content);
+      this.#settle(row, undefined, content);
+    } else if (this.#waiters.has(row) && this.#isIdle(row)) this.#miss(row);
   }
 
   #fail({ first, last }: RowRange, cause: unknown): void {
@@ -400,12 +447,12 @@ export class Fetcher {
     }
   }
 
-  #settle(row: number, error: LazypullError | undefined): void {
+  #settle(row: number, error: LazypullError | undefined, content?: Uint8Array): void {
     const waiters = this.#waiters.get(row);
     if (waiters === undefined) return;
     this.#waiters.delete(row);
     for (const waiter of waiters) {
-      if (error === undefined) waiter.resolve();
+      if (error === undefined) waiter.resolve(content);
       else waiter.reject(error);
     }
   }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ChunkTable } from '../erofs/disk-plan.ts';
-import { messageOf } from '../errors.ts';
+import { type LazypullError, messageOf } from '../errors.ts';
 import { neededLibraries } from '../formats/elf.ts';
 import { type FlatFile, rangesIn } from '../fuse/flat-file.ts';
 import type { FuseServer } from '../fuse/server.ts';
@@ -18,6 +18,7 @@ import { residency } from './residency.ts';
 import { rowsOfTrace, type TraceStore, traceOf } from './trace.ts';
 import type { Stacking } from './stacking.ts';
 import type { UnpackPool } from './unpack-pool.ts';
+import type { Unwritten } from './unwritten.ts';
 
 /** How long fetched bytes may go without being known to be on the disk: what is lost when the machine loses power. */
 const syncIntervalMs = 2000;
@@ -29,6 +30,9 @@ const maxGuessBytes = 8 << 20;
 const traceMs = 10_000;
 const maxTraceBytes = 256 << 20;
 
+/** A line in so long says that the disk does not take what is written to it. */
+const unwritablePauseMs = 30_000;
+
 export interface LayerOptions {
   readonly record: LayerRecord;
   readonly directory: LayerDirectory;
@@ -38,6 +42,7 @@ export interface LayerOptions {
   readonly fuse: FuseServer;
   readonly pool: UnpackPool;
   readonly link: Link;
+  readonly unwritten: Unwritten;
   readonly traces: TraceStore;
   readonly metrics: LayerMetrics;
   readonly log: Log;
@@ -64,6 +69,8 @@ export class Layer {
   #dirty = false;
   /** Whether the disk failed to keep what was written to it, the last time that it was asked to. */
   #diskFails = false;
+  /** When it was last said that the disk does not take what is written to it. */
+  #unwritableMs = Number.NEGATIVE_INFINITY;
 
   static async open(options: LayerOptions): Promise<Layer> {
     const disk = await open(options.directory.diskPath, 'r+');
@@ -78,7 +85,7 @@ export class Layer {
   }
 
   private constructor(options: LayerOptions, disk: FileHandle) {
-    const { record, directory, table, resident, blob, pool, link } = options;
+    const { record, directory, table, resident, blob, pool, link, unwritten } = options;
     this.#options = options;
     this.record = record;
     this.#disk = disk;
@@ -106,10 +113,12 @@ export class Layer {
       blob,
       pool,
       link,
+      unwritten,
       metrics: options.metrics,
       target: this.#target,
       onError: (error, row, isAwaited) => this.#failures.add(table.diskOffset[row]!, error, isAwaited),
       onDamage: (rows) => void this.#noteDamage(rows),
+      onUnwritable: (error) => this.#noteUnwritable(error),
     });
     this.#syncTimer = setInterval(() => void this.sync(), syncIntervalMs);
     this.#syncTimer.unref();
@@ -244,14 +253,15 @@ export class Layer {
       const { first, last } = rangesIn(this.#file, offset, size);
       this.#waiting++;
       try {
-        await this.#fetcher.fetch(first, last);
+        const unwritten = await this.#fetcher.fetch(first, last);
+        if (offset === table.diskOffset[first]) void this.#prefetchLibraries(offset);
+        return unwritten.map(({ row, content }) => ({ offset: table.diskOffset[row]!, content }));
       } catch (error) {
         this.#errors++;
         throw error;
       } finally {
         this.#waiting--;
       }
-      if (offset === table.diskOffset[first]) void this.#prefetchLibraries(offset);
     });
   }
 
@@ -291,6 +301,17 @@ export class Layer {
     } catch {
       // A guess that fails costs nothing: the reader that needs the bytes gets the error.
     }
+  }
+
+  #noteUnwritable(error: LazypullError): void {
+    const { record, log } = this.#options;
+    const now = performance.now();
+    if (now - this.#unwritableMs < unwritablePauseMs) return;
+    this.#unwritableMs = now;
+    log.warn(
+      { layer: record.digest, error: messageOf(error) },
+      'the disk does not take parts of a layer: they are served from memory, and fetched each time that they are read',
+    );
   }
 
   async #noteDamage(rows: readonly number[]): Promise<void> {

@@ -21,6 +21,7 @@ import { Tails } from './tails.ts';
 import { TraceStore } from './trace.ts';
 import { checkStacking, type Stacking } from './stacking.ts';
 import { UnpackPool } from './unpack-pool.ts';
+import { Unwritten } from './unwritten.ts';
 
 /** The longest compressed table of contents that is fetched. */
 const maxCompressedTocBytes = 128 << 20;
@@ -65,6 +66,7 @@ export class LazyLayers {
   readonly #pool: UnpackPool;
   readonly #planner = new Planner();
   readonly #link = new Link();
+  readonly #unwritten = new Unwritten();
   readonly #traces: TraceStore;
   readonly #tails: Tails;
   readonly #metrics: LayerMetrics;
@@ -328,12 +330,15 @@ export class LazyLayers {
     return Buffer.concat([...pieces, tail.subarray(0, tail.length - footerBytes)]);
   }
 
-  #serve(options: Omit<LayerOptions, 'fuse' | 'pool' | 'link' | 'traces' | 'metrics' | 'log'>): Promise<Layer> {
+  #serve(
+    options: Omit<LayerOptions, 'fuse' | 'pool' | 'link' | 'unwritten' | 'traces' | 'metrics' | 'log'>,
+  ): Promise<Layer> {
     return Layer.open({
       ...options,
       fuse: this.#fuse,
       pool: this.#pool,
       link: this.#link,
+      unwritten: this.#unwritten,
       traces: this.#traces,
       metrics: this.#metrics,
       log: this.#options.log,

@@ -4,7 +4,7 @@ import type { Log } from '../log.ts';
 import { BufferPressure } from '../util/buffer-pressure.ts';
 import { trimMemory } from '../kernel/memory.ts';
 import { workerUrl } from '../util/worker-url.ts';
-import type { UnpackCommand, UnpackResult, UnpackTarget } from './unpack-worker.ts';
+import type { Failure, UnpackCommand, UnpackResult, UnpackTarget } from './unpack-worker.ts';
 import type { RowRange } from './windows.ts';
 
 /** Blob bytes that may wait in the pool before who sends more has to wait. */
@@ -19,7 +19,7 @@ const trimAfterBytes = 32 << 20;
 interface Job {
   readonly bytes: number;
   readonly rows: RowRange;
-  readonly settle: (failures: UnpackResult['failures']) => void;
+  readonly settle: (failures: Failure[]) => void;
 }
 
 interface Thread {
@@ -75,10 +75,12 @@ export class UnpackPool {
    * Inflates, verifies and writes rows [first, last) of a target.
    *
    * @param bytes the blob from `blobOffset` on, in shared memory
+   * @param isAwaited whether readers wait: then what the disk does not take comes with the failures
    * @returns the rows that failed, with the reasons
    */
-  unpack(id: number, rows: RowRange, bytes: Uint8Array, blobOffset: number): Promise<UnpackResult['failures']> {
-    return this.#run(rows, bytes.byteLength, (job) => ({ kind: 'unpack', job, id, ...rows, bytes, blobOffset }));
+  unpack(id: number, rows: RowRange, bytes: Uint8Array, blobOffset: number, isAwaited: boolean): Promise<Failure[]> {
+    const command = { kind: 'unpack', id, ...rows, bytes, blobOffset, isAwaited } as const;
+    return this.#run(rows, bytes.byteLength, (job) => ({ ...command, job }));
   }
 
   /**
@@ -86,7 +88,7 @@ export class UnpackPool {
    *
    * @returns the rows that are absent now, with the reasons
    */
-  verify(id: number, rows: RowRange): Promise<UnpackResult['failures']> {
+  verify(id: number, rows: RowRange): Promise<Failure[]> {
     return this.#run(rows, 0, (job) => ({ kind: 'verify', job, id, ...rows }));
   }
 
@@ -100,7 +102,7 @@ export class UnpackPool {
     await Promise.all(this.#threads.map(async ({ worker }) => worker?.terminate()));
   }
 
-  #run(rows: RowRange, bytes: number, command: (job: number) => UnpackCommand): Promise<UnpackResult['failures']> {
+  #run(rows: RowRange, bytes: number, command: (job: number) => UnpackCommand): Promise<Failure[]> {
     const thread = this.#threads.reduce((least, other) => (other.jobs.size < least.jobs.size ? other : least));
     clearTimeout(thread.idle);
     const job = this.#nextJob++;
@@ -123,7 +125,7 @@ export class UnpackPool {
       this.#log.error({ error: messageOf(error) }, 'an unpacking thread ended with an error');
       if (thread.worker === worker) thread.worker = undefined;
       for (const [job, { rows }] of thread.jobs) {
-        const failures: UnpackResult['failures'] = [];
+        const failures: Failure[] = [];
         for (let row = rows.first; row < rows.last; row++)
           failures.push({ row, code: 'Unavailable', message: messageOf(error) });
         this.#settle(thread, job, failures);
@@ -132,7 +134,7 @@ export class UnpackPool {
     return worker;
   }
 
-  #settle(thread: Thread, id: number, failures: UnpackResult['failures']): void {
+  #settle(thread: Thread, id: number, failures: Failure[]): void {
     const job = thread.jobs.get(id);
     if (job === undefined) return;
     thread.jobs.delete(id);

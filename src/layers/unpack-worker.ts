@@ -22,12 +22,30 @@ export type UnpackCommand =
   | { kind: 'rehearse' }
   | { kind: 'rest' }
   | { kind: 'verify'; job: number; id: number; first: number; last: number }
-  | { kind: 'unpack'; job: number; id: number; first: number; last: number; bytes: Uint8Array; blobOffset: number };
+  | {
+      kind: 'unpack';
+      job: number;
+      id: number;
+      first: number;
+      last: number;
+      bytes: Uint8Array;
+      blobOffset: number;
+      isAwaited: boolean;
+    };
+
+export interface Failure {
+  readonly row: number;
+  /** `ResourceExhausted` where the disk did not take the row; DataLoss where its bytes are not the right ones. */
+  readonly code: ErrorCode;
+  readonly message: string;
+  /** What the disk did not take, verified, where a reader waits for it. */
+  readonly content?: Uint8Array;
+}
 
 /** Rows that failed, with the reason; the other rows of the job are resident. */
 export interface UnpackResult {
   job: number;
-  failures: { row: number; code: ErrorCode; message: string }[];
+  failures: Failure[];
 }
 
 interface OpenTarget extends UnpackTarget {
@@ -69,16 +87,13 @@ async function run(command: UnpackCommand): Promise<void> {
 }
 
 /** A failure of each row of a job. */
-function failuresOf({ first, last }: RowRange, code: ErrorCode, message: string): UnpackResult['failures'] {
+function failuresOf({ first, last }: RowRange, code: ErrorCode, message: string): Failure[] {
   return Array.from({ length: last - first }, (_, i) => ({ row: first + i, code, message }));
 }
 
-async function unpack(
-  target: OpenTarget,
-  command: UnpackCommand & { kind: 'unpack' },
-): Promise<UnpackResult['failures']> {
+async function unpack(target: OpenTarget, command: UnpackCommand & { kind: 'unpack' }): Promise<Failure[]> {
   const { first, last } = command;
-  const failures: UnpackResult['failures'] = [];
+  const failures: Failure[] = [];
   const bytes = Buffer.from(command.bytes.buffer, command.bytes.byteOffset, command.bytes.byteLength);
   for await (const unpacked of unpackRows(target.table, { first, last }, bytes, command.blobOffset)) {
     if ('error' in unpacked) {
@@ -91,15 +106,16 @@ async function unpack(
       pressure.dropped(unpacked.content.length);
     } catch (error) {
       const message = `Cannot write to the disk file: ${messageOf(error)}`;
-      failures.push({ row: unpacked.row, code: 'Unavailable', message });
+      const failure: Failure = { row: unpacked.row, code: 'ResourceExhausted', message };
+      failures.push(command.isAwaited ? { ...failure, content: new Uint8Array(unpacked.content) } : failure);
     }
   }
   return failures;
 }
 
 /** Tells which of the rows that are on the disk are what they should be. The others are absent from then on, and are the result. */
-function verify({ fd, table, resident }: OpenTarget, { first, last }: RowRange): UnpackResult['failures'] {
-  const failures: UnpackResult['failures'] = [];
+function verify({ fd, table, resident }: OpenTarget, { first, last }: RowRange): Failure[] {
+  const failures: Failure[] = [];
   for (let row = first; row < last; row++) {
     if (Atomics.load(resident, row) === residency.absent) continue;
     let message: string | undefined;

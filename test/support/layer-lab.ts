@@ -1,7 +1,8 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Daemon, startDaemon } from './daemon.ts';
 import type { EstargzBlob } from './estargz-blob.ts';
+import { run } from './program.ts';
 import { startRegistry, type TestRegistry } from './registry.ts';
 import { type ImageLayer, SnapshotsClient } from './snapshots-client.ts';
 import { Workspace } from './workspace.ts';
@@ -21,14 +22,20 @@ export class LayerLab implements AsyncDisposable {
     this.#client = new SnapshotsClient(daemon.socket);
   }
 
-  /** `toml` is the config file of the daemon. */
-  static async open(toml = ''): Promise<LayerLab> {
+  /** `toml` is the config file of the daemon, whose root is on a disk of its own of `rootBytes` bytes where that is given. */
+  static async open(toml = '', rootBytes?: number): Promise<LayerLab> {
     await using stack = new AsyncDisposableStack();
     const workspace = stack.use(await Workspace.open('lp-layer'));
     const registry = stack.use(await startRegistry());
+    if (rootBytes !== undefined) await mountDisk(join(workspace.path, 'lp', 'root'), rootBytes);
     const daemon = stack.use(await startDaemon(join(workspace.path, 'lp'), 'debug', toml));
     stack.move();
     return new LayerLab(workspace, registry, daemon);
+  }
+
+  /** Where the daemon keeps everything. */
+  get root(): string {
+    return this.#daemon.root;
   }
 
   /** The socket of the daemon. */
@@ -107,4 +114,14 @@ export class LayerLab implements AsyncDisposable {
     await this.registry[Symbol.asyncDispose]();
     await this.workspace[Symbol.asyncDispose]();
   }
+}
+
+/** Mounts a new ext4 file system of a size at a directory. The workspace unmounts it. */
+async function mountDisk(directory: string, bytes: number): Promise<void> {
+  await mkdir(directory, { recursive: true });
+  const image = `${directory}.ext4`;
+  await writeFile(image, '');
+  await truncate(image, bytes);
+  await run('mkfs.ext4', ['-q', '-m', '0', image]);
+  await run('mount', ['-o', 'loop', image, directory]);
 }

@@ -39,6 +39,7 @@ async function sparseFile(directory: string, content: Buffer) {
       await local.write(content, i * rangeBytes, Math.min(rangeBytes, content.length - i * rangeBytes), i * rangeBytes);
       Atomics.store(file.resident, i, 1);
     }
+    return [];
   };
   return { file, fetch, fetches: () => fetches, close: () => local.close() };
 }
@@ -78,6 +79,24 @@ test('FuseServer answers EIO when a range cannot be fetched, and asks again at t
   await assert.rejects(readFile(path), { code: 'EIO' });
   broken = false;
   assert.equal(sha256(await readFile(path)), sha256(content));
+});
+
+test('FuseServer answers with the pieces that the local file could not take', async (t) => {
+  const content = randomBytes(3 * rangeBytes + 100);
+  const { server, path, file } = await served(t, content);
+  server.remove(file.nodeId);
+  const pieceAt = (offset: number) => ({ offset, content: content.subarray(offset, offset + rangeBytes) });
+  server.add(file, (offset, size) => {
+    const pieces = [];
+    for (let at = 0; at < content.length; at += rangeBytes) {
+      if (at < offset + size && at + rangeBytes > offset) pieces.push(pieceAt(at));
+    }
+    return Promise.resolve(pieces);
+  });
+  assert.equal(sha256(await readFile(path)), sha256(content));
+  await using handle = await open(path);
+  const { buffer } = await handle.read(Buffer.alloc(5000), 0, 5000, rangeBytes - 2000);
+  assert.deepEqual(buffer, content.subarray(rangeBytes - 2000, rangeBytes + 3000));
 });
 
 test('An EROFS image on a FuseServer mounts and reads while its data arrives', async (t) => {

@@ -24,7 +24,7 @@ async function readLayer() {
   }));
   const layer = lab.layer(estargzBlob(files, mib));
   const snapshot = await lab.prepare([layer]);
-  const directory = join(lab.workspace.path, 'lp', 'root', 'layers', layer.digest.slice('sha256:'.length));
+  const directory = join(lab.root, 'layers', layer.digest.slice('sha256:'.length));
   const [toc = ''] = await readdir(directory);
   const diskPath = join(directory, toc, 'disk');
   /** Checks all files, and tells how many bytes of the layer were asked for meanwhile. */

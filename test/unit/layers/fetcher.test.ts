@@ -8,10 +8,17 @@ import { Fetcher } from '../../../src/layers/fetcher.ts';
 import { Link } from '../../../src/layers/link.ts';
 import { residency } from '../../../src/layers/residency.ts';
 import { UnpackPool } from '../../../src/layers/unpack-pool.ts';
+import { Unwritten } from '../../../src/layers/unwritten.ts';
 import { silentLog } from '../../../src/log.ts';
 import { chunkedBlob, FakeBlob } from '../../support/chunked-blob.ts';
 
-async function setUp(t: TestContext, contents: Buffer[], spoil?: (bytes: Buffer) => void) {
+interface Lab {
+  spoil?: (bytes: Buffer) => void;
+  /** A disk that is always full. */
+  full?: boolean;
+}
+
+async function setUp(t: TestContext, contents: Buffer[], { spoil, full = false }: Lab = {}) {
   const directory = await mkdtemp(join(tmpdir(), 'lazypull-fetcher-'));
   const { bytes, table, diskBytes } = chunkedBlob(contents);
   spoil?.(bytes);
@@ -23,6 +30,7 @@ async function setUp(t: TestContext, contents: Buffer[], spoil?: (bytes: Buffer)
   const blob = new FakeBlob(bytes);
   const pool = new UnpackPool(2, silentLog);
   const damaged: number[] = [];
+  const unwritable: string[] = [];
   const errors: { row: number; message: string; isAwaited: boolean }[] = [];
   const fetcher = new Fetcher({
     table,
@@ -30,9 +38,11 @@ async function setUp(t: TestContext, contents: Buffer[], spoil?: (bytes: Buffer)
     blob,
     pool,
     link: new Link(),
-    target: pool.add({ diskPath, table, resident }),
+    target: pool.add({ diskPath: full ? '/dev/full' : diskPath, table, resident }),
     onError: (error, row, isAwaited) => errors.push({ row, message: error.message, isAwaited }),
     onDamage: (rows) => damaged.push(...rows),
+    unwritten: new Unwritten(),
+    onUnwritable: (error) => unwritable.push(error.message),
   });
   t.after(async () => {
     await fetcher.close();
@@ -52,7 +62,7 @@ async function setUp(t: TestContext, contents: Buffer[], spoil?: (bytes: Buffer)
     await damage(file);
     resident.fill(residency.unverified);
   };
-  return { table, resident, blob, fetcher, errors, damaged, content, bytes, allocatedBytes, restart };
+  return { table, resident, blob, fetcher, errors, damaged, unwritable, content, bytes, allocatedBytes, restart };
 }
 
 const files = (count: number, size: number) => Array.from({ length: count }, () => randomBytes(size));
@@ -114,7 +124,7 @@ test('Fetcher reports a chunk with a wrong digest, does not make it readable, an
 });
 
 test('Fetcher reports a broken gzip stream', async (t) => {
-  const { fetcher, resident, errors } = await setUp(t, files(3, 1000), (bytes) => bytes.fill(0, 0, 30));
+  const { fetcher, resident, errors } = await setUp(t, files(3, 1000), { spoil: (bytes) => bytes.fill(0, 0, 30) });
   await assert.rejects(fetcher.fetch(0, 1), /gzip/);
   await fetcher.fetch(1, 3);
   assert.deepEqual([...resident], [0, 1, 1]);
@@ -194,6 +204,39 @@ test('Fetcher finds what has been damaged since it was verified, when it is told
   assert.deepEqual(damaged, [6]);
   await fetcher.fetch(6, 7);
   assert.deepEqual(await content(6), contents[6]);
+});
+
+test('Fetcher gives readers from memory what the disk does not take', async (t) => {
+  const contents = files(30, 20_000);
+  const { fetcher, blob, table, resident, errors, unwritable } = await setUp(t, contents, { full: true });
+  assert.deepEqual(await fetcher.fetch(4, 6), [
+    { row: 4, content: new Uint8Array(contents[4]!) },
+    { row: 5, content: new Uint8Array(contents[5]!) },
+  ]);
+  assert.match(unwritable[0] ?? '', /ENOSPC/);
+  assert.deepEqual(errors, [], 'nobody gets EIO');
+  assert.ok(resident.every((state) => state === residency.absent));
+
+  const before = blob.requests.length;
+  await fetcher.fetch(4, 6);
+  assert.equal(blob.requests.length, before, 'it is in memory for the next piece');
+  await fetcher.fetch(20, 21);
+  const { start, end } = blob.requests.at(-1)!;
+  assert.deepEqual([start, end], [table.streamOffset[20], table.streamEnd[20]], 'neighbours are not fetched in vain');
+});
+
+test('Fetcher gives also readers who come late what the disk does not take', async (t) => {
+  const contents = files(30, 20_000);
+  const { fetcher } = await setUp(t, contents, { full: true });
+  const all = await Promise.all(
+    Array.from({ length: 300 }, async (_, i) => {
+      if (i >= 30) await new Promise((resolve) => setTimeout(resolve, i));
+      return fetcher.fetch(i % 30, (i % 30) + 1);
+    }),
+  );
+  for (const [i, [unwritten]] of all.entries()) {
+    assert.deepEqual(unwritten, { row: i % 30, content: new Uint8Array(contents[i % 30]!) });
+  }
 });
 
 test('Fetcher ends its requests when it is closed', async (t) => {

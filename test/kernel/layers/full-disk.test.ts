@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { readFile, rm, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { estargzBlob, type FileSpec } from '../../support/estargz-blob.ts';
+import { LayerLab } from '../../support/layer-lab.ts';
+import { tryRun } from '../../support/program.ts';
+
+const mib = 1 << 20;
+
+const noiseFiles = (count: number, bytes: number) =>
+  Array.from({ length: count }, (_, i): FileSpec & { content: Buffer } => ({
+    path: `file-${i}`,
+    type: 'reg',
+    content: randomBytes(bytes),
+  }));
+
+async function check(files: readonly (FileSpec & { content: Buffer })[], root: string): Promise<void> {
+  for (const { path, content } of files) assert.ok((await readFile(join(root, path))).equals(content), path);
+}
+
+test('On a disk that is full every read is answered, and when there is space again the layer is kept', async () => {
+  await using lab = await LayerLab.open('no_background_fetch = true', 64 * mib);
+  const ballast = join(lab.root, 'ballast');
+  const files = [
+    ...noiseFiles(60, 200_000),
+    ...noiseFiles(5, 5 * mib).map((file, i) => ({ ...file, path: `large-${i}` })),
+  ];
+  const layer = lab.layer(estargzBlob(files, 2 * mib));
+  const snapshot = await lab.prepare([layer]);
+  const root = await lab.mount(snapshot);
+  await check(files.slice(0, 10), root);
+
+  await tryRun('dd', ['if=/dev/zero', `of=${ballast}`, 'bs=64k', 'status=none']);
+  assert.ok((await statfs(lab.root)).bavail < 100);
+  for (let pass = 0; pass < 2; pass++) {
+    await Promise.all([check(files, root), check(files.toReversed(), root)]);
+    await lab.dropCaches();
+  }
+  assert.ok(lab.complaints.some(({ error }) => String(error).includes('ENOSPC')));
+  assert.deepEqual(
+    lab.complaints.filter(({ level }) => level === 'error'),
+    [],
+  );
+
+  await rm(ballast);
+  await check(files, root);
+  await lab.dropCaches();
+  await lab.unmount(root); // what was in memory is forgotten with the layer
+  await lab.restart('SIGTERM');
+  const again = await lab.mount(snapshot);
+  await check(files, again);
+  await lab.dropCaches();
+  const before = lab.registry.requests.length;
+  await check(files, again);
+  assert.equal(lab.registry.requests.length, before, 'everything is on the disk');
+  await lab.unmount(again);
+});
