@@ -44,11 +44,11 @@ export class LayerDirectory {
     return join(this.path, 'paths');
   }
 
-  /** The record, or undefined where the layer was never indexed, or by a version of this program that kept other files. */
+  /** The record, or undefined where the layer was never indexed, or by a version of this program that kept other files, or the disk lost it. */
   async record(): Promise<LayerRecord | undefined> {
     try {
-      const record = JSON.parse(await readFile(join(this.path, 'layer.json'), 'utf8')) as LayerRecord;
-      return record.version === recordVersion ? record : undefined;
+      const record: unknown = JSON.parse(await readFile(join(this.path, 'layer.json'), 'utf8'));
+      return isRecord(record) ? record : undefined;
     } catch (error) {
       if (errnoOf(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;
       throw error;
@@ -158,6 +158,20 @@ export class LayerDirectory {
     await rename(`${target}.new`, target);
   }
 }
+
+function isRecord(value: unknown): value is LayerRecord {
+  if (typeof value !== 'object' || value === null) return false;
+  const { version, digest, tocDigest, blobBytes, diskBytes, rows } = value as Partial<
+    Record<keyof LayerRecord, unknown>
+  >;
+  return (
+    version === recordVersion &&
+    [digest, tocDigest].every((each) => typeof each === 'string' && digestPattern.test(each)) &&
+    [blobBytes, diskBytes, rows].every((each) => Number.isSafeInteger(each) && (each as number) >= 0)
+  );
+}
+
+const digestPattern = /^sha256:[0-9a-f]{64}$/;
 
 /** Throws unless a residency or a record is of the layer that is asked for. */
 export function checkRecord(record: LayerRecord, digest: string, tocDigest: string): void {

@@ -18,8 +18,8 @@ async function directory(t: TestContext): Promise<LayerDirectory> {
 
 const record: LayerRecord = {
   version: recordVersion,
-  digest: 'sha256:a',
-  tocDigest: 'sha256:b',
+  digest: `sha256:${'a'.repeat(64)}`,
+  tocDigest: `sha256:${'b'.repeat(64)}`,
   blobBytes: 1,
   diskBytes: 2,
   rows: 3,
@@ -34,6 +34,21 @@ test('LayerDirectory keeps a record, and takes one of another version or half a 
   assert.equal(await layer.record(), undefined);
   await writeFile(join(layer.path, 'layer.json'), '{"vers');
   assert.equal(await layer.record(), undefined);
+});
+
+test('LayerDirectory takes a record that a bad disk scrambled as none', async (t) => {
+  const layer = await directory(t);
+  const scrambled = [
+    { rows: -1 },
+    { rows: 1e300 },
+    { diskBytes: '2' },
+    { blobBytes: undefined },
+    { digest: 'sha256:..' },
+  ];
+  for (const value of [null, 1, [], {}, ...scrambled.map((change) => ({ ...record, ...change }))]) {
+    await writeFile(join(layer.path, 'layer.json'), JSON.stringify(value));
+    assert.equal(await layer.record(), undefined, JSON.stringify(value));
+  }
 });
 
 test('LayerDirectory gives the chunk table back as it was, in shared memory', async (t) => {
