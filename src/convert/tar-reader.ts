@@ -8,6 +8,8 @@ import { blockBytes, decodeHeader, isZeroBlock, paddingOf, type TarHeader } from
 const maxMetadataBytes = 1024 * 1024;
 /** How many header blocks (PAX, GNU long names, global) may stand before one entry. */
 const maxMetadataHeaders = 64;
+/** Global PAX records hold for all entries that follow, so each of those costs what they are. */
+const maxGlobalRecords = 256;
 /** Linux has 32 bits for ids and keeps the highest for "no one". */
 const maxId = 2 ** 32 - 2;
 /** Linux packs a device number in 12 bits for the major and 20 for the minor. */
@@ -83,7 +85,8 @@ export class TarReader {
       const text = data.subarray(0, header.size);
       (header.typeflag === 'g' ? globals : own).push(block, data);
       if (header.typeflag === 'x') records = decodePax(text, position);
-      else if (header.typeflag === 'g') this.#globals = withRecords(this.#globals, decodePax(text, position));
+      else if (header.typeflag === 'g')
+        this.#globals = boundedGlobals(this.#globals, decodePax(text, position), position);
       else if (header.typeflag === 'L') longName = untilNul(text);
       else longLink = untilNul(text);
     }
@@ -164,6 +167,17 @@ function withRecords(globals: PaxRecords, newer: PaxRecords): PaxRecords {
   const merged = new Map([...globals, ...newer]);
   for (const [key, value] of merged) if (value === '' && !key.startsWith(xattrPrefix)) merged.delete(key);
   return merged;
+}
+
+function boundedGlobals(globals: PaxRecords, newer: PaxRecords, position: number): PaxRecords {
+  const merged = withRecords(globals, newer);
+  let bytes = 0;
+  for (const [key, value] of merged) bytes += key.length + value.length;
+  if (merged.size <= maxGlobalRecords && bytes <= maxMetadataBytes) return merged;
+  throw damaged(
+    position,
+    `there are more than ${maxGlobalRecords} global PAX records, or ${maxMetadataBytes} bytes of them`,
+  );
 }
 
 const xattrPrefix = 'SCHILY.xattr.';

@@ -177,6 +177,13 @@ test('TarReader keeps global records until they are taken away', async () => {
   );
 });
 
+test('TarReader bounds global records: every entry after them costs what they are', async () => {
+  const global = (records: Buffer[]) => [metadataEntry('g', Buffer.concat(records)), buildEntry({ name: 'f' })];
+  const many = Array.from({ length: 300 }, (_, i) => paxRecord(`key${i}`, 'value'));
+  const large = Array.from({ length: 3 }, (_, i) => global([paxRecord(`key${i}`, 'x'.repeat(500_000))]));
+  for (const blocks of [global(many), large.flat()]) await rejects(Buffer.concat(blocks), /global PAX records/);
+});
+
 test('TarReader joins the prefix of a ustar header', async () => {
   const block = header({ name: 'name' }, 0);
   block.write('some/prefix', 345);
