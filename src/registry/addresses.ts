@@ -9,9 +9,19 @@ const linkLocal = new BlockList();
 linkLocal.addSubnet('169.254.0.0', 16, 'ipv4');
 linkLocal.addSubnet('fe80::', 10, 'ipv6');
 
+/** Addresses that also lead to this machine when they are connected to. */
+const unspecified = new BlockList();
+unspecified.addSubnet('0.0.0.0', 8, 'ipv4');
+unspecified.addAddress('::', 'ipv6');
+
 /** Whether a host name or address (IPv6 with or without brackets) is this machine: `localhost`, 127.0.0.0/8 or ::1. */
 export function isLoopback(hostname: string): boolean {
   return hostname.toLowerCase() === 'localhost' || contains(loopback, hostname);
+}
+
+/** Whether who connects to a host name or address gets to this machine: a loopback address, `localhost`, or one that stands for any. */
+export function isThisMachine(hostname: string): boolean {
+  return isLoopback(hostname) || hostname.toLowerCase().endsWith('.localhost') || contains(unspecified, hostname);
 }
 
 /** Whether an address (IPv6 with or without brackets) is link-local: 169.254.0.0/16 or fe80::/10, also as an IPv4-mapped IPv6 address. */

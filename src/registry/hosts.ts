@@ -40,11 +40,13 @@ const maxHeadersMs = 600_000;
 /** Which servers answer for a registry host, and which of them may be spoken to in plain HTTP. */
 export class Hosts {
   readonly #config: HostsConfig;
+  readonly #mirrors: ReadonlySet<string>;
   readonly #insecure: ReadonlySet<string>;
 
   constructor(config: HostsConfig = {}) {
     this.#config = config;
     const mirrors = Object.values(config.host ?? {}).flatMap((host) => host.mirrors ?? []);
+    this.#mirrors = new Set(mirrors.map((mirror) => splitMirror(mirror).host));
     this.#insecure = new Set(mirrors.filter((mirror) => mirror.insecure).map((mirror) => splitMirror(mirror).host));
   }
 
@@ -62,6 +64,11 @@ export class Hosts {
   /** The server that takes pushes to `host`: the origin, never a mirror. */
   origin(host: string): Endpoint {
     return this.endpoints(host).find((endpoint) => endpoint.host === host) ?? this.#default(host);
+  }
+
+  /** Whether a URL's host is one of the mirrors. */
+  isMirror(url: URL): boolean {
+    return this.#mirrors.has(url.host);
   }
 
   /** Whether a URL that a server named may be followed in plain HTTP. */

@@ -1,4 +1,4 @@
-import { isLinkLocal } from './addresses.ts';
+import { isLinkLocal, isThisMachine } from './addresses.ts';
 import { type Asked, nameOf, RegistryError } from './errors.ts';
 import type { Hosts } from './hosts.ts';
 
@@ -14,7 +14,7 @@ export function isRedirect(status: number): boolean {
 
 /**
  * The URL in a header of an answer to `asked` (Location, or the realm of a challenge), which may be relative. Throws PermissionDenied where we do not go
- * there: another scheme than http and https, a link-local address, or plain HTTP from https unless `hosts` allows it for that host.
+ * there: another scheme than http and https, a link-local address, this machine from another one, or plain HTTP from https unless `hosts` allows it for that host.
  */
 export function followable(asked: Asked, location: string | undefined, hosts: Hosts): URL {
   const refuse = (why: string): never => {
@@ -33,6 +33,9 @@ export function followable(asked: Asked, location: string | undefined, hosts: Ho
   const target = `"${url.protocol}//${url.host}"`;
   if (url.protocol !== 'http:' && url.protocol !== 'https:') return refuse(`${target} is neither http nor https`);
   if (isLinkLocal(url.hostname)) return refuse(`${target} is a link-local address`);
+  if (isThisMachine(url.hostname) && !isThisMachine(asked.url.hostname) && !hosts.isMirror(url)) {
+    return refuse(`${target} is this machine; name it as a mirror where it is right`);
+  }
   if (url.protocol === 'http:' && asked.url.protocol === 'https:' && !hosts.allowsPlainHttp(url)) {
     return refuse(`${target} is plain HTTP after https; allow it as an insecure mirror where it is right`);
   }

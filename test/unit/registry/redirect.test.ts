@@ -8,7 +8,9 @@ import { followable } from '../../../src/registry/redirect.ts';
 import { parseReference } from '../../../src/registry/reference.ts';
 import { startRegistry } from '../../support/registry.ts';
 
-const hosts = new Hosts({ host: { 'a.io': { mirrors: [{ host: 'plain.io', insecure: true }] } } });
+const hosts = new Hosts({
+  host: { 'a.io': { mirrors: [{ host: 'plain.io', insecure: true }, { host: '127.0.0.1:9000' }] } },
+});
 const asked = { method: 'GET', url: new URL('https://reg.io/v2/x/blobs/y?a=b') };
 
 test('followable() takes absolute and relative URLs and drops user info and fragment', () => {
@@ -41,6 +43,22 @@ test('followable() refuses what leads to other protocols, metadata services or o
   ];
   for (const [location, message] of table)
     assert.throws(() => followable(asked, location, hosts), message, String(location));
+});
+
+test('A registry elsewhere cannot have this machine asked, but one on this machine can', () => {
+  const table = [
+    'http://localhost/',
+    'https://127.1/',
+    'http://[::1]:8080/',
+    'http://0/',
+    'http://[::]/',
+    'http://a.localhost/',
+  ];
+  const local = { method: 'GET', url: new URL('http://localhost:5000/v2/') };
+  for (const location of [...table, 'http://[::ffff:127.0.0.1]/']) {
+    assert.throws(() => followable(asked, location, hosts), /is this machine/, location);
+    assert.equal(followable(local, location, hosts).href, new URL(location).href);
+  }
 });
 
 test('addresses', () => {
