@@ -1,6 +1,5 @@
 import type { ChunkTable } from '../erofs/disk-plan.ts';
 import type { Landmark, LayerTree, TreeNode } from '../formats/tree.ts';
-import { lowerBound } from '../util/search.ts';
 import type { RowRange } from './windows.ts';
 
 /** Where in a chunk table the files are that are likely to be read next. */
@@ -32,15 +31,23 @@ const libraryName = /\.so(\.[0-9.]+)?$/;
 const multiarchDirectory = /^[a-z0-9_]+-linux-[a-z0-9]+$/;
 
 const maxLinks = 16;
-/** A start file that is longer is not what it seems. */
+/** A start file that is longer, or that has so many others beside it, is not what it seems. */
 const maxStartRows = 4;
+const maxStartFiles = 256;
 
-/** Finds the hints of a layer. The table must be the plan of the tree. */
-export function hintsOf(tree: LayerTree, table: ChunkTable): Hints {
+/** A layer's plan, as far as the files' rows go. */
+export interface PlannedRows {
+  readonly chunks: ChunkTable;
+  /** The first row of each file that has data, ascending. */
+  readonly firstRows: Uint32Array;
+}
+
+/** Finds the hints of a layer. The plan must be that of the tree. */
+export function hintsOf(tree: LayerTree, plan: PlannedRows): Hints {
   const libraries = new Map<string, RowRange>();
   const start: RowRange[] = [];
   const want = (node: TreeNode | undefined): void => {
-    const rows = node === undefined ? undefined : rowsOf(node, tree, table);
+    const rows = node === undefined || start.length === maxStartFiles ? undefined : rowsOf(node, tree, plan);
     if (rows !== undefined && rows.last - rows.first <= maxStartRows) start.push(rows);
   };
   for (const path of startPaths) {
@@ -53,7 +60,7 @@ export function hintsOf(tree: LayerTree, table: ChunkTable): Hints {
     for (const name of resolve(tree, directory)?.children?.keys() ?? []) {
       if (!libraryName.test(name) || libraries.has(name)) continue;
       const node = resolve(tree, `${directory}/${name}`);
-      const rows = node === undefined ? undefined : rowsOf(node, tree, table);
+      const rows = node === undefined ? undefined : rowsOf(node, tree, plan);
       if (rows === undefined) continue;
       libraries.set(name, rows);
       if (startLibraries.test(name)) want(node);
@@ -69,15 +76,21 @@ function librariesOf(tree: LayerTree): string[] {
   });
 }
 
-/** The rows of a regular file's data; undefined for anything else. */
-function rowsOf({ entry }: TreeNode, tree: LayerTree, table: ChunkTable): RowRange | undefined {
+/** The rows of a regular file's data; undefined for anything else. Files are in the order of their first chunks in the blob. */
+function rowsOf({ entry }: TreeNode, tree: LayerTree, { chunks, firstRows }: PlannedRows): RowRange | undefined {
   if (entry.type !== 'reg' || entry.chunkCount === 0) return undefined;
   const stream = tree.chunks.streamOffset[entry.firstChunk]!;
   const inner = tree.chunks.innerOffset[entry.firstChunk]!;
-  for (let row = lowerBound(table.streamOffset, stream); table.streamOffset[row] === stream; row++) {
-    if (table.innerOffset[row] === inner) return { first: row, last: row + entry.chunkCount };
+  const order = (row: number) => chunks.streamOffset[row]! - stream || chunks.innerOffset[row]! - inner;
+  let low = 0;
+  let high = firstRows.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (order(firstRows[middle]!) < 0) low = middle + 1;
+    else high = middle;
   }
-  return undefined;
+  const first = firstRows[low];
+  return first === undefined || order(first) !== 0 ? undefined : { first, last: first + entry.chunkCount };
 }
 
 /** What a path leads to inside the layer, links followed. */

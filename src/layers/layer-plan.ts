@@ -41,7 +41,7 @@ export function planLayer({ digest, tocDigest, blobBytes, tocOffset, compressedT
     diskBytes,
     chunks,
     stacking: stackingOf(tree),
-    hints: hintsOf(tree, chunks),
+    hints: hintsOf(tree, { chunks, firstRows }),
     pathLines: pathLines(chunks, firstRows, paths),
   };
 }
