@@ -25,6 +25,22 @@ export function isTemporary(key: string): boolean {
   return /^containerd\.io\/snapshot[./].*\.[0-9a-z]{25}$/.test(key);
 }
 
+/** Labels of a snapshot in UTF-8: a message with all of them still fits gRPC's 16 MiB. */
+const maxLabelBytes = 15 * 1024 * 1024;
+
+/** @throws InvalidArgument for labels that no answer could hold: a client could not even list the snapshot to remove it */
+export function checkLabels(labels: Labels): void {
+  if (labelBytes(labels) <= maxLabelBytes) return;
+  throw new LazypullError('InvalidArgument', `The labels of a snapshot have at most ${maxLabelBytes} bytes`);
+}
+
+/** The bytes of keys and values. */
+export function labelBytes(labels: Labels): number {
+  let bytes = 0;
+  for (const [key, value] of Object.entries(labels)) bytes += Buffer.byteLength(key) + Buffer.byteLength(value);
+  return bytes;
+}
+
 /** Cuts labels into those that must survive a crash and those that need not. Empty values are dropped, as containerd's store drops them. */
 export function splitLabels(labels: Labels): { durable: Labels; temporary: Labels } {
   const entries = Object.entries(labels).filter(([, value]) => value !== '');
@@ -43,7 +59,7 @@ export function splitLabels(labels: Labels): { durable: Labels; temporary: Label
  */
 export function updateLabels(current: Labels, given: Labels, paths: readonly string[]): Labels {
   let result = new Map(Object.entries(current));
-  for (const path of paths.length === 0 ? ['labels'] : paths) {
+  for (const path of paths.length === 0 ? ['labels'] : new Set(paths)) {
     if (path === 'labels') {
       result = new Map(Object.entries(given));
     } else if (path.startsWith('labels.')) {

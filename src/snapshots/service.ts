@@ -10,9 +10,13 @@ import {
 import type { MountSchema } from '../gen/types/mount_pb.ts';
 import type { Log } from '../log.ts';
 import { bridge, type CallMetrics } from './grpc.ts';
+import { labelBytes } from './labels.ts';
 import type { Kind, Mount, SnapshotInfo, Snapshots } from './snapshot.ts';
 
 const INFOS_PER_MESSAGE = 100;
+
+/** Labels after which a message of a list is full, so that none is too large for a client. */
+const LABEL_BYTES_PER_MESSAGE = 1024 * 1024;
 
 /** Adds `containerd.services.snapshots.v1.Snapshots` to a server. The field `snapshotter` of requests is ignored, as containerd's own service ignores it. */
 export function addSnapshots(server: Server, snapshots: Snapshots, log: Log, metrics?: CallMetrics): void {
@@ -45,11 +49,16 @@ export function snapshotsService(snapshots: Snapshots, log: Log, metrics?: CallM
       },
       *list({ filters }) {
         let block: MessageInitShape<typeof InfoSchema>[] = [];
+        let bytes = 0;
         for (const info of snapshots.list(filters)) {
+          const added = labelBytes(info.labels);
+          if (block.length === INFOS_PER_MESSAGE || (block.length > 0 && bytes + added > LABEL_BYTES_PER_MESSAGE)) {
+            yield { info: block };
+            block = [];
+            bytes = 0;
+          }
           block.push(wireInfo(info));
-          if (block.length < INFOS_PER_MESSAGE) continue;
-          yield { info: block };
-          block = [];
+          bytes += added;
         }
         if (block.length > 0) yield { info: block };
       },

@@ -2,7 +2,15 @@ import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlit
 import { LazypullError } from '../errors.ts';
 import { wallClockMicros } from './clock.ts';
 import { type Filter, type Filters, matches } from './filters.ts';
-import { remoteLabel, remoteLabelValue, sameLabels, splitLabels, targetLabel, updateLabels } from './labels.ts';
+import {
+  checkLabels,
+  remoteLabel,
+  remoteLabelValue,
+  sameLabels,
+  splitLabels,
+  targetLabel,
+  updateLabels,
+} from './labels.ts';
 import type { Kind, Labels, SnapshotInfo, Usage } from './snapshot.ts';
 
 /** A row. `remote` says that its content is a lazy layer; `usage` is undefined until it is known. */
@@ -139,6 +147,7 @@ export class SnapshotStore implements Disposable {
     remote: boolean;
   }): readonly Link[] {
     const { id, name, kind, parent, remote } = snapshot;
+    checkLabels(snapshot.labels);
     const { durable, temporary } = splitLabels(
       remote ? { ...snapshot.labels, [remoteLabel]: remoteLabelValue } : snapshot.labels,
     );
@@ -170,6 +179,7 @@ export class SnapshotStore implements Disposable {
    */
   commit(name: string, key: string, parent: string, labels: Labels): void {
     checkName(name);
+    checkLabels(labels);
     const { durable, temporary } = splitLabels(labels);
     const now = wallClockMicros();
     const id = this.#transaction(() => {
@@ -226,7 +236,9 @@ export class SnapshotStore implements Disposable {
   update(name: string, given: Labels, paths: readonly string[]): SnapshotInfo {
     const { id, info } = this.get(name);
     const before = splitLabels(info.labels);
-    const after = splitLabels(updateLabels(info.labels, given, paths));
+    const updated = updateLabels(info.labels, given, paths);
+    checkLabels(updated);
+    const after = splitLabels(updated);
     const now = wallClockMicros();
     if (!sameLabels(before.durable, after.durable)) {
       this.#run('UPDATE snapshots SET labels = ?, updated_us = ? WHERE id = ?', JSON.stringify(after.durable), now, id);

@@ -76,3 +76,8 @@ describe('labels', () => {
     assert.deepEqual(sourceOf({}), { reference: undefined, digest: undefined });
   });
 });
+
+it('an update that names all labels a hundred thousand times takes them once', { timeout: 20_000 }, () => {
+  const given = Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`key${i}`, 'x']));
+  assert.deepEqual(updateLabels({}, given, Array<string>(100_000).fill('labels')), given);
+});

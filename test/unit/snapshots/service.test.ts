@@ -85,7 +85,7 @@ describe('the Snapshots service', () => {
 
   it('streams any number of snapshots in blocks of 100, also to a slow reader', async (t) => {
     const { call, list } = await start(t);
-    const labels = { long: 'x'.repeat(20_000) };
+    const labels = { long: 'x'.repeat(10_000) };
     for (let i = 0; i < 250; i++) await call(method.prepare, { key: `k${i}`, labels });
     const blocks = await list([]);
     assert.deepEqual(
@@ -105,6 +105,20 @@ describe('the Snapshots service', () => {
       call(method.prepare, { key: 'b', labels: { a: big, b: big, c: big } }),
       (error: ServiceError) => error.code === status.RESOURCE_EXHAUSTED,
     );
+  });
+
+  it('lists snapshots with many megabytes of labels in messages that a client takes, and refuses labels beyond those', async (t) => {
+    const { call, list } = await start(t);
+    const labels = { long: 'x'.repeat(700_000) };
+    for (let i = 0; i < 30; i++) await call(method.prepare, { key: `k${i}`, labels });
+    const blocks = await list([]);
+    assert.deepEqual(new Set(blocks.map(({ info }) => info.length)), new Set([1]));
+    const more = { name: 'k0', labels: { a: 'x'.repeat(15_500_000) } };
+    await assert.rejects(
+      call(method.update, { info: more, updateMask: { paths: ['labels.a'] } }),
+      (error: ServiceError) => error.code === status.INVALID_ARGUMENT,
+    );
+    assert.equal((await list([])).length, 30);
   });
 
   it('goes on after connections that do not speak HTTP/2, and calls that are abandoned', async (t) => {
