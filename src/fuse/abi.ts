@@ -69,6 +69,12 @@ export function readRequestHeader(buffer: Buffer): RequestHeader {
   };
 }
 
+/** How many bytes after the header the decoders below want of a request. */
+export function leastBodyBytes(opcode: number): number {
+  if (opcode === opcodes.read) return 20;
+  return opcode === opcodes.init ? 16 : 0;
+}
+
 /** Decodes the two fields of struct fuse_read_in that a flat file needs; both in bytes. */
 export function readReadRequest(buffer: Buffer): { offset: number; size: number } {
   return { offset: Number(buffer.readBigUInt64LE(inHeaderBytes + 8)), size: buffer.readUInt32LE(inHeaderBytes + 16) };

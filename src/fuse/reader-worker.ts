@@ -10,8 +10,10 @@ import {
   entryReply,
   errnos,
   errorReply,
+  inHeaderBytes,
   initReply,
   initVersionReply,
+  leastBodyBytes,
   maxReadBytes,
   opcodes,
   openReply,
@@ -57,8 +59,7 @@ for (;;) {
   const length = receive();
   if (length < 0) break;
   takeCommands();
-  const header = readRequestHeader(request);
-  const answer = answerTo(header, length);
+  const answer = length < inHeaderBytes ? undefined : answerTo(readRequestHeader(request), length);
   if (answer !== undefined) send(answer);
 }
 for (const file of byNodeId.values()) closeSync(file.fd);
@@ -67,7 +68,8 @@ port.close();
 function receive(): number {
   for (;;) {
     try {
-      return readSync(fuse, request, 0, request.length, null);
+      const length = readSync(fuse, request, 0, request.length, null);
+      return length === 0 ? -1 : length;
     } catch (error) {
       const code = errnoOf(error);
       if (code === 'ENODEV') return -1; // unmounted
@@ -107,6 +109,9 @@ function takeCommands(): void {
 
 function answerTo(header: RequestHeader, length: number): Buffer | undefined {
   const { unique, nodeId } = header;
+  if (header.length !== length || length < inHeaderBytes + leastBodyBytes(header.opcode)) {
+    return errorReply(unique, errnos.EINVAL);
+  }
   const file = byNodeId.get(nodeId);
   switch (header.opcode) {
     case opcodes.read:
