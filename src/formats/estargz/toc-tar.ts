@@ -7,6 +7,9 @@ const blockBytes = 512;
 /** Compressed bytes that are inflated to learn the size of the table of contents: enough for its tar headers, however well packed. */
 const headCompressedBytes = 4096;
 
+/** The most that one byte of a deflate stream can become, RFC 1951: 258 bytes for two bits. */
+const maxInflation = 1032;
+
 /** What may follow the table of contents in its gzip members: padding and the end-of-archive mark. */
 const maxTrailingBytes = 64 * 1024;
 
@@ -25,6 +28,7 @@ export function tocJson(compressed: Uint8Array): Buffer {
     );
   }
   const end = head.offset + head.bytes;
+  if (end > compressed.length * maxInflation) throw damaged(`${compressed.length} bytes cannot hold its ${head.bytes}`);
   const json = inflate(compressed, end + maxTrailingBytes).subarray(head.offset, end);
   if (json.length < head.bytes) throw damaged(`it ends after ${json.length} of ${head.bytes} bytes`);
   return json;

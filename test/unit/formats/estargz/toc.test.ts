@@ -302,6 +302,9 @@ test('readToc bounds the table of contents and its rows', () => {
   const context = { tocDigest: bomb.digest, blobSize: 1e9, tocOffset: 1 };
   assert.throws(() => readToc(bomb.toc, context), { code: 'ResourceExhausted', message: /table of contents has/ });
 
+  const empty = gzipSync(tocHeader(150 * mib));
+  assert.throws(() => readToc(empty, context), { code: 'DataLoss', message: /bytes cannot hold its 157286400/ });
+
   const lying = gzipSync(Buffer.concat([tocHeader(10), Buffer.alloc(20 * mib)]));
   assert.throws(() => readToc(lying, context), { code: 'DataLoss' });
 
