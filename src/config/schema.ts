@@ -120,7 +120,7 @@ export function unknownKeysIn(value: unknown, schema: z.ZodType = fileSchema, pa
   }
   if (!(inner instanceof z.ZodObject)) return [];
   return Object.entries(value).flatMap(([key, item]) => {
-    const known = inner.shape[key];
+    const known = Object.hasOwn(inner.shape, key) ? inner.shape[key] : undefined;
     return known === undefined ? [[...path, key].join('.')] : unknownKeysIn(item, known as z.ZodType, [...path, key]);
   });
 }

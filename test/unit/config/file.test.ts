@@ -33,6 +33,7 @@ describe('parseConfig', () => {
   it('warns about unknown keys, at every depth, and goes on', () => {
     const { warnings } = parse(`
       speed = "high"
+      constructor = 1
       [blob]
       chunk_sizes = 1
       [[resolver.host."r.example".mirrors]]
@@ -40,7 +41,10 @@ describe('parseConfig', () => {
       colour = "red"
     `);
     assert.equal(warnings.length, 1);
-    assert.match(warnings[0] ?? '', /speed, blob\.chunk_sizes, resolver\.host\."r\.example"\.mirrors\.colour$/);
+    assert.match(
+      warnings[0] ?? '',
+      /speed, constructor, blob\.chunk_sizes, resolver\.host\."r\.example"\.mirrors\.colour$/,
+    );
   });
 
   it('tells which keys have no effect yet, in one line, and not those that say the default', () => {
