@@ -1,6 +1,17 @@
+import {
+  type CharacterSet,
+  complement,
+  maxCodePoint,
+  perlClasses,
+  posixRanges,
+  propertyEscape,
+  type Range,
+  rangeSet,
+} from './character-set.ts';
+
 /** A part of a regular expression. Which of several matches is found does not matter here, so groups, names and laziness are gone. */
 export type Node =
-  | { readonly kind: 'character'; readonly set: RegExp }
+  | { readonly kind: 'character'; readonly set: CharacterSet }
   | { readonly kind: 'assertion'; readonly assertion: Assertion }
   | { readonly kind: 'sequence' | 'choice'; readonly nodes: readonly Node[] }
   | { readonly kind: 'repeat'; readonly node: Node; readonly min: number; readonly max: number };
@@ -21,19 +32,16 @@ export function parseGoRegExp(pattern: string): Node | undefined {
   }
 }
 
-/** Code points from the first to the last. */
-type Range = readonly [first: number, last: number];
-
 interface Flags {
   readonly fold: boolean;
   readonly lines: boolean;
   readonly dotAll: boolean;
 }
 
-const maxCodePoint = 0x10ffff;
-
 class Parser {
   readonly #pattern: string;
+  /** By their sources: compiled expressions are large. */
+  readonly #sets = new Map<string, RegExp>();
   #at = 0;
   #depth = 0;
   #flags: Flags = { fold: false, lines: false, dotAll: false };
@@ -199,9 +207,17 @@ class Parser {
   }
 
   #set(ranges: readonly Range[], properties: readonly string[], negated = false): Node {
+    if (!this.#flags.fold && properties.length === 0) {
+      const set = rangeSet(ranges);
+      return { kind: 'character', set: negated ? (code) => !set(code) : set };
+    }
     const parts = ranges.map(([first, last]) => `\\u{${first.toString(16)}}-\\u{${last.toString(16)}}`);
     const source = `^[${negated ? '^' : ''}${[...parts, ...properties].join('')}]$`;
-    return { kind: 'character', set: new RegExp(source, this.#flags.fold ? 'iu' : 'u') };
+    const flags = this.#flags.fold ? 'iu' : 'u';
+    let expression = this.#sets.get(flags + source);
+    if (expression === undefined) this.#sets.set(flags + source, (expression = new RegExp(source, flags)));
+    const found = expression;
+    return { kind: 'character', set: (code) => found.test(String.fromCodePoint(code)) };
   }
 
   #take(text: string): boolean {
@@ -220,65 +236,6 @@ class Parser {
 }
 
 const controls: Readonly<Record<string, number>> = { a: 7, f: 12, t: 9, n: 10, r: 13, v: 11 };
-
-/** Pairs of characters. */
-const rangesIn = (pairs: string): Range[] =>
-  (pairs.match(/[^]{2}/g) ?? []).map((pair) => [pair.charCodeAt(0), pair.charCodeAt(1)]);
-
-const perlClasses: Readonly<Record<string, Range[]>> = {
-  d: rangesIn('09'),
-  s: rangesIn('\t\n\f\r  '),
-  w: rangesIn('09AZ__az'),
-};
-
-const posixClasses: Readonly<Record<string, Range[]>> = {
-  alnum: rangesIn('09AZaz'),
-  alpha: rangesIn('AZaz'),
-  ascii: rangesIn('\0\x7f'),
-  blank: rangesIn('\t\t  '),
-  cntrl: rangesIn('\0\x1f\x7f\x7f'),
-  digit: rangesIn('09'),
-  graph: rangesIn('!~'),
-  lower: rangesIn('az'),
-  print: rangesIn(' ~'),
-  punct: rangesIn('!/:@[`{~'),
-  space: rangesIn('\t\r  '),
-  upper: rangesIn('AZ'),
-  word: rangesIn('09AZ__az'),
-  xdigit: rangesIn('09AFaf'),
-};
-
-function posixRanges(name: string, negated: boolean): Range[] {
-  if (!Object.hasOwn(posixClasses, name)) throw new SyntaxError('unknown class');
-  const ranges = posixClasses[name]!;
-  return negated ? complement(ranges) : ranges;
-}
-
-/** All characters but those of ascending ranges. */
-function complement(ranges: readonly Range[]): Range[] {
-  const starts = [0, ...ranges.map(([, last]) => last + 1)];
-  const ends = [...ranges.map(([first]) => first - 1), maxCodePoint];
-  return starts.map((start, i): Range => [start, ends[i]!]).filter(([first, last]) => first <= last);
-}
-
-/** A general category or a script, as JavaScript writes it. */
-function propertyEscape(name: string, negated: boolean): string {
-  const letter = negated ? 'P' : 'p';
-  if (name === 'Any') return `\\${letter}{Any}`;
-  for (const property of ['General_Category', 'Script']) {
-    const escape = `\\${letter}{${property}=${name}}`;
-    if (compiles(escape)) return escape;
-  }
-  throw new SyntaxError('unknown property');
-}
-
-function compiles(source: string): boolean {
-  try {
-    return new RegExp(source, 'u').source !== '';
-  } catch {
-    return false;
-  }
-}
 
 function codeOf(character: string): number {
   return character.codePointAt(0)!;

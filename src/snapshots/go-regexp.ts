@@ -1,5 +1,6 @@
 import { LazypullError } from '../errors.ts';
 import type { StepBudget } from './step-budget.ts';
+import type { CharacterSet } from './character-set.ts';
 import { type Assertion, type Node, parseGoRegExp } from './go-regexp-syntax.ts';
 
 /** Of a compiled expression, and of what is looked at to compile it: counted repetitions are written out. */
@@ -27,7 +28,7 @@ export function compileGoRegExp(pattern: string, budget: StepBudget): GoRegExp |
 }
 
 type Instruction =
-  | { readonly kind: 'character'; readonly set: RegExp }
+  | { readonly kind: 'character'; readonly set: CharacterSet }
   | { readonly kind: 'assertion'; readonly assertion: Assertion }
   /** Goes on at each of the targets. */
   | { readonly kind: 'jump'; readonly targets: number[] }
@@ -105,7 +106,6 @@ function runs(program: readonly Instruction[], text: string, budget: StepBudget)
     const code = text.codePointAt(at) ?? none;
     const pending = [...waiting, 0];
     waiting = [];
-    const character = code === none ? '' : String.fromCodePoint(code);
     for (let address = pending.pop(); address !== undefined; address = pending.pop()) {
       budget.take(1);
       if (seen[address] === at) continue;
@@ -114,12 +114,12 @@ function runs(program: readonly Instruction[], text: string, budget: StepBudget)
       if (instruction.kind === 'match') return true;
       if (instruction.kind === 'jump') pending.push(...instruction.targets);
       else if (instruction.kind === 'character') {
-        if (code !== none && instruction.set.test(character)) waiting.push(address + 1);
+        if (code !== none && instruction.set(code)) waiting.push(address + 1);
       } else if (holds(instruction.assertion, before, code)) pending.push(address + 1);
     }
     if (code === none) return false;
     before = code;
-    at += character.length;
+    at += code > 0xffff ? 2 : 1;
   }
 }
 
