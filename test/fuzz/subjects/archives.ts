@@ -1,0 +1,88 @@
+import assert from 'node:assert/strict';
+import { zstdCompressSync } from 'node:zlib';
+import fc from 'fast-check';
+import { decodePax, decodePaxNumber, decodePaxTime } from '../../../src/convert/pax.ts';
+import { TarReader } from '../../../src/convert/tar-reader.ts';
+import { zstdFrames } from '../../../src/convert/zstd-frames.ts';
+import { arbitraryLayer, tarOf } from '../../support/random-layer.ts';
+import { buildTar, inPieces, metadataEntry, paxRecord, withChecksum } from '../../support/tar-builder.ts';
+import type { Random } from '../random.ts';
+import type { Subject } from '../subject.ts';
+
+const record = fc
+  .tuple(
+    fc.constantFrom('path', 'linkpath', 'size', 'mtime', 'uid', 'SCHILY.xattr.user.a', 'GNU.sparse.major', 'comment'),
+    fc.oneof(
+      fc.nat().map(String),
+      fc.constantFrom('', 'a/b', '-1.5', '1.999999999999', '/'),
+      fc.string({ maxLength: 20 }),
+    ),
+  )
+  .map(([key, value]) => paxRecord(key, value));
+const records = fc.array(record, { maxLength: 6 }).map((list) => Buffer.concat(list));
+
+const pax: Subject = {
+  name: 'PAX',
+  weight: 100,
+  inputs: records,
+  tokens: ['\n', '=', ' ', '12 path=abc\n', '\0'],
+  run(input) {
+    for (const [key, value] of decodePax(input, 0)) {
+      assert.notEqual(key, '');
+      assert.ok((decodePaxNumber(value) ?? 0) >= 0);
+      const time = decodePaxTime(value);
+      assert.ok(time === undefined || (time.nanoseconds >= 0 && time.nanoseconds < 1e9));
+    }
+  },
+};
+
+const small = arbitraryLayer().map((files) => tarOf(files.slice(0, 6)));
+const metadata = fc
+  .tuple(fc.constantFrom('x', 'g', 'L', 'K'), records)
+  .map(([typeflag, data]) => Buffer.concat([metadataEntry(typeflag, data), buildTar([{ name: 'f' }])]));
+
+const tar: Subject = {
+  name: 'tar',
+  weight: 40,
+  inputs: fc.oneof(small, metadata),
+  tokens: ['ustar\0', 'ustar  \0', '\x80\0\0\0\0\0\0\0\0\0\x10\0', '00000000017', 'x', 'g', 'L', 'K', '5', '1'],
+  async run(input, random) {
+    const archive = random.below(8) === 0 ? input : withChecksums(input);
+    const reader = new TarReader(inPieces(archive, 1 + random.below(3000)));
+    let bytes = 0;
+    for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
+      assert.ok(entry.path !== '' && !entry.path.includes('\0') && !entry.linkTarget.includes('\0'));
+      bytes += entry.headers.length + entry.globalHeaders.length;
+      if (random.below(2) === 0) continue;
+      for (let part = await reader.readPayload(5000); part.length > 0; part = await reader.readPayload(5000)) {
+        bytes += part.length;
+      }
+    }
+    assert.ok(bytes <= archive.length);
+  },
+};
+
+/** Mends the checksums of what may be headers, so that a mutation is not found by them alone. */
+function withChecksums(input: Buffer): Buffer {
+  for (let at = 0; at + 512 <= input.length; at += 512) {
+    const block = input.subarray(at, at + 512);
+    if (block.toString('latin1', 257, 262) === 'ustar') withChecksum(block);
+  }
+  return input;
+}
+
+const zstd: Subject = {
+  name: 'zstd frames',
+  weight: 20,
+  inputs: fc
+    .array(fc.uint8Array({ maxLength: 300 }), { maxLength: 3 })
+    .map((frames) => Buffer.concat(frames.map((frame) => zstdCompressSync(frame)))),
+  tokens: ['\x28\xb5\x2f\xfd', '\x50\x2a\x4d\x18\0\0\0\0', '\x02\0\0a', '\xff\xff\xff'],
+  async run(input, random: Random) {
+    let bytes = 0;
+    for await (const piece of zstdFrames(inPieces(input, 1 + random.below(500)))) bytes += piece.length;
+    assert.ok(bytes <= input.length);
+  },
+};
+
+export const archives: readonly Subject[] = [pax, tar, zstd];
