@@ -19,9 +19,13 @@ export async function createProgram(environment: Environment, verb: string | und
   const { convertCommand } = await import('./convert.ts');
   const { buildkitCommand } = await import('./buildkit.ts');
   const { statusCommand } = await import('./status.ts');
+  const { whyCommand } = await import('./why.ts');
+  const { inspectCommand } = await import('./inspect.ts');
   const { traceCommand } = await import('./trace.ts');
   program.addCommand(convertCommand());
   program.addCommand(statusCommand(environment));
+  program.addCommand(whyCommand(environment));
+  program.addCommand(inspectCommand(environment));
   program.addCommand(traceCommand());
   program.addCommand(buildkitCommand(environment));
   return tame(program, environment.name);

@@ -3,11 +3,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { LazypullError } from '../errors.ts';
-import type { ImageDestination } from './destination.ts';
-import { defaultChunkBytes } from './estargz-writer.ts';
-import { GzipPool } from './gzip-pool.ts';
 import {
   type Descriptor,
+  type ImageManifest,
   isContainerImage,
   isOfPlatform,
   ofPlatforms,
@@ -15,14 +13,13 @@ import {
   parseIndex,
   parseManifest,
   platformName,
-  replacedDescriptor,
-  rewriteConfig,
-  rewriteIndex,
-  rewriteManifest,
-  type ImageManifest,
-} from './image.ts';
+} from '../images/manifest.ts';
+import { isForeignLayer, isIndex, isManifest, ociIndex, ociManifest } from '../images/media-types.ts';
+import type { ImageDestination } from './destination.ts';
+import { defaultChunkBytes } from './estargz-writer.ts';
+import { GzipPool } from './gzip-pool.ts';
+import { replacedDescriptor, rewriteConfig, rewriteIndex, rewriteManifest } from './image.ts';
 import { LayerConverter, type LayerEvent } from './layer-converter.ts';
-import { isIndex, isManifest, isForeignLayer, ociIndex, ociManifest } from './media-types.ts';
 import { type ImageSource, readBlob } from './source.ts';
 
 /**

@@ -3,11 +3,12 @@ import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { codeOf, errnoOf, LazypullError } from '../errors.ts';
+import type { Descriptor } from '../images/manifest.ts';
 import { decompress } from './decompress.ts';
 import type { ImageDestination } from './destination.ts';
 import { type EstargzResult, writeEstargz } from './estargz-writer.ts';
 import type { GzipPool } from './gzip-pool.ts';
-import { type ConvertedLayer, copiedLayer, type Descriptor, estargzLayer, planLayer } from './image.ts';
+import { type ConvertedLayer, copiedLayer, estargzLayer, planLayer } from './image.ts';
 import type { BlobId, ImageSource } from './source.ts';
 
 /** What happens to a layer, named by the digest and the size that it has in the source. */

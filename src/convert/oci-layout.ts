@@ -6,11 +6,11 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createWriteStream } from 'node:fs';
 import { errnoOf, LazypullError } from '../errors.ts';
+import { type Descriptor, encodeDescriptor, parseIndex, type ImageIndex } from '../images/manifest.ts';
+import { ociIndex } from '../images/media-types.ts';
 import type { Manifest } from '../registry/client.ts';
 import { isDigest } from '../registry/reference.ts';
 import type { ImageDestination } from './destination.ts';
-import { type Descriptor, encodeDescriptor, parseIndex, type ImageIndex } from './image.ts';
-import { ociIndex } from './media-types.ts';
 import { type BlobId, type ImageSource, readBlob, verified } from './source.ts';
 
 /** As registries limit manifests. */

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { LazypullError } from '../errors.ts';
 import type { Manifest, RegistryClient } from '../registry/client.ts';
 import { formatReference, type Reference } from '../registry/reference.ts';
-import type { Descriptor } from './image.ts';
+import type { Descriptor } from '../images/manifest.ts';
 
 /** What a blob is addressed by. */
 export type BlobId = Pick<Descriptor, 'digest' | 'size'>;

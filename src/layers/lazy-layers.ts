@@ -2,9 +2,9 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { LazypullError, messageOf } from '../errors.ts';
-import { footerBytes, readFooter } from '../formats/estargz/footer.ts';
 import type { FuseMetrics } from '../fuse/metrics.ts';
 import { FuseServer } from '../fuse/server.ts';
+import { fetchToc } from '../images/toc.ts';
 import { detach, mountErofs, unmount } from '../kernel/mount.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
@@ -22,12 +22,6 @@ import { TraceStore } from './trace.ts';
 import { checkStacking, type Stacking } from './stacking.ts';
 import { UnpackPool } from './unpack-pool.ts';
 import { Unwritten } from './unwritten.ts';
-
-/** The longest compressed table of contents that is fetched. */
-const maxCompressedTocBytes = 128 << 20;
-
-/** How long the rest of a table of contents may take that is longer than the tail. */
-const tocTimeoutMs = 60_000;
 
 const unpackThreads = 2;
 
@@ -259,15 +253,19 @@ export class LazyLayers {
     const taking = this.#tails.take(source.reference, source.digest);
     this.#tails.expect(source.reference, siblings);
     const { blob, data: tail, size: blobBytes } = await taking;
-    const { tocOffset } = readFooter(tail.subarray(Math.max(0, tail.length - footerBytes)), blobBytes);
+    let more = 0;
+    const { tocOffset, compressedToc } = await fetchToc(blob, tail, blobBytes, (bytes) => {
+      more += bytes;
+    });
+    if (more > 0) this.#metrics.fetches.add(1, { reason: 'index' });
+    this.#metrics.fetchedBytes.add(more, { reason: 'index' });
     const fetched = performance.now();
-    const toc = await this.#compressedToc(blob, tail, blobBytes, tocOffset);
     const { diskBytes, table } = await this.#planner.plan({
       digest: source.digest,
       tocDigest: source.tocDigest,
       blobBytes,
       tocOffset,
-      compressedToc: toc,
+      compressedToc,
       diskPath: directory.diskPath,
       tablePath: directory.tablePath,
       pathsPath: directory.pathsPath,
@@ -309,25 +307,6 @@ export class LazyLayers {
     const cached = await readdir(join(this.#options.root, 'layers')).catch(() => []);
     const names = new Set(cached);
     return digests.filter((digest) => !names.has(digest.slice('sha256:'.length)));
-  }
-
-  async #compressedToc(blob: Blob, tail: Buffer, blobBytes: number, tocOffset: number): Promise<Uint8Array> {
-    const tailStart = blobBytes - tail.length;
-    if (blobBytes - tocOffset > maxCompressedTocBytes) {
-      throw new LazypullError(
-        'ResourceExhausted',
-        `The table of contents has ${blobBytes - tocOffset} bytes: too many`,
-      );
-    }
-    if (tocOffset >= tailStart) return tail.subarray(tocOffset - tailStart, tail.length - footerBytes);
-    const timeout = AbortSignal.timeout(tocTimeoutMs);
-    const pieces: Buffer[] = [];
-    this.#metrics.fetches.add(1, { reason: 'index' });
-    for await (const piece of blob.range(tocOffset, tailStart, timeout)) {
-      this.#metrics.fetchedBytes.add(piece.length, { reason: 'index' });
-      pieces.push(piece);
-    }
-    return Buffer.concat([...pieces, tail.subarray(0, tail.length - footerBytes)]);
   }
 
   #serve(

@@ -50,7 +50,7 @@ const reasons: Partial<Record<ErrorCode, RefusalReason>> = {
 export const refusalAdvice: Readonly<Record<RefusalReason, string>> = {
   annotations:
     'the client names no image: enable snapshot annotations in it (containerd: enable_remote_snapshot_annotations), and call the snapshotter "stargz" in BuildKit',
-  no_toc: 'the layer is not eStargz: convert the image with "lazypull convert"',
+  no_toc: 'convert the image with "lazypull convert"',
   format: 'the layer is of a format or has content that is not supported: convert the image with "lazypull convert"',
   content: 'the layer contradicts its digests or itself: build or convert the image again',
   credentials: 'log in with "docker login" on the machine of the daemon, as the user that it runs as',

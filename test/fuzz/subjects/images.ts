@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { parseConfig, parseIndex, parseManifest } from '../../../src/convert/image.ts';
+import { parseConfig, parseIndex, parseManifest } from '../../../src/images/manifest.ts';
 import { neededLibraries } from '../../../src/formats/elf.ts';
 import { readFooter } from '../../../src/formats/estargz/footer.ts';
 import { footer, legacyFooter } from '../../support/estargz-blob.ts';

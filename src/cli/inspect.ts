@@ -1,0 +1,83 @@
+import { Command } from 'commander';
+import { daemonRoot, defaults } from '../config/load.ts';
+import { resolveImage, thisPlatform } from '../images/resolve.ts';
+import type { LayerReport } from '../layers/inspect.ts';
+import { TraceStore } from '../layers/trace.ts';
+import { formatReference, type Reference } from '../registry/reference.ts';
+import { inParallel } from '../util/in-parallel.ts';
+import { printable, shorten, sizeText, table } from './format.ts';
+import type { Environment } from './main.ts';
+import { imageArgument, openRegistry } from './registry.ts';
+
+const layersAtOnce = 4;
+
+interface Options {
+  root?: string;
+  config?: string;
+  platform: string;
+  json?: boolean;
+}
+
+/** A layer of the image, and how many ranges a trace of it on this machine has. */
+type Row = LayerReport & { readonly traceRanges: number | undefined };
+
+/** `lazypull inspect IMAGE`: what its layers are. */
+export function inspectCommand({ env }: Environment): Command {
+  return new Command('inspect')
+    .description(
+      'Show the layers of an image in a registry: format, sizes, files, landmarks, and traces on this machine',
+    )
+    .argument('<image>', 'image as Docker writes it', imageArgument)
+    .option('--platform <os/arch>', 'platform of the image', thisPlatform)
+    .option('--root <dir>', `the daemon's root, where traces are (default: ${defaults.root})`)
+    .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
+    .option('--json', 'print JSON')
+    .action(async (reference: Reference, options: Options) => {
+      const { inspectLayer } = await import('../layers/inspect.ts');
+      await using client = await openRegistry(options.config, env);
+      const { digest, mediaType, platform, manifest } = await resolveImage(client, reference, options.platform);
+      const traces = new TraceStore(daemonRoot(options.root, env));
+      const layers: Row[] = await inParallel(manifest.layers, layersAtOnce, async (layer) => ({
+        ...(await inspectLayer(client.blob(reference, layer.digest), layer)),
+        traceRanges: (await traces.load(layer.digest).catch(() => undefined))?.ranges.length,
+      }));
+      const image = { reference: formatReference(reference), digest, mediaType, platform };
+      if (options.json === true) process.stdout.write(`${JSON.stringify({ ...image, layers })}\n`);
+      else process.stdout.write(inspectText(image, layers));
+    });
+}
+
+/** An image for people. */
+export function inspectText(
+  image: { reference: string; digest: string; mediaType: string; platform: string | undefined },
+  layers: readonly Row[],
+): string {
+  const lazy = layers.filter(({ problem }) => problem === undefined).length;
+  const bytes = layers.reduce((sum, layer) => sum + layer.bytes, 0);
+  const head = ['LAYER', 'FORMAT', 'SIZE', 'CONTENT', 'FILES', 'CHUNKS', 'LANDMARK', 'TRACE'];
+  const rows = layers.map(({ digest, format, bytes: size, content, traceRanges }) => [
+    shorten(digest),
+    format,
+    sizeText(size),
+    content === undefined ? '-' : sizeText(content.bytes),
+    content === undefined ? '-' : String(content.files),
+    content === undefined ? '-' : String(content.chunks),
+    landmarkText(content?.landmark),
+    traceRanges === undefined ? '-' : `${traceRanges} ranges`,
+  ]);
+  const problems = layers.flatMap(({ digest, problem }) =>
+    problem === undefined ? [] : [`${shorten(digest)} cannot be lazy: ${printable(problem.message)}\n`],
+  );
+  return [
+    `${printable(image.reference)}\n`,
+    `${image.digest}${image.platform === undefined ? '' : `, ${printable(image.platform)}`}, ${printable(image.mediaType)}\n`,
+    `${layers.length} layers, ${sizeText(bytes)}; ${lazy} can be lazy\n\n`,
+    table([head, ...rows]),
+    ...(problems.length > 0 ? ['\n', ...problems] : []),
+  ].join('');
+}
+
+function landmarkText(landmark: NonNullable<LayerReport['content']>['landmark'] | undefined): string {
+  if (landmark === undefined || landmark.kind === 'none') return '-';
+  return landmark.kind === 'prefetch' ? `prefetch ${sizeText(landmark.offset)}` : 'no prefetch';
+}

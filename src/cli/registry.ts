@@ -1,0 +1,28 @@
+import { loadConfig } from '../config/load.ts';
+import { messageOf } from '../errors.ts';
+import { createLog } from '../log.ts';
+import type { RegistryClient } from '../registry/client.ts';
+import { parseReference, type Reference } from '../registry/reference.ts';
+import { InvalidArgumentError } from 'commander';
+
+/** A client of registries that has the mirrors of the daemon's config file and the credentials of `docker login`. The caller disposes of it. */
+export async function openRegistry(config: string | undefined, env: NodeJS.ProcessEnv): Promise<RegistryClient> {
+  const { file } = await loadConfig({ config }, env);
+  const { RegistryClient } = await import('../registry/client.ts');
+  const { dockerCredentials } = await import('../registry/credentials.ts');
+  return new RegistryClient({
+    credentials: dockerCredentials(env),
+    hosts: file?.resolver ?? {},
+    log: createLog('error'),
+    environment: env,
+  });
+}
+
+/** An argument that is an image, as commander parses arguments. */
+export function imageArgument(text: string): Reference {
+  try {
+    return parseReference(text);
+  } catch (error) {
+    throw new InvalidArgumentError(messageOf(error));
+  }
+}

@@ -1,0 +1,94 @@
+import { Command } from 'commander';
+import { daemonAddress, defaults } from '../config/load.ts';
+import { messageOf } from '../errors.ts';
+import { type ResolvedImage, resolveImage, thisPlatform } from '../images/resolve.ts';
+import type { RegistryClient } from '../registry/client.ts';
+import type { Reference } from '../registry/reference.ts';
+import type { DaemonMemory, LayerVerdict } from '../status/why.ts';
+import { inParallel } from '../util/in-parallel.ts';
+import { printable, shorten, sizeText } from './format.ts';
+import type { Environment } from './main.ts';
+import { ExitError, say } from './output.ts';
+import { imageArgument, openRegistry } from './registry.ts';
+
+const layersAtOnce = 4;
+
+interface Options {
+  address?: string;
+  config?: string;
+  platform: string;
+  json?: boolean;
+}
+
+/** `lazypull why IMAGE`: which layers are lazy, and why the others are not. */
+export function whyCommand({ env, name }: Environment): Command {
+  return new Command('why')
+    .description('Say of each layer of an image whether it is lazy, and if not, why and what to do')
+    .argument('<image>', 'image as Docker writes it', imageArgument)
+    .option('--platform <os/arch>', 'platform of the image', thisPlatform)
+    .option('--address <path>', `socket of the daemon, which may be missing (default: ${defaults.address})`)
+    .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
+    .option('--json', 'print JSON, one object for each layer')
+    .addHelpText('after', '\nThe exit code is 0 where every layer is lazy or can be, and 1 where one is not.')
+    .action(async (image: Reference, options: Options) => {
+      const memory = await askDaemon(daemonAddress(options.address, env), name);
+      await using client = await openRegistry(options.config, env);
+      const verdicts = await explain(client, image, options.platform, memory, name);
+      for (const verdict of verdicts) {
+        process.stdout.write(options.json === true ? `${JSON.stringify(verdict)}\n` : verdictText(verdict));
+      }
+      if (verdicts.some(({ reason }) => reason !== undefined)) throw new ExitError(1);
+    });
+}
+
+/** What the daemon remembers; undefined, and a word to the user, where none answers. */
+async function askDaemon(address: string, name: string): Promise<DaemonMemory | undefined> {
+  const { StatusClient } = await import('../status/client.ts');
+  using client = new StatusClient(address);
+  try {
+    const outcomes = await client.outcomes();
+    const { layers } = await client.status();
+    return { outcomes, mounted: new Set(layers.map(({ digest }) => digest)) };
+  } catch (error) {
+    say(name, `${messageOf(error)}. What follows is what the registry has.`);
+    return undefined;
+  }
+}
+
+async function explain(
+  client: RegistryClient,
+  reference: Reference,
+  platform: string,
+  memory: DaemonMemory | undefined,
+  name: string,
+): Promise<LayerVerdict[]> {
+  const { inspectLayer } = await import('../layers/inspect.ts');
+  const { explainLayers, explainOutcomes } = await import('../status/why.ts');
+  let image: ResolvedImage;
+  try {
+    image = await resolveImage(client, reference, platform);
+  } catch (error) {
+    const verdicts = explainOutcomes(reference, memory?.outcomes ?? []);
+    if (verdicts.length === 0) throw error;
+    say(name, `${messageOf(error)}. What follows is what the daemon remembers.`);
+    return verdicts;
+  }
+  const reports = await inParallel(image.manifest.layers, layersAtOnce, (layer) =>
+    inspectLayer(client.blob(reference, layer.digest), layer),
+  );
+  return explainLayers(reference, reports, memory);
+}
+
+const words = {
+  lazy: 'lazy',
+  refused: 'NOT LAZY',
+  possible: 'can be lazy',
+  impossible: 'CANNOT BE LAZY',
+} as const;
+
+/** A verdict for people. */
+export function verdictText({ digest, bytes, verdict, message, advice }: LayerVerdict): string {
+  const first = `${shorten(digest)}  ${(bytes === undefined ? '?' : sizeText(bytes)).padStart(8)}  ${words[verdict]}`;
+  const what = message === '' ? '' : `: ${printable(message)}`;
+  return `${first}${what}\n${message.includes(advice) ? '' : `    ${advice}\n`}`;
+}

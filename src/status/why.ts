@@ -1,0 +1,90 @@
+import type { LayerReport } from '../layers/inspect.ts';
+import { refusalAdvice, type RefusalReason } from '../layers/refusal.ts';
+import { defaultTag, parseReference, type Reference } from '../registry/reference.ts';
+import type { PrepareOutcome } from '../snapshots/outcomes.ts';
+
+/** Whether a layer is lazy, and if not, why and what to do. */
+export interface LayerVerdict {
+  readonly digest: string;
+  /** Bytes of the blob; undefined where the registry could not be asked. */
+  readonly bytes: number | undefined;
+  /** `lazy`: the daemon has it so. `refused`: the daemon left it to the client. `possible`: it could be lazy, and the daemon was not asked. `impossible`: it could not be. */
+  readonly verdict: 'lazy' | 'refused' | 'possible' | 'impossible';
+  /** Undefined for a layer that is lazy or can be. */
+  readonly reason: RefusalReason | undefined;
+  readonly message: string;
+  /** What to do; '' for nothing. */
+  readonly advice: string;
+  /** When the daemon was asked last, in milliseconds since 1970; undefined where it does not know. */
+  readonly askedMs: number | undefined;
+}
+
+/** What a daemon knows of layers. */
+export interface DaemonMemory {
+  /** What became of layers that clients asked for, the latest last. */
+  readonly outcomes: readonly PrepareOutcome[];
+  /** The digests of those that are mounted. */
+  readonly mounted: ReadonlySet<string>;
+}
+
+/** Brings together what the registry has and what a daemon did; `memory` is undefined where none answered. */
+export function explainLayers(
+  image: Reference,
+  layers: readonly LayerReport[],
+  memory: DaemonMemory | undefined,
+): LayerVerdict[] {
+  const { outcomes = [], mounted } = memory ?? {};
+  // A layer that this image and others have may have been refused for another one only.
+  const own = outcomes.filter(({ reference }) => isOf(image, reference));
+  const last = new Map([...outcomes, ...own].map((outcome) => [outcome.digest, outcome]));
+  return layers.map((layer) => explain(layer, last.get(layer.digest), mounted));
+}
+
+/** The same of an image that the registry does not give: only of the layers that a client asked the daemon for. */
+export function explainOutcomes(image: Reference, outcomes: readonly PrepareOutcome[]): LayerVerdict[] {
+  return outcomes.filter(({ reference }) => isOf(image, reference)).map((outcome) => verdictOf(outcome, undefined));
+}
+
+function isOf(image: Reference, text: string): boolean {
+  try {
+    const { host, repository, tag, digest } = parseReference(text);
+    if (host !== image.host || repository !== image.repository) return false;
+    if (image.digest !== undefined && digest !== undefined) return image.digest === digest;
+    return (tag ?? defaultTag) === (image.tag ?? defaultTag);
+  } catch {
+    return false;
+  }
+}
+
+function explain(
+  { digest, bytes, problem }: LayerReport,
+  outcome: PrepareOutcome | undefined,
+  mounted: ReadonlySet<string> | undefined,
+): LayerVerdict {
+  if (outcome !== undefined) {
+    const verdict = verdictOf(outcome, bytes);
+    const isOver = problem === undefined && verdict.reason !== undefined && passing.has(verdict.reason);
+    return isOver ? { ...verdict, advice: readableNow } : verdict;
+  }
+  const about = { digest, bytes, askedMs: undefined };
+  const fine = { ...about, reason: undefined, message: '' };
+  if (mounted?.has(digest)) return { ...fine, verdict: 'lazy', advice: '' };
+  if (problem !== undefined) {
+    return { ...about, verdict: 'impossible', ...problem, advice: refusalAdvice[problem.reason] };
+  }
+  return { ...fine, verdict: 'possible', advice: mounted === undefined ? '' : neverAsked };
+}
+
+function verdictOf({ digest, atMs, reason, message }: PrepareOutcome, bytes: number | undefined): LayerVerdict {
+  const about = { digest, bytes, askedMs: atMs };
+  if (reason === undefined) return { ...about, verdict: 'lazy', reason, message: '', advice: '' };
+  return { ...about, verdict: 'refused', reason, message, advice: refusalAdvice[reason] };
+}
+
+const neverAsked =
+  'no client asked the daemon for it since it started: the client has the layer already, or uses another snapshotter (in BuildKit it must be called "stargz")';
+
+const readableNow = 'the registry gives it now: remove the image from the client and try again';
+
+/** Reasons that are over when the registry gives the layer's index. */
+const passing: ReadonlySet<RefusalReason> = new Set(['credentials', 'not_found', 'registry']);

@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { inspectText } from '../../../src/cli/inspect.ts';
+import { verdictText } from '../../../src/cli/why.ts';
+
+const digest = (byte: string) => `sha256:${byte.repeat(32)}`;
+
+test('lazypull inspect shows what the layers are, and why one cannot be lazy', () => {
+  const text = inspectText(
+    { reference: 'docker.io/library/app:1', digest: digest('aa'), mediaType: 'type', platform: 'linux/amd64' },
+    [
+      {
+        digest: digest('bb'),
+        mediaType: 'gzip',
+        bytes: 40_000_000,
+        format: 'estargz',
+        problem: undefined,
+        content: { files: 10, entries: 12, chunks: 15, bytes: 9e7, landmark: { kind: 'prefetch', offset: 2e6 } },
+        traceRanges: 3,
+      },
+      {
+        digest: digest('cc'),
+        mediaType: 'gzip',
+        bytes: 1000,
+        format: 'gzip',
+        problem: { reason: 'no_toc', message: 'The layer is plain\x07' },
+        content: undefined,
+        traceRanges: undefined,
+      },
+    ],
+  );
+  assert.equal(
+    text,
+    [
+      'docker.io/library/app:1',
+      `${digest('aa')}, linux/amd64, type`,
+      '2 layers, 40.0 MB; 1 can be lazy',
+      '',
+      'LAYER         FORMAT   SIZE     CONTENT  FILES  CHUNKS  LANDMARK         TRACE',
+      'bbbbbbbbbbbb  estargz  40.0 MB  90.0 MB  10     15      prefetch 2.0 MB  3 ranges',
+      'cccccccccccc  gzip     1.0 kB   -        -      -       -                -',
+      '',
+      'cccccccccccc cannot be lazy: The layer is plain?',
+      '',
+    ].join('\n'),
+  );
+});
+
+test('lazypull why says what to do below the reason', () => {
+  const about = { digest: digest('bb'), bytes: 1e6, askedMs: undefined };
+  assert.equal(
+    verdictText({ ...about, verdict: 'refused', reason: 'no_toc', message: 'Plain', advice: 'convert it' }),
+    'bbbbbbbbbbbb    1.0 MB  NOT LAZY: Plain\n    convert it\n',
+  );
+  assert.equal(
+    verdictText({ ...about, bytes: undefined, verdict: 'lazy', reason: undefined, message: '', advice: '' }),
+    'bbbbbbbbbbbb         ?  lazy\n',
+  );
+});

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { LayerReport } from '../../../src/layers/inspect.ts';
+import { parseReference } from '../../../src/registry/reference.ts';
+import type { PrepareOutcome } from '../../../src/snapshots/outcomes.ts';
+import { explainLayers, explainOutcomes } from '../../../src/status/why.ts';
+
+const image = parseReference('registry.example/app:1');
+const layer = (digest: string, problem?: LayerReport['problem']): LayerReport => ({
+  digest,
+  mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip',
+  bytes: 100,
+  format: 'gzip',
+  problem,
+  content: undefined,
+});
+const outcome = (
+  digest: string,
+  reason?: PrepareOutcome['reason'],
+  reference = 'registry.example/app:1',
+): PrepareOutcome => ({
+  reference,
+  digest,
+  atMs: 7,
+  reason,
+  message: reason === undefined ? '' : `because of ${reason}`,
+});
+const plain = { reason: 'no_toc', message: 'The layer is plain' } as const;
+const memory = (outcomes: PrepareOutcome[], ...mounted: string[]) => ({ outcomes, mounted: new Set(mounted) });
+
+test('What the daemon did counts more than what the registry has', () => {
+  const outcomes = [outcome('a'), outcome('b', 'no_toc'), outcome('c', 'stacking')];
+  const verdicts = explainLayers(image, [layer('a'), layer('b', plain), layer('c'), layer('d')], memory(outcomes, 'd'));
+  assert.deepEqual(
+    verdicts.map(({ verdict, reason, askedMs }) => [verdict, reason, askedMs]),
+    [
+      ['lazy', undefined, 7],
+      ['refused', 'no_toc', 7],
+      ['refused', 'stacking', 7],
+      ['lazy', undefined, undefined],
+    ],
+  );
+  assert.match(verdicts[1]!.advice, /lazypull convert/);
+});
+
+test('Without a daemon, the registry tells what can be lazy', () => {
+  const [first, second] = explainLayers(image, [layer('a'), layer('b', plain)], undefined);
+  assert.deepEqual([first?.verdict, first?.advice], ['possible', '']);
+  assert.deepEqual([second?.verdict, second?.message], ['impossible', 'The layer is plain']);
+});
+
+test('A layer that a running daemon was never asked for points to the client', () => {
+  const [verdict] = explainLayers(image, [layer('a')], memory([]));
+  assert.match(verdict!.advice, /must be called "stargz"/);
+});
+
+test('A trouble that has passed is told as such', () => {
+  const [away, still] = explainLayers(
+    image,
+    [layer('a'), layer('b', { reason: 'credentials', message: '401' })],
+    memory([outcome('a', 'registry'), outcome('b', 'credentials')]),
+  );
+  assert.match(away!.advice, /gives it now/);
+  assert.match(still!.advice, /docker login/);
+});
+
+test('What became of the layer in this image counts more than what became of it in another', () => {
+  const outcomes = [outcome('a'), outcome('a', 'credentials', 'other.example/app:1')];
+  assert.equal(explainLayers(image, [layer('a')], memory(outcomes))[0]?.verdict, 'lazy');
+  assert.equal(explainLayers(image, [layer('a')], memory(outcomes.slice(1)))[0]?.verdict, 'refused');
+});
+
+test('Where the registry is away, the daemon remembers the image by its name', () => {
+  const outcomes = [
+    outcome('a', 'registry'),
+    outcome('b', undefined, 'registry.example/app:1@sha256:' + '0'.repeat(64)),
+    outcome('c', undefined, 'registry.example/app:2'),
+    outcome('d', undefined, 'NONSENSE'),
+  ];
+  assert.deepEqual(
+    explainOutcomes(image, outcomes).map(({ digest, bytes }) => [digest, bytes]),
+    [
+      ['a', undefined],
+      ['b', undefined],
+    ],
+  );
+});
