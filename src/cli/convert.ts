@@ -32,7 +32,12 @@ interface Options {
 async function run(sourceText: string, destinationText: string, options: Options): Promise<void> {
   const { RegistryClient } = await import('../registry/client.ts');
   const { dockerCredentials } = await import('../registry/credentials.ts');
-  await using client = new RegistryClient({ credentials: dockerCredentials(), log: createLog('warn') });
+  const { defaults } = await import('../config/load.ts');
+  await using client = new RegistryClient({
+    credentials: dockerCredentials(),
+    hosts: { config_path: defaults.registryHosts },
+    log: createLog('warn'),
+  });
   const { source, destination } = openEndpoints(client, sourceText, destinationText);
   using progress = new ConvertProgress(process.stderr);
   using interrupt = new Interrupt();

@@ -35,6 +35,7 @@ const implemented: ReadonlySet<string> = new Set([
   'metrics_address',
   'no_prometheus',
   'resolver.request_timeout_sec',
+  'resolver.config_path',
   'resolver.host',
   'snapshotter.allow_invalid_mounts_on_restart',
   'prefetch_size',

@@ -11,6 +11,8 @@ export const defaults = {
   root: '/var/lib/containerd-stargz-grpc',
   config: '/etc/containerd-stargz-grpc/config.toml',
   logLevel: 'info',
+  /** Where containerd and Docker keep what is special about each registry. */
+  registryHosts: '/etc/containerd/certs.d:/etc/docker/certs.d',
 } as const;
 
 /** A config file far larger than any real one; a wrong path such as a disk image is refused before it is read. */

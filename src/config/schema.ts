@@ -12,7 +12,7 @@ const mirror = z.object({
 });
 
 /**
- * `config.toml` of containerd-stargz-grpc, every key with its default, and lazypull's own table `background_fetch`. A key that is not here is warned about, never
+ * `config.toml` of containerd-stargz-grpc, every key with its default, and lazypull's own table `background_fetch` and key `resolver.config_path`. A key that is not here is warned about, never
  * refused, so that a file written for a newer program still starts this one.
  */
 export const fileSchema = z.object({
@@ -89,6 +89,7 @@ export const fileSchema = z.object({
   resolver: z
     .object({
       request_timeout_sec: seconds.default(30),
+      config_path: z.string().default('/etc/containerd/certs.d:/etc/docker/certs.d'),
       host: z.record(z.string(), z.object({ mirrors: z.array(mirror).default([]) })).default({}),
     })
     .prefault({}),

@@ -1,5 +1,5 @@
 import { unlinkSync } from 'node:fs';
-import type { DaemonConfig } from '../config/load.ts';
+import { type DaemonConfig, defaults } from '../config/load.ts';
 import { LazypullError, errnoOf } from '../errors.ts';
 import { missingFrom, probeMachine } from '../kernel/probe.ts';
 import { LazyLayers } from '../layers/lazy-layers.ts';
@@ -56,7 +56,7 @@ export async function runDaemon(
   const registry = parts.use(
     new RegistryClient({
       credentials: dockerCredentials(env),
-      hosts: config.file?.resolver ?? {},
+      hosts: config.file?.resolver ?? { config_path: defaults.registryHosts },
       log,
       environment: env,
       metrics: metrics.registry,

@@ -66,6 +66,8 @@ export class Fetcher {
   readonly #windows: Windows;
   readonly #inFlight: Uint8Array;
   readonly #waiters = new Map<number, Waiter[]>();
+  /** Rows of which one server gave wrong bytes, and that are fetched from another. */
+  readonly #elsewhere = new Set<number>();
   readonly #downloads = new Set<Promise<void>>();
   readonly #abort = new AbortController();
   /** Blob bytes of windows that the misses before made larger. */
@@ -205,7 +207,7 @@ export class Fetcher {
         bytes: shared(bytes.subarray(from - start)),
         blobOffset: from,
       };
-      await this.#unpack(batch);
+      await this.#unpack(batch, 0);
     }
   }
 
@@ -360,7 +362,7 @@ export class Fetcher {
         if (ready.first === ready.last) continue;
         const enough = assembler.waitingBytes >= batchBytes || ready.last === missing.last;
         if (!enough && !this.#hasWaiters(ready)) continue;
-        unpacking.push(this.#unpack(assembler.take()));
+        unpacking.push(this.#unpack(assembler.take(), requested));
         await pool.room();
       }
       link.measured(firstByte - requested, bytes, performance.now() - firstByte);
@@ -381,14 +383,14 @@ export class Fetcher {
     return false;
   }
 
-  /** Hands a batch to the threads, the rows that readers wait for first. */
-  async #unpack({ rows, bytes, blobOffset }: Batch): Promise<void> {
+  /** Hands a batch to the threads, the rows that readers wait for first. `requested` is when it was asked for, of performance.now(). */
+  async #unpack({ rows, bytes, blobOffset }: Batch, requested: number): Promise<void> {
     const { table } = this.#options;
     const runs = this.#waitedFirst(rows).map(async (run) => {
       const start = table.streamOffset[run.first]!;
       let end = start;
       for (let row = run.first; row < run.last; row++) end = Math.max(end, streamBytesNeeded(table, row).end);
-      await this.#unpackRun(run, bytes.subarray(start - blobOffset, end - blobOffset), start);
+      await this.#unpackRun(run, bytes.subarray(start - blobOffset, end - blobOffset), start, requested);
     });
     await Promise.all(runs);
   }
@@ -405,11 +407,14 @@ export class Fetcher {
     return [...waited, ...others];
   }
 
-  async #unpackRun(rows: RowRange, bytes: Uint8Array, blobOffset: number): Promise<void> {
-    const { pool, target } = this.#options;
+  async #unpackRun(rows: RowRange, bytes: Uint8Array, blobOffset: number, requested: number): Promise<void> {
+    const { pool, target, blob } = this.#options;
     const failures = await pool.unpack(target, rows, bytes, blobOffset, this.#hasWaiters(rows));
     const failed = new Map(failures.map((failure) => [failure.row, failure]));
+    const isWrong = failures.some(({ code }) => code === 'DataLoss');
+    const hasOther = isWrong && (await blob.distrust(requested).catch(() => false));
     this.#inFlight.fill(0, rows.first, rows.last);
+    const again: number[] = [];
     for (let row = rows.first; row < rows.last; row++) {
       const failure = failed.get(row);
       if (failure === undefined) this.#settle(row, undefined);
@@ -417,9 +422,16 @@ export class Fetcher {
       else {
         const error = new LazypullError(failure.code, failure.message);
         if (error.code === 'DataLoss') this.#metrics.verificationFailures.add(1);
-        this.#options.onError(error, row, this.#waiters.has(row));
-        this.#settle(row, error);
+        const isTriedAgain =
+          error.code === 'DataLoss' && hasOther && this.#waiters.has(row) && !this.#elsewhere.has(row);
+        this.#options.onError(error, row, this.#waiters.has(row) && !isTriedAgain);
+        if (isTriedAgain) again.push(row);
+        else this.#settle(row, error);
       }
+    }
+    for (const row of again) {
+      this.#elsewhere.add(row);
+      if (this.#isIdle(row)) this.#miss(row);
     }
   }
 
@@ -448,6 +460,7 @@ export class Fetcher {
   }
 
   #settle(row: number, error: LazypullError | undefined, content?: Uint8Array): void {
+    this.#elsewhere.delete(row);
     const waiters = this.#waiters.get(row);
     if (waiters === undefined) return;
     this.#waiters.delete(row);

@@ -5,7 +5,7 @@ import { type Challenge, parseChallenges } from './challenge.ts';
 import type { Credential, Credentials } from './credentials.ts';
 import { abortError, type Asked, answerError } from './errors.ts';
 import type { Endpoint, Hosts } from './hosts.ts';
-import { followable } from './redirect.ts';
+import { followable, routeFrom } from './redirect.ts';
 import { headerOf, refusal } from './refusal.ts';
 import { type RetryPolicy, retrying, Tries } from './retry.ts';
 import { mergeScopes } from './scopes.ts';
@@ -48,6 +48,8 @@ export class Authorizer {
   readonly #grants = new Map<string, Grant>();
   readonly #flights = new Map<string, Promise<string | undefined>>();
   readonly #problems = new Map<string, unknown>();
+  /** Hosts for which there were credentials when they were last looked for. */
+  readonly #found = new Set<string>();
 
   constructor(credentials: Credentials, transport: Transport, hosts: Hosts, policy: RetryPolicy, log: Log) {
     this.#credentials = credentials;
@@ -98,13 +100,15 @@ export class Authorizer {
   }
 
   /** What a person can do about a 401 or 403 of a server, and what was wrong with the credentials for it. */
-  advice(endpoint: Endpoint): { hint: string; cause: unknown } {
-    const login = `run "docker login${endpoint.host === 'docker.io' ? '' : ` ${endpoint.host}`}"`;
+  advice({ host }: Endpoint): { hint: string; cause: unknown } {
     const { source } = this.#credentials;
-    return {
-      hint: source === '' ? login : `${login} or correct the credentials for "${endpoint.host}" in "${source}"`,
-      cause: this.#problems.get(endpoint.host),
-    };
+    const place = source === '' ? '' : ` in "${source}"`;
+    const state = this.#found.has(host)
+      ? `the credentials for "${host}"${place} were not enough`
+      : `there are no credentials for "${host}"${place}, and BuildKit and containerd do not pass theirs on`;
+    const login = `"docker login${host === 'docker.io' ? '' : ` ${host}`}"`;
+    const hint = `${state}: run ${login} as the user that runs lazypull, or set its DOCKER_CONFIG to a directory with them`;
+    return { hint, cause: this.#problems.get(host) };
   }
 
   #cached(key: string): string | undefined {
@@ -143,8 +147,11 @@ export class Authorizer {
   /** Public images need no credentials, so a broken helper or file is told with the error that it may cause, not before. */
   async #find(host: string): Promise<Credential | undefined> {
     this.#problems.delete(host);
+    this.#found.delete(host);
     try {
-      return await this.#credentials.find(host);
+      const credential = await this.#credentials.find(host);
+      if (credential !== undefined) this.#found.add(host);
+      return credential;
     } catch (error) {
       this.#problems.set(host, error);
       this.#log.warn({ host, error: messageOf(error) }, 'no credentials: going on without');
@@ -160,13 +167,15 @@ export class Authorizer {
     credential: Credential | undefined,
   ): Promise<Grant> {
     const registry: Asked = { method: 'GET', url: new URL(endpoint.base) };
-    const request = tokenRequest(followable(registry, demand.realm, this.#hosts), demand.service, scope, credential);
+    const zone = this.#transport.zoneOf(registry.url.hostname);
+    const realm = followable(registry, demand.realm, this.#hosts, zone);
+    const request = tokenRequest(realm, demand.service, scope, credential);
     const tries = new Tries(this.#policy, this.#log, undefined);
     return retrying(tries, async () => {
       const sentAtMs = performance.now();
       const answer = await this.#transport.send({
         ...request,
-        guarded: new URL(endpoint.origin).host !== request.url.host,
+        ...routeFrom(endpoint, request.url, this.#hosts, this.#transport),
       });
       if (answer.status !== 200) {
         const { hint, cause } = this.advice(endpoint);

@@ -20,4 +20,10 @@ export interface Blob {
     parts: readonly { readonly start: number; readonly end: number }[],
     signal?: AbortSignal,
   ): AsyncIterable<{ part: number; data: Buffer }>;
+
+  /**
+   * Notes that what came in answer to a request at `askedMs` (of performance.now()) was wrong, as the caller knows from its digests: another server is asked first
+   * from now on, if that has not been noted since. Gives whether there is one to ask.
+   */
+  distrust(askedMs: number): Promise<boolean>;
 }

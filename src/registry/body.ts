@@ -14,9 +14,10 @@ export async function* exactly(
   length: number,
   tries: Tries,
   counters: Counters,
+  isTooSlow?: (bytes: number, waitedMs: number) => boolean,
 ): AsyncGenerator<Buffer, void> {
   let received = 0;
-  for await (const chunk of paced(answer, tries, counters)) {
+  for await (const chunk of paced(answer, tries, counters, isTooSlow)) {
     received += chunk.length;
     if (received > length) throw answerError(answer, `the body is longer than the promised ${length} bytes`);
     yield chunk;
@@ -42,20 +43,34 @@ export function discard(answer: Answer): void {
   void answer.body.dump({ limit: maxDiscardedBytes }).catch(() => {});
 }
 
-/** The body's chunks until it ends; errors become retryable RegistryErrors, and waiting for longer than the bytes are worth an error that is not. */
-export async function* paced(answer: Answer, tries: Tries, counters: Counters): AsyncGenerator<Buffer, void> {
+/**
+ * The body's chunks until it ends; errors become retryable RegistryErrors, and waiting for longer than the bytes are worth an error that is not. `isTooSlow` is
+ * asked whether so many bytes in so much time are an error that is.
+ */
+export async function* paced(
+  answer: Answer,
+  tries: Tries,
+  counters: Counters,
+  isTooSlow: (bytes: number, waitedMs: number) => boolean = () => false,
+): AsyncGenerator<Buffer, void> {
   const iterator = answer.body[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+  let bytes = 0;
+  let waitedMs = 0;
   try {
     for (;;) {
       const startedMs = performance.now();
       const next = await iterator.next();
-      tries.spent(performance.now() - startedMs);
+      const ms = performance.now() - startedMs;
+      tries.spent(ms);
+      waitedMs += ms;
       if (next.done) return;
       if (tries.exhausted) {
         throw new RegistryError('DeadlineExceeded', answerError(answer, 'the answer comes too slowly').message);
       }
+      bytes += next.value.length;
       counters.bytes += next.value.length;
       yield next.value;
+      if (isTooSlow(bytes, waitedMs)) throw answerError(answer, 'the answer comes too slowly');
     }
   } catch (error) {
     throw error instanceof RegistryError ? error : networkError(answer, error);

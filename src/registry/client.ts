@@ -1,22 +1,24 @@
 import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
-import { LazypullError, messageOf } from '../errors.ts';
+import { LazypullError } from '../errors.ts';
 import { type Log, silentLog } from '../log.ts';
 import { Authorizer } from './auth.ts';
 import type { Blob } from './blob.ts';
 import { BlobLocation } from './blob-location.ts';
 import { collect } from './body.ts';
 import { type Credentials, noCredentials } from './credentials.ts';
-import { abortError, answerError } from './errors.ts';
+import { answerError } from './errors.ts';
 import { type Endpoint, Hosts, type HostsConfig } from './hosts.ts';
 import type { RegistryMetrics } from './metrics.ts';
+import { Mirrors } from './mirrors.ts';
 import { Pusher } from './push.ts';
-import { defaultTag, formatReference, isDigest, type Reference } from './reference.ts';
+import { defaultTag, isDigest, type Reference } from './reference.ts';
 import { headerOf } from './refusal.ts';
 import { type BlobContext, RemoteBlob } from './remote-blob.ts';
 import { Requester } from './requester.ts';
 import { defaultRetryPolicy, type RetryPolicy, retrying, Tries } from './retry.ts';
 import { pullScope } from './scopes.ts';
+import { ServerHealth } from './server-health.ts';
 import { type Counters, defaultTimeouts, type Timeouts, Transport } from './transport.ts';
 
 /** What a client is made of; everything but the credentials has a good default. */
@@ -70,6 +72,7 @@ export class RegistryClient implements AsyncDisposable {
   readonly #requester: Requester;
   readonly #policy: RetryPolicy;
   readonly #log: Log;
+  readonly #mirrors: Mirrors;
   readonly #blobs: BlobContext;
   readonly #pusher: Pusher;
 
@@ -87,6 +90,7 @@ export class RegistryClient implements AsyncDisposable {
     const credentials = options.credentials ?? noCredentials;
     const authorizer = new Authorizer(credentials, this.#transport, this.#hosts, this.#policy, this.#log);
     this.#requester = new Requester(this.#transport, authorizer, this.#hosts, this.#log);
+    this.#mirrors = new Mirrors(new ServerHealth(), timeouts.patienceMs, this.#log);
     this.#blobs = {
       policy: this.#policy,
       log: this.#log,
@@ -105,8 +109,8 @@ export class RegistryClient implements AsyncDisposable {
   /** A blob of the reference's repository; nothing is asked before its first read. Throws InvalidArgument where `digest` is none. */
   blob(reference: Reference, digest: string): Blob {
     requireDigest(digest);
-    const endpoints = this.#hosts.endpoints(reference.host);
-    const location = new BlobLocation(this.#requester, this.#log, endpoints, reference.repository, digest);
+    const endpoints = (): Promise<Endpoint[]> => this.#hosts.endpoints(reference.host, 'pull');
+    const location = new BlobLocation(this.#requester, this.#mirrors, endpoints, reference.repository, digest);
     return new RemoteBlob(this.#blobs, location, digest);
   }
 
@@ -120,23 +124,15 @@ export class RegistryClient implements AsyncDisposable {
     signal?: AbortSignal,
   ): Promise<Manifest> {
     const tries = new Tries(this.#policy, this.#log, signal, maxManifestBytes);
-    const endpoints = this.#hosts.endpoints(reference.host);
-    return retrying(tries, async () => {
-      let failure: unknown;
-      for (const endpoint of endpoints) {
-        try {
-          return await this.#manifestFrom(endpoint, reference, accept, tries, signal);
-        } catch (error) {
-          if (signal?.aborted) throw abortError(signal);
-          failure = error;
-          this.#log.debug(
-            { error: messageOf(error), reference: formatReference(reference) },
-            'a server did not give the manifest',
-          );
-        }
-      }
-      throw failure;
-    });
+    const endpoints = await this.#hosts.endpoints(reference.host, reference.digest === undefined ? 'resolve' : 'pull');
+    return retrying(tries, () =>
+      this.#mirrors.first(
+        this.#mirrors.inOrder(endpoints),
+        (endpoint, stop) => this.#manifestFrom(endpoint, reference, accept, tries, stop),
+        () => {},
+        signal,
+      ),
+    );
   }
 
   /** Whether the reference's repository has the blob. */

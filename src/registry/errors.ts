@@ -25,6 +25,11 @@ export class RegistryError extends LazypullError {
     this.retryable = about.retryable ?? false;
     this.retryAfterMs = about.retryAfterMs;
   }
+
+  /** The same, where another server may do better. */
+  toBeRetried(): RegistryError {
+    return new RegistryError(this.code, this.message, { status: this.status, retryable: true, cause: this.cause });
+  }
 }
 
 /** A request as error messages name it: method and URL, without the query and user info, which may hold secrets. */

@@ -1,9 +1,12 @@
 import { LazypullError } from '../errors.ts';
 import { isLoopback } from './addresses.ts';
+import type { EndpointTls } from './tls.ts';
 
 /** Mirrors and time-outs, with the names of `[resolver]` in config.toml, so that the section can be passed as it is. */
 export interface HostsConfig {
   readonly request_timeout_sec?: number | undefined;
+  /** Directories with a `<host>/hosts.toml` for each registry, as containerd has them, separated by colons. Where `host` names the registry they are not read. */
+  readonly config_path?: string | undefined;
   readonly host?: Readonly<Record<string, { readonly mirrors?: readonly MirrorConfig[] | undefined }>> | undefined;
 }
 
@@ -12,10 +15,15 @@ export interface MirrorConfig {
   readonly host: string;
   /** Plain HTTP. */
   readonly insecure?: boolean | undefined;
-  readonly header?: Readonly<Record<string, string | readonly string[]>> | undefined;
+  readonly header?: Headers | undefined;
   /** How long to wait for the head of an answer; negative for as long as the program ever waits. */
   readonly request_timeout_sec?: number | undefined;
 }
+
+export type Headers = Readonly<Record<string, string | readonly string[]>>;
+
+/** What a server may be asked for: blobs and manifests by digest, manifests by tag, uploads. */
+export type Capability = 'pull' | 'resolve' | 'push';
 
 /** A server that answers for a registry host: the origin itself or a mirror. */
 export interface Endpoint {
@@ -29,6 +37,18 @@ export interface Endpoint {
   readonly headersMs: number | undefined;
   /** The registry that a mirror stands for, sent as `?ns=`; undefined for the origin. */
   readonly namespace: string | undefined;
+  readonly tls?: EndpointTls | undefined;
+  /** Undefined for all of them. */
+  readonly capabilities?: ReadonlySet<Capability> | undefined;
+}
+
+/** A server as hosts.toml describes it. */
+export interface HostEntry {
+  /** With the scheme and the path of the distribution API. */
+  readonly url: URL;
+  readonly headers: Headers;
+  readonly tls: EndpointTls | undefined;
+  readonly capabilities: ReadonlySet<Capability> | undefined;
 }
 
 /** Where the names of docker.io's images are served. */
@@ -40,35 +60,43 @@ const maxHeadersMs = 600_000;
 /** Which servers answer for a registry host, and which of them may be spoken to in plain HTTP. */
 export class Hosts {
   readonly #config: HostsConfig;
-  readonly #mirrors: ReadonlySet<string>;
-  readonly #insecure: ReadonlySet<string>;
+  /** Hosts of the configuration that was read so far. */
+  readonly #named = new Set<string>();
+  readonly #insecure = new Set<string>();
 
   constructor(config: HostsConfig = {}) {
     this.#config = config;
-    const mirrors = Object.values(config.host ?? {}).flatMap((host) => host.mirrors ?? []);
-    this.#mirrors = new Set(mirrors.map((mirror) => splitMirror(mirror).host));
-    this.#insecure = new Set(mirrors.filter((mirror) => mirror.insecure).map((mirror) => splitMirror(mirror).host));
+    for (const mirror of Object.values(config.host ?? {}).flatMap((host) => host.mirrors ?? [])) {
+      const { host } = splitMirror(mirror);
+      this.#named.add(host);
+      if (mirror.insecure) this.#insecure.add(host);
+    }
   }
 
   /**
-   * The servers to ask, in order: the mirrors of `host`, then the origin. A mirror that names the host itself stands in for the origin:
-   * that is how a registry in plain HTTP is configured. Throws InvalidArgument where a mirror's host cannot be part of a URL.
+   * The servers to ask for something, in order: the mirrors of `host`, then the origin. A mirror that names the host itself stands in for the origin:
+   * that is how a registry in plain HTTP is configured. The files of `config_path` are read at each call. Throws InvalidArgument where a mirror's host cannot
+   * be part of a URL, and FailedPrecondition where a hosts.toml is wrong.
    */
-  endpoints(host: string): Endpoint[] {
-    const mirrors = this.#config.host?.[host]?.mirrors ?? [];
-    const endpoints = mirrors.map((mirror) => this.#mirror(host, mirror));
-    if (!endpoints.some((endpoint) => endpoint.host === host)) endpoints.push(this.#default(host));
-    return endpoints;
+  async endpoints(host: string, capability: Capability = 'pull'): Promise<Endpoint[]> {
+    const able = (await this.#all(host)).filter(({ capabilities }) => capabilities?.has(capability) ?? true);
+    if (able.length > 0) return able;
+    throw new LazypullError(
+      'FailedPrecondition',
+      `Cannot ask "${host}": no server of its hosts.toml can "${capability}"`,
+    );
   }
 
-  /** The server that takes pushes to `host`: the origin, never a mirror. */
-  origin(host: string): Endpoint {
-    return this.endpoints(host).find((endpoint) => endpoint.host === host) ?? this.#default(host);
+  /** The server that takes pushes to `host`: the origin, or the first that hosts.toml has for that. */
+  async origin(host: string): Promise<Endpoint> {
+    const endpoints = await this.endpoints(host, 'push');
+    if (this.#config.host?.[host] === undefined) return endpoints[0]!;
+    return endpoints.find((endpoint) => endpoint.host === host) ?? this.#default(host);
   }
 
-  /** Whether a URL's host is one of the mirrors. */
-  isMirror(url: URL): boolean {
-    return this.#mirrors.has(url.host);
+  /** Whether the configuration names the host of a URL: then it may be asked wherever it is. */
+  names(url: URL): boolean {
+    return this.#named.has(url.host);
   }
 
   /** Whether a URL that a server named may be followed in plain HTTP. */
@@ -76,28 +104,62 @@ export class Hosts {
     return isLoopback(url.hostname) || this.#insecure.has(url.host);
   }
 
+  async #all(host: string): Promise<Endpoint[]> {
+    const mirrors = this.#config.host?.[host]?.mirrors;
+    if (mirrors === undefined) return (await this.#fromDirectory(host)) ?? [this.#default(host)];
+    const endpoints = mirrors.map((mirror) => this.#mirror(host, mirror));
+    if (!endpoints.some((endpoint) => endpoint.host === host)) endpoints.push(this.#default(host));
+    return endpoints;
+  }
+
+  async #fromDirectory(host: string): Promise<Endpoint[] | undefined> {
+    const directories = this.#config.config_path?.split(':').filter(Boolean) ?? [];
+    if (directories.length === 0) return undefined;
+    const { findHostDirectory } = await import('./host-directory.ts');
+    const directory = await findHostDirectory(directories, host);
+    if (directory === undefined) return undefined;
+    // The parser of TOML is loaded only where there is something to parse.
+    const { readHostDirectory } = await import('./hosts-file.ts');
+    const entries = await readHostDirectory(directory, new URL(this.#default(host).base));
+    return entries.map(({ url, headers, tls, capabilities }) => {
+      url.host = addressOf.get(url.host) ?? url.host;
+      this.#named.add(url.host);
+      if (url.protocol === 'http:') this.#insecure.add(url.host);
+      const isOrigin = url.host === host || url.host === addressOf.get(host);
+      const endpoint = this.#endpoint(
+        url.href,
+        isOrigin ? host : url.host,
+        headers,
+        undefined,
+        isOrigin ? undefined : host,
+      );
+      return { ...endpoint, tls, capabilities };
+    });
+  }
+
   #default(host: string): Endpoint {
     const address = addressOf.get(host) ?? host;
     const scheme = isLoopback(hostnameOf(address)) ? 'http' : 'https';
-    return this.#endpoint(`${scheme}://${address}/v2/`, host, {}, this.#config.request_timeout_sec, undefined);
+    return this.#endpoint(`${scheme}://${address}/v2/`, host, {}, undefined, undefined);
   }
 
   #mirror(host: string, mirror: MirrorConfig): Endpoint {
     const { scheme, host: name, path } = splitMirror(mirror);
     const plain = mirror.insecure || scheme === 'http' || (scheme === undefined && isLoopback(hostnameOf(name)));
-    const headers = Object.entries(mirror.header ?? {}).map(([key, value]) => [
-      key.toLowerCase(),
-      typeof value === 'string' ? value : [...value],
-    ]);
-    const seconds = mirror.request_timeout_sec ?? this.#config.request_timeout_sec;
     const base = `${plain ? 'http' : 'https'}://${name}/v2/${path}`;
-    return this.#endpoint(base, name, Object.fromEntries(headers), seconds, name === host ? undefined : host);
+    return this.#endpoint(
+      base,
+      name,
+      mirror.header ?? {},
+      mirror.request_timeout_sec,
+      name === host ? undefined : host,
+    );
   }
 
   #endpoint(
     base: string,
     host: string,
-    headers: Endpoint['headers'],
+    headers: Headers,
     seconds: number | undefined,
     namespace: string | undefined,
   ): Endpoint {
@@ -108,7 +170,12 @@ export class Hosts {
       );
     }
     const url = new URL(base);
-    return { base: url.href, origin: url.origin, host, headers, headersMs: headersMsOf(seconds), namespace };
+    const lowered = Object.entries(headers).map(([key, value]) => [
+      key.toLowerCase(),
+      typeof value === 'string' ? value : value.length === 1 ? value[0]! : [...value],
+    ]);
+    const headersMs = headersMsOf(seconds ?? this.#config.request_timeout_sec);
+    return { base: url.href, origin: url.origin, host, headers: Object.fromEntries(lowered), headersMs, namespace };
   }
 }
 

@@ -4,7 +4,6 @@ import type { Log } from '../log.ts';
 import { discard } from './body.ts';
 import { type Asked, nameOf, RegistryError } from './errors.ts';
 import type { Endpoint, Hosts } from './hosts.ts';
-import { followable } from './redirect.ts';
 import { defaultTag, type Reference } from './reference.ts';
 import { headerOf } from './refusal.ts';
 import type { Requester } from './requester.ts';
@@ -31,7 +30,7 @@ export class Pusher {
   }
 
   async blobExists(reference: Reference, digest: string, signal?: AbortSignal): Promise<boolean> {
-    const endpoint = this.#hosts.origin(reference.host);
+    const endpoint = await this.#hosts.origin(reference.host);
     const url = new URL(`${endpoint.base}${reference.repository}/blobs/${digest}`);
     const scope = pullScope(reference.repository);
     return retrying(this.#tries(signal), async () => {
@@ -49,7 +48,7 @@ export class Pusher {
     from: string | undefined,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const endpoint = this.#hosts.origin(reference.host);
+    const endpoint = await this.#hosts.origin(reference.host);
     const scope = pushScope(reference.repository, from);
     await retrying(this.#tries(signal, blob.size), async () => {
       const upload = await this.#startUpload(endpoint, reference, scope, blob.digest, from, signal);
@@ -65,7 +64,7 @@ export class Pusher {
     bytes: Uint8Array,
     signal?: AbortSignal,
   ): Promise<string> {
-    const endpoint = this.#hosts.origin(reference.host);
+    const endpoint = await this.#hosts.origin(reference.host);
     const url = new URL(
       `${endpoint.base}${reference.repository}/manifests/${reference.digest ?? reference.tag ?? defaultTag}`,
     );
@@ -97,16 +96,16 @@ export class Pusher {
     const answer = await this.#requester.send(endpoint, { method: 'POST', url, scope, headers, signal });
     if (answer.status !== 201 && answer.status !== 202) throw await this.#requester.refuse(endpoint, scope, answer);
     discard(answer);
-    return answer.status === 201 ? undefined : this.#uploadUrl(answer);
+    return answer.status === 201 ? undefined : this.#uploadUrl(endpoint, answer);
   }
 
   /** A registry behind a TLS proxy often names itself in plain HTTP: it means the scheme by which it was reached. */
-  #uploadUrl(answer: Answer): URL {
+  #uploadUrl(endpoint: Endpoint, answer: Answer): URL {
     const location = headerOf(answer, 'location');
     const plain =
       location !== undefined && URL.canParse(location, answer.url.href) ? new URL(location, answer.url) : undefined;
     if (plain?.hostname === answer.url.hostname && plain.protocol === 'http:') plain.protocol = answer.url.protocol;
-    return followable(answer, plain?.href ?? location, this.#hosts);
+    return this.#requester.elsewhere(endpoint, answer, plain?.href ?? location);
   }
 
   async #put(

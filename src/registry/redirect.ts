@@ -1,6 +1,8 @@
-import { isLinkLocal, isThisMachine } from './addresses.ts';
+import { type Zone, zoneOf } from './addresses.ts';
+import type { Route } from './connections.ts';
 import { type Asked, nameOf, RegistryError } from './errors.ts';
-import type { Hosts } from './hosts.ts';
+import type { Endpoint, Hosts } from './hosts.ts';
+import { withoutClients } from './tls.ts';
 
 const maxLocationLength = 16_384;
 
@@ -14,9 +16,10 @@ export function isRedirect(status: number): boolean {
 
 /**
  * The URL in a header of an answer to `asked` (Location, or the realm of a challenge), which may be relative. Throws PermissionDenied where we do not go
- * there: another scheme than http and https, a link-local address, this machine from another one, or plain HTTP from https unless `hosts` allows it for that host.
+ * there: another scheme than http and https, this machine or a link-local address unless the server that was asked is in that `zone` too or `hosts` names it, or plain
+ * HTTP from https unless `hosts` allows it for that host.
  */
-export function followable(asked: Asked, location: string | undefined, hosts: Hosts): URL {
+export function followable(asked: Asked, location: string | undefined, hosts: Hosts, zone: Zone): URL {
   const refuse = (why: string): never => {
     throw new RegistryError(
       'PermissionDenied',
@@ -32,12 +35,28 @@ export function followable(asked: Asked, location: string | undefined, hosts: Ho
   url.password = '';
   const target = `"${url.protocol}//${url.host}"`;
   if (url.protocol !== 'http:' && url.protocol !== 'https:') return refuse(`${target} is neither http nor https`);
-  if (isLinkLocal(url.hostname)) return refuse(`${target} is a link-local address`);
-  if (isThisMachine(url.hostname) && !isThisMachine(asked.url.hostname) && !hosts.isMirror(url)) {
-    return refuse(`${target} is this machine; name it as a mirror where it is right`);
+  const targetZone = zoneOf(url.hostname);
+  if (targetZone !== 'anywhere' && targetZone !== zone && !hosts.names(url)) {
+    const what = targetZone === 'link-local' ? 'a link-local address' : targetZone;
+    return refuse(`${target} is ${what}; name it as a mirror where it is right`);
   }
   if (url.protocol === 'http:' && asked.url.protocol === 'https:' && !hosts.allowsPlainHttp(url)) {
     return refuse(`${target} is plain HTTP after https; allow it as an insecure mirror where it is right`);
   }
   return url;
+}
+
+/** How to connect to a URL that an endpoint named: to no other special zone unless `hosts` names the URL's host, and with a client certificate only to its own host. */
+export function routeFrom(
+  endpoint: Endpoint,
+  url: URL,
+  hosts: Hosts,
+  zones: { zoneOf(hostname: string): Zone },
+): Omit<Route, 'url'> {
+  if (url.origin === endpoint.origin) return { tls: endpoint.tls };
+  const own = new URL(endpoint.origin).hostname;
+  return {
+    zone: hosts.names(url) ? undefined : zones.zoneOf(own),
+    tls: url.hostname === own ? endpoint.tls : withoutClients(endpoint.tls),
+  };
 }

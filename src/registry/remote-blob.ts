@@ -22,6 +22,10 @@ export interface BlobContext {
   readonly severalRefusers: Set<string>;
 }
 
+/** How fast an answer must come while there is another server, once it was waited for so long. */
+const minBytesPerSecond = 32 * 1024;
+const slowAfterMs = 5_000;
+
 const maxTailBytes = 64 * 1024 * 1024;
 
 /** How much of a blob may be fetched in vain from a server that ignores ranges. */
@@ -39,6 +43,7 @@ export class RemoteBlob implements Blob {
   readonly #context: BlobContext;
   readonly #location: BlobLocation;
   #size: number | undefined;
+  #distrustedMs = 0;
 
   constructor(context: BlobContext, location: BlobLocation, digest: string) {
     this.digest = digest;
@@ -56,9 +61,11 @@ export class RemoteBlob implements Blob {
     const tries = new Tries(this.#context.policy, this.#context.log, signal, bytes);
     return retrying(tries, async () => {
       let refuser: string | undefined;
-      if (this.#size === undefined && !this.#refuses(this.#context.suffixRefusers)) {
+      if (this.#size === undefined && !(await this.#refuses(this.#context.suffixRefusers))) {
         const answer = await this.#location.open(formatSuffixRange(bytes), signal, formRefusals);
-        const found = await this.#readTail(answer, bytes, tries);
+        const found = await this.#readTail(answer, bytes, tries).catch((error: unknown) => {
+          throw signal?.aborted ? error : this.#location.blame(answer, error);
+        });
         if (found !== undefined) return found;
         refuser = answer.url.origin;
       }
@@ -68,6 +75,14 @@ export class RemoteBlob implements Blob {
       if (start === size) return { data: Buffer.alloc(0), size };
       return { data: await concat(this.#one({ start, end: size }, tries, signal), size - start), size };
     });
+  }
+
+  async distrust(askedMs: number): Promise<boolean> {
+    if (askedMs < this.#distrustedMs) return this.#location.hasUntried();
+    this.#distrustedMs = performance.now();
+    this.#size = undefined;
+    await this.#location.distrust();
+    return this.#location.hasUntried();
   }
 
   range(start: number, end: number, signal?: AbortSignal): AsyncIterable<Buffer> {
@@ -104,7 +119,7 @@ export class RemoteBlob implements Blob {
 
   /** One request for what is left, as far as one request reaches. */
   async *#pieces(left: PartsLeft, tries: Tries, signal: AbortSignal): AsyncGenerator<Piece, void> {
-    const wanted = left.wanted(this.#refuses(this.#context.severalRefusers) ? 1 : maxPartsPerRequest);
+    const wanted = left.wanted((await this.#refuses(this.#context.severalRefusers)) ? 1 : maxPartsPerRequest);
     while (formatRanges(wanted).length > maxRangesLength) wanted.pop();
     if (wanted.length > 1) {
       yield* this.#several(wanted, left, tries, signal);
@@ -133,7 +148,7 @@ export class RemoteBlob implements Blob {
       return;
     }
     const before = left.taken;
-    const body = paced(answer, tries, this.#context.counters);
+    const body = paced(answer, tries, this.#context.counters, this.#isTooSlow(answer));
     try {
       for await (const piece of readByteranges(body, boundary)) {
         if (piece.size !== undefined) this.#learnSize(answer, piece.size);
@@ -143,7 +158,7 @@ export class RemoteBlob implements Blob {
       }
       if (left.taken === before) this.#context.severalRefusers.add(origin);
     } catch (error) {
-      if (error instanceof RegistryError) throw error;
+      if (error instanceof RegistryError) throw signal.aborted ? error : this.#location.blame(answer, error);
       this.#context.severalRefusers.add(origin);
       throw answerError(answer, messageOf(error));
     } finally {
@@ -156,9 +171,17 @@ export class RemoteBlob implements Blob {
     const answer = await tries.timing(this.#location.open(formatRanges([range]), signal));
     try {
       yield* this.#bodyOf(answer, range, tries);
+    } catch (error) {
+      throw signal?.aborted ? error : this.#location.blame(answer, error);
     } finally {
       answer.body.destroy();
     }
+  }
+
+  /** Less than this is not waited for while there is another server. */
+  #isTooSlow(answer: Answer): (bytes: number, waitedMs: number) => boolean {
+    return (bytes, waitedMs) =>
+      waitedMs > slowAfterMs && bytes < (minBytesPerSecond * waitedMs) / 1000 && this.#location.hasAnother(answer);
   }
 
   #bodyOf(answer: Answer, { start, end }: ByteRange, tries: Tries): AsyncGenerator<Buffer, void> {
@@ -166,16 +189,17 @@ export class RemoteBlob implements Blob {
     const range = parseContentRange(header);
     const length = parseContentLength(headerOf(answer, 'content-length'));
     const size = answer.status === 200 ? length : range?.size;
-    if (size !== undefined) this.#learnSize(answer, size);
-    if (this.#size !== undefined && this.#size < end) {
-      throw answerError(answer, `the blob has only ${this.#size} bytes, not ${end}`, 'DataLoss');
+    const known = this.#size ?? size;
+    if (known !== undefined && known < end) {
+      throw answerError(answer, `the blob has only ${known} bytes, not ${end}`, 'DataLoss');
     }
+    if (size !== undefined) this.#learnSize(answer, size);
     if (answer.status === 200) {
       if (start > maxWastedBytes) {
         const problem = 'the server ignores ranges, so the blob cannot be read in parts: pull the image instead';
         throw answerError(answer, problem, 'FailedPrecondition');
       }
-      return slice(paced(answer, tries, this.#context.counters), answer, start, end);
+      return slice(paced(answer, tries, this.#context.counters, this.#isTooSlow(answer)), answer, start, end);
     }
     if (answer.status !== 206 || range?.kind !== 'range' || range.start !== start || range.end !== end) {
       throw answerError(
@@ -186,7 +210,7 @@ export class RemoteBlob implements Blob {
     if (length !== undefined && length !== end - start) {
       throw answerError(answer, `the Content-Length ${length} is not that of bytes ${start}-${end - 1}`);
     }
-    return exactly(answer, end - start, tries, this.#context.counters);
+    return exactly(answer, end - start, tries, this.#context.counters, this.#isTooSlow(answer));
   }
 
   /** What the answer to a suffix range holds; undefined where the server would not take the range, with the size noted if it told it. */
@@ -233,8 +257,8 @@ export class RemoteBlob implements Blob {
     return size;
   }
 
-  #refuses(refusers: ReadonlySet<string>): boolean {
-    return refusers.has(this.#location.likelyOrigin ?? '');
+  async #refuses(refusers: ReadonlySet<string>): Promise<boolean> {
+    return refusers.size > 0 && refusers.has(await this.#location.likelyOrigin());
   }
 
   #learnSize(answer: Answer, size: number): void {

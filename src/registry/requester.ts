@@ -5,7 +5,7 @@ import type { Authorizer } from './auth.ts';
 import { discard } from './body.ts';
 import { answerError, type RegistryError } from './errors.ts';
 import type { Endpoint, Hosts } from './hosts.ts';
-import { followable, isRedirect, maxRedirects } from './redirect.ts';
+import { followable, isRedirect, maxRedirects, routeFrom } from './redirect.ts';
 import { headerOf, refusal } from './refusal.ts';
 import type { Answer, Transport } from './transport.ts';
 
@@ -20,6 +20,7 @@ export interface RegistryRequest {
   /** A body that is read as it is sent; made anew for each time that the request is sent. */
   readonly stream?: (() => Readable) | undefined;
   readonly headersMs?: number | undefined;
+  readonly bodyIdleMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -63,6 +64,11 @@ export class Requester {
     return refusal(answer, hint, cause);
   }
 
+  /** The URL that an answer of `endpoint`, or of where it sent us, names. Throws PermissionDenied where we do not go there. */
+  elsewhere(endpoint: Endpoint, answer: Answer, location: string | undefined): URL {
+    return followable(answer, location, this.#hosts, this.#transport.zoneOf(new URL(endpoint.origin).hostname));
+  }
+
   async #follow(endpoint: Endpoint, request: RegistryRequest, authorization: string | undefined): Promise<Answer> {
     let url = request.url;
     for (let hops = 0; ; hops++) {
@@ -71,7 +77,7 @@ export class Requester {
       discard(answer);
       if (hops === maxRedirects)
         throw answerError(answer, `redirected more than ${maxRedirects} times`, 'FailedPrecondition');
-      url = followable(answer, headerOf(answer, 'location'), this.#hosts);
+      url = this.elsewhere(endpoint, answer, headerOf(answer, 'location'));
     }
   }
 
@@ -95,7 +101,8 @@ export class Requester {
       },
       body: request.body ?? request.stream?.(),
       headersMs: request.headersMs ?? endpoint.headersMs,
-      guarded: !own,
+      bodyIdleMs: request.bodyIdleMs,
+      ...routeFrom(endpoint, url, this.#hosts, this.#transport),
       signal: request.signal,
     });
     const { range } = request.headers ?? {};

@@ -1,9 +1,8 @@
-import { type LookupAddress, type LookupOptions, lookup } from 'node:dns';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
-import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls';
-import { Agent, buildConnector, type Dispatcher, EnvHttpProxyAgent } from 'undici';
-import { isInNetworks, isLinkLocal, isLoopback } from './addresses.ts';
+import type { Dispatcher } from 'undici';
+import type { Zone } from './addresses.ts';
+import { Connections, type Route } from './connections.ts';
 import { type Asked, networkError } from './errors.ts';
 import { type RegistryMetrics, registryMetrics, statusClass } from './metrics.ts';
 
@@ -12,18 +11,24 @@ export interface Timeouts {
   readonly connectMs: number;
   readonly headersMs: number;
   readonly bodyIdleMs: number;
+  /** How long one server may keep silent, before an answer or in it, while there is another to ask. */
+  readonly patienceMs: number;
 }
 
-export const defaultTimeouts: Timeouts = { connectMs: 10_000, headersMs: 30_000, bodyIdleMs: 15_000 };
+export const defaultTimeouts: Timeouts = {
+  connectMs: 10_000,
+  headersMs: 30_000,
+  bodyIdleMs: 15_000,
+  patienceMs: 3_000,
+};
 
 /** One HTTP request. */
-export interface Outgoing extends Asked {
+export interface Outgoing extends Asked, Route {
   readonly headers: Readonly<Record<string, string | string[]>>;
   readonly body?: Uint8Array | Readable | undefined;
   /** Overrides the time-out of the client; 0 for none, where the caller watches the request itself. */
   readonly headersMs?: number | undefined;
-  /** Whether the URL came from a server: its name may then not resolve to a link-local address. */
-  readonly guarded?: boolean;
+  readonly bodyIdleMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -41,27 +46,14 @@ export interface Counters {
   bytes: number;
 }
 
-const connectionsPerHost = 16;
-const keepAliveMs = 30_000;
-const maxKeepAliveMs = 120_000;
-
-/** HTTP/2 windows that do not throttle a long fat network; each bounds what one stream or connection buffers. */
-const streamWindowBytes = 2 * 1024 * 1024;
-const connectionWindowBytes = 8 * 1024 * 1024;
-
-/** Sends requests: kept-alive connections, HTTP/2 where TLS negotiates it, proxies from the environment, time-outs. No retries, no redirects. */
+/** Sends requests and counts them, with time-outs. No retries, no redirects. */
 export class Transport {
   readonly counters: Counters = { requests: 0, bytes: 0 };
   readonly #metrics: RegistryMetrics;
   readonly #timeouts: Timeouts;
-  readonly #certificates: readonly string[];
-  readonly #environment: NodeJS.ProcessEnv;
-  #direct: Dispatcher | undefined;
-  #guarded: Dispatcher | undefined;
-  #proxied: Dispatcher | undefined;
-  #secureContext: SecureContext | undefined;
+  readonly #connections: Connections;
 
-  /** `certificates` are certificate authorities in PEM to trust beside those of Node and of the system. */
+  /** `certificates` are certificate authorities in PEM to trust beside those of Node and of the system; `environment` names proxies. */
   constructor(
     timeouts: Timeouts,
     certificates: readonly string[],
@@ -71,16 +63,16 @@ export class Transport {
     this.#metrics = metrics;
     metrics.receivedBytes.from(() => this.counters.bytes);
     this.#timeouts = timeouts;
-    this.#certificates = certificates;
-    this.#environment = environment;
+    this.#connections = new Connections(timeouts.connectMs, certificates, environment);
   }
 
-  /** Throws RegistryError where no answer came, also for an aborted signal. */
+  /** Throws RegistryError where no answer came, also for an aborted signal, and at once when that aborts. */
   async send(outgoing: Outgoing): Promise<Answer> {
     const { method, url, headers, body, signal } = outgoing;
     this.counters.requests++;
     try {
-      const response = await this.#dispatcher(url, outgoing.guarded ?? false).request({
+      signal?.throwIfAborted();
+      const sending = this.#connections.dispatcher(outgoing).request({
         origin: url.origin,
         path: url.pathname + url.search,
         method,
@@ -88,8 +80,9 @@ export class Transport {
         ...(body === undefined ? {} : { body }),
         ...(signal === undefined ? {} : { signal }),
         headersTimeout: outgoing.headersMs ?? this.#timeouts.headersMs,
-        bodyTimeout: this.#timeouts.bodyIdleMs,
+        bodyTimeout: outgoing.bodyIdleMs ?? this.#timeouts.bodyIdleMs,
       });
+      const response = await unlessAborted(sending, signal);
       this.#metrics.requests.add(1, { status: statusClass(response.statusCode) });
       response.body.on('error', () => {});
       return { method, url, status: response.statusCode, headers: response.headers, body: response.body };
@@ -99,87 +92,32 @@ export class Transport {
     }
   }
 
+  /** The zone of a host that was connected to, as far as is known. */
+  zoneOf(hostname: string): Zone {
+    return this.#connections.zoneOf(hostname);
+  }
+
   /** Ends all connections, also those in use. */
-  async close(): Promise<void> {
-    await Promise.all([this.#direct?.destroy(), this.#guarded?.destroy(), this.#proxied?.destroy()]);
+  close(): Promise<void> {
+    return this.#connections.close();
   }
+}
 
-  #dispatcher(url: URL, guarded: boolean): Dispatcher {
-    if (usesProxy(url, this.#environment)) return (this.#proxied ??= this.#createProxied());
-    if (guarded) return (this.#guarded ??= new Agent({ ...agentOptions, connect: this.#connector(guardedLookup) }));
-    return (this.#direct ??= new Agent({ ...agentOptions, connect: this.#connector(lookup) }));
-  }
-
-  /** Makes TLS ready only when the first https URL comes: reading the system's certificates takes tens of milliseconds. */
-  #connector(resolve: typeof guardedLookup): buildConnector.connector {
-    const common = { timeout: this.#timeouts.connectMs, lookup: resolve };
-    const plain = buildConnector(common);
-    let secure: buildConnector.connector | undefined;
-    return (options, callback) => {
-      if (options.protocol !== 'https:') return plain(options, callback);
-      secure ??= buildConnector({ ...common, secureContext: this.#trust(), allowH2: true });
-      secure(options, callback);
+/** A request that still waits for its connection does not see the signal by itself. */
+async function unlessAborted(
+  sending: Promise<Dispatcher.ResponseData>,
+  signal: AbortSignal | undefined,
+): Promise<Dispatcher.ResponseData> {
+  if (signal === undefined) return sending;
+  return new Promise((resolve, reject) => {
+    const abort = (): void => {
+      reject(signal.reason);
+      sending.then(
+        ({ body }) => body.on('error', () => {}).destroy(),
+        () => {},
+      );
     };
-  }
-
-  #createProxied(): Dispatcher {
-    const environment = this.#environment;
-    const tls = { timeout: this.#timeouts.connectMs, secureContext: this.#trust() };
-    const httpProxy = environment['http_proxy'] || environment['HTTP_PROXY'];
-    const httpsProxy = environment['https_proxy'] || environment['HTTPS_PROXY'];
-    return new EnvHttpProxyAgent({
-      ...agentOptions,
-      ...(httpProxy ? { httpProxy } : {}),
-      ...(httpsProxy ? { httpsProxy } : {}),
-      noProxy: environment['no_proxy'] || environment['NO_PROXY'] || '',
-      connectTimeout: this.#timeouts.connectMs,
-      requestTls: { ...tls, allowH2: true },
-      proxyTls: tls,
-    });
-  }
-
-  #trust(): SecureContext {
-    const authorities = [...getCACertificates('default'), ...getCACertificates('system'), ...this.#certificates];
-    return (this.#secureContext ??= createSecureContext({ ca: [...new Set(authorities)] }));
-  }
-}
-
-const agentOptions = {
-  connections: connectionsPerHost,
-  keepAliveTimeout: keepAliveMs,
-  keepAliveMaxTimeout: maxKeepAliveMs,
-  allowH2: true,
-  h2Options: { connectionWindowSize: connectionWindowBytes, settings: { initialWindowSize: streamWindowBytes } },
-};
-
-/**
- * Whether the environment names a proxy for this URL, as curl and Go read it: `http_proxy` for http, `https_proxy` for https, never
- * for this machine itself. Host names in `no_proxy` are the proxy agent's to match; networks (`10.0.0.0/8`) are matched here.
- */
-export function usesProxy(url: URL, environment: NodeJS.ProcessEnv): boolean {
-  const name = url.protocol === 'https:' ? 'https_proxy' : 'http_proxy';
-  if (!environment[name] && !environment[name.toUpperCase()]) return false;
-  if (isLoopback(url.hostname)) return false;
-  const exceptions = (environment['no_proxy'] || environment['NO_PROXY'] || '').split(/[\s,]+/);
-  return !isInNetworks(
-    url.hostname,
-    exceptions.filter((entry) => entry.includes('/')),
-  );
-}
-
-type LookupCallback = (error: NodeJS.ErrnoException | null, address: string | LookupAddress[], family?: number) => void;
-
-/** dns.lookup that hides link-local addresses, so that a redirect cannot reach a metadata service by a name that resolves to it. */
-function guardedLookup(hostname: string, options: LookupOptions, callback: LookupCallback): void {
-  lookup(hostname, { ...options, all: true }, (error, addresses) => {
-    if (error !== null) return callback(error, []);
-    const allowed = addresses.filter(({ address }) => !isLinkLocal(address));
-    const [first] = allowed;
-    if (first === undefined) {
-      const refused = new Error(`refused to follow a redirect to "${hostname}": it has only link-local addresses`);
-      return callback(Object.assign(refused, { code: 'EACCES' }), []);
-    }
-    if (options.all) return callback(null, allowed);
-    callback(null, first.address, first.family);
+    signal.addEventListener('abort', abort, { once: true });
+    sending.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
   });
 }

@@ -30,6 +30,8 @@ export class FakeBlob implements Blob {
   beforePiece: (offset: number) => Promise<void> = () => Promise.resolve();
   readonly #bytes: Buffer;
   readonly #pieceBytes: number;
+  /** Called when bytes were wrong: true for another source. */
+  distrust: (askedMs: number) => Promise<boolean> = () => Promise.resolve(false);
 
   constructor(bytes: Buffer, pieceBytes = 16384) {
     this.#bytes = bytes;

@@ -27,8 +27,8 @@ export interface RegistryOptions {
   severalRanges?: 'serve' | 'refuse' | 'ignore';
   /** False: every range is ignored. */
   ranges?: boolean;
-  /** Serve https (HTTP/2 and 1.1) with this key and certificate. */
-  tls?: { key: string; cert: string };
+  /** Serve https (HTTP/2 and 1.1) with this key and certificate; with `requestCert`, only to clients with a certificate of `ca`. */
+  tls?: { key: string; cert: string; ca?: string; requestCert?: boolean };
 }
 
 /** What goes wrong with one answer. Byte counts are of the answer's body. */

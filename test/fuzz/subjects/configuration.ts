@@ -8,6 +8,7 @@ import { LayerDirectory } from '../../../src/layers/layer-directory.ts';
 import { parseTrace, rowsOfTrace } from '../../../src/layers/trace.ts';
 import { dockerCredentials } from '../../../src/registry/credentials.ts';
 import { Hosts } from '../../../src/registry/hosts.ts';
+import { readHostDirectory } from '../../../src/registry/hosts-file.ts';
 import { scratchDirectory } from '../scratch.ts';
 import type { Subject } from '../subject.ts';
 
@@ -38,10 +39,37 @@ const toml: Subject = {
   weight: 15,
   inputs: fc.array(fc.constantFrom(...tomlLines), { maxLength: 12 }).map((lines) => Buffer.from(lines.join('\n'))),
   tokens: ['[', ']', '[[', '=', '"', "'", '{', '}', '\n', '.', '__proto__', 'constructor', 'inf', 'nan', '#', '"""'],
-  run(input) {
+  async run(input) {
     const { file } = parseConfig(input.toString(), 'config.toml');
-    const hosts = new Hosts(file.resolver);
-    for (const { base } of hosts.endpoints('registry.example')) assert.match(base, /^https?:\/\/[^/]+\/v2\//);
+    const hosts = new Hosts({ ...file.resolver, config_path: '' });
+    for (const { base } of await hosts.endpoints('registry.example')) assert.match(base, /^https?:\/\/[^/]+\/v2\//);
+  },
+};
+
+const hostsLines = [
+  'server = "https://registry.example"',
+  'capabilities = ["pull", "resolve"]',
+  'skip_verify = true',
+  'override_path = true',
+  'ca = "ca.pem"',
+  'client = [["a.pem", "b.pem"], "c.pem"]',
+  '[header]',
+  'x-a = ["b"]',
+  '[host."http://mirror.example:5000/v2/x"]',
+  '[host."mirror.example"]',
+  '[host."mirror.example".header]',
+];
+
+const hostsToml: Subject = {
+  name: 'hosts.toml',
+  weight: 8,
+  inputs: fc.array(fc.constantFrom(...hostsLines), { maxLength: 8 }).map((lines) => Buffer.from(lines.join('\n'))),
+  tokens: ['[host."', '"]', '=', '"', '\n', 'http://', 'file://', '@', '?', '#', '../', '__proto__', 'true', '"""'],
+  async run(input) {
+    writeFileSync(join(directory, 'hosts.toml'), input);
+    for (const { url } of await readHostDirectory(directory, new URL('https://registry.example/v2/'))) {
+      assert.match(url.href, /^https?:\/\/[^/@?#]+\/(?:[^?#]*\/)?$/);
+    }
   },
 };
 
@@ -132,4 +160,4 @@ const trace: Subject = {
   },
 };
 
-export const configuration: readonly Subject[] = [toml, docker, record, trace];
+export const configuration: readonly Subject[] = [toml, hostsToml, docker, record, trace];

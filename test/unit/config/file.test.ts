@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { parseConfig } from '../../../src/config/file.ts';
+import { defaults } from '../../../src/config/load.ts';
 
 describe('parseConfig', () => {
   const parse = (text: string) => parseConfig(text, 'c.toml');
@@ -12,6 +13,7 @@ describe('parseConfig', () => {
     assert.equal(file.fuse.merge_buffer_size, 419_430_400);
     assert.equal(file.cri_keychain.image_service_path, '/run/containerd/containerd.sock');
     assert.equal(file.resolver.request_timeout_sec, 30);
+    assert.equal(file.resolver.config_path, defaults.registryHosts);
     assert.equal(file.max_concurrency, 2);
   });
 

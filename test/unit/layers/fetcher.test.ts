@@ -246,3 +246,32 @@ test('Fetcher ends its requests when it is closed', async (t) => {
   await fetcher.close();
   await assert.rejects(waiting);
 });
+
+test('Fetcher asks another server for the rows that came wrong, once, before a reader gets an error', async (t) => {
+  const contents = files(4, 3000);
+  let right: Buffer | undefined;
+  const { fetcher, blob, errors, content, bytes } = await setUp(t, contents, {
+    spoil: (all) => {
+      right = Buffer.from(all);
+      all[100]! ^= 1;
+    },
+  });
+  let others = 1;
+  blob.distrust = () => Promise.resolve(others-- > 0 && right!.copy(bytes) > 0);
+  await fetcher.fetch(0, 1);
+  assert.deepEqual(await content(0), contents[0]);
+  assert.equal(blob.requests.length, 2);
+  assert.deepEqual(
+    errors.map(({ row, isAwaited }) => [row, isAwaited]),
+    [[0, false]],
+  );
+});
+
+test('Fetcher gives up on rows that are wrong everywhere', async (t) => {
+  const { fetcher, blob } = await setUp(t, files(1, 3000), { spoil: (bytes) => void (bytes[100]! ^= 1) });
+  blob.distrust = () => Promise.resolve(true);
+  for (const requests of [2, 4]) {
+    await assert.rejects(fetcher.fetch(0, 1), { code: 'DataLoss' });
+    assert.equal(blob.requests.length, requests);
+  }
+});

@@ -136,7 +136,7 @@ test('a token that never suits is an error after one renewal', async () => {
   await fails(
     tail(client, registry),
     'Unauthenticated',
-    /401 Unauthorized; run "docker login 127\.0\.0\.1:\d+" or correct the credentials for "127\.0\.0\.1:\d+" in "\/somewhere\/config\.json"/,
+    /401 Unauthorized; the credentials for "127\.0\.0\.1:\d+" in "\/somewhere\/config\.json" were not enough: run "docker login 127\.0\.0\.1:\d+" as the user that runs lazypull, or set its DOCKER_CONFIG/,
   );
   assert.deepEqual(steps(registry), ['registry GET 401', 'token GET 200', 'registry GET 401']);
 });
@@ -148,7 +148,7 @@ test('wrong credentials are an error that names the token server, its words and 
   await fails(
     tail(client, registry),
     'Unauthenticated',
-    /^Cannot GET "http:\/\/127\.0\.0\.1:\d+\/token": 401 Unauthorized \(UNAUTHORIZED: incorrect username or password\); run "docker login/,
+    /^Cannot GET "http:\/\/127\.0\.0\.1:\d+\/token": 401 Unauthorized \(UNAUTHORIZED: incorrect username or password\); the credentials for .* were not enough: run "docker login/,
   );
   credentials.credential = me;
   await tail(client, registry);
@@ -159,7 +159,11 @@ test('a 403 drops the token, so that new credentials count', async () => {
   await using client = clientWith(new TestCredentials());
   await tail(client, registry);
   registry.script({ on: 'registry' }, { kind: 'status', status: 403 });
-  await fails(tail(client, registry), 'PermissionDenied', /403 Forbidden; run "docker login/);
+  await fails(
+    tail(client, registry),
+    'PermissionDenied',
+    /403 Forbidden; there are no credentials for .* run "docker login/,
+  );
   registry.resetCounts();
   await tail(client, registry);
   assert.deepEqual(steps(registry), ['token GET 200', 'registry GET 206']);
@@ -197,7 +201,7 @@ test('basic credentials are sent once a server has asked for them, and asked for
   await fails(
     tail(client, registry),
     'Unauthenticated',
-    /401 Unauthorized \(UNAUTHORIZED: authentication required\); run "docker login/,
+    /401 Unauthorized \(UNAUTHORIZED: authentication required\); there are no credentials for "127\.0\.0\.1:\d+" in "\/somewhere\/config\.json", and BuildKit and containerd do not pass theirs on: run "docker login 127/,
   );
   credentials.credential = { kind: 'password', username: 'me', password: 'wrong' };
   await fails(tail(client, registry), 'Unauthenticated', /docker login/);

@@ -2,22 +2,22 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Hosts } from '../../../src/registry/hosts.ts';
 
-function bases(hosts: Hosts, host: string): string[] {
-  return hosts.endpoints(host).map(({ base }) => base);
+async function bases(hosts: Hosts, host: string): Promise<string[]> {
+  return (await hosts.endpoints(host)).map(({ base }) => base);
 }
 
-test('this machine is asked in plain HTTP, all others over https', () => {
+test('this machine is asked in plain HTTP, all others over https', async () => {
   const hosts = new Hosts();
-  assert.deepEqual(bases(hosts, 'localhost:5000'), ['http://localhost:5000/v2/']);
-  assert.deepEqual(bases(hosts, '127.1.2.3'), ['http://127.1.2.3/v2/']);
-  assert.deepEqual(bases(hosts, '[::1]:80'), ['http://[::1]/v2/']);
-  assert.deepEqual(bases(hosts, 'reg.io:5000'), ['https://reg.io:5000/v2/']);
-  assert.deepEqual(bases(hosts, '127.0.0.1.evil.io'), ['https://127.0.0.1.evil.io/v2/']);
-  assert.deepEqual(bases(hosts, 'docker.io'), ['https://registry-1.docker.io/v2/']);
-  assert.equal(hosts.endpoints('docker.io')[0]?.host, 'docker.io');
+  assert.deepEqual(await bases(hosts, 'localhost:5000'), ['http://localhost:5000/v2/']);
+  assert.deepEqual(await bases(hosts, '127.1.2.3'), ['http://127.1.2.3/v2/']);
+  assert.deepEqual(await bases(hosts, '[::1]:80'), ['http://[::1]/v2/']);
+  assert.deepEqual(await bases(hosts, 'reg.io:5000'), ['https://reg.io:5000/v2/']);
+  assert.deepEqual(await bases(hosts, '127.0.0.1.evil.io'), ['https://127.0.0.1.evil.io/v2/']);
+  assert.deepEqual(await bases(hosts, 'docker.io'), ['https://registry-1.docker.io/v2/']);
+  assert.equal((await hosts.endpoints('docker.io'))[0]?.host, 'docker.io');
 });
 
-test('mirrors come before the origin, with their own time-outs and headers', () => {
+test('mirrors come before the origin, with their own time-outs and headers', async () => {
   const hosts = new Hosts({
     request_timeout_sec: 7,
     host: {
@@ -30,7 +30,7 @@ test('mirrors come before the origin, with their own time-outs and headers', () 
       },
     },
   });
-  const endpoints = hosts.endpoints('docker.io');
+  const endpoints = await hosts.endpoints('docker.io');
   assert.deepEqual(endpoints, [
     {
       base: 'http://m1.io/v2/',
@@ -65,24 +65,24 @@ test('mirrors come before the origin, with their own time-outs and headers', () 
       namespace: undefined,
     },
   ]);
-  assert.equal(hosts.origin('docker.io').base, 'https://registry-1.docker.io/v2/');
-  assert.deepEqual(bases(hosts, 'other.io'), ['https://other.io/v2/']);
+  assert.equal((await hosts.origin('docker.io')).base, 'https://registry-1.docker.io/v2/');
+  assert.deepEqual(await bases(hosts, 'other.io'), ['https://other.io/v2/']);
 });
 
-test('a mirror of its own name is how a registry in plain HTTP is configured', () => {
+test('a mirror of its own name is how a registry in plain HTTP is configured', async () => {
   const hosts = new Hosts({ host: { 'reg.local:5000': { mirrors: [{ host: 'reg.local:5000', insecure: true }] } } });
-  assert.deepEqual(bases(hosts, 'reg.local:5000'), ['http://reg.local:5000/v2/']);
-  assert.equal(hosts.origin('reg.local:5000').base, 'http://reg.local:5000/v2/');
-  assert.equal(hosts.origin('reg.local:5000').namespace, undefined);
+  assert.deepEqual(await bases(hosts, 'reg.local:5000'), ['http://reg.local:5000/v2/']);
+  assert.equal((await hosts.origin('reg.local:5000')).base, 'http://reg.local:5000/v2/');
+  assert.equal((await hosts.origin('reg.local:5000')).namespace, undefined);
   assert.ok(hosts.allowsPlainHttp(new URL('http://reg.local:5000/x')));
   assert.ok(!hosts.allowsPlainHttp(new URL('http://reg.local/x')));
   assert.ok(hosts.allowsPlainHttp(new URL('http://localhost:9/x')));
 });
 
-test('what cannot be a host is refused', () => {
-  assert.throws(() => new Hosts().endpoints('a b'), /Cannot ask the registry "a b"/);
-  assert.throws(
-    () => new Hosts({ host: { a: { mirrors: [{ host: '' }] } } }).endpoints('a'),
+test('what cannot be a host is refused', async () => {
+  await assert.rejects(new Hosts().endpoints('a b'), /Cannot ask the registry "a b"/);
+  await assert.rejects(
+    new Hosts({ host: { a: { mirrors: [{ host: '' }] } } }).endpoints('a'),
     /Cannot ask the registry/,
   );
 });

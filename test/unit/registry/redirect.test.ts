@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { codeOf } from '../../../src/errors.ts';
-import { isInNetworks, isLinkLocal, isLoopback } from '../../../src/registry/addresses.ts';
+import { isInNetwork, isLoopback, zoneOf } from '../../../src/registry/addresses.ts';
 import { RegistryClient } from '../../../src/registry/client.ts';
 import { Hosts } from '../../../src/registry/hosts.ts';
 import { followable } from '../../../src/registry/redirect.ts';
@@ -9,7 +9,7 @@ import { parseReference } from '../../../src/registry/reference.ts';
 import { startRegistry } from '../../support/registry.ts';
 
 const hosts = new Hosts({
-  host: { 'a.io': { mirrors: [{ host: 'plain.io', insecure: true }, { host: '127.0.0.1:9000' }] } },
+  host: { 'a.io': { mirrors: [{ host: 'plain.io', insecure: true }, { host: '127.0.0.1:7' }] } },
 });
 const asked = { method: 'GET', url: new URL('https://reg.io/v2/x/blobs/y?a=b') };
 
@@ -22,9 +22,9 @@ test('followable() takes absolute and relative URLs and drops user info and frag
     ['//cdn.io/z', 'https://cdn.io/z'],
     ['https://u:p@cdn.io/z#f', 'https://cdn.io/z'],
     ['http://plain.io/z', 'http://plain.io/z'],
-    ['http://127.0.0.1:9000/z', 'http://127.0.0.1:9000/z'],
+    ['http://127.0.0.1:7/z', 'http://127.0.0.1:7/z'],
   ];
-  for (const [location, url] of table) assert.equal(followable(asked, location, hosts).href, url);
+  for (const [location, url] of table) assert.equal(followable(asked, location, hosts, 'anywhere').href, url);
 });
 
 test('followable() refuses what leads to other protocols, metadata services or out of TLS', () => {
@@ -39,37 +39,38 @@ test('followable() refuses what leads to other protocols, metadata services or o
     ['http://0xa9fea9fe/', /link-local/],
     ['https://[fe80::1]/', /link-local/],
     ['https://[::ffff:169.254.169.254]/', /link-local/],
+    ['http://168.63.129.16/', /link-local/],
+    ['https://127.0.0.1:8/z', /is this machine/],
+    ['https://localhost/z', /is this machine/],
+    ['https://a.localhost/z', /is this machine/],
+    ['https://127.1/z', /is this machine/],
+    ['https://[::1]/', /is this machine/],
+    ['https://[::ffff:127.0.0.1]/', /is this machine/],
+    ['https://0/', /is this machine/],
+    ['https://[::]/', /is this machine/],
     ['http://cdn.io/z', /plain HTTP after https/],
   ];
   for (const [location, message] of table)
-    assert.throws(() => followable(asked, location, hosts), message, String(location));
-});
-
-test('A registry elsewhere cannot have this machine asked, but one on this machine can', () => {
-  const table = [
-    'http://localhost/',
-    'https://127.1/',
-    'http://[::1]:8080/',
-    'http://0/',
-    'http://[::]/',
-    'http://a.localhost/',
-  ];
-  const local = { method: 'GET', url: new URL('http://localhost:5000/v2/') };
-  for (const location of [...table, 'http://[::ffff:127.0.0.1]/']) {
-    assert.throws(() => followable(asked, location, hosts), /is this machine/, location);
-    assert.equal(followable(local, location, hosts).href, new URL(location).href);
-  }
+    assert.throws(() => followable(asked, location, hosts, 'anywhere'), message, String(location));
 });
 
 test('addresses', () => {
   for (const name of ['localhost', 'LOCALHOST', '127.0.0.1', '127.255.0.1', '::1', '[::1]'])
     assert.ok(isLoopback(name), name);
   for (const name of ['128.0.0.1', 'localhost.io', '[::2]', '']) assert.ok(!isLoopback(name), name);
-  assert.ok(isLinkLocal('fe80::1%eth0'));
-  assert.ok(!isLinkLocal('169.253.1.1'));
-  assert.ok(isInNetworks('10.1.2.3', ['x/y', '10.0.0.0/8']));
-  assert.ok(isInNetworks('[fd00::5]', ['fd00::/8']));
-  assert.ok(!isInNetworks('11.1.2.3', ['10.0.0.0/8', '11.0.0.0/99', '0.0.0.0/']));
+  for (const address of ['fe80::1%eth0', '169.254.0.1', '[fd00:ec2::254]']) assert.equal(zoneOf(address), 'link-local');
+  for (const name of ['169.253.1.1', 'fd00::1', 'reg.io', '']) assert.equal(zoneOf(name), 'anywhere');
+  assert.ok(isInNetwork('10.1.2.3', '10.0.0.0/8'));
+  assert.ok(isInNetwork('[fd00::5]', 'fd00::/8'));
+  for (const network of ['10.0.0.0/8', '11.0.0.0/99', '0.0.0.0/', 'x/y']) assert.ok(!isInNetwork('11.1.2.3', network));
+});
+
+test('followable() goes to this machine from a registry that is here itself, but not to link-local addresses', () => {
+  const local = { method: 'GET', url: new URL('http://127.0.0.1:5000/v2/x/blobs/y') };
+  for (const location of ['http://127.0.0.1:9000/z', 'http://localhost/z', 'http://[::1]/z'])
+    assert.equal(followable(local, location, hosts, 'this machine').href, location);
+  assert.throws(() => followable(local, 'http://169.254.169.254/', hosts, 'this machine'), /link-local/);
+  assert.throws(() => followable(local, 'http://127.0.0.1/', hosts, 'link-local'), /this machine/);
 });
 
 test('a chain of redirects is followed five times and no further', async () => {

@@ -7,7 +7,6 @@ import { codeOf, messageOf } from '../../../src/errors.ts';
 import { RegistryClient, type RegistryClientOptions } from '../../../src/registry/client.ts';
 import type { HostsConfig } from '../../../src/registry/hosts.ts';
 import { parseReference } from '../../../src/registry/reference.ts';
-import { usesProxy } from '../../../src/registry/transport.ts';
 import { type RegistryOptions, startRegistry, type TestRegistry } from '../../support/registry.ts';
 import { testTls } from '../../support/tls.ts';
 
@@ -72,23 +71,6 @@ test('https to a server in plain HTTP says so', async () => {
   await using client = new RegistryClient({ ...quick, hosts: secureHosts(registry) });
   const blob = client.blob(parseReference(`${registry.host}/a`), registry.addBlob(bytes));
   await assert.rejects(blob.tail(5), /the server speaks plain HTTP, not TLS/);
-});
-
-test('usesProxy() reads the environment as curl does', () => {
-  const both = { HTTP_PROXY: 'http://p:1', https_proxy: 'http://p:2', NO_PROXY: '10.0.0.0/8, fd00::/8,x.io' };
-  assert.ok(usesProxy(new URL('http://reg.io/'), both));
-  assert.ok(usesProxy(new URL('https://reg.io/'), both));
-  assert.ok(!usesProxy(new URL('https://reg.io/'), { HTTP_PROXY: 'http://p:1' }));
-  assert.ok(!usesProxy(new URL('http://reg.io/'), { HTTPS_PROXY: 'http://p:1' }));
-  for (const local of [
-    'http://localhost:5000/',
-    'http://127.0.0.1/',
-    'http://[::1]/',
-    'https://10.1.2.3/',
-    'https://[fd00::1]/',
-  ]) {
-    assert.ok(!usesProxy(new URL(local), both), local);
-  }
 });
 
 test('proxies of the environment are used, but not for NO_PROXY and this machine', async () => {
