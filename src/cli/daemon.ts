@@ -7,17 +7,21 @@ import type { Environment } from './main.ts';
 import { ExitError } from './output.ts';
 
 /** Names of the daemon's flags, which may also be written with one dash, as Go programs take them. */
-const goFlags = new Set(['address', 'root', 'config', 'log-level', 'metrics-address', 'version', 'help']);
+const goFlags = new Set(['address', 'root', 'config', 'log-level', 'metrics-address', 'takeover', 'version', 'help']);
+
+/** Those that take no value. */
+const switches = new Set(['takeover', 'version', 'help']);
 
 /** `lazypull daemon`, also `containerd-stargz-grpc`. */
 export function daemonCommand(environment: Environment): Command {
   return new Command('daemon')
-    .description('serve the snapshotter until SIGTERM or SIGINT')
+    .description('serve the snapshotter until SIGTERM or SIGINT, or SIGUSR2 to hand over to the next daemon')
     .option('--address <path>', `socket to serve (default: ${defaults.address})`)
     .option('--root <directory>', `where everything is kept (default: ${defaults.root})`)
     .option('--config <file>', `config.toml (default: ${defaults.config}, which may be missing)`)
     .option('--log-level <level>', `${logLevels.join(', ')} (default: ${defaults.logLevel})`)
     .option('--metrics-address <host:port>', 'serve Prometheus metrics at /metrics and /healthz (default: nowhere)')
+    .option('--takeover', 'take the place of the daemon that has the root; readers and clients only wait')
     .option('--version', 'print the version')
     .allowExcessArguments(false)
     .action(async (flags: DaemonFlags & { version?: boolean }) => {
@@ -42,7 +46,7 @@ export function withTwoDashes(args: readonly string[]): string[] {
       continue;
     }
     result.push(arg.startsWith('--') ? arg : `-${arg}`);
-    const takesNext = !arg.includes('=') && name !== 'version' && name !== 'help';
+    const takesNext = !arg.includes('=') && !switches.has(name);
     if (takesNext && i + 1 < args.length) result.push(args[++i] ?? '');
   }
   return result;

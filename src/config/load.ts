@@ -25,6 +25,7 @@ export interface DaemonFlags {
   config?: string | undefined;
   logLevel?: string | undefined;
   metricsAddress?: string | undefined;
+  takeover?: boolean | undefined;
 }
 
 /** What the daemon runs with. */
@@ -36,6 +37,8 @@ export interface DaemonConfig {
   logLevel: LogLevel;
   /** Where to serve metrics; undefined for nowhere. */
   metricsAddress: ListenAddress | undefined;
+  /** Whether a daemon that has the root is asked to hand over. */
+  takeover: boolean;
   /** The config file; undefined where there is none, or nothing in it: every key has its default then. */
   file: FileConfig | undefined;
   /** What the log should say once it exists: unknown keys, keys without an effect yet. */
@@ -57,6 +60,7 @@ export async function loadConfig(flags: DaemonFlags, env: NodeJS.ProcessEnv): Pr
     root: daemonRoot(flags.root, env),
     logLevel: logLevel(flags.logLevel ?? nonEmpty(env.LAZYPULL_LOG_LEVEL) ?? defaults.logLevel),
     metricsAddress: metricsAddress(flags.metricsAddress ?? nonEmpty(env.LAZYPULL_METRICS_ADDRESS), file),
+    takeover: flags.takeover ?? false,
     file,
     warnings,
   };

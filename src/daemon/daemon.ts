@@ -1,6 +1,6 @@
-import { unlinkSync } from 'node:fs';
 import { type DaemonConfig, defaults } from '../config/load.ts';
-import { LazypullError, errnoOf } from '../errors.ts';
+import { LazypullError } from '../errors.ts';
+import type { KeptConnection } from '../fuse/connection.ts';
 import { missingFrom, probeMachine } from '../kernel/probe.ts';
 import { LazyLayers } from '../layers/lazy-layers.ts';
 import type { Log } from '../log.ts';
@@ -8,23 +8,29 @@ import { RegistryClient } from '../registry/client.ts';
 import { dockerCredentials } from '../registry/credentials.ts';
 import { parseReference } from '../registry/reference.ts';
 import { serveSnapshots } from '../snapshots/server.ts';
-import { openSnapshotter } from '../snapshots/snapshotter.ts';
+import { openSnapshotter, type Snapshotter } from '../snapshots/snapshotter.ts';
 import { statusService } from '../status/service.ts';
+import type { StatusSource } from '../status/status.ts';
 import { version } from '../version.ts';
 import { watchDelay } from './delay.ts';
-import { daemonMetrics } from './metrics.ts';
-import { notifyManager } from './notify.ts';
+import { Keeper } from './keeper.ts';
+import { type DaemonMetrics, daemonMetrics } from './metrics.ts';
+import { feedWatchdog, notifyManager } from './notify.ts';
 import { openRoot } from './root.ts';
-import { clearSocket } from './socket.ts';
+import { handoverSignal } from './signals.ts';
+import { clearSocket, keptSocket, openSocket, passedSocket, removeSocket } from './socket.ts';
 
 /** How long calls under way may take to end once the daemon stops. */
 const drainMs = 5_000;
 
+/** The same when it hands over: meanwhile everything can be read, and new calls wait. */
+const handoverDrainMs = 15_000;
+
 /**
- * Serves until `signal` aborts, then unmounts everything and removes the socket. A client that connects finds every layer mounted again:
- * the socket is there only when the daemon is ready.
+ * Serves until `signal` aborts, then unmounts everything and removes the socket; or, when the reason is the signal to hand over, leaves everything to the next
+ * process. A client that connects finds every layer mounted again: calls wait until the daemon is ready.
  *
- * @param env NOTIFY_SOCKET for sd_notify(3), and what the registry client reads: credentials and proxies
+ * @param env NOTIFY_SOCKET and LISTEN_FDS of the service manager, and what the registry client reads: credentials and proxies
  * @throws FailedPrecondition with what to do when the machine lacks something, or another process has the root or the socket
  */
 export async function runDaemon(
@@ -41,15 +47,12 @@ export async function runDaemon(
   }
 
   await using parts = new AsyncDisposableStack();
-  parts.use(await openRoot(config.root));
-  await clearSocket(config.address);
+  const root = parts.use(await openRoot(config.root, config.takeover));
+  const passed = await passedSocket(env);
+  const keeper = await Keeper.open(config.root, log);
+  const kept = keptSocket(keeper.kept?.socket, config.address);
+  if (passed === undefined && kept === undefined) await clearSocket(config.address);
   const metrics = daemonMetrics();
-  let ready = false;
-  if (config.metricsAddress !== undefined) {
-    const { serveMetrics } = await import('./metrics-server.ts');
-    const server = parts.use(await serveMetrics(config.metricsAddress, metrics.all, () => ready));
-    log.info({ host: config.metricsAddress.host, port: server.port }, 'serves metrics');
-  }
   if (config.metricsAddress !== undefined || config.logLevel === 'debug' || config.logLevel === 'trace') {
     parts.use(watchDelay(log, metrics.delay));
   }
@@ -62,57 +65,97 @@ export async function runDaemon(
       metrics: metrics.registry,
     }),
   );
-  const layers = parts.adopt(
-    await LazyLayers.start({
-      root: config.root,
-      openBlob: (reference, digest) => registry.blob(parseReference(reference), digest),
-      prefetch: config.file?.noprefetch ? undefined : { bytes: config.file?.prefetch_size ?? 0 },
-      background: config.file?.no_background_fetch
-        ? undefined
-        : { maxBytesPerSecond: config.file?.background_fetch.max_bytes_per_second || undefined },
-      log,
-      metrics,
-    }),
-    async (started) => {
-      if (!(await started.close()))
-        log.warn({}, 'Layers are still in use; reading what was not fetched fails from now on');
-    },
-  );
-  const snapshotter = parts.use(await openSnapshotter({ root: config.root, layers, log, metrics: metrics.snapshots }));
-  await snapshotter.restore();
-  if (signal.aborted) return;
+  const layers = parts.adopt(await startLayers(config, registry, keeper.kept?.fuse, log, metrics), async (started) => {
+    if (!(await started.close()))
+      log.warn({}, 'Layers are still in use; reading what was not fetched fails from now on');
+  });
+  parts.defer(() => keeper.end()); // not before: a start that fails takes nothing from a better one
+  const { connection } = layers;
+  try {
+    await root.alone;
+    let ready = false;
+    if (config.metricsAddress !== undefined) {
+      const { serveMetrics } = await import('./metrics-server.ts');
+      const server = parts.use(await serveMetrics(config.metricsAddress, metrics.all, () => ready));
+      log.info({ host: config.metricsAddress.host, port: server.port }, 'serves metrics');
+    }
+    const snapshotter = parts.use(
+      await openSnapshotter({ root: config.root, layers, log, metrics: metrics.snapshots }),
+    );
+    await snapshotter.restore();
+    if (signal.aborted && signal.reason !== handoverSignal) return;
 
-  parts.defer(() => removeSocket(config.address));
-  const status = statusService(
-    {
-      status: async () => ({
+    const socket = passed === undefined ? (kept ?? (await openSocket(config.address))) : undefined;
+    if (socket !== undefined) parts.defer(() => removeSocket(socket));
+    await keeper.keep({ fuse: connection, socket });
+    const status = statusService(statusOf(layers, snapshotter), log);
+    const server = parts.adopt(
+      await serveSnapshots(passed ?? socket!.fd, snapshotter, log, metrics.snapshots, [status]),
+      (server) => server.close(drainMs),
+    );
+    ready = true;
+    await notifyManager(env.NOTIFY_SOCKET, 'READY=1\nSTATUS=Serving', log);
+    using _watchdog = feedWatchdog(env, log);
+    log.info(
+      {
+        address: config.address,
+        root: config.root,
+        pid: process.pid,
         version,
-        startedMs: performance.timeOrigin,
-        layers: await layers.status(),
-        cache: await layers.cache(),
-      }),
-      outcomes: (digests) => snapshotter.outcomes.list(digests),
-    },
+        inherited: connection.isInherited,
+        startMs: Math.round(performance.now() - started),
+      },
+      'lazypull is ready',
+    );
+    await aborted(signal);
+    ready = false;
+    await notifyManager(env.NOTIFY_SOCKET, 'STOPPING=1\nSTATUS=Stopping', log);
+    if (signal.reason !== handoverSignal) return;
+    if (!keeper.isRunning) {
+      log.warn({}, 'There is no keeper to hand over to: everything is unmounted');
+      return;
+    }
+    await server.close(handoverDrainMs);
+    await layers.leave();
+    snapshotter.leave();
+    parts.move();
+  } catch (error) {
+    // Whoever reads or calls waits for a process that can go on, rather than to get errors from this one.
+    if (connection.isInherited && !signal.aborted) parts.move();
+    throw error;
+  }
+}
+
+function startLayers(
+  { root, file }: DaemonConfig,
+  registry: RegistryClient,
+  kept: KeptConnection | undefined,
+  log: Log,
+  metrics: DaemonMetrics,
+): Promise<LazyLayers> {
+  const options = {
+    root,
+    openBlob: (reference: string, digest: string) => registry.blob(parseReference(reference), digest),
+    prefetch: file?.noprefetch ? undefined : { bytes: file?.prefetch_size ?? 0 },
+    background: file?.no_background_fetch
+      ? undefined
+      : { maxBytesPerSecond: file?.background_fetch.max_bytes_per_second || undefined },
     log,
-  );
-  parts.adopt(await serveSnapshots(config.address, snapshotter, log, metrics.snapshots, [status]), (server) =>
-    server.close(drainMs),
-  );
-  ready = true;
-  await notifyManager(env.NOTIFY_SOCKET, 'READY=1\nSTATUS=Serving', log);
-  log.info(
-    {
-      address: config.address,
-      root: config.root,
-      pid: process.pid,
+    metrics,
+  };
+  return LazyLayers.start(options, kept);
+}
+
+function statusOf(layers: LazyLayers, snapshotter: Snapshotter): StatusSource {
+  return {
+    status: async () => ({
       version,
-      startMs: Math.round(performance.now() - started),
-    },
-    'lazypull is ready',
-  );
-  await aborted(signal);
-  ready = false;
-  await notifyManager(env.NOTIFY_SOCKET, 'STOPPING=1\nSTATUS=Stopping', log);
+      startedMs: performance.timeOrigin,
+      layers: await layers.status(),
+      cache: await layers.cache(),
+    }),
+    outcomes: (digests) => snapshotter.outcomes.list(digests),
+  };
 }
 
 function aborted(signal: AbortSignal): Promise<void> {
@@ -120,13 +163,4 @@ function aborted(signal: AbortSignal): Promise<void> {
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
-}
-
-/** The server removes its socket when it closes; this is for the one that did not get so far. */
-function removeSocket(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch (error) {
-    if (errnoOf(error) !== 'ENOENT') throw error;
-  }
 }

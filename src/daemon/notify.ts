@@ -2,6 +2,9 @@ import { messageOf } from '../errors.ts';
 import { sendDatagram } from '../kernel/unix-socket.ts';
 import { type Log } from '../log.ts';
 
+/** A shorter interval would be a mistake. */
+const minWatchdogMicros = 100_000;
+
 /**
  * Tells the service manager our state as sd_notify(3) does. Does nothing where `socket` (the value of NOTIFY_SOCKET) is
  * absent; a failure is logged and nothing else.
@@ -15,4 +18,13 @@ export async function notifyManager(socket: string | undefined, state: string, l
   } catch (error) {
     log.warn({ error: messageOf(error) }, 'Cannot notify the service manager');
   }
+}
+
+/** Tells the service manager, where it wants to know, twice in each of its intervals that the event loop still runs, as sd_watchdog_enabled(3) has it. */
+export function feedWatchdog(env: NodeJS.ProcessEnv, log: Log): Disposable {
+  const micros = Number(env.WATCHDOG_USEC);
+  const isOurs = env.WATCHDOG_PID === undefined || env.WATCHDOG_PID === String(process.pid);
+  if (!isOurs || !Number.isSafeInteger(micros) || micros < minWatchdogMicros) return { [Symbol.dispose]() {} };
+  const timer = setInterval(() => void notifyManager(env.NOTIFY_SOCKET, 'WATCHDOG=1', log), micros / 2000).unref();
+  return { [Symbol.dispose]: () => clearInterval(timer) };
 }

@@ -4,7 +4,7 @@ import { exitNow } from '../kernel/exit.ts';
 import { createLog } from '../log.ts';
 import { runDaemon } from './daemon.ts';
 import { reportOnSignal } from './report.ts';
-import { stopSignal } from './signals.ts';
+import { handoverSignal, stopSignal } from './signals.ts';
 
 /** From the first signal to the end, come what may: process managers wait some 20 s before they kill. */
 const maxStopMs = 18_000;
@@ -35,6 +35,6 @@ export async function runDaemonProcess(config: DaemonConfig, env: NodeJS.Process
     log.fatal({ error: messageOf(error) }, signal.aborted ? 'Stopped with an error' : 'Cannot start');
     exitNow(1);
   }
-  log.info({}, 'Stopped');
+  log.info({}, signal.reason === handoverSignal ? 'Handed over' : 'Stopped');
   exitNow(0);
 }

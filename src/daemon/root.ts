@@ -1,19 +1,88 @@
 import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { LazypullError } from '../errors.ts';
-import { lockFile } from '../kernel/flock.ts';
+import { tryLockFile } from '../kernel/flock.ts';
+import { hasOpen, isDying } from '../kernel/pidfd.ts';
+
+/** How long a process that hands over, or that has been killed, may take to end. */
+const maxWaitMs = 30_000;
+const pollMs = 10;
+
+/** The root directory, taken until it is disposed of. */
+export interface Root extends Disposable {
+  /**
+   * Settles once no other process has the root. One that was killed while a thread of it was in a system call on its own mounts keeps it until
+   * somebody answers that call: whoever takes its place must do so before this resolves. Rejects with `Unavailable` when it takes too long.
+   */
+  readonly alone: Promise<void>;
+}
 
 /**
- * Makes the root directory, with mode 0700, and takes it for this process until the result is disposed of.
+ * Makes the root directory, with mode 0700, and takes it for this process.
  *
- * @throws FailedPrecondition that names the pid of the process that has it; Unavailable when it cannot be made
+ * @param takeover has the process that uses it hand over to us, and waits for that
+ * @throws FailedPrecondition that names the pid of the process that has it; Unavailable when it cannot be made, or is not handed over in time
  */
-export async function openRoot(path: string): Promise<Disposable> {
+export async function openRoot(path: string, takeover: boolean): Promise<Root> {
   try {
     mkdirSync(path, { recursive: true, mode: 0o700 });
     chmodSync(path, 0o700);
   } catch (error) {
     throw new LazypullError('Unavailable', `Cannot make the root directory "${path}"`, { cause: error });
   }
-  return lockFile(join(path, 'lock'), `the root directory "${path}"`);
+  // Of those who wait for the lock at one time only one can be next.
+  const next = await tryLockFile(join(path, 'lock.next'));
+  if (!('lock' in next)) throw inUse(path, next.holder);
+  const file = join(path, 'lock');
+  const first = await tryLockFile(file);
+  const locking = 'lock' in first || !takeover ? first : await handedOver(file);
+  if ('lock' in locking) {
+    next.lock[Symbol.dispose]();
+    return { alone: Promise.resolve(), [Symbol.dispose]: () => locking.lock[Symbol.dispose]() };
+  }
+  if (locking.holder === undefined || !isDying(locking.holder)) {
+    next.lock[Symbol.dispose]();
+    throw inUse(path, locking.holder);
+  }
+  const stack = new DisposableStack();
+  stack.use(next.lock);
+  const alone = gone(file).then((lock) => {
+    stack.use(lock);
+  });
+  alone.catch(() => undefined); // who awaits it sees that
+  return { alone, [Symbol.dispose]: () => stack.dispose() };
+}
+
+/** Asks whoever has the lock to hand over until we have it, or it is held by a process that only waits to be gone. */
+async function handedOver(file: string): ReturnType<typeof tryLockFile> {
+  const asked = new Set<number>();
+  for (const deadline = Date.now() + maxWaitMs; ; await sleep(pollMs)) {
+    const locking = await tryLockFile(file);
+    if ('lock' in locking) return locking;
+    const { holder } = locking;
+    if (holder !== undefined && isDying(holder)) return locking;
+    if (holder !== undefined && !asked.has(holder) && hasOpen(holder, file)) {
+      asked.add(holder);
+      process.kill(holder, 'SIGUSR2');
+    }
+    if (Date.now() > deadline) {
+      throw new LazypullError('Unavailable', `Process ${holder} did not hand over in ${maxWaitMs / 1000} s`);
+    }
+  }
+}
+
+async function gone(file: string): Promise<Disposable> {
+  for (const deadline = Date.now() + maxWaitMs; Date.now() < deadline; await sleep(pollMs)) {
+    const locking = await tryLockFile(file);
+    if ('lock' in locking) return locking.lock;
+  }
+  throw new LazypullError('Unavailable', `A killed process still has "${file}" after ${maxWaitMs / 1000} s`);
+}
+
+function inUse(path: string, holder: number | undefined): LazypullError {
+  return new LazypullError(
+    'FailedPrecondition',
+    `Cannot use the root directory "${path}": process ${holder ?? 'unknown'} uses it; stop that process, take its place with --takeover, or choose another root`,
+  );
 }

@@ -4,9 +4,12 @@ import type { Log } from '../log.ts';
 
 const stopSignals = ['SIGTERM', 'SIGINT'] as const;
 
+/** The signal at which the daemon ends and leaves everything to the next one: the reason of the abort is its name. */
+export const handoverSignal = 'SIGUSR2';
+
 /**
- * A signal that aborts at the first SIGTERM or SIGINT, with the name of it as the reason. A second one ends the process at once
- * with the exit code of a process killed by it.
+ * A signal that aborts at the first SIGTERM, SIGINT or SIGUSR2, with the name of it as the reason. A SIGTERM or SIGINT after that ends the
+ * process at once with the exit code of a process killed by it.
  */
 export function stopSignal(log: Log): AbortSignal {
   const controller = new AbortController();
@@ -20,5 +23,10 @@ export function stopSignal(log: Log): AbortSignal {
       controller.abort(name);
     });
   }
+  process.on(handoverSignal, () => {
+    if (controller.signal.aborted) return;
+    log.info({ signal: handoverSignal }, 'Hands over');
+    controller.abort(handoverSignal);
+  });
   return controller.signal;
 }

@@ -45,6 +45,8 @@ const FOPEN_DIRECT_IO = 1 << 0;
 const FOPEN_KEEP_CACHE = 1 << 1;
 const FOPEN_NOFLUSH = 1 << 5;
 
+const FUSE_NOTIFY_RESEND = 7;
+
 const S_IFDIR = 0o040000;
 const S_IFREG = 0o100000;
 
@@ -152,6 +154,14 @@ export function openReply(unique: bigint): Buffer {
   const reply = newReply(unique, 16);
   reply.writeUInt32LE(FOPEN_DIRECT_IO | FOPEN_KEEP_CACHE | FOPEN_NOFLUSH, 24);
   return reply;
+}
+
+/** Encodes FUSE_NOTIFY_RESEND (Linux 6.9): every request that was read and not answered is to come again, with bit 63 of `unique` set. */
+export function resendNotification(): Buffer {
+  const notification = Buffer.alloc(outHeaderBytes);
+  notification.writeUInt32LE(outHeaderBytes, 0);
+  notification.writeInt32LE(FUSE_NOTIFY_RESEND, 4);
+  return notification;
 }
 
 /** Encodes an all-zero struct fuse_statfs_out with a block size and a name length. */

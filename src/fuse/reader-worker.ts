@@ -35,7 +35,7 @@ import { outcomes } from './metrics.ts';
 /** What the main thread sends. */
 export type ReaderCommand = { kind: 'add'; file: FlatFile } | { kind: 'remove'; nodeId: number };
 
-/** A read that has to wait for bytes. The main thread answers it. */
+/** A read that has to wait for bytes, or of a file that is not known here. The main thread answers it. */
 export interface Miss {
   unique: bigint;
   nodeId: number;
@@ -115,7 +115,9 @@ function answerTo(header: RequestHeader, length: number): Buffer | undefined {
   const file = byNodeId.get(nodeId);
   switch (header.opcode) {
     case opcodes.read:
-      return file === undefined ? errorReply(unique, errnos.EIO) : read(file, unique);
+      if (file !== undefined) return read(file, unique);
+      pass(unique, nodeId, readReadRequest(request));
+      return undefined;
     case opcodes.lookup: {
       const found = nodeId === rootNodeId ? byName.get(readLookupName(request, length)) : undefined;
       return found === undefined ? errorReply(unique, errnos.ENOENT) : entryReply(unique, found.nodeId, found.bytes);
@@ -145,6 +147,10 @@ function answerTo(header: RequestHeader, length: number): Buffer | undefined {
   }
 }
 
+function pass(unique: bigint, nodeId: number, { offset, size }: { offset: number; size: number }): void {
+  port!.postMessage({ unique, nodeId, offset, size } satisfies Miss);
+}
+
 function read(file: OpenFile, unique: bigint): Buffer | undefined {
   const { offset, size } = readReadRequest(request);
   const wanted = Math.max(0, Math.min(size, maxReadBytes, file.bytes - offset));
@@ -158,7 +164,7 @@ function read(file: OpenFile, unique: bigint): Buffer | undefined {
     if (first === last) return failed(unique); // nothing that could be asked for
     noteUnreadable(file, offset, wanted);
   }
-  port!.postMessage({ unique, nodeId: file.nodeId, offset, size: wanted } satisfies Miss);
+  pass(unique, file.nodeId, { offset, size: wanted });
   return undefined;
 }
 

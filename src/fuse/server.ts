@@ -1,12 +1,12 @@
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { Worker } from 'node:worker_threads';
 import { errnoOf, LazypullError, messageOf } from '../errors.ts';
-import { detach, mountFuse, unmount } from '../kernel/mount.ts';
+import { detach, unmount } from '../kernel/mount.ts';
 import type { Log } from '../log.ts';
 import { workerUrl } from '../util/worker-url.ts';
 import { errnos, errorReply, maxReadBytes, outHeaderBytes, writeOutHeader } from './abi.ts';
-import type { FlatFile } from './flat-file.ts';
+import type { FuseConnection } from './connection.ts';
+import { type FlatFile, noteRead } from './flat-file.ts';
 import { type FuseMetrics, fuseMetrics, outcomes } from './metrics.ts';
 import type { Miss, ReaderCommand } from './reader-worker.ts';
 
@@ -22,7 +22,11 @@ export interface Piece {
  */
 export type Fetch = (offset: number, size: number) => Promise<readonly Piece[]>;
 
+/** Opens a file that the kernel knows and this server does not, so that it has been added when the promise resolves. A rejection becomes EIO. */
+export type OpenAgain = (nodeId: number) => Promise<void>;
+
 interface ServedFile {
+  readonly file: FlatFile;
   readonly fetch: Fetch;
   readonly fd: number;
 }
@@ -35,6 +39,7 @@ export class FuseServer {
   readonly mountpoint: string;
   readonly #fd: number;
   readonly #worker: Worker;
+  readonly #openAgain: OpenAgain;
   readonly #log: Log;
   readonly #files = new Map<number, ServedFile>();
   readonly #ended: Promise<void>;
@@ -44,29 +49,16 @@ export class FuseServer {
   readonly #reads = new BigInt64Array(new SharedArrayBuffer(8 * outcomes.length));
   #waiting = 0;
 
-  /** Mounts the file system at `mountpoint`, which is made when it is not there. */
-  static async start(mountpoint: string, log: Log, metrics: FuseMetrics = fuseMetrics()): Promise<FuseServer> {
-    await mkdir(mountpoint, { recursive: true, mode: 0o700 });
-    let fd: number;
-    try {
-      fd = openSync('/dev/fuse', 'r+');
-    } catch (error) {
-      throw new LazypullError('FailedPrecondition', 'Cannot open /dev/fuse: load the fuse module (modprobe fuse)', {
-        cause: error,
-      });
-    }
-    try {
-      await mountFuse(fd, mountpoint);
-      return new FuseServer(mountpoint, fd, log, metrics);
-    } catch (error) {
-      closeSync(fd);
-      throw error;
-    }
-  }
-
-  private constructor(mountpoint: string, fd: number, log: Log, metrics: FuseMetrics) {
+  /** Serves the file system of a connection, which it closes in the end. */
+  constructor(
+    { mountpoint, fd }: FuseConnection,
+    openAgain: OpenAgain,
+    log: Log,
+    metrics: FuseMetrics = fuseMetrics(),
+  ) {
     this.mountpoint = mountpoint;
     this.#fd = fd;
+    this.#openAgain = openAgain;
     this.#log = log;
     this.#metrics = metrics;
     for (const [i, outcome] of outcomes.entries()) {
@@ -88,7 +80,7 @@ export class FuseServer {
 
   /** Starts to serve a file. Its path below the mount point is known to the kernel when a lookup comes after this call. */
   add(file: FlatFile, fetch: Fetch): void {
-    this.#files.set(file.nodeId, { fetch, fd: openSync(file.path, 'r') });
+    this.#files.set(file.nodeId, { file, fetch, fd: openSync(file.path, 'r') });
     this.#command({ kind: 'add', file });
   }
 
@@ -132,20 +124,22 @@ export class FuseServer {
   async #answer({ unique, nodeId, offset, size }: Miss): Promise<void> {
     const started = performance.now();
     this.#waiting++;
-    const file = this.#files.get(nodeId);
     let outcome: (typeof outcomes)[number] = 'error';
     let reply = errorReply(unique, errnos.EIO);
-    if (file !== undefined) {
-      try {
-        const pieces = await file.fetch(offset, size);
+    try {
+      if (!this.#files.has(nodeId)) await this.#openAgain(nodeId);
+      const served = this.#files.get(nodeId);
+      if (served !== undefined) {
+        const wanted = Math.max(0, Math.min(size, maxReadBytes, served.file.bytes - offset));
+        const pieces = noteRead(served.file, offset, wanted) ? [] : await served.fetch(offset, wanted);
         // The file may be gone by now, and its descriptor another's.
-        if (this.#files.get(nodeId) === file) {
-          reply = this.#read(file, unique, offset, size, pieces);
+        if (this.#files.get(nodeId) === served) {
+          reply = this.#read(served, unique, offset, wanted, pieces);
           outcome = 'miss';
         }
-      } catch {
-        // Who fetches or reads has logged why.
       }
+    } catch {
+      // Who opens, fetches or reads has logged why.
     }
     this.#waiting--;
     Atomics.add(this.#reads, outcomes.indexOf(outcome), 1n);
@@ -160,10 +154,10 @@ export class FuseServer {
   }
 
   /** The answer to a read whose bytes have just come, so that they are in the page cache: without a wait, and in one buffer for all. */
-  #read(file: ServedFile, unique: bigint, offset: number, size: number, pieces: readonly Piece[]): Buffer {
+  #read({ fd }: ServedFile, unique: bigint, offset: number, size: number, pieces: readonly Piece[]): Buffer {
     try {
       for (let got = 0; got < size; ) {
-        const n = readSync(file.fd, this.#reply, outHeaderBytes + got, size - got, offset + got);
+        const n = readSync(fd, this.#reply, outHeaderBytes + got, size - got, offset + got);
         if (n === 0) throw new LazypullError('DataLoss', 'The local file is shorter than it must be');
         got += n;
       }

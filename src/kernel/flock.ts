@@ -7,32 +7,28 @@ const LOCK_NB = 4;
 
 const flock = syscall<[number, number]>('flock', 'int flock(int fd, int operation)');
 
+/** A lock; or the pid that the process which has it wrote down, undefined where it has not done so yet. */
+export type Locking = { readonly lock: Disposable } | { readonly holder: number | undefined };
+
 /**
  * Takes the exclusive lock of the file `path`, which is made when it is missing, and writes our pid into it. The kernel
  * releases the lock when this process ends, whatever ends it.
  *
- * @param what what the lock guards, for the message
- * @returns a holder that releases the lock when disposed of
- * @throws FailedPrecondition that names the pid of the holder
+ * @returns a holder that releases the lock when disposed of, or who has it
  */
-export async function lockFile(path: string, what: string): Promise<Disposable> {
+export async function tryLockFile(path: string): Promise<Locking> {
   const fd = openSync(path, 'a+', 0o600);
   try {
     await flock(fd, LOCK_EX | LOCK_NB);
   } catch (error) {
-    const holder = readFileSync(path, 'utf8').trim();
+    const holder = Number(readFileSync(path, 'utf8').trim());
     closeSync(fd);
-    if (!isWouldBlock(error)) {
-      throw new LazypullError('Unavailable', `Cannot lock "${path}"`, { cause: error });
-    }
-    throw new LazypullError(
-      'FailedPrecondition',
-      `Cannot use ${what}: process ${holder === '' ? 'unknown' : holder} uses it; stop that process or choose another`,
-    );
+    if (isWouldBlock(error)) return { holder: Number.isSafeInteger(holder) && holder > 0 ? holder : undefined };
+    throw new LazypullError('Unavailable', `Cannot lock "${path}"`, { cause: error });
   }
   ftruncateSync(fd);
   writeSync(fd, `${process.pid}\n`);
-  return { [Symbol.dispose]: () => closeSync(fd) };
+  return { lock: { [Symbol.dispose]: () => closeSync(fd) } };
 }
 
 /** One number on Linux with two names. */

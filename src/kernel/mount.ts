@@ -7,6 +7,7 @@ import { syscall } from './libc.ts';
 const MS_RDONLY = 1;
 const MS_NOSUID = 2;
 const MS_NODEV = 4;
+const MNT_FORCE = 1;
 const MNT_DETACH = 2;
 
 const mount2 = syscall<[string, string, string, number, string | null]>(
@@ -39,11 +40,12 @@ export async function mountErofs(source: string, target: string): Promise<void> 
  *
  * @param fd the descriptor; it stays the caller's
  * @param target an existing directory
+ * @param type, source what the mount table shows
  */
-export async function mountFuse(fd: number, target: string): Promise<void> {
+export async function mountFuse(fd: number, target: string, type: string, source: string): Promise<void> {
   const data = `fd=${fd},rootmode=40000,user_id=0,group_id=0,allow_other`;
   try {
-    await mount2('lazypull', target, 'fuse.lazypull', MS_NOSUID | MS_NODEV, data);
+    await mount2(source, target, type, MS_NOSUID | MS_NODEV, data);
   } catch (error) {
     throw new LazypullError('Unavailable', `Cannot mount FUSE at "${target}"`, { cause: error });
   }
@@ -59,6 +61,11 @@ export async function detach(target: string): Promise<boolean> {
   return unmountWith(target, MNT_DETACH);
 }
 
+/** As `detach`, for a FUSE file system: whoever waits for it, or uses it from now on, gets an error, also where its server can be reached no more. */
+export async function abort(target: string): Promise<boolean> {
+  return unmountWith(target, MNT_FORCE | MNT_DETACH);
+}
+
 async function unmountWith(target: string, flags: number): Promise<boolean> {
   try {
     await umount2(target, flags);
@@ -70,12 +77,38 @@ async function unmountWith(target: string, flags: number): Promise<boolean> {
   }
 }
 
+/** A line of the mount table. */
+export interface MountEntry {
+  readonly path: string;
+  readonly type: string;
+  /** What was mounted; for a loop device the file behind it. */
+  readonly source: string;
+}
+
+/** The mounts of this mount namespace at or below `directory`, in the order in which they were mounted. */
+export async function mountTable(directory: string): Promise<MountEntry[]> {
+  const lines = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n');
+  const entries: MountEntry[] = [];
+  for (const line of lines) {
+    const [place = '', file = ''] = line.split(' - ');
+    const path = unescapeOctal(place.split(' ')[4] ?? '');
+    if (path !== directory && !path.startsWith(`${directory}/`)) continue;
+    const [type = '', source = ''] = file.split(' ');
+    entries.push({ path, type, source: await behindLoop(unescapeOctal(source)) });
+  }
+  return entries;
+}
+
 /** The mount points of this mount namespace at or below `directory`, in the order in which they were mounted. */
 export async function mountsBelow(directory: string): Promise<string[]> {
-  const lines = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n');
-  return lines
-    .map((line) => unescapeOctal(line.split(' ')[4] ?? ''))
-    .filter((path) => path === directory || path.startsWith(`${directory}/`));
+  return (await mountTable(directory)).map(({ path }) => path);
+}
+
+async function behindLoop(source: string): Promise<string> {
+  const device = /^\/dev\/(loop\d+)$/.exec(source)?.[1];
+  if (device === undefined) return source;
+  const file = await readFile(`/sys/block/${device}/loop/backing_file`, 'utf8').catch(() => source);
+  return file.replace(/\n$/, '');
 }
 
 function unescapeOctal(text: string): string {

@@ -1,4 +1,4 @@
-import { closeSync } from 'node:fs';
+import { closeSync, existsSync, fchmodSync } from 'node:fs';
 import { LazypullError, errnoOf } from '../errors.ts';
 import { syscall } from './libc.ts';
 
@@ -9,6 +9,8 @@ const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
+const SO_ACCEPTCONN = 30;
+const SO_DOMAIN = 39;
 const MSG_NOSIGNAL = 0x4000;
 
 /** sizeof(struct sockaddr_un.sun_path), unix(7). */
@@ -18,6 +20,8 @@ const sunPathBytes = 108;
 const ucredBytes = 12;
 
 const socket = syscall<[number, number, number]>('socket', 'int socket(int domain, int type, int protocol)');
+const bind = syscall<[number, Buffer, number]>('bind', 'int bind(int fd, const void *addr, uint32_t len)');
+const listen = syscall<[number, number]>('listen', 'int listen(int fd, int backlog)');
 const connect = syscall<[number, Buffer, number]>('connect', 'int connect(int fd, const void *addr, uint32_t len)');
 const getsockopt = syscall<[number, number, number, Buffer, Buffer]>(
   'getsockopt',
@@ -28,22 +32,50 @@ const sendto = syscall<[number, Buffer, number, number, Buffer, number]>(
   'intptr_t sendto(int fd, const void *data, size_t size, int flags, const void *addr, uint32_t len)',
 );
 
+/** Connections that may wait to be accepted, as many as Node has. */
+const backlog = 511;
+
+/**
+ * Listens at the unix socket `path`, where nothing may be, with mode 0600 from the first moment.
+ *
+ * @returns the descriptor
+ */
+export async function listenAt(path: string): Promise<number> {
+  const address = socketAddress(path);
+  const fd = await socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  try {
+    fchmodSync(fd, 0o600); // bind(2) gives the file the mode of the socket
+    await bind(fd, address, address.length);
+    await listen(fd, backlog);
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    throw new LazypullError('Unavailable', `Cannot listen at "${path}"`, { cause: error });
+  }
+}
+
+/** Whether the descriptor is a unix socket that listens. */
+export async function isListening(fd: number): Promise<boolean> {
+  try {
+    return (await option(fd, SO_DOMAIN)) === AF_UNIX && (await option(fd, SO_ACCEPTCONN)) === 1;
+  } catch {
+    return false;
+  }
+}
+
 /**
  * Who listens at the unix socket `path`.
  *
  * @returns the pid of the process that called listen(2) (0 when it lives in another pid namespace), or undefined when
- *   there is no such file or its process is dead; then a connect(2) is refused
+ *   there is no such file or its process is dead, whether or not something else keeps the socket open
  */
 export async function listenerPid(path: string): Promise<number | undefined> {
   const address = socketAddress(path);
   const fd = await socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   try {
     await connect(fd, address, address.length);
-    const credentials = Buffer.alloc(ucredBytes);
-    const length = Buffer.alloc(4);
-    length.writeUInt32LE(ucredBytes);
-    await getsockopt(fd, SOL_SOCKET, SO_PEERCRED, credentials, length);
-    return credentials.readInt32LE(0);
+    const pid = await option(fd, SO_PEERCRED, ucredBytes);
+    return pid === 0 || existsSync(`/proc/${pid}`) ? pid : undefined;
   } catch (error) {
     const code = errnoOf(error);
     if (code === 'ECONNREFUSED' || code === 'ENOENT') return undefined;
@@ -70,6 +102,15 @@ export async function sendDatagram(path: string, message: string): Promise<void>
   } finally {
     closeSync(fd);
   }
+}
+
+/** The first number in the value of a socket option. */
+async function option(fd: number, name: number, bytes = 4): Promise<number> {
+  const value = Buffer.alloc(bytes);
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(bytes);
+  await getsockopt(fd, SOL_SOCKET, name, value, length);
+  return value.readInt32LE(0);
 }
 
 /** struct sockaddr_un for a path, or for an abstract name where `path` starts with "@". */

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ChunkTable } from '../erofs/disk-plan.ts';
@@ -10,7 +9,7 @@ import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
 import { FailureLog } from './failure-log.ts';
 import { Fetcher } from './fetcher.ts';
-import type { LayerDirectory, LayerRecord } from './layer-directory.ts';
+import { fileOf, type LayerDirectory, type LayerRecord, type WrittenResidency } from './layer-directory.ts';
 import type { LayerStatus } from './layer-status.ts';
 import type { Link } from './link.ts';
 import type { LayerMetrics } from './metrics.ts';
@@ -33,11 +32,10 @@ const maxTraceBytes = 256 << 20;
 /** A line in so long says that the disk does not take what is written to it. */
 const unwritablePauseMs = 30_000;
 
-export interface LayerOptions {
+export interface LayerOptions extends WrittenResidency {
   readonly record: LayerRecord;
   readonly directory: LayerDirectory;
   readonly table: ChunkTable;
-  readonly resident: Uint8Array;
   readonly blob: Blob;
   readonly fuse: FuseServer;
   readonly pool: UnpackPool;
@@ -66,7 +64,7 @@ export class Layer {
   #errors = 0;
   #recording = false;
   #traceTimer: NodeJS.Timeout | undefined;
-  #dirty = false;
+  #dirty: boolean;
   /** Whether the disk failed to keep what was written to it, the last time that it was asked to. */
   #diskFails = false;
   /** When it was last said that the disk does not take what is written to it. */
@@ -86,13 +84,14 @@ export class Layer {
 
   private constructor(options: LayerOptions, disk: FileHandle) {
     const { record, directory, table, resident, blob, pool, link, unwritten } = options;
+    this.#dirty = !options.isOfThisBoot;
     this.#options = options;
     this.record = record;
     this.#disk = disk;
-    const key = createHash('sha256').update(`${record.digest}\n${record.tocDigest}`).digest();
-    this.name = key.toString('hex').slice(0, 32);
+    const { name, nodeId } = fileOf(record);
+    this.name = name;
     this.#file = {
-      nodeId: key.readUIntBE(0, 6) + 2,
+      nodeId,
       name: this.name,
       bytes: record.diskBytes,
       path: directory.diskPath,
@@ -129,6 +128,15 @@ export class Layer {
     return this.#fetcher.complete ? this.#options.directory.diskPath : join(this.#options.fuse.mountpoint, this.name);
   }
 
+  /** The paths of which a mount shows this layer. */
+  get imagePaths(): readonly string[] {
+    return [this.#options.directory.diskPath, join(this.#options.fuse.mountpoint, this.name)];
+  }
+
+  get nodeId(): number {
+    return this.#file.nodeId;
+  }
+
   /** Whether all of the layer is on the disk, and has been verified in this life of the program. */
   get complete(): boolean {
     return this.#fetcher.complete;
@@ -142,7 +150,7 @@ export class Layer {
   /** Starts to bring a new layer's files to the disk, so that the next life of the program need not index it again. */
   keep(): void {
     const { directory, record, log } = this.#options;
-    this.#keeping = directory.writeRecord(record).catch((error: unknown) => {
+    this.#keeping = directory.syncRecord(record).catch((error: unknown) => {
       log.warn({ layer: record.digest, error: messageOf(error) }, 'cannot keep the index of a layer');
     });
   }
@@ -160,7 +168,7 @@ export class Layer {
       this.#fetcher.prefetch(rowsOfTrace(trace, table), maxTraceBytes);
       return;
     }
-    const { landmark, start } = await directory.hints();
+    const { landmark, start } = await directory.hints(record);
     if (landmark.kind === 'noprefetch') return;
     const upTo = landmark.kind === 'prefetch' ? landmark.offset : bytes;
     if (upTo > 0) this.#fetcher.prefetchUpTo(upTo);
@@ -213,7 +221,7 @@ export class Layer {
 
   /** What matters of the layer to those above and below it. */
   stacking(): Promise<Stacking> {
-    return this.#options.directory.stacking();
+    return this.#options.directory.stacking(this.record);
   }
 
   /** Keeps what whole chunks the bytes hold, which are the blob's from `start` on. */
@@ -296,7 +304,7 @@ export class Layer {
         return buffer.subarray(0, bytesRead);
       });
       if (names.length > 0) {
-        this.#fetcher.prefetch(await this.#options.directory.rowsOfLibraries(names), maxGuessBytes);
+        this.#fetcher.prefetch(await this.#options.directory.rowsOfLibraries(this.record, names), maxGuessBytes);
       }
     } catch {
       // A guess that fails costs nothing: the reader that needs the bytes gets the error.
@@ -330,7 +338,7 @@ export class Layer {
     try {
       const seen = Uint8Array.from(resident);
       await this.#disk.datasync().catch((error: unknown) => this.#forgetUnsynced(error));
-      await directory.writeResident(seen);
+      await directory.writeResident(record, seen);
       if (this.#diskFails) log.info({ layer: record.digest }, 'the disk keeps what is written of the layer again');
       this.#diskFails = false;
     } catch (error) {
@@ -346,8 +354,8 @@ export class Layer {
    * counts as absent. Rejects with the error.
    */
   async #forgetUnsynced(error: unknown): Promise<never> {
-    const { directory, resident } = this.#options;
-    const kept = await directory.resident(resident.length);
+    const { directory, resident, record } = this.#options;
+    const { resident: kept } = await directory.resident(record);
     for (let row = 0; row < resident.length; row++) {
       if (kept[row] === residency.absent) Atomics.store(resident, row, residency.absent);
     }

@@ -1,7 +1,8 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { LazypullError, messageOf } from '../errors.ts';
+import { codeOf, LazypullError, messageOf } from '../errors.ts';
+import { type FuseConnection, inheritConnection, type KeptConnection, openConnection } from '../fuse/connection.ts';
 import type { FuseMetrics } from '../fuse/metrics.ts';
 import { FuseServer } from '../fuse/server.ts';
 import { fetchToc } from '../images/toc.ts';
@@ -11,8 +12,9 @@ import type { Blob } from '../registry/blob.ts';
 import { Background } from './background.ts';
 import { cacheBytes } from './cache-bytes.ts';
 import { Layer, type LayerOptions } from './layer.ts';
-import { checkRecord, LayerDirectory, type LayerRecord, recordVersion } from './layer-directory.ts';
+import { checkRecord, findRecord, LayerDirectory, type LayerRecord, recordVersion } from './layer-directory.ts';
 import type { LayerStatus } from './layer-status.ts';
+import { leftMounts, takeAway } from './left-mounts.ts';
 import { Link } from './link.ts';
 import { type LayerMetrics, layerMetrics } from './metrics.ts';
 import { Planner } from './planner.ts';
@@ -27,8 +29,13 @@ const unpackThreads = 2;
 
 /** The images that are remembered of a layer. */
 const maxReferences = 8;
+/** How long a layer that could not be opened for its readers is left alone. */
+const reopenAfterMs = 5_000;
 
 type Labels = Readonly<Record<string, string>>;
+
+/** Opens the layer with this key. */
+type Open = (key: string, source: LayerSource) => Promise<Layer>;
 
 export interface LazyLayersOptions {
   /** Directory of the layers' files and of the FUSE mount; made when it is not there. */
@@ -53,8 +60,13 @@ interface Entry {
   users: number;
 }
 
+function keyOf({ digest, tocDigest }: LayerSource): string {
+  return `${digest}\n${tocDigest}`;
+}
+
 /** All lazy layers of a daemon, keyed by layer digest and TOC digest: every mount of one layer shares its data. */
 export class LazyLayers {
+  readonly connection: FuseConnection;
   readonly #options: LazyLayersOptions;
   readonly #fuse: FuseServer;
   readonly #pool: UnpackPool;
@@ -70,18 +82,33 @@ export class LazyLayers {
   readonly #closing = new Map<string, Promise<void>>();
   /** The key of the layer at each mount point. */
   readonly #mounts = new Map<string, string>();
+  /** The image that was mounted at each mount point when we started. */
+  readonly #left: ReadonlyMap<string, string>;
+  /** Layers of an earlier life that something reads and no mount of ours has opened. */
+  readonly #readers = new Map<number, Promise<void>>();
 
-  /** Mounts the FUSE file system; what a dead process left in its place is taken away first. */
-  static async start(options: LazyLayersOptions): Promise<LazyLayers> {
-    const mountpoint = join(options.root, 'fuse');
-    await mkdir(options.root, { recursive: true, mode: 0o700 });
-    while (await detach(mountpoint)) options.log.warn({ mountpoint }, 'took away the FUSE mount of a dead process');
-    return new LazyLayers(options, await FuseServer.start(mountpoint, options.log, options.metrics?.fuse));
+  /**
+   * Serves the FUSE file system: that of an earlier life where its connection is kept, else a new one. Then what a dead process left mounted is taken away.
+   *
+   * @param kept a connection and its descriptor, which from now on are ours
+   */
+  static async start(options: LazyLayersOptions, kept?: KeptConnection): Promise<LazyLayers> {
+    const { root, log } = options;
+    const mountpoint = join(root, 'fuse');
+    let connection = kept && (await inheritConnection(mountpoint, kept, log));
+    if (connection === undefined) {
+      await takeAway(root, mountpoint, log);
+      await mkdir(mountpoint, { recursive: true, mode: 0o700 }); // not before: whoever looks at the mount of a dead process waits for its next life
+      connection = await openConnection(mountpoint);
+    }
+    return new LazyLayers(options, connection, await leftMounts(root));
   }
 
-  private constructor(options: LazyLayersOptions, fuse: FuseServer) {
+  private constructor(options: LazyLayersOptions, connection: FuseConnection, left: ReadonlyMap<string, string>) {
     this.#options = options;
-    this.#fuse = fuse;
+    this.connection = connection;
+    this.#left = left;
+    this.#fuse = new FuseServer(connection, (nodeId) => this.#openAgain(nodeId), options.log, options.metrics?.fuse);
     this.#pool = new UnpackPool(unpackThreads, options.log);
     this.#metrics = options.metrics?.layers ?? layerMetrics();
     this.#tails = new Tails(options.openBlob, this.#metrics);
@@ -98,16 +125,43 @@ export class LazyLayers {
   /** Mounts the layer that a client's labels name at an existing empty directory. Rejects with the reason when it cannot be lazy. */
   async mount(mountpoint: string, labels: Labels): Promise<void> {
     const source = layerSource(labels);
-    const key = `${source.digest}\n${source.tocDigest}`;
-    const entry = this.#entry(key, source);
+    await this.#use(source, mountpoint, this.#openLayer, (layer) => mountErofs(layer.imagePath, mountpoint));
+  }
+
+  /**
+   * Makes a layer of an earlier life readable at `mountpoint` without the network. The mount that is there stays when it is one of the layer; anything
+   * else is taken away and the layer mounted. Rejects with the reason when the layer's files are not all there.
+   */
+  async restore(mountpoint: string, labels: Labels): Promise<void> {
+    const source = layerSource(labels);
+    const restore = async (layer: Layer): Promise<void> => {
+      const left = this.#left.get(mountpoint);
+      if (left !== undefined && layer.imagePaths.includes(left)) return;
+      while (await detach(mountpoint));
+      await mkdir(mountpoint, { recursive: true });
+      await mountErofs(layer.imagePath, mountpoint);
+    };
+    await this.#use(source, mountpoint, this.#openKept, restore);
+  }
+
+  /** Opens a layer unless it is open, and makes it readable at a mount point. */
+  async #use(
+    source: LayerSource,
+    mountpoint: string,
+    open: Open,
+    mount: (layer: Layer) => Promise<void>,
+  ): Promise<void> {
+    const key = keyOf(source);
+    const entry = this.#entry(key, source, open);
     entry.users++;
     try {
       const layer = await entry.layer;
-      await mountErofs(layer.imagePath, mountpoint);
+      await mount(layer);
       this.#mounts.set(mountpoint, key);
       entry.mounted = layer;
       entry.mountedMs ??= Date.now();
       if (entry.references.size < maxReferences) entry.references.add(source.reference);
+      if (this.#readers.delete(layer.nodeId)) entry.users--;
       if (!layer.complete) this.#background?.add(layer);
     } catch (error) {
       await this.#release(key, entry);
@@ -145,6 +199,12 @@ export class LazyLayers {
     }
     const entry = key === undefined ? undefined : this.#entries.get(key);
     if (key !== undefined && entry !== undefined && !busy) await this.#release(key, entry);
+  }
+
+  /** Writes down what is here, for the next life, and leaves everything mounted. The process ends after that. */
+  async leave(): Promise<void> {
+    void this.#background?.close();
+    for (const entry of this.#entries.values()) await (await entry.layer.catch(() => undefined))?.sync();
   }
 
   /** Unmounts everything and ends all threads. @returns false when something still uses a layer, which then reads EIO where data is missing */
@@ -187,10 +247,42 @@ export class LazyLayers {
     return [...this.#entries.values()].flatMap(({ mounted }) => mounted ?? []);
   }
 
-  #entry(key: string, source: LayerSource): Entry {
+  /** Opens the layer that the kernel knows from an earlier life, or from a mount that has been taken out of the tree. */
+  #openAgain(nodeId: number): Promise<void> {
+    let opening = this.#readers.get(nodeId);
+    if (opening === undefined) {
+      opening = this.#openForReader(nodeId);
+      this.#readers.set(nodeId, opening);
+      opening.catch((error: unknown) => {
+        this.#options.log.error(
+          { node: nodeId, error: messageOf(error) },
+          'cannot open a layer that is still read: its readers get EIO',
+        );
+        setTimeout(() => this.#readers.delete(nodeId), reopenAfterMs).unref();
+      });
+    }
+    return opening;
+  }
+
+  async #openForReader(nodeId: number): Promise<void> {
+    const record = await findRecord(join(this.#options.root, 'layers'), nodeId);
+    if (record === undefined) throw new LazypullError('NotFound', 'Nothing of the layer is on the disk');
+    const { reference, digest, tocDigest } = record;
+    const source = { reference, digest, tocDigest, siblings: [], prefetchBytes: undefined };
+    const entry = this.#entry(keyOf(source), source, this.#openKept);
+    entry.users++;
+    try {
+      await entry.layer;
+    } catch (error) {
+      await this.#release(keyOf(source), entry);
+      throw error;
+    }
+  }
+
+  #entry(key: string, source: LayerSource, open: Open): Entry {
     let entry = this.#entries.get(key);
     if (entry === undefined) {
-      entry = { layer: this.#openLayer(key, source), users: 0, references: new Set() };
+      entry = { layer: open(key, source), users: 0, references: new Set() };
       this.#entries.set(key, entry);
     }
     return entry;
@@ -213,38 +305,46 @@ export class LazyLayers {
     await closing;
   }
 
-  async #openLayer(key: string, source: LayerSource): Promise<Layer> {
-    await this.#closing.get(key);
-    const { digest, tocDigest } = source;
-    const path = join(this.#options.root, 'layers', digest.slice('sha256:'.length), tocDigest.slice('sha256:'.length));
-    const directory = new LayerDirectory(path);
-    const record = await directory.record();
-    if (record !== undefined) {
-      try {
-        return await this.#reopen(record, source, directory);
-      } catch (error) {
+  /** Opens a layer from the disk, or makes it anew from the registry. */
+  readonly #openLayer: Open = async (key, source) => {
+    try {
+      return await this.#openKept(key, source);
+    } catch (error) {
+      if (codeOf(error) !== 'NotFound') {
         this.#options.log.warn(
-          { layer: digest, error: messageOf(error) },
+          { layer: source.digest, error: messageOf(error) },
           'the cache of a layer is of no use and is made anew',
         );
       }
     }
+    const directory = this.#directory(source);
     await directory.remove();
-    await mkdir(path, { recursive: true, mode: 0o700 });
+    await mkdir(directory.path, { recursive: true, mode: 0o700 });
     try {
       return await this.#index(source, directory);
     } catch (error) {
       await directory.remove();
       throw error;
     }
-  }
+  };
 
-  async #reopen(record: LayerRecord, source: LayerSource, directory: LayerDirectory): Promise<Layer> {
+  /** Opens a layer from the disk. NotFound where it was never indexed; another error where its files are of no use. */
+  readonly #openKept: Open = async (key, source) => {
+    await this.#closing.get(key);
+    const directory = this.#directory(source);
+    const record = await directory.record();
+    if (record === undefined) throw new LazypullError('NotFound', 'Nothing of the layer is on the disk');
     checkRecord(record, source.digest, source.tocDigest);
     const blob = this.#options.openBlob(source.reference, source.digest);
-    const table = await directory.table(record.rows);
-    const resident = await directory.resident(record.rows);
-    return this.#serve({ record, directory, table, resident, blob });
+    const table = await directory.table(record);
+    const residency = await directory.resident(record);
+    await directory.checkDisk(record, !residency.isOfThisBoot);
+    return this.#serve({ record, directory, table, ...residency, blob });
+  };
+
+  #directory({ digest, tocDigest }: LayerSource): LayerDirectory {
+    const [layer, toc] = [digest, tocDigest].map((each) => each.slice('sha256:'.length));
+    return new LayerDirectory(join(this.#options.root, 'layers', layer!, toc!));
   }
 
   async #index(source: LayerSource, directory: LayerDirectory): Promise<Layer> {
@@ -260,7 +360,7 @@ export class LazyLayers {
     if (more > 0) this.#metrics.fetches.add(1, { reason: 'index' });
     this.#metrics.fetchedBytes.add(more, { reason: 'index' });
     const fetched = performance.now();
-    const { diskBytes, table } = await this.#planner.plan({
+    const { table, diskBytes, metadataBytes, sums } = await this.#planner.plan({
       digest: source.digest,
       tocDigest: source.tocDigest,
       blobBytes,
@@ -276,12 +376,16 @@ export class LazyLayers {
       version: recordVersion,
       digest: source.digest,
       tocDigest: source.tocDigest,
+      reference: source.reference,
       blobBytes,
       diskBytes,
+      metadataBytes,
       rows: table.length,
+      sums,
     };
+    await directory.writeRecord(record);
     const resident = new Uint8Array(new SharedArrayBuffer(table.length));
-    const layer = await this.#serve({ record, directory, table, resident, blob });
+    const layer = await this.#serve({ record, directory, table, resident, isOfThisBoot: true, blob });
     if (this.#options.prefetch !== undefined)
       await layer.prefetch(source.prefetchBytes ?? this.#options.prefetch.bytes);
     layer.recordTrace();

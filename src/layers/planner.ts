@@ -1,9 +1,8 @@
 import { Worker } from 'node:worker_threads';
-import type { ChunkTable } from '../erofs/disk-plan.ts';
 import { LazypullError, messageOf } from '../errors.ts';
 import { trimMemory } from '../kernel/memory.ts';
 import { workerUrl } from '../util/worker-url.ts';
-import type { PlanAnswer, PlanCommand, PlanRequest } from './plan-worker.ts';
+import type { PlanAnswer, PlanCommand, Planned, PlanRequest } from './plan-worker.ts';
 
 /** Bounds what a hostile table of contents can take: the thread ends with an error instead of the program. */
 const maxHeapMb = 256;
@@ -15,7 +14,7 @@ const idleMs = 1000;
 const rehearseAfterMs = 100;
 
 interface Pending {
-  resolve(plan: { diskBytes: number; table: ChunkTable }): void;
+  resolve(plan: Planned): void;
   reject(error: Error): void;
 }
 
@@ -36,7 +35,7 @@ export class Planner {
   }
 
   /** Writes the files of a layer's directory but its record. Rejects with the class of what is wrong with the table of contents. */
-  plan(request: Omit<PlanRequest, 'id'>): Promise<{ diskBytes: number; table: ChunkTable }> {
+  plan(request: Omit<PlanRequest, 'id'>): Promise<Planned> {
     clearTimeout(this.#idle);
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {

@@ -7,6 +7,12 @@ export interface RemoteLayers {
   mount(mountpoint: string, labels: Readonly<Record<string, string>>): Promise<void>;
 
   /**
+   * As `mount`, for a layer that an earlier life of the program mounted there, and without the network: what it left mounted stays where it is still good, and
+   * is taken away where it is not. Rejects with the reason when the layer cannot be made readable from what is on the disk.
+   */
+  restore(mountpoint: string, labels: Readonly<Record<string, string>>): Promise<void>;
+
+  /**
    * Rejects with the reason unless the layer that was mounted at `mountpoint` looks in an overlay as it would when it had been unpacked there.
    *
    * @param lower the content directories of the layers below it, nearest first: mount points of others, or what a client unpacked

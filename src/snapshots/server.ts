@@ -1,6 +1,6 @@
-import { chmod } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
-import { LazypullError } from '../errors.ts';
+import { LazypullError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Bridged, CallMetrics } from './grpc.ts';
 import { addHealth } from './health.ts';
@@ -15,11 +15,14 @@ export interface SnapshotsServer {
 }
 
 /**
- * Serves a snapshotter, with health checks and `more` services, on a unix socket that only its owner may use. Nothing may be at `path`; the caller has dealt with an old socket.
- * Unavailable when it cannot listen.
+/**
+ * Serves a snapshotter, with health checks and `more` services, on a listening socket.
+ *
+ * @param fd the socket's descriptor, which is closed in the end; its file, if it has one, is the caller's
+ * @throws Unavailable when it cannot listen
  */
 export async function serveSnapshots(
-  path: string,
+  fd: number,
   snapshots: Snapshots,
   log: Log,
   metrics?: CallMetrics,
@@ -34,16 +37,17 @@ export async function serveSnapshots(
   addSnapshots(server, snapshots, log, metrics);
   for (const { definition, implementation } of more) server.addService(definition, implementation);
   const health = addHealth(server, log);
+  const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const listener = createServer((connection) => injector.injectConnection(connection));
   await new Promise<void>((resolve, reject) => {
-    server.bindAsync(`unix:${path}`, ServerCredentials.createInsecure(), (error) => {
-      if (error) reject(new LazypullError('Unavailable', `Cannot listen on "${path}"`, { cause: error }));
-      else resolve();
-    });
+    listener.once('error', (cause) => reject(new LazypullError('Unavailable', 'Cannot listen', { cause })));
+    listener.listen({ fd }, resolve);
   });
-  await chmod(path, 0o600);
+  listener.on('error', (error) => log.error({ error: messageOf(error) }, 'cannot accept a connection'));
   return {
     close: (graceMs) =>
       new Promise((resolve) => {
+        listener.close();
         health.stop();
         // A connection that never spoke HTTP/2 keeps tryShutdown waiting, also after forceShutdown.
         const force = setTimeout(() => {

@@ -126,26 +126,38 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
   }
 
   /**
-   * Mounts every lazy layer again, after what a dead process may have left mounted, and then starts to remove directories without a record. A layer that cannot
-   * be mounted is logged, keeps its record, and is Unavailable until a later try succeeds: the next Prepare of its target, or of what lies on it.
+   * Makes every lazy layer readable again from what is on the disk, and then starts to remove directories without a record. A layer for which the registry is
+   * needed is mounted in the background. One that cannot be mounted is logged, keeps its record, and is Unavailable until a later try succeeds: the next Prepare
+   * of its target, or of what lies on it.
    */
   async restore(): Promise<void> {
     const remotes = this.#store.remotes();
     for (const { id } of remotes) this.#unmounted.set(id, undefined);
     this.#store.reserveIds(await this.#directories.highestId());
+    const absent: StoredSnapshot[] = [];
     await forEach(remotes, async (snapshot) => {
+      const { id, info } = snapshot;
       try {
-        await this.#mountAgain(snapshot);
+        await this.#layers.restore(this.#directories.content(id), info.labels);
+        this.#unmounted.delete(id);
       } catch (error) {
-        this.#warn('failed to restore remote snapshot', snapshot.info.labels, {
-          snapshot: snapshot.info.name,
-          error: messageOf(error),
-        });
+        const fields = { snapshot: info.name, error: messageOf(error) };
+        this.#warn('a remote snapshot is not on the disk, and is fetched again', info.labels, fields);
+        absent.push(snapshot);
       }
+    });
+    void forEach(absent, async (snapshot) => {
+      if (!this.#closing) await this.#retry(snapshot);
     });
     this.cleanup().catch((error: unknown) => {
       this.#log.warn({ error: messageOf(error) }, 'failed to remove stray directories');
     });
+  }
+
+  /** Closes the store and leaves the lazy layers mounted, for the next life. */
+  leave(): void {
+    this.#closing = Promise.resolve();
+    this.#openStore.close();
   }
 
   /** Unmounts the lazy layers and closes the store. A second call waits for the first. */
@@ -271,21 +283,21 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     try {
       await this.#layers.check(this.#directories.content(id));
     } catch (error) {
-      this.#retryInBackground(id);
+      if (this.#unmounted.has(id) && !this.#unmounted.get(id)) {
+        const snapshot = this.#store.remotes().find((remote) => remote.id === id);
+        if (snapshot) void this.#retry(snapshot);
+      }
       throw new LazypullError('Unavailable', `layer "${id}" unavailable: ${messageOf(error)}`, { cause: error });
     }
   }
 
-  #retryInBackground(id: number): void {
-    if (!this.#unmounted.has(id) || this.#unmounted.get(id)) return;
-    const snapshot = this.#store.remotes().find((remote) => remote.id === id);
-    if (!snapshot) return;
-    this.#mountAgain(snapshot).catch((error: unknown) => {
-      this.#warn('failed to restore remote snapshot', snapshot.info.labels, {
-        snapshot: snapshot.info.name,
-        error: messageOf(error),
-      });
-    });
+  async #retry(snapshot: StoredSnapshot): Promise<void> {
+    try {
+      await this.#mountAgain(snapshot);
+    } catch (error) {
+      const fields = { snapshot: snapshot.info.name, error: messageOf(error) };
+      this.#warn('failed to restore remote snapshot', snapshot.info.labels, fields);
+    }
   }
 
   #mountAgain({ id, info }: StoredSnapshot): Promise<void> {

@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { accepts } from './ports.ts';
+import { listenerPid } from '../../src/kernel/unix-socket.ts';
 import { Program } from './program.ts';
 import { repository } from './tools.ts';
 
@@ -13,8 +13,21 @@ export interface Daemon extends AsyncDisposable {
   log(): Record<string, unknown>[];
 }
 
-/** Starts the daemon under its drop-in name with fresh or kept state in `directory`; `toml` is its config file. */
+/** Starts the daemon under its drop-in name with fresh or kept state in `directory`, and waits until it serves; `toml` is its config file. */
 export async function startDaemon(directory: string, logLevel = 'debug', toml = ''): Promise<Daemon> {
+  const daemon = await launchDaemon(directory, logLevel, toml);
+  // A socket that an earlier daemon left in its keeper accepts connections all the time.
+  await daemon.program.ready(async () => (await listenerPid(daemon.socket)) === daemon.program.pid);
+  return daemon;
+}
+
+/** As `startDaemon`, without the wait. */
+export async function launchDaemon(
+  directory: string,
+  logLevel = 'debug',
+  toml = '',
+  flags: readonly string[] = [],
+): Promise<Daemon> {
   await mkdir(directory, { recursive: true });
   const socket = join(directory, 'lp.sock');
   const root = join(directory, 'root');
@@ -23,10 +36,9 @@ export async function startDaemon(directory: string, logLevel = 'debug', toml = 
   const program = new Program({
     name: 'containerd-stargz-grpc',
     command: join(repository, 'bin', 'containerd-stargz-grpc'),
-    args: ['--address', socket, '--root', root, '--config', config, '--log-level', logLevel],
+    args: ['--address', socket, '--root', root, '--config', config, '--log-level', logLevel, ...flags],
     log: join(directory, 'lazypull.log'),
   });
-  await program.ready(() => accepts({ path: socket }));
   return { socket, root, program, log: () => parse(program.output), [Symbol.asyncDispose]: () => program.stop() };
 }
 

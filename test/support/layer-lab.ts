@@ -1,6 +1,7 @@
 import { mkdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Daemon, startDaemon } from './daemon.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type Daemon, launchDaemon, startDaemon } from './daemon.ts';
 import type { EstargzBlob } from './estargz-blob.ts';
 import { run } from './program.ts';
 import { startRegistry, type TestRegistry } from './registry.ts';
@@ -81,6 +82,24 @@ export class LayerLab implements AsyncDisposable {
   /** Has the kernel forget what it has read of every file: the next reads come to the daemon again. */
   async dropCaches(): Promise<void> {
     await writeFile('/proc/sys/vm/drop_caches', '3');
+  }
+
+  /** Kills the daemon, starts others that are killed before they serve, and then one that stays. `aliveMs` is how long each of the others lives. */
+  async crash(...aliveMs: number[]): Promise<void> {
+    const directory = join(this.workspace.path, 'lp');
+    let { program } = this.#daemon;
+    for (const ms of aliveMs) {
+      await program.stop('SIGKILL');
+      ({ program } = await launchDaemon(directory));
+      await delay(ms);
+    }
+    await program.stop('SIGKILL');
+    await this.restart('SIGKILL');
+  }
+
+  /** The daemon that runs now. */
+  get daemon(): Daemon {
+    return this.#daemon;
   }
 
   /** The warnings and errors in the daemon's log. */

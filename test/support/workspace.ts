@@ -47,6 +47,7 @@ export class Workspace implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await endKeepers(this.path);
     await unmountBelow(this.path);
     await rm(this.path, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
   }
@@ -67,9 +68,22 @@ async function removeAbandoned(parent: string, name: string): Promise<void> {
   for (const entry of await readdir(parent)) {
     const pid = entry.startsWith(`${name}-`) ? /^(\d+)-\w{6}$/.exec(entry.slice(name.length + 1))?.[1] : undefined;
     if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
+    await endKeepers(join(parent, entry));
     await unmountBelow(join(parent, entry));
     await rm(join(parent, entry), { recursive: true, force: true });
   }
+}
+
+/** Ends what daemons that were killed left behind for their next life. */
+async function endKeepers(path: string): Promise<void> {
+  for (const pid of await keepersBelow(path)) process.kill(pid, 'SIGKILL');
+}
+
+/** The pids of the keepers of daemons with a root below `path`. */
+export async function keepersBelow(path: string): Promise<number[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const lines = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')));
+  return pids.filter((_, i) => lines[i]!.includes(`\0lazypull-keeper\0${path}/`)).map(Number);
 }
 
 async function unmountBelow(path: string): Promise<void> {

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
+import { openConnection } from '../../../src/fuse/connection.ts';
 import type { FlatFile } from '../../../src/fuse/flat-file.ts';
 import { FuseServer } from '../../../src/fuse/server.ts';
 import { mountErofs, unmount } from '../../../src/kernel/mount.ts';
@@ -47,7 +48,10 @@ async function sparseFile(directory: string, content: Buffer) {
 async function served(t: TestContext, content: Buffer) {
   const directory = await mkdtemp(join(tmpdir(), 'lazypull-fuse-'));
   const sparse = await sparseFile(directory, content);
-  const server = await FuseServer.start(join(directory, 'fuse'), silentLog);
+  const mountpoint = join(directory, 'fuse');
+  await mkdir(mountpoint);
+  const connection = await openConnection(mountpoint);
+  const server = new FuseServer(connection, () => Promise.reject(new Error('no such file')), silentLog);
   t.after(async () => {
     await server.close();
     await sparse.close();

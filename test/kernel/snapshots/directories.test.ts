@@ -16,6 +16,7 @@ it('never removes through a mount that stays', async (t) => {
     root,
     {
       mount: () => Promise.resolve(),
+      restore: () => Promise.resolve(),
       checkStacking: () => Promise.resolve(),
       check: () => Promise.resolve(),
       unmount: async (mountpoint) => void (stays || (await unmount(mountpoint))),

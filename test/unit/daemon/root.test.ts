@@ -11,31 +11,31 @@ describe('openRoot', () => {
 
   it('makes the directory for its owner alone, also when it was there', async () => {
     const path = join(directory, 'a', 'b');
-    (await openRoot(path))[Symbol.dispose]();
+    (await openRoot(path, false))[Symbol.dispose]();
     assert.equal(statSync(path).mode & 0o777, 0o700);
     const open = join(directory, 'open');
     mkdirSync(open, { mode: 0o755 });
-    (await openRoot(open))[Symbol.dispose]();
+    (await openRoot(open, false))[Symbol.dispose]();
     assert.equal(statSync(open).mode & 0o777, 0o700);
   });
 
   it('refuses a root that is in use and names the process', async () => {
     const path = join(directory, 'used');
-    using _first = await openRoot(path);
-    await assert.rejects(openRoot(path), { message: new RegExp(`process ${process.pid} uses it`) });
+    using _first = await openRoot(path, false);
+    await assert.rejects(openRoot(path, false), { message: new RegExp(`process ${process.pid} uses it`) });
   });
 
   it('takes a root whose last user has gone', async () => {
     const path = join(directory, 'left');
     mkdirSync(path);
     writeFileSync(join(path, 'lock'), '1\n');
-    (await openRoot(path))[Symbol.dispose]();
-    (await openRoot(path))[Symbol.dispose]();
+    (await openRoot(path, false))[Symbol.dispose]();
+    (await openRoot(path, false))[Symbol.dispose]();
   });
 
   it('says which directory cannot be made', async () => {
     const path = join(directory, 'file', 'root');
     writeFileSync(join(directory, 'file'), '');
-    await assert.rejects(openRoot(path), { message: `Cannot make the root directory "${path}"` });
+    await assert.rejects(openRoot(path, false), { message: `Cannot make the root directory "${path}"` });
   });
 });

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { listenerPid, sendDatagram } from '../../../src/kernel/unix-socket.ts';
+import { isListening, listenAt, listenerPid, sendDatagram } from '../../../src/kernel/unix-socket.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'lazypull-unix-'));
 after(() => rmSync(directory, { recursive: true }));
@@ -26,6 +26,26 @@ describe('listenerPid', () => {
     await assert.rejects(listenerPid(`/${'x'.repeat(107)}`), /1 to 107 bytes/);
     await assert.rejects(listenerPid(''), /1 to 107 bytes/);
     assert.equal(await listenerPid(`/${'x'.repeat(106)}`), undefined);
+  });
+});
+
+describe('listenAt', () => {
+  it('listens for its owner alone, and refuses a place that is taken', async () => {
+    const path = join(directory, 'l.sock');
+    const fd = await listenAt(path);
+    assert.equal(statSync(path).mode & 0o777, 0o600);
+    assert.equal(await listenerPid(path), process.pid);
+    assert.equal(await isListening(fd), true);
+    await assert.rejects(listenAt(path), { message: `Cannot listen at "${path}"` });
+    closeSync(fd);
+    assert.equal(await listenerPid(path), undefined);
+  });
+
+  it('is told apart from other descriptors', async () => {
+    const fd = openSync('/dev/null', 'r');
+    assert.equal(await isListening(fd), false);
+    closeSync(fd);
+    assert.equal(await isListening(fd), false);
   });
 });
 

@@ -1,38 +1,87 @@
 import assert from 'node:assert/strict';
-import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { hash } from 'node:crypto';
+import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { LayerDirectory, type LayerRecord, recordVersion } from '../../../src/layers/layer-directory.ts';
+import { bootId } from '../../../src/kernel/boot.ts';
+import {
+  fileOf,
+  findRecord,
+  LayerDirectory,
+  type LayerRecord,
+  recordVersion,
+} from '../../../src/layers/layer-directory.ts';
 import { residency } from '../../../src/layers/residency.ts';
 import { chunkedBlob } from '../../support/chunked-blob.ts';
 
-async function directory(t: TestContext): Promise<LayerDirectory> {
-  const path = await mkdtemp(join(tmpdir(), 'lazypull-layer-'));
-  t.after(() => rm(path, { recursive: true }));
-  const layer = new LayerDirectory(path);
-  for (const file of [layer.diskPath, layer.tablePath, layer.hintsPath, layer.stackingPath, layer.pathsPath])
-    await writeFile(file, '');
-  return layer;
-}
+const { table } = chunkedBlob([Buffer.from('one'), Buffer.from('three'), Buffer.from('four')]);
+const metadata = Buffer.alloc(4096, 'metadata');
+const contents = {
+  disk: Buffer.concat([metadata, Buffer.alloc(8192)]),
+  table: Buffer.from(table.digest.buffer),
+  'hints.json': Buffer.from('{"libraries":{"libc.so.6":{"first":1,"last":2}}}'),
+  'stacking.json': Buffer.from('{"implied":[]}'),
+  paths: Buffer.from(''),
+};
 
 const record: LayerRecord = {
   version: recordVersion,
   digest: `sha256:${'a'.repeat(64)}`,
   tocDigest: `sha256:${'b'.repeat(64)}`,
+  reference: 'registry.example/image:1',
   blobBytes: 1,
-  diskBytes: 2,
+  diskBytes: contents.disk.length,
+  metadataBytes: metadata.length,
   rows: 3,
+  sums: {
+    metadata: hash('sha256', metadata),
+    table: hash('sha256', contents.table),
+    hints: hash('sha256', contents['hints.json']),
+    stacking: hash('sha256', contents['stacking.json']),
+  },
 };
 
-test('LayerDirectory keeps a record, and takes one of another version or half a one as none', async (t) => {
+async function directory(t: TestContext): Promise<LayerDirectory> {
+  const path = await mkdtemp(join(tmpdir(), 'lazypull-layer-'));
+  t.after(() => rm(path, { recursive: true }));
+  for (const [name, content] of Object.entries(contents)) await writeFile(join(path, name), content);
+  return new LayerDirectory(path);
+}
+
+/** Puts another boot in the place of this one, so that a file looks as if the machine had been started since. */
+async function reboot(layer: LayerDirectory, name: string): Promise<void> {
+  const path = join(layer.path, name);
+  const text = await readFile(path, 'latin1');
+  assert.ok(text.includes(bootId()));
+  await writeFile(path, text.replace(bootId(), '00000000-0000-4000-8000-000000000000'), 'latin1');
+}
+
+test('LayerDirectory keeps a record, and takes one of another version, or half a one, or a changed one, as none', async (t) => {
   const layer = await directory(t);
+  const path = join(layer.path, 'layer.json');
   assert.equal(await layer.record(), undefined);
+  await layer.syncRecord(record);
+  assert.deepEqual(await layer.record(), record);
+  const text = await readFile(path, 'utf8');
+  for (const other of [
+    '{"vers',
+    'null',
+    '{}',
+    text.replace('"version":3', '"version":99'),
+    text.replace('12288', '12289'),
+    text.replace('"any"', '"all"'),
+  ]) {
+    await writeFile(path, other);
+    assert.equal(await layer.record(), undefined, other);
+  }
+});
+
+test('LayerDirectory believes a record of files that were not synced only until the machine stops', async (t) => {
+  const layer = await directory(t);
   await layer.writeRecord(record);
   assert.deepEqual(await layer.record(), record);
-  await writeFile(join(layer.path, 'layer.json'), JSON.stringify({ ...record, version: 99 }));
-  assert.equal(await layer.record(), undefined);
-  await writeFile(join(layer.path, 'layer.json'), '{"vers');
+  await reboot(layer, 'layer.json');
   assert.equal(await layer.record(), undefined);
 });
 
@@ -46,31 +95,82 @@ test('LayerDirectory takes a record that a bad disk scrambled as none', async (t
     { digest: 'sha256:..' },
   ];
   for (const value of [null, 1, [], {}, ...scrambled.map((change) => ({ ...record, ...change }))]) {
-    await writeFile(join(layer.path, 'layer.json'), JSON.stringify(value));
+    await layer.syncRecord(record);
+    const written = JSON.parse(await readFile(join(layer.path, 'layer.json'), 'utf8')) as object;
+    await writeFile(join(layer.path, 'layer.json'), JSON.stringify({ ...written, record: value }));
     assert.equal(await layer.record(), undefined, JSON.stringify(value));
   }
 });
 
 test('LayerDirectory gives the chunk table back as it was, in shared memory', async (t) => {
   const layer = await directory(t);
-  const { table } = chunkedBlob([Buffer.from('one'), Buffer.from('three')]);
-  await writeFile(layer.tablePath, new Uint8Array(table.digest.buffer));
-  const loaded = await layer.table(2);
+  const loaded = await layer.table(record);
   assert.deepEqual(loaded, table);
   assert.ok(loaded.digest.buffer instanceof SharedArrayBuffer);
-  await truncate(layer.tablePath, 10);
-  await assert.rejects(layer.table(2), { code: 'DataLoss' });
 });
 
-test('LayerDirectory gives a residency back as one that is not verified, and throws one away that does not fit', async (t) => {
+test('LayerDirectory refuses files that a power cut has damaged', async (t) => {
+  const damages: [string, (layer: LayerDirectory) => Promise<unknown>][] = [
+    ['table', (layer) => layer.table(record)],
+    ['hints.json', (layer) => layer.hints(record)],
+    ['stacking.json', (layer) => layer.stacking(record)],
+    ['disk', (layer) => layer.checkDisk(record, true)],
+  ];
+  for (const [name, read] of damages) {
+    const layer = await directory(t);
+    const path = join(layer.path, name);
+    await read(layer);
+    const content = await readFile(path);
+    content[5]! ^= 1;
+    await writeFile(path, content);
+    await assert.rejects(read(layer), { code: 'DataLoss' }, `${name} changed`);
+    await truncate(path, 10);
+    await assert.rejects(read(layer), { code: 'DataLoss' }, `${name} cut`);
+  }
+});
+
+test('LayerDirectory gives a residency back as one that is not verified, and throws one away that is of something else, cut or changed', async (t) => {
   const layer = await directory(t);
-  assert.deepEqual([...(await layer.resident(3))], [0, 0, 0]);
-  await layer.writeResident(Uint8Array.of(1, 0, 1));
+  const path = join(layer.path, 'resident');
   const { absent, unverified } = residency;
-  assert.deepEqual([...(await layer.resident(3))], [unverified, absent, unverified]);
-  assert.deepEqual([...(await layer.resident(4))], [0, 0, 0, 0]);
-  await writeFile(join(layer.path, 'resident'), Uint8Array.of(1, 7, 1));
-  assert.deepEqual([...(await layer.resident(3))], [0, 0, 0]);
+  const rows = async (of = record) => [...(await layer.resident(of)).resident];
+  assert.deepEqual(await rows(), [0, 0, 0]);
+  await layer.writeResident(record, Uint8Array.of(1, 0, 1));
+  assert.deepEqual(await rows(), [unverified, absent, unverified]);
+  assert.deepEqual(await rows({ ...record, rows: 4 }), [0, 0, 0, 0]);
+  assert.deepEqual(await rows({ ...record, sums: { ...record.sums, metadata: record.sums.table } }), [0, 0, 0]);
+  const content = await readFile(path);
+  for (let at = 0; at < content.length; at++) {
+    const changed = Buffer.from(content);
+    changed[at]! ^= 1;
+    await writeFile(path, changed);
+    assert.deepEqual(await rows(), [0, 0, 0], `byte ${at} changed`);
+    await writeFile(path, content.subarray(0, at));
+    assert.deepEqual(await rows(), [0, 0, 0], `cut at ${at}`);
+  }
+});
+
+test('LayerDirectory tells a residency of this boot from an earlier one', async (t) => {
+  const layer = await directory(t);
+  assert.equal((await layer.resident(record)).isOfThisBoot, false);
+  await layer.writeResident(record, Uint8Array.of(1, 0, 1));
+  assert.equal((await layer.resident(record)).isOfThisBoot, true);
+});
+
+test('LayerDirectory finds a layer by the node id of its file', async (t) => {
+  const root = await mkdtemp(join(tmpdir(), 'lazypull-layers-'));
+  t.after(() => rm(root, { recursive: true }));
+  assert.equal(await findRecord(join(root, 'none'), 5), undefined);
+  for (const name of ['x', 'y']) {
+    const layer = new LayerDirectory(join(root, name, 'toc'));
+    await mkdir(layer.path, { recursive: true });
+    await layer.writeRecord({ ...record, digest: name });
+  }
+  const { nodeId } = fileOf({ ...record, digest: 'y' });
+  assert.equal((await findRecord(root, nodeId))?.digest, 'y');
+  assert.equal(await findRecord(root, nodeId + 1), undefined);
+  const otherLayout = fileOf({ ...record, digest: 'y', sums: { ...record.sums, metadata: record.sums.table } });
+  assert.notEqual(otherLayout.nodeId, nodeId);
 });
 
 test('LayerDirectory names the file at a disk offset', async (t) => {

@@ -236,6 +236,7 @@ describe('a restart', () => {
     const { snapshotter, lines } = await start(t, first.root, layers);
     assert.equal(layers.mounted.size, 38);
     assert.ok(layers.mostAtOnce <= 16);
+    await delay(20);
     assert.equal(lines.filter(({ message }) => message === 'failed to restore remote snapshot').length, 2);
     assert.equal(snapshotter.stat('r7').kind, 'committed');
     await rejectsCode('Unavailable', snapshotter.mounts('a'));
@@ -278,6 +279,11 @@ class FakeLayers implements RemoteLayers {
     assert.ok(!this.mounted.has(mountpoint));
     this.mounted.set(mountpoint, name);
     this.mounts++;
+  }
+
+  async restore(mountpoint: string, labels: Readonly<Record<string, string>>): Promise<void> {
+    await this.unmount(mountpoint);
+    await this.mount(mountpoint, labels);
   }
 
   async checkStacking(mountpoint: string, lower: readonly string[]): Promise<void> {

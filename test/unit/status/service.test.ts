@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { listenAt } from '../../../src/kernel/unix-socket.ts';
 import { silentLog } from '../../../src/log.ts';
 import { PrepareOutcomes } from '../../../src/snapshots/outcomes.ts';
 import { serveSnapshots } from '../../../src/snapshots/server.ts';
@@ -12,6 +13,7 @@ import { statusService } from '../../../src/status/service.ts';
 import type { DaemonStatus, StatusSource } from '../../../src/status/status.ts';
 
 const layers = {
+  restore: () => Promise.resolve(),
   mount: () => Promise.reject(new Error('no layers here')),
   checkStacking: () => Promise.resolve(),
   check: () => Promise.resolve(),
@@ -28,7 +30,7 @@ async function start(t: TestContext, source?: StatusSource): Promise<StatusClien
   const snapshotter = await openSnapshotter({ root, layers, log: silentLog });
   const path = join(root, 's.sock');
   const more = source === undefined ? [] : [statusService(source, silentLog)];
-  const server = await serveSnapshots(path, snapshotter, silentLog, undefined, more);
+  const server = await serveSnapshots(await listenAt(path), snapshotter, silentLog, undefined, more);
   const client = new StatusClient(path);
   t.after(async () => {
     client[Symbol.dispose]();

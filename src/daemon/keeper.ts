@@ -1,0 +1,150 @@
+import { closeSync } from 'node:fs';
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { errnoOf, messageOf } from '../errors.ts';
+import type { KeptConnection } from '../fuse/connection.ts';
+import { bootId } from '../kernel/boot.ts';
+import { firstHeldDescriptor, startHolder } from '../kernel/holder.ts';
+import { isRunning, type ProcessIdentity, takeDescriptor } from '../kernel/pidfd.ts';
+import type { Log } from '../log.ts';
+import type { ListeningSocket } from './socket.ts';
+
+/** What is kept for the next life; descriptors are of the process that has this object. */
+export interface Kept {
+  readonly fuse: KeptConnection;
+  /** Undefined where the service manager keeps it. */
+  readonly socket: ListeningSocket | undefined;
+}
+
+/** What the file `keeper.json` holds: descriptors are the keeper's. */
+interface KeeperRecord extends Kept {
+  readonly version: typeof recordVersion;
+  readonly boot: string;
+  readonly keeper: ProcessIdentity;
+}
+
+const recordVersion = 1;
+const watchMs = 2_000;
+const endMs = 2_000;
+const pollMs = 5;
+
+/**
+ * A process that keeps the FUSE connection and the listening socket open when this one is killed or replaced, so that who reads or calls waits for the
+ * next one. It is started again when it ends.
+ */
+export class Keeper {
+  readonly #root: string;
+  readonly #log: Log;
+  #kept: Kept | undefined;
+  #identity: ProcessIdentity | undefined;
+  #watch: NodeJS.Timeout | undefined;
+
+  /** The keeper of a root directory: that which an earlier life started, where it runs and what it holds can be had; else none yet. */
+  static async open(root: string, log: Log): Promise<Keeper> {
+    const keeper = new Keeper(root, log);
+    const record = await readRecord(root);
+    if (record === undefined) return keeper;
+    const taken: number[] = [];
+    const take = async (fd: number): Promise<number> => {
+      const own = await takeDescriptor(record.keeper.pid, fd);
+      taken.push(own);
+      return own;
+    };
+    keeper.#identity = record.keeper;
+    try {
+      const fuse = { ...record.fuse, fd: await take(record.fuse.fd) };
+      const socket = record.socket && { ...record.socket, fd: await take(record.socket.fd) };
+      keeper.#kept = { fuse, socket };
+    } catch (error) {
+      for (const fd of taken) closeSync(fd);
+      log.warn({ pid: record.keeper.pid, error: messageOf(error) }, 'cannot take over what the keeper holds');
+    }
+    return keeper;
+  }
+
+  private constructor(root: string, log: Log) {
+    this.#root = root;
+    this.#log = log;
+  }
+
+  /** What it holds. */
+  get kept(): Kept | undefined {
+    return this.#kept;
+  }
+
+  /** Whether what it holds outlives this process. */
+  get isRunning(): boolean {
+    return this.#identity !== undefined && isRunning(this.#identity);
+  }
+
+  /** Has it hold these things and nothing else, from when this resolves until `end`. */
+  async keep(kept: Kept): Promise<void> {
+    const isSame =
+      this.#kept?.fuse.name === kept.fuse.name &&
+      this.#kept.socket?.inode === kept.socket?.inode &&
+      this.#kept.socket?.path === kept.socket?.path;
+    const before = this.#identity;
+    this.#kept = kept;
+    if (!isSame || !this.isRunning) {
+      this.#identity = await startKeeper(this.#root, kept);
+      if (before !== undefined) await end(before);
+    }
+    this.#watch ??= setInterval(() => void this.#revive(kept), watchMs).unref();
+  }
+
+  /** Ends it and removes its file. What it held lives as long as this process. */
+  async end(): Promise<void> {
+    clearInterval(this.#watch);
+    await rm(recordPath(this.#root), { force: true });
+    if (this.#identity !== undefined) await end(this.#identity);
+  }
+
+  async #revive(kept: Kept): Promise<void> {
+    if (this.isRunning) return;
+    this.#log.warn({ pid: this.#identity?.pid }, 'the keeper of the mounts has ended: another one is started');
+    try {
+      this.#identity = await startKeeper(this.#root, kept);
+    } catch (error) {
+      this.#log.error({ error: messageOf(error) }, 'cannot start a keeper');
+    }
+  }
+}
+
+async function startKeeper(root: string, kept: Kept): Promise<ProcessIdentity> {
+  const { fuse, socket } = kept;
+  const keeper = await startHolder(['lazypull-keeper', root], socket ? [fuse.fd, socket.fd] : [fuse.fd]);
+  const record: KeeperRecord = {
+    version: recordVersion,
+    boot: bootId(),
+    keeper,
+    fuse: { ...fuse, fd: firstHeldDescriptor },
+    socket: socket && { ...socket, fd: firstHeldDescriptor + 1 },
+  };
+  const path = recordPath(root);
+  await writeFile(`${path}.new`, JSON.stringify(record), { mode: 0o600 });
+  await rename(`${path}.new`, path);
+  return keeper;
+}
+
+/** What the file says, if the keeper that it names is there. */
+async function readRecord(root: string): Promise<KeeperRecord | undefined> {
+  try {
+    const record = JSON.parse(await readFile(recordPath(root), 'utf8')) as KeeperRecord;
+    if (record.version !== recordVersion || record.boot !== bootId() || !isRunning(record.keeper)) return undefined;
+    return record;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || error instanceof SyntaxError || error instanceof TypeError) return undefined;
+    throw error;
+  }
+}
+
+async function end(keeper: ProcessIdentity): Promise<void> {
+  if (!isRunning(keeper)) return;
+  process.kill(keeper.pid, 'SIGKILL');
+  for (const deadline = Date.now() + endMs; isRunning(keeper) && Date.now() < deadline; ) await sleep(pollMs);
+}
+
+function recordPath(root: string): string {
+  return join(root, 'keeper.json');
+}

@@ -1,0 +1,6 @@
+import { readFileSync } from 'node:fs';
+
+/** A name of the time since this machine was started: what was written in it is seen until it ends, also when it was never synced. */
+export function bootId(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+}

@@ -1,0 +1,91 @@
+import { closeSync, readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
+import { syscall } from './libc.ts';
+
+/** Numbers of system calls; those since Linux 5.0 are the same on all architectures. */
+const pidfdOpen = 434;
+const pidfdGetfd = 438;
+
+/** Of the "pending signals" in /proc/PID/status. */
+const killBit = 1n << 8n;
+
+const call = syscall<[number, number, number, number]>('syscall', 'long syscall(long number, long a, long b, long c)');
+
+/** A process, told apart from a later one with the same pid by the time at which it started. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** Clock ticks since the boot, proc_pid_stat(5). */
+  readonly startTicks: number;
+}
+
+/** Who the process `pid` is; undefined when there is none, or when it has ended and only waits for its parent. */
+export function identityOf(pid: number): ProcessIdentity | undefined {
+  const fields = statOf(pid);
+  if (fields === undefined || fields[0] === 'Z' || fields[0] === 'X') return undefined;
+  return { pid, startTicks: Number(fields[19]) };
+}
+
+export function isRunning({ pid, startTicks }: ProcessIdentity): boolean {
+  return identityOf(pid)?.startTicks === startTicks;
+}
+
+/**
+ * Whether a process has been killed and is not gone yet, because the kernel waits for something in one of its threads. It runs none of
+ * its program any more. False when there is no such process.
+ */
+export function isDying(pid: number): boolean {
+  const state = statOf(pid)?.[0];
+  if (state === undefined) return false;
+  return state === 'Z' || state === 'X' || (BigInt(`0x${pendingSignals(pid)}`) & killBit) !== 0n;
+}
+
+/** Whether the process has the file open. False for one that is dying: nothing of it can be seen then. */
+export function hasOpen(pid: number, path: string): boolean {
+  try {
+    const file = realpathSync(path);
+    return readdirSync(`/proc/${pid}/fd`).some((fd) => linkOf(`/proc/${pid}/fd/${fd}`) === file);
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Duplicates descriptor `fd` of another process, with its open file, as pidfd_getfd(2) does (Linux 5.6).
+ *
+ * @returns the descriptor, which no program that we start inherits
+ * @throws a system error: ESRCH or EBADF when the process or the descriptor is not there, EPERM without CAP_SYS_PTRACE
+ */
+export async function takeDescriptor(pid: number, fd: number): Promise<number> {
+  const pidfd = await call(pidfdOpen, pid, 0, 0);
+  try {
+    return await call(pidfdGetfd, pidfd, fd, 0);
+  } finally {
+    closeSync(pidfd);
+  }
+}
+
+/** The fields of /proc/PID/stat from the state on, which is the third. */
+function statOf(pid: number): string[] | undefined {
+  const text = readOrUndefined(`/proc/${pid}/stat`);
+  return text?.slice(text.lastIndexOf(')') + 2).split(' ');
+}
+
+function pendingSignals(pid: number): string {
+  const status = readOrUndefined(`/proc/${pid}/status`) ?? '';
+  return /^SigPnd:\s+([0-9a-f]+)$/m.exec(status)?.[1] ?? '0';
+}
+
+function readOrUndefined(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+function linkOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
