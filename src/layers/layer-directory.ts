@@ -51,9 +51,12 @@ export interface WrittenResidency {
  */
 export class LayerDirectory {
   readonly path: string;
+  readonly #boot: string;
 
-  constructor(path: string) {
+  /** @param boot the name of the time since the machine was started */
+  constructor(path: string, boot = bootId()) {
     this.path = path;
+    this.#boot = boot;
   }
 
   get diskPath(): string {
@@ -73,7 +76,7 @@ export class LayerDirectory {
     try {
       const text = await readFile(join(this.path, 'layer.json'), 'utf8');
       const { boot, sum, record } = JSON.parse(text) as WrittenRecord;
-      if (record.version !== recordVersion || (boot !== synced && boot !== bootId())) return undefined;
+      if (record.version !== recordVersion || (boot !== synced && boot !== this.#boot)) return undefined;
       return sum === recordSum(boot, record) ? record : undefined;
     } catch (error) {
       if (errnoOf(error) === 'ENOENT' || error instanceof SyntaxError || error instanceof TypeError) return undefined;
@@ -83,7 +86,7 @@ export class LayerDirectory {
 
   /** Makes the layer count as indexed until the machine stops. The other files have been written. */
   async writeRecord(record: LayerRecord): Promise<void> {
-    await this.#replace('layer.json', recordText(bootId(), record), false);
+    await this.#replace('layer.json', recordText(this.#boot, record), false);
   }
 
   /** Brings the other files to the disk and then the record, which makes the layer count as indexed for good. */
@@ -127,7 +130,7 @@ export class LayerDirectory {
       const rows = file.subarray(end + 1);
       if (rows.length === record.rows && sum === residencySum(boot, record, rows)) {
         resident.set(rows.map((byte) => (byte === 0 ? residency.absent : residency.unverified)));
-        return { resident, isOfThisBoot: boot === bootId() };
+        return { resident, isOfThisBoot: boot === this.#boot };
       }
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') throw error;
@@ -138,8 +141,7 @@ export class LayerDirectory {
   /** Keeps a residency, in which the bytes of all rows but the absent ones have been synced to the disk before. */
   async writeResident(record: LayerRecord, resident: Uint8Array): Promise<void> {
     const rows = resident.map((state) => (state === residency.absent ? 0 : 1));
-    const boot = bootId();
-    const head = Buffer.from(`${boot} ${residencySum(boot, record, rows)}\n`);
+    const head = Buffer.from(`${this.#boot} ${residencySum(this.#boot, record, rows)}\n`);
     await this.#replace('resident', Buffer.concat([head, rows]), true);
   }
 

@@ -9,6 +9,7 @@ import { after, afterEach, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { mountsBelow } from '../../src/kernel/mount.ts';
+import { keepersBelow } from '../support/workspace.ts';
 
 const main = fileURLToPath(new URL('../../src/bin/containerd-stargz-grpc.ts', import.meta.url));
 const skip = process.geteuid?.() === 0 ? false : 'needs root';
@@ -76,10 +77,13 @@ describe('The daemon', { skip }, () => {
       assert.equal(statSync(join(directory, 'run')).mode & 0o777, 0o700);
       assert.equal(statSync(root).mode & 0o777, 0o700);
       assert.notDeepEqual(await mountsBelow(root), []);
+      assert.equal((await keepersBelow(directory)).length, 1);
       daemon.process.kill(signal);
       assert.deepEqual(await daemon.ended, [0, null]);
       assert.ok(!existsSync(socket));
       assert.deepEqual(await mountsBelow(root), []);
+      assert.deepEqual(await keepersBelow(directory), []);
+      rmSync(root, { recursive: true });
     });
   }
 

@@ -16,9 +16,13 @@ export interface Daemon extends AsyncDisposable {
 /** Starts the daemon under its drop-in name with fresh or kept state in `directory`, and waits until it serves; `toml` is its config file. */
 export async function startDaemon(directory: string, logLevel = 'debug', toml = ''): Promise<Daemon> {
   const daemon = await launchDaemon(directory, logLevel, toml);
-  // A socket that an earlier daemon left in its keeper accepts connections all the time.
-  await daemon.program.ready(async () => (await listenerPid(daemon.socket)) === daemon.program.pid);
+  await serving(daemon);
   return daemon;
+}
+
+/** Waits until the daemon itself serves: a socket that an earlier one left in its keeper accepts connections all the time. */
+export async function serving({ program, socket }: Daemon): Promise<void> {
+  await program.ready(async () => (await listenerPid(socket)) === program.pid);
 }
 
 /** As `startDaemon`, without the wait. */

@@ -1,12 +1,15 @@
-import { mkdir, readFile, truncate, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Daemon, launchDaemon, startDaemon } from './daemon.ts';
+import { LayerDirectory } from '../../src/layers/layer-directory.ts';
+import { type Daemon, launchDaemon, serving, startDaemon } from './daemon.ts';
 import type { EstargzBlob } from './estargz-blob.ts';
 import { run } from './program.ts';
 import { startRegistry, type TestRegistry } from './registry.ts';
 import { type ImageLayer, SnapshotsClient } from './snapshots-client.ts';
-import { Workspace } from './workspace.ts';
+import { endKeepers, unmountBelow, Workspace } from './workspace.ts';
+
+const tocDigestKey = 'containerd.io/snapshot/stargz/toc.digest';
 
 /** The daemon with a registry in this process, whose blobs and answers a test can spoil, and a client that mounts layers. */
 export class LayerLab implements AsyncDisposable {
@@ -47,7 +50,7 @@ export class LayerLab implements AsyncDisposable {
   /** Has the registry serve a blob, and gives it as a layer of a manifest. */
   layer({ bytes, context }: Pick<EstargzBlob, 'bytes'> & { context: { tocDigest: string } }): ImageLayer {
     const digest = this.registry.addBlob(bytes);
-    return { digest, annotations: { 'containerd.io/snapshot/stargz/toc.digest': context.tocDigest } };
+    return { digest, annotations: { [tocDigestKey]: context.tocDigest } };
   }
 
   /** Has the layers prepared as an image of their own. @returns the name of the uppermost snapshot */
@@ -95,6 +98,63 @@ export class LayerLab implements AsyncDisposable {
     }
     await program.stop('SIGKILL');
     await this.restart('SIGKILL');
+  }
+
+  /**
+   * Starts a daemon that takes the place of the one that runs.
+   *
+   * @returns when the old one has ended, and `ready` resolves when the new one serves. Calls in between are for the new one
+   */
+  async takeOver(): Promise<{ ready: Promise<void> }> {
+    const { program: before } = this.#daemon;
+    this.#daemon = await launchDaemon(join(this.workspace.path, 'lp'), 'debug', '', ['--takeover']);
+    await before.ended;
+    this.#client[Symbol.dispose]();
+    this.#client = new SnapshotsClient(this.#daemon.socket);
+    return { ready: serving(this.#daemon) };
+  }
+
+  /**
+   * Makes everything look as if the machine had been started again since the daemon was killed: nothing is mounted, and what was written down is of
+   * another boot.
+   */
+  async reboot(): Promise<void> {
+    await endKeepers(this.workspace.path);
+    await unmountBelow(this.workspace.path);
+    const layers = join(this.#daemon.root, 'layers');
+    for (const name of await readdir(layers, { recursive: true })) {
+      if (basename(name) !== 'layer.json') continue;
+      const directory = new LayerDirectory(join(layers, dirname(name)));
+      const record = await directory.record();
+      if (record === undefined) throw new Error(`No record in ${name}`);
+      const { resident, isOfThisBoot } = await directory.resident(record);
+      if (!isOfThisBoot) throw new Error(`No residency beside ${name}`);
+      await new LayerDirectory(directory.path, 'another boot').writeResident(record, resident);
+    }
+  }
+
+  /** Where the daemon keeps the files of a layer. */
+  layerDirectory({ digest, annotations }: ImageLayer): string {
+    const tocDigest = annotations?.[tocDigestKey] ?? '';
+    const [layer, toc] = [digest, tocDigest].map((each) => each.slice('sha256:'.length));
+    return join(this.#daemon.root, 'layers', layer!, toc!);
+  }
+
+  /** Removes a snapshot and the view of it in `directory`, which stays mounted. */
+  async removeMounted(snapshot: string, directory: string): Promise<void> {
+    await this.#client.remove(`mounted-${directory}`);
+    await this.#client.remove(snapshot);
+  }
+
+  /** As `mount`, for a snapshot whose layers may still be on their way. */
+  async mountWhenAvailable(snapshot: string): Promise<string> {
+    for (const deadline = Date.now() + 15_000; ; await delay(50)) {
+      try {
+        return await this.mount(snapshot);
+      } catch (error) {
+        if (Date.now() > deadline || !/unavailable/i.test(String(error))) throw error;
+      }
+    }
   }
 
   /** The daemon that runs now. */

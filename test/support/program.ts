@@ -24,7 +24,8 @@ export interface ProgramSpec {
 export class Program implements AsyncDisposable {
   readonly spec: ProgramSpec;
   readonly #child: ChildProcess;
-  readonly #ended: Promise<void>;
+  /** Resolves when it has ended. */
+  readonly ended: Promise<void>;
   #outcome: string | undefined;
 
   constructor(spec: ProgramSpec) {
@@ -40,7 +41,7 @@ export class Program implements AsyncDisposable {
     } finally {
       closeSync(fd);
     }
-    this.#ended = new Promise((resolve) => {
+    this.ended = new Promise((resolve) => {
       this.#child.once('error', (error) => {
         this.#outcome = `cannot be started: ${error.message}`;
         resolve();
@@ -84,7 +85,7 @@ export class Program implements AsyncDisposable {
     if (this.#outcome !== undefined) return;
     this.#child.kill(signal);
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), stopMs);
-    await this.#ended;
+    await this.ended;
     clearTimeout(timer);
   }
 

@@ -75,7 +75,7 @@ async function removeAbandoned(parent: string, name: string): Promise<void> {
 }
 
 /** Ends what daemons that were killed left behind for their next life. */
-async function endKeepers(path: string): Promise<void> {
+export async function endKeepers(path: string): Promise<void> {
   for (const pid of await keepersBelow(path)) process.kill(pid, 'SIGKILL');
 }
 
@@ -86,7 +86,8 @@ export async function keepersBelow(path: string): Promise<number[]> {
   return pids.filter((_, i) => lines[i]!.includes(`\0lazypull-keeper\0${path}/`)).map(Number);
 }
 
-async function unmountBelow(path: string): Promise<void> {
+/** Unmounts everything at and below `path`, the innermost first. */
+export async function unmountBelow(path: string): Promise<void> {
   for (const point of await mountsBelow(path)) {
     for (const how of [[], ['--lazy']]) {
       if (!(await mountsBelow(point)).includes(point)) break;

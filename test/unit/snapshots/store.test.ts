@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -46,6 +46,27 @@ describe('the store', () => {
     after.reserveIds(100);
     after.reserveIds(50);
     assert.equal(after.allocateId(), 101);
+  });
+
+  it('opens after a power cut that tore the end of what was written last, and has what came before', (t) => {
+    const path = databasePath(t);
+    using store = new SnapshotStore(path);
+    const create = (name: string) =>
+      store.create({ id: store.allocateId(), name, kind: 'active', parent: '', labels: {}, remote: false });
+    for (let i = 0; i < 20; i++) create(`before-${i}`);
+    const sound = statSync(`${path}-wal`).size;
+    create('last');
+    const wal = readFileSync(`${path}-wal`);
+    const torn = Buffer.from(wal);
+    torn.fill(0x5a, sound + 100);
+    for (const [i, content] of [wal.subarray(0, sound + 50), wal.subarray(0, wal.length - 1), torn].entries()) {
+      const copy = `${path}-${i}`;
+      copyFileSync(path, copy);
+      writeFileSync(`${copy}-wal`, content);
+      using opened = new SnapshotStore(copy);
+      assert.equal(opened.ids().size, 20);
+      opened.create({ id: opened.allocateId(), name: 'next', kind: 'active', parent: '', labels: {}, remote: false });
+    }
   });
 
   it('belongs to one process', (t) => {

@@ -1,0 +1,185 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, beforeEach, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { estargzBlob, type FileSpec } from '../../support/estargz-blob.ts';
+import { LayerLab } from '../../support/layer-lab.ts';
+import { run } from '../../support/program.ts';
+import { SnapshotsClient } from '../../support/snapshots-client.ts';
+import { repository } from '../../support/tools.ts';
+import { keepersBelow, mountsBelow } from '../../support/workspace.ts';
+
+const mib = 1 << 20;
+const daemonProgram = join(repository, 'bin', 'containerd-stargz-grpc');
+const stuckDaemon = fileURLToPath(new URL('../../support/stuck-daemon.ts', import.meta.url));
+
+let lab: LayerLab;
+
+before(async () => {
+  lab = await LayerLab.open();
+});
+beforeEach(() => lab.registry.forgetFaults());
+after(() => lab[Symbol.asyncDispose]());
+
+/** A mounted layer of its own, of which nothing has been read, and a way to read its files. */
+async function mountFiles() {
+  const files = Array.from(
+    { length: 4 },
+    (_, i): FileSpec => ({ path: `file-${i}`, type: 'reg', content: randomBytes(3 * mib) }),
+  );
+  const layer = lab.layer(estargzBlob(files, mib));
+  const snapshot = await lab.prepare([layer]);
+  const root = await lab.mount(snapshot);
+  return {
+    layer,
+    snapshot,
+    root,
+    read: async (index: number) => {
+      const { path, content } = files[index]!;
+      const data = await readFile(join(root, path));
+      assert.ok(data.equals(content!), `${path} has other bytes`);
+    },
+    [Symbol.asyncDispose]: () => lab.unmount(root),
+  };
+}
+
+/** The lines of the mount table that are of the lab, with the numbers of the mounts. */
+async function mountLines(): Promise<string[]> {
+  const lines = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n');
+  return lines.filter((line) => line.includes(lab.workspace.path));
+}
+
+const messages = () => lab.complaints.map(({ msg }) => String(msg)).join('\n');
+
+/** Waits for something that takes a moment. */
+async function until(what: () => boolean | Promise<boolean>): Promise<void> {
+  for (let waited = 0; waited < 15_000; waited += 50) {
+    if (await what()) return;
+    await delay(50);
+  }
+  assert.fail(`Not so after 15 s: ${what.toString()}`);
+}
+
+test('A daemon takes the place of a running one: the mounts stay, and readers and clients only wait', async () => {
+  await using layer = await mountFiles();
+  await layer.read(0);
+  const mounts = await mountLines();
+  const keepers = await keepersBelow(lab.workspace.path);
+  const before = lab.daemon.program;
+  lab.registry.script({ path: /blobs/ }, { kind: 'delay', ms: 3000 });
+  const reading = layer.read(2);
+  const { ready } = await lab.takeOver();
+  const preparing = mountFiles(); // by a client that connects while nobody serves
+  await Promise.all([reading, ready]);
+  await using another = await preparing;
+  await another.read(0);
+  assert.equal(before.outcome, 'ended with status 0');
+  assert.deepEqual((await mountLines()).slice(0, mounts.length), mounts);
+  assert.deepEqual(await keepersBelow(lab.workspace.path), keepers);
+  for (const file of [0, 1, 2, 3]) await layer.read(file);
+});
+
+test('A keeper that ends is replaced, and the next one holds as well', async () => {
+  await using layer = await mountFiles();
+  const [keeper] = await keepersBelow(lab.workspace.path);
+  process.kill(keeper!, 'SIGKILL');
+  await until(async () => {
+    const keepers = await keepersBelow(lab.workspace.path);
+    return keepers.length === 1 && keepers[0] !== keeper;
+  });
+  assert.match(messages(), /the keeper of the mounts has ended/);
+  const mounts = await mountLines();
+  await lab.crash();
+  assert.deepEqual(await mountLines(), mounts);
+  for (const file of [0, 1, 2, 3]) await layer.read(file);
+});
+
+test('Without a keeper everything is mounted anew, and whoever read before gets errors instead of waiting', async () => {
+  await using layer = await mountFiles();
+  await layer.read(0);
+  await lab.daemon.program.stop('SIGKILL');
+  for (const keeper of await keepersBelow(lab.workspace.path)) process.kill(keeper, 'SIGKILL');
+  const reading = assert.rejects(layer.read(3), { code: 'EIO' });
+  await lab.restart('SIGKILL');
+  await reading;
+  assert.match(messages(), /nothing keeps the mounts of a process that ended/);
+  const root = await lab.mount(layer.snapshot);
+  assert.equal((await readFile(join(root, 'file-3'))).length, 3 * mib);
+  await lab.unmount(root);
+});
+
+test('A layer that was removed while it is still read goes on after a crash', async () => {
+  const mounts = await mountsBelow(lab.daemon.root);
+  const { snapshot, root, read } = await mountFiles();
+  await read(0);
+  await lab.removeMounted(snapshot, root);
+  await until(async () => (await mountsBelow(lab.daemon.root)).length === mounts.length);
+  await read(1);
+  await lab.crash();
+  await read(2);
+  await read(3);
+  await run('umount', [root]);
+});
+
+test('A daemon starts while the registry is away, serves what is there, and gets the rest when it is back', async () => {
+  await using kept = await mountFiles();
+  await kept.read(0);
+  await using lost = await mountFiles();
+  await lab.daemon.program.stop('SIGKILL');
+  await rm(lab.layerDirectory(lost.layer), { recursive: true });
+  lab.registry.script({ path: /blobs/ }, ...Array(200).fill({ kind: 'status', status: 503 }));
+  await lab.restart('SIGKILL');
+  await kept.read(0);
+  await assert.rejects(lab.mount(lost.snapshot), /unavailable/i);
+  lab.registry.forgetFaults();
+  await lab.unmount(await lab.mountWhenAvailable(lost.snapshot));
+  for (const file of [0, 1, 2, 3]) await kept.read(file);
+});
+
+test('A service manager can pass the socket, on which clients wait before the daemon is there', async () => {
+  const directory = await lab.workspace.directory('activated');
+  const socket = join(directory, 's.sock');
+  const pass = `
+import os, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[1])
+s.listen()
+if s.fileno() == 3: os.set_inheritable(3, True)
+else: os.dup2(s.fileno(), 3)
+print("listening", flush=True)
+sys.stdin.readline()
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.argv[2], sys.argv[2:])
+`;
+  const args = [daemonProgram, '--address', socket, '--root', join(directory, 'root')];
+  const daemon = spawn('python3', ['-c', pass, socket, ...args], { stdio: ['pipe', 'pipe', 'ignore'] });
+  await once(daemon.stdout, 'data');
+  using client = new SnapshotsClient(socket);
+  const answered = client.cleanup();
+  daemon.stdin.end('go\n');
+  await answered;
+  daemon.kill('SIGTERM');
+  assert.deepEqual(await once(daemon, 'exit'), [0, null]);
+  assert.ok(existsSync(socket), "the socket is the manager's");
+  assert.deepEqual(await keepersBelow(directory), []);
+});
+
+test('A killed daemon that waits for itself in the kernel is freed by the next one', { timeout: 60_000 }, async () => {
+  await lab.daemon.program.stop('SIGTERM');
+  const stuck = spawn(process.execPath, [stuckDaemon, lab.daemon.root], { stdio: ['ignore', 'pipe', 'inherit'] });
+  await once(stuck.stdout, 'data');
+  stuck.kill('SIGKILL');
+  await delay(200);
+  assert.equal(stuck.signalCode, null, 'it ended at once, so this test proves nothing');
+  const ended = once(stuck, 'exit');
+  await lab.restart('SIGKILL');
+  await ended;
+  await using layer = await mountFiles();
+  await layer.read(0);
+});
