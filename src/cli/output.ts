@@ -1,4 +1,5 @@
-import { LazypullError, messageOf } from '../errors.ts';
+import type { Writable } from 'node:stream';
+import { errnoOf, LazypullError, messageOf } from '../errors.ts';
 
 /** Ends a verb with an exit code of its own; the verb has said what there is to say. */
 export class ExitError extends Error {
@@ -25,6 +26,23 @@ export function formatError(program: string, error: unknown): string {
 /** Tells the user something that is neither data nor an error. */
 export function say(program: string, text: string): void {
   process.stderr.write(`${program}: ${text}\n`);
+}
+
+/** Writes data and waits until the stream takes more. Ends the verb without a word, with 1, where nobody reads any more, as in `lazypull … | head`. */
+export async function write(stream: Writable, data: string | Uint8Array): Promise<void> {
+  try {
+    await new Promise<void>((resolve, reject) => {
+      stream.once('error', reject);
+      stream.write(data, (error) => {
+        if (error) return; // which is emitted next
+        stream.off('error', reject);
+        resolve();
+      });
+    });
+  } catch (error) {
+    if (errnoOf(error) === 'EPIPE') throw new ExitError(1);
+    throw new LazypullError('Unavailable', 'Cannot write the output', { cause: error });
+  }
 }
 
 const hints: Partial<Record<LazypullError['code'], string>> = {

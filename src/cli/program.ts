@@ -21,11 +21,15 @@ export async function createProgram(environment: Environment, verb: string | und
   const { statusCommand } = await import('./status.ts');
   const { whyCommand } = await import('./why.ts');
   const { inspectCommand } = await import('./inspect.ts');
+  const { lsCommand } = await import('./ls.ts');
+  const { catCommand } = await import('./cat.ts');
   const { traceCommand } = await import('./trace.ts');
   program.addCommand(convertCommand());
   program.addCommand(statusCommand(environment));
   program.addCommand(whyCommand(environment));
   program.addCommand(inspectCommand(environment));
+  program.addCommand(lsCommand(environment));
+  program.addCommand(catCommand(environment));
   program.addCommand(traceCommand());
   program.addCommand(buildkitCommand(environment));
   return tame(program, environment.name);

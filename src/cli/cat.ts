@@ -1,0 +1,52 @@
+import { Command } from 'commander';
+import { defaults } from '../config/load.ts';
+import { LazypullError } from '../errors.ts';
+import type { ImageFile } from '../images/image-tree.ts';
+import { resolveImage, thisPlatform } from '../images/resolve.ts';
+import type { Reference } from '../registry/reference.ts';
+import type { Environment } from './main.ts';
+import { write } from './output.ts';
+import { imageArgument, openRegistry } from './registry.ts';
+
+interface Options {
+  config?: string;
+  platform: string;
+}
+
+/** `lazypull cat IMAGE PATH`: the bytes of a file of an image, without pulling it. */
+export function catCommand({ env }: Environment): Command {
+  return new Command('cat')
+    .description('Print a file of an image in a registry, without pulling it: no daemon is needed')
+    .argument('<image>', 'image as Docker writes it', imageArgument)
+    .argument('<path>', 'path in the image; symlinks are followed inside it')
+    .option('--platform <os/arch>', 'platform of the image', thisPlatform)
+    .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
+    .addHelpText(
+      'after',
+      `
+Only the tables of contents of the layers and the parts of the file are fetched, and verified before they are
+printed; so each layer has to be eStargz.
+
+Examples:
+  lazypull cat registry.example/app:1 /etc/os-release
+  lazypull cat --platform linux/arm64 registry.example/app:1 /usr/bin/app > app`,
+    )
+    .action(async (reference: Reference, path: string, options: Options) => {
+      const { openImage } = await import('../layers/open-image.ts');
+      await using client = await openRegistry(options.config, env);
+      const image = await openImage(client, await resolveImage(client, reference, options.platform));
+      const file = image.tree.find(Buffer.from(path).toString('latin1'));
+      checkPrintable(path, file);
+      for await (const piece of image.read(file)) await write(process.stdout, piece);
+    });
+}
+
+function checkPrintable(path: string, { isDirectory, entry }: ImageFile): void {
+  if (isDirectory) {
+    const advice = 'list it with "lazypull ls"';
+    throw new LazypullError('FailedPrecondition', `Cannot print "${path}": it is a directory; ${advice}`);
+  }
+  if (entry.type !== 'reg') {
+    throw new LazypullError('FailedPrecondition', `Cannot print "${path}": it is no regular file but a ${entry.type}`);
+  }
+}
