@@ -1,4 +1,4 @@
-import { loadConfig } from '../config/load.ts';
+import { defaults, loadConfig } from '../config/load.ts';
 import { messageOf } from '../errors.ts';
 import { createLog } from '../log.ts';
 import type { RegistryClient } from '../registry/client.ts';
@@ -12,7 +12,7 @@ export async function openRegistry(config: string | undefined, env: NodeJS.Proce
   const { dockerCredentials } = await import('../registry/credentials.ts');
   return new RegistryClient({
     credentials: dockerCredentials(env),
-    hosts: file?.resolver ?? {},
+    hosts: file?.resolver ?? { config_path: defaults.registryHosts },
     log: createLog('error'),
     environment: env,
   });
