@@ -7,9 +7,7 @@ import type { Log } from '../log.ts';
 import { RegistryClient } from '../registry/client.ts';
 import { dockerCredentials } from '../registry/credentials.ts';
 import { parseReference } from '../registry/reference.ts';
-import { serveSnapshots } from '../snapshots/server.ts';
 import { openSnapshotter, type Snapshotter } from '../snapshots/snapshotter.ts';
-import { statusService } from '../status/service.ts';
 import type { StatusSource } from '../status/status.ts';
 import { version } from '../version.ts';
 import { watchDelay } from './delay.ts';
@@ -85,6 +83,9 @@ export async function runDaemon(
     await snapshotter.restore();
     if (signal.aborted && signal.reason !== handoverSignal) return;
 
+    // Loaded now, so that whoever reads a layer has not waited for it; and before the socket is there: clients wait a second for an answer.
+    const { serveSnapshots } = await import('../snapshots/server.ts');
+    const { statusService } = await import('../status/service.ts');
     const socket = passed === undefined ? (kept ?? (await openSocket(config.address))) : undefined;
     if (socket !== undefined) parts.defer(() => removeSocket(socket));
     await keeper.keep({ fuse: connection, socket });

@@ -57,6 +57,8 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
   readonly #metrics: SnapshotMetrics;
   /** Lazy layers that should be mounted and are not, and the mounting that is under way. */
   readonly #unmounted = new Map<number, Promise<void> | undefined>();
+  /** Why they are not. */
+  readonly #reasons = new Map<number, unknown>();
   #closing: Promise<void> | undefined;
 
   constructor({ root, store, layers, log, metrics = snapshotMetrics() }: SnapshotterParts) {
@@ -114,6 +116,7 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     const { id } = this.#store.remove(key);
     const mounting = this.#unmounted.get(id);
     this.#unmounted.delete(id);
+    this.#reasons.delete(id);
     this.#directories.removeLater(id, mounting);
   }
 
@@ -141,6 +144,7 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
         await this.#layers.restore(this.#directories.content(id), info.labels);
         this.#unmounted.delete(id);
       } catch (error) {
+        this.#reasons.set(id, error);
         const fields = { snapshot: info.name, error: messageOf(error) };
         this.#warn('a remote snapshot is not on the disk, and is fetched again', info.labels, fields);
         absent.push(snapshot);
@@ -287,7 +291,8 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
         const snapshot = this.#store.remotes().find((remote) => remote.id === id);
         if (snapshot) void this.#retry(snapshot);
       }
-      throw new LazypullError('Unavailable', `layer "${id}" unavailable: ${messageOf(error)}`, { cause: error });
+      const reason = this.#reasons.get(id) ?? error;
+      throw new LazypullError('Unavailable', `layer "${id}" unavailable: ${messageOf(reason)}`, { cause: reason });
     }
   }
 
@@ -315,8 +320,12 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
       await mkdir(content, { recursive: true });
       await this.#layers.mount(content, labels);
       this.#unmounted.delete(id);
+      this.#reasons.delete(id);
     } catch (error) {
-      if (this.#unmounted.has(id)) this.#unmounted.set(id, undefined);
+      if (this.#unmounted.has(id)) {
+        this.#unmounted.set(id, undefined);
+        this.#reasons.set(id, error);
+      }
       throw error;
     }
   }

@@ -240,7 +240,7 @@ describe('a restart', () => {
     assert.equal(lines.filter(({ message }) => message === 'failed to restore remote snapshot').length, 2);
     assert.equal(snapshotter.stat('r7').kind, 'committed');
     await rejectsCode('Unavailable', snapshotter.mounts('a'));
-    await rejectsCode('Unavailable', snapshotter.prepare('c', 'r7', {}));
+    await assert.rejects(snapshotter.prepare('c', 'r7', {}), /layer "8" unavailable: refused sha256:of-r7/);
 
     layers.refused.clear();
     await remote(snapshotter, 'k', '', lazy('r7'));
