@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { LazypullError } from '../errors.ts';
 import { tryLockFile } from '../kernel/flock.ts';
 import { hasOpen, isDying } from '../kernel/pidfd.ts';
+import { checkOnlyOursIn } from './ownership.ts';
 
 /** How long a process that hands over, or that has been killed, may take to end. */
 const maxWaitMs = 30_000;
@@ -22,7 +23,7 @@ export interface Root extends Disposable {
  * Makes the root directory, with mode 0700, and takes it for this process.
  *
  * @param takeover has the process that uses it hand over to us, and waits for that
- * @throws FailedPrecondition that names the pid of the process that has it; Unavailable when it cannot be made, or is not handed over in time
+ * @throws FailedPrecondition that names the pid of the process that has it, or for a directory of somebody else; Unavailable when it cannot be made, or is not handed over in time
  */
 export async function openRoot(path: string, takeover: boolean): Promise<Root> {
   try {
@@ -31,6 +32,7 @@ export async function openRoot(path: string, takeover: boolean): Promise<Root> {
   } catch (error) {
     throw new LazypullError('Unavailable', `Cannot make the root directory "${path}"`, { cause: error });
   }
+  checkOnlyOursIn(path);
   // Of those who wait for the lock at one time only one can be next.
   const next = await tryLockFile(join(path, 'lock.next'));
   if (!('lock' in next)) throw inUse(path, next.holder);

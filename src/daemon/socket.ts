@@ -2,6 +2,7 @@ import { closeSync, lstatSync, mkdirSync, type Stats, unlinkSync } from 'node:fs
 import { dirname } from 'node:path';
 import { errnoOf, LazypullError } from '../errors.ts';
 import { isListening, listenAt, listenerPid } from '../kernel/unix-socket.ts';
+import { checkOnlyOursIn } from './ownership.ts';
 
 /** A unix socket that listens, and the file by which clients find it. */
 export interface ListeningSocket {
@@ -55,10 +56,12 @@ export async function passedSocket(env: NodeJS.ProcessEnv): Promise<number | und
 /**
  * Makes it possible to listen at the unix socket `path`: makes its directory, with mode 0700, and removes a socket that a dead process left.
  *
- * @throws FailedPrecondition that names the pid when a living process serves there, or when the file is not a socket
+ * @throws FailedPrecondition that names the pid when a living process serves there, or when the file is not a socket, or where somebody else could
+ * put a socket in its place
  */
 export async function clearSocket(path: string): Promise<void> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  checkOnlyOursIn(dirname(path));
   const stats = statOrUndefined(path);
   if (stats === undefined) return;
   if (!stats.isSocket()) {

@@ -1,0 +1,23 @@
+import { statSync } from 'node:fs';
+import { LazypullError } from '../errors.ts';
+
+const groupWrite = 0o020;
+const othersWrite = 0o002;
+const sticky = 0o1000;
+
+/**
+ * Makes sure that nobody but root and we can put something else in place of a file in a directory: who speaks to it mounts what it answers. Others
+ * may be able to write there where the directory is sticky, as /tmp is, and the group where it is root's.
+ *
+ * @throws FailedPrecondition that says what to change
+ */
+export function checkOnlyOursIn(directory: string): void {
+  const { uid, gid, mode } = statSync(directory);
+  const ours = uid === 0 || uid === process.geteuid?.();
+  const open = (mode & othersWrite) !== 0 || ((mode & groupWrite) !== 0 && gid !== 0);
+  if (ours && (!open || (mode & sticky) !== 0)) return;
+  throw new LazypullError(
+    'FailedPrecondition',
+    `Cannot use the directory "${directory}": ${ours ? 'others may write there' : `it belongs to user ${uid}`}; choose another one, or run "chown root ${directory} && chmod go-w ${directory}"`,
+  );
+}
