@@ -2,12 +2,18 @@ import { createServer } from 'node:net';
 import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
 import { LazypullError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { Connections } from './connections.ts';
 import type { Bridged, CallMetrics } from './grpc.ts';
 import { addHealth } from './health.ts';
 import { addSnapshots } from './service.ts';
 import type { Snapshots } from './snapshot.ts';
 
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+const MAX_CALLS_PER_CONNECTION = 1024;
+
+/** A client is asked for a sign of life after so long, and given up when it gives none: one that is stopped for a while keeps its calls. */
+const KEEPALIVE_MS = 600_000;
+const KEEPALIVE_ANSWER_MS = 300_000;
 
 /** A listening server. `close` refuses new calls, waits at most `graceMs` for those under way, and ends the connections. */
 export interface SnapshotsServer {
@@ -33,12 +39,19 @@ export async function serveSnapshots(
   const server = new Server({
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
     'grpc.max_send_message_length': MAX_MESSAGE_BYTES,
+    'grpc.max_concurrent_streams': MAX_CALLS_PER_CONNECTION,
+    'grpc.keepalive_time_ms': KEEPALIVE_MS,
+    'grpc.keepalive_timeout_ms': KEEPALIVE_ANSWER_MS,
   });
   addSnapshots(server, snapshots, log, metrics);
   for (const { definition, implementation } of more) server.addService(definition, implementation);
   const health = addHealth(server, log);
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
-  const listener = createServer((connection) => injector.injectConnection(connection));
+  const connections = new Connections();
+  const listener = createServer((connection) => {
+    connections.add(connection);
+    injector.injectConnection(connection);
+  });
   await new Promise<void>((resolve, reject) => {
     listener.once('error', (cause) => reject(new LazypullError('Unavailable', 'Cannot listen', { cause })));
     listener.listen({ fd }, resolve);
@@ -52,6 +65,7 @@ export async function serveSnapshots(
         // A connection that never spoke HTTP/2 keeps tryShutdown waiting, also after forceShutdown.
         const force = setTimeout(() => {
           server.forceShutdown();
+          connections.close();
           resolve();
         }, graceMs);
         server.tryShutdown(() => {

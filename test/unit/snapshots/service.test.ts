@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { connect } from 'node:net';
+import { readFile } from 'node:fs/promises';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, describe, it } from 'node:test';
@@ -20,6 +21,7 @@ import { Health } from '../../../src/gen/health/v1/health_pb.ts';
 import { Kind, Snapshots as SnapshotsDesc } from '../../../src/gen/services/snapshots/v1/snapshots_pb.ts';
 import { listenAt } from '../../../src/kernel/unix-socket.ts';
 import { silentLog } from '../../../src/log.ts';
+import { maxConnections } from '../../../src/snapshots/connections.ts';
 import { statusOf } from '../../../src/snapshots/grpc.ts';
 import { serveSnapshots } from '../../../src/snapshots/server.ts';
 import { openSnapshotter } from '../../../src/snapshots/snapshotter.ts';
@@ -140,6 +142,29 @@ describe('the Snapshots service', () => {
     await call(method.stat, { key: 'k1' });
   });
 
+  it('serves its client while thousands connect and say nothing, or half a word, and keeps a bounded number of them', async (t) => {
+    const { call, path, connections } = await start(t);
+    await call(method.prepare, { key: 'a' });
+    const sockets: Socket[] = [];
+    t.after(() => sockets.forEach((socket) => socket.destroy()));
+    const preface = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
+    for (let i = 0; i < maxConnections + 200; i++) {
+      const socket = connect(path);
+      socket.on('error', () => {});
+      sockets.push(socket);
+      await once(socket, 'connect');
+      if (i % 4 === 0) socket.write(preface.slice(0, 1 + (i % preface.length)));
+      if (i % 100 === 0) await call(method.stat, { key: 'a' });
+    }
+    await call(method.stat, { key: 'a' });
+    assert.equal(await connections(), maxConnections);
+    for (const socket of sockets) socket.destroy();
+    for (let tries = 0; (await connections()) > 1; tries++) {
+      assert.ok(tries < 200, `${await connections()} connections are left`);
+      await new Promise((resolve) => setTimeout(resolve, 25));
+    }
+  });
+
   it('answers health checks until it closes', async (t) => {
     const { call, client, server } = await start(t);
     assert.equal((await call(Health.method.check, {})).status, 1);
@@ -196,7 +221,12 @@ async function start(t: TestContext) {
     }
     return blocks;
   };
-  return { root, path, snapshotter, server, client, call, list };
+  /** How many connections the server has: the kernel lists them by the path of the socket that they were made to. */
+  const connections = async () => {
+    const lines = (await readFile('/proc/net/unix', 'utf8')).split('\n');
+    return lines.filter((line) => line.endsWith(` ${path}`) && / 0001 03 /.test(line)).length;
+  };
+  return { root, path, snapshotter, server, client, call, list, connections };
 }
 
 function pathOf(method: DescMethod): string {
