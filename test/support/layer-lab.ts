@@ -55,12 +55,12 @@ export class LayerLab implements AsyncDisposable {
 
   /** Has the layers prepared as an image of their own. @returns the name of the uppermost snapshot */
   prepare(layers: readonly ImageLayer[]): Promise<string> {
-    return this.#client.prepareImage(`image-${this.#snapshots++}`, this.#reference, layers);
+    return this.#client.prepareImage(`image-${this.#snapshots++}`, this.reference, layers);
   }
 
   /** Has one layer prepared on a snapshot, or on nothing. @returns whether it is lazy */
   isLazy(layer: ImageLayer, parent = ''): Promise<boolean> {
-    return this.#client.prepareLayer(`layer-${this.#snapshots++}`, parent, this.#reference, layer);
+    return this.#client.prepareLayer(`layer-${this.#snapshots++}`, parent, this.reference, layer);
   }
 
   /** Mounts a view of a snapshot in a new directory, which is returned. */
@@ -72,6 +72,22 @@ export class LayerLab implements AsyncDisposable {
 
   unmount(directory: string): Promise<void> {
     return this.#client.unmount(directory);
+  }
+
+  /** Removes an image's snapshots, the uppermost first. */
+  async remove(snapshot: string, layers: number): Promise<void> {
+    const name = snapshot.replace(/-\d+$/, '');
+    for (let layer = layers - 1; layer >= 0; layer--) await this.#client.remove(`${name}-${layer}`);
+  }
+
+  /** Removes a snapshot once it is there. @returns false where it does not come */
+  async removeIfThere(snapshot: string): Promise<boolean> {
+    for (let waited = 0; waited < 5000; waited += 50) {
+      const failure = await this.#client.remove(snapshot).catch((error: Error) => error);
+      if (failure === undefined) return true;
+      await delay(50);
+    }
+    return false;
   }
 
   /** Ends the daemon and starts a new one with its state. Nothing may be mounted, unless the signal is SIGKILL. */
@@ -183,7 +199,13 @@ export class LayerLab implements AsyncDisposable {
     return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) / 1000;
   }
 
-  get #reference(): string {
+  /** The process id of the daemon. */
+  get pid(): number {
+    return this.#daemon.program.pid;
+  }
+
+  /** The image that the layers are of. */
+  get reference(): string {
     return `${this.registry.host}/image:latest`;
   }
 
