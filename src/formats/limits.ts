@@ -9,6 +9,9 @@ export const maxTocRows = 500_000;
 /** Files and directories of one layer, directories that no entry names included. */
 export const maxNodes = 500_000;
 
+/** Directories of one layer that no entry names: a short table of contents can ask for very many. */
+export const maxImpliedDirectories = 50_000;
+
 /** Bytes of all names, link targets and extended attributes of a layer. A real one has some 80 an entry. */
 export const maxTextBytes = 96 * 1024 * 1024;
 

@@ -1,7 +1,7 @@
 import { LazypullError } from '../errors.ts';
 import type { ChunkColumns } from './chunk-columns.ts';
 import type { ByteString, IndexEntry, LayerIndex } from './layer-index.ts';
-import { maxNodes, maxSymlinkBytes } from './limits.ts';
+import { maxImpliedDirectories, maxNodes, maxSymlinkBytes } from './limits.ts';
 import { cleanPath } from './paths.ts';
 import { applyWhiteouts, isWhiteoutName, withoutOverlayXattrs } from './whiteouts.ts';
 
@@ -51,6 +51,7 @@ class TreeBuilder {
   readonly #marked = new Set<TreeNode>();
   #hasPendingLinks = false;
   #nodes = 1;
+  #implied = 0;
   /** The directory that the entry before was in: most often the next one is in it too. */
   #lastPath: ByteString = '';
   #lastDirectory = this.#root;
@@ -110,6 +111,12 @@ class TreeBuilder {
         const isWhiteout = isWhiteoutName(name);
         if (isWhiteout) this.#marked.add(node);
         else if (child !== undefined) throw invalid(entry, `"${path.slice(0, end)}" is not a directory in this layer`);
+        if (++this.#implied > maxImpliedDirectories) {
+          throw new LazypullError(
+            'ResourceExhausted',
+            `The layer has more than ${maxImpliedDirectories} directories without an entry`,
+          );
+        }
         child = directoryNode(impliedDirectory);
         this.#set(node, name, child);
       }

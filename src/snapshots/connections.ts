@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 
-/** More than any number of clients of one machine; each takes a descriptor and some 20 KB. */
+/** More than any number of clients of one machine; each takes a descriptor and some 60 KB. */
 export const maxConnections = 1024;
 
 /** How often it is looked who has said something. */

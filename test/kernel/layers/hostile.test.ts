@@ -184,7 +184,11 @@ test('A malformed table of contents is refused with the reason, and the daemon g
   claim.write('20000000000\0', 124);
   claim.write('0', 156);
   const long = 'n'.repeat(200);
-  const text = Array.from({ length: 150_000 }, (_, i) => `{"name":"${i}${long}/${long}/${long}","type":"reg"}`);
+  const text = Array.from(
+    { length: 150_000 },
+    (_, i) => `{"name":"${i}","type":"symlink","linkName":"${long}${long}${long}${long}"}`,
+  );
+  const directories = Array.from({ length: 240 }, (_, i) => `{"name":"${i}/${'d/'.repeat(2000)}x","type":"reg"}`);
   const tables: [RegExp, { toc: Buffer; digest: string }][] = [
     [/"size" is -1/, tocOf(reg({ size: -1 }))],
     [
@@ -220,7 +224,8 @@ test('A malformed table of contents is refused with the reason, and the daemon g
     [/nested/, tocOfJson(Buffer.from(`{"x":${'['.repeat(1e5)}${']'.repeat(1e5)},"entries":[]}`))],
     [/it is a file called/, { toc: bomb, digest: chunkDigest }],
     [/2147483648 bytes/, { toc: gzipSync(Buffer.concat([claim, Buffer.alloc(512 * mib)])), digest: chunkDigest }],
-    [/more than \d+ bytes|memory limit/, tocOfJson(Buffer.from(`{"entries":[${text.join(',')}]}`), 1)],
+    [/more than \d+ bytes of names/, tocOfJson(Buffer.from(`{"entries":[${text.join(',')}]}`), 1)],
+    [/directories without an entry/, tocOfJson(Buffer.from(`{"entries":[${directories.join(',')}]}`), 1)],
     [/Wrong digest of the table of contents/, { ...tocOf([]), digest: chunkDigest }],
   ];
   for (const [reason, { toc, digest: tocDigest }] of tables) {

@@ -252,5 +252,8 @@ test('buildTree bounds names, targets and the number of files', () => {
   refuses('InvalidArgument', /NUL/, link('a', 'b\0'));
   refuses('ResourceExhausted', /more than 255 bytes/, ['n'.repeat(256), 'reg']);
   const deep = Array.from({ length: 300 }, (_, i): Spec => [`${i}/${'a/'.repeat(2000)}x`, 'reg']);
-  refuses('ResourceExhausted', /more than 500000 files/, ...deep);
+  refuses('ResourceExhausted', /more than 50000 directories without an entry/, ...deep);
+  const entries = Array.from({ length: 500_001 }, (_, i) => entryOf([String(i), 'reg'], i));
+  const tooMany = { code: 'ResourceExhausted', message: /more than 500000 files/ };
+  assert.throws(() => buildTree({ entries, chunks: new ChunkColumns() }), tooMany);
 });
