@@ -63,7 +63,16 @@ export class Authorizer {
   async authorization(endpoint: Endpoint, scope: string, signal?: AbortSignal): Promise<string | undefined> {
     const demand = this.#demands.get(endpoint.origin);
     if (demand === undefined) return undefined;
-    return this.#cached(grantKey(endpoint, demand, scope)) ?? this.#obtain(endpoint, demand, scope, scope, signal);
+    const cached = this.#cached(grantKey(endpoint, demand, scope));
+    if (cached !== undefined) return cached;
+    try {
+      return await this.#obtain(endpoint, demand, scope, scope, signal);
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      // What the server wanted last may have been a mistake: its next 401 says what it wants now.
+      if (this.#demands.get(endpoint.origin) === demand) this.#demands.delete(endpoint.origin);
+      return undefined;
+    }
   }
 
   /**

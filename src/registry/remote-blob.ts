@@ -262,8 +262,10 @@ export class RemoteBlob implements Blob {
   }
 
   #learnSize(answer: Answer, size: number): void {
-    if (this.#size !== undefined && this.#size !== size) {
-      throw answerError(answer, `the blob had ${this.#size} bytes and now has ${size}`, 'DataLoss');
+    const before = this.#size;
+    if (before !== undefined && before !== size) {
+      this.#size = undefined; // the first one may have been the lie
+      throw answerError(answer, `the blob had ${before} bytes and now has ${size}`, 'DataLoss');
     }
     this.#size = size;
   }

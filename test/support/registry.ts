@@ -164,6 +164,21 @@ export class TestRegistry implements AsyncDisposable {
     this.#signature = randomBytes(8).toString('hex');
   }
 
+  /** What the death of its process does: connections break and new ones are refused, until `revive`. */
+  async die(): Promise<void> {
+    const closed = this.#servers.map((server) => new Promise((resolve) => server.close(resolve)));
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+    await Promise.all(closed);
+  }
+
+  /** Serves again, at the same addresses. */
+  async revive(): Promise<void> {
+    const ports = [this.host, this.storageHost].map((host) => Number(host.split(':')[1]));
+    await Promise.all(
+      this.#servers.map((server, i) => new Promise<void>((resolve) => server.listen(ports[i], '127.0.0.1', resolve))),
+    );
+  }
+
   async close(): Promise<void> {
     for (const socket of this.#sockets) socket.destroy();
     await Promise.all(this.#servers.map((server) => new Promise((resolve) => server.close(resolve))));
@@ -171,6 +186,11 @@ export class TestRegistry implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** Resets the connection with the client's port `port`, below TLS. */
+  #reset(port: number | undefined): void {
+    for (const socket of this.#sockets) if (socket.remotePort === port) socket.resetAndDestroy();
   }
 
   get #scheme(): string {
@@ -213,7 +233,7 @@ export class TestRegistry implements AsyncDisposable {
     response.on('close', () => (seen.aborted = !response.writableFinished));
     const index = this.#faults.findIndex(({ match }) => matches(match, seen));
     const fault = index === -1 ? undefined : this.#faults.splice(index, 1)[0]?.fault;
-    const exchange = new Exchange(request, response, seen, fault);
+    const exchange = new Exchange(request, response, seen, fault, () => this.#reset(seen.port));
     if (fault?.kind === 'delay') await sleep(fault.ms);
     if (fault?.kind === 'status')
       return exchange.send(fault.status, fault.headers ?? {}, Buffer.from(fault.body ?? ''));
@@ -406,8 +426,16 @@ class Exchange {
   readonly fault: Fault | undefined;
   readonly #response: ServerResponse;
   readonly #seen: SeenRequest;
+  readonly #reset: () => void;
 
-  constructor(request: IncomingMessage, response: ServerResponse, seen: SeenRequest, fault: Fault | undefined) {
+  constructor(
+    request: IncomingMessage,
+    response: ServerResponse,
+    seen: SeenRequest,
+    fault: Fault | undefined,
+    reset: () => void,
+  ) {
+    this.#reset = reset;
     this.request = request;
     this.fault = fault;
     this.#response = response;
@@ -474,7 +502,7 @@ class Exchange {
   }
 
   #stop(kind: 'stall' | 'reset'): void {
-    if (kind === 'reset') setTimeout(() => this.request.socket.resetAndDestroy(), 20);
+    if (kind === 'reset') setTimeout(this.#reset, 20);
   }
 }
 

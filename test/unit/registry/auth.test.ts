@@ -176,9 +176,19 @@ test('the token server is tried again on errors that may pass, and refused when 
   await tail(client, registry);
   registry.revokeTokens();
   for (const body of ['', '[]', '{"token":""}', '{"token":"a\\nb"}', '{"token":5}']) {
-    registry.script({ on: 'token' }, { kind: 'status', status: 200, body });
+    const answer = { kind: 'status', status: 200, body } as const;
+    registry.script({ on: 'token' }, answer, answer); // it is asked again once the registry has said again what it wants
     await fails(tail(client, registry), 'FailedPrecondition', /the token server answered without a token/);
   }
+});
+
+test('a server that once asked for tokens from nowhere is asked again what it wants', async () => {
+  await using registry = await startRegistry({ auth: 'token', users });
+  await using client = clientWith(new TestCredentials(me));
+  const headers = { 'www-authenticate': `Bearer realm="http://${registry.host}/nowhere"` };
+  registry.script({ on: 'registry' }, { kind: 'status', status: 401, headers });
+  await fails(tail(client, registry), 'Unauthenticated', /nowhere/);
+  await tail(client, registry);
 });
 
 test('the realm is not followed to where no redirect would be', async () => {
