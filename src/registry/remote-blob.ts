@@ -73,7 +73,15 @@ export class RemoteBlob implements Blob {
       if (refuser !== undefined && size >= bytes) this.#context.suffixRefusers.add(refuser);
       const start = Math.max(size - bytes, 0);
       if (start === size) return { data: Buffer.alloc(0), size };
-      return { data: await concat(this.#one({ start, end: size }, tries, signal), size - start), size };
+      const data = await concat(this.#one({ start, end: size }, tries, signal), size - start);
+      if (this.#size === size) return { data, size };
+      throw new RegistryError(
+        'Unavailable',
+        `Cannot read the end of "${this.digest}": servers disagree about its size`,
+        {
+          retryable: true,
+        },
+      );
     });
   }
 

@@ -19,7 +19,10 @@ export class LayerLab implements AsyncDisposable {
   #client: SnapshotsClient;
   #snapshots = 0;
 
-  private constructor(workspace: Workspace, registry: TestRegistry, daemon: Daemon) {
+  readonly #toml: string;
+
+  private constructor(workspace: Workspace, registry: TestRegistry, daemon: Daemon, toml: string) {
+    this.#toml = toml;
     this.workspace = workspace;
     this.registry = registry;
     this.#daemon = daemon;
@@ -34,7 +37,7 @@ export class LayerLab implements AsyncDisposable {
     if (rootBytes !== undefined) await mountDisk(join(workspace.path, 'lp', 'root'), rootBytes);
     const daemon = stack.use(await startDaemon(join(workspace.path, 'lp'), 'debug', toml));
     stack.move();
-    return new LayerLab(workspace, registry, daemon);
+    return new LayerLab(workspace, registry, daemon, toml);
   }
 
   /** Where the daemon keeps everything. */
@@ -94,7 +97,7 @@ export class LayerLab implements AsyncDisposable {
   async restart(signal: NodeJS.Signals): Promise<void> {
     await this.#daemon.program.stop(signal);
     this.#client[Symbol.dispose]();
-    this.#daemon = await startDaemon(join(this.workspace.path, 'lp'));
+    this.#daemon = await startDaemon(join(this.workspace.path, 'lp'), 'debug', this.#toml);
     this.#client = new SnapshotsClient(this.#daemon.socket);
   }
 

@@ -43,7 +43,7 @@ async function openWorld(random: Random) {
     hosts: { host: { [origin!.host]: { mirrors: urls.toReversed() } } },
     credentials: { source: '', find: async () => ({ kind: 'password', username: 'me', password: 'secret' }) },
     certificates: [testTls.cert],
-    retry: { tries: 4, minDelayMs: 1, maxDelayMs: 8, totalMs: 5_000 },
+    retry: { tries: 4, minDelayMs: 1, maxDelayMs: 8, totalMs: 5_000, minBytesPerSecond: 1e6 },
     timeouts: { connectMs: 1_000, headersMs: 200, bodyIdleMs: 200, patienceMs: 60 },
     environment: {},
   });
@@ -93,7 +93,7 @@ async function outcome(reading: Promise<void>): Promise<LazypullError | undefine
   if (error === undefined) return undefined;
   assert.notEqual(error, 'hang', 'a read does not end');
   if (!(error instanceof LazypullError)) throw error;
-  assert.match(messageOf(error), /^Cannot GET "https?:/);
+  assert.match(messageOf(error), /^Cannot (GET|POST|read the end of) "/);
   return error;
 }
 
@@ -120,7 +120,7 @@ async function tryWorld(seed: number, world: number): Promise<number> {
 
 test('Whatever registries do, a read gives the right bytes or an error that names the request, and all is well once they behave', async (t) => {
   const seed = faultSeed();
-  const faults = faultsToMake(2_000);
+  const faults = faultsToMake(1_500);
   t.diagnostic(`LAZYPULL_SEED=${seed} LAZYPULL_FAULTS=${faults} repeats it`);
   let world = 0;
   let failed = 0;
