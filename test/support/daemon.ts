@@ -13,9 +13,14 @@ export interface Daemon extends AsyncDisposable {
   log(): Record<string, unknown>[];
 }
 
-/** Starts the daemon under its drop-in name with fresh or kept state in `directory`, and waits until it serves; `toml` is its config file. */
-export async function startDaemon(directory: string, logLevel = 'debug', toml = ''): Promise<Daemon> {
-  const daemon = await launchDaemon(directory, logLevel, toml);
+/** Starts the daemon under its drop-in name with fresh or kept state in `directory`, and waits until it serves; `toml` is its config file, and `env` is added to the environment. */
+export async function startDaemon(
+  directory: string,
+  logLevel = 'debug',
+  toml = '',
+  env: Readonly<Record<string, string>> = {},
+): Promise<Daemon> {
+  const daemon = await launchDaemon(directory, logLevel, toml, [], env);
   await serving(daemon);
   return daemon;
 }
@@ -31,6 +36,7 @@ export async function launchDaemon(
   logLevel = 'debug',
   toml = '',
   flags: readonly string[] = [],
+  env: Readonly<Record<string, string>> = {},
 ): Promise<Daemon> {
   await mkdir(directory, { recursive: true });
   const socket = join(directory, 'lp.sock');
@@ -42,6 +48,7 @@ export async function launchDaemon(
     command: join(repository, 'bin', 'containerd-stargz-grpc'),
     args: ['--address', socket, '--root', root, '--config', config, '--log-level', logLevel, ...flags],
     log: join(directory, 'lazypull.log'),
+    env,
   });
   return { socket, root, program, log: () => parse(program.output), [Symbol.asyncDispose]: () => program.stop() };
 }

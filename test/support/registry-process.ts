@@ -12,14 +12,21 @@ export interface RegistryProcess extends AsyncDisposable {
   readonly program: Program;
 }
 
+/** What a registry may have beside its defaults, in the names of its configuration file. */
+export interface RegistrySettings {
+  readonly auth?: object;
+  readonly http?: object;
+}
+
 /** Starts docker-registry on a free port of 127.0.0.1 (or on `port`), with its blobs in `<data>` and its files in `<directory>`. */
 export async function startRegistry(
   directory: string,
   data = join(directory, 'blobs'),
   port?: number,
+  settings: RegistrySettings = {},
 ): Promise<RegistryProcess> {
   const chosen = port ?? (await freePort());
-  const config = await writeConfig(directory, data, chosen);
+  const config = await writeConfig(directory, data, chosen, settings);
   const program = new Program({
     name: 'docker-registry',
     command: systemTool('docker-registry'),
@@ -39,7 +46,12 @@ export async function collectGarbage(directory: string, data: string): Promise<v
   ]);
 }
 
-async function writeConfig(directory: string, data: string, port: number): Promise<string> {
+async function writeConfig(
+  directory: string,
+  data: string,
+  port: number,
+  { auth, http }: RegistrySettings = {},
+): Promise<string> {
   await mkdir(directory, { recursive: true });
   await mkdir(data, { recursive: true });
   const path = join(directory, 'registry.yml');
@@ -48,7 +60,8 @@ async function writeConfig(directory: string, data: string, port: number): Promi
     version: 0.1,
     log: { level: 'warn', accesslog: { disabled: true } },
     storage: { filesystem: { rootdirectory: data }, delete: { enabled: true } },
-    http: { addr: `127.0.0.1:${port}` },
+    http: { addr: `127.0.0.1:${port}`, ...http },
+    ...(auth === undefined ? {} : { auth }),
   };
   await writeFile(path, JSON.stringify(settings));
   return path;

@@ -1,0 +1,179 @@
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdir, open, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { RegistryClient } from '../../src/registry/client.ts';
+import { dockerCredentials } from '../../src/registry/credentials.ts';
+import { parseReference } from '../../src/registry/reference.ts';
+import { type Daemon, startDaemon } from '../support/daemon.ts';
+import { estargzBlob, type FileSpec } from '../support/estargz-blob.ts';
+import { ForwardProxy } from '../support/forward-proxy.ts';
+import { freePort } from '../support/ports.ts';
+import { type RegistryProcess, startRegistry } from '../support/registry-process.ts';
+import { type ImageLayer, SnapshotsClient } from '../support/snapshots-client.ts';
+import { testTls } from '../support/tls.ts';
+import { TokenServer } from '../support/token-server.ts';
+import { Workspace } from '../support/workspace.ts';
+
+const login = 'tester:pass:word';
+const htpasswd = 'tester:$2b$04$UR3Wqq3gsJyL0TLO468aF.xziajZqQGZjx3yWZZkGdMQ0n0hQEy/q\n';
+const identityToken = 'what docker login got';
+
+let workspace: Workspace;
+let certificates: string;
+let tls: { certificate: string; key: string };
+
+before(async () => {
+  workspace = await Workspace.open('lp-registries');
+  certificates = await workspace.directory('certs.d');
+  tls = { certificate: join(workspace.path, 'cert.pem'), key: join(workspace.path, 'key.pem') };
+  await writeFile(tls.certificate, testTls.cert);
+  await writeFile(tls.key, testTls.key);
+});
+after(() => workspace[Symbol.asyncDispose]());
+
+async function hostsToml(host: string, text: string): Promise<void> {
+  await mkdir(join(certificates, host), { recursive: true });
+  await writeFile(join(certificates, host, 'hosts.toml'), text);
+}
+
+/** A DOCKER_CONFIG with an entry for each host. */
+async function dockerConfig(name: string, auths: Record<string, object>): Promise<string> {
+  const directory = await workspace.directory(name);
+  await writeFile(join(directory, 'config.json'), JSON.stringify({ auths }));
+  return directory;
+}
+
+function clientWith(environment: NodeJS.ProcessEnv): RegistryClient {
+  const hosts = { config_path: certificates };
+  return new RegistryClient({ hosts, credentials: dockerCredentials(environment), environment });
+}
+
+/** A layer of files of a megabyte, pushed to a registry. */
+async function pushLayer(client: RegistryClient, reference: string): Promise<{ layer: ImageLayer; files: FileSpec[] }> {
+  const files = Array.from({ length: 24 }, (_, i): FileSpec => {
+    return { path: `file-${i}`, type: 'reg', content: randomBytes(1 << 20) };
+  });
+  const { bytes, context } = estargzBlob(files, 1 << 18);
+  const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+  await client.pushBlob(parseReference(reference), { digest, size: bytes.length }, bytes);
+  return { layer: { digest, annotations: { 'containerd.io/snapshot/stargz/toc.digest': context.tocDigest } }, files };
+}
+
+async function read(root: string, { path, content }: FileSpec): Promise<void> {
+  await using file = await open(join(root, path));
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(1 << 20), 0, 1 << 20, 0);
+  assert.ok(buffer.subarray(0, bytesRead).equals(content!.subarray(0, bytesRead)) && bytesRead > 0);
+}
+
+async function logged(daemon: Daemon, pattern: RegExp): Promise<void> {
+  for (let waited = 0; !pattern.test(daemon.program.output); waited += 50) {
+    assert.ok(waited < 5000, `no ${pattern} in the log`);
+    await delay(50);
+  }
+}
+
+test('A registry with TLS and passwords, through a proxy too, and after its death', async () => {
+  const data = join(workspace.path, 'blobs');
+  const passwords = join(workspace.path, 'htpasswd');
+  await writeFile(passwords, htpasswd);
+  const settings = { http: { tls }, auth: { htpasswd: { realm: 'test', path: passwords } } };
+  const start = (port: number): Promise<RegistryProcess> =>
+    startRegistry(join(workspace.path, 'registry'), data, port, settings);
+  const port = await freePort();
+  let registry = await start(port);
+  await using proxy = await ForwardProxy.start('proxy:secret');
+  const [direct, proxied] = [`127.0.0.1:${port}`, `registry.example:${port}`];
+  await hostsToml(direct, `server = "https://${direct}"\nca = "${tls.certificate}"\n`);
+  await hostsToml(proxied, 'skip_verify = true\n');
+  const auth = Buffer.from(login).toString('base64');
+  const environment = {
+    DOCKER_CONFIG: await dockerConfig('docker', { [direct]: { auth } }),
+    HTTPS_PROXY: proxy.url,
+    NO_PROXY: 'elsewhere.example',
+  };
+  await using client = clientWith(environment);
+  const first = await pushLayer(client, `${direct}/app`);
+  const second = await pushLayer(client, `${direct}/app`);
+
+  const toml = `no_background_fetch = true\n[resolver]\nconfig_path = "${certificates}"\n`;
+  await using daemon = await startDaemon(join(workspace.path, 'lp'), 'debug', toml, environment);
+  using snapshots = new SnapshotsClient(daemon.socket);
+  const mount = async (name: string, reference: string, layer: ImageLayer): Promise<string> => {
+    const root = join(workspace.path, name);
+    await snapshots.mount(await snapshots.prepareImage(name, reference, [layer]), root);
+    return root;
+  };
+  const direct1 = await mount('direct', `${direct}/app`, first.layer);
+  await read(direct1, first.files[0]!);
+  assert.deepEqual(proxy.seen, []);
+
+  assert.equal(await snapshots.prepareLayer('refused', '', `${proxied}/app`, second.layer), false);
+  const advice = `there are no credentials for \\\\"${proxied}\\\\" in .*docker/config.json.*BuildKit.*docker login ${proxied}`;
+  await logged(daemon, new RegExp(advice));
+  assert.equal(proxy.seen[0], `CONNECT ${proxied}`);
+  await dockerConfig('docker', { [direct]: { auth }, [proxied]: { auth } });
+  const proxied1 = await mount('proxied', `${proxied}/app`, second.layer);
+  await read(proxied1, second.files[0]!);
+
+  await registry.program.stop('SIGKILL');
+  await assert.rejects(read(direct1, first.files[12]!), { code: 'EIO' });
+  await logged(daemon, /"file":"file-12".*the connection was refused/);
+  registry = await start(port);
+  await read(direct1, first.files[12]!);
+  await read(proxied1, second.files[12]!);
+  for (const root of [direct1, proxied1]) await snapshots.unmount(root);
+  await registry.program.stop();
+});
+
+test('An identity token is exchanged for tokens of a repository each, again when they expire, and once for many readers', async () => {
+  await using tokens = await TokenServer.start(identityToken);
+  const { realm, service, issuer } = tokens;
+  const auth = { token: { realm, service, issuer, rootcertbundle: tls.certificate } };
+  await using registry = await startRegistry(join(workspace.path, 'tokens'), undefined, undefined, {
+    http: { tls },
+    auth,
+  });
+  const host = `127.0.0.1:${registry.port}`;
+  await hostsToml(host, `server = "https://${host}"\nca = "${tls.certificate}"\n`);
+  const environment = { DOCKER_CONFIG: await dockerConfig('identity', { [host]: { identitytoken: identityToken } }) };
+  await using client = clientWith(environment);
+  const { layer } = await pushLayer(client, `${host}/team/one`);
+  assert.deepEqual(tokens.requests, [{ method: 'POST', service, scopes: ['repository:team/one:pull,push'] }]);
+
+  tokens.requests.length = 0;
+  tokens.seconds = 1;
+  const blob = client.blob(parseReference(`${host}/team/one`), layer.digest);
+  await Promise.all(Array.from({ length: 10 }, () => blob.tail(1000)));
+  assert.deepEqual(
+    tokens.requests.map(({ scopes }) => scopes.join()),
+    ['repository:team/one:pull'],
+  );
+  await delay(1000);
+  await blob.tail(1000);
+  assert.equal(tokens.requests.length, 2);
+
+  await using stranger = clientWith({ DOCKER_CONFIG: await dockerConfig('wrong', { [host]: { identitytoken: 'x' } }) });
+  await assert.rejects(
+    stranger.blob(parseReference(`${host}/team/one`), layer.digest).tail(1000),
+    /401 Unauthorized \(UNAUTHORIZED: wrong identity token\); the credentials for ".*" in ".*wrong\/config.json" were not enough/,
+  );
+});
+
+test('A registry in plain http behind a proxy that wants a password', async () => {
+  await using registry = await startRegistry(join(workspace.path, 'plain'));
+  await using proxy = await ForwardProxy.start('proxy:secret');
+  const host = `plain.example:${registry.port}`;
+  await hostsToml(host, `server = "http://${host}"\n`);
+  await using client = clientWith({ HTTP_PROXY: proxy.url });
+  const { layer } = await pushLayer(client, `${host}/app`);
+  assert.equal((await client.blob(parseReference(`${host}/app`), layer.digest).tail(10)).data.length, 10);
+  assert.ok(
+    proxy.seen.length > 0 && proxy.seen.every((line) => line.includes(` http://${host}/v2/`)),
+    proxy.seen.join(),
+  );
+  await using other = clientWith({ HTTP_PROXY: proxy.url.replace('secret', 'wrong') });
+  await assert.rejects(other.blob(parseReference(`${host}/app`), layer.digest).tail(10), /407/);
+});
