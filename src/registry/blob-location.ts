@@ -20,6 +20,7 @@ export class BlobLocation {
   readonly #path: string;
   readonly #scope: string;
   #endpoints: readonly Endpoint[] = [];
+  #isStale = true;
   /** By origin, until when. */
   readonly #lacking = new Map<string, number>();
   readonly #sources = new WeakMap<Answer, Endpoint>();
@@ -50,19 +51,24 @@ export class BlobLocation {
    * the Range header `range`.
    */
   async open(range: string, signal: AbortSignal | undefined, also?: ReadonlySet<number>): Promise<Answer> {
-    return this.#mirrors.first(
-      await this.#inOrder(),
-      async (endpoint, stop) =>
-        (await this.#askResolved(endpoint, range, stop, also)) ?? this.#askEndpoint(endpoint, range, stop, also),
-      discard,
-      signal,
-    );
+    try {
+      return await this.#mirrors.first(
+        await this.#inOrder(),
+        async (endpoint, stop) =>
+          (await this.#askResolved(endpoint, range, stop, also)) ?? this.#askEndpoint(endpoint, range, stop, also),
+        discard,
+        signal,
+      );
+    } catch (error) {
+      this.#isStale = true; // somebody may mend the configuration
+      throw error;
+    }
   }
 
   /** Whether a server that is in no trouble could be asked instead of the one that gave this answer. */
   hasAnother(answer: Answer): boolean {
     const source = this.#sources.get(answer);
-    return this.#endpoints.some((endpoint) => endpoint !== source && !this.#isLast(endpoint));
+    return this.#endpoints.some((endpoint) => endpoint.origin !== source?.origin && !this.#isLast(endpoint));
   }
 
   /**
@@ -90,7 +96,8 @@ export class BlobLocation {
   }
 
   async #inOrder(): Promise<Endpoint[]> {
-    if (this.#endpoints.length === 0) this.#endpoints = await this.#findEndpoints();
+    if (this.#isStale) this.#endpoints = await this.#findEndpoints();
+    this.#isStale = false;
     // Of those that lacked it, the one that was asked longest ago comes first: it may have been mended.
     const byLack = this.#endpoints.toSorted((a, b) => this.#lackingUntil(a) - this.#lackingUntil(b));
     return this.#mirrors.inOrder(byLack, (endpoint) => this.#lacks(endpoint));
@@ -147,7 +154,7 @@ export class BlobLocation {
     signal: AbortSignal | undefined,
     also: ReadonlySet<number> | undefined,
   ): Promise<Answer> {
-    const isAlone = this.#endpoints.every((other) => other === endpoint || this.#isLast(other));
+    const isAlone = this.#endpoints.every((other) => other.origin === endpoint.origin || this.#isLast(other));
     const answer = await this.#requester.send(endpoint, {
       method: 'GET',
       url,

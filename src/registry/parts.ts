@@ -34,11 +34,6 @@ export class PartsLeft {
     return this.#taken;
   }
 
-  /** How many bytes all parts together have. */
-  get bytes(): number {
-    return this.#parts.reduce((sum, { start, end }) => sum + end - start, 0);
-  }
-
   /** The first `count` ranges that are missing, without empty ones; the first one may be the rest of a part. */
   wanted(count: number): ByteRange[] {
     if (this.isDone) return [];

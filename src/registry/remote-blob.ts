@@ -110,12 +110,12 @@ export class RemoteBlob implements Blob {
     signal: AbortSignal,
     shape: (item: { part: number; data: Buffer }) => T,
   ): AsyncGenerator<T, void> {
-    const tries = new Tries(this.#context.policy, this.#context.log, signal, left.bytes);
+    const tries = new Tries(this.#context.policy, this.#context.log, signal);
     while (!left.isDone) {
       try {
         for await (const { offset, data } of this.#pieces(left, tries, signal)) {
           for (const item of left.take(offset, data)) {
-            tries.progressed();
+            tries.progressed(item.data.length);
             yield shape(item);
           }
         }

@@ -10,7 +10,7 @@ export interface RetryPolicy {
   /** The first wait; each further one is twice as long, up to `maxDelayMs`, less up to half by chance. */
   readonly minDelayMs: number;
   readonly maxDelayMs: number;
-  /** Time to spend on waiting for the network in one operation, plus what `minBytesPerSecond` allows for its bytes. */
+  /** Time to spend on waiting for the network in one operation, plus what `minBytesPerSecond` allows for the bytes that came. */
   readonly totalMs: number;
   readonly minBytesPerSecond: number;
 }
@@ -34,22 +34,25 @@ export class Tries {
   readonly #policy: RetryPolicy;
   readonly #log: Log;
   readonly #signal: AbortSignal | undefined;
-  readonly #budgetMs: number;
+  readonly #minBytesPerSecond: number;
+  #budgetMs: number;
   #inARow = 0;
   #failures = 0;
   #spentMs = 0;
 
-  /** `bytes` is how much the operation moves at most. */
+  /** `bytes` is what is moved in one piece, so that time for it is given in advance. */
   constructor(policy: RetryPolicy, log: Log, signal: AbortSignal | undefined, bytes = 0) {
     this.#policy = policy;
     this.#log = log;
     this.#signal = signal;
+    this.#minBytesPerSecond = policy.minBytesPerSecond;
     this.#budgetMs = policy.totalMs + (bytes / policy.minBytesPerSecond) * 1000;
   }
 
-  /** Notes that bytes came, so that the next failure is the first in a row. */
-  progressed(): void {
+  /** Notes that bytes came, so that the next failure is the first in a row, and that there is time for more. */
+  progressed(bytes: number): void {
     this.#inARow = 0;
+    this.#budgetMs += (bytes / this.#minBytesPerSecond) * 1000;
   }
 
   /** Books time spent on waiting for the network. */

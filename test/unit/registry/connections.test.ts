@@ -60,6 +60,19 @@ test('hosts.toml has authorities to trust, for the storage behind the registry t
   assert.equal(await readWith(registry, 'skip_verify = true'), 10);
 });
 
+test('a hosts.toml that is mended counts for what is open already', async () => {
+  await using registry = await startRegistry({ tls: testTls });
+  const path = join(directory, 'mended', registry.host);
+  await mkdir(path, { recursive: true });
+  await writeFile(join(path, 'hosts.toml'), `server = "https://${registry.host}"`);
+  const hosts = { config_path: join(directory, 'mended') };
+  await using client = new RegistryClient({ hosts, retry: { tries: 1 }, environment: {} });
+  const blob = client.blob(parseReference(`${registry.host}/app`), registry.addBlob(Buffer.from('some bytes')));
+  await assert.rejects(blob.tail(5), /self-signed certificate/);
+  await writeFile(join(path, 'hosts.toml'), `server = "https://${registry.host}"\nskip_verify = true`);
+  assert.equal((await blob.tail(5)).size, 10);
+});
+
 test('hosts.toml has a client certificate, which only the registry sees', async () => {
   await using registry = await startRegistry({ tls: { ...testTls, ca: testTls.cert, requestCert: true } });
   const trust = `ca = "${join(directory, 'ca.pem')}"\n`;

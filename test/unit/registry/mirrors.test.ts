@@ -124,6 +124,24 @@ test('a storage to which a mirror redirects counts as the mirror', async () => {
   assert.equal(s.origin.requests.length, 1);
 });
 
+test('the headers of a mirror go to the mirror alone', async () => {
+  await using s = await setUp({ redirect: true });
+  const header = { 'X-Secret': 'yes' };
+  const hosts = { host: { [s.origin.host]: { mirrors: [{ host: s.mirror.host, header }] } } };
+  await using client = new RegistryClient({ hosts, environment: {} });
+  const reference = parseReference(`${s.origin.host}/app`);
+  await client.blob(reference, s.origin.addBlob(bytes)).tail(10);
+  s.mirror.blobs.clear();
+  await client.blob(reference, s.origin.addBlob(bytes)).tail(10);
+  const seen = [...s.mirror.requests, ...s.origin.requests].map(({ on, headers }) => [on, headers['x-secret']]);
+  assert.deepEqual(seen, [
+    ['registry', 'yes'],
+    ['storage', undefined],
+    ['registry', 'yes'],
+    ['registry', undefined],
+  ]);
+});
+
 test('distrust() has another server asked, until there is none', async () => {
   await using s = await setUp();
   const blob = s.blob();

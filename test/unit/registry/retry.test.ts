@@ -50,12 +50,22 @@ test('Tries ends when the time is used up, and does not begin a wait beyond it',
   assert.ok(performance.now() - startedMs < 1000);
 });
 
+test('Tries gives time for bytes when they come, and not when they are promised', () => {
+  const slow = new Tries({ ...policy, totalMs: 1000, minBytesPerSecond: 100 }, silentLog, undefined);
+  slow.spent(900);
+  slow.progressed(10);
+  slow.spent(190);
+  assert.ok(!slow.exhausted);
+  slow.spent(20);
+  assert.ok(slow.exhausted);
+});
+
 test('Tries bounds failures with progress between them', async () => {
   const all = new Tries({ ...policy, totalMs: 1e9, minDelayMs: 0, maxDelayMs: 0 }, silentLog, undefined);
   let failures = 0;
   await assert.rejects(async () => {
     for (;;) {
-      all.progressed();
+      all.progressed(1);
       failures++;
       await all.failed(passing);
     }
