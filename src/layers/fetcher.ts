@@ -51,6 +51,8 @@ export interface FetcherOptions {
   readonly onDamage: (rows: readonly number[]) => void;
   /** Called when the disk did not take a row. Who waits for it gets it from memory. */
   readonly onUnwritable: (error: LazypullError) => void;
+  /** Is called when rows have become resident. */
+  readonly onKept: () => void;
 }
 
 /**
@@ -410,6 +412,7 @@ export class Fetcher {
   async #unpackRun(rows: RowRange, bytes: Uint8Array, blobOffset: number, requested: number): Promise<void> {
     const { pool, target, blob } = this.#options;
     const failures = await pool.unpack(target, rows, bytes, blobOffset, this.#hasWaiters(rows));
+    if (failures.length < rows.last - rows.first) this.#options.onKept();
     const failed = new Map(failures.map((failure) => [failure.row, failure]));
     const isWrong = failures.some(({ code }) => code === 'DataLoss');
     const hasOther = isWrong && (await blob.distrust(requested).catch(() => false));

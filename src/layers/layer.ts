@@ -118,6 +118,9 @@ export class Layer {
       onError: (error, row, isAwaited) => this.#failures.add(table.diskOffset[row]!, error, isAwaited),
       onDamage: (rows) => void this.#noteDamage(rows),
       onUnwritable: (error) => this.#noteUnwritable(error),
+      onKept: () => {
+        this.#dirty = true;
+      },
     });
     this.#syncTimer = setInterval(() => void this.sync(), syncIntervalMs);
     this.#syncTimer.unref();
@@ -204,7 +207,6 @@ export class Layer {
   /** Fetches some of what nobody has read. @returns its bytes; 0 when there is nothing left or nothing can be fetched now */
   async fillSome(): Promise<number> {
     if (this.#diskFails) return 0;
-    this.#dirty = true;
     return this.#fetcher.fillSome();
   }
 
@@ -226,12 +228,12 @@ export class Layer {
 
   /** Keeps what whole chunks the bytes hold, which are the blob's from `start` on. */
   async offer(bytes: Uint8Array, start: number): Promise<void> {
-    this.#dirty = true;
     await this.#fetcher.offer(bytes, start);
   }
 
   /** Writes the residency down after the data that it speaks of. Never rejects: what cannot be written is fetched again in the next life. */
   async sync(): Promise<void> {
+    await this.#syncing; // which may have looked before the last parts came
     if (!this.#dirty) return;
     this.#syncing ??= this.#sync().finally(() => {
       this.#syncing = undefined;
@@ -255,7 +257,6 @@ export class Layer {
   #serve(): void {
     const { fuse, table } = this.#options;
     fuse.add(this.#file, async (offset, size) => {
-      this.#dirty = true;
       this.#lastMissMs = performance.now();
       if (this.#recording) this.#traceSoon();
       const { first, last } = rangesIn(this.#file, offset, size);

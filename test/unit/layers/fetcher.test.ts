@@ -31,6 +31,8 @@ async function setUp(t: TestContext, contents: Buffer[], { spoil, full = false }
   const pool = new UnpackPool(2, silentLog);
   const damaged: number[] = [];
   const unwritable: string[] = [];
+  /** How many rows were resident at each call of `onKept`. */
+  const kept: number[] = [];
   const errors: { row: number; message: string; isAwaited: boolean }[] = [];
   const fetcher = new Fetcher({
     table,
@@ -43,6 +45,7 @@ async function setUp(t: TestContext, contents: Buffer[], { spoil, full = false }
     onDamage: (rows) => damaged.push(...rows),
     unwritten: new Unwritten(),
     onUnwritable: (error) => unwritable.push(error.message),
+    onKept: () => kept.push(resident.filter((state) => state !== residency.absent).length),
   });
   t.after(async () => {
     await fetcher.close();
@@ -62,10 +65,19 @@ async function setUp(t: TestContext, contents: Buffer[], { spoil, full = false }
     await damage(file);
     resident.fill(residency.unverified);
   };
-  return { table, resident, blob, fetcher, errors, damaged, unwritable, content, bytes, allocatedBytes, restart };
+  return { table, resident, blob, fetcher, errors, damaged, unwritable, kept, content, bytes, allocatedBytes, restart };
 }
 
 const files = (count: number, size: number) => Array.from({ length: count }, () => randomBytes(size));
+
+test('Fetcher tells of rows when they are resident, so that nobody writes down that they are not', async (t) => {
+  const { fetcher, kept, table } = await setUp(t, files(20, 3000));
+  await fetcher.fetch(0, table.length);
+  assert.equal(kept.at(-1), table.length);
+  const broken = await setUp(t, files(1, 3000), { full: true });
+  await broken.fetcher.fetch(0, 1);
+  assert.deepEqual(broken.kept, []);
+});
 
 test('Fetcher makes a missing row and its neighbours resident with one request', async (t) => {
   const contents = files(20, 3000);
