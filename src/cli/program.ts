@@ -23,6 +23,7 @@ export async function createProgram(environment: Environment, verb: string | und
   const { inspectCommand } = await import('./inspect.ts');
   const { lsCommand } = await import('./ls.ts');
   const { catCommand } = await import('./cat.ts');
+  const { mountCommand } = await import('./mount.ts');
   const { traceCommand } = await import('./trace.ts');
   program.addCommand(convertCommand());
   program.addCommand(statusCommand(environment));
@@ -30,6 +31,7 @@ export async function createProgram(environment: Environment, verb: string | und
   program.addCommand(inspectCommand(environment));
   program.addCommand(lsCommand(environment));
   program.addCommand(catCommand(environment));
+  program.addCommand(mountCommand(environment));
   program.addCommand(traceCommand());
   program.addCommand(buildkitCommand(environment));
   return tame(program, environment.name);

@@ -51,6 +51,33 @@ export async function mountFuse(fd: number, target: string, type: string, source
   }
 }
 
+/** What mount(2) takes of options: a page, with the NUL at its end. */
+const maxOptionBytes = 4095;
+
+/**
+ * Mounts directories on top of each other, read-only, without set-id bits and devices.
+ *
+ * @param lower directories, the uppermost first, at least two
+ * @param target an existing directory
+ */
+export async function mountOverlay(lower: readonly string[], target: string): Promise<void> {
+  const data = `lowerdir=${lower.map(escapeOverlayPath).join(':')}`;
+  if (Buffer.byteLength(data) > maxOptionBytes) {
+    const text = `Cannot mount ${lower.length} directories on top of each other: their paths are too long; choose a shorter TMPDIR`;
+    throw new LazypullError('InvalidArgument', text);
+  }
+  try {
+    await mount2('overlay', target, 'overlay', MS_RDONLY | MS_NOSUID | MS_NODEV, data);
+  } catch (error) {
+    throw new LazypullError('Unavailable', `Cannot mount overlayfs at "${target}"`, { cause: error });
+  }
+}
+
+/** A path as overlayfs wants it, where colons and commas separate. */
+function escapeOverlayPath(path: string): string {
+  return path.replace(/[\\:,]/g, (character) => `\\${character}`);
+}
+
 /** Unmounts the topmost mount at `target`. Resolves to false when nothing is mounted there. Rejects with `EBUSY` in `cause` when it is in use. */
 export async function unmount(target: string): Promise<boolean> {
   return unmountWith(target, 0);

@@ -1,26 +1,20 @@
 import { chunkTable, type ChunkTable } from '../erofs/disk-plan.ts';
-import { codeOf, LazypullError, messageOf } from '../errors.ts';
 import type { ChunkColumns } from '../formats/chunk-columns.ts';
 import { buildTree, type LayerTree } from '../formats/tree.ts';
 import { type ImageFile, ImageTree } from '../images/image-tree.ts';
-import { type Descriptor, tocDigestAnnotation } from '../images/manifest.ts';
 import type { ResolvedImage } from '../images/resolve.ts';
 import { readLayerIndex } from '../images/toc.ts';
 import type { Blob } from '../registry/blob.ts';
 import type { RegistryClient } from '../registry/client.ts';
-import { formatReference } from '../registry/reference.ts';
 import { inParallel } from '../util/in-parallel.ts';
-import { inspectLayer } from './inspect.ts';
-import { refusalAdvice, refusalReason } from './refusal.ts';
+import { layerError, tocDigestOf } from './not-lazy.ts';
+import { streamBytesNeeded } from './streams.ts';
 import { unpackRows } from './unpack.ts';
 
 const layersAtOnce = 4;
 
 /** Compressed bytes that one request is for, unless one chunk needs more. */
 const maxRequestBytes = 8 << 20;
-
-/** What a file may take of the blob, more than its chunk inflates to: headers, and blocks that are stored. */
-const streamSlackBytes = 64 << 10;
 
 /** How often a chunk that is wrong is asked for again, where another server may have the right one. */
 const maxTries = 3;
@@ -44,33 +38,18 @@ export interface OpenImage {
 export async function openImage(client: RegistryClient, image: ResolvedImage): Promise<OpenImage> {
   const { layers } = image.manifest;
   const blobs = layers.map(({ digest }) => client.blob(image.reference, digest));
-  const trees = await inParallel([...layers.keys()], layersAtOnce, async (i) => {
-    const where = `layer ${i + 1} of ${layers.length} of "${formatReference(image.reference)}", ${layers[i]!.digest},`;
-    return readTree(blobs[i]!, layers[i]!, where);
+  const trees = await inParallel([...layers.keys()], layersAtOnce, async (i): Promise<LayerTree> => {
+    const tocDigest = await tocDigestOf(image, layers[i]!, blobs[i]!);
+    try {
+      return buildTree(await readLayerIndex(blobs[i]!, tocDigest));
+    } catch (error) {
+      throw layerError(image, layers[i]!, error);
+    }
   });
   return {
     tree: new ImageTree(trees.map(({ root }) => root)),
     read: ({ entry, layer }) => readRows(blobs[layer]!, rowsOf(trees[layer]!.chunks, entry)),
   };
-}
-
-async function readTree(blob: Blob, layer: Descriptor, where: string): Promise<LayerTree> {
-  const tocDigest = layer.annotations[tocDigestAnnotation];
-  if (!tocDigest) {
-    const { problem } = await inspectLayer(blob, layer);
-    const advice = refusalAdvice[problem?.reason ?? 'no_toc'];
-    throw new LazypullError(
-      'FailedPrecondition',
-      `Cannot read ${where} without pulling it: ${problem?.message}; ${advice}`,
-    );
-  }
-  try {
-    return buildTree(await readLayerIndex(blob, tocDigest));
-  } catch (error) {
-    const advice = { format: refusalAdvice.format, content: refusalAdvice.content }[String(refusalReason(error))];
-    const what = `Cannot read the table of contents of ${where}: ${messageOf(error)}`;
-    throw new LazypullError(codeOf(error), advice === undefined ? what : `${what}; ${advice}`, { cause: error });
-  }
 }
 
 /** The chunks of a file as a table of their own, in file order; their places on a disk are not filled in. */
@@ -107,21 +86,15 @@ async function* readRows(blob: Blob, table: ChunkTable): AsyncGenerator<Buffer> 
 /** The rows from `first` on that one request brings: those that follow in the blob too, and come out of it in this order. */
 function nextRequest(table: ChunkTable, first: number): { last: number; end: number } {
   const start = table.streamOffset[first]!;
-  let end = endOf(table, first);
+  let end = streamBytesNeeded(table, first).end;
   let last = first + 1;
   for (; last < table.length; last++) {
     const sameStream = table.streamOffset[last] === table.streamOffset[last - 1];
     const follows = sameStream
       ? table.innerOffset[last]! > table.innerOffset[last - 1]!
       : table.streamOffset[last] === table.streamEnd[last - 1];
-    if (!follows || endOf(table, last) - start > maxRequestBytes) break;
-    end = Math.max(end, endOf(table, last));
+    if (!follows || streamBytesNeeded(table, last).end - start > maxRequestBytes) break;
+    end = Math.max(end, streamBytesNeeded(table, last).end);
   }
   return { last, end };
-}
-
-/** Up to where a row needs its stream. A stream that its writer never ended may go on for the rest of the blob. */
-function endOf({ streamOffset, streamEnd, innerOffset, size }: ChunkTable, row: number): number {
-  const needed = (innerOffset[row]! + size[row]!) * 2 + streamSlackBytes;
-  return Math.min(streamEnd[row]!, streamOffset[row]! + needed);
 }

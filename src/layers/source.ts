@@ -73,6 +73,11 @@ export function layerSource(labels: Labels): LayerSource {
   };
 }
 
+/** The labels that name a layer, for who mounts it without a client. */
+export function labelsOf(reference: string, digest: string, tocDigest: string): Labels {
+  return { [families[1]!.reference]: reference, [families[1]!.digest]: digest, [tocDigestLabel]: tocDigest };
+}
+
 function prefetchBytes(text: string | undefined): number | undefined {
   return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined;
 }

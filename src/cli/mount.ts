@@ -1,0 +1,180 @@
+import { resolve } from 'node:path';
+import type { WriteStream } from 'node:tty';
+import { Command } from 'commander';
+import { defaults } from '../config/load.ts';
+import { LazypullError } from '../errors.ts';
+import { resolveImage, thisPlatform } from '../images/resolve.ts';
+import { exitNow } from '../kernel/exit.ts';
+import type { LayerStatus } from '../layers/layer-status.ts';
+import type { Log } from '../log.ts';
+import { formatReference, type Reference } from '../registry/reference.ts';
+import { bar, printable, sizeText } from './format.ts';
+import { type Environment, exitCodes } from './main.ts';
+import { say } from './output.ts';
+import { imageArgument, openRegistry } from './registry.ts';
+
+/** How often progress is looked at: on a terminal, and as JSON. */
+const drawMs = 250;
+const eventMs = 1000;
+const barWidth = 20;
+
+interface Options {
+  config?: string;
+  platform: string;
+  root?: string;
+  fill?: boolean;
+  json?: boolean;
+}
+
+/** `lazypull mount IMAGE DIR`: an image as a directory, until a signal. */
+export function mountCommand({ env, name }: Environment): Command {
+  return new Command('mount')
+    .description('Mount an image of a registry read-only, without pulling it, until ctrl-C: no daemon is needed')
+    .argument('<image>', 'image as Docker writes it', imageArgument)
+    .argument('<directory>', 'where to mount it; made where it is not there')
+    .option('--platform <os/arch>', 'platform of the image', thisPlatform)
+    .option('--root <dir>', 'keep the layers here, for the next time (default: a temporary directory in TMPDIR)')
+    .option('--fill', 'fetch what nobody reads too')
+    .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
+    .option('--json', 'print events as JSON, one a line: mounted, progress, unmounted')
+    .addHelpText(
+      'after',
+      `
+It needs root, and what the daemon needs. ctrl-C or SIGTERM unmounts and cleans up, a second one ends at once.
+The exit code is 0 where it was mounted and unmounted again, 130 where it was interrupted before.
+
+Examples:
+  lazypull mount registry.example/app:1 /mnt
+  lazypull mount --json --root /var/cache/images registry.example/app:1 /mnt`,
+    )
+    .action(async (reference: Reference, target: string, options: Options) => {
+      const { stopSignal } = await import('../daemon/signals.ts');
+      const { mountImage } = await import('../daemon/image-mount.ts');
+      const log = sayingLog(name);
+      const signal = stopSignal(log);
+      await using client = await openRegistry(options.config, env);
+      const image = await resolveOrStop(client, reference, options.platform, signal);
+      const directory = resolve(target);
+      const root = options.root === undefined ? undefined : resolve(options.root);
+      const mount = await mountImage({ client, image, directory, root, fill: options.fill === true, log, signal });
+      const event = (kind: string, more: object) => {
+        if (options.json === true) process.stdout.write(`${JSON.stringify({ event: kind, ...more })}\n`);
+      };
+      event('mounted', { directory, reference: formatReference(reference), digest: image.digest });
+      say(name, `Mounted "${formatReference(reference)}" at "${directory}"; ctrl-C unmounts it`);
+      {
+        using _progress =
+          options.json === true
+            ? watch(
+                eventMs,
+                () => mount.status(),
+                (layers) => event('progress', totalOf(layers)),
+              )
+            : watch(
+                drawMs,
+                () => mount.status(),
+                (layers) => draw(process.stderr, progressText(totalOf(layers))),
+              );
+        await aborted(signal);
+      }
+      if (options.json !== true) draw(process.stderr, '');
+      const idle = await mount.unmount();
+      event('unmounted', { directory, idle });
+      if (idle) return;
+      say(name, `"${directory}" is still in use; whoever uses it cannot read what was not fetched`);
+      exitNow(exitCodes.ok); // a thread waits until the last user is gone
+    });
+}
+
+async function resolveOrStop(...args: [...Parameters<typeof resolveImage>]): ReturnType<typeof resolveImage> {
+  try {
+    return await resolveImage(...args);
+  } catch (error) {
+    if (args[3]?.aborted) throw new LazypullError('Canceled', 'Interrupted');
+    throw error;
+  }
+}
+
+/** What all layers together are doing. */
+interface Total {
+  readonly layers: number;
+  readonly contentBytes: number;
+  readonly presentBytes: number;
+  readonly fetchedBytes: number;
+  readonly bytesPerSecond: number;
+  readonly waiting: number;
+  readonly errors: number;
+}
+
+function totalOf(layers: readonly LayerStatus[]): Total {
+  const sum = (of: (layer: LayerStatus) => number) => layers.reduce((total, layer) => total + of(layer), 0);
+  return {
+    layers: layers.length,
+    contentBytes: sum(({ contentBytes }) => contentBytes),
+    presentBytes: sum(({ presentBytes }) => presentBytes),
+    fetchedBytes: sum(({ fetchedBytes }) => fetchedBytes),
+    bytesPerSecond: Math.round(sum(({ bytesPerSecond }) => bytesPerSecond)),
+    waiting: sum(({ waiting }) => waiting),
+    errors: sum(({ errors }) => errors),
+  };
+}
+
+/** One line for people. */
+export function progressText({ contentBytes, presentBytes, bytesPerSecond, waiting, errors }: Total): string {
+  const part = contentBytes === 0 ? 1 : presentBytes / contentBytes;
+  return [
+    `${bar(part, barWidth)} ${sizeText(presentBytes)} of ${sizeText(contentBytes)} here`,
+    `${sizeText(bytesPerSecond)}/s`,
+    ...(waiting > 0 ? [`${waiting} waiting`] : []),
+    ...(errors > 0 ? [`${errors} failed reads`] : []),
+  ].join(', ');
+}
+
+/** Tells of the layers, every so often that something has changed. */
+function watch(
+  everyMs: number,
+  status: () => Promise<LayerStatus[]>,
+  tell: (layers: readonly LayerStatus[]) => void,
+): Disposable {
+  let last = '';
+  let stopped = false;
+  const look = async (): Promise<void> => {
+    const layers = await status();
+    const seen = JSON.stringify(totalOf(layers));
+    if (stopped || seen === last) return;
+    last = seen;
+    tell(layers);
+  };
+  const timer = setInterval(() => void look(), everyMs);
+  return {
+    [Symbol.dispose]() {
+      stopped = true;
+      clearInterval(timer);
+    },
+  };
+}
+
+/** Draws a line over the one that was drawn before. Elsewhere than on a terminal nothing is. */
+function draw(stream: WriteStream, text: string): void {
+  if (stream.isTTY) stream.write(`\r\x1b[K${text.slice(0, (stream.columns || 80) - 1)}`);
+}
+
+/** Has people read what matters of a log. */
+function sayingLog(name: string): Log {
+  const tell = (fields: object, message: string) => {
+    const about = ['layer', 'file', 'error'].flatMap((key) => {
+      const value: unknown = (fields as Record<string, unknown>)[key];
+      return typeof value === 'string' && value !== '' ? value : [];
+    });
+    if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
+    say(name, printable([message, ...about].join(': ')));
+  };
+  return { debug() {}, info() {}, warn: tell, error: tell };
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}

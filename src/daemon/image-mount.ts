@@ -1,0 +1,153 @@
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, rm, rmdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { LazypullError } from '../errors.ts';
+import type { ResolvedImage } from '../images/resolve.ts';
+import { detach, mountOverlay, mountsBelow, unmount } from '../kernel/mount.ts';
+import { missingFrom, probeMachine } from '../kernel/probe.ts';
+import type { LayerStatus } from '../layers/layer-status.ts';
+import { LazyLayers } from '../layers/lazy-layers.ts';
+import { layerError, tocDigestOf } from '../layers/not-lazy.ts';
+import { labelsOf } from '../layers/source.ts';
+import type { Log } from '../log.ts';
+import type { RegistryClient } from '../registry/client.ts';
+import { formatReference, parseReference } from '../registry/reference.ts';
+import { inParallel } from '../util/in-parallel.ts';
+import { openRoot } from './root.ts';
+
+const layersAtOnce = 4;
+
+export interface ImageMountOptions {
+  readonly client: RegistryClient;
+  readonly image: ResolvedImage;
+  /** Where it is mounted: made where it is not there, and removed again then. */
+  readonly directory: string;
+  /** Where the layers are kept; undefined for a directory that goes with the mount. */
+  readonly root: string | undefined;
+  /** Whether what nobody reads is fetched too. */
+  readonly fill: boolean;
+  readonly log: Log;
+  /** Ends what is under way; what is mounted stays until `unmount`. */
+  readonly signal: AbortSignal;
+}
+
+/** An image that is mounted. */
+export interface ImageMount {
+  status(): Promise<LayerStatus[]>;
+  /** Unmounts it and cleans up. @returns false where something uses it still: then it is gone from the tree, and reads of what was not fetched fail */
+  unmount(): Promise<boolean>;
+}
+
+/**
+ * Mounts an image read-only with all its layers lazy, by the same means as a daemon, of which there need not be one. Whatever fails, nothing
+ * is left behind.
+ *
+ * @throws FailedPrecondition with what to do where the machine lacks something, or a layer cannot be lazy; Canceled
+ */
+export async function mountImage(options: ImageMountOptions): Promise<ImageMount> {
+  const missing = missingFrom(await probeMachine());
+  if (missing.length > 0) {
+    throw new LazypullError('FailedPrecondition', `Cannot mount an image: ${missing.join('; ')}`);
+  }
+  await using parts = new AsyncDisposableStack();
+  const ending = { idle: true };
+  const work = parts.adopt(await mkdtemp(join(tmpdir(), 'lazypull-')), removeWork);
+  const root = options.root ?? join(work, 'root');
+  const { alone } = parts.use(await openRoot(root, false));
+  const { client, log } = options;
+  const layers = parts.adopt(
+    await LazyLayers.start({
+      root,
+      openBlob: (reference, digest) => client.blob(parseReference(reference), digest),
+      prefetch: undefined,
+      background: options.fill ? { maxBytesPerSecond: undefined } : undefined,
+      log,
+    }),
+    async (started) => {
+      if (!(await started.close())) ending.idle = false;
+    },
+  );
+  await alone;
+  const stop = () => void client.close();
+  options.signal.addEventListener('abort', stop, { once: true });
+  parts.defer(() => options.signal.removeEventListener('abort', stop));
+  try {
+    const lower = await mountLayers(layers, options, join(work, 'layers'));
+    await makeDirectory(options.directory, parts);
+    await mountOverlay(lower, options.directory);
+  } catch (error) {
+    if (options.signal.aborted) throw new LazypullError('Canceled', 'Interrupted');
+    throw error;
+  }
+  parts.defer(async () => {
+    if (!(await unmountNow(options.directory))) ending.idle = false;
+  });
+  const kept = parts.move();
+  return {
+    status: () => layers.status(),
+    async unmount() {
+      await kept.disposeAsync();
+      return ending.idle;
+    },
+  };
+}
+
+/** Mounts each layer below `directory`. @returns the mount points, the uppermost first, and an empty directory, as overlayfs wants two at least */
+async function mountLayers(layers: LazyLayers, options: ImageMountOptions, directory: string): Promise<string[]> {
+  const { client, image, signal } = options;
+  const descriptors = image.manifest.layers;
+  const reference = formatReference(image.reference);
+  const points = descriptors.map((_, i) => join(directory, String(i)));
+  const failures: unknown[] = [];
+  await inParallel([...descriptors.keys()], layersAtOnce, async (i) => {
+    if (failures.length > 0 || signal.aborted) return;
+    const layer = descriptors[i]!;
+    try {
+      const tocDigest = await tocDigestOf(image, layer, client.blob(image.reference, layer.digest));
+      await mkdir(points[i]!, { recursive: true });
+      await layers.mount(points[i]!, labelsOf(reference, layer.digest, tocDigest)).catch((error: unknown) => {
+        throw layerError(image, layer, error);
+      });
+    } catch (error) {
+      failures.push(error); // thrown when the others have ended: what they mount meanwhile has to be unmounted
+    }
+  });
+  if (failures.length > 0) throw failures[0];
+  signal.throwIfAborted();
+  for (const [i, point] of points.entries()) {
+    try {
+      await layers.checkStacking(point, points.slice(0, i).toReversed());
+    } catch (error) {
+      throw layerError(image, descriptors[i]!, error);
+    }
+  }
+  const empty = join(directory, 'none');
+  await mkdir(empty, { recursive: true });
+  return [...points.toReversed(), empty, ...(points.length === 0 ? [directory] : [])];
+}
+
+async function makeDirectory(path: string, parts: AsyncDisposableStack): Promise<void> {
+  if (existsSync(path)) return;
+  try {
+    await mkdir(path);
+  } catch (cause) {
+    throw new LazypullError('InvalidArgument', `Cannot make the directory "${path}" to mount at`, { cause });
+  }
+  parts.defer(() => rmdir(path).catch(() => undefined)); // somebody put something into it meanwhile
+}
+
+async function unmountNow(path: string): Promise<boolean> {
+  try {
+    await unmount(path);
+    return true;
+  } catch {
+    await detach(path);
+    return false;
+  }
+}
+
+/** Never removes what is below a mount point. */
+async function removeWork(path: string): Promise<void> {
+  if ((await mountsBelow(path)).length === 0) await rm(path, { recursive: true, force: true });
+}

@@ -1,0 +1,170 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { mkdir, open, readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { mountsBelow } from '../../src/kernel/mount.ts';
+import type { FileSpec } from '../support/estargz-blob.ts';
+import { startRegistry, type TestRegistry } from '../support/registry.ts';
+import { serveImage } from '../support/served-image.ts';
+import { Workspace } from '../support/workspace.ts';
+
+const main = fileURLToPath(new URL('../../src/bin/lazypull.ts', import.meta.url));
+
+const dir = (path: string): FileSpec => ({ path, type: 'dir', mode: 0o755 });
+const file = (path: string, content: Buffer): FileSpec => ({ path, type: 'reg', mode: 0o4755, content });
+const large = randomBytes(3_000_000);
+const layers: FileSpec[][] = [
+  [dir('.'), dir('etc'), file('etc/kept', Buffer.from('lower')), file('etc/gone', Buffer.from('x'))],
+  [
+    dir('.'),
+    dir('etc'),
+    file('etc/.wh.gone', Buffer.alloc(0)),
+    file('etc/upper', Buffer.from('upper')),
+    file('large', large),
+  ],
+];
+
+let workspace: Workspace;
+let registry: TestRegistry;
+const started: Mounted[] = [];
+
+before(async () => {
+  workspace = await Workspace.open('lp-mount');
+  registry = await startRegistry();
+  serveImage(registry, 'app', layers);
+});
+after(async () => {
+  for (const each of started) {
+    each.process.kill('SIGKILL'); // one that a failed test has left
+    await each.ended;
+  }
+  await registry[Symbol.asyncDispose]();
+  await workspace[Symbol.asyncDispose]();
+});
+
+/** A `lazypull mount --json` with a temporary directory of its own. */
+class Mounted {
+  readonly directory: string;
+  readonly temporary: string;
+  readonly process: ChildProcess;
+  readonly ended: Promise<[number | null, NodeJS.Signals | null]>;
+  output = '';
+  errors = '';
+
+  static async start(name: string, image: string, ...flags: string[]): Promise<Mounted> {
+    const temporary = join(workspace.path, `${name}-tmp`);
+    await mkdir(temporary);
+    const mounted = new Mounted(join(workspace.path, name), temporary, image, flags);
+    started.push(mounted);
+    return mounted;
+  }
+
+  private constructor(directory: string, temporary: string, image: string, flags: readonly string[]) {
+    this.directory = directory;
+    this.temporary = temporary;
+    const args = [main, 'mount', '--json', ...flags, `${registry.host}/${image}`, directory];
+    const env = { ...process.env, TMPDIR: temporary };
+    this.process = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.process.stdout!.on('data', (data: Buffer) => (this.output += data.toString()));
+    this.process.stderr!.on('data', (data: Buffer) => (this.errors += data.toString()));
+    this.ended = once(this.process, 'close') as Promise<[number | null, NodeJS.Signals | null]>;
+  }
+
+  async until(isSo: () => boolean): Promise<void> {
+    for (let waited = 0; waited < 20_000 && !isSo(); waited += 20) {
+      assert.equal(this.process.exitCode, null, this.errors);
+      await delay(20);
+    }
+    assert.ok(isSo(), `${this.output}${this.errors}`);
+  }
+
+  get events(): Record<string, unknown>[] {
+    return this.output
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+  }
+
+  has(event: string): boolean {
+    return this.events.some((each) => each['event'] === event);
+  }
+
+  async assertNothingLeft(): Promise<void> {
+    assert.deepEqual(await mountsBelow(this.directory), []);
+    assert.deepEqual(await mountsBelow(this.temporary), []);
+    assert.deepEqual(await readdir(this.temporary), []);
+  }
+}
+
+test('lazypull mount shows an image as a directory, fetches what is read, and leaves nothing behind', async () => {
+  registry.resetCounts();
+  const mount = await Mounted.start('image', 'app:1');
+  await mount.until(() => mount.has('mounted'));
+  assert.deepEqual(await readdir(join(mount.directory, 'etc')), ['kept', 'upper']);
+  assert.equal(await readFile(join(mount.directory, 'etc/kept'), 'utf8'), 'lower');
+  assert.ok(registry.bytes < large.length, 'the large file was fetched, and nobody has read it');
+  assert.ok((await readFile(join(mount.directory, 'large'))).equals(large));
+  const [line] = (await readFile('/proc/self/mounts', 'utf8'))
+    .split('\n')
+    .filter((each) => each.includes(` ${mount.directory} `));
+  assert.match(line ?? '', / overlay ro,nosuid,nodev,/);
+  await mount.until(() => mount.events.some(({ presentBytes }) => Number(presentBytes) >= large.length));
+  mount.process.kill('SIGINT');
+  assert.deepEqual(await mount.ended, [0, null]);
+  assert.deepEqual(mount.events.at(-1), { event: 'unmounted', directory: mount.directory, idle: true });
+  assert.ok(!existsSync(mount.directory), 'it had made the directory');
+  await mount.assertNothingLeft();
+});
+
+test('lazypull mount keeps the layers where a root is given, and fills them where that is asked for', async () => {
+  const root = join(workspace.path, 'root');
+  const first = await Mounted.start('filled', 'app:1', '--root', root, '--fill');
+  await first.until(() => first.events.some((each) => Number(each['presentBytes']) >= large.length + 10));
+  first.process.kill('SIGTERM');
+  assert.deepEqual(await first.ended, [0, null]);
+  await first.assertNothingLeft();
+  const second = await Mounted.start('again', 'app:1', '--root', root);
+  await second.until(() => second.has('mounted'));
+  registry.resetCounts();
+  assert.ok((await readFile(join(second.directory, 'large'))).equals(large));
+  assert.deepEqual(registry.requests, []);
+  second.process.kill('SIGTERM');
+  assert.deepEqual(await second.ended, [0, null]);
+  await second.assertNothingLeft();
+});
+
+test('lazypull mount ends also while somebody uses the directory, and says so', async () => {
+  const mount = await Mounted.start('used', 'app:1');
+  await mount.until(() => mount.has('mounted'));
+  const user = await open(join(mount.directory, 'large'));
+  mount.process.kill('SIGINT');
+  assert.deepEqual(await mount.ended, [0, null]);
+  assert.match(mount.errors, /is still in use/);
+  await mount.assertNothingLeft();
+  await assert.rejects(user.read(Buffer.alloc(10), 0, 10, 2_000_000), { code: 'EIO' });
+  await user.close();
+});
+
+test('lazypull mount that fails or is interrupted leaves nothing behind', async () => {
+  serveImage(registry, 'plain', [layers[0]!, randomBytes(1000)]);
+  const plain = await Mounted.start('plain', 'plain:1');
+  assert.deepEqual(await plain.ended, [1, null]);
+  assert.match(plain.errors, /Cannot read layer 2 of 2 of .*; convert the image with "lazypull convert"\n/);
+  await plain.assertNothingLeft();
+
+  registry.resetCounts();
+  registry.script({ path: /blobs/ }, { kind: 'stall', after: -1 }, { kind: 'stall', after: -1 });
+  const stuck = await Mounted.start('stuck', 'app:1');
+  await stuck.until(() => registry.count({ path: /blobs/ }) > 0);
+  stuck.process.kill('SIGINT');
+  assert.deepEqual(await stuck.ended, [130, null]);
+  assert.ok(!existsSync(stuck.directory));
+  await stuck.assertNothingLeft();
+  registry.forgetFaults();
+});
