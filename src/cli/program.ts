@@ -24,6 +24,8 @@ export async function createProgram(environment: Environment, verb: string | und
   const { lsCommand } = await import('./ls.ts');
   const { catCommand } = await import('./cat.ts');
   const { mountCommand } = await import('./mount.ts');
+  const { checkCommand } = await import('./check.ts');
+  const { setupCommand } = await import('./setup.ts');
   const { traceCommand } = await import('./trace.ts');
   program.addCommand(convertCommand());
   program.addCommand(statusCommand(environment));
@@ -32,6 +34,8 @@ export async function createProgram(environment: Environment, verb: string | und
   program.addCommand(lsCommand(environment));
   program.addCommand(catCommand(environment));
   program.addCommand(mountCommand(environment));
+  program.addCommand(checkCommand(environment));
+  program.addCommand(setupCommand(environment));
   program.addCommand(traceCommand());
   program.addCommand(buildkitCommand(environment));
   return tame(program, environment.name);

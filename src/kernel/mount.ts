@@ -54,20 +54,33 @@ export async function mountFuse(fd: number, target: string, type: string, source
 /** What mount(2) takes of options: a page, with the NUL at its end. */
 const maxOptionBytes = 4095;
 
+/** Where what is written into an overlay goes: two directories of one file system. */
+export interface Upper {
+  readonly upper: string;
+  readonly work: string;
+}
+
 /**
- * Mounts directories on top of each other, read-only, without set-id bits and devices.
+ * Mounts directories on top of each other, without set-id bits and devices.
  *
- * @param lower directories, the uppermost first, at least two
+ * @param lower directories, the uppermost first, at least two where nothing is `writable`
  * @param target an existing directory
+ * @param writable undefined for a read-only mount
  */
-export async function mountOverlay(lower: readonly string[], target: string): Promise<void> {
-  const data = `lowerdir=${lower.map(escapeOverlayPath).join(':')}`;
+export async function mountOverlay(lower: readonly string[], target: string, writable?: Upper): Promise<void> {
+  const { upper, work } = writable ?? {};
+  const options = [`lowerdir=${lower.map(escapeOverlayPath).join(':')}`];
+  if (upper !== undefined && work !== undefined) {
+    options.push(`upperdir=${escapeOverlayPath(upper)}`, `workdir=${escapeOverlayPath(work)}`);
+  }
+  const data = options.join(',');
   if (Buffer.byteLength(data) > maxOptionBytes) {
     const text = `Cannot mount ${lower.length} directories on top of each other: their paths are too long; choose a shorter TMPDIR`;
     throw new LazypullError('InvalidArgument', text);
   }
+  const flags = MS_NOSUID | MS_NODEV | (writable === undefined ? MS_RDONLY : 0);
   try {
-    await mount2('overlay', target, 'overlay', MS_RDONLY | MS_NOSUID | MS_NODEV, data);
+    await mount2('overlay', target, 'overlay', flags, data);
   } catch (error) {
     throw new LazypullError('Unavailable', `Cannot mount overlayfs at "${target}"`, { cause: error });
   }

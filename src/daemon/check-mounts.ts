@@ -1,0 +1,158 @@
+import { mkdir, mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { planDisk } from '../erofs/plan.ts';
+import { LazypullError } from '../errors.ts';
+import { ChunkColumns } from '../formats/chunk-columns.ts';
+import type { IndexEntry } from '../formats/layer-index.ts';
+import { buildTree } from '../formats/tree.ts';
+import { openConnection } from '../fuse/connection.ts';
+import { FuseServer } from '../fuse/server.ts';
+import { detach, mountErofs, mountOverlay, mountsBelow } from '../kernel/mount.ts';
+import { silentLog } from '../log.ts';
+import { type Finding, tryOut } from './finding.ts';
+
+/** What the made-up layer has in its one file. */
+const content = Buffer.from('lazypull');
+const fileName = 'file';
+
+/**
+ * Mounts what a daemon mounts, in a new directory below `parent`, and takes it away again: a FUSE file system, an EROFS image
+ * on a disk and one on FUSE, an overlay on that, and an overlay on the overlay.
+ */
+export async function checkMounts(parent: string): Promise<Finding[]> {
+  await using parts = new AsyncDisposableStack();
+  const work = parts.adopt(await mkdtemp(join(parent, 'lazypull-check-')), remove);
+  const directory = async (name: string): Promise<string> => {
+    await mkdir(join(work, name), { recursive: true });
+    return join(work, name);
+  };
+  const image = join(work, 'image');
+  const bytes = await writeImage(image);
+
+  const erofs = await tryOut('EROFS', fileSystemAdvice('erofs'), async () => {
+    const target = await directory('erofs');
+    await mountErofs(image, target);
+    await readBack(target);
+    await detach(target);
+    return 'an image on the disk can be mounted';
+  });
+
+  const mountpoint = await directory('fuse');
+  let server: FuseServer | undefined;
+  const fuse = await tryOut('FUSE', fileSystemAdvice('fuse'), async () => {
+    const connection = await openConnection(mountpoint);
+    server = parts.adopt(
+      new FuseServer(connection, () => Promise.reject(new Error('There is no such file')), silentLog),
+      async (each) => void (await each.close()),
+    );
+    return 'can be mounted and served';
+  });
+  const findings = [erofs, fuse];
+  if (server === undefined || erofs.state !== 'right') return [...findings, notTried(stackName), notTried(overlayName)];
+
+  const empty = (): SharedArrayBuffer => new SharedArrayBuffer(0);
+  server.add(
+    {
+      nodeId: 2,
+      name: 'layer',
+      bytes,
+      path: image,
+      rangeOffset: new Float64Array(empty()),
+      rangeBytes: new Float64Array(empty()),
+      resident: new Uint8Array(empty()),
+      read: new Uint8Array(empty()),
+    },
+    () => Promise.reject(new Error('Nothing is missing')),
+  );
+  const layer = await directory('layer');
+  const stacked = await tryOut(stackName, stackAdvice, async () => {
+    await mountErofs(join(mountpoint, 'layer'), layer);
+    await readBack(layer);
+    const [device] = (await readFile('/proc/self/mounts', 'utf8'))
+      .split('\n')
+      .filter((line) => line.includes(` ${layer} `));
+    return device?.startsWith('/dev/loop')
+      ? 'works through loop devices; Linux 6.12 and later need none'
+      : 'works, without loop devices';
+  });
+  findings.push(stacked);
+  if (stacked.state !== 'right') return [...findings, notTried(overlayName)];
+
+  findings.push(
+    await tryOut(overlayName, overlayAdvice, async () => {
+      const merged = await directory('merged');
+      const upper = { upper: await directory('upper'), work: await directory('work') };
+      await mountOverlay([layer], merged, upper);
+      await readBack(merged);
+      const nested = await directory('nested');
+      await mountOverlay([merged, await directory('none')], nested);
+      await readBack(nested);
+      await detach(nested);
+      await writeFile(join(merged, 'new'), content);
+      await rm(join(merged, fileName));
+      const names = await readdir(merged);
+      await detach(merged);
+      if (names.join() === 'new') return 'works, twice on top of each other, and deletes what is below';
+      throw new LazypullError(
+        'FailedPrecondition',
+        `A deleted file is still listed: "${parent}" is on a file system without d_type`,
+      );
+    }),
+  );
+  return findings;
+}
+
+const stackName = 'EROFS on FUSE';
+const overlayName = 'overlayfs on EROFS';
+
+const stackAdvice =
+  'use Linux 6.12 or later, or have loop devices in the container ("modprobe loop", and --privileged or --device /dev/loop-control)';
+const overlayAdvice =
+  'load it with "modprobe overlay", and have the root on ext4, or on XFS made with "mkfs.xfs -n ftype=1", with --root; not on overlayfs or NFS';
+
+function fileSystemAdvice(name: string): string {
+  return `load it with "modprobe ${name}", or use a kernel that has it; in a container it takes --privileged`;
+}
+
+function notTried(name: string): Finding {
+  return { name, state: 'wrong', text: 'not tried: it needs what is wrong above', advice: '' };
+}
+
+/** Writes an EROFS image with one file. @returns its length in bytes */
+async function writeImage(path: string): Promise<number> {
+  const file: IndexEntry = {
+    path: fileName,
+    type: 'reg',
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+    mtimeSeconds: 0,
+    mtimeNanoseconds: 0,
+    size: content.length,
+    linkTarget: '',
+    devMajor: 0,
+    devMinor: 0,
+    xattrs: undefined,
+    firstChunk: 0,
+    chunkCount: 1,
+  };
+  const chunks = new ChunkColumns();
+  chunks.add(0, 0, content.length);
+  const plan = planDisk(buildTree({ entries: [file], chunks }), { digest: `sha256:${'0'.repeat(64)}` });
+  await using disk = await open(path, 'w');
+  await disk.write(plan.metadata, 0, plan.metadata.length, 0);
+  await disk.write(content, 0, content.length, plan.chunks.diskOffset[0]!);
+  await disk.truncate(plan.diskBytes);
+  return plan.diskBytes;
+}
+
+async function readBack(directory: string): Promise<void> {
+  if (content.equals(await readFile(join(directory, fileName)))) return;
+  throw new LazypullError('DataLoss', `What is read from "${directory}" is not what was written`);
+}
+
+/** Takes away what is still mounted below, and then the directory. */
+async function remove(path: string): Promise<void> {
+  for (const point of (await mountsBelow(path)).toReversed()) await detach(point);
+  await rm(path, { recursive: true, force: true });
+}

@@ -1,0 +1,83 @@
+import { copyFile, constants, mkdir, open, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { errnoOf, LazypullError } from '../errors.ts';
+
+/** More than any configuration has. */
+const maxFileBytes = 4 << 20;
+const maxBackups = 1000;
+const newFileMode = 0o644;
+
+/**
+ * Replaces a file by what `change` makes of its text ('' where it is not there), whole or not at all: mode and owner stay, and a copy of the old one is kept
+ * beside it. A symlink stays one.
+ *
+ * @returns whether something changed, and the path of the copy
+ * @throws the error of `change` as the cause of one that names the file
+ */
+export async function changeFile(
+  path: string,
+  change: (text: string) => string,
+): Promise<{ changed: boolean; backup: string | undefined }> {
+  const file = await realpath(path).catch(() => path);
+  try {
+    const old = await readOld(file);
+    const text = change(old?.text ?? '');
+    if (text === old?.text) return { changed: false, backup: undefined };
+    await mkdir(dirname(file), { recursive: true });
+    const backup = old === undefined ? undefined : await backUp(file);
+    await replace(file, text, old);
+    return { changed: true, backup };
+  } catch (cause) {
+    if (cause instanceof LazypullError) throw new LazypullError(cause.code, `Cannot change "${file}"`, { cause });
+    throw new LazypullError('Unavailable', `Cannot change "${file}"`, { cause });
+  }
+}
+
+interface OldFile {
+  readonly text: string;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+async function readOld(path: string): Promise<OldFile | undefined> {
+  try {
+    const { size, mode, uid, gid } = await stat(path);
+    if (size > maxFileBytes) throw new LazypullError('InvalidArgument', `It has ${size} bytes: too many`);
+    return { text: await readFile(path, 'utf8'), mode: mode & 0o7777, uid, gid };
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** Copies a file to the first free name beside it. */
+async function backUp(path: string): Promise<string> {
+  for (let i = 1; i <= maxBackups; i++) {
+    const copy = `${path}.before-lazypull${i === 1 ? '' : `.${i}`}`;
+    try {
+      await copyFile(path, copy, constants.COPYFILE_EXCL);
+      return copy;
+    } catch (error) {
+      if (errnoOf(error) !== 'EEXIST') throw error;
+    }
+  }
+  throw new LazypullError('FailedPrecondition', `There are ${maxBackups} copies beside it: remove some`);
+}
+
+async function replace(path: string, text: string, old: OldFile | undefined): Promise<void> {
+  const next = `${path}.lazypull-${process.pid}`;
+  try {
+    await using file = await open(next, 'wx', old?.mode ?? newFileMode);
+    await file.writeFile(text);
+    if (old !== undefined) {
+      await file.chown(old.uid, old.gid);
+      await file.chmod(old.mode);
+    }
+    await file.sync();
+    await rename(next, path);
+  } catch (error) {
+    await rm(next, { force: true });
+    throw error;
+  }
+}

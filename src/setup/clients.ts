@@ -1,0 +1,120 @@
+import { LazypullError } from '../errors.ts';
+import { parseToml, type TomlTable, tomlOf, withElements, withTables } from './toml.ts';
+
+/** Where the daemon is that a client is to use. */
+export interface DaemonPlaces {
+  readonly address: string;
+  readonly root: string;
+}
+
+/** The configuration file of a client. */
+export interface ClientSetup {
+  /** Where it is when nobody says otherwise. */
+  readonly file: string;
+  /** What has to be in it, to be read and copied by people. */
+  snippet(places: DaemonPlaces): string;
+  /** The text of the file with that in it, and with all else as it is. '' stands for a file that is not there. Throws where that cannot be done. */
+  apply(text: string, places: DaemonPlaces): string;
+  /** What is to be done then, a line each. */
+  next(places: DaemonPlaces): string[];
+}
+
+export const clientNames = ['buildkit', 'containerd', 'docker'] as const;
+export type ClientName = (typeof clientNames)[number];
+
+const startDaemon = ({ address, root }: DaemonPlaces) =>
+  `start the daemon before: lazypull daemon --address ${address} --root ${root}`;
+
+const buildkit: ClientSetup = {
+  file: '/etc/buildkit/buildkitd.toml',
+  snippet: (places) => `${tomlOf(buildkitTables(places))}\n`,
+  apply: (text, places) => withTables(text, buildkitTables(places)),
+  next: (places) => [
+    startDaemon(places),
+    'restart buildkitd: systemctl restart buildkit; its cache is a new one, as that belongs to the snapshotter',
+  ],
+};
+
+function buildkitTables({ address }: DaemonPlaces): TomlTable[] {
+  const values = { enabled: true, snapshotter: 'stargz', proxySnapshotterPath: address };
+  return [{ path: ['worker', 'oci'], values }];
+}
+
+const unpackPath = ['plugins', 'io.containerd.transfer.v1.local', 'unpack_config'];
+const unpackFor = (snapshotter: string) => ({ platform: 'linux', snapshotter });
+
+const containerd: ClientSetup = {
+  file: '/etc/containerd/config.toml',
+  snippet: (places) => `version = 2\n\n${tomlOf(containerdTables(places))}\n${unpackersAsComment}`,
+  apply(text, places) {
+    const withPlugin = withTables(text.trim() === '' ? 'version = 2\n' : text, containerdTables(places));
+    return withElements(withPlugin, unpackPath, missingUnpackers(withPlugin));
+  },
+  next: (places) => [
+    startDaemon(places),
+    'restart containerd: systemctl restart containerd',
+    'try it: ctr images pull --snapshotter stargz IMAGE (containerd 2.1 and later; nerdctl --snapshotter stargz for others)',
+  ],
+};
+
+function containerdTables({ address, root }: DaemonPlaces): TomlTable[] {
+  const path = ['proxy_plugins', 'stargz'];
+  return [
+    { path, values: { type: 'snapshot', address } },
+    { path: [...path, 'exports'], values: { root, enable_remote_snapshot_annotations: 'true' } },
+  ];
+}
+
+const unpackersAsComment = `
+# In a config of version = 3 also this, once for each snapshotter that images are pulled for:
+${withElements('', unpackPath, ['overlayfs', 'stargz'].map(unpackFor)).trimEnd().replace(/^/gm, '# ')}
+`;
+
+/** In a config of version 3 the transfer service unpacks only for the snapshotters that are listed, and for the default one where none is. */
+function missingUnpackers(text: string): TomlTable['values'][] {
+  const config = parseToml(text);
+  if (config['version'] !== 3) return [];
+  let there: unknown = config;
+  for (const key of unpackPath) there = (there as Record<string, unknown> | undefined)?.[key];
+  const listed = Array.isArray(there) ? (there as Record<string, unknown>[]) : [];
+  if (listed.some(({ snapshotter }) => snapshotter === 'stargz')) return [];
+  return (listed.length === 0 ? ['overlayfs', 'stargz'] : ['stargz']).map(unpackFor);
+}
+
+const docker: ClientSetup = {
+  file: '/etc/docker/daemon.json',
+  snippet: () => `${JSON.stringify(withDocker({}), undefined, 2)}\n`,
+  apply(text) {
+    const config = text.trim() === '' ? {} : parseJson(text);
+    const wanted = withDocker(config);
+    if (JSON.stringify(config) === JSON.stringify(wanted)) return text;
+    const indent = /^\{\s*?\n([ \t]+)/.exec(text)?.[1] ?? '  ';
+    return `${JSON.stringify(wanted, undefined, indent)}\n`;
+  },
+  next: () => [
+    'have the snapshotter in the containerd that dockerd uses: lazypull setup containerd',
+    'have dockerd use that one and not its own: dockerd --containerd=/run/containerd/containerd.sock, as its packages do',
+    'restart dockerd: systemctl restart docker; images of the old storage driver are not shown then, and are not lost',
+  ],
+};
+
+function withDocker(config: Record<string, unknown>): Record<string, unknown> {
+  const { features = {} } = config;
+  if (typeof features !== 'object' || features === null || Array.isArray(features)) {
+    throw new LazypullError('InvalidArgument', 'Its key "features" is not an object');
+  }
+  return { ...config, features: { ...features, 'containerd-snapshotter': true }, 'storage-driver': 'stargz' };
+}
+
+function parseJson(text: string): Record<string, unknown> {
+  let config: unknown;
+  try {
+    config = JSON.parse(text);
+  } catch (cause) {
+    throw new LazypullError('InvalidArgument', 'It is not JSON', { cause });
+  }
+  if (typeof config === 'object' && config !== null && !Array.isArray(config)) return config as Record<string, unknown>;
+  throw new LazypullError('InvalidArgument', 'It is not a JSON object');
+}
+
+export const clientSetups: Readonly<Record<ClientName, ClientSetup>> = { buildkit, containerd, docker };

@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { mountOverlay, mountsBelow } from '../../src/kernel/mount.ts';
+import { startDaemon } from '../support/daemon.ts';
+import { Workspace } from '../support/workspace.ts';
+
+const main = fileURLToPath(new URL('../../src/bin/lazypull.ts', import.meta.url));
+
+let workspace: Workspace;
+
+before(async () => {
+  workspace = await Workspace.open('lp-check');
+});
+after(() => workspace[Symbol.asyncDispose]());
+
+interface Found {
+  readonly name: string;
+  readonly state: string;
+  readonly text: string;
+  readonly advice: string;
+}
+
+function check(...flags: string[]): Promise<{ code: number; findings: Map<string, Found> }> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [main, 'check', '--json', ...flags], (error, stdout) => {
+      const lines = stdout
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line) as Found);
+      const code = typeof error?.code === 'number' ? error.code : 0;
+      resolve({ code, findings: new Map(lines.map((line) => [line.name, line])) });
+    });
+  });
+}
+
+const mounts = ['EROFS', 'FUSE', 'EROFS on FUSE', 'overlayfs on EROFS'];
+
+test('lazypull check mounts what the daemon mounts, finds the daemon, and leaves nothing behind', async () => {
+  const directory = await workspace.directory('good');
+  await using daemon = await startDaemon(directory);
+  const before = await mountsBelow(directory);
+  const files = await readdir(daemon.root);
+  const { code, findings } = await check('--root', daemon.root, '--address', daemon.socket);
+  assert.deepEqual(
+    ['user', '/dev/fuse', ...mounts, 'space', 'config file', 'daemon'].map((name) => [name, findings.get(name)?.state]),
+    ['user', '/dev/fuse', ...mounts, 'space', 'config file', 'daemon'].map((name) => [name, 'right']),
+  );
+  assert.equal(code, 0);
+  assert.match(findings.get('daemon')!.text, new RegExp(`as process ${daemon.program.pid}$`));
+  assert.deepEqual(await mountsBelow(directory), before);
+  assert.deepEqual(await readdir(daemon.root), files);
+});
+
+test('lazypull check says what is wrong and what mends it', async () => {
+  const [lower, upper, work, root] = await Promise.all(
+    ['lower', 'upper', 'work', 'overlay'].map((name) => workspace.directory(name)),
+  );
+  await mountOverlay([lower!], root!, { upper: upper!, work: work! });
+  const config = join(workspace.path, 'config.toml');
+  await writeFile(config, 'prefetch_size = "large"');
+  const address = join(workspace.path, 'none.sock');
+  const { code, findings } = await check(
+    '--root',
+    join(root!, 'not', 'there'),
+    '--config',
+    config,
+    '--address',
+    address,
+  );
+  assert.equal(code, 1);
+  const overlay = findings.get('overlayfs on EROFS')!;
+  assert.equal(overlay.state, 'wrong');
+  assert.match(overlay.text, /Cannot mount overlayfs/);
+  assert.match(overlay.advice, /--root; not on overlayfs/);
+  assert.equal(findings.get('config file')?.state, 'wrong');
+  assert.match(findings.get('config file')!.text, /prefetch_size/);
+  assert.equal(findings.get('daemon')?.state, 'absent');
+  assert.match(findings.get('daemon')!.advice, /lazypull daemon/);
+  assert.deepEqual(await readdir(root!), []);
+});

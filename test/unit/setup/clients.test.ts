@@ -1,0 +1,61 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parse as parseToml } from 'smol-toml';
+import { clientSetups } from '../../../src/setup/clients.ts';
+
+/** Tables as plain objects. */
+const parse = (text: string): object => structuredClone(parseToml(text));
+
+const places = { address: '/run/lp.sock', root: '/var/lib/lp' };
+const { buildkit, containerd, docker } = clientSetups;
+
+test('A buildkitd.toml gets the snapshotter called stargz, and its path without a scheme', () => {
+  const text = buildkit.apply('[registry."localhost:5000"]\n  http = true\n', places);
+  assert.deepEqual(parse(text), {
+    registry: { 'localhost:5000': { http: true } },
+    worker: { oci: { enabled: true, snapshotter: 'stargz', proxySnapshotterPath: '/run/lp.sock' } },
+  });
+  assert.deepEqual(parse(buildkit.snippet(places)), parse(buildkit.apply('', places)));
+});
+
+const plugin = {
+  stargz: {
+    type: 'snapshot',
+    address: '/run/lp.sock',
+    exports: { root: '/var/lib/lp', enable_remote_snapshot_annotations: 'true' },
+  },
+};
+
+test('A containerd config of version 2 gets the plugin', () => {
+  assert.deepEqual(parse(containerd.apply('', places)), { version: 2, proxy_plugins: plugin });
+  const old =
+    'version = 2\n[proxy_plugins]\n  [proxy_plugins.stargz]\n    type = "snapshot"\n    address = "/old.sock"\n';
+  assert.deepEqual(parse(containerd.apply(old, places)), { version: 2, proxy_plugins: plugin });
+});
+
+test('A containerd config of version 3 also unpacks for it, and for whom it did before', () => {
+  const unpackers = (text: string) => {
+    const { plugins } = parse(text) as { plugins: Record<string, { unpack_config: { snapshotter: string }[] }> };
+    return plugins['io.containerd.transfer.v1.local']!.unpack_config.map(({ snapshotter }) => snapshotter);
+  };
+  const first = containerd.apply('version = 3\n', places);
+  assert.deepEqual(unpackers(first), ['overlayfs', 'stargz']);
+  assert.equal(containerd.apply(first, places), first);
+  const other =
+    "version = 3\n[[plugins.'io.containerd.transfer.v1.local'.unpack_config]]\n  platform = 'linux'\n  snapshotter = 'btrfs'\n";
+  assert.deepEqual(unpackers(containerd.apply(other, places)), ['btrfs', 'stargz']);
+});
+
+test('A daemon.json of Docker keeps its keys, their order and the indentation', () => {
+  const text = '{\n\t"dns": ["1.1.1.1"],\n\t"features": {"x": true},\n\t"storage-driver": "overlay2"\n}\n';
+  const changed = docker.apply(text, places);
+  assert.match(changed, /^\{\n\t"dns": \[\n\t\t"1\.1\.1\.1"/);
+  assert.deepEqual(JSON.parse(changed), {
+    dns: ['1.1.1.1'],
+    features: { x: true, 'containerd-snapshotter': true },
+    'storage-driver': 'stargz',
+  });
+  assert.equal(docker.apply(changed, places), changed);
+  assert.throws(() => docker.apply('{"features": 1}', places), /"features" is not an object/);
+  assert.throws(() => docker.apply('[]', places), /not a JSON object/);
+});
