@@ -27,6 +27,7 @@ export async function createProgram(environment: Environment, verb: string | und
   const { checkCommand } = await import('./check.ts');
   const { setupCommand } = await import('./setup.ts');
   const { traceCommand } = await import('./trace.ts');
+  const { cacheCommand } = await import('./cache.ts');
   program.addCommand(convertCommand());
   program.addCommand(statusCommand(environment));
   program.addCommand(whyCommand(environment));
@@ -37,6 +38,7 @@ export async function createProgram(environment: Environment, verb: string | und
   program.addCommand(checkCommand(environment));
   program.addCommand(setupCommand(environment));
   program.addCommand(traceCommand());
+  program.addCommand(cacheCommand(environment));
   program.addCommand(buildkitCommand(environment));
   return tame(program, environment.name);
 }

@@ -42,6 +42,10 @@ const implemented: ReadonlySet<string> = new Set([
   'noprefetch',
   'no_background_fetch',
   'background_fetch.max_bytes_per_second',
+  'cache.max_size',
+  'cache.min_free',
+  'cache.high_water',
+  'cache.low_water',
 ]);
 
 function keysWithoutEffect(file: FileConfig): string[] {

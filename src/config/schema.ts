@@ -1,7 +1,12 @@
 import { z } from 'zod';
+import { parseAmount } from '../util/amount.ts';
 
 const seconds = z.int().min(-1).max(86_400);
 const bytes = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
+const amount = z.union([bytes, z.string()]).refine((value) => parseAmount(value) !== undefined, {
+  error: 'it must be bytes, or text like "20GB", "20GiB" or "40%"',
+});
+const share = z.number().gt(0).max(1);
 const count = z.int().min(0).max(1_000_000);
 
 const mirror = z.object({
@@ -12,7 +17,7 @@ const mirror = z.object({
 });
 
 /**
- * `config.toml` of containerd-stargz-grpc, every key with its default, and lazypull's own table `background_fetch` and key `resolver.config_path`. A key that is not here is warned about, never
+ * `config.toml` of containerd-stargz-grpc, every key with its default, and lazypull's own tables `background_fetch` and `cache` and key `resolver.config_path`. A key that is not here is warned about, never
  * refused, so that a file written for a newer program still starts this one.
  */
 export const fileSchema = z.object({
@@ -67,6 +72,17 @@ export const fileSchema = z.object({
     })
     .prefault({}),
   background_fetch: z.object({ max_bytes_per_second: bytes.default(0) }).prefault({}),
+  cache: z
+    .object({
+      max_size: amount.optional(),
+      min_free: amount.optional(),
+      high_water: share.optional(),
+      low_water: share.optional(),
+    })
+    .refine(({ high_water = 0.95, low_water = 0.8 }) => low_water <= high_water, {
+      error: 'low_water must not be above high_water',
+    })
+    .prefault({}),
   snapshotter: z.object({ allow_invalid_mounts_on_restart: z.boolean().default(false) }).prefault({}),
   fuse_manager: z
     .object({

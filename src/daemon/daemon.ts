@@ -2,6 +2,7 @@ import { type DaemonConfig, defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
 import type { KeptConnection } from '../fuse/connection.ts';
 import { missingFrom, probeMachine } from '../kernel/probe.ts';
+import { type CacheLimits, defaultCacheLimits } from '../layers/cache-limits.ts';
 import { LazyLayers } from '../layers/lazy-layers.ts';
 import type { Log } from '../log.ts';
 import { RegistryClient } from '../registry/client.ts';
@@ -9,6 +10,7 @@ import { dockerCredentials } from '../registry/credentials.ts';
 import { parseReference } from '../registry/reference.ts';
 import { openSnapshotter, type Snapshotter } from '../snapshots/snapshotter.ts';
 import type { StatusSource } from '../status/status.ts';
+import { parseAmount } from '../util/amount.ts';
 import { version } from '../version.ts';
 import { watchDelay } from './delay.ts';
 import { Keeper } from './keeper.ts';
@@ -81,17 +83,19 @@ export async function runDaemon(
       await openSnapshotter({ root: config.root, layers, log, metrics: metrics.snapshots }),
     );
     await snapshotter.restore();
+    layers.cache.start(); // every layer that a snapshot names has been asked for
     if (signal.aborted && signal.reason !== handoverSignal) return;
 
     // Loaded now, so that whoever reads a layer has not waited for it; and before the socket is there: clients wait a second for an answer.
     const { serveSnapshots } = await import('../snapshots/server.ts');
     const { statusService } = await import('../status/service.ts');
+    const { cacheService } = await import('../status/cache-service.ts');
     const socket = passed === undefined ? (kept ?? (await openSocket(config.address))) : undefined;
     if (socket !== undefined) parts.defer(() => removeSocket(socket));
     await keeper.keep({ fuse: connection, socket });
-    const status = statusService(statusOf(layers, snapshotter), log);
+    const more = [statusService(statusOf(layers, snapshotter), log), cacheService(config.root, layers.cache, log)];
     const server = parts.adopt(
-      await serveSnapshots(passed ?? socket!.fd, snapshotter, log, metrics.snapshots, [status]),
+      await serveSnapshots(passed ?? socket!.fd, snapshotter, log, metrics.snapshots, more),
       (server) => server.close(drainMs),
     );
     ready = true;
@@ -141,6 +145,7 @@ function startLayers(
     background: file?.no_background_fetch
       ? undefined
       : { maxBytesPerSecond: file?.background_fetch.max_bytes_per_second || undefined },
+    limits: cacheLimits(file),
     log,
     metrics,
   };
@@ -153,9 +158,19 @@ function statusOf(layers: LazyLayers, snapshotter: Snapshotter): StatusSource {
       version,
       startedMs: performance.timeOrigin,
       layers: await layers.status(),
-      cache: await layers.cache(),
+      cache: await layers.cacheSize(),
     }),
     outcomes: (digests) => snapshotter.outcomes.list(digests),
+  };
+}
+
+function cacheLimits(file: DaemonConfig['file']): CacheLimits {
+  const { max_size, min_free, high_water, low_water } = file?.cache ?? {};
+  return {
+    max: (max_size === undefined ? undefined : parseAmount(max_size)) ?? defaultCacheLimits.max,
+    minFree: (min_free === undefined ? undefined : parseAmount(min_free)) ?? defaultCacheLimits.minFree,
+    highWater: high_water ?? defaultCacheLimits.highWater,
+    lowWater: low_water ?? defaultCacheLimits.lowWater,
   };
 }
 

@@ -38,10 +38,15 @@ export class Background {
   readonly #layers = new Map<Fillable, number>();
   readonly #stop = new AbortController();
   #running: Promise<void> | undefined;
+  readonly #mayFetch: () => boolean;
 
-  /** @param maxBytesPerSecond undefined for no limit */
-  constructor(maxBytesPerSecond: number | undefined, patience: Patience = defaultPatience) {
+  /**
+   * @param maxBytesPerSecond undefined for no limit
+   * @param mayFetch whether there is space for more
+   */
+  constructor(maxBytesPerSecond: number | undefined, mayFetch: () => boolean, patience: Patience = defaultPatience) {
     this.#maxBytesPerSecond = maxBytesPerSecond;
+    this.#mayFetch = mayFetch;
     this.#patience = patience;
   }
 
@@ -76,7 +81,7 @@ export class Background {
         await this.#pause((verified / verifyBytesPerSecond) * 1000);
         continue;
       }
-      const bytes = layer.complete ? 0 : await layer.fillSome();
+      const bytes = layer.complete || !this.#mayFetch() ? 0 : await layer.fillSome();
       if (layer.complete) this.#layers.delete(layer);
       else if (bytes === 0 && this.#layers.has(layer))
         this.#layers.set(layer, performance.now() + this.#patience.restMs);

@@ -1,5 +1,5 @@
 import { createHash, hash } from 'node:crypto';
-import { open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { open, readdir, readFile, rename, rm, utimes } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type ChunkTable, chunkTable } from '../erofs/disk-plan.ts';
 import { errnoOf, LazypullError } from '../errors.ts';
@@ -74,7 +74,7 @@ export class LayerDirectory {
   /** The record, or undefined where the layer was never indexed, or by a version of this program that kept other files, or not to the end. */
   async record(): Promise<LayerRecord | undefined> {
     try {
-      const text = await readFile(join(this.path, 'layer.json'), 'utf8');
+      const text = await readFile(this.#recordPath, 'utf8');
       const { boot, sum, record } = JSON.parse(text) as WrittenRecord;
       if (record.version !== recordVersion || (boot !== synced && boot !== this.#boot)) return undefined;
       return sum === recordSum(boot, record) ? record : undefined;
@@ -192,8 +192,20 @@ export class LayerDirectory {
     return JSON.parse((await this.#checked(this.hintsPath, sums.hints)).toString()) as Hints;
   }
 
+  /** Notes that the layer is used now. */
+  async touch(): Promise<void> {
+    const now = new Date();
+    await utimes(this.path, now, now);
+  }
+
+  /** Removes all files; the record first, so that what is left when that is interrupted does not count as a layer. */
   async remove(): Promise<void> {
+    await rm(this.#recordPath, { force: true });
     await rm(this.path, { recursive: true, force: true });
+  }
+
+  get #recordPath(): string {
+    return join(this.path, 'layer.json');
   }
 
   async #checked(path: string, sum: string): Promise<Buffer> {

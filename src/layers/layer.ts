@@ -42,6 +42,8 @@ export interface LayerOptions extends WrittenResidency {
   readonly link: Link;
   readonly unwritten: Unwritten;
   readonly traces: TraceStore;
+  /** Called when the layer takes more of the disk, or could not. */
+  readonly onGrowth: () => void;
   readonly metrics: LayerMetrics;
   readonly log: Log;
 }
@@ -75,6 +77,7 @@ export class Layer {
     try {
       const layer = new Layer(options, disk);
       layer.#serve();
+      void options.directory.touch().catch(() => undefined); // a wrong time is only a wrong guess
       return layer;
     } catch (error) {
       await disk.close();
@@ -190,7 +193,7 @@ export class Layer {
     let presentBytes = 0;
     for (let row = 0; row < table.length; row++) {
       contentBytes += table.size[row]!;
-      if (resident[row] === 1) presentBytes += table.size[row]!;
+      if (resident[row] !== residency.absent) presentBytes += table.size[row]!;
     }
     return {
       digest: record.digest,
@@ -251,6 +254,7 @@ export class Layer {
     this.#options.pool.remove(this.#target);
     await this.#keeping;
     await this.sync();
+    await this.#options.directory.touch().catch(() => undefined);
     await this.#disk.close();
   }
 
@@ -313,7 +317,8 @@ export class Layer {
   }
 
   #noteUnwritable(error: LazypullError): void {
-    const { record, log } = this.#options;
+    const { record, log, onGrowth } = this.#options;
+    onGrowth();
     const now = performance.now();
     if (now - this.#unwritableMs < unwritablePauseMs) return;
     this.#unwritableMs = now;
@@ -340,6 +345,7 @@ export class Layer {
       const seen = Uint8Array.from(resident);
       await this.#disk.datasync().catch((error: unknown) => this.#forgetUnsynced(error));
       await directory.writeResident(record, seen);
+      this.#options.onGrowth();
       if (this.#diskFails) log.info({ layer: record.digest }, 'the disk keeps what is written of the layer again');
       this.#diskFails = false;
     } catch (error) {

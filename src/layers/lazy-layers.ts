@@ -10,7 +10,9 @@ import { detach, mountErofs, unmount } from '../kernel/mount.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
 import { Background } from './background.ts';
+import { Cache, type LayerKey } from './cache.ts';
 import { cacheBytes } from './cache-bytes.ts';
+import { type CacheLimits, defaultCacheLimits } from './cache-limits.ts';
 import { Layer, type LayerOptions } from './layer.ts';
 import { checkRecord, findRecord, LayerDirectory, type LayerRecord, recordVersion } from './layer-directory.ts';
 import type { LayerStatus } from './layer-status.ts';
@@ -46,6 +48,8 @@ export interface LazyLayersOptions {
   readonly prefetch: { readonly bytes: number } | undefined;
   /** Whether layers are completed when nobody waits for data, and how fast; `maxBytesPerSecond` undefined for no limit. */
   readonly background: { readonly maxBytesPerSecond: number | undefined } | undefined;
+  /** How much of the disk layers may take, once `cache.start` has been called. */
+  readonly limits?: CacheLimits;
   readonly log: Log;
   readonly metrics?: { readonly layers: LayerMetrics; readonly fuse: FuseMetrics };
 }
@@ -67,6 +71,8 @@ function keyOf({ digest, tocDigest }: LayerSource): string {
 /** All lazy layers of a daemon, keyed by layer digest and TOC digest: every mount of one layer shares its data. */
 export class LazyLayers {
   readonly connection: FuseConnection;
+  /** What is kept on the disk. */
+  readonly cache: Cache;
   readonly #options: LazyLayersOptions;
   readonly #fuse: FuseServer;
   readonly #pool: UnpackPool;
@@ -78,7 +84,7 @@ export class LazyLayers {
   readonly #metrics: LayerMetrics;
   readonly #background: Background | undefined;
   readonly #entries = new Map<string, Entry>();
-  /** Layers that are being closed: who opens one again waits. */
+  /** Layers that are being closed, or whose files are being removed or verified: who opens one again waits. */
   readonly #closing = new Map<string, Promise<void>>();
   /** The key of the layer at each mount point. */
   readonly #mounts = new Map<string, string>();
@@ -86,6 +92,8 @@ export class LazyLayers {
   readonly #left: ReadonlyMap<string, string>;
   /** Layers of an earlier life that something reads and no mount of ours has opened. */
   readonly #readers = new Map<number, Promise<void>>();
+  /** The same for those that should be mounted: snapshots that name a layer which cannot be mounted now keep its files. */
+  readonly #named = new Map<string, LayerKey>();
 
   /**
    * Serves the FUSE file system: that of an earlier life where its connection is kept, else a new one. Then what a dead process left mounted is taken away.
@@ -115,7 +123,20 @@ export class LazyLayers {
     this.#traces = new TraceStore(options.root);
     this.#planner.warm();
     this.#pool.warm();
-    if (options.background !== undefined) this.#background = new Background(options.background.maxBytesPerSecond);
+    this.cache = new Cache({
+      root: options.root,
+      limits: options.limits ?? defaultCacheLimits,
+      pool: this.#pool,
+      log: options.log,
+      users: {
+        isNeeded: (key) => this.#entries.has(key) || [...this.#named.values()].includes(key),
+        whileClosed: (key, action) => this.#whileClosed(key, action),
+        verifyOpen: async (key) => (await this.#entries.get(key)?.layer.catch(() => undefined))?.verify(),
+      },
+    });
+    if (options.background !== undefined) {
+      this.#background = new Background(options.background.maxBytesPerSecond, () => !this.cache.isFull);
+    }
     this.#metrics.mounted.from(() => this.#mounted.length);
     this.#metrics.incomplete.from(() => this.#mounted.filter((layer) => !layer.complete).length);
     this.#metrics.unpackQueueBytes.from(() => this.#pool.queuedBytes);
@@ -152,6 +173,7 @@ export class LazyLayers {
     mount: (layer: Layer) => Promise<void>,
   ): Promise<void> {
     const key = keyOf(source);
+    this.#named.set(mountpoint, key);
     const entry = this.#entry(key, source, open);
     entry.users++;
     try {
@@ -189,6 +211,7 @@ export class LazyLayers {
   async unmount(mountpoint: string): Promise<void> {
     const key = this.#mounts.get(mountpoint);
     this.#mounts.delete(mountpoint);
+    this.#named.delete(mountpoint);
     let busy = false;
     try {
       while (await unmount(mountpoint));
@@ -199,17 +222,20 @@ export class LazyLayers {
     }
     const entry = key === undefined ? undefined : this.#entries.get(key);
     if (key !== undefined && entry !== undefined && !busy) await this.#release(key, entry);
+    this.cache.check();
   }
 
   /** Writes down what is here, for the next life, and leaves everything mounted. The process ends after that. */
   async leave(): Promise<void> {
     void this.#background?.close();
+    await this.cache.close();
     for (const entry of this.#entries.values()) await (await entry.layer.catch(() => undefined))?.sync();
   }
 
   /** Unmounts everything and ends all threads. @returns false when something still uses a layer, which then reads EIO where data is missing */
   async close(): Promise<boolean> {
     const filling = this.#background?.close();
+    await this.cache.close();
     for (const mountpoint of this.#mounts.keys()) await this.unmount(mountpoint);
     for (const entry of this.#entries.values()) {
       const layer = await entry.layer.catch(() => undefined);
@@ -237,7 +263,7 @@ export class LazyLayers {
   }
 
   /** The disk space that the files of all layers take, mounted or not, and how many there are. */
-  async cache(): Promise<{ bytes: number; layers: number }> {
+  async cacheSize(): Promise<{ bytes: number; layers: number }> {
     const directory = join(this.#options.root, 'layers');
     const names = await readdir(directory).catch(() => []);
     return { bytes: await cacheBytes(directory), layers: names.length };
@@ -305,6 +331,18 @@ export class LazyLayers {
     await closing;
   }
 
+  async #whileClosed<T>(key: LayerKey, action: () => Promise<T>): Promise<T | undefined> {
+    await this.#closing.get(key);
+    if (this.#entries.has(key) || this.#closing.has(key)) return undefined;
+    const done = action();
+    const over = done.then(
+      () => void this.#closing.delete(key),
+      () => void this.#closing.delete(key),
+    );
+    this.#closing.set(key, over);
+    return done;
+  }
+
   /** Opens a layer from the disk, or makes it anew from the registry. */
   readonly #openLayer: Open = async (key, source) => {
     try {
@@ -323,6 +361,7 @@ export class LazyLayers {
     try {
       return await this.#index(source, directory);
     } catch (error) {
+      this.cache.check(); // the disk may be full
       await directory.remove();
       throw error;
     }
@@ -386,7 +425,7 @@ export class LazyLayers {
     await directory.writeRecord(record);
     const resident = new Uint8Array(new SharedArrayBuffer(table.length));
     const layer = await this.#serve({ record, directory, table, resident, isOfThisBoot: true, blob });
-    if (this.#options.prefetch !== undefined)
+    if (this.#options.prefetch !== undefined && !this.cache.isFull)
       await layer.prefetch(source.prefetchBytes ?? this.#options.prefetch.bytes);
     layer.recordTrace();
     layer.keep();
@@ -414,7 +453,7 @@ export class LazyLayers {
   }
 
   #serve(
-    options: Omit<LayerOptions, 'fuse' | 'pool' | 'link' | 'unwritten' | 'traces' | 'metrics' | 'log'>,
+    options: Omit<LayerOptions, 'fuse' | 'pool' | 'link' | 'unwritten' | 'onGrowth' | 'traces' | 'metrics' | 'log'>,
   ): Promise<Layer> {
     return Layer.open({
       ...options,
@@ -423,6 +462,7 @@ export class LazyLayers {
       link: this.#link,
       unwritten: this.#unwritten,
       traces: this.#traces,
+      onGrowth: () => this.cache.check(),
       metrics: this.#metrics,
       log: this.#options.log,
     });

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ChunkTable } from '../erofs/disk-plan.ts';
 import { errnoOf, LazypullError } from '../errors.ts';
@@ -106,6 +106,11 @@ export class TraceStore {
     const temporary = `${path}.${randomUUID()}`;
     await writeFile(temporary, `${JSON.stringify(trace)}\n`, { mode: 0o600 });
     await rename(temporary, path);
+  }
+
+  /** Forgets all traces. */
+  async clear(): Promise<void> {
+    await rm(this.#directory, { recursive: true, force: true });
   }
 
   /** The digests of which there are traces. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { readFile, rm, statfs } from 'node:fs/promises';
+import { readdir, readFile, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { estargzBlob, type FileSpec } from '../../support/estargz-blob.ts';
@@ -56,4 +56,26 @@ test('On a disk that is full every read is answered, and when there is space aga
   await check(files, again);
   assert.equal(lab.registry.requests.length, before, 'everything is on the disk');
   await lab.unmount(again);
+});
+
+test('A layer that nobody uses makes room for one that is read', async () => {
+  await using lab = await LayerLab.open('no_background_fetch = true', 64 * mib);
+  const prepare = async (files: readonly FileSpec[]) => lab.prepare([lab.layer(estargzBlob(files, mib))]);
+  const old = noiseFiles(5, 5 * mib);
+  const oldSnapshot = await prepare(old);
+  const oldRoot = await lab.mount(oldSnapshot);
+  await check(old, oldRoot);
+  await lab.unmount(oldRoot);
+  await lab.remove(oldSnapshot, 1);
+
+  const files = noiseFiles(8, 5 * mib);
+  const root = await lab.mount(await prepare(files));
+  while ((await readdir(join(lab.root, 'layers'))).length > 1) await check(files, root);
+  await lab.dropCaches();
+  await check(files, root);
+  const before = lab.registry.requests.length;
+  await lab.dropCaches();
+  await check(files, root);
+  assert.equal(lab.registry.requests.length, before, 'all of it is on the disk');
+  await lab.unmount(root);
 });

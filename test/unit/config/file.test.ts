@@ -64,6 +64,14 @@ describe('parseConfig', () => {
     assert.throws(() => parse('prefetch_size = -1\n'), /prefetch_size/);
   });
 
+  it('reads the bounds of the cache, as bytes, sizes and shares', () => {
+    const { file, warnings } = parse('[cache]\nmax_size = "20GB"\nmin_free = "5%"\nhigh_water = 0.9\n');
+    assert.deepEqual(file.cache, { max_size: '20GB', min_free: '5%', high_water: 0.9 });
+    assert.deepEqual(warnings, []);
+    assert.throws(() => parse('[cache]\nmax_size = "much"'), /cache\.max_size: it must be bytes, or text like "20GB"/);
+    assert.throws(() => parse('[cache]\nhigh_water = 0.5'), /low_water must not be above high_water/);
+  });
+
   it('refuses what is not TOML', () => {
     assert.throws(() => parse('{}'), /Cannot parse the config file "c\.toml"/);
   });

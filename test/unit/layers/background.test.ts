@@ -43,7 +43,7 @@ async function until(condition: () => boolean): Promise<void> {
 }
 
 test('Background completes layers when nobody waits for data', async () => {
-  const background = new Background(undefined, quick);
+  const background = new Background(undefined, () => true, quick);
   const [a, b] = [new FakeLayer(3), new FakeLayer(5)];
   background.add(a);
   background.add(b);
@@ -53,7 +53,7 @@ test('Background completes layers when nobody waits for data', async () => {
 });
 
 test('Background verifies what is here from an earlier life, and then fetches the rest', async () => {
-  const background = new Background(undefined, quick);
+  const background = new Background(undefined, () => true, quick);
   const layer = new FakeLayer(3);
   layer.unverified = 4;
   background.add(layer);
@@ -62,7 +62,7 @@ test('Background verifies what is here from an earlier life, and then fetches th
 });
 
 test('Background waits while readers wait, and yet does not starve', async () => {
-  const background = new Background(undefined, quick);
+  const background = new Background(undefined, () => true, quick);
   const layer = new FakeLayer(1);
   const reader = setInterval(() => {
     layer.lastMissMs = performance.now();
@@ -76,7 +76,7 @@ test('Background waits while readers wait, and yet does not starve', async () =>
 });
 
 test('Background comes back to a layer that could not be filled, and goes on with the others', async () => {
-  const background = new Background(undefined, quick);
+  const background = new Background(undefined, () => true, quick);
   const [broken, sound] = [new FakeLayer(2), new FakeLayer(2)];
   broken.broken = true;
   background.add(broken);
@@ -89,7 +89,7 @@ test('Background comes back to a layer that could not be filled, and goes on wit
 });
 
 test('Background keeps to a rate, and stops when it is closed', async () => {
-  const background = new Background(1000, quick);
+  const background = new Background(1000, () => true, quick);
   const layer = new FakeLayer(1000);
   background.add(layer);
   await until(() => layer.filled > 0);

@@ -1,0 +1,124 @@
+import { Command } from 'commander';
+import { daemonAddress, daemonRoot, defaults } from '../config/load.ts';
+import { LazypullError } from '../errors.ts';
+import type { CacheAccess, CachedLayer, ListedLayer, VerifiedLayer } from '../layers/cache.ts';
+import { TraceStore } from '../layers/trace.ts';
+import { bytesOf, parseAmount } from '../util/amount.ts';
+import { shorten, sizeText, table } from './format.ts';
+import type { Environment } from './main.ts';
+import { ExitError } from './output.ts';
+
+interface Options {
+  root?: string;
+  address?: string;
+  json?: boolean;
+}
+
+/** `lazypull cache ls|prune|verify`: the files of layers that are kept, with a running daemon or without one. */
+export function cacheCommand({ env }: Environment): Command {
+  const cache = new Command('cache').description('Show, remove and verify the layers that are kept on disk');
+  const open = async (options: Options): Promise<CacheAccess & AsyncDisposable> => {
+    const { openCache } = await import('../daemon/open-cache.ts');
+    return openCache(daemonRoot(options.root, env), daemonAddress(options.address, env));
+  };
+  verb(cache, 'ls')
+    .description('Show the layers that are kept, the longest unused first')
+    .action(async (options: Options) => {
+      await using access = await open(options);
+      const layers = await Array.fromAsync(access.list());
+      print(options, layers, listText(layers, Date.now()));
+    });
+  verb(cache, 'prune')
+    .description('Remove layers that no snapshot uses, the longest unused first')
+    .option('--older-than <time>', 'only those not used for so long, such as 90m, 12h or 7d')
+    .option('--keep-bytes <size>', 'stop when what is left takes no more, such as 20GB')
+    .option('--all', 'also remove the access traces of all layers')
+    .action(async (options: Options & { olderThan?: string; keepBytes?: string; all?: boolean }) => {
+      const limits = { unusedMs: durationOf(options.olderThan ?? '0s'), keepBytes: sizeOf(options.keepBytes ?? '0') };
+      await using access = await open(options);
+      const removed = await Array.fromAsync(access.prune(limits));
+      if (options.all === true) await new TraceStore(daemonRoot(options.root, env)).clear();
+      print(options, removed, pruneText(removed));
+    });
+  verb(cache, 'verify')
+    .description(
+      'Read all that is kept and compare it with its digests; what is damaged is fetched again when it is read',
+    )
+    .addHelpText('after', '\nThe exit code is 0 where all is well and 1 where something was damaged.')
+    .action(async (options: Options) => {
+      await using access = await open(options);
+      let isWell = true;
+      for await (const verified of access.verify()) {
+        if (verified.found?.damaged !== 0) isWell = false;
+        print(options, [verified], verifyText(verified));
+      }
+      if (!isWell) throw new ExitError(1);
+    });
+  return cache;
+}
+
+function verb(cache: Command, name: string): Command {
+  return cache
+    .command(name)
+    .option('--root <directory>', `the daemon's root (default: ${defaults.root})`)
+    .option('--address <path>', `socket of the daemon, if it is running (default: ${defaults.address})`)
+    .option('--json', 'print JSON, one object a line');
+}
+
+function print({ json }: Options, values: readonly object[], text: string): void {
+  process.stdout.write(json === true ? values.map((value) => `${JSON.stringify(value)}\n`).join('') : text);
+}
+
+/** `nowMs` is the time in milliseconds since 1970. */
+export function listText(layers: readonly ListedLayer[], nowMs: number): string {
+  const rows = layers.map(({ digest, bytes, contentBytes, presentBytes, lastUsedMs, inUse }) => [
+    shorten(digest),
+    sizeText(bytes),
+    `${sizeText(presentBytes)} of ${sizeText(contentBytes)}`,
+    inUse ? 'in use' : `${age(nowMs - lastUsedMs)} ago`,
+  ]);
+  const total = layers.reduce((sum, { bytes }) => sum + bytes, 0);
+  const unused = layers.reduce((sum, { bytes, inUse }) => sum + (inUse ? 0 : bytes), 0);
+  const last = `${layers.length} layers, ${sizeText(total)} on disk, ${sizeText(unused)} not in use\n`;
+  return table([['LAYER', 'ON DISK', 'HERE', 'LAST USED'], ...rows]) + last;
+}
+
+export function pruneText(removed: readonly CachedLayer[]): string {
+  const lines = removed.map(({ digest, bytes }) => `${digest}  ${sizeText(bytes)}\n`);
+  const bytes = removed.reduce((sum, layer) => sum + layer.bytes, 0);
+  return `${lines.join('')}removed ${removed.length} layers, ${sizeText(bytes)}\n`;
+}
+
+export function verifyText({ layer, found }: VerifiedLayer): string {
+  if (found === undefined)
+    return `${layer.digest}  cannot be read: ${layer.inUse ? 'it is in use' : 'it was removed'}\n`;
+  const { parts, damaged } = found;
+  return `${layer.digest}  ${damaged === 0 ? `ok, ${parts} parts` : `${damaged} of ${parts} parts damaged`}\n`;
+}
+
+/** `5d`, `3h`, `12m` or `40s`. */
+function age(ms: number): string {
+  const seconds = Math.max(0, Math.floor(ms / 1000));
+  const [unit, length] = units.find(([, length]) => seconds >= length) ?? ['s', 1];
+  return `${Math.floor(seconds / length)}${unit}`;
+}
+
+const units: readonly (readonly [string, number])[] = [
+  ['d', 86_400],
+  ['h', 3600],
+  ['m', 60],
+  ['s', 1],
+];
+
+function durationOf(text: string): number {
+  const [, digits = '', unit = ''] = /^(\d{1,9})([smhd])$/.exec(text) ?? [];
+  const length = units.find(([name]) => name === unit)?.[1];
+  if (length !== undefined) return Number(digits) * length * 1000;
+  throw new LazypullError('InvalidArgument', `Cannot use the time "${text}": it must be like 90m, 12h or 7d`);
+}
+
+function sizeOf(text: string): number {
+  const amount = parseAmount(text);
+  if (amount !== undefined && 'bytes' in amount) return bytesOf(amount, 0);
+  throw new LazypullError('InvalidArgument', `Cannot use the size "${text}": it must be bytes, or like 20GB or 20GiB`);
+}

@@ -1,0 +1,68 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { codeOf, LazypullError } from '../errors.ts';
+import { Cache, type CacheAccess, type LayerKey } from '../layers/cache.ts';
+import { layerSource } from '../layers/source.ts';
+import { UnpackPool } from '../layers/unpack-pool.ts';
+import { silentLog } from '../log.ts';
+import { SnapshotStore } from '../snapshots/store.ts';
+import { CacheClient } from '../status/cache-client.ts';
+import { openRoot, type Root } from './root.ts';
+
+/**
+ * The cache below a root: the daemon's that has the root, else the files themselves, of which no daemon can take possession before the result is
+ * disposed of.
+ *
+ * @param address socket of the daemon, where one is running
+ * @throws NotFound when nothing is kept there; Unavailable when the daemon does not answer; FailedPrecondition when the one that answers has another root
+ */
+export async function openCache(root: string, address: string): Promise<CacheAccess & AsyncDisposable> {
+  if (!existsSync(join(root, 'layers'))) {
+    throw new LazypullError('NotFound', `There is no cache of layers in "${root}"; give the daemon's --root`);
+  }
+  let lock: Root;
+  try {
+    lock = await openRoot(root, false);
+  } catch (error) {
+    if (codeOf(error) !== 'FailedPrecondition') throw error;
+    const client = new CacheClient(root, address);
+    return Object.assign(client, { [Symbol.asyncDispose]: async () => client[Symbol.dispose]() });
+  }
+  await lock.alone;
+  const named = namedLayers(root);
+  const pool = new UnpackPool(2, silentLog);
+  const cache = new Cache({
+    root,
+    limits: undefined,
+    pool,
+    log: silentLog,
+    users: {
+      isNeeded: (key) => named.has(key),
+      whileClosed: (_, action) => action(),
+      verifyOpen: () => Promise.resolve(undefined),
+    },
+  });
+  const close = async (): Promise<void> => {
+    await cache.close();
+    await pool.close();
+    lock[Symbol.dispose]();
+  };
+  return Object.assign(cache, { [Symbol.asyncDispose]: close });
+}
+
+/** The layers that the snapshots of a stopped daemon name. */
+function namedLayers(root: string): ReadonlySet<LayerKey> {
+  const path = join(root, 'snapshotter', 'snapshots.db');
+  if (!existsSync(path)) return new Set();
+  using store = new SnapshotStore(path);
+  return new Set(
+    store.remotes().flatMap(({ info }) => {
+      try {
+        const { digest, tocDigest } = layerSource(info.labels);
+        return [`${digest}\n${tocDigest}`];
+      } catch {
+        return []; // it names no layer
+      }
+    }),
+  );
+}
