@@ -21,8 +21,8 @@ const sweepAfterBytes = 32 << 20;
 /** Requests of a sweep at one time: the next answer is on its way while one arrives. */
 const sweepRequests = 2;
 
-/** Bytes on the disk that are verified at a time: for a reader, and when nobody waits. */
-const verifyForReaderBytes = 1 << 20;
+/** Bytes on the disk that are verified at a time: for a reader, twice as much each time that a reader goes on where the last one ended, and at most. */
+const minVerifyBytes = 1 << 20;
 const verifyBytes = 8 << 20;
 
 /** For how long after the disk did not take a row only the rows that are asked for are fetched. */
@@ -79,6 +79,8 @@ export class Fetcher {
   #thriftyUntilMs = 0;
   #fillRow = 0;
   #verifyRow = 0;
+  #verifiedUpTo = 0;
+  #readVerifyBytes = minVerifyBytes;
   /** A row that was not resident when `complete` was asked for last; -1 where all were. */
   #missingRow = -1;
 
@@ -262,7 +264,11 @@ export class Fetcher {
 
   #miss(row: number): void {
     if (this.#isUnverified(row)) {
-      this.#track(this.#verify(this.#unverifiedFrom(row, verifyForReaderBytes)));
+      this.#readVerifyBytes =
+        row === this.#verifiedUpTo ? Math.min(this.#readVerifyBytes * 2, verifyBytes) : minVerifyBytes;
+      const rows = this.#unverifiedFrom(row, this.#readVerifyBytes);
+      this.#verifiedUpTo = rows.last;
+      this.#track(this.#verify(rows));
       return;
     }
     if (this.#isThrifty) {

@@ -52,6 +52,9 @@ interface OpenTarget extends UnpackTarget {
   readonly fd: number;
 }
 
+/** What is read of a disk at a time to be verified, where rows are not longer. */
+const spanBytes = 1 << 20;
+
 const port = parentPort;
 if (port === null) throw new Error('Cannot run outside a worker thread');
 const targets = new Map<number, OpenTarget>();
@@ -116,27 +119,57 @@ async function unpack(target: OpenTarget, command: UnpackCommand & { kind: 'unpa
 /** Tells which of the rows that are on the disk are what they should be. The others are absent from then on, and are the result. */
 function verify({ fd, table, resident }: OpenTarget, { first, last }: RowRange): Failure[] {
   const failures: Failure[] = [];
-  for (let row = first; row < last; row++) {
-    if (Atomics.load(resident, row) === residency.absent) continue;
-    let message: string | undefined;
-    try {
-      const checked = verified(table, row, readRow(fd, table, row));
-      if ('error' in checked) message = messageOf(checked.error);
-    } catch (error) {
-      message = messageOf(error);
+  for (let row = first; row < last; ) {
+    const start = table.diskOffset[row]!;
+    let end = row;
+    while (end < last && diskEnd(table, end) - start <= spanBytes) end++;
+    end = Math.max(end, row + 1);
+    const span = readTogether(fd, start, diskEnd(table, end - 1) - start);
+    for (; row < end; row++) {
+      if (Atomics.load(resident, row) === residency.absent) continue;
+      const at = table.diskOffset[row]! - start;
+      const message = problemOf(table, row, () => span?.subarray(at, at + table.size[row]!) ?? readRow(fd, table, row));
+      Atomics.store(resident, row, message === undefined ? residency.verified : residency.absent);
+      if (message !== undefined) failures.push({ row, code: 'DataLoss', message });
     }
-    pressure.dropped(table.size[row]!);
-    Atomics.store(resident, row, message === undefined ? residency.verified : residency.absent);
-    if (message !== undefined) failures.push({ row, code: 'DataLoss', message });
+    pressure.dropped(span?.length ?? 0);
   }
   return failures;
 }
 
+/** What is wrong with the content of a row; undefined when nothing is. */
+function problemOf(table: ChunkTable, row: number, read: () => Buffer): string | undefined {
+  try {
+    const checked = verified(table, row, read());
+    return 'error' in checked ? messageOf(checked.error) : undefined;
+  } catch (error) {
+    return messageOf(error);
+  }
+}
+
+function diskEnd({ diskOffset, size }: ChunkTable, row: number): number {
+  return diskOffset[row]! + size[row]!;
+}
+
+/** Bytes of the disk; undefined where they cannot all be read. */
+function readTogether(fd: number, position: number, size: number): Buffer | undefined {
+  try {
+    const content = read(fd, position, size);
+    return content.length === size ? content : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** The bytes of a row on the disk; fewer where the file ends before. */
 function readRow(fd: number, table: ChunkTable, row: number): Buffer {
-  const content = Buffer.allocUnsafeSlow(table.size[row]!);
-  for (let done = 0; done < content.length; ) {
-    const n = readSync(fd, content, done, content.length - done, table.diskOffset[row]! + done);
+  return read(fd, table.diskOffset[row]!, table.size[row]!);
+}
+
+function read(fd: number, position: number, size: number): Buffer {
+  const content = Buffer.allocUnsafeSlow(size);
+  for (let done = 0; done < size; ) {
+    const n = readSync(fd, content, done, size - done, position + done);
     if (n === 0) return content.subarray(0, done);
     done += n;
   }
