@@ -5,6 +5,7 @@ import type { Log } from '../log.ts';
 import { type CacheLimits, excessBytes, isFull } from './cache-limits.ts';
 import { checkRecord, LayerDirectory } from './layer-directory.ts';
 import { residency } from './residency.ts';
+import type { LayerMetrics } from './metrics.ts';
 import type { UnpackPool } from './unpack-pool.ts';
 import type { RowRange } from './windows.ts';
 
@@ -85,6 +86,7 @@ export interface CacheOptions {
   readonly users: CacheUsers;
   readonly pool: UnpackPool;
   readonly log: Log;
+  readonly metrics?: LayerMetrics;
 }
 
 interface Kept extends CachedLayer {
@@ -111,6 +113,7 @@ export class Cache implements CacheAccess {
   constructor(options: CacheOptions) {
     this.#options = options;
     this.#path = join(options.root, 'layers');
+    options.metrics?.cacheFull.from(() => (this.#isFull ? 1 : 0));
   }
 
   /** Whether layers that cannot be removed take all that there is: then nothing should be fetched that nobody reads. */
@@ -156,6 +159,7 @@ export class Cache implements CacheAccess {
         if (removed >= excess || this.#isClosed) break;
         if (!layer.isWhole || !(await this.#remove(layer))) continue;
         removed += layer.bytes;
+        this.#options.metrics?.removed.add(1);
         const lastUsed = new Date(layer.lastUsedMs).toISOString();
         log.info(
           { layer: layer.digest, bytes: layer.bytes, lastUsed },
@@ -271,6 +275,7 @@ export class Cache implements CacheAccess {
         for (const rows of runs(table.size)) {
           damaged += (await pool.verify(target, rows)).filter(({ code }) => code === 'DataLoss').length;
         }
+        this.#options.metrics?.damaged.add(damaged);
         if (damaged > 0) await directory.writeResident(record, resident);
         return { parts, damaged };
       } finally {

@@ -317,7 +317,8 @@ export class Layer {
   }
 
   #noteUnwritable(error: LazypullError): void {
-    const { record, log, onGrowth } = this.#options;
+    const { record, log, metrics, onGrowth } = this.#options;
+    metrics.unwritten.add(1);
     onGrowth();
     const now = performance.now();
     if (now - this.#unwritableMs < unwritablePauseMs) return;
@@ -329,7 +330,8 @@ export class Layer {
   }
 
   async #noteDamage(rows: readonly number[]): Promise<void> {
-    const { directory, record, table, log } = this.#options;
+    const { directory, record, table, log, metrics } = this.#options;
+    metrics.damaged.add(rows.length);
     this.#dirty = true;
     const [file] = await directory.pathsAt([table.diskOffset[rows[0]!]!]).catch(() => ['']);
     log.error(

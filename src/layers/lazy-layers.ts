@@ -128,6 +128,7 @@ export class LazyLayers {
       limits: options.limits ?? defaultCacheLimits,
       pool: this.#pool,
       log: options.log,
+      metrics: this.#metrics,
       users: {
         isNeeded: (key) => this.#entries.has(key) || [...this.#named.values()].includes(key),
         whileClosed: (key, action) => this.#whileClosed(key, action),

@@ -31,5 +31,12 @@ export function layerMetrics(metrics = new MetricsRegistry()) {
       'Fetched bytes that wait to be inflated, verified and written.',
     ),
     cacheBytes: metrics.gauge('lazypull_layers_cache_bytes', 'Disk space that the files of all layers take.'),
+    cacheFull: metrics.gauge(
+      'lazypull_layers_cache_full',
+      '1 while layers in use take all of the space for layers: nothing is fetched before it is read.',
+    ),
+    removed: metrics.counter('lazypull_layers_removed_total', 'Layers removed from the disk to make space.'),
+    damaged: metrics.counter('lazypull_layers_damaged_total', 'Chunks that were damaged on the disk.'),
+    unwritten: metrics.counter('lazypull_layers_unwritten_total', 'Chunks that the disk did not take.'),
   };
 }

@@ -14,7 +14,7 @@ const mib = 1 << 20;
 let lab: LayerLab;
 
 before(async () => {
-  lab = await LayerLab.open('[cache]\nmax_size = "28MiB"\nlow_water = 0.9\n');
+  lab = await LayerLab.open('metrics_address = "127.0.0.1:0"\n[cache]\nmax_size = "28MiB"\nlow_water = 0.9\n');
 });
 after(() => lab[Symbol.asyncDispose]());
 
@@ -72,9 +72,12 @@ test('The daemon keeps what fits, removes the longest unused, and says when laye
   used.push(await readLayer(), await readLayer());
   while (!lab.complaints.some(({ msg }) => /layers in use take all/.test(String(msg)))) await delay(100);
   assert.equal((await kept()).length, 4);
+  assert.equal((await lab.metrics()).get('lazypull_layers_cache_full'), 1);
   for (const layer of used) await layer.read();
   for (const layer of used) await layer.remove();
   while ((await kept()).length > 3) await delay(100);
+  const metrics = await lab.metrics();
+  assert.equal(metrics.get('lazypull_layers_removed_total'), 3);
 });
 
 test('lazypull cache works with the files of a running daemon, and leaves alone what it uses', async () => {
