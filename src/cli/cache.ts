@@ -79,14 +79,14 @@ export function listText(layers: readonly ListedLayer[], nowMs: number): string 
   ]);
   const total = layers.reduce((sum, { bytes }) => sum + bytes, 0);
   const unused = layers.reduce((sum, { bytes, inUse }) => sum + (inUse ? 0 : bytes), 0);
-  const last = `${layers.length} layers, ${sizeText(total)} on disk, ${sizeText(unused)} not in use\n`;
+  const last = `${countText(layers.length)}, ${sizeText(total)} on disk, ${sizeText(unused)} not in use\n`;
   return table([['LAYER', 'ON DISK', 'HERE', 'LAST USED'], ...rows]) + last;
 }
 
 export function pruneText(removed: readonly CachedLayer[]): string {
   const lines = removed.map(({ digest, bytes }) => `${digest}  ${sizeText(bytes)}\n`);
   const bytes = removed.reduce((sum, layer) => sum + layer.bytes, 0);
-  return `${lines.join('')}removed ${removed.length} layers, ${sizeText(bytes)}\n`;
+  return `${lines.join('')}removed ${countText(removed.length)}, ${sizeText(bytes)}\n`;
 }
 
 export function verifyText({ layer, found }: VerifiedLayer): string {
@@ -94,6 +94,10 @@ export function verifyText({ layer, found }: VerifiedLayer): string {
     return `${layer.digest}  cannot be read: ${layer.inUse ? 'it is in use' : 'it was removed'}\n`;
   const { parts, damaged } = found;
   return `${layer.digest}  ${damaged === 0 ? `ok, ${parts} parts` : `${damaged} of ${parts} parts damaged`}\n`;
+}
+
+function countText(layers: number): string {
+  return `${layers} ${layers === 1 ? 'layer' : 'layers'}`;
 }
 
 /** `5d`, `3h`, `12m` or `40s`. */

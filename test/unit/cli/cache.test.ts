@@ -59,7 +59,7 @@ test('lazypull cache ls shows what is kept; prune removes it by age and size, bu
   await mkdir(join(root, 'traces'));
   await writeFile(join(root, 'traces', `${'c'.repeat(64)}.json`), '{}');
   const all = await cache('prune', '--all');
-  assert.match(all.stdout, /^sha256:c{64} {2}4\.\d MB\nremoved 1 layers, 4\.\d MB\n$/);
+  assert.match(all.stdout, /^sha256:c{64} {2}4\.\d MB\nremoved 1 layer, 4\.\d MB\n$/);
   assert.deepEqual(await readdir(join(root, 'layers')), ['a'.repeat(64)]);
   assert.ok(!(await readdir(root)).includes('traces'));
 });
