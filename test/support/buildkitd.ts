@@ -15,8 +15,10 @@ export interface BuildRequest {
   /** The directory with the Dockerfile, which is also the context. */
   readonly context: string;
   readonly buildArgs?: Readonly<Record<string, string>>;
-  /** As buildctl's --output; without it nothing is exported. */
-  readonly output?: string;
+  /** As buildctl's --output, one or several; without it nothing is exported. */
+  readonly output?: string | readonly string[];
+  /** More arguments of `buildctl build`. */
+  readonly args?: readonly string[];
   readonly signal?: AbortSignal;
   /** Receives every line of the plain progress. */
   readonly onLine?: (line: string) => void;
@@ -27,6 +29,8 @@ export interface Buildkitd extends AsyncDisposable {
   readonly address: string;
   readonly program: Program;
   build(request: BuildRequest): Promise<void>;
+  /** Runs buildctl with other arguments and gives the standard output. */
+  buildctl(...args: string[]): Promise<string>;
 }
 
 /** The flags that choose a worker, as one types them. */
@@ -76,15 +80,17 @@ export async function attachBuildkitd(directory: string, program: Program): Prom
     address,
     program,
     build: (request) => build(address, request),
+    buildctl: (...args) => run(buildkitTools().buildctl, ['--addr', address, ...args]),
     [Symbol.asyncDispose]: () => program.stop(),
   };
 }
 
-async function build(address: string, { context, buildArgs, output, ...options }: BuildRequest): Promise<void> {
-  const args = ['--addr', address, 'build', '--progress=plain', '--frontend=dockerfile.v0'];
+async function build(address: string, request: BuildRequest): Promise<void> {
+  const { context, buildArgs, output = [], args: more = [], ...options } = request;
+  const args = ['--addr', address, 'build', '--progress=plain', '--frontend=dockerfile.v0', ...more];
   args.push('--local', `context=${context}`, '--local', `dockerfile=${context}`);
   for (const [name, value] of Object.entries(buildArgs ?? {})) args.push('--opt', `build-arg:${name}=${value}`);
-  if (output !== undefined) args.push('--output', output);
+  for (const each of typeof output === 'string' ? [output] : output) args.push('--output', each);
   await run(buildkitTools().buildctl, args, options);
 }
 

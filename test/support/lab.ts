@@ -6,7 +6,7 @@ import { type Containerd, startContainerd } from './containerd.ts';
 import { type Daemon, startDaemon } from './daemon.ts';
 import { getManifest, type Manifest } from './push-image.ts';
 import { type RegistryProcess, startRegistry } from './registry-process.ts';
-import { Relay } from './relay.ts';
+import { Relay, type RelayedRequest } from './relay.ts';
 import { pushSmallBase } from './small-base.ts';
 import { Workspace } from './workspace.ts';
 
@@ -15,6 +15,8 @@ export const lazypullAgent = /lazypull/i;
 
 /** A buildkitd with what it stands on. */
 export interface Builder extends AsyncDisposable {
+  /** Of its state: lazypull's in `lp`, containerd's in `cd`, buildkitd's in `bk`. */
+  readonly directory: string;
   readonly buildkitd: Buildkitd;
   /** Undefined for a builder on overlayfs. */
   readonly daemon: Daemon | undefined;
@@ -60,6 +62,16 @@ export class Lab implements AsyncDisposable {
     return `${this.relay.host}/${name}`;
   }
 
+  /** The requests from number `since` on with which a client fetched a layer's blob itself, past lazypull. */
+  pulls(since: number, layers: Manifest['layers'] = this.base.layers): RelayedRequest[] {
+    return this.relay.requests
+      .slice(since)
+      .filter(
+        ({ method, path, agent }) =>
+          method === 'GET' && !lazypullAgent.test(agent) && layers.some(({ digest }) => path.includes(digest)),
+      );
+  }
+
   /** A context of one Dockerfile. */
   async context(name: string, dockerfile: string): Promise<string> {
     const directory = join(this.workspace.path, 'contexts', name);
@@ -76,7 +88,7 @@ export class Lab implements AsyncDisposable {
     const containerd =
       kind === 'containerd' ? stack.use(await startContainerd(join(directory, 'cd'), daemon?.socket)) : undefined;
     const buildkitd = stack.use(await startBuildkitd(join(directory, 'bk'), workerOf(daemon, containerd)));
-    return { buildkitd, daemon, containerd, [Symbol.asyncDispose]: disposer(stack.move()) };
+    return { directory, buildkitd, daemon, containerd, [Symbol.asyncDispose]: disposer(stack.move()) };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

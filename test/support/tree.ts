@@ -43,6 +43,11 @@ export async function describeTar(tar: string, directory: string): Promise<strin
   return lines;
 }
 
+/** The lines of all but the root, which whoever writes the tree makes himself. */
+export function withoutRoot(lines: readonly string[]): string[] {
+  return lines.filter((line) => !line.startsWith('meta .\t'));
+}
+
 /** Throws with the lines that only one of the trees has. */
 export function assertSameTree(actual: readonly string[], expected: readonly string[]): void {
   const only = (lines: readonly string[], other: readonly string[]) => {
