@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { containerdAt } from '../../src/buildkit/places.ts';
 import { listenerPid } from '../../src/kernel/unix-socket.ts';
 import { attachBuildkitd, stateFlags } from '../support/buildkitd.ts';
-import { Lab, lazypullAgent } from '../support/lab.ts';
+import { Lab } from '../support/lab.ts';
 import { Program, run } from '../support/program.ts';
 import { repository } from '../support/tools.ts';
 
@@ -64,12 +64,7 @@ async function buildWithScript(directory: string, flags: readonly string[], sock
   const tar = join(state, 'out.tar');
   await buildkitd.build({ context, buildArgs: { BASE: lab.reference('base:esgz') }, output: `type=tar,dest=${tar}` });
   assert.equal(await run('tar', ['-xf', tar, 'hello.txt', '-O']), 'hello\n');
-  const pulls = lab.relay.requests
-    .slice(since)
-    .filter(
-      ({ agent, path }) => !lazypullAgent.test(agent) && lab.base.layers.some(({ digest }) => path.includes(digest)),
-    );
-  assert.deepEqual(pulls, [], 'the client pulled a layer');
+  assert.deepEqual(lab.pulls(since), [], 'the client pulled a layer');
   const pid = await listenerPid(socket);
   assert.ok(pid !== undefined);
   return pid;
