@@ -73,7 +73,7 @@ function translateProxyFlag(args: readonly string[]): string[] {
 }
 
 /** The value of the last `--name`; "true" for one without a value, undefined when it is absent. */
-function flagValue(args: readonly string[], wanted: string): string | undefined {
+export function flagValue(args: readonly string[], wanted: string): string | undefined {
   let found: string | undefined;
   args.forEach((arg, i) => {
     const { name, value } = splitFlag(arg);

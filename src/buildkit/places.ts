@@ -44,6 +44,25 @@ export function containerdAt(address: string, env: NodeJS.ProcessEnv): Container
   };
 }
 
+/** Where a buildkitd of our own keeps what it keeps, and the sockets: its own, that of its snapshotter, and that of a containerd for its worker. */
+export interface OwnPlaces {
+  buildkitd: string;
+  root: string;
+  snapshotter: string;
+  containerd: string;
+}
+
+/** The sockets that are root's alone are in a directory of their own: who may use buildkitd is said by its flag --group. */
+export function ownPlaces(env: NodeJS.ProcessEnv): OwnPlaces {
+  const run = env.LAZYPULL_HOME ? join(env.LAZYPULL_HOME, 'run') : '/run';
+  return {
+    buildkitd: join(run, 'lazypull', 'buildkitd.sock'),
+    root: join(home(env), 'buildkitd'),
+    snapshotter: join(run, 'lazypull-buildkitd', 'snapshotter.sock'),
+    containerd: join(run, 'lazypull-buildkitd', 'containerd.sock'),
+  };
+}
+
 /** Directory of the log files of what runs in the background. */
 export function logsAt(env: NodeJS.ProcessEnv): string {
   return env.LAZYPULL_HOME ? join(env.LAZYPULL_HOME, 'log') : '/var/log/lazypull';

@@ -18,6 +18,8 @@ export interface RunOptions {
   /** Directory of the programs that script/setup builds. */
   tools: string;
   say: (text: string) => void;
+  /** What to say last. */
+  usage?: readonly string[];
 }
 
 /**
@@ -45,6 +47,7 @@ export async function runBuildkit(options: RunOptions): Promise<never> {
     const instance = await ensureContainerd(containerdAddress, starter);
     if (instance !== undefined) await ensureLazypull('lazypull-containerd', instance, options.lazypull, starter);
   }
+  for (const line of options.usage ?? []) options.say(line);
   return becomeProgram(buildkitd, plan.args, environmentOf(env));
 }
 

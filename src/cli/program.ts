@@ -17,6 +17,7 @@ export async function createProgram(environment: Environment, verb: string | und
   program.addCommand(daemonCommand(environment));
   if (verb === 'daemon') return tame(program, environment.name);
   const { convertCommand } = await import('./convert.ts');
+  const { buildkitdCommand } = await import('./buildkitd.ts');
   const { buildkitCommand } = await import('./buildkit.ts');
   const { statusCommand } = await import('./status.ts');
   const { whyCommand } = await import('./why.ts');
@@ -39,6 +40,7 @@ export async function createProgram(environment: Environment, verb: string | und
   program.addCommand(setupCommand(environment));
   program.addCommand(traceCommand());
   program.addCommand(cacheCommand(environment));
+  program.addCommand(buildkitdCommand(environment));
   program.addCommand(buildkitCommand(environment));
   return tame(program, environment.name);
 }

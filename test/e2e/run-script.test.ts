@@ -3,7 +3,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { containerdAt } from '../../src/buildkit/places.ts';
+import { containerdAt, ownPlaces } from '../../src/buildkit/places.ts';
 import { listenerPid } from '../../src/kernel/unix-socket.ts';
 import { attachBuildkitd, stateFlags } from '../support/buildkitd.ts';
 import { Lab } from '../support/lab.ts';
@@ -44,6 +44,32 @@ test('script/buildkit/run.sh takes the flags of the seed for the containerd work
   } finally {
     await endListener(address);
     await endListener(socket);
+  }
+});
+
+test('lazypull buildkitd needs no flags, says how it is used, and ends as buildkitd does', async () => {
+  const home = join(lab.workspace.path, 'own');
+  const places = ownPlaces({ LAZYPULL_HOME: home });
+  await mkdir(home, { recursive: true });
+  const context = await lab.context('own', 'ARG BASE\nFROM ${BASE}\nRUN echo hello > /hello.txt\n');
+  try {
+    const program = new Program({
+      name: 'lazypull buildkitd',
+      command: join(repository, 'bin', 'lazypull'),
+      args: ['buildkitd', '--oci-worker-net=host'],
+      log: join(home, 'run.log'),
+      env: { LAZYPULL_HOME: home },
+    });
+    await using buildkitd = await attachBuildkitd(home, program, places.buildkitd);
+    const since = lab.relay.requests.length;
+    await buildkitd.build({ context, buildArgs: { BASE: lab.reference('base:esgz') } });
+    assert.deepEqual(lab.pulls(since), [], 'the client pulled a layer');
+    assert.match(program.output, new RegExp(`buildctl --addr unix://${places.buildkitd} build`));
+    assert.match(program.output, new RegExp(`docker buildx create .* unix://${places.buildkitd}\\n`));
+    await program.stop('SIGTERM');
+    assert.match(program.outcome ?? '', /^ended with status 1$/);
+  } finally {
+    await endListener(places.snapshotter);
   }
 });
 

@@ -72,9 +72,9 @@ export function stateFlags(directory: string): string[] {
   return ['--root', join(directory, 'root'), '--addr', socketOf(directory)];
 }
 
-/** Waits until a buildkitd that was started with stateFlags answers. */
-export async function attachBuildkitd(directory: string, program: Program): Promise<Buildkitd> {
-  const address = socketOf(directory);
+/** Waits until a buildkitd that was started with stateFlags, or has that socket, answers. */
+export async function attachBuildkitd(directory: string, program: Program, socket?: string): Promise<Buildkitd> {
+  const address = socket === undefined ? socketOf(directory) : `unix://${socket}`;
   await program.ready(() => accepts({ path: address.slice('unix://'.length) }));
   return {
     address,

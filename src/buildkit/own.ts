@@ -1,0 +1,53 @@
+import { LazypullError } from '../errors.ts';
+import { flagValue } from './flags.ts';
+import type { OwnPlaces } from './places.ts';
+
+/** A buildkitd that is wired to lazypull: its flags, and the address that clients use. */
+export interface OwnBuildkitd {
+  readonly args: string[];
+  readonly address: string;
+}
+
+/**
+ * Adds to the flags of a user what wires buildkitd to lazypull and keeps it apart from others on the machine. What the user chose stays, but for the names
+ * of the snapshotters, which cannot be others.
+ *
+ * @throws InvalidArgument for another snapshotter
+ */
+export function ownBuildkitd(args: readonly string[], places: OwnPlaces): OwnBuildkitd {
+  const added: string[] = [];
+  const valueOf = (name: string, standard: string): string => {
+    const given = flagValue(args, name);
+    if (given === undefined) added.push(`--${name}=${standard}`);
+    return given ?? standard;
+  };
+  const snapshotter = (name: string): void => {
+    if (valueOf(name, 'stargz') === 'stargz') return;
+    throw new LazypullError(
+      'InvalidArgument',
+      `Cannot run with --${name}=${flagValue(args, name)}: BuildKit is lazy under the name stargz only; leave the flag out`,
+    );
+  };
+  const address = valueOf('addr', `unix://${places.buildkitd}`);
+  valueOf('root', places.root);
+  const containerd = valueOf('containerd-worker', 'false') === 'true';
+  if (containerd) {
+    valueOf('containerd-worker-addr', places.containerd);
+    snapshotter('containerd-worker-snapshotter');
+  }
+  if (valueOf('oci-worker', String(!containerd)) !== 'false') {
+    snapshotter('oci-worker-snapshotter');
+    if (flagValue(args, 'oci-worker-proxy-snapshotter-address') === undefined) {
+      valueOf('oci-worker-proxy-snapshotter-path', places.snapshotter);
+    }
+  }
+  return { args: [...args, ...added], address };
+}
+
+/** How a buildkitd is used, a line each. */
+export function usageOf(address: string): string[] {
+  return [
+    `Build with it: buildctl --addr ${address} build --frontend dockerfile.v0 --local context=. --local dockerfile=.`,
+    `or with docker: docker buildx create --name lazypull --driver remote --use ${address}`,
+  ];
+}
