@@ -163,7 +163,7 @@ export class Hosts {
     seconds: number | undefined,
     namespace: string | undefined,
   ): Endpoint {
-    if (host === '' || !URL.canParse(base)) {
+    if (host === '' || !URL.canParse(base) || !hasOnlyPlace(new URL(base))) {
       throw new LazypullError(
         'InvalidArgument',
         `Cannot ask the registry "${host}": it is not a host name with an optional port`,
@@ -177,6 +177,11 @@ export class Hosts {
     const headersMs = headersMsOf(seconds ?? this.#config.request_timeout_sec);
     return { base: url.href, origin: url.origin, host, headers: Object.fromEntries(lowered), headersMs, namespace };
   }
+}
+
+/** Whether a URL is a scheme, a host and a path. `#` and `?` in what should be a host would send requests elsewhere. */
+function hasOnlyPlace({ username, password, search, hash }: URL): boolean {
+  return [username, password, search, hash].every((part) => part === '');
 }
 
 /** Seconds as the configuration has them: 0 and undefined for the default of the program, negative for the longest. */

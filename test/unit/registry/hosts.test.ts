@@ -86,3 +86,10 @@ test('what cannot be a host is refused', async () => {
     /Cannot ask the registry/,
   );
 });
+
+test('a mirror with signs that would send requests elsewhere is refused', async () => {
+  for (const host of ['mirror.#example:5000', 'mirror.example?x', 'user@mirror.example', 'mirror.example/path#x']) {
+    const hosts = new Hosts({ host: { a: { mirrors: [{ host }] } } });
+    await assert.rejects(hosts.endpoints('a'), { code: 'InvalidArgument' }, host);
+  }
+});
