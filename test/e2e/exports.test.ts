@@ -54,6 +54,18 @@ for (const kind of ['oci', 'containerd'] as const) {
       assert.deepEqual(lab.pulls(since), []);
     });
 
+    test('attests how an image was made, a bare base too, without fetching it', async () => {
+      const since = lab.relay.requests.length;
+      const bare = await lab.context('bare', 'ARG BASE\nFROM ${BASE}\n');
+      for (const from of [context, bare]) {
+        const output = `type=image,name=${lab.reference(`built:attested-${kind}`)},push=true,store=false,oci-mediatypes=true`;
+        const args = ['--opt', 'attest:provenance=mode=max'];
+        await builder.buildkitd.build({ context: from, buildArgs: buildArgs(), args, output });
+        assert.deepEqual(await attestations(`attested-${kind}`), ['https://slsa.dev/provenance/v1']);
+      }
+      assert.deepEqual(lab.pulls(since), []);
+    });
+
     test('writes tar, directory, OCI and Docker archives at once, the same bytes as from a pulled base', async () => {
       const since = lab.relay.requests.length;
       const { files, tree } = await exportFiles(builder, kind);
@@ -102,6 +114,34 @@ async function exportFiles(builder: Builder, name: string): Promise<Pick<Exports
   const digests: Record<string, string> = {};
   for (const type of files) digests[type] = hash('sha256', await readFile(join(directory, type)));
   return { files: digests, tree: withoutRoot(await describeTree(local)) };
+}
+
+/** What the attestations of the image are about: the predicate types that its index leads to. */
+async function attestations(tag: string): Promise<unknown[]> {
+  const get = async (path: string): Promise<IndexOrManifest> => {
+    const accept = 'application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json';
+    return (await (
+      await fetch(`http://${lab.relay.host}/v2/built/manifests/${path}`, { headers: { accept } })
+    ).json()) as IndexOrManifest;
+  };
+  const { manifests = [] } = await get(tag);
+  const attested = manifests.filter(
+    ({ annotations }) => annotations?.['vnd.docker.reference.type'] === 'attestation-manifest',
+  );
+  const found = await Promise.all(attested.map(({ digest }) => get(digest)));
+  return found.flatMap(({ layers = [] }) =>
+    layers.map(({ annotations }) => annotations?.['in-toto.io/predicate-type']),
+  );
+}
+
+interface IndexOrManifest {
+  readonly manifests?: readonly Described[];
+  readonly layers?: readonly Described[];
+}
+
+interface Described {
+  readonly digest: string;
+  readonly annotations?: Readonly<Record<string, string>>;
 }
 
 function buildArgs() {
