@@ -25,6 +25,7 @@ export async function createProgram(environment: Environment, verb: string | und
   const { lsCommand } = await import('./ls.ts');
   const { catCommand } = await import('./cat.ts');
   const { mountCommand } = await import('./mount.ts');
+  const { pullCommand } = await import('./pull.ts');
   const { checkCommand } = await import('./check.ts');
   const { setupCommand } = await import('./setup.ts');
   const { traceCommand } = await import('./trace.ts');
@@ -36,6 +37,7 @@ export async function createProgram(environment: Environment, verb: string | und
   program.addCommand(lsCommand(environment));
   program.addCommand(catCommand(environment));
   program.addCommand(mountCommand(environment));
+  program.addCommand(pullCommand(environment));
   program.addCommand(checkCommand(environment));
   program.addCommand(setupCommand(environment));
   program.addCommand(traceCommand());

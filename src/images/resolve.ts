@@ -1,5 +1,5 @@
 import { LazypullError } from '../errors.ts';
-import type { RegistryClient } from '../registry/client.ts';
+import type { Manifest, RegistryClient } from '../registry/client.ts';
 import { formatReference, type Reference } from '../registry/reference.ts';
 import {
   type ImageManifest,
@@ -20,6 +20,8 @@ export interface ResolvedImage {
   /** As the index says; undefined for an image that is in none. */
   readonly platform: string | undefined;
   readonly manifest: ImageManifest;
+  /** The documents that were read, as they are: the index where there is one, and the manifest. */
+  readonly documents: readonly Manifest[];
 }
 
 const architectures: Readonly<Record<string, string>> = { x64: 'amd64', ia32: '386' };
@@ -40,7 +42,7 @@ export async function resolveImage(
   signal?: AbortSignal,
 ): Promise<ResolvedImage> {
   const root = await client.manifest(reference, undefined, signal);
-  if (!isIndex(root.mediaType)) return image(reference, root, undefined);
+  if (!isIndex(root.mediaType)) return image(reference, [root], root, undefined);
   const chosen = ofPlatforms(parseIndex(root.bytes), [platform]).find(({ mediaType }) => isManifest(mediaType));
   if (chosen === undefined) {
     throw new LazypullError('NotFound', `"${formatReference(reference)}" has no manifest for ${platform} in its index`);
@@ -48,12 +50,13 @@ export async function resolveImage(
   const { host, repository } = reference;
   const { digest, mediaType } = chosen;
   const manifest = await client.manifest({ host, repository, digest }, [mediaType], signal);
-  return image(reference, manifest, platformOf(chosen));
+  return image(reference, [root, manifest], manifest, platformOf(chosen));
 }
 
 function image(
   reference: Reference,
-  { digest, mediaType, bytes }: { digest: string; mediaType: string; bytes: Buffer },
+  documents: readonly Manifest[],
+  { digest, mediaType, bytes }: Manifest,
   platform: string | undefined,
 ): ResolvedImage {
   const manifest = isManifest(mediaType) ? parseManifest(bytes) : undefined;
@@ -64,5 +67,5 @@ function image(
       `"${formatReference(reference)}" is not a container image but "${type}"`,
     );
   }
-  return { reference, digest, mediaType, platform, manifest };
+  return { reference, digest, mediaType, platform, manifest, documents };
 }

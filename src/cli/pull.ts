@@ -1,0 +1,67 @@
+import { Command } from 'commander';
+import { defaults } from '../config/load.ts';
+import { resolveImage, thisPlatform } from '../images/resolve.ts';
+import type { Reference } from '../registry/reference.ts';
+import { shorten } from './format.ts';
+import type { Environment } from './main.ts';
+import { say } from './output.ts';
+import { imageArgument, openRegistry } from './registry.ts';
+
+interface Options {
+  address?: string;
+  namespace?: string;
+  snapshotter: string;
+  platform: string;
+  config?: string;
+  json?: boolean;
+}
+
+const standard = { address: '/run/containerd/containerd.sock', namespace: 'default' };
+
+/** `lazypull pull IMAGE`: an image into containerd, without its layers. */
+export function pullCommand({ env, name }: Environment): Command {
+  return new Command('pull')
+    .description('Have containerd know an image with all its layers lazy, so that it can be run at once')
+    .argument('<image>', 'image as Docker writes it', imageArgument)
+    .option('--address <path>', `socket of containerd (default: CONTAINERD_ADDRESS, else ${standard.address})`)
+    .option('--namespace <name>', `namespace of containerd (default: CONTAINERD_NAMESPACE, else ${standard.namespace})`)
+    .option('--snapshotter <name>', 'name of the plugin that is lazypull in its configuration', 'stargz')
+    .option('--platform <os/arch>', 'platform of the image', thisPlatform)
+    .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
+    .option('--json', 'print events as JSON, one a line: a layer each, and the image')
+    .addHelpText(
+      'after',
+      `
+containerd must have the snapshotter, which "lazypull setup containerd" configures, and its daemon must run. A layer that
+is not eStargz is an error; "ctr images pull --snapshotter stargz" takes images that have such layers.
+
+Examples:
+  lazypull pull registry.example/app:1 && ctr run --rm --snapshotter stargz registry.example/app:1 app
+  lazypull pull --namespace k8s.io registry.example/app:1`,
+    )
+    .action(async (reference: Reference, options: Options) => {
+      const { ContainerdClient } = await import('../containerd/client.ts');
+      const { pullImage } = await import('../containerd/pull.ts');
+      const address = (options.address ?? (env.CONTAINERD_ADDRESS || standard.address)).replace(/^unix:\/\//, '');
+      const namespace = options.namespace ?? (env.CONTAINERD_NAMESPACE || standard.namespace);
+      const event = (kind: string, more: object) => {
+        if (options.json === true) process.stdout.write(`${JSON.stringify({ event: kind, ...more })}\n`);
+      };
+      await using client = await openRegistry(options.config, env);
+      using containerd = new ContainerdClient(address, namespace);
+      const image = await resolveImage(client, reference, options.platform);
+      const pulled = await pullImage({
+        containerd,
+        client,
+        image,
+        snapshotter: options.snapshotter,
+        onLayer(layer) {
+          event('layer', layer);
+          if (options.json !== true) say(name, `${shorten(layer.digest)} ${layer.wasThere ? 'was there' : 'is lazy'}`);
+        },
+      });
+      const { digest } = image.documents[0]!;
+      event('image', { name: pulled, digest });
+      if (options.json !== true) process.stdout.write(`${pulled}@${digest}\n`);
+    });
+}

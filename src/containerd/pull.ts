@@ -1,0 +1,177 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { timestampFromMs } from '@bufbuild/protobuf/wkt';
+import { codeOf, LazypullError } from '../errors.ts';
+import { Images } from '../gen/services/images/v1/images_pb.ts';
+import { Leases } from '../gen/services/leases/v1/leases_pb.ts';
+import { Snapshots } from '../gen/services/snapshots/v1/snapshots_pb.ts';
+import { parseConfig, tocDigestAnnotation } from '../images/manifest.ts';
+import type { ResolvedImage } from '../images/resolve.ts';
+import { labelsOf } from '../layers/source.ts';
+import { layerError, tocDigestOf } from '../layers/not-lazy.ts';
+import type { RegistryClient } from '../registry/client.ts';
+import { formatReference } from '../registry/reference.ts';
+import type { ContainerdClient } from './client.ts';
+
+/** More than any image's configuration has. */
+const maxConfigBytes = 8 << 20;
+
+/** When what a process that died has left may be removed. */
+const leaseMs = 24 * 3600 * 1000;
+
+/** What a label may have together with its key (containerd, pkg/labels). */
+const maxLabelBytes = 4096;
+
+export interface PullOptions {
+  readonly containerd: ContainerdClient;
+  readonly client: RegistryClient;
+  readonly image: ResolvedImage;
+  /** Name of the snapshotter in containerd. */
+  readonly snapshotter: string;
+  /** Is told of each layer, the lowest first. */
+  readonly onLayer: (layer: { digest: string; chainId: string; wasThere: boolean }) => void;
+}
+
+/**
+ * Makes an image known to containerd with all its layers lazy: its documents in the content store, a snapshot for each layer, and then the record of
+ * the image, under the name that Docker and containerd use. No layer is downloaded.
+ *
+ * @returns the name
+ * @throws FailedPrecondition that names the layer, and says what to do, where one does not become lazy
+ */
+export async function pullImage(options: PullOptions): Promise<string> {
+  const { containerd, client, image, snapshotter } = options;
+  const { documents, reference, manifest } = image;
+  const name = formatReference(reference);
+  const configBytes = await readConfig(client, image);
+  const { diffIds } = parseConfig(configBytes, manifest.layers.length);
+  await using _lease = await takeLease(containerd);
+  const source = { [`containerd.io/distribution.source.${reference.host}`]: reference.repository };
+  const chainIds = chainIdsOf(diffIds);
+  await prepareLayers(options, chainIds);
+  const top = chainIds.at(-1);
+  await containerd.keep(manifest.config.digest, configBytes, {
+    ...source,
+    ...(top === undefined ? {} : { [`containerd.io/gc.ref.snapshot.${snapshotter}`]: top }),
+  });
+  const [root] = documents;
+  for (const document of documents.toReversed()) {
+    const references = document.digest === image.digest ? manifestReferences(image) : indexReferences(image);
+    await containerd.keep(document.digest, document.bytes, { ...source, ...references });
+  }
+  const target = { mediaType: root!.mediaType, digest: root!.digest, size: BigInt(root!.bytes.length) };
+  await record(containerd, name, target);
+  return name;
+}
+
+/** The names of the snapshots of an image's layers (OCI image-spec, config.md, "Layer ChainID"). */
+export function chainIdsOf(diffIds: readonly string[]): string[] {
+  const ids: string[] = [];
+  for (const diffId of diffIds) {
+    const below = ids.at(-1);
+    const hash = below === undefined ? undefined : createHash('sha256').update(`${below} ${diffId}`).digest('hex');
+    ids.push(hash === undefined ? diffId : `sha256:${hash}`);
+  }
+  return ids;
+}
+
+async function readConfig(client: RegistryClient, { reference, manifest: { config } }: ResolvedImage): Promise<Buffer> {
+  if (config.size > maxConfigBytes) {
+    throw new LazypullError('ResourceExhausted', `The image's configuration has ${config.size} bytes: too many`);
+  }
+  const pieces: Buffer[] = [];
+  for await (const piece of client.blob(reference, config.digest).range(0, config.size)) pieces.push(piece);
+  const bytes = Buffer.concat(pieces);
+  const [algorithm = ''] = config.digest.split(':');
+  if (`${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}` === config.digest) return bytes;
+  throw new LazypullError('DataLoss', `The image's configuration does not have the digest "${config.digest}"`);
+}
+
+async function takeLease(containerd: ContainerdClient): Promise<AsyncDisposable> {
+  const id = `lazypull-${randomUUID()}`;
+  const expires = new Date(Date.now() + leaseMs).toISOString();
+  await containerd.call(Leases.method.create, { id, labels: { 'containerd.io/gc.expire': expires } });
+  containerd.useLease(id);
+  return { [Symbol.asyncDispose]: async () => void (await containerd.call(Leases.method.delete, { id })) };
+}
+
+async function prepareLayers(options: PullOptions, chainIds: readonly string[]): Promise<void> {
+  const { layers } = options.image.manifest;
+  let parent = '';
+  for (const [i, chainId] of chainIds.entries()) {
+    const wasThere = await isThere(options, chainId);
+    if (!wasThere) await prepareLayer(options, i, chainId, parent);
+    options.onLayer({ digest: layers[i]!.digest, chainId, wasThere });
+    parent = chainId;
+  }
+}
+
+async function prepareLayer(options: PullOptions, index: number, chainId: string, parent: string): Promise<void> {
+  const { containerd, client, image, snapshotter } = options;
+  const { layers } = image.manifest;
+  const layer = layers[index]!;
+  const tocDigest = await tocDigestOf(image, layer, client.blob(image.reference, layer.digest));
+  const key = `extract-${randomUUID()} ${chainId}`;
+  const above = layers.slice(index).map(({ digest }) => digest);
+  const labels = {
+    'containerd.io/snapshot.ref': chainId,
+    ...labelsOf(formatReference(image.reference), layer.digest, tocDigest),
+    [layersLabel]: cut(above, maxLabelBytes - layersLabel.length),
+    [tocDigestAnnotation]: tocDigest,
+  };
+  try {
+    await containerd.call(Snapshots.method.prepare, { snapshotter, key, parent, labels });
+  } catch (error) {
+    if (codeOf(error) !== 'AlreadyExists') throw error;
+    if (await isThere(options, chainId)) return;
+  }
+  await containerd.call(Snapshots.method.remove, { snapshotter, key }).catch(() => undefined);
+  const reason = `containerd's snapshotter "${snapshotter}" did not make it lazy; the log of its daemon and "lazypull why" say why`;
+  throw layerError(image, layer, new LazypullError('Unavailable', reason));
+}
+
+const layersLabel = 'containerd.io/snapshot/remote/stargz.layers';
+
+/** As many of the digests as fit into so many bytes. */
+function cut(digests: readonly string[], maxBytes: number): string {
+  let text = '';
+  for (const digest of digests) {
+    const next = text === '' ? digest : `${text},${digest}`;
+    if (next.length > maxBytes) break;
+    text = next;
+  }
+  return text;
+}
+
+async function isThere({ containerd, snapshotter }: PullOptions, key: string): Promise<boolean> {
+  try {
+    await containerd.call(Snapshots.method.stat, { snapshotter, key });
+    return true;
+  } catch (error) {
+    if (codeOf(error) === 'NotFound') return false;
+    throw error;
+  }
+}
+
+/** The labels by which the garbage collection finds what a document needs. */
+function manifestReferences({ manifest: { config, layers } }: ResolvedImage): Record<string, string> {
+  const references = layers.map(({ digest }, i) => [`containerd.io/gc.ref.content.l.${i}`, digest]);
+  return { 'containerd.io/gc.ref.content.config': config.digest, ...Object.fromEntries(references) };
+}
+
+function indexReferences({ digest }: ResolvedImage): Record<string, string> {
+  return { 'containerd.io/gc.ref.content.m.0': digest };
+}
+
+async function record(
+  containerd: ContainerdClient,
+  name: string,
+  target: { mediaType: string; digest: string; size: bigint },
+): Promise<void> {
+  const now = timestampFromMs(Date.now());
+  try {
+    await containerd.call(Images.method.create, { image: { name, target, createdAt: now, updatedAt: now } });
+  } catch (error) {
+    if (codeOf(error) !== 'AlreadyExists') throw error;
+    await containerd.call(Images.method.update, { image: { name, target }, updateMask: { paths: ['target'] } });
+  }
+}
