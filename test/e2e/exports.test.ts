@@ -74,6 +74,20 @@ for (const kind of ['oci', 'containerd'] as const) {
       assert.equal(lab.pulls(since).length, lab.base.layers.length, 'an archive needs the blob of every layer, once');
     });
 
+    if (kind === 'containerd') {
+      test('keeps an image whole and unpacked where it is to be run', async () => {
+        const name = lab.reference('built:unpacked');
+        await builder.buildkitd.build({
+          context,
+          buildArgs: buildArgs(),
+          output: `type=image,name=${name},unpack=true`,
+        });
+        const ctr = (...args: string[]) => builder.containerd?.ctr('--namespace', 'buildkit', ...args);
+        const checked = await ctr('images', 'check', '--snapshotter', 'stargz', `name==${name}`);
+        assert.match(checked ?? '', /complete \((\d+)\/\1\).* true *$/m);
+      });
+    }
+
     test('pushes the same images in other compressions', async () => {
       assert.deepEqual(await pushCompressed(builder, kind), expected.compressed);
     });
