@@ -19,6 +19,11 @@ export interface FlatFile {
   readonly read: Uint8Array;
 }
 
+/** A file that nobody has read for a while, or never: of it only the bytes before `dataOffset` are known to be in the local file. */
+export interface RestingFile extends Pick<FlatFile, 'nodeId' | 'name' | 'bytes' | 'path'> {
+  readonly dataOffset: number;
+}
+
 /** The ranges [first, last) of the file that overlap bytes [offset, offset + size). */
 export function rangesIn(
   file: Pick<FlatFile, 'rangeOffset' | 'rangeBytes'>,

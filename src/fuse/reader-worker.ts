@@ -5,6 +5,7 @@
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { errnoOf } from '../errors.ts';
+import { BufferPressure } from '../util/buffer-pressure.ts';
 import {
   attributesReply,
   entryReply,
@@ -29,13 +30,13 @@ import {
   statfsReply,
   writeOutHeader,
 } from './abi.ts';
-import { type FlatFile, noteRead, noteUnreadable, rangesIn } from './flat-file.ts';
+import { type FlatFile, noteRead, noteUnreadable, type RestingFile, rangesIn } from './flat-file.ts';
 import { outcomes } from './metrics.ts';
 
-/** What the main thread sends. */
-export type ReaderCommand = { kind: 'add'; file: FlatFile } | { kind: 'remove'; nodeId: number };
+/** What the main thread sends. A file that is added again takes the place of the one with its node id. */
+export type ReaderCommand = { kind: 'add'; file: FlatFile | RestingFile } | { kind: 'remove'; nodeId: number };
 
-/** A read that has to wait for bytes, or of a file that is not known here. The main thread answers it. */
+/** A read that has to wait for bytes, or of a file that rests or is not known here. The main thread answers it. */
 export interface Miss {
   unique: bigint;
   nodeId: number;
@@ -43,15 +44,14 @@ export interface Miss {
   size: number;
 }
 
-interface OpenFile extends FlatFile {
-  readonly fd: number;
-}
+type OpenFile = (FlatFile | RestingFile) & { readonly fd: number };
 
 const port = parentPort;
 if (port === null) throw new Error('Cannot run outside a worker thread');
 const { fd: fuse, reads } = workerData as { fd: number; reads: BigInt64Array };
 const byNodeId = new Map<number, OpenFile>();
 const byName = new Map<string, OpenFile>();
+const pressure = new BufferPressure();
 const request = Buffer.alloc(requestBytes);
 const reply = Buffer.alloc(outHeaderBytes + maxReadBytes);
 
@@ -94,17 +94,25 @@ function takeCommands(): void {
     if (received === undefined) return;
     const command = received.message;
     if (command.kind === 'add') {
-      const file: OpenFile = { ...command.file, fd: openSync(command.file.path, 'r') };
+      const before = byNodeId.get(command.file.nodeId);
+      const file: OpenFile = { ...command.file, fd: before?.fd ?? openSync(command.file.path, 'r') };
       byNodeId.set(file.nodeId, file);
       byName.set(file.name, file);
+      if (before !== undefined) release(before);
     } else {
       const file = byNodeId.get(command.nodeId);
       if (file === undefined) continue;
       closeSync(file.fd);
       byNodeId.delete(file.nodeId);
       byName.delete(file.name);
+      release(file);
     }
   }
+}
+
+/** The memory of a file's ranges is shared: it is free when no thread has a garbage view of it. */
+function release(file: OpenFile): void {
+  if ('rangeOffset' in file) pressure.released(file.rangeOffset.buffer.byteLength);
 }
 
 function answerTo(header: RequestHeader, length: number): Buffer | undefined {
@@ -154,12 +162,14 @@ function pass(unique: bigint, nodeId: number, { offset, size }: { offset: number
 function read(file: OpenFile, unique: bigint): Buffer | undefined {
   const { offset, size } = readReadRequest(request);
   const wanted = Math.max(0, Math.min(size, maxReadBytes, file.bytes - offset));
-  const isHere = noteRead(file, offset, wanted);
+  const rests = 'dataOffset' in file;
+  const isHere = rests ? offset + wanted <= file.dataOffset : noteRead(file, offset, wanted);
   if (isHere && readWhole(file, offset, wanted)) {
     Atomics.add(reads, outcomes.indexOf('hit'), 1n);
     return writeOutHeader(reply.subarray(0, outHeaderBytes + wanted), outHeaderBytes + wanted, unique, 0);
   }
-  if (isHere) {
+  if (isHere && rests) return failed(unique);
+  if (isHere && !rests) {
     const { first, last } = rangesIn(file, offset, wanted);
     if (first === last) return failed(unique); // nothing that could be asked for
     noteUnreadable(file, offset, wanted);

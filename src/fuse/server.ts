@@ -6,7 +6,7 @@ import type { Log } from '../log.ts';
 import { workerUrl } from '../util/worker-url.ts';
 import { errnos, errorReply, maxReadBytes, outHeaderBytes, writeOutHeader } from './abi.ts';
 import type { FuseConnection } from './connection.ts';
-import { type FlatFile, noteRead } from './flat-file.ts';
+import { type FlatFile, noteRead, type RestingFile } from './flat-file.ts';
 import { type FuseMetrics, fuseMetrics, outcomes } from './metrics.ts';
 import type { Miss, ReaderCommand } from './reader-worker.ts';
 
@@ -31,6 +31,15 @@ interface ServedFile {
   readonly fd: number;
 }
 
+interface SleepingFile {
+  /** Has the file added again when it resolves. A rejection becomes EIO. */
+  readonly wake: () => Promise<void>;
+  readonly fd: number;
+}
+
+/** How often a file may come to rest again before a read of it has been answered. */
+const maxWakes = 10;
+
 /**
  * A FUSE file system of flat, read-only files in one directory. Reads of resident ranges are answered by a thread of their own
  * without the main thread; for the others `fetch` is called once for each read, and the read is answered when it resolves.
@@ -41,7 +50,7 @@ export class FuseServer {
   readonly #worker: Worker;
   readonly #openAgain: OpenAgain;
   readonly #log: Log;
-  readonly #files = new Map<number, ServedFile>();
+  readonly #files = new Map<number, ServedFile | SleepingFile>();
   readonly #ended: Promise<void>;
   readonly #reply = Buffer.alloc(outHeaderBytes + maxReadBytes);
   readonly #metrics: FuseMetrics;
@@ -78,9 +87,19 @@ export class FuseServer {
     });
   }
 
-  /** Starts to serve a file. Its path below the mount point is known to the kernel when a lookup comes after this call. */
+  /** Starts to serve a file, or one that rested. Its path below the mount point is known to the kernel when a lookup comes after this call. */
   add(file: FlatFile, fetch: Fetch): void {
-    this.#files.set(file.nodeId, { file, fetch, fd: openSync(file.path, 'r') });
+    this.#files.set(file.nodeId, { file, fetch, fd: this.#fdOf(file) });
+    this.#command({ kind: 'add', file });
+  }
+
+  /**
+   * As `add`, for a file that will not be read soon, or takes the tables of one that is served out of memory.
+   *
+   * @param wake has added the file when it resolves; called when something from `dataOffset` on is read. A rejection becomes EIO
+   */
+  rest(file: RestingFile, wake: () => Promise<void>): void {
+    this.#files.set(file.nodeId, { wake, fd: this.#fdOf(file) });
     this.#command({ kind: 'add', file });
   }
 
@@ -117,6 +136,10 @@ export class FuseServer {
     return idle;
   }
 
+  #fdOf({ nodeId, path }: RestingFile | FlatFile): number {
+    return this.#files.get(nodeId)?.fd ?? openSync(path, 'r');
+  }
+
   #command(command: ReaderCommand): void {
     this.#worker.postMessage(command);
   }
@@ -128,7 +151,7 @@ export class FuseServer {
     let reply = errorReply(unique, errnos.EIO);
     try {
       if (!this.#files.has(nodeId)) await this.#openAgain(nodeId);
-      const served = this.#files.get(nodeId);
+      const served = await this.#awake(nodeId);
       if (served !== undefined) {
         const wanted = Math.max(0, Math.min(size, maxReadBytes, served.file.bytes - offset));
         const pieces = noteRead(served.file, offset, wanted) ? [] : await served.fetch(offset, wanted);
@@ -151,6 +174,15 @@ export class FuseServer {
       if (code === 'ENOENT' || code === 'ENODEV' || code === 'EBADF') return; // nobody waits for it any more
       this.#log.error({ error: messageOf(error) }, 'cannot answer a FUSE read');
     }
+  }
+
+  async #awake(nodeId: number): Promise<ServedFile | undefined> {
+    for (let wakes = 0; wakes < maxWakes; wakes++) {
+      const file = this.#files.get(nodeId);
+      if (file === undefined || 'fetch' in file) return file;
+      await file.wake();
+    }
+    return undefined;
   }
 
   /** The answer to a read whose bytes have just come, so that they are in the page cache: without a wait, and in one buffer for all. */

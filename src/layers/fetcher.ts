@@ -81,8 +81,6 @@ export class Fetcher {
   #verifyRow = 0;
   #verifiedUpTo = 0;
   #readVerifyBytes = minVerifyBytes;
-  /** A row that was not resident when `complete` was asked for last; -1 where all were. */
-  #missingRow = -1;
 
   constructor(options: FetcherOptions) {
     this.#options = options;
@@ -215,11 +213,9 @@ export class Fetcher {
     }
   }
 
-  /** Whether every row is resident and has been verified in this life. */
-  get complete(): boolean {
-    if (this.#missingRow >= 0 && !this.#isResident(this.#missingRow)) return false;
-    this.#missingRow = this.#options.resident.findIndex((state) => state !== residency.verified);
-    return this.#missingRow < 0;
+  /** Whether nothing is on its way. */
+  get isIdle(): boolean {
+    return this.#downloads.size === 0 && this.#waiters.size === 0;
   }
 
   /** Ends all requests; their waiters are rejected. */

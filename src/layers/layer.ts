@@ -1,15 +1,14 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ChunkTable } from '../erofs/disk-plan.ts';
-import { type LazypullError, messageOf } from '../errors.ts';
-import { neededLibraries } from '../formats/elf.ts';
-import { type FlatFile, rangesIn } from '../fuse/flat-file.ts';
-import type { FuseServer } from '../fuse/server.ts';
+import { LazypullError, messageOf } from '../errors.ts';
+import type { FuseServer, Piece } from '../fuse/server.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
+import type { AwakeLayers } from './awake-layers.ts';
 import { FailureLog } from './failure-log.ts';
-import { Fetcher } from './fetcher.ts';
 import { fileOf, type LayerDirectory, type LayerRecord, type WrittenResidency } from './layer-directory.ts';
+import { LayerReader, maxGuessBytes } from './layer-reader.ts';
 import type { LayerStatus } from './layer-status.ts';
 import type { Link } from './link.ts';
 import type { LayerMetrics } from './metrics.ts';
@@ -22,9 +21,6 @@ import type { Unwritten } from './unwritten.ts';
 /** How long fetched bytes may go without being known to be on the disk: what is lost when the machine loses power. */
 const syncIntervalMs = 2000;
 
-/** The most that is fetched at once because it is likely to be needed, in blob bytes. */
-const maxGuessBytes = 8 << 20;
-
 /** How long after the first read that had to wait a trace is taken, and what it may come to in blob bytes. */
 const traceMs = 10_000;
 const maxTraceBytes = 256 << 20;
@@ -35,12 +31,14 @@ const unwritablePauseMs = 30_000;
 export interface LayerOptions extends WrittenResidency {
   readonly record: LayerRecord;
   readonly directory: LayerDirectory;
-  readonly table: ChunkTable;
+  /** Undefined for a layer that rests until somebody reads it. */
+  readonly table: ChunkTable | undefined;
   readonly blob: Blob;
   readonly fuse: FuseServer;
   readonly pool: UnpackPool;
   readonly link: Link;
   readonly unwritten: Unwritten;
+  readonly awake: AwakeLayers;
   readonly traces: TraceStore;
   /** Called when the layer takes more of the disk, or could not. */
   readonly onGrowth: () => void;
@@ -52,18 +50,21 @@ export interface LayerOptions extends WrittenResidency {
 export class Layer {
   readonly record: LayerRecord;
   readonly name: string;
-  readonly #options: LayerOptions;
-  readonly #fetcher: Fetcher;
+  readonly nodeId: number;
+  readonly #options: Omit<LayerOptions, 'table'>;
   readonly #failures: FailureLog;
   readonly #disk: FileHandle;
-  readonly #target: number;
-  readonly #file: FlatFile;
   readonly #syncTimer: NodeJS.Timeout;
+  #reader: LayerReader | undefined;
+  #waking: Promise<LayerReader> | undefined;
+  #closed = false;
   #syncing: Promise<void> | undefined;
   #keeping: Promise<void> | undefined;
   #lastMissMs = performance.now();
   #waiting = 0;
   #errors = 0;
+  /** What readers that are gone have fetched. */
+  #fetchedBytes = 0;
   #recording = false;
   #traceTimer: NodeJS.Timeout | undefined;
   #dirty: boolean;
@@ -71,12 +72,13 @@ export class Layer {
   #diskFails = false;
   /** When it was last said that the disk does not take what is written to it. */
   #unwritableMs = Number.NEGATIVE_INFINITY;
+  /** A row that was not verified when `complete` was asked for last; -1 where all were. */
+  #missingRow = -1;
 
   static async open(options: LayerOptions): Promise<Layer> {
     const disk = await open(options.directory.diskPath, 'r+');
     try {
       const layer = new Layer(options, disk);
-      layer.#serve();
       void options.directory.touch().catch(() => undefined); // a wrong time is only a wrong guess
       return layer;
     } catch (error) {
@@ -85,53 +87,27 @@ export class Layer {
     }
   }
 
-  private constructor(options: LayerOptions, disk: FileHandle) {
-    const { record, directory, table, resident, blob, pool, link, unwritten } = options;
+  private constructor({ table, ...options }: LayerOptions, disk: FileHandle) {
+    const { record, directory } = options;
     this.#dirty = !options.isOfThisBoot;
     this.#options = options;
     this.record = record;
     this.#disk = disk;
-    const { name, nodeId } = fileOf(record);
-    this.name = name;
-    this.#file = {
-      nodeId,
-      name: this.name,
-      bytes: record.diskBytes,
-      path: directory.diskPath,
-      rangeOffset: table.diskOffset,
-      rangeBytes: table.size,
-      resident,
-      read: new Uint8Array(new SharedArrayBuffer(table.length)),
-    };
+    ({ name: this.name, nodeId: this.nodeId } = fileOf(record));
     this.#failures = new FailureLog({
       layer: record.digest,
       log: options.log,
       pathsAt: (diskOffsets) => directory.pathsAt(diskOffsets),
     });
-    this.#target = pool.add({ diskPath: directory.diskPath, table, resident });
-    this.#fetcher = new Fetcher({
-      table,
-      resident,
-      blob,
-      pool,
-      link,
-      unwritten,
-      metrics: options.metrics,
-      target: this.#target,
-      onError: (error, row, isAwaited) => this.#failures.add(table.diskOffset[row]!, error, isAwaited),
-      onDamage: (rows) => void this.#noteDamage(rows),
-      onUnwritable: (error) => this.#noteUnwritable(error),
-      onKept: () => {
-        this.#dirty = true;
-      },
-    });
     this.#syncTimer = setInterval(() => void this.sync(), syncIntervalMs);
     this.#syncTimer.unref();
+    if (table === undefined) this.#serveResting();
+    else this.#serve(table);
   }
 
   /** Path of the image to mount: the disk file itself where all of it is here and verified, else the FUSE file that fills it. */
   get imagePath(): string {
-    return this.#fetcher.complete ? this.#options.directory.diskPath : join(this.#options.fuse.mountpoint, this.name);
+    return this.complete ? this.#options.directory.diskPath : join(this.#options.fuse.mountpoint, this.name);
   }
 
   /** The paths of which a mount shows this layer. */
@@ -139,13 +115,12 @@ export class Layer {
     return [this.#options.directory.diskPath, join(this.#options.fuse.mountpoint, this.name)];
   }
 
-  get nodeId(): number {
-    return this.#file.nodeId;
-  }
-
   /** Whether all of the layer is on the disk, and has been verified in this life of the program. */
   get complete(): boolean {
-    return this.#fetcher.complete;
+    const { resident } = this.#options;
+    if (this.#missingRow >= 0 && Atomics.load(resident, this.#missingRow) !== residency.verified) return false;
+    this.#missingRow = resident.findIndex((state) => state !== residency.verified);
+    return this.#missingRow < 0;
   }
 
   /** Keeps, when the first seconds of reading are over, which parts of the layer were read in them. */
@@ -168,17 +143,18 @@ export class Layer {
    * @param bytes how much of the blob's start the client wants, when the publisher says nothing; 0 for none
    */
   async prefetch(bytes: number): Promise<void> {
-    const { directory, traces, table, record } = this.#options;
+    const { directory, traces, record } = this.#options;
+    const { fetcher, table } = await this.#wake();
     const trace = await traces.load(record.digest);
     if (trace !== undefined) {
-      this.#fetcher.prefetch(rowsOfTrace(trace, table), maxTraceBytes);
+      fetcher.prefetch(rowsOfTrace(trace, table), maxTraceBytes);
       return;
     }
     const { landmark, start } = await directory.hints(record);
     if (landmark.kind === 'noprefetch') return;
     const upTo = landmark.kind === 'prefetch' ? landmark.offset : bytes;
-    if (upTo > 0) this.#fetcher.prefetchUpTo(upTo);
-    else this.#fetcher.prefetch(start, maxGuessBytes);
+    if (upTo > 0) fetcher.prefetchUpTo(upTo);
+    else fetcher.prefetch(start, maxGuessBytes);
   }
 
   /** When a reader last had to wait, in `performance.now()` milliseconds; at first when the layer was opened. */
@@ -186,22 +162,23 @@ export class Layer {
     return this.#lastMissMs;
   }
 
-  /** What the layer is doing, as far as it knows itself. Looks at every row. */
-  status(): Omit<LayerStatus, 'references' | 'mountedMs' | 'mounts'> {
-    const { record, table, resident } = this.#options;
+  /** What the layer is doing, as far as it knows itself. Looks at every row, and reads a file of a layer that rests. */
+  async status(): Promise<Omit<LayerStatus, 'references' | 'mountedMs' | 'mounts'>> {
+    const { record, resident, directory } = this.#options;
+    const { length, size } = this.#reader?.table ?? (await directory.table(record));
     let contentBytes = 0;
     let presentBytes = 0;
-    for (let row = 0; row < table.length; row++) {
-      contentBytes += table.size[row]!;
-      if (resident[row] !== residency.absent) presentBytes += table.size[row]!;
+    for (let row = 0; row < length; row++) {
+      contentBytes += size[row]!;
+      if (resident[row] !== residency.absent) presentBytes += size[row]!;
     }
     return {
       digest: record.digest,
       blobBytes: record.blobBytes,
       contentBytes,
       presentBytes,
-      fetchedBytes: this.#fetcher.fetchedBytes,
-      bytesPerSecond: this.#fetcher.rate.perSecond,
+      fetchedBytes: this.#fetchedBytes + (this.#reader?.fetcher.fetchedBytes ?? 0),
+      bytesPerSecond: this.#reader?.fetcher.rate.perSecond ?? 0,
       waiting: this.#waiting,
       errors: this.#errors,
     };
@@ -210,18 +187,31 @@ export class Layer {
   /** Fetches some of what nobody has read. @returns its bytes; 0 when there is nothing left or nothing can be fetched now */
   async fillSome(): Promise<number> {
     if (this.#diskFails) return 0;
-    return this.#fetcher.fillSome();
+    return (await this.#wake()).fetcher.fillSome();
   }
 
   /** Verifies some of what is on the disk from an earlier life. @returns its bytes; 0 when there is nothing left */
-  verifySome(): Promise<number> {
-    return this.#fetcher.verifySome();
+  async verifySome(): Promise<number> {
+    if (!this.#options.resident.includes(residency.unverified)) return 0;
+    return (await this.#wake()).fetcher.verifySome();
   }
 
   /** Verifies all that is on the disk. @returns how many parts there were, and how many were damaged: those are fetched again */
   async verify(): Promise<{ parts: number; damaged: number }> {
-    const { rows, damaged } = await this.#fetcher.verifyAll();
+    const { rows, damaged } = await (await this.#wake()).fetcher.verifyAll();
     return { parts: rows, damaged };
+  }
+
+  /** Gives the memory back that only readers need; the next read takes it again. @returns false when somebody reads just now */
+  rest(): boolean {
+    const reader = this.#reader;
+    if (reader === undefined || this.#waiting > 0 || this.#traceTimer !== undefined || !reader.fetcher.isIdle)
+      return false;
+    this.#reader = undefined;
+    this.#fetchedBytes += reader.fetcher.fetchedBytes;
+    this.#serveResting();
+    void reader.close(); // it has nothing under way
+    return true;
   }
 
   /** What matters of the layer to those above and below it. */
@@ -231,7 +221,7 @@ export class Layer {
 
   /** Keeps what whole chunks the bytes hold, which are the blob's from `start` on. */
   async offer(bytes: Uint8Array, start: number): Promise<void> {
-    await this.#fetcher.offer(bytes, start);
+    await (await this.#wake()).fetcher.offer(bytes, start);
   }
 
   /** Writes the residency down after the data that it speaks of. Never rejects: what cannot be written is fetched again in the next life. */
@@ -246,36 +236,81 @@ export class Layer {
 
   /** Ends requests and releases descriptors. What mounts the FUSE file reads EIO where data is missing. */
   async close(): Promise<void> {
+    this.#closed = true;
     clearInterval(this.#syncTimer);
+    this.#options.awake.remove(this);
+    await this.#waking?.catch(() => undefined);
     if (this.#traceTimer !== undefined) await this.#saveTrace();
-    await this.#fetcher.close();
+    await this.#reader?.close();
     await this.#failures.close();
-    this.#options.fuse.remove(this.#file.nodeId);
-    this.#options.pool.remove(this.#target);
+    this.#options.fuse.remove(this.nodeId);
     await this.#keeping;
     await this.sync();
     await this.#options.directory.touch().catch(() => undefined);
     await this.#disk.close();
   }
 
-  #serve(): void {
-    const { fuse, table } = this.#options;
-    fuse.add(this.#file, async (offset, size) => {
-      this.#lastMissMs = performance.now();
-      if (this.#recording) this.#traceSoon();
-      const { first, last } = rangesIn(this.#file, offset, size);
-      this.#waiting++;
-      try {
-        const unwritten = await this.#fetcher.fetch(first, last);
-        if (offset === table.diskOffset[first]) void this.#prefetchLibraries(offset);
-        return unwritten.map(({ row, content }) => ({ offset: table.diskOffset[row]!, content }));
-      } catch (error) {
-        this.#errors++;
-        throw error;
-      } finally {
-        this.#waiting--;
-      }
+  #serve(table: ChunkTable): LayerReader {
+    const { fuse, awake } = this.#options;
+    const reader = new LayerReader(table, {
+      ...this.#options,
+      disk: this.#disk,
+      onError: (error, diskOffset, isAwaited) => this.#failures.add(diskOffset, error, isAwaited),
+      onDamage: (rows, diskOffset) => void this.#noteDamage(rows, diskOffset),
+      onUnwritable: (error) => this.#noteUnwritable(error),
+      onKept: () => {
+        this.#dirty = true;
+      },
     });
+    this.#reader = reader;
+    fuse.add(reader.file, (offset, size) => this.#read(offset, size));
+    awake.add(this, reader.memoryBytes);
+    return reader;
+  }
+
+  #serveResting(): void {
+    const { fuse, record, directory } = this.#options;
+    const { name, nodeId } = this;
+    const file = { name, nodeId, bytes: record.diskBytes, path: directory.diskPath, dataOffset: record.metadataBytes };
+    fuse.rest(file, async () => void (await this.#wake()));
+  }
+
+  async #read(offset: number, size: number): Promise<readonly Piece[]> {
+    this.#lastMissMs = performance.now();
+    if (this.#recording) this.#traceSoon();
+    this.#waiting++; // from now on it does not come to rest
+    try {
+      return await (await this.#wake()).read(offset, size);
+    } catch (error) {
+      this.#errors++;
+      throw error;
+    } finally {
+      this.#waiting--;
+    }
+  }
+
+  /** The reader of the layer, which is made when there is none. Rejects when the layer's files are damaged, and logs that. */
+  #wake(): Promise<LayerReader> {
+    if (this.#reader !== undefined) return Promise.resolve(this.#reader);
+    this.#waking ??= this.#readTable().finally(() => {
+      this.#waking = undefined;
+    });
+    return this.#waking;
+  }
+
+  async #readTable(): Promise<LayerReader> {
+    const { directory, record, log } = this.#options;
+    this.#lastMissMs = performance.now();
+    try {
+      const table = await directory.table(record);
+      if (this.#closed) throw new LazypullError('Canceled', 'The layer was closed');
+      return this.#serve(table);
+    } catch (error) {
+      const message =
+        'cannot read the index of a layer: its readers get EIO; stop lazypull, and remove the directory of the layer';
+      if (!this.#closed) log.error({ layer: record.digest, path: directory.path, error: messageOf(error) }, message);
+      throw error;
+    }
   }
 
   #traceSoon(): void {
@@ -287,8 +322,10 @@ export class Layer {
   async #saveTrace(): Promise<void> {
     clearTimeout(this.#traceTimer);
     this.#traceTimer = undefined;
-    const { traces, table, record, log } = this.#options;
-    const trace = traceOf(record.digest, table, this.#file.read);
+    const { traces, record, log } = this.#options;
+    const reader = this.#reader;
+    if (reader === undefined) return;
+    const trace = traceOf(record.digest, reader.table, reader.file.read);
     const bytes = trace.ranges.reduce((sum, [start, end]) => sum + end - start, 0);
     // Who read most of the layer is served best by reading it in order.
     if (bytes > Math.min(maxTraceBytes, record.blobBytes / 2)) return;
@@ -296,23 +333,6 @@ export class Layer {
       await traces.save(trace);
     } catch (error) {
       log.warn({ layer: record.digest, error: messageOf(error) }, 'cannot keep the trace of a layer');
-    }
-  }
-
-  /** When a program is read for the first time, its libraries are next: they are asked for while the kernel still loads the program. */
-  async #prefetchLibraries(diskOffset: number): Promise<void> {
-    try {
-      const names = await neededLibraries(async (offset, size) => {
-        const { first, last } = rangesIn(this.#file, diskOffset + offset, size);
-        await this.#fetcher.fetch(first, last);
-        const { buffer, bytesRead } = await this.#disk.read(Buffer.alloc(size), 0, size, diskOffset + offset);
-        return buffer.subarray(0, bytesRead);
-      });
-      if (names.length > 0) {
-        this.#fetcher.prefetch(await this.#options.directory.rowsOfLibraries(this.record, names), maxGuessBytes);
-      }
-    } catch {
-      // A guess that fails costs nothing: the reader that needs the bytes gets the error.
     }
   }
 
@@ -329,13 +349,13 @@ export class Layer {
     );
   }
 
-  async #noteDamage(rows: readonly number[]): Promise<void> {
-    const { directory, record, table, log, metrics } = this.#options;
-    metrics.damaged.add(rows.length);
+  async #noteDamage(rows: number, diskOffset: number): Promise<void> {
+    const { directory, record, log, metrics } = this.#options;
+    metrics.damaged.add(rows);
     this.#dirty = true;
-    const [file] = await directory.pathsAt([table.diskOffset[rows[0]!]!]).catch(() => ['']);
+    const [file] = await directory.pathsAt([diskOffset]).catch(() => ['']);
     log.error(
-      { layer: record.digest, file, parts: rows.length },
+      { layer: record.digest, file, parts: rows },
       'parts of a layer are damaged on the disk, and are fetched again when they are read',
     );
   }

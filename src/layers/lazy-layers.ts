@@ -9,6 +9,7 @@ import { fetchToc } from '../images/toc.ts';
 import { detach, mountErofs, unmount } from '../kernel/mount.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
+import { AwakeLayers } from './awake-layers.ts';
 import { Background } from './background.ts';
 import { Cache, type LayerKey } from './cache.ts';
 import { cacheBytes } from './cache-bytes.ts';
@@ -79,6 +80,7 @@ export class LazyLayers {
   readonly #planner = new Planner();
   readonly #link = new Link();
   readonly #unwritten = new Unwritten();
+  readonly #awake = new AwakeLayers();
   readonly #traces: TraceStore;
   readonly #tails: Tails;
   readonly #metrics: LayerMetrics;
@@ -122,7 +124,6 @@ export class LazyLayers {
     this.#tails = new Tails(options.openBlob, this.#metrics);
     this.#traces = new TraceStore(options.root);
     this.#planner.warm();
-    this.#pool.warm();
     this.cache = new Cache({
       root: options.root,
       limits: options.limits ?? defaultCacheLimits,
@@ -246,6 +247,7 @@ export class LazyLayers {
     await Promise.all(this.#closing.values());
     await filling;
     this.#tails.close();
+    this.#awake.close();
     const idle = await this.#fuse.close();
     await this.#pool.close();
     await this.#planner.close();
@@ -257,7 +259,7 @@ export class LazyLayers {
     const layers: LayerStatus[] = [];
     for (const { mounted, mountedMs = 0, references, users } of this.#entries.values()) {
       if (mounted === undefined) continue;
-      layers.push({ ...mounted.status(), references: [...references], mountedMs, mounts: users });
+      layers.push({ ...(await mounted.status()), references: [...references], mountedMs, mounts: users });
       await setImmediate(); // a layer can have a million rows
     }
     return layers;
@@ -376,8 +378,8 @@ export class LazyLayers {
     if (record === undefined) throw new LazypullError('NotFound', 'Nothing of the layer is on the disk');
     checkRecord(record, source.digest, source.tocDigest);
     const blob = this.#options.openBlob(source.reference, source.digest);
-    const table = await directory.table(record);
     const residency = await directory.resident(record);
+    const table = residency.isOfThisBoot ? undefined : await directory.table(record);
     await directory.checkDisk(record, !residency.isOfThisBoot);
     return this.#serve({ record, directory, table, ...residency, blob });
   };
@@ -388,6 +390,7 @@ export class LazyLayers {
   }
 
   async #index(source: LayerSource, directory: LayerDirectory): Promise<Layer> {
+    this.#pool.warm();
     const started = performance.now();
     const siblings = await this.#withoutCached(source.siblings);
     const taking = this.#tails.take(source.reference, source.digest);
@@ -454,7 +457,10 @@ export class LazyLayers {
   }
 
   #serve(
-    options: Omit<LayerOptions, 'fuse' | 'pool' | 'link' | 'unwritten' | 'onGrowth' | 'traces' | 'metrics' | 'log'>,
+    options: Omit<
+      LayerOptions,
+      'fuse' | 'pool' | 'link' | 'unwritten' | 'awake' | 'onGrowth' | 'traces' | 'metrics' | 'log'
+    >,
   ): Promise<Layer> {
     return Layer.open({
       ...options,
@@ -462,6 +468,7 @@ export class LazyLayers {
       pool: this.#pool,
       link: this.#link,
       unwritten: this.#unwritten,
+      awake: this.#awake,
       traces: this.#traces,
       onGrowth: () => this.cache.check(),
       metrics: this.#metrics,

@@ -28,7 +28,10 @@ export interface Planned {
   readonly sums: LayerSums;
 }
 
-export type PlanAnswer = ({ id: number } & Planned) | { id: number; error: { code: ErrorCode; message: string } };
+export type PlanAnswer =
+  | ({ id: number } & Planned)
+  | { id: number; error: { code: ErrorCode; message: string } }
+  | { rested: true };
 
 const port = parentPort;
 if (port === null) throw new Error('Cannot run outside a worker thread');
@@ -40,6 +43,7 @@ port.on('message', (command: PlanCommand) => {
     void rehearsePlanning(() => !hasPlanned);
   } else if (command.kind === 'rest') {
     pressure.rest();
+    port.postMessage({ rested: true } satisfies PlanAnswer);
   } else {
     hasPlanned = true;
     port.postMessage(answerTo(command));

@@ -51,10 +51,14 @@ export class Planner {
 
   #start(): Worker {
     const worker = new Worker(workerUrl(import.meta.url, './plan-worker'), {
-      resourceLimits: { maxOldGenerationSizeMb: maxHeapMb, maxYoungGenerationSizeMb: 12 },
+      resourceLimits: { maxOldGenerationSizeMb: maxHeapMb, maxYoungGenerationSizeMb: 6 },
     });
     worker.unref();
     worker.on('message', (answer: PlanAnswer) => {
+      if ('rested' in answer) {
+        void trimMemory();
+        return;
+      }
       const pending = this.#pending.get(answer.id);
       this.#pending.delete(answer.id);
       if ('error' in answer) pending?.reject(new LazypullError(answer.error.code, answer.error.message));
@@ -79,7 +83,6 @@ export class Planner {
     clearTimeout(this.#idle);
     this.#idle = setTimeout(() => {
       this.#post({ kind: 'rest' });
-      void trimMemory();
     }, idleMs);
     this.#idle.unref();
   }

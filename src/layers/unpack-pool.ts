@@ -4,14 +4,15 @@ import type { Log } from '../log.ts';
 import { BufferPressure } from '../util/buffer-pressure.ts';
 import { trimMemory } from '../kernel/memory.ts';
 import { workerUrl } from '../util/worker-url.ts';
-import type { Failure, UnpackCommand, UnpackResult, UnpackTarget } from './unpack-worker.ts';
+import type { Failure, UnpackAnswer, UnpackCommand, UnpackTarget } from './unpack-worker.ts';
 import type { RowRange } from './windows.ts';
 
 /** Blob bytes that may wait in the pool before who sends more has to wait. */
 const maxQueuedBytes = 4 << 20;
 
-/** A thread that had nothing to do for so long ends, since each takes a dozen MB; the first, for which readers wait, gives memory back and stays. */
+/** A thread that had nothing to do for so long ends: each takes some 15 MB. The first stays longer, since readers wait for it to start. */
 const idleMs = 300;
+const firstIdleMs = 2000;
 
 /** After so many blob bytes memory is given back to the kernel while the threads are still busy. */
 const trimAfterBytes = 32 << 20;
@@ -28,7 +29,7 @@ interface Thread {
   readonly jobs: Map<number, Job>;
 }
 
-/** Threads that turn blob bytes into resident rows. All but the first are there only while there is work. */
+/** Threads that turn blob bytes into resident rows. They are there only while there is work. */
 export class UnpackPool {
   readonly #threads: Thread[];
   readonly #targets = new Map<number, UnpackTarget>();
@@ -120,7 +121,10 @@ export class UnpackPool {
     });
     thread.worker = worker;
     for (const target of this.#targets.values()) post(worker, { kind: 'add', target });
-    worker.on('message', ({ job, failures }: UnpackResult) => this.#settle(thread, job, failures));
+    worker.on('message', (answer: UnpackAnswer) => {
+      if ('rested' in answer) void trimMemory();
+      else this.#settle(thread, answer.job, answer.failures);
+    });
     worker.once('error', (error) => {
       this.#log.error({ error: messageOf(error) }, 'an unpacking thread ended with an error');
       if (thread.worker === worker) thread.worker = undefined;
@@ -150,20 +154,23 @@ export class UnpackPool {
     this.#rest(thread);
   }
 
-  /** Lets a thread rest, or end, when no work comes for a while; starts one that is not there. */
+  /** Lets a thread rest when no work comes for a while, and then end; starts one that is not there. */
   #rest(thread: Thread): void {
     clearTimeout(thread.idle);
     if (thread.jobs.size > 0) return;
     const worker = this.#worker(thread);
+    const end = (): void => {
+      thread.worker = undefined;
+      void worker.terminate().then(trimMemory);
+    };
     const rest = (): void => {
       this.#pressure.rest();
-      if (thread === this.#threads[0]) {
-        post(worker, { kind: 'rest' });
-        void trimMemory();
-      } else {
-        thread.worker = undefined;
-        void worker.terminate().then(trimMemory);
+      if (thread !== this.#threads[0]) {
+        end();
+        return;
       }
+      post(worker, { kind: 'rest' });
+      thread.idle = setTimeout(end, firstIdleMs).unref();
     };
     thread.idle = setTimeout(rest, idleMs).unref();
   }

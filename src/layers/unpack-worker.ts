@@ -52,6 +52,8 @@ interface OpenTarget extends UnpackTarget {
   readonly fd: number;
 }
 
+export type UnpackAnswer = UnpackResult | { rested: true };
+
 /** What is read of a disk at a time to be verified, where rows are not longer. */
 const spanBytes = 1 << 20;
 
@@ -71,12 +73,15 @@ async function run(command: UnpackCommand): Promise<void> {
     targets.set(command.target.id, { ...command.target, fd: openSync(command.target.diskPath, 'r+') });
   } else if (command.kind === 'remove') {
     const target = targets.get(command.id);
-    if (target !== undefined) closeSync(target.fd);
+    if (target === undefined) return;
+    closeSync(target.fd);
     targets.delete(command.id);
+    pressure.released(target.table.digest.buffer.byteLength);
   } else if (command.kind === 'rehearse') {
     await rehearseUnpacking();
   } else if (command.kind === 'rest') {
     pressure.rest();
+    port!.postMessage({ rested: true } satisfies UnpackAnswer);
   } else {
     const target = targets.get(command.id);
     const failures =

@@ -1,5 +1,6 @@
-/** Bytes of buffers that may become garbage before a thread looks for it. */
+/** Bytes of buffers that may become garbage before a thread looks for it: of short-lived ones, and of those that it has had for long. */
 const collectAfterBytes = 4 << 20;
+const collectAllAfterBytes = 8 << 20;
 
 type Collect = (options: { type: 'minor' | 'major' }) => void;
 
@@ -10,6 +11,7 @@ type Collect = (options: { type: 'minor' | 'major' }) => void;
 export class BufferPressure {
   readonly #collect = (globalThis as { gc?: Collect }).gc;
   #bytes = 0;
+  #oldBytes = 0;
 
   /** Tells that buffers of so many bytes have been used up. */
   dropped(bytes: number): void {
@@ -19,9 +21,18 @@ export class BufferPressure {
     this.#collect?.({ type: 'minor' });
   }
 
+  /** Tells that buffers of so many bytes, which had been there for long, have been used up. */
+  released(bytes: number): void {
+    this.#oldBytes += bytes;
+    if (this.#oldBytes < collectAllAfterBytes) return;
+    this.#oldBytes = 0;
+    this.#collect?.({ type: 'major' });
+  }
+
   /** Collects everything at once: for a moment at which nobody waits. */
   rest(): void {
     this.#bytes = 0;
-    this.#collect?.({ type: 'major' });
+    // The first time finds what is garbage, and the second gives back the pages that it was on.
+    for (let time = 0; time < 2; time++) this.#collect?.({ type: 'major' });
   }
 }

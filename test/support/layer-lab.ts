@@ -197,9 +197,18 @@ export class LayerLab implements AsyncDisposable {
   }
 
   /** The most memory that the daemon has had so far, in MB. */
-  async peakMemory(): Promise<number> {
+  peakMemory(): Promise<number> {
+    return this.#memory('VmHWM');
+  }
+
+  /** The memory that the daemon has now, in MB. */
+  residentMemory(): Promise<number> {
+    return this.#memory('VmRSS');
+  }
+
+  async #memory(field: string): Promise<number> {
     const status = await readFile(`/proc/${this.#daemon.program.pid}/status`, 'utf8');
-    return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1]) / 1000;
+    return Number(new RegExp(`${field}:\\s+(\\d+) kB`).exec(status)?.[1]) / 1000;
   }
 
   /** The process id of the daemon. */

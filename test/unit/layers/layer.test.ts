@@ -11,6 +11,7 @@ import { layerMetrics } from '../../../src/layers/metrics.ts';
 import { residency } from '../../../src/layers/residency.ts';
 import { TraceStore } from '../../../src/layers/trace.ts';
 import { UnpackPool } from '../../../src/layers/unpack-pool.ts';
+import { AwakeLayers } from '../../../src/layers/awake-layers.ts';
 import { Unwritten } from '../../../src/layers/unwritten.ts';
 import { silentLog } from '../../../src/log.ts';
 import { chunkedBlob, FakeBlob } from '../../support/chunked-blob.ts';
@@ -37,6 +38,7 @@ test('Layer takes back what it said to have when the disk cannot keep it, and fe
   const { resident, isOfThisBoot } = await directory.resident(record);
   const warnings: string[] = [];
   const pool = new UnpackPool(1, silentLog);
+  const awake = new AwakeLayers();
   const layer = await Layer.open({
     record,
     directory,
@@ -48,6 +50,7 @@ test('Layer takes back what it said to have when the disk cannot keep it, and fe
     pool,
     link: new Link(),
     unwritten: new Unwritten(),
+    awake,
     traces: new TraceStore(root),
     onGrowth: () => undefined,
     metrics: layerMetrics(),
@@ -55,6 +58,7 @@ test('Layer takes back what it said to have when the disk cannot keep it, and fe
   });
   t.after(async () => {
     await layer.close();
+    awake.close();
     await pool.close();
     await rm(root, { recursive: true });
   });

@@ -1,0 +1,64 @@
+import { BufferPressure } from '../util/buffer-pressure.ts';
+
+/** What holds memory that it can do without: a layer. */
+export interface Restable {
+  /** When it was last of use, in `performance.now()` milliseconds. */
+  readonly lastMissMs: number;
+  /** Gives the memory back. @returns false when it is of use just now */
+  rest(): boolean;
+}
+
+/** Chunk tables that are in memory, in bytes: those of a dozen layers of 20,000 files. */
+const maxBytes = 20 << 20;
+
+/** How long a table stays that nobody asks. */
+const idleMs = 60_000;
+const pollMs = 5_000;
+
+/** Bounds the memory that mounted layers take: those that nobody has read for long rest. */
+export class AwakeLayers {
+  readonly #layers = new Map<Restable, number>();
+  readonly #timer = setInterval(() => this.#check(), pollMs).unref();
+  readonly #pressure = new BufferPressure();
+  #bytes = 0;
+
+  /** Tells that a layer takes so many bytes of memory from now on. */
+  add(layer: Restable, bytes: number): void {
+    this.remove(layer);
+    this.#layers.set(layer, bytes);
+    this.#bytes += bytes;
+    this.#trim();
+  }
+
+  /** Tells that a layer takes none any more. */
+  remove(layer: Restable): void {
+    this.#bytes -= this.#layers.get(layer) ?? 0;
+    this.#layers.delete(layer);
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  #check(): void {
+    const before = performance.now() - idleMs;
+    for (const layer of this.#layers.keys()) if (layer.lastMissMs < before) this.#rest(layer);
+    this.#trim();
+  }
+
+  #trim(): void {
+    if (this.#bytes <= maxBytes) return;
+    const [, ...others] = [...this.#layers.keys()].toSorted((a, b) => b.lastMissMs - a.lastMissMs);
+    for (const layer of others.toReversed()) {
+      if (this.#bytes <= maxBytes) return;
+      this.#rest(layer);
+    }
+  }
+
+  #rest(layer: Restable): void {
+    const bytes = this.#layers.get(layer) ?? 0;
+    if (!layer.rest()) return;
+    this.remove(layer);
+    this.#pressure.released(bytes);
+  }
+}
