@@ -10,6 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { mountsBelow } from '../../src/kernel/mount.ts';
 import type { FileSpec } from '../support/estargz-blob.ts';
+import { run } from '../support/program.ts';
 import { startRegistry, type TestRegistry } from '../support/registry.ts';
 import { serveImage } from '../support/served-image.ts';
 import { Workspace } from '../support/workspace.ts';
@@ -120,6 +121,62 @@ test('lazypull mount shows an image as a directory, fetches what is read, and le
   assert.deepEqual(mount.events.at(-1), { event: 'unmounted', directory: mount.directory, idle: true });
   assert.ok(!existsSync(mount.directory), 'it had made the directory');
   await mount.assertNothingLeft();
+});
+
+test('lazypull ls and cat show what overlayfs does of the same layers', async () => {
+  const odd: FileSpec[][] = [
+    [
+      dir('.'),
+      ...['kept', 'kept/deep', 'gone', 'opaque', 'opaque/sub', 'turns', 'both'].map(dir),
+      ...['kept/a', 'kept/deep/b', 'gone/a', 'opaque/a', 'opaque/sub/a', 'turns/a', 'both/a', 'file'].map((path) =>
+        file(path, Buffer.from(`lower ${path}`)),
+      ),
+      { path: 'link', type: 'symlink', mode: 0o777, linkTarget: 'kept/deep' },
+      { path: 'hard', type: 'hardlink', linkTarget: 'kept/a' },
+      { path: 'dev', type: 'char', mode: 0o600, devMajor: 5, devMinor: 1 },
+      { path: 'caf\xe9', type: 'fifo', mode: 0o600 },
+    ],
+    [
+      dir('.'),
+      { ...dir('both'), uid: 7, mode: 0o711 },
+      dir('file'),
+      ...['.wh.gone', 'opaque/.wh..wh..opq', 'kept/.wh.a', 'turns'].map((path) => file(path, Buffer.alloc(0))),
+      file('opaque/b', Buffer.from('upper')),
+      file('file/inside', Buffer.from('upper')),
+      file('kept/deep/c', Buffer.from('upper')),
+    ],
+    [
+      dir('.'),
+      dir('gone'),
+      file('gone/again', Buffer.from('top')),
+      { ...dir('both'), uid: 8, mode: 0o701 },
+      file('both/.wh.a', Buffer.alloc(0)),
+    ],
+  ];
+  serveImage(registry, 'odd', odd);
+  const mount = await Mounted.start('odd', 'odd:1');
+  await mount.until(() => mount.has('mounted'));
+  const found = await run('find', [mount.directory, '-mindepth', '1', '-printf', '/%P %04m %U %G %y%n %l\\0'], {
+    encoding: 'latin1',
+  });
+  const image = `${registry.host}/odd:1`;
+  const listed = (await run(process.execPath, [main, 'ls', '-R', '--json', image])).trimEnd().split('\n');
+  const shown = listed.map((line) => {
+    const { path, pathBase64, mode, uid, gid, links, target = '', type } = JSON.parse(line) as Record<string, string>;
+    const bytes = Buffer.from(pathBase64 ?? path!, pathBase64 === undefined ? 'utf8' : 'base64').toString('latin1');
+    return `${bytes} ${mode} ${uid} ${gid} ${type === 'dir' ? 'd' : links} ${target}`;
+  });
+  // overlayfs counts a directory's links in a way of its own.
+  const seen = found.split('\0').map((line) => line.replace(/ d\d+ /, ' d ').replace(/ [a-z](\d+) /, ' $1 '));
+  assert.deepEqual(shown.sort(), seen.slice(0, -1).sort());
+  await Promise.all(
+    ['opaque/b', 'link/c'].map(async (path) => {
+      const content = await readFile(join(mount.directory, path), 'utf8');
+      assert.equal(await run(process.execPath, [main, 'cat', image, path]), content);
+    }),
+  );
+  mount.process.kill('SIGTERM');
+  assert.deepEqual(await mount.ended, [0, null]);
 });
 
 test('lazypull mount keeps the layers where a root is given, and fills them where that is asked for', async () => {
