@@ -27,6 +27,11 @@ const maxTokenAnswerBytes = 1024 * 1024;
 const maxTokenLength = 512 * 1024;
 const clientId = 'lazypull';
 
+/** A token is fetched within a request that is tried again itself, so this is short. */
+const tokenTries = 3;
+const tokenMs = 30_000;
+const tokenHeadersMs = 10_000;
+
 /** Docker's token specification: a token without `expires_in` lives for 60 seconds. */
 const defaultExpirySeconds = 60;
 const maxExpirySeconds = 24 * 60 * 60;
@@ -179,11 +184,14 @@ export class Authorizer {
     const zone = this.#transport.zoneOf(registry.url.hostname);
     const realm = followable(registry, demand.realm, this.#hosts, zone);
     const request = tokenRequest(realm, demand.service, scope, credential);
-    const tries = new Tries(this.#policy, this.#log, undefined);
+    const { totalMs, tries: most } = this.#policy;
+    const policy = { ...this.#policy, tries: Math.min(most, tokenTries), totalMs: Math.min(totalMs, tokenMs) };
+    const tries = new Tries(policy, this.#log, undefined);
     return retrying(tries, async () => {
       const sentAtMs = performance.now();
       const answer = await this.#transport.send({
         ...request,
+        headersMs: this.#transport.headersMsUpTo(tokenHeadersMs),
         ...routeFrom(endpoint, request.url, this.#hosts, this.#transport),
       });
       if (answer.status !== 200) {

@@ -92,6 +92,11 @@ export class Transport {
     }
   }
 
+  /** The time-out for the head of an answer, at most `ms`. */
+  headersMsUpTo(ms: number): number {
+    return Math.min(this.#timeouts.headersMs, ms);
+  }
+
   /** The zone of a host that was connected to, as far as is known. */
   zoneOf(hostname: string): Zone {
     return this.#connections.zoneOf(hostname);

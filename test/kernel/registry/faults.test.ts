@@ -14,11 +14,11 @@ import { testTls } from '../../support/tls.ts';
 const size = 400_000;
 const faultsPerWorld = 100;
 const readers = 6;
-const worldsAtOnce = 20;
+const worldsAtOnce = 10;
 const maxTriesToHeal = 3;
 
-/** Far longer than the policy below gives any read. */
-const hangMs = 30_000;
+/** Far longer than the policy below gives any read, also on a machine that is busy with other things. */
+const hangMs = 120_000;
 
 function anyOptions(random: Random): RegistryOptions {
   return {
@@ -27,7 +27,7 @@ function anyOptions(random: Random): RegistryOptions {
     redirect: random.below(2) === 0,
     suffixRanges: random.pick(['serve', 'serve', 'refuse', 'ignore']),
     severalRanges: random.pick(['serve', 'serve', 'refuse', 'ignore']),
-    tokenSeconds: random.pick([0.1, 300]),
+    tokenSeconds: random.pick([2, 300]),
     ...(random.below(3) === 0 ? { tls: testTls } : {}),
   };
 }
