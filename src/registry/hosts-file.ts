@@ -83,7 +83,7 @@ function urlOf(text: string, key: string): URL {
   const full = /^[a-z]+:\/\//i.test(text) ? text : `https://${text}`;
   const url = URL.canParse(full) ? new URL(full) : undefined;
   const isWeb = url?.protocol === 'http:' || url?.protocol === 'https:';
-  if (url === undefined || !isWeb || url.search !== '' || url.hash !== '' || url.username !== '') {
+  if (url === undefined || !isWeb || url.username !== '' || /[?#]/.test(full)) {
     throw new Error(`${key} ${JSON.stringify(text)} is not like "https://HOST:PORT/PATH"`);
   }
   return url;

@@ -155,6 +155,7 @@ test('what is wrong is told with the file and the key', async () => {
     ['server = "https://a:b@c"', /is not like/],
     ['host = 5', /host: it must be a table/],
     ['[host."https://a?b"]', /is not like/],
+    ['[host."https://a#"]', /is not like/],
     ['[host."a"]\nskip_verify = "yes"', /skip_verify: it must be true or false/],
     ['[host."a"]\ncapabilities = [5]', /capabilities: it must be a string or a list/],
     ['ca = "missing.pem"', /missing.pem/],
