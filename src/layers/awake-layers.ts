@@ -22,8 +22,9 @@ export class AwakeLayers {
   readonly #pressure = new BufferPressure();
   #bytes = 0;
 
-  /** Tells that a layer takes so many bytes of memory from now on. */
+  /** Tells that a layer takes so many bytes of memory from now on, which came through a buffer of the same size. */
   add(layer: Restable, bytes: number): void {
+    this.#pressure.released(bytes);
     this.remove(layer);
     this.#layers.set(layer, bytes);
     this.#bytes += bytes;

@@ -46,7 +46,9 @@ port.on('message', (command: PlanCommand) => {
     port.postMessage({ rested: true } satisfies PlanAnswer);
   } else {
     hasPlanned = true;
-    port.postMessage(answerTo(command));
+    const answer = answerTo(command);
+    port.postMessage(answer);
+    if ('table' in answer) pressure.released(answer.table.digest.buffer.byteLength);
   }
 });
 
