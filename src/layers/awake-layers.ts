@@ -8,8 +8,8 @@ export interface Restable {
   rest(): boolean;
 }
 
-/** Chunk tables that are in memory, in bytes: those of a dozen layers of 20,000 files. */
-const maxBytes = 20 << 20;
+/** Chunk tables that are in memory, in bytes: those of eight layers of 20,000 files. */
+const maxBytes = 12 << 20;
 
 /** How long a table stays that nobody asks. */
 const idleMs = 60_000;

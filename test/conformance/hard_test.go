@@ -174,11 +174,15 @@ func TestHugeLabels(t *testing.T) {
 	if !maps.Equal(info.Labels, labels) {
 		t.Fatal("the labels are not those of Update")
 	}
-	if _, err := d.Prepare(ctx, "b", "", label("huge", strings.Repeat("x", 15<<20))); err != nil {
+	if _, err := d.Prepare(ctx, "b", "", label("huge", strings.Repeat("x", 14<<20))); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.Stat(ctx, "b"); err != nil {
 		t.Fatal(err)
+	}
+	// A snapshot must fit into a message of a list, which has 16 MiB at most.
+	if _, err := d.Prepare(ctx, "c", "", label("huge", strings.Repeat("x", 15<<20))); !errdefs.IsInvalidArgument(err) {
+		t.Fatalf("labels of more than 15 MiB gave %v", err)
 	}
 }
 

@@ -30,7 +30,7 @@ test('AwakeLayers has those rest that nobody has read for longest, once they tak
   const now = performance.now();
   const layers = Array.from({ length: 6 }, (_, i) => new FakeLayer(now + i));
   layers[1]!.isBusy = true;
-  for (const layer of layers) awake.add(layer, 5 * megabytes);
+  for (const layer of layers) awake.add(layer, 3 * megabytes);
   assert.deepEqual(
     layers.map(({ rests }) => rests),
     [1, 0, 1, 0, 0, 0],
@@ -40,10 +40,10 @@ test('AwakeLayers has those rest that nobody has read for longest, once they tak
 test('AwakeLayers counts a layer once, and no more after it has left', (t) => {
   const awake = setUp(t);
   const [a, b] = [new FakeLayer(1), new FakeLayer(2)];
-  for (let i = 0; i < 10; i++) awake.add(a, 15 * megabytes);
+  for (let i = 0; i < 10; i++) awake.add(a, 10 * megabytes);
   awake.remove(a);
   awake.remove(a);
-  awake.add(b, 15 * megabytes);
+  awake.add(b, 10 * megabytes);
   assert.equal(a.rests + b.rests, 0);
 });
 
