@@ -256,9 +256,7 @@ export class RemoteBlob implements Blob {
     const answer = await this.#location.open(formatRanges([{ start: 0, end: 1 }]), signal);
     discard(answer);
     const range = parseContentRange(headerOf(answer, 'content-range'));
-    const empty = answer.status === 416 ? 0 : undefined;
-    const size =
-      answer.status === 200 ? parseContentLength(headerOf(answer, 'content-length')) : (range?.size ?? empty);
+    const size = answer.status === 200 ? parseContentLength(headerOf(answer, 'content-length')) : range?.size;
     if (size === undefined)
       throw answerError(answer, 'the server does not tell the size of the blob', 'FailedPrecondition');
     this.#learnSize(answer, size);

@@ -59,6 +59,7 @@ const kinds: ((random: Random) => Fault)[] = [
 
 /** Answers that are well formed and wrong: only who knows the digests of the content sees that. */
 const lies: ((random: Random) => Fault)[] = [
+  (random) => ({ kind: 'content-range', value: random.pick(['bytes 0-1/2', 'bytes */7']) }),
   () => ({ kind: 'corrupt' }),
   (random) => ({ kind: 'content-range', value: random.pick(['bytes 0-1/2', 'bytes */7']) }),
   (random) => ({ kind: 'long', bytes: 1 + random.below(1000) }),

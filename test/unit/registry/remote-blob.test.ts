@@ -81,6 +81,12 @@ test('tail() of an empty blob is empty', async () => {
   }
 });
 
+test('tail() does not take a bare 416 for the word that a blob is empty', async () => {
+  await using s = await setup();
+  s.registry.script({}, ...Array(2).fill({ kind: 'status', status: 416 }));
+  await fails(s.blob.tail(10), 'FailedPrecondition', /does not tell the size/);
+});
+
 test('tail() asks for the size first where suffix ranges were refused before', async () => {
   await using s = await setup({ suffixRanges: 'refuse' });
   assert.deepEqual((await s.blob.tail(1000)).data, bytes.subarray(-1000));
