@@ -127,10 +127,14 @@ test('A layer that was removed while it is still read goes on after a crash', as
   await run('umount', [root]);
 });
 
+/** After so long a daemon has written down what it has: every two seconds. */
+const writtenDownMs = 3_000;
+
 test('A daemon starts while the registry is away, serves what is there, and gets the rest when it is back', async () => {
   await using kept = await mountFiles();
   await kept.read(0);
   await using lost = await mountFiles();
+  await delay(writtenDownMs);
   await lab.daemon.program.stop('SIGKILL');
   await rm(lab.layerDirectory(lost.layer), { recursive: true });
   lab.registry.script({ path: /blobs/ }, ...Array(200).fill({ kind: 'status', status: 503 }));
