@@ -1,21 +1,24 @@
-import { Command } from 'commander';
 import { fileURLToPath } from 'node:url';
 import { composeFile } from '../buildkit/compose.ts';
 import { runBuildkit } from '../buildkit/run.ts';
 import type { Environment } from './main.ts';
 import { say } from './output.ts';
+import { Verb } from './verb.ts';
 
 /** Where script/setup puts what it builds. */
 const tools = fileURLToPath(new URL('../../.cache/bin', import.meta.url));
 
 /** `lazypull buildkit`: what stands behind script/buildkit. */
-export function buildkitCommand(environment: Environment): Command {
-  const run = new Command('run')
-    .description('start lazypull unless it serves, then run buildkitd with the flags given')
+export function buildkitCommand(environment: Environment): Verb {
+  const run = new Verb('run')
+    .description('Start lazypull unless it serves, then run buildkitd with the flags given')
     .argument('[flags...]', 'flags of buildkitd')
     .helpOption(false)
     .allowUnknownOption()
     .passThroughOptions()
+    .explain('It has no help of its own: --help is that of buildkitd. What it starts runs on when buildkitd ends.', [
+      'lazypull buildkit run --oci-worker-snapshotter=stargz',
+    ])
     .action(async (args: string[]) => {
       await runBuildkit({
         args,
@@ -25,15 +28,16 @@ export function buildkitCommand(environment: Environment): Command {
         say: (text) => say(environment.name, text),
       });
     });
-  const compose = new Command('compose')
-    .description('print a compose file for a container to try the integration in')
+  const compose = new Verb('compose')
+    .description('Print a compose file for a container to try the integration in')
     .argument('<repository>', 'directory of the checkout on the host')
     .argument('<name>', 'name of the container')
+    .explain('', ['lazypull buildkit compose "$PWD" buildkit-integration > compose.yml'])
     .action((repository: string, name: string) => {
       process.stdout.write(composeFile(repository, name));
     });
-  return new Command('buildkit')
-    .description('run BuildKit on top of lazypull')
+  return new Verb('buildkit')
+    .description('Run BuildKit on top of lazypull')
     .enablePositionalOptions()
     .addCommand(run)
     .addCommand(compose);

@@ -1,4 +1,3 @@
-import { Command } from 'commander';
 import { daemonAddress, daemonRoot, defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
 import type { CacheAccess, CachedLayer, ListedLayer, VerifiedLayer } from '../layers/cache.ts';
@@ -7,6 +6,7 @@ import { bytesOf, parseAmount } from '../util/amount.ts';
 import { shorten, sizeText, table } from './format.ts';
 import type { Environment } from './main.ts';
 import { ExitError } from './output.ts';
+import { Verb } from './verb.ts';
 
 interface Options {
   root?: string;
@@ -15,14 +15,15 @@ interface Options {
 }
 
 /** `lazypull cache ls|prune|verify`: the files of layers that are kept, with a running daemon or without one. */
-export function cacheCommand({ env }: Environment): Command {
-  const cache = new Command('cache').description('Show, remove and verify the layers that are kept on disk');
+export function cacheCommand({ env }: Environment): Verb {
+  const cache = new Verb('cache').description('Show, remove and verify the layers that are kept on disk');
   const open = async (options: Options): Promise<CacheAccess & AsyncDisposable> => {
     const { openCache } = await import('../daemon/open-cache.ts');
     return openCache(daemonRoot(options.root, env), daemonAddress(options.address, env));
   };
   verb(cache, 'ls')
     .description('Show the layers that are kept, the longest unused first')
+    .explain('', ['lazypull cache ls', 'lazypull cache ls --json | jq -s "map(.bytes) | add"'])
     .action(async (options: Options) => {
       await using access = await open(options);
       const layers = await Array.fromAsync(access.list());
@@ -33,6 +34,7 @@ export function cacheCommand({ env }: Environment): Command {
     .option('--older-than <time>', 'only those not used for so long, such as 90m, 12h or 7d')
     .option('--keep-bytes <size>', 'stop when what is left takes no more, such as 20GB')
     .option('--all', 'also remove the access traces of all layers')
+    .explain('', ['lazypull cache prune --older-than 7d', 'lazypull cache prune --keep-bytes 20GB'])
     .action(async (options: Options & { olderThan?: string; keepBytes?: string; all?: boolean }) => {
       const limits = { unusedMs: durationOf(options.olderThan ?? '0s'), keepBytes: sizeOf(options.keepBytes ?? '0') };
       await using access = await open(options);
@@ -44,7 +46,7 @@ export function cacheCommand({ env }: Environment): Command {
     .description(
       'Read all that is kept and compare it with its digests; what is damaged is fetched again when it is read',
     )
-    .addHelpText('after', '\nThe exit code is 0 where all is well and 1 where something was damaged.')
+    .explain('The exit code is 0 where all is well and 1 where something was damaged.', ['lazypull cache verify'])
     .action(async (options: Options) => {
       await using access = await open(options);
       let isWell = true;
@@ -57,7 +59,7 @@ export function cacheCommand({ env }: Environment): Command {
   return cache;
 }
 
-function verb(cache: Command, name: string): Command {
+function verb(cache: Verb, name: string): Verb {
   return cache
     .command(name)
     .option('--root <directory>', `the daemon's root (default: ${defaults.root})`)

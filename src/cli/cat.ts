@@ -1,12 +1,12 @@
-import { Command } from 'commander';
 import { defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
 import type { ImageFile } from '../images/image-tree.ts';
-import { resolveImage, thisPlatform } from '../images/resolve.ts';
+import { resolveImage } from '../images/resolve.ts';
 import type { Reference } from '../registry/reference.ts';
 import type { Environment } from './main.ts';
 import { write } from './output.ts';
-import { imageArgument, openRegistry } from './registry.ts';
+import { imageArgument, openRegistry, platformOption } from './registry.ts';
+import { Verb } from './verb.ts';
 
 interface Options {
   config?: string;
@@ -14,22 +14,20 @@ interface Options {
 }
 
 /** `lazypull cat IMAGE PATH`: the bytes of a file of an image, without pulling it. */
-export function catCommand({ env }: Environment): Command {
-  return new Command('cat')
+export function catCommand({ env }: Environment): Verb {
+  return new Verb('cat')
     .description('Print a file of an image in a registry, without pulling it: no daemon is needed')
     .argument('<image>', 'image as Docker writes it', imageArgument)
     .argument('<path>', 'path in the image; symlinks are followed inside it')
-    .option('--platform <os/arch>', 'platform of the image', thisPlatform)
+    .addOption(platformOption())
     .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
-    .addHelpText(
-      'after',
-      `
-Only the tables of contents of the layers and the parts of the file are fetched, and verified before they are
-printed; so each layer has to be eStargz.
-
-Examples:
-  lazypull cat registry.example/app:1 /etc/os-release
-  lazypull cat --platform linux/arm64 registry.example/app:1 /usr/bin/app > app`,
+    .explain(
+      `Only the tables of contents of the layers and the parts of the file are fetched, and verified before they are
+printed; so each layer has to be eStargz.`,
+      [
+        'lazypull cat registry.example/app:1 /etc/os-release',
+        'lazypull cat --platform linux/arm64 registry.example/app:1 /usr/bin/app > app',
+      ],
     )
     .action(async (reference: Reference, path: string, options: Options) => {
       const { openImage } = await import('../layers/open-image.ts');

@@ -1,13 +1,13 @@
-import { Command } from 'commander';
 import { type DaemonFlags, defaults } from '../config/load.ts';
 import type { Finding } from '../daemon/finding.ts';
 import { printable } from './format.ts';
 import type { Environment } from './main.ts';
 import { ExitError } from './output.ts';
+import { Verb } from './verb.ts';
 
 /** `lazypull check`: whether this machine has what a daemon needs. */
-export function checkCommand({ env }: Environment): Command {
-  return new Command('check')
+export function checkCommand({ env }: Environment): Verb {
+  return new Verb('check')
     .description(
       'Try out on this machine what the daemon needs, with real mounts, and say what is wrong and what mends it',
     )
@@ -15,15 +15,10 @@ export function checkCommand({ env }: Environment): Command {
     .option('--root <dir>', `the daemon's root (default: ${defaults.root})`)
     .option('--config <file>', `config.toml (default: ${defaults.config}, which may be missing)`)
     .option('--json', 'print JSON, one object for each finding')
-    .addHelpText(
-      'after',
-      `
-What is mounted is in a temporary directory beside the root, and is taken away again.
-The exit code is 0 where all that is needed is right, and 1 where something is not.
-
-Examples:
-  lazypull check
-  lazypull check --root /data/lazypull --json | jq 'select(.state == "wrong")'`,
+    .explain(
+      `What is mounted is in a temporary directory beside the root, and is taken away again.
+The exit code is 0 where all that is needed is right, and 1 where something is not.`,
+      ['lazypull check', 'lazypull check --root /data/lazypull --json | jq \'select(.state == "wrong")\''],
     )
     .action(async ({ json, ...flags }: DaemonFlags & { json?: boolean }) => {
       const { checkMachine } = await import('../daemon/check.ts');

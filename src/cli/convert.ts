@@ -1,17 +1,18 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { InvalidArgumentError } from 'commander';
 import { convertImage, defaultGzipLevel } from '../convert/convert.ts';
 import { checkEndpoint, openEndpoints } from '../convert/endpoints.ts';
 import { defaultChunkBytes, maxChunkBytes } from '../convert/estargz-writer.ts';
 import { messageOf } from '../errors.ts';
 import { createLog } from '../log.ts';
 import { ConvertProgress } from './convert-progress.ts';
+import { Verb } from './verb.ts';
 
 /**
  * `lazypull convert SRC DST`. The result's digest goes to standard output, progress to standard error. Throws LazypullErrors, and
  * commander's errors for a wrong usage.
  */
-export function convertCommand(): Command {
-  return new Command('convert')
+export function convertCommand(): Verb {
+  return new Verb('convert')
     .description('Copy an image with its layers as eStargz, so that it can be used before it is pulled')
     .argument('<source>', 'image: REGISTRY/NAME[:TAG][@DIGEST], or oci-layout:DIR[:TAG]', endpoint)
     .argument('<destination>', 'where to write it: REGISTRY/NAME[:TAG], or oci-layout:DIR[:TAG]', endpoint)
@@ -19,6 +20,13 @@ export function convertCommand(): Command {
     .option('--level <1-9>', 'gzip level: higher is smaller and slower', integer(1, 9), defaultGzipLevel)
     .option('--chunk-size <bytes>', 'cut files into chunks of this size', integer(1, maxChunkBytes), defaultChunkBytes)
     .option('--temp-dir <dir>', "directory for converted layers until they are pushed (default: the system's)")
+    .explain(
+      'The digest of the new image goes to standard output, progress to standard error. Layers that are eStargz already are copied as they are.',
+      [
+        'lazypull convert registry.example/app:1 registry.example/app:1-esgz',
+        'lazypull convert --platform linux/amd64 --level 9 oci-layout:./app:1 registry.example/app:1-esgz',
+      ],
+    )
     .action(run);
 }
 

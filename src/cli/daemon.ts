@@ -1,10 +1,11 @@
-import { Command } from 'commander';
+import { Option } from 'commander';
 import { type DaemonConfig, type DaemonFlags, defaults, loadConfig } from '../config/load.ts';
 import { messageOf } from '../errors.ts';
 import { createLog, logLevels } from '../log.ts';
 import { version } from '../version.ts';
 import type { Environment } from './main.ts';
 import { ExitError } from './output.ts';
+import { Verb } from './verb.ts';
 
 /** Names of the daemon's flags, which may also be written with one dash, as Go programs take them. */
 const goFlags = new Set(['address', 'root', 'config', 'log-level', 'metrics-address', 'takeover', 'version', 'help']);
@@ -13,16 +14,27 @@ const goFlags = new Set(['address', 'root', 'config', 'log-level', 'metrics-addr
 const switches = new Set(['takeover', 'version', 'help']);
 
 /** `lazypull daemon`, also `containerd-stargz-grpc`. */
-export function daemonCommand(environment: Environment): Command {
-  return new Command('daemon')
-    .description('serve the snapshotter until SIGTERM or SIGINT, or SIGUSR2 to hand over to the next daemon')
+export function daemonCommand(environment: Environment): Verb {
+  return new Verb('daemon')
+    .description('Serve the snapshotter until SIGTERM or SIGINT, or SIGUSR2 to hand over to the next daemon')
     .option('--address <path>', `socket to serve (default: ${defaults.address})`)
     .option('--root <directory>', `where everything is kept (default: ${defaults.root})`)
     .option('--config <file>', `config.toml (default: ${defaults.config}, which may be missing)`)
-    .option('--log-level <level>', `${logLevels.join(', ')} (default: ${defaults.logLevel})`)
+    .addOption(logLevelOption())
     .option('--metrics-address <host:port>', 'serve Prometheus metrics at /metrics and /healthz (default: nowhere)')
     .option('--takeover', 'take the place of the daemon that has the root; readers and clients only wait')
     .option('--version', 'print the version')
+    .explain(
+      `It needs root; "lazypull check" says what else. It says what it does in JSON on standard error, a line each.
+Flags may also have one dash. A flag wins over the environment, that over the file, that over the default.
+
+SIGTERM and SIGINT unmount everything, a second one ends at once. SIGUSR2 ends it with everything left mounted.`,
+      [
+        'lazypull daemon',
+        'lazypull daemon --takeover    # a new version in the place of the one that runs',
+        'lazypull daemon --address /run/lazypull-bk.sock --root /var/lib/lazypull-bk    # one more, for another client',
+      ],
+    )
     .allowExcessArguments(false)
     .action(async (flags: DaemonFlags & { version?: boolean }) => {
       if (flags.version === true) {
@@ -33,6 +45,13 @@ export function daemonCommand(environment: Environment): Command {
       const { runDaemonProcess } = await import('../daemon/process.ts');
       await runDaemonProcess(config, environment.env);
     });
+}
+
+/** Its words are offered, not enforced: loadConfig takes them in capitals too. */
+function logLevelOption(): Option {
+  const option = new Option('--log-level <level>', `what is logged, and all above it (default: ${defaults.logLevel})`);
+  option.argChoices = [...logLevels];
+  return option;
 }
 
 /** `-address x` and `-address=x` with two dashes. Values are left alone, also those that look like flags. */

@@ -1,13 +1,13 @@
-import { Command } from 'commander';
 import { daemonRoot, defaults } from '../config/load.ts';
-import { resolveImage, thisPlatform } from '../images/resolve.ts';
+import { resolveImage } from '../images/resolve.ts';
 import type { LayerReport } from '../layers/inspect.ts';
 import { TraceStore } from '../layers/trace.ts';
 import { formatReference, type Reference } from '../registry/reference.ts';
 import { inParallel } from '../util/in-parallel.ts';
 import { printable, shorten, sizeText, table } from './format.ts';
 import type { Environment } from './main.ts';
-import { imageArgument, openRegistry } from './registry.ts';
+import { imageArgument, openRegistry, platformOption } from './registry.ts';
+import { Verb } from './verb.ts';
 
 const layersAtOnce = 4;
 
@@ -22,16 +22,20 @@ interface Options {
 type Row = LayerReport & { readonly traceRanges: number | undefined };
 
 /** `lazypull inspect IMAGE`: what its layers are. */
-export function inspectCommand({ env }: Environment): Command {
-  return new Command('inspect')
+export function inspectCommand({ env }: Environment): Verb {
+  return new Verb('inspect')
     .description(
       'Show the layers of an image in a registry: format, sizes, files, landmarks, and traces on this machine',
     )
     .argument('<image>', 'image as Docker writes it', imageArgument)
-    .option('--platform <os/arch>', 'platform of the image', thisPlatform)
+    .addOption(platformOption())
     .option('--root <dir>', `the daemon's root, where traces are (default: ${defaults.root})`)
     .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
     .option('--json', 'print JSON')
+    .explain('', [
+      'lazypull inspect registry.example/app:1',
+      'lazypull inspect --json registry.example/app:1 | jq .layers[].format',
+    ])
     .action(async (reference: Reference, options: Options) => {
       const { inspectLayer } = await import('../layers/inspect.ts');
       await using client = await openRegistry(options.config, env);

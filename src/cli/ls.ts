@@ -1,13 +1,13 @@
-import { Command } from 'commander';
 import { defaults } from '../config/load.ts';
 import type { EntryType } from '../formats/layer-index.ts';
 import type { ImageFile, ImageTree } from '../images/image-tree.ts';
-import { resolveImage, thisPlatform } from '../images/resolve.ts';
+import { resolveImage } from '../images/resolve.ts';
 import type { Reference } from '../registry/reference.ts';
 import { printable, table } from './format.ts';
 import type { Environment } from './main.ts';
 import { write } from './output.ts';
-import { imageArgument, openRegistry } from './registry.ts';
+import { imageArgument, openRegistry, platformOption } from './registry.ts';
+import { Verb } from './verb.ts';
 
 interface Options {
   config?: string;
@@ -17,24 +17,22 @@ interface Options {
 }
 
 /** `lazypull ls IMAGE [PATH]`: what is in an image, without pulling it. */
-export function lsCommand({ env }: Environment): Command {
-  return new Command('ls')
+export function lsCommand({ env }: Environment): Verb {
+  return new Verb('ls')
     .description('List a directory or a file of an image in a registry, without pulling it: no daemon is needed')
     .argument('<image>', 'image as Docker writes it', imageArgument)
     .argument('[path]', 'path in the image; symlinks are followed inside it', '/')
     .option('-R, --recursive', 'list what is in the directories too')
-    .option('--platform <os/arch>', 'platform of the image', thisPlatform)
+    .addOption(platformOption())
     .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
     .option('--json', 'print JSON, one object for each file')
-    .addHelpText(
-      'after',
-      `
-Only the tables of contents of the layers are fetched, so each layer has to be eStargz.
-Times are UTC.
-
-Examples:
-  lazypull ls registry.example/app:1 /usr/bin
-  lazypull ls -R --json registry.example/app:1 /etc | jq -r .path`,
+    .explain(
+      `Only the tables of contents of the layers are fetched, so each layer has to be eStargz.
+Times are UTC.`,
+      [
+        'lazypull ls registry.example/app:1 /usr/bin',
+        'lazypull ls -R --json registry.example/app:1 /etc | jq -r .path',
+      ],
     )
     .action(async (reference: Reference, path: string, options: Options) => {
       const { openImage } = await import('../layers/open-image.ts');

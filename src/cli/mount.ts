@@ -1,9 +1,8 @@
 import { resolve } from 'node:path';
 import type { WriteStream } from 'node:tty';
-import { Command } from 'commander';
 import { defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
-import { resolveImage, thisPlatform } from '../images/resolve.ts';
+import { resolveImage } from '../images/resolve.ts';
 import { exitNow } from '../kernel/exit.ts';
 import type { LayerStatus } from '../layers/layer-status.ts';
 import type { Log } from '../log.ts';
@@ -11,7 +10,8 @@ import { formatReference, type Reference } from '../registry/reference.ts';
 import { bar, printable, sizeText } from './format.ts';
 import { type Environment, exitCodes } from './main.ts';
 import { say } from './output.ts';
-import { imageArgument, openRegistry } from './registry.ts';
+import { imageArgument, openRegistry, platformOption } from './registry.ts';
+import { Verb } from './verb.ts';
 
 /** How often progress is looked at: on a terminal, and as JSON. */
 const drawMs = 250;
@@ -27,25 +27,23 @@ interface Options {
 }
 
 /** `lazypull mount IMAGE DIR`: an image as a directory, until a signal. */
-export function mountCommand({ env, name }: Environment): Command {
-  return new Command('mount')
+export function mountCommand({ env, name }: Environment): Verb {
+  return new Verb('mount')
     .description('Mount an image of a registry read-only, without pulling it, until ctrl-C: no daemon is needed')
     .argument('<image>', 'image as Docker writes it', imageArgument)
     .argument('<directory>', 'where to mount it; made where it is not there')
-    .option('--platform <os/arch>', 'platform of the image', thisPlatform)
+    .addOption(platformOption())
     .option('--root <dir>', 'keep the layers here, for the next time (default: a temporary directory in TMPDIR)')
     .option('--fill', 'fetch what nobody reads too')
     .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
     .option('--json', 'print events as JSON, one a line: mounted, progress, unmounted')
-    .addHelpText(
-      'after',
-      `
-It needs root, and what the daemon needs. ctrl-C or SIGTERM unmounts and cleans up, a second one ends at once.
-The exit code is 0 where it was mounted and unmounted again, 130 where it was interrupted before.
-
-Examples:
-  lazypull mount registry.example/app:1 /mnt
-  lazypull mount --json --root /var/cache/images registry.example/app:1 /mnt`,
+    .explain(
+      `It needs root, and what the daemon needs. ctrl-C or SIGTERM unmounts and cleans up, a second one ends at once.
+The exit code is 0 where it was mounted and unmounted again, 130 where it was interrupted before.`,
+      [
+        'lazypull mount registry.example/app:1 /mnt',
+        'lazypull mount --json --root /var/cache/images registry.example/app:1 /mnt',
+      ],
     )
     .action(async (reference: Reference, target: string, options: Options) => {
       const { stopSignal } = await import('../daemon/signals.ts');

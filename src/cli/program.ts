@@ -1,21 +1,23 @@
-import { Command } from 'commander';
+import type { Command } from 'commander';
 import { version } from '../version.ts';
 import { daemonCommand } from './daemon.ts';
 import type { Environment } from './main.ts';
+import { Verb } from './verb.ts';
 
 /**
  * The command line of lazypull. It throws CommanderError instead of ending the process.
  *
  * @param verb the first argument: the daemon does not load what only other verbs need
  */
-export async function createProgram(environment: Environment, verb: string | undefined): Promise<Command> {
-  const program = new Command(environment.name)
+export async function createProgram(environment: Environment, verb: string | undefined): Promise<Verb> {
+  const program = new Verb(environment.name)
     .description('Start a container build or a container on an image before it is pulled')
     .version(`${environment.name} ${version}`, '--version', 'print the version')
     .helpCommand(false)
     .enablePositionalOptions();
   program.addCommand(daemonCommand(environment));
-  if (verb === 'daemon') return tame(program, environment.name);
+  tame(program, environment.name);
+  if (verb === 'daemon') return program;
   const { convertCommand } = await import('./convert.ts');
   const { buildkitdCommand } = await import('./buildkitd.ts');
   const { buildkitCommand } = await import('./buildkit.ts');
@@ -30,6 +32,7 @@ export async function createProgram(environment: Environment, verb: string | und
   const { setupCommand } = await import('./setup.ts');
   const { traceCommand } = await import('./trace.ts');
   const { cacheCommand } = await import('./cache.ts');
+  const { completionCommand } = await import('./completion.ts');
   program.addCommand(convertCommand());
   program.addCommand(statusCommand(environment));
   program.addCommand(whyCommand(environment));
@@ -44,15 +47,16 @@ export async function createProgram(environment: Environment, verb: string | und
   program.addCommand(cacheCommand(environment));
   program.addCommand(buildkitdCommand(environment));
   program.addCommand(buildkitCommand(environment));
-  return tame(program, environment.name);
+  program.addCommand(completionCommand(program));
+  tame(program, environment.name);
+  return program;
 }
 
 /** Makes a command and those below it throw, and name the program in what they print about wrong usage. */
-function tame(command: Command, name: string): Command {
+function tame(command: Command, name: string): void {
   command.exitOverride().configureOutput({
     outputError: (text, write) =>
       write(text.replace(/^error: ./, (start) => `${name}: ${start.slice(-1).toUpperCase()}`)),
   });
   for (const child of command.commands) tame(child, name);
-  return command;
 }

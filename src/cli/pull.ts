@@ -1,11 +1,11 @@
-import { Command } from 'commander';
 import { defaults } from '../config/load.ts';
-import { resolveImage, thisPlatform } from '../images/resolve.ts';
+import { resolveImage } from '../images/resolve.ts';
 import type { Reference } from '../registry/reference.ts';
 import { shorten } from './format.ts';
 import type { Environment } from './main.ts';
 import { say } from './output.ts';
-import { imageArgument, openRegistry } from './registry.ts';
+import { imageArgument, openRegistry, platformOption } from './registry.ts';
+import { Verb } from './verb.ts';
 
 interface Options {
   address?: string;
@@ -19,25 +19,23 @@ interface Options {
 const standard = { address: '/run/containerd/containerd.sock', namespace: 'default' };
 
 /** `lazypull pull IMAGE`: an image into containerd, without its layers. */
-export function pullCommand({ env, name }: Environment): Command {
-  return new Command('pull')
+export function pullCommand({ env, name }: Environment): Verb {
+  return new Verb('pull')
     .description('Have containerd know an image with all its layers lazy, so that it can be run at once')
     .argument('<image>', 'image as Docker writes it', imageArgument)
     .option('--address <path>', `socket of containerd (default: CONTAINERD_ADDRESS, else ${standard.address})`)
     .option('--namespace <name>', `namespace of containerd (default: CONTAINERD_NAMESPACE, else ${standard.namespace})`)
     .option('--snapshotter <name>', 'name of the plugin that is lazypull in its configuration', 'stargz')
-    .option('--platform <os/arch>', 'platform of the image', thisPlatform)
+    .addOption(platformOption())
     .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
     .option('--json', 'print events as JSON, one a line: a layer each, and the image')
-    .addHelpText(
-      'after',
-      `
-containerd must have the snapshotter, which "lazypull setup containerd" configures, and its daemon must run. A layer that
-is not eStargz is an error; "ctr images pull --snapshotter stargz" takes images that have such layers.
-
-Examples:
-  lazypull pull registry.example/app:1 && ctr run --rm --snapshotter stargz registry.example/app:1 app
-  lazypull pull --namespace k8s.io registry.example/app:1`,
+    .explain(
+      `containerd must have the snapshotter, which "lazypull setup containerd" configures, and its daemon must run. A layer that
+is not eStargz is an error; "ctr images pull --snapshotter stargz" takes images that have such layers.`,
+      [
+        'lazypull pull registry.example/app:1 && ctr run --rm --snapshotter stargz registry.example/app:1 app',
+        'lazypull pull --namespace k8s.io registry.example/app:1',
+      ],
     )
     .action(async (reference: Reference, options: Options) => {
       const { ContainerdClient } = await import('../containerd/client.ts');

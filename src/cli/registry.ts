@@ -1,9 +1,10 @@
+import { InvalidArgumentError, Option } from 'commander';
 import { defaults, loadConfig } from '../config/load.ts';
 import { messageOf } from '../errors.ts';
+import { thisPlatform } from '../images/resolve.ts';
 import { createLog } from '../log.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { parseReference, type Reference } from '../registry/reference.ts';
-import { InvalidArgumentError } from 'commander';
 
 /** A client of registries that has the mirrors of the daemon's config file and the credentials of `docker login`. The caller disposes of it. */
 export async function openRegistry(config: string | undefined, env: NodeJS.ProcessEnv): Promise<RegistryClient> {
@@ -25,4 +26,9 @@ export function imageArgument(text: string): Reference {
   } catch (error) {
     throw new InvalidArgumentError(messageOf(error));
   }
+}
+
+/** The option `--platform` of verbs that take one image. */
+export function platformOption(): Option {
+  return new Option('--platform <os/arch>', 'platform of the image').default(thisPlatform, 'that of this machine');
 }

@@ -1,9 +1,10 @@
 import { resolve } from 'node:path';
-import { Argument, Command } from 'commander';
+import { Argument } from 'commander';
 import { daemonAddress, daemonRoot, defaults } from '../config/load.ts';
 import type { ClientName } from '../setup/clients.ts';
 import type { Environment } from './main.ts';
 import { ExitError, printError, say } from './output.ts';
+import { Verb } from './verb.ts';
 
 interface Options {
   write?: boolean;
@@ -13,8 +14,8 @@ interface Options {
 }
 
 /** `lazypull setup buildkit|containerd|docker`: what a client needs in its configuration. */
-export function setupCommand({ env, name }: Environment): Command {
-  return new Command('setup')
+export function setupCommand({ env, name }: Environment): Verb {
+  return new Verb('setup')
     .description('Print what an existing BuildKit, containerd or Docker needs in its configuration, or write it there')
     .addArgument(new Argument('<client>', 'the client').choices(['buildkit', 'containerd', 'docker']))
     .option('--write', 'put it into the file, keeping what is there, with a copy of the old file beside it')
@@ -24,16 +25,11 @@ export function setupCommand({ env, name }: Environment): Command {
     )
     .option('--address <path>', `socket of the daemon for this client (default: ${defaults.address})`)
     .option('--root <dir>', `root of that daemon (default: ${defaults.root})`)
-    .addHelpText(
-      'after',
-      `
-One daemon serves one client: give a second one another --address and --root.
-
-Examples:
-  lazypull setup buildkit
-  lazypull setup containerd --write
-  lazypull setup buildkit --write --address /run/lazypull-bk.sock --root /var/lib/lazypull-bk`,
-    )
+    .explain(`One daemon serves one client: give a second one another --address and --root.`, [
+      'lazypull setup buildkit',
+      'lazypull setup containerd --write',
+      'lazypull setup buildkit --write --address /run/lazypull-bk.sock --root /var/lib/lazypull-bk',
+    ])
     .action(async (client: ClientName, options: Options) => {
       const { clientSetups } = await import('../setup/clients.ts');
       const { changeFile } = await import('../setup/change-file.ts');

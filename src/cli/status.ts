@@ -1,11 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { WriteStream } from 'node:tty';
-import { Command } from 'commander';
 import { daemonAddress, defaults } from '../config/load.ts';
 import type { LayerStatus } from '../layers/layer-status.ts';
 import type { DaemonStatus } from '../status/status.ts';
 import { bar, shorten, sizeText, table } from './format.ts';
 import type { Environment } from './main.ts';
+import { Verb } from './verb.ts';
 
 const watchMs = 1000;
 const barWidth = 20;
@@ -17,13 +17,17 @@ interface Options {
 }
 
 /** `lazypull status`: what a running daemon is doing. Throws where none answers. */
-export function statusCommand({ env }: Environment): Command {
-  return new Command('status')
+export function statusCommand({ env }: Environment): Verb {
+  return new Verb('status')
     .description('Show what a running daemon is doing: its layers, how much of them is here, who waits')
     .option('--address <path>', `socket of the daemon (default: ${defaults.address})`)
     .option('--watch', 'show it again every second, until ctrl-C')
     .option('--json', 'print JSON, one object a line')
-    .addHelpText('after', '\nThe exit code is 0 where a daemon answers and 1 where none does.')
+    .explain('The exit code is 0 where a daemon answers and 1 where none does.', [
+      'lazypull status --watch',
+      "lazypull status --json | jq '.layers[].digest'",
+      'lazypull status --address /run/lazypull-buildkitd/snapshotter.sock    # that of "lazypull buildkitd"',
+    ])
     .action(async (options: Options) => {
       const { StatusClient } = await import('../status/client.ts');
       using client = new StatusClient(daemonAddress(options.address, env));

@@ -1,16 +1,16 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
-import { Command } from 'commander';
 import { defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
 import { parseTrace, TraceStore } from '../layers/trace.ts';
+import { Verb } from './verb.ts';
 
 /** A file of traces far larger than any real one is refused before it is read. */
 const maxTraces = 10_000;
 
 /** `lazypull trace export|import`: what containers read first of their layers, taken from one machine to another. */
-export function traceCommand(): Command {
-  const trace = new Command('trace').description(
+export function traceCommand(): Verb {
+  const trace = new Verb('trace').description(
     'Move access traces between machines: what containers read first of each layer',
   );
   trace
@@ -19,6 +19,7 @@ export function traceCommand(): Command {
     .argument('[file]', 'where to write them; "-" for standard output', '-')
     .option('--digest <digest>', 'only the trace of this layer (repeatable; default: all)', append)
     .option('--root <dir>', "the daemon's root", defaults.root)
+    .explain('', ['lazypull trace export traces.jsonl', 'lazypull trace export | ssh builder lazypull trace import'])
     .action(exportTraces);
   trace
     .command('import')
@@ -27,6 +28,7 @@ export function traceCommand(): Command {
     )
     .argument('[file]', 'what "lazypull trace export" wrote; "-" for standard input', '-')
     .option('--root <dir>', "the daemon's root", defaults.root)
+    .explain('It prints how many there were.', ['lazypull trace import traces.jsonl'])
     .action(importTraces);
   return trace;
 }

@@ -1,7 +1,6 @@
-import { Command } from 'commander';
 import { daemonAddress, defaults } from '../config/load.ts';
 import { messageOf } from '../errors.ts';
-import { type ResolvedImage, resolveImage, thisPlatform } from '../images/resolve.ts';
+import { type ResolvedImage, resolveImage } from '../images/resolve.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import type { Reference } from '../registry/reference.ts';
 import type { DaemonMemory, LayerVerdict } from '../status/why.ts';
@@ -9,7 +8,8 @@ import { inParallel } from '../util/in-parallel.ts';
 import { printable, shorten, sizeText } from './format.ts';
 import type { Environment } from './main.ts';
 import { ExitError, say } from './output.ts';
-import { imageArgument, openRegistry } from './registry.ts';
+import { imageArgument, openRegistry, platformOption } from './registry.ts';
+import { Verb } from './verb.ts';
 
 const layersAtOnce = 4;
 
@@ -21,15 +21,18 @@ interface Options {
 }
 
 /** `lazypull why IMAGE`: which layers are lazy, and why the others are not. */
-export function whyCommand({ env, name }: Environment): Command {
-  return new Command('why')
+export function whyCommand({ env, name }: Environment): Verb {
+  return new Verb('why')
     .description('Say of each layer of an image whether it is lazy, and if not, why and what to do')
     .argument('<image>', 'image as Docker writes it', imageArgument)
-    .option('--platform <os/arch>', 'platform of the image', thisPlatform)
+    .addOption(platformOption())
     .option('--address <path>', `socket of the daemon, which may be missing (default: ${defaults.address})`)
     .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
     .option('--json', 'print JSON, one object for each layer')
-    .addHelpText('after', '\nThe exit code is 0 where every layer is lazy or can be, and 1 where one is not.')
+    .explain('The exit code is 0 where every layer is lazy or can be, and 1 where one is not.', [
+      'lazypull why registry.example/app:1',
+      'lazypull why --json registry.example/app:1 | jq -r .message',
+    ])
     .action(async (image: Reference, options: Options) => {
       const memory = await askDaemon(daemonAddress(options.address, env), name);
       await using client = await openRegistry(options.config, env);

@@ -1,0 +1,86 @@
+import type { Argument, Option } from 'commander';
+import { Verb } from './verb.ts';
+
+/** What a word of a command line is. `text` is anything that a shell cannot know. */
+export type ValueKind =
+  | { readonly kind: 'text' | 'file' | 'directory' }
+  | { readonly kind: 'words'; readonly words: readonly string[] };
+
+export interface OptionRow {
+  /** With its dashes. */
+  readonly long: string;
+  readonly short: string | undefined;
+  /** As the help shows it: `-R, --recursive`, `--root <dir>`. */
+  readonly usage: string;
+  /** What it does, with its choices and its default. */
+  readonly text: string;
+  /** Undefined for a switch. */
+  readonly value: ValueKind | undefined;
+}
+
+export interface ArgumentRow {
+  /** As the help shows it: `<image>`, `[path]`. */
+  readonly usage: string;
+  /** What it is, with its choices and its default. */
+  readonly text: string;
+  readonly value: ValueKind;
+}
+
+export interface CommandRow {
+  /** The words that call it, the program first. */
+  readonly path: string;
+  readonly usage: string;
+  readonly description: string;
+  readonly notes: string;
+  readonly examples: readonly string[];
+  readonly arguments: readonly ArgumentRow[];
+  readonly options: readonly OptionRow[];
+  /** The last words of the commands below it. */
+  readonly children: readonly string[];
+}
+
+/** A command and all below it, each before those that are below it: what manuals and completions are made from. */
+export function commandTable(command: Verb, above: readonly string[] = []): CommandRow[] {
+  const help = command.createHelp();
+  const path = [...above, command.name()];
+  const children = command.commands.filter((child) => child instanceof Verb);
+  const row: CommandRow = {
+    path: path.join(' '),
+    usage: `${path.join(' ')} ${command.usage()}`.trim(),
+    description: command.description(),
+    notes: command.notes,
+    examples: command.examples,
+    arguments: command.registeredArguments.map((argument) => ({
+      usage: argumentUsage(argument),
+      text: help.argumentDescription(argument),
+      value: valueOf(argument.name(), argument.argChoices, false),
+    })),
+    options: help.visibleOptions(command).map((option) => ({
+      long: option.long ?? '',
+      short: option.short,
+      usage: option.flags,
+      text: help.optionDescription(option),
+      value: optionValue(option),
+    })),
+    children: children.map((child) => child.name()),
+  };
+  return [row, ...children.flatMap((child) => commandTable(child, path))];
+}
+
+function argumentUsage(argument: Argument): string {
+  const name = `${argument.name()}${argument.variadic ? '...' : ''}`;
+  return argument.required ? `<${name}>` : `[${name}]`;
+}
+
+function optionValue(option: Option): ValueKind | undefined {
+  if (!option.required && !option.optional) return undefined;
+  const placeholder = /[<[]([^\]>]+)[\]>]/.exec(option.flags)?.[1] ?? '';
+  return valueOf(placeholder, option.argChoices, true);
+}
+
+/** The name of a value says what it is; a path that is no option's is one in an image. */
+function valueOf(name: string, choices: readonly string[] | undefined, isOption: boolean): ValueKind {
+  if (choices !== undefined) return { kind: 'words', words: choices };
+  if (name === 'file' || (name === 'path' && isOption)) return { kind: 'file' };
+  return { kind: name === 'dir' || name === 'directory' ? 'directory' : 'text' };
+}
