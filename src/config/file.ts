@@ -48,6 +48,11 @@ const implemented: ReadonlySet<string> = new Set([
   'cache.low_water',
 ]);
 
+/** Whether this program acts on a key, by its dotted name. */
+export function hasEffect(key: string): boolean {
+  return implemented.has(key) || key.startsWith('resolver.host.');
+}
+
 function keysWithoutEffect(file: FileConfig): string[] {
   const standard = flatten(fileSchema.parse({}));
   return [...flatten(file)]

@@ -10,36 +10,64 @@ const share = z.number().gt(0).max(1);
 const count = z.int().min(0).max(1_000_000);
 
 const mirror = z.object({
-  host: z.string().min(1),
-  insecure: z.boolean().default(false),
-  request_timeout_sec: seconds.optional(),
-  header: z.record(z.string(), z.union([z.string(), z.array(z.string())])).default({}),
+  host: z.string().min(1).describe('Where the mirror is, with its port and a path after `/v2/` where it has them.'),
+  insecure: z.boolean().default(false).describe('Ask it over http.'),
+  request_timeout_sec: seconds.optional().describe('As `resolver.request_timeout_sec`, for this mirror.'),
+  header: z
+    .record(z.string(), z.union([z.string(), z.array(z.string())]))
+    .default({})
+    .describe('Headers that requests to it have, each with a value or several.'),
 });
 
 /**
- * `config.toml` of containerd-stargz-grpc, every key with its default, and lazypull's own tables `background_fetch` and `cache` and key `resolver.config_path`. A key that is not here is warned about, never
+ * `config.toml` of containerd-stargz-grpc, every key with its default and what it means, and keys of lazypull's own, which are marked `own`. A key that is not here is warned about, never
  * refused, so that a file written for a newer program still starts this one.
  */
 export const fileSchema = z.object({
-  metrics_address: z.string().default(''),
-  no_prometheus: z.boolean().default(false),
-  debug_address: z.string().default(''),
-  ipfs: z.boolean().default(false),
-  metadata_store: z.enum(['memory', 'db', '']).default('memory'),
-  http_cache_type: z.enum(['', 'directory', 'memory']).default(''),
-  filesystem_cache_type: z.enum(['', 'directory', 'memory']).default(''),
-  resolve_result_entry_ttl_sec: seconds.default(120),
-  resolve_result_entry: count.default(0),
-  prefetch_size: bytes.default(0),
-  prefetch_timeout_sec: seconds.default(10),
-  prefetch_async_size: bytes.default(0),
-  noprefetch: z.boolean().default(false),
-  no_background_fetch: z.boolean().default(false),
-  debug: z.boolean().default(false),
-  allow_no_verification: z.boolean().default(false),
-  disable_verification: z.boolean().default(false),
-  max_concurrency: count.default(2),
-  log_file_access: z.boolean().default(false),
+  metrics_address: z
+    .string()
+    .default('')
+    .describe('Where to serve Prometheus metrics, as `HOST:PORT`; empty for nowhere. `--metrics-address` wins.'),
+  no_prometheus: z.boolean().default(false).describe('Serve no metrics, whatever `metrics_address` says.'),
+  debug_address: z.string().default('').describe('There is no profiler to serve.'),
+  ipfs: z.boolean().default(false).describe('Layers come from registries and mirrors only.'),
+  metadata_store: z
+    .enum(['memory', 'db', ''])
+    .default('memory')
+    .describe('The table of contents of a layer is kept on the disk, and in memory while somebody reads data.'),
+  http_cache_type: z
+    .enum(['', 'directory', 'memory'])
+    .default('')
+    .describe('What was fetched is kept on the disk, unpacked and verified; the compressed bytes are not kept.'),
+  filesystem_cache_type: z
+    .enum(['', 'directory', 'memory'])
+    .default('')
+    .describe('What was fetched is kept on the disk, unpacked and verified.'),
+  resolve_result_entry_ttl_sec: seconds
+    .default(120)
+    .describe('A layer is known by its digest for as long as it is kept.'),
+  resolve_result_entry: count.default(0).describe('A layer is known by its digest for as long as it is kept.'),
+  prefetch_size: bytes
+    .default(0)
+    .describe('Bytes of the start of each layer to fetch at once. Landmarks in an eStargz layer win.'),
+  prefetch_timeout_sec: seconds.default(10).describe('Nothing waits for what is fetched before it is read.'),
+  prefetch_async_size: bytes.default(0).describe('Nothing waits for what is fetched before it is read.'),
+  noprefetch: z.boolean().default(false).describe('Fetch nothing before it is read.'),
+  no_background_fetch: z
+    .boolean()
+    .default(false)
+    .describe('Do not complete layers when nobody has waited for a while.'),
+  debug: z.boolean().default(false).describe('`--log-level debug` does this.'),
+  allow_no_verification: z
+    .boolean()
+    .default(false)
+    .describe('Nothing is served that was not verified. A layer without digests is pulled.'),
+  disable_verification: z.boolean().default(false).describe('Nothing is served that was not verified.'),
+  max_concurrency: count.default(2).describe('Layers are completed in the background one after the other.'),
+  log_file_access: z
+    .boolean()
+    .default(false)
+    .describe('Reads are not logged; `lazypull trace export` has what was read first.'),
   blob: z
     .object({
       valid_interval: seconds.default(60),
@@ -52,7 +80,10 @@ export const fileSchema = z.object({
       min_wait_msec: count.default(30),
       max_wait_msec: count.default(300_000),
     })
-    .prefault({}),
+    .prefault({})
+    .describe(
+      'What is fetched together, how long that may take and how often it is tried follows from what is read and from what the registry does.',
+    ),
   directory_cache: z
     .object({
       max_lru_cache_entry: count.default(10),
@@ -61,7 +92,8 @@ export const fileSchema = z.object({
       direct: z.boolean().default(true),
       fadv_dontneed: z.boolean().default(false),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('There is one file for each layer, and the kernel caches what is read of it.'),
   fuse: z
     .object({
       attr_timeout: seconds.default(1),
@@ -70,20 +102,46 @@ export const fileSchema = z.object({
       merge_buffer_size: bytes.default(419_430_400),
       merge_worker_count: count.default(10),
     })
-    .prefault({}),
-  background_fetch: z.object({ max_bytes_per_second: bytes.default(0) }).prefault({}),
+    .prefault({})
+    .describe(
+      'Files and directories are those of an EROFS image. The kernel reads a complete layer without the daemon.',
+    ),
+  background_fetch: z
+    .object({
+      max_bytes_per_second: bytes
+        .default(0)
+        .describe('Bytes a second at which layers are completed in the background; 0 for no limit.'),
+    })
+    .prefault({})
+    .meta({ own: true }),
   cache: z
     .object({
-      max_size: amount.optional(),
-      min_free: amount.optional(),
-      high_water: share.optional(),
-      low_water: share.optional(),
+      max_size: amount
+        .optional()
+        .describe(
+          'What all layers may take of the disk, as bytes, `"20GB"`, `"20GiB"` or a part of the file system like `"40%"`; 0 for no limit. Without it, half of the file system, or 10 GB where that is more.',
+        ),
+      min_free: amount.optional().describe('What is left free of the file system, in the same way. Without it, 2 %.'),
+      high_water: share
+        .optional()
+        .describe('Above this part of `max_size`, layers that are not in use are removed. Without it, 0.95.'),
+      low_water: share.optional().describe('They are removed until they take this part of it. Without it, 0.8.'),
     })
     .refine(({ high_water = 0.95, low_water = 0.8 }) => low_water <= high_water, {
       error: 'low_water must not be above high_water',
     })
+    .prefault({})
+    .meta({ own: true }),
+  snapshotter: z
+    .object({
+      allow_invalid_mounts_on_restart: z
+        .boolean()
+        .default(false)
+        .describe(
+          'Kept for files that have it: a layer that cannot be mounted when the daemon starts is tried again in the background, and the daemon serves.',
+        ),
+    })
     .prefault({}),
-  snapshotter: z.object({ allow_invalid_mounts_on_restart: z.boolean().default(false) }).prefault({}),
   fuse_manager: z
     .object({
       enable: z.boolean().default(false),
@@ -91,21 +149,33 @@ export const fileSchema = z.object({
       path: z.string().default(''),
       metrics_address: z.string().default(''),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('A process that keeps mounts alive starts by itself.'),
   kubeconfig_keychain: z
-    .object({ enable_keychain: z.boolean().default(false), kubeconfig_path: z.string().default('') })
-    .prefault({}),
+    .object({
+      enable_keychain: z.boolean().default(false),
+      kubeconfig_path: z.string().default(''),
+    })
+    .prefault({})
+    .describe('Credentials are those of `docker login`.'),
   cri_keychain: z
     .object({
       enable_keychain: z.boolean().default(false),
       image_service_path: z.string().default('/run/containerd/containerd.sock'),
       listen_path: z.string().default(''),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('Credentials are those of `docker login`.'),
   resolver: z
     .object({
-      request_timeout_sec: seconds.default(30),
-      config_path: z.string().default('/etc/containerd/certs.d:/etc/docker/certs.d'),
+      request_timeout_sec: seconds
+        .default(30)
+        .describe('How long to wait for the head of an answer, in seconds; -1 for ten minutes, which is the most.'),
+      config_path: z.string().default('/etc/containerd/certs.d:/etc/docker/certs.d').meta({
+        description:
+          'Directories with a `hosts.toml` for each registry, as containerd has them in `config_path` of its registries. Several with ":" between them, the first that has the registry counts.',
+        own: true,
+      }),
       host: z.record(z.string(), z.object({ mirrors: z.array(mirror).default([]) })).default({}),
     })
     .prefault({}),

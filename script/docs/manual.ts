@@ -1,0 +1,68 @@
+import type { OptionRow } from '../../src/cli/command-table.ts';
+
+/** What the manual says beside the commands. Text in backquotes is literal. */
+export interface Item {
+  readonly name: string;
+  readonly text: string;
+}
+
+export const introduction = `lazypull is a remote snapshotter for BuildKit and containerd: the client gets every layer of an eStargz image at once, and each part of it is fetched and verified when it is first read. \`lazypull daemon\` serves the client; the other commands look at images, at daemons, and at what is kept.`;
+
+export const exitCodes: readonly Item[] = [
+  { name: '0', text: 'It was done.' },
+  {
+    name: '1',
+    text: 'It could not be done, and standard error says why; or the answer is no: `status` without a daemon, `why` with a layer that is not lazy, `check` with something wrong, `cache verify` with something damaged.',
+  },
+  { name: '2', text: 'Wrong usage: an unknown command or option, an argument that is missing or cannot be.' },
+  { name: '130', text: 'SIGINT or SIGTERM ended it before it was done.' },
+];
+
+export const exitCodesOfOthers =
+  '`buildkitd` and `buildkit run` become buildkitd, so their exit code is that of buildkitd. A daemon that ends as it should, after a signal, ends with 0.';
+
+export const environment: readonly Item[] = [
+  { name: 'LAZYPULL_ADDRESS', text: 'Socket of the daemon, where `--address` does not say it.' },
+  { name: 'LAZYPULL_ROOT', text: 'Root of the daemon, where `--root` does not say it.' },
+  { name: 'LAZYPULL_CONFIG', text: 'Configuration file, where `--config` does not say it.' },
+  { name: 'LAZYPULL_LOG_LEVEL', text: 'Log level of the daemon, where `--log-level` does not say it.' },
+  {
+    name: 'LAZYPULL_METRICS_ADDRESS',
+    text: 'Where the daemon serves metrics, where `--metrics-address` does not say it.',
+  },
+  {
+    name: 'LAZYPULL_HOME',
+    text: 'Directory of everything that `buildkitd` and `buildkit run` keep, their sockets and their log files, in place of directories in `/var/lib`, `/run` and `/var/log`.',
+  },
+  {
+    name: 'BUILDKIT_BIN_PATH',
+    text: 'Directory of the buildkitd that `buildkitd` and `buildkit run` run. Else it comes from `PATH`.',
+  },
+  {
+    name: 'DOCKER_CONFIG',
+    text: 'Directory of a `config.json` with credentials of registries, in place of `~/.docker`.',
+  },
+  {
+    name: 'HTTP_PROXY, HTTPS_PROXY, NO_PROXY',
+    text: 'Proxies for registries, and what is reached without them; also in small letters.',
+  },
+  { name: 'NODE_EXTRA_CA_CERTS', text: 'File of certificate authorities that are trusted beside those of the system.' },
+  { name: 'CONTAINERD_ADDRESS, CONTAINERD_NAMESPACE', text: 'Socket and namespace of containerd, for `pull`.' },
+  { name: 'TMPDIR', text: 'Where `mount` and `convert` keep layers while they run, where no option says it.' },
+];
+
+export const files: readonly Item[] = [
+  { name: '/etc/containerd-stargz-grpc/config.toml', text: 'The configuration of the daemon. It may be missing.' },
+  {
+    name: '/etc/containerd/certs.d, /etc/docker/certs.d',
+    text: 'Mirrors and certificates of registries, as containerd and Docker have them.',
+  },
+  { name: '~/.docker/config.json', text: 'Credentials of registries, as `docker login` writes them.' },
+  { name: '/var/lib/containerd-stargz-grpc', text: 'Root of the daemon: the layers, the snapshots, and the traces.' },
+  { name: '/run/containerd-stargz-grpc/containerd-stargz-grpc.sock', text: 'Socket of the daemon.' },
+];
+
+/** Options but for that of every command. */
+export function withoutHelp(options: readonly OptionRow[]): OptionRow[] {
+  return options.filter(({ long }) => long !== '--help');
+}
