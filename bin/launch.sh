@@ -1,5 +1,5 @@
-# Sourced by the launchers beside it, which set `main` to a file of dist/bin. Runs that main from a checkout with Node 24
-# or later and with memory settings for a daemon; exec, so that signals and the exit code are those of the program.
+# Sourced by the launchers beside it, which set `main` to a file of dist/bin. Runs that main, of a checkout or of an installed
+# package, with Node 24 or later and with memory settings for a daemon; exec, so that signals and the exit code are those of the program.
 
 root=$(dirname -- "$(dirname -- "$(readlink -f -- "$0")")")
 name=$(basename -- "$0")
@@ -9,15 +9,21 @@ fail() {
   exit 1
 }
 
+# How to get Node. A package has no setup, and its dependencies and its dist come with it.
+advice="put Node 24 or later in PATH"
+[ ! -e "$root/script/setup" ] || advice="run \"$root/script/setup\", or $advice"
+
 node=$root/node_modules/.bin/node
+case $root in */node_modules/*) [ -x "$node" ] || node=$(dirname -- "$root")/.bin/node ;; esac
 if [ ! -x "$node" ]; then
-  node=$(command -v node) || fail "Cannot find node: run \"$root/script/setup\", or put Node 24 or later in PATH"
+  node=$(command -v node) || fail "Cannot find node: $advice"
   major=$("$node" -p 'process.versions.node.split(".")[0]')
-  [ "$major" -ge 24 ] ||
-    fail "Cannot use $node: it is Node $major, and 24 or later is needed; run \"$root/script/setup\""
+  [ "$major" -ge 24 ] || fail "Cannot use $node: it is Node $major, and 24 or later is needed; $advice"
 fi
-[ -d "$root/node_modules/pino" ] || fail "Cannot find the dependencies in $root/node_modules: run \"$root/script/setup\""
-[ -f "$root/dist/bin/$main" ] || fail "Cannot find $root/dist/bin/$main: run \"$root/script/setup\""
+if [ -e "$root/script/setup" ]; then
+  [ -d "$root/node_modules/pino" ] || fail "Cannot find the dependencies in $root/node_modules: run \"$root/script/setup\""
+  [ -f "$root/dist/bin/$main" ] || fail "Cannot find $root/dist/bin/$main: run \"$root/script/setup\""
+fi
 
 # Two malloc arenas instead of eight per core: the threads hand buffers to each other, and every arena keeps its own free list.
 export MALLOC_ARENA_MAX="${MALLOC_ARENA_MAX:-2}"

@@ -66,7 +66,7 @@ export function findBuildkitd(env: NodeJS.ProcessEnv, tools: string): string {
   if (found !== undefined) return found;
   throw new LazypullError(
     'NotFound',
-    `Cannot find buildkitd in PATH nor in ${tools}: run "script/setup", or set BUILDKIT_BIN_PATH to its directory`,
+    'Cannot find buildkitd in PATH: install BuildKit (https://github.com/moby/buildkit), or set BUILDKIT_BIN_PATH to the directory of buildkitd and buildctl',
   );
 }
 

@@ -17,6 +17,8 @@ describe('the launchers', () => {
     rmSync(repository, { recursive: true, force: true });
     cpSync(fileURLToPath(new URL('../../../bin', import.meta.url)), join(repository, 'bin'), { recursive: true });
     mkdirSync(join(repository, 'node_modules/pino'), { recursive: true });
+    mkdirSync(join(repository, 'script'));
+    writeFileSync(join(repository, 'script/setup'), '');
     mkdirSync(join(repository, 'dist/bin'), { recursive: true });
     for (const name of ['lazypull', 'containerd-stargz-grpc'])
       writeFileSync(join(repository, `dist/bin/${name}.js`), '');
@@ -58,7 +60,27 @@ describe('the launchers', () => {
     fakeNode(join(directory, 'old/node'), '20');
     const old = run('lazypull', [], { PATH: `${directory}/old:/usr/bin:/bin` });
     assert.equal(old.status, 1);
-    assert.match(old.stderr, /^lazypull: .*Node 20, and 24 or later is needed; run ".*\/script\/setup"\n$/);
+    assert.match(
+      old.stderr,
+      /^lazypull: .*Node 20, and 24 or later is needed; run ".*\/script\/setup", or put Node 24 or later in PATH\n$/,
+    );
+  });
+
+  it('run in an installed package, with Node beside it or in PATH', () => {
+    const installed = join(directory, 'node_modules/lazypull');
+    for (const part of ['bin', 'dist']) cpSync(join(repository, part), join(installed, part), { recursive: true });
+    fakeNode(join(directory, 'node_modules/.bin/node'), 'v25');
+    const path = join(installed, 'bin/lazypull');
+    const beside = spawnSync(path, ['x'], { encoding: 'utf8', env: { PATH: '/usr/bin:/bin' } });
+    assert.match(beside.stdout, /^v25\n.*dist\/bin\/lazypull\.js\nx\n/);
+    rmSync(join(directory, 'node_modules/.bin'), { recursive: true });
+    fakeNode(join(directory, 'old/node'), '20');
+    const { status, stderr } = spawnSync(path, [], {
+      encoding: 'utf8',
+      env: { PATH: `${directory}/old:/usr/bin:/bin` },
+    });
+    assert.equal(status, 1);
+    assert.match(stderr, /^lazypull: .* it is Node 20, and 24 or later is needed; put Node 24 or later in PATH\n$/);
   });
 
   it('say what to run when node, the dependencies or the build are missing', () => {
