@@ -1,0 +1,173 @@
+import assert from 'node:assert/strict';
+import { chmod, copyFile, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { listenerPid } from '../../src/kernel/unix-socket.ts';
+import { type Buildkitd, startBuildkitd } from '../support/buildkitd.ts';
+import { startContainer } from '../support/container.ts';
+import { type Daemon, startDaemon } from '../support/daemon.ts';
+import { lazypullAgent } from '../support/lab.ts';
+import { run } from '../support/program.ts';
+import { startRegistry } from '../support/registry-process.ts';
+import { Relay, type RelayedRequest } from '../support/relay.ts';
+import { copyProgram } from '../support/small-base.ts';
+import { repository } from '../support/tools.ts';
+import { Workspace } from '../support/workspace.ts';
+
+/** What the launchers and the tests call, in busybox. */
+const applets = ['sh', 'dirname', 'basename', 'readlink', 'cat', 'echo', 'id', 'ls', 'mount'];
+
+/** The Dockerfile of this repository, built by a buildkitd on lazypull for two platforms, and what it gives. */
+describe('the image of lazypull', () => {
+  const stack = new AsyncDisposableStack();
+  let workspace: Workspace;
+  let relay: Relay;
+  let daemon: Daemon;
+  let buildkitd: Buildkitd;
+  let image: string;
+
+  before(async () => {
+    workspace = stack.use(await Workspace.open('lp-image'));
+    const registry = stack.use(await startRegistry(await workspace.directory('registry')));
+    relay = stack.use(await Relay.start(registry.port));
+    daemon = stack.use(await startDaemon(join(workspace.path, 'lp')));
+    buildkitd = stack.use(
+      await startBuildkitd(await workspace.directory('bk'), {
+        kind: 'oci',
+        snapshotter: 'stargz',
+        socket: daemon.socket,
+      }),
+    );
+    image = `${relay.host}/lazypull:ci`;
+    await pushBases();
+    await run(join(repository, 'script', 'package'), [join(workspace.path, 'package'), 'amd64', 'arm64']);
+  });
+  after(() => stack.disposeAsync());
+
+  test('is built for two platforms on lazy bases', async () => {
+    const since = relay.requests.length;
+    await buildkitd.build({
+      context: repository,
+      buildArgs: { NODE: `${relay.host}/node:24`, BASE: `${relay.host}/base:1` },
+      args: [
+        '--opt=platform=linux/amd64,linux/arm64',
+        '--opt=context:package=local:package',
+        `--local=package=${join(workspace.path, 'package')}`,
+      ],
+      output: `type=image,name=${image},push=true,compression=estargz,oci-mediatypes=true`,
+    });
+    const requests = relay.requests.slice(since).filter(({ path }) => path.includes('/blobs/'));
+    const bytes = (chosen: readonly RelayedRequest[]) => chosen.reduce((sum, { bytes }) => sum + bytes, 0);
+    const byLazypull = requests.filter(({ method, agent }) => method === 'GET' && lazypullAgent.test(agent));
+    assert.ok(byLazypull.length > 0, 'lazypull fetched nothing');
+    const byClient = requests.filter(({ method, agent }) => method === 'GET' && !lazypullAgent.test(agent));
+    assert.ok(bytes(byClient) < 100_000, `the client fetched ${bytes(byClient)} bytes itself`);
+  });
+
+  test('has what belongs to each platform, and nothing else', async () => {
+    for (const [arch, cpu] of [
+      ['amd64', 'x64'],
+      ['arm64', 'arm64'],
+    ]) {
+      const modules = '/usr/local/lib/node_modules/lazypull/node_modules';
+      const listing = (path: string) =>
+        run(join(repository, 'bin', 'lazypull'), ['ls', '--json', `--platform=linux/${arch}`, image, path]);
+      const libraries = (await listing(`${modules}/@koromix`)).trimEnd().split('\n');
+      assert.deepEqual(
+        libraries.map((line) => (JSON.parse(line) as { path: string }).path),
+        [`${modules}/@koromix/koffi-linux-${cpu}`],
+      );
+      await assert.rejects(listing(`${modules}/typescript`), /typescript/);
+    }
+  });
+
+  test('runs in a build, also without root', async () => {
+    const context = await workspace.directory('context');
+    const dockerfile = `FROM ${image}
+RUN lazypull --version && containerd-stargz-grpc --version
+USER 65532:65532
+RUN [ "$(id -u)" = 65532 ] && [ "$(lazypull cat ${relay.host}/base:1 /etc/base)" = base ]
+`;
+    await writeFile(join(context, 'Dockerfile'), dockerfile);
+    await buildkitd.build({ context });
+  });
+
+  test('serves a buildkitd of the host, from a container', async () => {
+    const rootfs = join(workspace.path, 'rootfs');
+    const exported = await workspace.directory('exported');
+    await writeFile(join(exported, 'Dockerfile'), `FROM ${image}\n`);
+    await buildkitd.build({ context: exported, output: `type=local,dest=${rootfs}` });
+    const shared = await workspace.directory('shared');
+    await run('mount', ['--bind', shared, shared]);
+    await run('mount', ['--make-rshared', shared]);
+    const socket = join(shared, 'lp.sock');
+    await using container = await startContainer({
+      name: 'lazypull-container',
+      directory: await workspace.directory('container'),
+      rootfs,
+      args: ['lazypull', 'daemon', '--address', socket, '--root', join(shared, 'root'), '--log-level', 'debug'],
+      env: ['PATH=/usr/local/bin:/bin'],
+      shared: [shared],
+    });
+    await container.program.ready(async () => (await listenerPid(socket)) !== undefined);
+    await using builder = await startBuildkitd(await workspace.directory('bk2'), {
+      kind: 'oci',
+      snapshotter: 'stargz',
+      socket,
+    });
+    const context = await workspace.directory('context-2');
+    await writeFile(join(context, 'Dockerfile'), `FROM ${relay.host}/base:1\nRUN cat /etc/base > /copied\n`);
+    const since = relay.requests.length;
+    const tree = join(workspace.path, 'tree');
+    await builder.build({ context, output: `type=local,dest=${tree}` });
+    assert.equal(await readFile(join(tree, 'copied'), 'utf8'), 'base\n');
+    assert.match(container.program.output, /"remote-snapshot-prepared":"true"/);
+    const pulls = relay.requests
+      .slice(since)
+      .filter(({ method, path, agent }) => method === 'GET' && path.includes('/blobs/') && !lazypullAgent.test(agent));
+    const bytes = pulls.reduce((sum, request) => sum + request.bytes, 0);
+    assert.ok(bytes < 100_000, `the client fetched ${bytes} bytes itself`);
+    await builder.program.stop();
+    await container.stop();
+    assert.match(container.program.outcome ?? '', /^ended with status 0$/);
+  });
+
+  /** `node:24` and `base:1`, for both platforms and in eStargz: this machine's Node with its libraries, and a busybox. Nothing of the other platform can run. */
+  async function pushBases(): Promise<void> {
+    const context = await workspace.directory('bases');
+    const node = join(context, 'node');
+    const base = join(context, 'base');
+    for (const arch of ['amd64', 'arm64']) {
+      await mkdir(join(node, arch, 'usr/local/bin'), { recursive: true });
+      await mkdir(join(base, arch, 'etc'), { recursive: true });
+      await writeFile(join(base, arch, 'etc/base'), 'base\n');
+    }
+    await copyFile(process.execPath, join(node, 'amd64/usr/local/bin/node'));
+    await writeFile(join(node, 'arm64/usr/local/bin/node'), 'no program\n');
+    const root = join(base, 'amd64');
+    for (const name of ['bin', 'dev', 'proc', 'sys', 'tmp', 'usr/local', 'var/lib']) {
+      await mkdir(join(root, name), { recursive: true });
+    }
+    await chmod(join(root, 'tmp'), 0o1777);
+    await copyProgram('/bin/busybox', root, 'bin/busybox');
+    for (const applet of applets) await symlink('busybox', join(root, 'bin', applet));
+    await writeFile(join(root, 'etc/hosts'), '127.0.0.1 localhost\n');
+    // The libraries of Node come with the base, as in the real one.
+    await mkdir(join(root, 'usr/local/bin'), { recursive: true });
+    await copyProgram(process.execPath, root, 'node');
+    await run('rm', [join(root, 'node')]);
+    for (const [name, directory] of [
+      ['node:24', 'node'],
+      ['base:1', 'base'],
+    ]) {
+      const dockerfile = `FROM scratch\nARG TARGETARCH\nCOPY ${directory}/$TARGETARCH /\n`;
+      await writeFile(join(context, 'Dockerfile'), dockerfile);
+      await buildkitd.build({
+        context,
+        args: ['--opt=platform=linux/amd64,linux/arm64'],
+        output: `type=image,name=${relay.host}/${name},push=true,compression=estargz,oci-mediatypes=true,force-compression=true`,
+      });
+    }
+    await buildkitd.buildctl('prune', '--all');
+  }
+});
