@@ -3,6 +3,7 @@ import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type DaemonFlags, daemonAddress, daemonRoot, defaults, loadConfig } from '../config/load.ts';
 import { LazypullError, messageOf } from '../errors.ts';
+import { isShared } from '../kernel/mount.ts';
 import { probeMachine } from '../kernel/probe.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
 import { dockerCredentials } from '../registry/credentials.ts';
@@ -34,6 +35,7 @@ export async function checkMachine(flags: DaemonFlags, env: NodeJS.ProcessEnv): 
       : wrong('/dev/fuse', 'cannot be opened', 'run "modprobe fuse", or start the container with --device /dev/fuse'),
   ];
   if (uid === 0) findings.push(...(await mounts(parent)));
+  findings.push(await checkSharing(root, parent));
   findings.push(
     await tryOut('space', `free some, or choose another --root`, () => checkSpace(root, parent)),
     await tryOut('config file', 'correct the file, or give another --config', () => checkConfig(flags, env)),
@@ -52,6 +54,14 @@ async function mounts(parent: string): Promise<Finding[]> {
   } catch (error) {
     return [wrong('mounts', `Cannot be tried in "${parent}": ${messageOf(error)}`, 'choose another --root')];
   }
+}
+
+/** Not wrong in itself: most daemons and their clients are in one mount namespace. */
+async function checkSharing(root: string, parent: string): Promise<Finding> {
+  const name = 'sharing of mounts';
+  if (await isShared(parent)) return right(name, `what is mounted in "${root}" is seen in other mount namespaces`);
+  const text = `clients in other mount namespaces than the daemon, such as outside of its container, will find "${root}" empty`;
+  return absent(name, text, `where a client is in another one, start the container with -v ${root}:${root}:rshared`);
 }
 
 async function checkSpace(root: string, parent: string): Promise<string> {

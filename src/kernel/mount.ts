@@ -144,6 +144,19 @@ export async function mountsBelow(directory: string): Promise<string[]> {
   return (await mountTable(directory)).map(({ path }) => path);
 }
 
+/** Whether what is mounted in a directory appears in other mount namespaces too: whether the mount that it lies on is a shared one. */
+export async function isShared(directory: string): Promise<boolean> {
+  const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').map((line) => line.split(' '));
+  let nearest = { path: '', shared: false };
+  for (const [, , , , point = '', , ...rest] of mounts) {
+    const path = unescapeOctal(point);
+    const contains = path === directory || directory.startsWith(path.endsWith('/') ? path : `${path}/`);
+    if (path === '' || !contains || path.length < nearest.path.length) continue;
+    nearest = { path, shared: rest.slice(0, rest.indexOf('-')).some((field) => field.startsWith('shared:')) };
+  }
+  return nearest.shared;
+}
+
 async function behindLoop(source: string): Promise<string> {
   const device = /^\/dev\/(loop\d+)$/.exec(source)?.[1];
   if (device === undefined) return source;

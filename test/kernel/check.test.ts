@@ -4,6 +4,7 @@ import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { mountOverlay, mountsBelow } from '../../src/kernel/mount.ts';
 import { startDaemon } from '../support/daemon.ts';
 import { Workspace } from '../support/workspace.ts';
@@ -81,4 +82,16 @@ test('lazypull check says what is wrong and what mends it', async () => {
   assert.equal(findings.get('daemon')?.state, 'absent');
   assert.match(findings.get('daemon')!.advice, /lazypull daemon/);
   assert.deepEqual(await readdir(root!), []);
+});
+
+test('lazypull check says where mounts would not reach a client outside of a container', async () => {
+  const directory = await workspace.directory('sharing');
+  const state = async () => (await check('--root', join(directory, 'root'))).findings.get('sharing of mounts')!;
+  await promisify(execFile)('mount', ['--bind', directory, directory]);
+  await promisify(execFile)('mount', ['--make-private', directory]);
+  const alone = await state();
+  assert.equal(alone.state, 'absent');
+  assert.match(alone.advice, /-v (\S+):\1:rshared/);
+  await promisify(execFile)('mount', ['--make-shared', directory]);
+  assert.equal((await state()).state, 'right');
 });
