@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { codeOf, LazypullError } from '../errors.ts';
 import { Cache, type CacheAccess, type LayerKey } from '../layers/cache.ts';
 import { layerSource } from '../layers/source.ts';
-import { UnpackPool } from '../layers/unpack-pool.ts';
+import { LayerThreads } from '../layers/layer-threads.ts';
 import { silentLog } from '../log.ts';
 import { SnapshotStore } from '../snapshots/store.ts';
 import { CacheClient } from '../status/cache-client.ts';
@@ -30,11 +30,11 @@ export async function openCache(root: string, address: string): Promise<CacheAcc
   }
   await lock.alone;
   const named = namedLayers(root);
-  const pool = new UnpackPool(2, silentLog);
+  const threads = new LayerThreads(2, silentLog);
   const cache = new Cache({
     root,
     limits: undefined,
-    pool,
+    threads,
     log: silentLog,
     users: {
       isNeeded: (key) => named.has(key),
@@ -44,7 +44,7 @@ export async function openCache(root: string, address: string): Promise<CacheAcc
   });
   const close = async (): Promise<void> => {
     await cache.close();
-    await pool.close();
+    await threads.close();
     lock[Symbol.dispose]();
   };
   return Object.assign(cache, { [Symbol.asyncDispose]: close });

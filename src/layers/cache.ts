@@ -6,7 +6,7 @@ import { type CacheLimits, excessBytes, isFull } from './cache-limits.ts';
 import { checkRecord, LayerDirectory } from './layer-directory.ts';
 import { residency } from './residency.ts';
 import type { LayerMetrics } from './metrics.ts';
-import type { UnpackPool } from './unpack-pool.ts';
+import type { LayerThreads } from './layer-threads.ts';
 import type { RowRange } from './windows.ts';
 
 /** How long after something has changed the sizes are looked at, and how much longer for each millisecond that the last look took. */
@@ -84,7 +84,7 @@ export interface CacheOptions {
   /** Undefined where nothing is removed without being asked. */
   readonly limits: CacheLimits | undefined;
   readonly users: CacheUsers;
-  readonly pool: UnpackPool;
+  readonly threads: LayerThreads;
   readonly log: Log;
   readonly metrics?: LayerMetrics;
 }
@@ -261,7 +261,7 @@ export class Cache implements CacheAccess {
   }
 
   async #verifyFiles({ directory, digest, tocDigest }: Kept): Promise<Verified | undefined> {
-    const { pool, users, log } = this.#options;
+    const { threads, users, log } = this.#options;
     try {
       const record = await directory.record();
       if (record === undefined) return undefined;
@@ -269,17 +269,17 @@ export class Cache implements CacheAccess {
       const table = await directory.table(record);
       const { resident } = await directory.resident(record);
       const parts = resident.reduce((count, state) => count + (state === residency.absent ? 0 : 1), 0);
-      const target = pool.add({ diskPath: directory.diskPath, table, resident });
+      const target = threads.add({ diskPath: directory.diskPath, table, resident });
       try {
         let damaged = 0;
         for (const rows of runs(table.size)) {
-          damaged += (await pool.verify(target, rows)).filter(({ code }) => code === 'DataLoss').length;
+          damaged += (await threads.verify(target, rows, () => false)).filter(({ code }) => code === 'DataLoss').length;
         }
         this.#options.metrics?.damaged.add(damaged);
         if (damaged > 0) await directory.writeResident(record, resident);
         return { parts, damaged };
       } finally {
-        pool.remove(target);
+        threads.remove(target);
       }
     } catch (error) {
       log.warn({ layer: digest, error: messageOf(error) }, 'the cache of a layer is of no use');

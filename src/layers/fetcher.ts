@@ -7,8 +7,8 @@ import { type FetchReason, type LayerMetrics, layerMetrics } from './metrics.ts'
 import { residency } from './residency.ts';
 import { streamBytesNeeded } from './streams.ts';
 import { Rate } from '../util/rate.ts';
-import type { UnpackPool } from './unpack-pool.ts';
-import type { Failure } from './unpack-worker.ts';
+import type { LayerThreads } from './layer-threads.ts';
+import type { Failure } from './layer-thread.ts';
 import type { Unwritten } from './unwritten.ts';
 import { type RowRange, Windows } from './windows.ts';
 
@@ -36,11 +36,11 @@ interface Waiter {
 
 export interface FetcherOptions {
   readonly table: ChunkTable;
-  /** The `residency` of each row. Written by the pool's threads. */
+  /** The `residency` of each row. Written by the threads. */
   readonly resident: Uint8Array;
   readonly blob: Blob;
-  readonly pool: UnpackPool;
-  /** The layer's id in the pool. */
+  readonly threads: LayerThreads;
+  /** The layer's id there. */
   readonly target: number;
   readonly link: Link;
   readonly unwritten: Unwritten;
@@ -191,22 +191,33 @@ export class Fetcher {
    * @param bytes the blob from `start` on; not changed, not kept longer than needed
    */
   async offer(bytes: Uint8Array, start: number): Promise<void> {
+    const offering = this.#offer(bytes, start);
+    this.#track(offering);
+    await offering;
+  }
+
+  async #offer(bytes: Uint8Array, start: number): Promise<void> {
     const { table } = this.#options;
-    const end = start + bytes.length;
+    const bytesEnd = start + bytes.length;
     let row = table.length;
     while (row > 0 && table.streamOffset[row - 1]! >= start) row--;
-    while (row < table.length && streamBytesNeeded(table, row).end <= end) {
+    while (row < table.length && !this.#abort.signal.aborted) {
       const first = row;
-      while (row < table.length && this.#isIdle(row) && streamBytesNeeded(table, row).end <= end) row++;
+      const from = table.streamOffset[first]!;
+      let to = from;
+      for (; row < table.length && this.#isIdle(row) && table.streamOffset[row]! - from < batchBytes; row++) {
+        const { end } = streamBytesNeeded(table, row);
+        if (end > bytesEnd) break;
+        to = Math.max(to, end);
+      }
       if (row === first) {
         row++;
         continue;
       }
-      const from = table.streamOffset[first]!;
       this.#inFlight.fill(1, first, row);
       const batch = {
         rows: { first, last: row },
-        bytes: shared(bytes.subarray(from - start)),
+        bytes: shared(bytes.subarray(from - start, to - start)),
         blobOffset: from,
       };
       await this.#unpack(batch, 0);
@@ -290,12 +301,12 @@ export class Fetcher {
   /** Verifies what of some rows is on the disk. Those that are damaged are fetched if a reader waits for them. Never rejects. */
   async #verify({ first, last }: RowRange): Promise<{ rows: number; damaged: number }> {
     if (first === last) return { rows: 0, damaged: 0 };
-    const { pool, target, resident, onDamage } = this.#options;
+    const { threads, target, resident, onDamage } = this.#options;
     const present = resident
       .subarray(first, last)
       .reduce((count, state) => count + (state === residency.absent ? 0 : 1), 0);
     this.#inFlight.fill(1, first, last);
-    const failures = await pool.verify(target, { first, last });
+    const failures = await threads.verify(target, { first, last }, () => this.#hasWaiters({ first, last }));
     this.#inFlight.fill(0, first, last);
     const damaged = failures.filter(({ row }) => this.#isIdle(row)).map(({ row }) => row);
     if (damaged.length > 0) onDamage(damaged);
@@ -344,7 +355,7 @@ export class Fetcher {
 
   /** Fetches runs of idle rows with one request. @returns whether the request itself went well; never rejects */
   async #download(runs: readonly RowRange[], reason: FetchReason): Promise<boolean> {
-    const { table, blob, pool, link } = this.#options;
+    const { table, blob, threads, link } = this.#options;
     for (const { first, last } of runs) this.#inFlight.fill(1, first, last);
     const parts = runs.map((run) => new Assembler(table, run));
     const unpacking: Promise<void>[] = [];
@@ -367,7 +378,7 @@ export class Fetcher {
         const enough = assembler.waitingBytes >= batchBytes || ready.last === missing.last;
         if (!enough && !this.#hasWaiters(ready)) continue;
         unpacking.push(this.#unpack(assembler.take(), requested));
-        await pool.room();
+        await threads.room();
       }
       link.measured(firstByte - requested, bytes, performance.now() - firstByte);
     } catch (error) {
@@ -412,8 +423,8 @@ export class Fetcher {
   }
 
   async #unpackRun(rows: RowRange, bytes: Uint8Array, blobOffset: number, requested: number): Promise<void> {
-    const { pool, target, blob } = this.#options;
-    const failures = await pool.unpack(target, rows, bytes, blobOffset, this.#hasWaiters(rows));
+    const { threads, target, blob } = this.#options;
+    const failures = await threads.unpack(target, rows, bytes, blobOffset, () => this.#hasWaiters(rows));
     if (failures.length < rows.last - rows.first) this.#options.onKept();
     const failed = new Map(failures.map((failure) => [failure.row, failure]));
     const isWrong = failures.some(({ code }) => code === 'DataLoss');

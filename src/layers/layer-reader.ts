@@ -6,7 +6,7 @@ import { type FlatFile, rangesIn } from '../fuse/flat-file.ts';
 import type { Piece } from '../fuse/server.ts';
 import { Fetcher, type FetcherOptions } from './fetcher.ts';
 import { fileOf, type LayerDirectory, type LayerRecord } from './layer-directory.ts';
-import type { UnpackPool } from './unpack-pool.ts';
+import type { LayerThreads } from './layer-threads.ts';
 
 /** The most that is fetched at once because it is likely to be needed, in blob bytes. */
 export const maxGuessBytes = 8 << 20;
@@ -16,7 +16,7 @@ export interface LayerReaderOptions
   readonly record: LayerRecord;
   readonly directory: LayerDirectory;
   readonly disk: FileHandle;
-  readonly pool: UnpackPool;
+  readonly threads: LayerThreads;
   /** As the fetcher's, with the disk offset of the row. */
   readonly onError: (error: LazypullError, diskOffset: number, isAwaited: boolean) => void;
   /** As the fetcher's, with how many rows there are and the disk offset of the first. */
@@ -32,7 +32,7 @@ export class LayerReader {
   readonly #target: number;
 
   constructor(table: ChunkTable, options: LayerReaderOptions) {
-    const { record, directory, resident, pool, onError, onDamage } = options;
+    const { record, directory, resident, threads, onError, onDamage } = options;
     this.#options = options;
     this.table = table;
     this.file = {
@@ -44,7 +44,7 @@ export class LayerReader {
       resident,
       read: new Uint8Array(new SharedArrayBuffer(table.length)),
     };
-    this.#target = pool.add({ diskPath: directory.diskPath, table, resident });
+    this.#target = threads.add({ diskPath: directory.diskPath, table, resident });
     this.fetcher = new Fetcher({
       ...options,
       table,
@@ -72,7 +72,7 @@ export class LayerReader {
   /** Ends requests, whose readers get EIO, and what threads keep for the layer. */
   async close(): Promise<void> {
     await this.fetcher.close();
-    this.#options.pool.remove(this.#target);
+    this.#options.threads.remove(this.#target);
   }
 
   /** When a program is read for the first time, its libraries are next: they are asked for while the kernel still loads the program. */

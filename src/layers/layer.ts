@@ -15,7 +15,7 @@ import type { LayerMetrics } from './metrics.ts';
 import { residency } from './residency.ts';
 import { rowsOfTrace, type TraceStore, traceOf } from './trace.ts';
 import type { Stacking } from './stacking.ts';
-import type { UnpackPool } from './unpack-pool.ts';
+import type { LayerThreads } from './layer-threads.ts';
 import type { Unwritten } from './unwritten.ts';
 
 /** How long fetched bytes may go without being known to be on the disk: what is lost when the machine loses power. */
@@ -35,7 +35,7 @@ export interface LayerOptions extends WrittenResidency {
   readonly table: ChunkTable | undefined;
   readonly blob: Blob;
   readonly fuse: FuseServer;
-  readonly pool: UnpackPool;
+  readonly threads: LayerThreads;
   readonly link: Link;
   readonly unwritten: Unwritten;
   readonly awake: AwakeLayers;

@@ -20,12 +20,11 @@ import type { LayerStatus } from './layer-status.ts';
 import { leftMounts, takeAway } from './left-mounts.ts';
 import { Link } from './link.ts';
 import { type LayerMetrics, layerMetrics } from './metrics.ts';
-import { Planner } from './planner.ts';
 import { type LayerSource, layerSource } from './source.ts';
 import { Tails } from './tails.ts';
 import { TraceStore } from './trace.ts';
 import { checkStacking, type Stacking } from './stacking.ts';
-import { UnpackPool } from './unpack-pool.ts';
+import { LayerThreads } from './layer-threads.ts';
 import { Unwritten } from './unwritten.ts';
 
 const unpackThreads = 2;
@@ -76,8 +75,7 @@ export class LazyLayers {
   readonly cache: Cache;
   readonly #options: LazyLayersOptions;
   readonly #fuse: FuseServer;
-  readonly #pool: UnpackPool;
-  readonly #planner = new Planner();
+  readonly #threads: LayerThreads;
   readonly #link = new Link();
   readonly #unwritten = new Unwritten();
   readonly #awake = new AwakeLayers();
@@ -119,15 +117,15 @@ export class LazyLayers {
     this.connection = connection;
     this.#left = left;
     this.#fuse = new FuseServer(connection, (nodeId) => this.#openAgain(nodeId), options.log, options.metrics?.fuse);
-    this.#pool = new UnpackPool(unpackThreads, options.log);
+    this.#threads = new LayerThreads(unpackThreads, options.log);
     this.#metrics = options.metrics?.layers ?? layerMetrics();
     this.#tails = new Tails(options.openBlob, this.#metrics);
     this.#traces = new TraceStore(options.root);
-    this.#planner.warm();
+    this.#threads.warm();
     this.cache = new Cache({
       root: options.root,
       limits: options.limits ?? defaultCacheLimits,
-      pool: this.#pool,
+      threads: this.#threads,
       log: options.log,
       metrics: this.#metrics,
       users: {
@@ -141,7 +139,7 @@ export class LazyLayers {
     }
     this.#metrics.mounted.from(() => this.#mounted.length);
     this.#metrics.incomplete.from(() => this.#mounted.filter((layer) => !layer.complete).length);
-    this.#metrics.unpackQueueBytes.from(() => this.#pool.queuedBytes);
+    this.#metrics.unpackQueueBytes.from(() => this.#threads.queuedBytes);
     this.#metrics.cacheBytes.from(() => cacheBytes(join(options.root, 'layers')));
   }
 
@@ -249,8 +247,7 @@ export class LazyLayers {
     this.#tails.close();
     this.#awake.close();
     const idle = await this.#fuse.close();
-    await this.#pool.close();
-    await this.#planner.close();
+    await this.#threads.close();
     return idle;
   }
 
@@ -390,7 +387,6 @@ export class LazyLayers {
   }
 
   async #index(source: LayerSource, directory: LayerDirectory): Promise<Layer> {
-    this.#pool.warm();
     const started = performance.now();
     const siblings = await this.#withoutCached(source.siblings);
     const taking = this.#tails.take(source.reference, source.digest);
@@ -403,7 +399,7 @@ export class LazyLayers {
     if (more > 0) this.#metrics.fetches.add(1, { reason: 'index' });
     this.#metrics.fetchedBytes.add(more, { reason: 'index' });
     const fetched = performance.now();
-    const { table, diskBytes, metadataBytes, sums } = await this.#planner.plan({
+    const { table, diskBytes, metadataBytes, sums } = await this.#threads.plan({
       digest: source.digest,
       tocDigest: source.tocDigest,
       blobBytes,
@@ -459,13 +455,13 @@ export class LazyLayers {
   #serve(
     options: Omit<
       LayerOptions,
-      'fuse' | 'pool' | 'link' | 'unwritten' | 'awake' | 'onGrowth' | 'traces' | 'metrics' | 'log'
+      'fuse' | 'threads' | 'link' | 'unwritten' | 'awake' | 'onGrowth' | 'traces' | 'metrics' | 'log'
     >,
   ): Promise<Layer> {
     return Layer.open({
       ...options,
       fuse: this.#fuse,
-      pool: this.#pool,
+      threads: this.#threads,
       link: this.#link,
       unwritten: this.#unwritten,
       awake: this.#awake,

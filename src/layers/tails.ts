@@ -10,7 +10,7 @@ export interface Tail {
 }
 
 /** How much of a blob's end is asked for: footer and table of contents of a layer of some hundred MB. */
-const tailBytes = 2 << 20;
+const tailBytes = 1 << 20;
 
 /** The same for layers that nobody has asked for yet, which wait in memory. */
 const aheadBytes = 512 << 10;

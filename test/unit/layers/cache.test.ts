@@ -6,7 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { Cache, type CacheUsers, type Verified } from '../../../src/layers/cache.ts';
 import type { CacheLimits } from '../../../src/layers/cache-limits.ts';
 import type { LayerDirectory } from '../../../src/layers/layer-directory.ts';
-import { UnpackPool } from '../../../src/layers/unpack-pool.ts';
+import { LayerThreads } from '../../../src/layers/layer-threads.ts';
 import { silentLog } from '../../../src/log.ts';
 import { cachedLayer, cachedTocDigest } from '../../support/cached-layer.ts';
 
@@ -26,11 +26,11 @@ async function setUp(t: TestContext, limits = noLimits) {
     whileClosed: (key, action) => (open.has(key) ? Promise.resolve(undefined) : action()),
     verifyOpen: (key) => Promise.resolve(open.get(key)),
   };
-  const pool = new UnpackPool(1, silentLog);
-  const cache = new Cache({ root, limits, users, pool, log: silentLog });
+  const threads = new LayerThreads(1, silentLog);
+  const cache = new Cache({ root, limits, users, threads, log: silentLog });
   t.after(async () => {
     await cache.close();
-    await pool.close();
+    await threads.close();
     await rm(root, { recursive: true });
   });
   let day = 1;

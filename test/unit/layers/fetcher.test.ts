@@ -7,7 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { Fetcher } from '../../../src/layers/fetcher.ts';
 import { Link } from '../../../src/layers/link.ts';
 import { residency } from '../../../src/layers/residency.ts';
-import { UnpackPool } from '../../../src/layers/unpack-pool.ts';
+import { LayerThreads } from '../../../src/layers/layer-threads.ts';
 import { Unwritten } from '../../../src/layers/unwritten.ts';
 import { silentLog } from '../../../src/log.ts';
 import { chunkedBlob, FakeBlob } from '../../support/chunked-blob.ts';
@@ -28,7 +28,7 @@ async function setUp(t: TestContext, contents: Buffer[], { spoil, full = false }
   await disk.close();
   const resident = new Uint8Array(new SharedArrayBuffer(table.length));
   const blob = new FakeBlob(bytes);
-  const pool = new UnpackPool(2, silentLog);
+  const threads = new LayerThreads(2, silentLog);
   const damaged: number[] = [];
   const unwritable: string[] = [];
   /** How many rows were resident at each call of `onKept`. */
@@ -38,9 +38,9 @@ async function setUp(t: TestContext, contents: Buffer[], { spoil, full = false }
     table,
     resident,
     blob,
-    pool,
+    threads,
     link: new Link(),
-    target: pool.add({ diskPath: full ? '/dev/full' : diskPath, table, resident }),
+    target: threads.add({ diskPath: full ? '/dev/full' : diskPath, table, resident }),
     onError: (error, row, isAwaited) => errors.push({ row, message: error.message, isAwaited }),
     onDamage: (rows) => damaged.push(...rows),
     unwritten: new Unwritten(),
@@ -49,7 +49,7 @@ async function setUp(t: TestContext, contents: Buffer[], { spoil, full = false }
   });
   t.after(async () => {
     await fetcher.close();
-    await pool.close();
+    await threads.close();
     await rm(directory, { recursive: true });
   });
   const content = async (row: number) => {

@@ -10,7 +10,7 @@ import { Link } from '../../../src/layers/link.ts';
 import { layerMetrics } from '../../../src/layers/metrics.ts';
 import { residency } from '../../../src/layers/residency.ts';
 import { TraceStore } from '../../../src/layers/trace.ts';
-import { UnpackPool } from '../../../src/layers/unpack-pool.ts';
+import { LayerThreads } from '../../../src/layers/layer-threads.ts';
 import { AwakeLayers } from '../../../src/layers/awake-layers.ts';
 import { Unwritten } from '../../../src/layers/unwritten.ts';
 import { silentLog } from '../../../src/log.ts';
@@ -37,7 +37,7 @@ test('Layer takes back what it said to have when the disk cannot keep it, and fe
   await directory.writeResident(record, Uint8Array.of(1, 0, 0, 0));
   const { resident, isOfThisBoot } = await directory.resident(record);
   const warnings: string[] = [];
-  const pool = new UnpackPool(1, silentLog);
+  const threads = new LayerThreads(1, silentLog);
   const awake = new AwakeLayers();
   const layer = await Layer.open({
     record,
@@ -47,7 +47,7 @@ test('Layer takes back what it said to have when the disk cannot keep it, and fe
     isOfThisBoot,
     blob: new FakeBlob(bytes),
     fuse: { add: () => undefined, remove: () => undefined, mountpoint: '/fuse' } as unknown as FuseServer,
-    pool,
+    threads,
     link: new Link(),
     unwritten: new Unwritten(),
     awake,
@@ -59,7 +59,7 @@ test('Layer takes back what it said to have when the disk cannot keep it, and fe
   t.after(async () => {
     await layer.close();
     awake.close();
-    await pool.close();
+    await threads.close();
     await rm(root, { recursive: true });
   });
 

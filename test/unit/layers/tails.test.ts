@@ -26,7 +26,7 @@ test('Tails.take() fetches the end of a blob and gives its size', async () => {
   const { tails } = setUp();
   const { data, size } = await tails.take('a:1', 'x');
   assert.equal(size, blobBytes);
-  assert.equal(data.length, 2 << 20);
+  assert.equal(data.length, 1 << 20);
 });
 
 test('Tails.expect() fetches ahead once, and less of each', async () => {

@@ -1,14 +1,16 @@
-/** A thread that inflates and verifies chunks, writes them to the disk files of their layers, and verifies what is there. */
+/** A thread that plans disks, inflates and verifies chunks, writes them to the disk files of their layers, and verifies what is there. */
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import type { ChunkTable } from '../erofs/disk-plan.ts';
-import { type ErrorCode, LazypullError, messageOf } from '../errors.ts';
+import { codeOf, type ErrorCode, LazypullError, messageOf } from '../errors.ts';
 import { BufferPressure } from '../util/buffer-pressure.ts';
-import { rehearseUnpacking } from './rehearsal.ts';
+import { planFiles, type Planned, type PlanRequest } from './plan-files.ts';
+import { rehearsePlanning, rehearseUnpacking } from './rehearsal.ts';
 import { residency } from './residency.ts';
 import { unpackRows, verified } from './unpack.ts';
 import type { RowRange } from './windows.ts';
 
+/** A layer's disk file that rows are written to. */
 export interface UnpackTarget {
   readonly id: number;
   readonly diskPath: string;
@@ -16,22 +18,36 @@ export interface UnpackTarget {
   readonly resident: Uint8Array;
 }
 
-export type UnpackCommand =
+/** Rows [first, last) of a target, to be verified. */
+export interface VerifyCommand extends RowRange {
+  readonly kind: 'verify';
+  readonly id: number;
+}
+
+/** Rows [first, last) of a target, and the blob from `blobOffset` on, that holds them. */
+export interface UnpackCommand extends RowRange {
+  readonly kind: 'unpack';
+  readonly id: number;
+  readonly bytes: Uint8Array;
+  readonly blobOffset: number;
+  /** Whether readers wait: then what the disk does not take comes with the failures. */
+  readonly isAwaited: boolean;
+}
+
+export interface PlanCommand {
+  readonly kind: 'plan';
+  readonly request: PlanRequest;
+}
+
+/** What is answered. */
+export type JobCommand = PlanCommand | UnpackCommand | VerifyCommand;
+
+export type ThreadCommand =
   | { kind: 'add'; target: UnpackTarget }
   | { kind: 'remove'; id: number }
   | { kind: 'rehearse' }
   | { kind: 'rest' }
-  | { kind: 'verify'; job: number; id: number; first: number; last: number }
-  | {
-      kind: 'unpack';
-      job: number;
-      id: number;
-      first: number;
-      last: number;
-      bytes: Uint8Array;
-      blobOffset: number;
-      isAwaited: boolean;
-    };
+  | { kind: 'job'; job: number; command: JobCommand };
 
 export interface Failure {
   readonly row: number;
@@ -42,55 +58,80 @@ export interface Failure {
   readonly content?: Uint8Array;
 }
 
-/** Rows that failed, with the reason; the other rows of the job are resident. */
-export interface UnpackResult {
-  job: number;
-  failures: Failure[];
-}
+/** Of `unpack` and `verify` the rows that failed, with the reason: the other rows are resident. Of `plan` what it made, or why it could not. */
+export type JobResult =
+  | { failures: Failure[] }
+  | { planned: Planned }
+  | { error: { code: ErrorCode; message: string } };
+
+export type ThreadAnswer = { job: number; result: JobResult } | { rested: true };
 
 interface OpenTarget extends UnpackTarget {
   readonly fd: number;
 }
 
-export type UnpackAnswer = UnpackResult | { rested: true };
+/** A target, or why its disk cannot be opened. */
+type Opened = OpenTarget | { readonly problem: string };
 
 /** What is read of a disk at a time to be verified, where rows are not longer. */
 const spanBytes = 1 << 20;
 
 const port = parentPort;
 if (port === null) throw new Error('Cannot run outside a worker thread');
-const targets = new Map<number, OpenTarget>();
+const targets = new Map<number, Opened>();
 const pressure = new BufferPressure();
+let hasWork = false;
 let tail: Promise<void> = Promise.resolve();
 
-port.on('message', (command: UnpackCommand) => {
+port.on('message', (command: ThreadCommand) => {
+  hasWork ||= command.kind === 'job';
   // In the order of arrival: a target is removed after the jobs that were sent before.
   tail = tail.then(() => run(command));
 });
 
-async function run(command: UnpackCommand): Promise<void> {
+async function run(command: ThreadCommand): Promise<void> {
   if (command.kind === 'add') {
-    targets.set(command.target.id, { ...command.target, fd: openSync(command.target.diskPath, 'r+') });
+    targets.set(command.target.id, openTarget(command.target));
   } else if (command.kind === 'remove') {
     const target = targets.get(command.id);
-    if (target === undefined) return;
-    closeSync(target.fd);
     targets.delete(command.id);
+    if (target === undefined || 'problem' in target) return;
+    closeSync(target.fd);
     pressure.released(target.table.digest.buffer.byteLength);
   } else if (command.kind === 'rehearse') {
-    await rehearseUnpacking();
+    await rehearsePlanning(() => !hasWork);
+    if (!hasWork) await rehearseUnpacking();
   } else if (command.kind === 'rest') {
     pressure.rest();
-    port!.postMessage({ rested: true } satisfies UnpackAnswer);
+    port!.postMessage({ rested: true } satisfies ThreadAnswer);
   } else {
-    const target = targets.get(command.id);
-    const failures =
-      target === undefined
-        ? failuresOf(command, 'Canceled', 'The layer was closed')
-        : command.kind === 'verify'
-          ? verify(target, command)
-          : await unpack(target, command);
-    port!.postMessage({ job: command.job, failures } satisfies UnpackResult);
+    const result = await resultOf(command.command);
+    port!.postMessage({ job: command.job, result } satisfies ThreadAnswer);
+    if ('planned' in result) pressure.released(result.planned.table.digest.buffer.byteLength);
+  }
+}
+
+async function resultOf(command: JobCommand): Promise<JobResult> {
+  if (command.kind === 'plan') return plan(command.request);
+  const target = targets.get(command.id);
+  if (target === undefined) return { failures: failuresOf(command, 'Canceled', 'The layer was closed') };
+  if ('problem' in target) return { failures: failuresOf(command, 'Unavailable', target.problem) };
+  return { failures: command.kind === 'verify' ? verify(target, command) : await unpack(target, command) };
+}
+
+function openTarget(target: UnpackTarget): Opened {
+  try {
+    return { ...target, fd: openSync(target.diskPath, 'r+') };
+  } catch (error) {
+    return { problem: `Cannot open the disk file: ${messageOf(error)}` };
+  }
+}
+
+function plan(request: PlanRequest): JobResult {
+  try {
+    return { planned: planFiles(request) };
+  } catch (error) {
+    return { error: { code: codeOf(error), message: messageOf(error) } };
   }
 }
 
@@ -99,7 +140,7 @@ function failuresOf({ first, last }: RowRange, code: ErrorCode, message: string)
   return Array.from({ length: last - first }, (_, i) => ({ row: first + i, code, message }));
 }
 
-async function unpack(target: OpenTarget, command: UnpackCommand & { kind: 'unpack' }): Promise<Failure[]> {
+async function unpack(target: OpenTarget, command: UnpackCommand): Promise<Failure[]> {
   const { first, last } = command;
   const failures: Failure[] = [];
   const bytes = Buffer.from(command.bytes.buffer, command.bytes.byteOffset, command.bytes.byteLength);

@@ -1,16 +1,11 @@
-/** A thread that turns the table of contents of a layer into an EROFS image without data, and its files in the layer's directory. */
 import { hash } from 'node:crypto';
 import { closeSync, ftruncateSync, openSync, writeFileSync, writeSync } from 'node:fs';
-import { parentPort } from 'node:worker_threads';
 import type { ChunkTable } from '../erofs/disk-plan.ts';
-import { codeOf, type ErrorCode, messageOf } from '../errors.ts';
-import { BufferPressure } from '../util/buffer-pressure.ts';
 import type { LayerSums } from './layer-directory.ts';
 import { type LayerPlan, planLayer, type TocSource } from './layer-plan.ts';
-import { rehearsePlanning } from './rehearsal.ts';
 
+/** A table of contents, and where the files go that a plan of it is kept in. */
 export interface PlanRequest extends TocSource {
-  readonly id: number;
   readonly diskPath: string;
   readonly tablePath: string;
   readonly pathsPath: string;
@@ -18,9 +13,7 @@ export interface PlanRequest extends TocSource {
   readonly stackingPath: string;
 }
 
-export type PlanCommand = ({ kind: 'plan' } & PlanRequest) | { kind: 'rehearse' } | { kind: 'rest' };
-
-/** What the files of a layer's directory that the thread wrote hold. */
+/** What the files of a layer's directory that were written hold. */
 export interface Planned {
   readonly diskBytes: number;
   readonly metadataBytes: number;
@@ -28,43 +21,18 @@ export interface Planned {
   readonly sums: LayerSums;
 }
 
-export type PlanAnswer =
-  | ({ id: number } & Planned)
-  | { id: number; error: { code: ErrorCode; message: string } }
-  | { rested: true };
-
-const port = parentPort;
-if (port === null) throw new Error('Cannot run outside a worker thread');
-const pressure = new BufferPressure();
-let hasPlanned = false;
-
-port.on('message', (command: PlanCommand) => {
-  if (command.kind === 'rehearse') {
-    void rehearsePlanning(() => !hasPlanned);
-  } else if (command.kind === 'rest') {
-    pressure.rest();
-    port.postMessage({ rested: true } satisfies PlanAnswer);
-  } else {
-    hasPlanned = true;
-    const answer = answerTo(command);
-    port.postMessage(answer);
-    if ('table' in answer) pressure.released(answer.table.digest.buffer.byteLength);
-  }
-});
-
-function answerTo(request: PlanRequest): PlanAnswer {
-  const { id } = request;
-  try {
-    const plan = planLayer(request);
-    const { diskBytes, metadata, chunks } = plan;
-    return { id, diskBytes, metadataBytes: metadata.length, table: chunks, sums: write(plan, request) };
-  } catch (error) {
-    return { id, error: { code: codeOf(error), message: messageOf(error) } };
-  }
+/**
+ * Turns the table of contents of a layer into an EROFS image without data, and its files in the layer's directory, with blocking system calls.
+ *
+ * @throws what `planLayer` does, and errors of the file system
+ */
+export function planFiles(request: PlanRequest): Planned {
+  const plan = planLayer(request);
+  const { diskBytes, metadata, chunks } = plan;
+  return { diskBytes, metadataBytes: metadata.length, table: chunks, sums: write(plan, request) };
 }
 
 /** Writes the files. @returns their digests */
-
 function write({ metadata, diskBytes, chunks, stacking, hints, pathLines }: LayerPlan, paths: PlanRequest): LayerSums {
   const disk = openSync(paths.diskPath, 'w', 0o600);
   try {
