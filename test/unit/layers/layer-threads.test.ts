@@ -23,9 +23,9 @@ async function setUp(t: TestContext, rows: number) {
   });
   const target = { diskPath, table, resident };
   const unpackRow = (id: number, row: number, isAwaited = () => false) => {
-    const start = table.streamOffset[row]!;
-    const stream = new Uint8Array(new SharedArrayBuffer(table.streamEnd[row]! - start));
-    stream.set(bytes.subarray(start));
+    const [start, end] = [table.streamOffset[row]!, table.streamEnd[row]!];
+    const stream = new Uint8Array(new SharedArrayBuffer(end - start));
+    stream.set(bytes.subarray(start, end));
     return threads.unpack(id, { first: row, last: row + 1 }, stream, start, isAwaited);
   };
   return { threads, target, resident, unpackRow };
