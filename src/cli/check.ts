@@ -20,7 +20,7 @@ export function checkCommand({ env }: Environment): Verb {
 The exit code is 0 where all that is needed is right, and 1 where something is not.`,
       ['lazypull check', 'lazypull check --root /data/lazypull --json | jq \'select(.state == "wrong")\''],
     )
-    .action(async ({ json, ...flags }: DaemonFlags & { json?: boolean }) => {
+    .action(async ({ json, ...flags }: DaemonFlags & { address?: string; json?: boolean }) => {
       const { checkMachine } = await import('../daemon/check.ts');
       const findings = await checkMachine(flags, env);
       for (const finding of findings) {

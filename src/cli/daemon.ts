@@ -17,7 +17,11 @@ const switches = new Set(['takeover', 'version', 'help']);
 export function daemonCommand(environment: Environment): Verb {
   return new Verb('daemon')
     .description('Serve the snapshotter until SIGTERM or SIGINT, or SIGUSR2 to hand over to the next daemon')
-    .option('--address <path>', `socket to serve (default: ${defaults.address})`)
+    .option(
+      '--address <path>',
+      `socket to serve, once for each client; keep the order (default: ${defaults.address})`,
+      (path: string, before: string[] | undefined) => [...(before ?? []), path],
+    )
     .option('--root <directory>', `where everything is kept (default: ${defaults.root})`)
     .option('--config <file>', `config.toml (default: ${defaults.config}, which may be missing)`)
     .addOption(logLevelOption())
@@ -32,7 +36,7 @@ SIGTERM and SIGINT unmount everything, a second one ends at once. SIGUSR2 ends i
       [
         'lazypull daemon',
         'lazypull daemon --takeover    # a new version in the place of the one that runs',
-        'lazypull daemon --address /run/lazypull-bk.sock --root /var/lib/lazypull-bk    # one more, for another client',
+        'lazypull daemon --address /run/lazypull/containerd.sock --address /run/lazypull/buildkit.sock    # two clients',
       ],
     )
     .allowExcessArguments(false)

@@ -25,11 +25,14 @@ export function setupCommand({ env, name }: Environment): Verb {
     )
     .option('--address <path>', `socket of the daemon for this client (default: ${defaults.address})`)
     .option('--root <dir>', `root of that daemon (default: ${defaults.root})`)
-    .explain(`One daemon serves one client: give a second one another --address and --root.`, [
-      'lazypull setup buildkit',
-      'lazypull setup containerd --write',
-      'lazypull setup buildkit --write --address /run/lazypull-bk.sock --root /var/lib/lazypull-bk',
-    ])
+    .explain(
+      `Each client needs a socket of its own: give the daemon one more --address for a second one, and that to the client.`,
+      [
+        'lazypull setup buildkit',
+        'lazypull setup containerd --write',
+        'lazypull setup buildkit --write --address /run/lazypull/buildkit.sock',
+      ],
+    )
     .action(async (client: ClientName, options: Options) => {
       const { clientSetups } = await import('../setup/clients.ts');
       const { changeFile } = await import('../setup/change-file.ts');

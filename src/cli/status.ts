@@ -3,7 +3,7 @@ import type { WriteStream } from 'node:tty';
 import { daemonAddress, defaults } from '../config/load.ts';
 import type { LayerStatus } from '../layers/layer-status.ts';
 import type { DaemonStatus } from '../status/status.ts';
-import { bar, shorten, sizeText, table } from './format.ts';
+import { bar, printable, shorten, sizeText, table } from './format.ts';
 import type { Environment } from './main.ts';
 import { Verb } from './verb.ts';
 
@@ -57,11 +57,13 @@ function draw(stream: WriteStream, text: string, before: number): number {
 }
 
 /** A status for people. `nowMs` is the time in milliseconds since 1970. */
-export function statusText({ layers, cache, version, startedMs }: DaemonStatus, nowMs: number): string {
+export function statusText({ layers, clients, cache, version, startedMs }: DaemonStatus, nowMs: number): string {
   const kept = `${sizeText(cache.bytes)} on disk in ${cache.layers} ${cache.layers === 1 ? 'layer' : 'layers'}`;
   const first = `lazypull ${version}, up ${duration(nowMs - startedMs)}, ${layers.length} mounted, ${kept}\n`;
-  if (layers.length === 0) return first;
-  const head = ['IMAGE', 'LAYER', 'HERE', '', 'RATE', 'WAITING', 'ERRORS', 'SINCE'];
+  const text = first + clientsText(clients);
+  if (layers.length === 0) return text;
+  const isShared = clients.length > 1;
+  const head = ['IMAGE', 'LAYER', 'HERE', '', 'RATE', 'WAITING', 'ERRORS', 'SINCE', ...(isShared ? ['CLIENTS'] : [])];
   const rows = layers.map((layer) => [
     layer.references[0] ?? '',
     shorten(layer.digest),
@@ -70,8 +72,23 @@ export function statusText({ layers, cache, version, startedMs }: DaemonStatus, 
     String(layer.waiting),
     String(layer.errors),
     duration(nowMs - layer.mountedMs),
+    ...(isShared ? [layer.clients.join(', ')] : []),
   ]);
-  return first + table([head, ...rows]);
+  return text + table([head, ...rows]);
+}
+
+/** A line for each client where there are several, and one more for each that has no socket of its own. */
+function clientsText(clients: DaemonStatus['clients']): string {
+  const lines = clients.flatMap(({ name, address, process, refused }) => {
+    const who = process === undefined ? 'nobody yet' : `${printable(process.command)}, process ${process.pid}`;
+    const what = clients.length > 1 ? [`client ${name} at ${address}: ${who}\n`] : [];
+    if (refused === undefined) return what;
+    return [
+      ...what,
+      `REFUSED at ${address}: ${printable(refused.command)}, process ${refused.pid}, because it is the socket of ${who}; give it one of its own\n`,
+    ];
+  });
+  return lines.join('');
 }
 
 function here({ contentBytes, presentBytes }: LayerStatus): [string, string] {

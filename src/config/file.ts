@@ -32,6 +32,7 @@ export function parseConfig(text: string, path: string): { file: FileConfig; war
 
 /** Keys that this program acts on, or whose default is what it does anyway. All others are told to the user when set. */
 const implemented: ReadonlySet<string> = new Set([
+  'client',
   'metrics_address',
   'no_prometheus',
   'resolver.request_timeout_sec',
@@ -50,7 +51,7 @@ const implemented: ReadonlySet<string> = new Set([
 
 /** Whether this program acts on a key, by its dotted name. */
 export function hasEffect(key: string): boolean {
-  return implemented.has(key) || key.startsWith('resolver.host.');
+  return implemented.has(key) || key.startsWith('resolver.host.') || key.startsWith('client.');
 }
 
 function keysWithoutEffect(file: FileConfig): string[] {

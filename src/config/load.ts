@@ -2,6 +2,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { LazypullError, errnoOf } from '../errors.ts';
 import { type LogLevel, logLevels } from '../log.ts';
+import { type ClientConfig, clientsOf, socketPath } from './clients.ts';
 import { type ListenAddress, parseListenAddress } from './listen-address.ts';
 import type { FileConfig } from './schema.ts';
 
@@ -20,7 +21,8 @@ const maxFileBytes = 1024 * 1024;
 
 /** Flags of the daemon as the user wrote them; undefined where absent. */
 export interface DaemonFlags {
-  address?: string | undefined;
+  /** One for each client; `lazypull check` has one at most. */
+  address?: string | readonly string[] | undefined;
   root?: string | undefined;
   config?: string | undefined;
   logLevel?: string | undefined;
@@ -30,8 +32,8 @@ export interface DaemonFlags {
 
 /** What the daemon runs with. */
 export interface DaemonConfig {
-  /** Path of the unix socket to serve, without a scheme. */
-  address: string;
+  /** Whom to serve, each at a socket of its own; one at least. */
+  clients: readonly ClientConfig[];
   /** Directory of everything that is kept. */
   root: string;
   logLevel: LogLevel;
@@ -56,7 +58,7 @@ export async function loadConfig(flags: DaemonFlags, env: NodeJS.ProcessEnv): Pr
   const named = flags.config ?? nonEmpty(env.LAZYPULL_CONFIG);
   const { file, warnings } = await readConfigFile(named ?? defaults.config, named !== undefined);
   return {
-    address: daemonAddress(flags.address, env),
+    clients: clientsOf(addresses(flags.address, env), file?.client ?? []),
     root: daemonRoot(flags.root, env),
     logLevel: logLevel(flags.logLevel ?? nonEmpty(env.LAZYPULL_LOG_LEVEL) ?? defaults.logLevel),
     metricsAddress: metricsAddress(flags.metricsAddress ?? nonEmpty(env.LAZYPULL_METRICS_ADDRESS), file),
@@ -89,10 +91,13 @@ async function readConfigFile(path: string, required: boolean): Promise<Pick<Dae
   return parseConfig(text, path);
 }
 
+function addresses(flag: DaemonFlags['address'], env: NodeJS.ProcessEnv): readonly string[] {
+  return typeof flag === 'object' && flag.length > 0 ? flag : [daemonAddress(flag?.toString(), env)];
+}
+
 /** The path of the daemon's socket: the flag, else `LAZYPULL_ADDRESS`, else the default. */
 export function daemonAddress(flag: string | undefined, env: NodeJS.ProcessEnv): string {
-  const address = flag ?? nonEmpty(env.LAZYPULL_ADDRESS) ?? defaults.address;
-  return resolve(address.startsWith('unix://') ? address.slice('unix://'.length) : address);
+  return socketPath(flag ?? nonEmpty(env.LAZYPULL_ADDRESS) ?? defaults.address);
 }
 
 /** The daemon's root directory: the flag, else `LAZYPULL_ROOT`, else the default. */

@@ -19,6 +19,15 @@ const mirror = z.object({
     .describe('Headers that requests to it have, each with a value or several.'),
 });
 
+const client = z.object({
+  name: z
+    .string()
+    .describe(
+      'Names the directory of its snapshots: letters, digits, `-`, `_` and `.`, 63 at most, and not `default`.',
+    ),
+  address: z.string().min(1).describe('Path of its socket, which no other client has.'),
+});
+
 /**
  * `config.toml` of containerd-stargz-grpc, every key with its default and what it means, and keys of lazypull's own, which are marked `own`. A key that is not here is warned about, never
  * refused, so that a file written for a newer program still starts this one.
@@ -106,6 +115,7 @@ export const fileSchema = z.object({
     .describe(
       'Files and directories are those of an EROFS image. The kernel reads a complete layer without the daemon.',
     ),
+  client: z.array(client).default([]).meta({ own: true }),
   background_fetch: z
     .object({
       max_bytes_per_second: bytes

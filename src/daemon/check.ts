@@ -8,6 +8,7 @@ import { probeMachine } from '../kernel/probe.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
 import { dockerCredentials } from '../registry/credentials.ts';
 import { StatusClient } from '../status/client.ts';
+import type { ClientStatus } from '../status/status.ts';
 import { version } from '../version.ts';
 import { checkMounts } from './check-mounts.ts';
 import { type Finding, tryOut } from './finding.ts';
@@ -22,7 +23,10 @@ const clients = [
 ];
 
 /** Looks at everything that a daemon with these flags needs, and at what it works with. */
-export async function checkMachine(flags: DaemonFlags, env: NodeJS.ProcessEnv): Promise<Finding[]> {
+export async function checkMachine(
+  flags: DaemonFlags & { address?: string | undefined },
+  env: NodeJS.ProcessEnv,
+): Promise<Finding[]> {
   const root = daemonRoot(flags.root, env);
   const parent = nearestDirectory(root);
   const { uid, fuseDevice } = await probeMachine();
@@ -42,7 +46,7 @@ export async function checkMachine(flags: DaemonFlags, env: NodeJS.ProcessEnv): 
     await tryOut('credentials', 'correct the file, or set DOCKER_CONFIG to the directory of a right one', () =>
       checkCredentials(env),
     ),
-    await checkDaemon(daemonAddress(flags.address, env)),
+    ...(await checkDaemon(daemonAddress(flags.address, env))),
   );
   for (const client of clients) findings.push(await checkClient(client));
   return findings;
@@ -86,20 +90,36 @@ async function checkCredentials(env: NodeJS.ProcessEnv): Promise<string> {
     : `"${credentials.source}" is not there: registries are read without a login`;
 }
 
-async function checkDaemon(address: string): Promise<Finding> {
+async function checkDaemon(address: string): Promise<Finding[]> {
   const name = 'daemon';
   const pid = await listenerPid(address).catch(() => undefined);
-  if (pid === undefined) return absent(name, `none serves "${address}"`, 'start it with "lazypull daemon"');
+  if (pid === undefined) return [absent(name, `none serves "${address}"`, 'start it with "lazypull daemon"')];
   using client = new StatusClient(address);
   try {
-    const { version: other } = await client.status();
+    const { version: other, clients: served } = await client.status();
     const text = `lazypull ${other} serves "${address}" as process ${pid}`;
-    return other === version
-      ? right(name, text)
-      : wrong(name, `${text}, and this is ${version}`, 'restart it to have this version');
+    const same =
+      other === version
+        ? right(name, text)
+        : wrong(name, `${text}, and this is ${version}`, 'restart it to have this version');
+    return [same, ...served.flatMap(checkServed)];
   } catch (error) {
-    return wrong(name, messageOf(error), 'stop what serves there, and start "lazypull daemon"');
+    return [wrong(name, messageOf(error), 'stop what serves there, and start "lazypull daemon"')];
   }
+}
+
+/** What is to be said of a client of the running daemon: who uses its socket. */
+function checkServed({ name, address, process, refused }: ClientStatus): Finding[] {
+  if (process === undefined) return [];
+  const who = `process ${process.pid} (${process.command})`;
+  if (refused === undefined) return [right(`client ${name}`, `${who} uses "${address}"`)];
+  return [
+    wrong(
+      `client ${name}`,
+      `${who} uses "${address}", and process ${refused.pid} (${refused.command}) wants to: it is refused`,
+      'give it a socket of its own: another --address of the daemon, or [[client]] in its config file',
+    ),
+  ];
 }
 
 async function checkClient({ name, socket, setup }: (typeof clients)[number]): Promise<Finding> {

@@ -8,17 +8,18 @@ import type { Log } from '../log.ts';
 import { RegistryClient } from '../registry/client.ts';
 import { dockerCredentials } from '../registry/credentials.ts';
 import { parseReference } from '../registry/reference.ts';
-import { openSnapshotter, type Snapshotter } from '../snapshots/snapshotter.ts';
+import type { SnapshotsServer } from '../snapshots/server.ts';
 import type { StatusSource } from '../status/status.ts';
 import { parseAmount } from '../util/amount.ts';
 import { version } from '../version.ts';
+import { ClientSockets } from './client-sockets.ts';
+import { Clients } from './clients.ts';
 import { watchDelay } from './delay.ts';
 import { Keeper } from './keeper.ts';
 import { type DaemonMetrics, daemonMetrics } from './metrics.ts';
 import { feedWatchdog, notifyManager } from './notify.ts';
 import { openRoot } from './root.ts';
 import { handoverSignal } from './signals.ts';
-import { clearSocket, keptSocket, openSocket, passedSocket, removeSocket } from './socket.ts';
 
 /** How long calls under way may take to end once the daemon stops. */
 const drainMs = 5_000;
@@ -27,7 +28,7 @@ const drainMs = 5_000;
 const handoverDrainMs = 15_000;
 
 /**
- * Serves until `signal` aborts, then unmounts everything and removes the socket; or, when the reason is the signal to hand over, leaves everything to the next
+ * Serves until `signal` aborts, then unmounts everything and removes the sockets; or, when the reason is the signal to hand over, leaves everything to the next
  * process. A client that connects finds every layer mounted again: calls wait until the daemon is ready.
  *
  * @param env NOTIFY_SOCKET and LISTEN_FDS of the service manager, and what the registry client reads: credentials and proxies
@@ -48,10 +49,8 @@ export async function runDaemon(
 
   await using parts = new AsyncDisposableStack();
   const root = parts.use(await openRoot(config.root, config.takeover));
-  const passed = await passedSocket(env);
   const keeper = await Keeper.open(config.root, log);
-  const kept = keptSocket(keeper.kept?.socket, config.address);
-  if (passed === undefined && kept === undefined) await clearSocket(config.address);
+  const sockets = await ClientSockets.claim(config.clients, env, keeper.kept?.sockets ?? []);
   const metrics = daemonMetrics();
   if (config.metricsAddress !== undefined || config.logLevel === 'debug' || config.logLevel === 'trace') {
     parts.use(watchDelay(log, metrics.delay));
@@ -79,10 +78,8 @@ export async function runDaemon(
       const server = parts.use(await serveMetrics(config.metricsAddress, metrics.all, () => ready));
       log.info({ host: config.metricsAddress.host, port: server.port }, 'serves metrics');
     }
-    const snapshotter = parts.use(
-      await openSnapshotter({ root: config.root, layers, log, metrics: metrics.snapshots }),
-    );
-    await snapshotter.restore();
+    const clients = parts.use(await Clients.open(config.root, config.clients, layers, log, metrics.snapshots));
+    await clients.restore();
     layers.cache.start(); // every layer that a snapshot names has been asked for
     if (signal.aborted && signal.reason !== handoverSignal) return;
 
@@ -90,20 +87,22 @@ export async function runDaemon(
     const { serveSnapshots } = await import('../snapshots/server.ts');
     const { statusService } = await import('../status/service.ts');
     const { cacheService } = await import('../status/cache-service.ts');
-    const socket = passed === undefined ? (kept ?? (await openSocket(config.address))) : undefined;
-    if (socket !== undefined) parts.defer(() => removeSocket(socket));
-    await keeper.keep({ fuse: connection, socket });
-    const more = [statusService(statusOf(layers, snapshotter), log), cacheService(config.root, layers.cache, log)];
-    const server = parts.adopt(
-      await serveSnapshots(passed ?? socket!.fd, snapshotter, log, metrics.snapshots, more),
-      (server) => server.close(drainMs),
-    );
+    parts.defer(() => sockets.remove());
+    await sockets.open();
+    await keeper.keep({ fuse: connection, sockets: sockets.own });
+    const more = [statusService(statusOf(layers, clients), log), cacheService(config.root, layers.cache, log)];
+    const servers = parts.adopt<SnapshotsServer[]>([], (each) => closeAll(each, drainMs));
+    for (const { config: client, snapshotter, process: user } of clients.all) {
+      const fd = sockets.descriptor(client);
+      servers.push(await serveSnapshots(fd, snapshotter, log, metrics.snapshots, more, user));
+    }
     ready = true;
     await notifyManager(env.NOTIFY_SOCKET, 'READY=1\nSTATUS=Serving', log);
     using _watchdog = feedWatchdog(env, log);
     log.info(
       {
-        address: config.address,
+        address: config.clients[0]!.address,
+        clients: Object.fromEntries(config.clients.map(({ name, address }) => [name, address])),
         root: config.root,
         pid: process.pid,
         version,
@@ -120,9 +119,9 @@ export async function runDaemon(
       log.warn({}, 'There is no keeper to hand over to: everything is unmounted');
       return;
     }
-    await server.close(handoverDrainMs);
+    await closeAll(servers, handoverDrainMs);
     await layers.leave();
-    snapshotter.leave();
+    clients.leave();
     parts.move();
   } catch (error) {
     // Whoever reads or calls waits for a process that can go on, rather than to get errors from this one.
@@ -152,15 +151,20 @@ function startLayers(
   return LazyLayers.start(options, kept);
 }
 
-function statusOf(layers: LazyLayers, snapshotter: Snapshotter): StatusSource {
+async function closeAll(servers: readonly SnapshotsServer[], graceMs: number): Promise<void> {
+  await Promise.all(servers.map((server) => server.close(graceMs)));
+}
+
+function statusOf(layers: LazyLayers, clients: Clients): StatusSource {
   return {
     status: async () => ({
       version,
       startedMs: performance.timeOrigin,
-      layers: await layers.status(),
+      layers: await clients.layers(),
+      clients: clients.status(),
       cache: await layers.cacheSize(),
     }),
-    outcomes: (digests) => snapshotter.outcomes.list(digests),
+    outcomes: (digests) => clients.outcomes(digests),
   };
 }
 

@@ -13,15 +13,18 @@ import type { ListeningSocket } from './socket.ts';
 /** What is kept for the next life; descriptors are of the process that has this object. */
 export interface Kept {
   readonly fuse: KeptConnection;
-  /** Undefined where the service manager keeps it. */
-  readonly socket: ListeningSocket | undefined;
+  /** Those that the service manager does not keep. */
+  readonly sockets: readonly ListeningSocket[];
 }
 
-/** What the file `keeper.json` holds: descriptors are the keeper's. */
-interface KeeperRecord extends Kept {
+/** What the file `keeper.json` holds: descriptors are the keeper's. Versions that serve one client know one socket. */
+interface KeeperRecord {
   readonly version: typeof recordVersion;
   readonly boot: string;
   readonly keeper: ProcessIdentity;
+  readonly fuse: KeptConnection;
+  readonly socket?: ListeningSocket | undefined;
+  readonly moreSockets?: readonly ListeningSocket[] | undefined;
 }
 
 const recordVersion = 1;
@@ -30,7 +33,7 @@ const endMs = 2_000;
 const pollMs = 5;
 
 /**
- * A process that keeps the FUSE connection and the listening socket open when this one is killed or replaced, so that who reads or calls waits for the
+ * A process that keeps the FUSE connection and the listening sockets open when this one is killed or replaced, so that who reads or calls waits for the
  * next one. It is started again when it ends.
  */
 export class Keeper {
@@ -54,8 +57,11 @@ export class Keeper {
     keeper.#identity = record.keeper;
     try {
       const fuse = { ...record.fuse, fd: await take(record.fuse.fd) };
-      const socket = record.socket && { ...record.socket, fd: await take(record.socket.fd) };
-      keeper.#kept = { fuse, socket };
+      const sockets: ListeningSocket[] = [];
+      for (const socket of [...(record.socket ? [record.socket] : []), ...(record.moreSockets ?? [])]) {
+        sockets.push({ ...socket, fd: await take(socket.fd) });
+      }
+      keeper.#kept = { fuse, sockets };
     } catch (error) {
       for (const fd of taken) closeSync(fd);
       log.warn({ pid: record.keeper.pid, error: messageOf(error) }, 'cannot take over what the keeper holds');
@@ -80,10 +86,7 @@ export class Keeper {
 
   /** Has it hold these things and nothing else, from when this resolves until `end`. */
   async keep(kept: Kept): Promise<void> {
-    const isSame =
-      this.#kept?.fuse.name === kept.fuse.name &&
-      this.#kept.socket?.inode === kept.socket?.inode &&
-      this.#kept.socket?.path === kept.socket?.path;
+    const isSame = this.#kept !== undefined && identityOf(this.#kept) === identityOf(kept);
     const before = this.#identity;
     this.#kept = kept;
     if (!isSame || !this.isRunning) {
@@ -112,19 +115,26 @@ export class Keeper {
 }
 
 async function startKeeper(root: string, kept: Kept): Promise<ProcessIdentity> {
-  const { fuse, socket } = kept;
-  const keeper = await startHolder(['lazypull-keeper', root], socket ? [fuse.fd, socket.fd] : [fuse.fd]);
+  const { fuse, sockets } = kept;
+  const keeper = await startHolder(['lazypull-keeper', root], [fuse.fd, ...sockets.map(({ fd }) => fd)]);
+  const [socket, ...moreSockets] = sockets.map((each, i) => ({ ...each, fd: firstHeldDescriptor + 1 + i }));
   const record: KeeperRecord = {
     version: recordVersion,
     boot: bootId(),
     keeper,
     fuse: { ...fuse, fd: firstHeldDescriptor },
-    socket: socket && { ...socket, fd: firstHeldDescriptor + 1 },
+    socket,
+    moreSockets,
   };
   const path = recordPath(root);
   await writeFile(`${path}.new`, JSON.stringify(record), { mode: 0o600 });
   await rename(`${path}.new`, path);
   return keeper;
+}
+
+/** What is kept, as a text that tells it from anything else. */
+function identityOf({ fuse, sockets }: Kept): string {
+  return JSON.stringify([fuse.name, ...sockets.map(({ path, inode }) => `${inode} ${path}`).sort()]);
 }
 
 /** What the file says, if the keeper that it names is there. */

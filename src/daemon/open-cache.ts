@@ -7,6 +7,7 @@ import { LayerThreads } from '../layers/layer-threads.ts';
 import { silentLog } from '../log.ts';
 import { SnapshotStore } from '../snapshots/store.ts';
 import { CacheClient } from '../status/cache-client.ts';
+import { clientRoots } from './clients.ts';
 import { openRoot, type Root } from './root.ts';
 
 /**
@@ -29,7 +30,7 @@ export async function openCache(root: string, address: string): Promise<CacheAcc
     return Object.assign(client, { [Symbol.asyncDispose]: async () => client[Symbol.dispose]() });
   }
   await lock.alone;
-  const named = namedLayers(root);
+  const named = new Set((await clientRoots(root)).flatMap(namedLayers));
   const threads = new LayerThreads(2, silentLog);
   const cache = new Cache({
     root,
@@ -50,19 +51,17 @@ export async function openCache(root: string, address: string): Promise<CacheAcc
   return Object.assign(cache, { [Symbol.asyncDispose]: close });
 }
 
-/** The layers that the snapshots of a stopped daemon name. */
-function namedLayers(root: string): ReadonlySet<LayerKey> {
+/** The layers that the snapshots of one client of a stopped daemon name. */
+function namedLayers(root: string): LayerKey[] {
   const path = join(root, 'snapshotter', 'snapshots.db');
-  if (!existsSync(path)) return new Set();
+  if (!existsSync(path)) return [];
   using store = new SnapshotStore(path);
-  return new Set(
-    store.remotes().flatMap(({ info }) => {
-      try {
-        const { digest, tocDigest } = layerSource(info.labels);
-        return [`${digest}\n${tocDigest}`];
-      } catch {
-        return []; // it names no layer
-      }
-    }),
-  );
+  return store.remotes().flatMap(({ info }) => {
+    try {
+      const { digest, tocDigest } = layerSource(info.labels);
+      return [`${digest}\n${tocDigest}`];
+    } catch {
+      return []; // it names no layer
+    }
+  });
 }

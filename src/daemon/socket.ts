@@ -1,7 +1,7 @@
-import { closeSync, lstatSync, mkdirSync, type Stats, unlinkSync } from 'node:fs';
+import { lstatSync, mkdirSync, type Stats, unlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { errnoOf, LazypullError } from '../errors.ts';
-import { isListening, listenAt, listenerPid } from '../kernel/unix-socket.ts';
+import { boundPath, isListening, listenAt, listenerPid } from '../kernel/unix-socket.ts';
 import { checkOnlyOursIn } from './ownership.ts';
 
 /** A unix socket that listens, and the file by which clients find it. */
@@ -16,6 +16,9 @@ export interface ListeningSocket {
 /** The first descriptor that a service manager passes, sd_listen_fds(3). */
 const firstPassedDescriptor = 3;
 
+/** More than a daemon has clients. */
+const maxPassed = 64;
+
 /** Listens at `path`, where nothing may be, for the owner alone. */
 export async function openSocket(path: string): Promise<ListeningSocket> {
   const fd = await listenAt(path);
@@ -23,13 +26,9 @@ export async function openSocket(path: string): Promise<ListeningSocket> {
   return { fd, path, device: dev, inode: ino };
 }
 
-/** The socket of an earlier life, if it is the one that clients reach at `path`; else it is closed, with its file, and undefined. */
-export function keptSocket(socket: ListeningSocket | undefined, path: string): ListeningSocket | undefined {
-  if (socket === undefined) return undefined;
-  if (socket.path === path && isReachable(socket)) return socket;
-  removeSocket(socket);
-  closeSync(socket.fd);
-  return undefined;
+/** Whether it is the one that clients reach at `path`. */
+export function isReachableAt(socket: ListeningSocket, path: string): boolean {
+  return socket.path === path && isReachable(socket);
 }
 
 /** Removes the file of a socket, unless another one has taken its place. */
@@ -37,20 +36,38 @@ export function removeSocket(socket: ListeningSocket): void {
   if (isReachable(socket)) unlinkSync(socket.path);
 }
 
+/** A listening socket that the service manager passed. */
+export interface PassedSocket {
+  readonly fd: number;
+  /** FileDescriptorName= of its unit; '' where the manager tells none. */
+  readonly name: string;
+  readonly path: string | undefined;
+}
+
 /**
- * The listening socket that the service manager passed to this process, as sd_listen_fds(3) has it; undefined where it passed none.
+ * The listening sockets that the service manager passed to this process, as sd_listen_fds(3) has it; none where it passed none.
  *
  * @throws FailedPrecondition when it passed something else
  */
-export async function passedSocket(env: NodeJS.ProcessEnv): Promise<number | undefined> {
-  if (env.LISTEN_PID !== String(process.pid) || env.LISTEN_FDS === undefined) return undefined;
-  if (env.LISTEN_FDS !== '1' || !(await isListening(firstPassedDescriptor))) {
-    throw new LazypullError(
-      'FailedPrecondition',
-      'The service manager must pass one listening unix socket: see ListenStream= in the socket unit',
-    );
+export async function passedSockets(env: NodeJS.ProcessEnv): Promise<PassedSocket[]> {
+  if (env.LISTEN_PID !== String(process.pid) || env.LISTEN_FDS === undefined) return [];
+  const count = Number(env.LISTEN_FDS);
+  const names = (env.LISTEN_FDNAMES ?? '').split(':');
+  const sockets: PassedSocket[] = [];
+  if (!Number.isInteger(count) || count < 1 || count > maxPassed) throw notPassed();
+  for (let i = 0; i < count; i++) {
+    const fd = firstPassedDescriptor + i;
+    if (!(await isListening(fd))) throw notPassed();
+    sockets.push({ fd, name: names[i] ?? '', path: await boundPath(fd) });
   }
-  return firstPassedDescriptor;
+  return sockets;
+}
+
+function notPassed(): LazypullError {
+  return new LazypullError(
+    'FailedPrecondition',
+    'The service manager must pass listening unix sockets and nothing else: see ListenStream= in the socket unit',
+  );
 }
 
 /**

@@ -24,6 +24,19 @@ export function syscall<Arguments extends unknown[]>(
     });
 }
 
+/** As `syscall`, for a call that never waits: it is made at once, on this thread. */
+export function syscallNow<Arguments extends unknown[]>(
+  name: string,
+  signature: string,
+): (...args: Arguments) => number {
+  const native = libc.func(signature);
+  return (...args) => {
+    const result: unknown = native(...args);
+    if (typeof result !== 'number' || result < 0) throw systemError(name, koffi.errno());
+    return result;
+  };
+}
+
 /** An error shaped as Node's system errors: `message` "EBUSY: mount", `code`, `errno` (negative) and `syscall`. */
 export function systemError(name: string, errno: number): NodeJS.ErrnoException {
   const code = errnoNames.get(errno) ?? `E${errno}`;

@@ -24,6 +24,11 @@ export function identityOf(pid: number): ProcessIdentity | undefined {
   return { pid, startTicks: Number(fields[19]) };
 }
 
+/** The name of a process as ps(1) shows it; '?' when it cannot be read. */
+export function commandOf(pid: number): string {
+  return readOrUndefined(`/proc/${pid}/comm`)?.trimEnd() ?? '?';
+}
+
 export function isRunning({ pid, startTicks }: ProcessIdentity): boolean {
   return identityOf(pid)?.startTicks === startTicks;
 }

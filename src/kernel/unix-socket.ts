@@ -1,6 +1,6 @@
 import { closeSync, existsSync, fchmodSync } from 'node:fs';
 import { LazypullError, errnoOf } from '../errors.ts';
-import { syscall } from './libc.ts';
+import { syscall, syscallNow } from './libc.ts';
 
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
@@ -26,6 +26,14 @@ const connect = syscall<[number, Buffer, number]>('connect', 'int connect(int fd
 const getsockopt = syscall<[number, number, number, Buffer, Buffer]>(
   'getsockopt',
   'int getsockopt(int fd, int level, int name, void *value, void *length)',
+);
+const getsockoptNow = syscallNow<[number, number, number, Buffer, Buffer]>(
+  'getsockopt',
+  'int getsockopt(int fd, int level, int name, void *value, void *length)',
+);
+const getsockname = syscall<[number, Buffer, Buffer]>(
+  'getsockname',
+  'int getsockname(int fd, void *addr, void *length)',
 );
 const sendto = syscall<[number, Buffer, number, number, Buffer, number]>(
   'sendto',
@@ -61,6 +69,26 @@ export async function isListening(fd: number): Promise<boolean> {
   } catch {
     return false;
   }
+}
+
+/** The path that a unix socket is bound to; undefined for one that has none. */
+export async function boundPath(fd: number): Promise<string | undefined> {
+  const address = Buffer.alloc(2 + sunPathBytes);
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(address.length);
+  await getsockname(fd, address, length);
+  const path = address.subarray(2, length.readUInt32LE(0));
+  const end = path.indexOf(0);
+  return end === 0 || path.length === 0 ? undefined : path.subarray(0, end < 0 ? path.length : end).toString();
+}
+
+/** The pid of the process that connected to us with this unix socket; 0 when it lives in another pid namespace. Does not wait. */
+export function peerPid(fd: number): number {
+  const value = Buffer.alloc(ucredBytes);
+  const length = Buffer.alloc(4);
+  length.writeUInt32LE(ucredBytes);
+  getsockoptNow(fd, SOL_SOCKET, SO_PEERCRED, value, length);
+  return value.readInt32LE(0);
 }
 
 /**

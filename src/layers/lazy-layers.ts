@@ -262,6 +262,11 @@ export class LazyLayers {
     return layers;
   }
 
+  /** The digest of the layer at each mount point. */
+  mountPoints(): ReadonlyMap<string, string> {
+    return new Map([...this.#mounts].map(([path, key]) => [path, key.slice(0, key.indexOf('\n'))]));
+  }
+
   /** The disk space that the files of all layers take, mounted or not, and how many there are. */
   async cacheSize(): Promise<{ bytes: number; layers: number }> {
     const directory = join(this.#options.root, 'layers');

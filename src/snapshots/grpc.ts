@@ -47,12 +47,16 @@ type Message = MessageInitShape<DescMessage>;
 /** What a service tells about its calls. */
 export type CallMetrics = Pick<SnapshotMetrics, 'calls' | 'callSeconds'>;
 
+/** Is asked before each call of a method that does not stream, with the pid of the process that calls, 0 where that is not known. Throw to answer an error. */
+export type Guard = (method: string, pid: number) => void;
+
 /** Makes a grpc-js service of a protobuf-es descriptor. Errors become status codes as `statusOf` says, and are logged at debug level with the method. */
 export function bridge<M extends GenServiceMethods>(
   service: GenService<M>,
   handlers: Handlers<M>,
   log: Log,
   metrics: CallMetrics = snapshotMetrics(),
+  guard?: Guard,
 ): Bridged {
   const methods = Object.entries<DescMethod>(service.method);
   const definition = Object.fromEntries(methods.map(([name, method]) => [name, methodDefinition(method)]));
@@ -70,7 +74,13 @@ export function bridge<M extends GenServiceMethods>(
         method.methodKind === 'server_streaming'
           ? (call: Stream) => void measured(() => stream(method, handler as StreamHandler, call, log))
           : (call: Call, done: sendUnaryData<unknown>) =>
-              void measured(() => answer(method, handler as UnaryHandler, call, done, log)),
+              void measured(() => {
+                const guarded: UnaryHandler = (request) => {
+                  guard?.(method.name, pidOf(call.getPeer()));
+                  return (handler as UnaryHandler)(request);
+                };
+                return answer(method, guarded, call, done, log);
+              }),
       ];
     }),
   );
@@ -128,6 +138,17 @@ async function stream(method: DescMethod, handler: StreamHandler, call: Stream, 
     call.emit('error', failure(method, error, log));
     return codeOf(error);
   }
+}
+
+const peerPrefix = 'pid:';
+
+/** What a connection of a process has to have as its remote address, for `Guard` to be told its pid. */
+export function peerOf(pid: number): string {
+  return `${peerPrefix}${pid}`;
+}
+
+function pidOf(peer: string): number {
+  return peer.startsWith(peerPrefix) ? Number(peer.slice(peerPrefix.length)) : 0;
 }
 
 function failure(method: DescMethod, error: unknown, log: Log): ReturnType<typeof statusOf> {

@@ -14,7 +14,10 @@ export function snapshotMetrics(metrics = new MetricsRegistry()) {
       'Layers that a client asked for: lazy, or left to the client to pull for the reason given.',
       { outcome: ['lazy', 'refused'], reason: ['none', ...refusalReasons] },
     ),
-    stored: metrics.gauge('lazypull_snapshots_stored', 'Snapshots by kind.', { kind: ['view', 'active', 'committed'] }),
+    stored: metrics.gauge('lazypull_snapshots_stored', 'Snapshots of each client by kind.', {
+      client: [],
+      kind: ['view', 'active', 'committed'],
+    }),
     calls: metrics.counter('lazypull_grpc_requests_total', 'Calls of gRPC methods, by how they ended.', {
       method: [],
       code: [],

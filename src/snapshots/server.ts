@@ -1,12 +1,14 @@
-import { createServer } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from '@grpc/grpc-js';
 import { LazypullError, messageOf } from '../errors.ts';
+import { peerPid } from '../kernel/unix-socket.ts';
 import type { Log } from '../log.ts';
 import { Connections } from './connections.ts';
-import type { Bridged, CallMetrics } from './grpc.ts';
+import { type Bridged, type CallMetrics, peerOf } from './grpc.ts';
 import { addHealth } from './health.ts';
 import { addSnapshots } from './service.ts';
 import type { Snapshots } from './snapshot.ts';
+import type { SoleClient } from './sole-client.ts';
 
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 const MAX_CALLS_PER_CONNECTION = 1024;
@@ -21,9 +23,9 @@ export interface SnapshotsServer {
 }
 
 /**
-/**
  * Serves a snapshotter, with health checks and `more` services, on a listening socket.
  *
+ * @param client who may change something; undefined for everybody
  * @param fd the socket's descriptor, which is closed in the end; its file, if it has one, is the caller's
  * @throws Unavailable when it cannot listen
  */
@@ -33,6 +35,7 @@ export async function serveSnapshots(
   log: Log,
   metrics?: CallMetrics,
   more: readonly Bridged[] = [],
+  client?: SoleClient,
 ): Promise<SnapshotsServer> {
   // What it would say, in plain text on standard error, comes to us as an error.
   setLogVerbosity(logVerbosity.NONE);
@@ -43,12 +46,13 @@ export async function serveSnapshots(
     'grpc.keepalive_time_ms': KEEPALIVE_MS,
     'grpc.keepalive_timeout_ms': KEEPALIVE_ANSWER_MS,
   });
-  addSnapshots(server, snapshots, log, metrics);
+  addSnapshots(server, snapshots, log, metrics, client);
   for (const { definition, implementation } of more) server.addService(definition, implementation);
   const health = addHealth(server, log);
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const connections = new Connections();
   const listener = createServer((connection) => {
+    nameProcess(connection);
     connections.add(connection);
     injector.injectConnection(connection);
   });
@@ -74,4 +78,17 @@ export async function serveSnapshots(
         });
       }),
   };
+}
+
+/** Gives a connection the process at its other end as its remote address, of which a unix socket has none: the calls on it tell that. */
+function nameProcess(connection: Socket): void {
+  const { _handle: handle } = connection as Socket & { readonly _handle?: { readonly fd?: number } };
+  if (handle?.fd === undefined || handle.fd < 0) return;
+  let pid = 0;
+  try {
+    pid = peerPid(handle.fd);
+  } catch {
+    // It has ended already, and calls nothing.
+  }
+  Object.defineProperty(connection, 'remoteAddress', { value: peerOf(pid) });
 }

@@ -9,9 +9,10 @@ import {
 } from '../gen/services/snapshots/v1/snapshots_pb.ts';
 import type { MountSchema } from '../gen/types/mount_pb.ts';
 import type { Log } from '../log.ts';
-import { bridge, type CallMetrics } from './grpc.ts';
+import { bridge, type CallMetrics, type Guard } from './grpc.ts';
 import { labelBytes } from './labels.ts';
 import type { Kind, Mount, SnapshotInfo, Snapshots } from './snapshot.ts';
+import type { SoleClient } from './sole-client.ts';
 
 const INFOS_PER_MESSAGE = 100;
 
@@ -19,13 +20,30 @@ const INFOS_PER_MESSAGE = 100;
 const LABEL_BYTES_PER_MESSAGE = 1024 * 1024;
 
 /** Adds `containerd.services.snapshots.v1.Snapshots` to a server. The field `snapshotter` of requests is ignored, as containerd's own service ignores it. */
-export function addSnapshots(server: Server, snapshots: Snapshots, log: Log, metrics?: CallMetrics): void {
-  const { definition, implementation } = snapshotsService(snapshots, log, metrics);
+export function addSnapshots(
+  server: Server,
+  snapshots: Snapshots,
+  log: Log,
+  metrics?: CallMetrics,
+  client?: SoleClient,
+): void {
+  const { definition, implementation } = snapshotsService(snapshots, log, metrics, client);
   server.addService(definition, implementation);
 }
 
-/** The wire form of a snapshotter. */
-export function snapshotsService(snapshots: Snapshots, log: Log, metrics?: CallMetrics): ReturnType<typeof bridge> {
+/** The methods that change nothing, and that any process may call: whoever looks at a socket, for one. */
+const reading: ReadonlySet<string> = new Set(['Stat', 'List', 'Usage', 'Mounts']);
+
+/** The wire form of a snapshotter, for the processes that `client` lets change something. */
+export function snapshotsService(
+  snapshots: Snapshots,
+  log: Log,
+  metrics?: CallMetrics,
+  client?: SoleClient,
+): ReturnType<typeof bridge> {
+  const guard: Guard = (method, pid) => {
+    if (!reading.has(method)) client?.check(pid);
+  };
   return bridge(
     SnapshotsDesc,
     {
@@ -73,6 +91,7 @@ export function snapshotsService(snapshots: Snapshots, log: Log, metrics?: CallM
     },
     log,
     metrics,
+    guard,
   );
 }
 

@@ -23,6 +23,8 @@ export interface SnapshotterParts {
   readonly layers: RemoteLayers;
   readonly log: Log;
   readonly metrics?: SnapshotMetrics | undefined;
+  /** The name of the client, for metrics. */
+  readonly client?: string;
 }
 
 /**
@@ -61,13 +63,15 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
   readonly #reasons = new Map<number, unknown>();
   #closing: Promise<void> | undefined;
 
-  constructor({ root, store, layers, log, metrics = snapshotMetrics() }: SnapshotterParts) {
+  constructor({ root, store, layers, log, metrics = snapshotMetrics(), client = '' }: SnapshotterParts) {
     this.#openStore = store;
     this.#layers = layers;
     this.#log = log;
     this.#directories = new Directories(join(root, 'snapshots'), layers, log);
     this.#metrics = metrics;
-    for (const kind of ['view', 'active', 'committed'] as const) metrics.stored.from(() => store.count(kind), { kind });
+    for (const kind of ['view', 'active', 'committed'] as const) {
+      metrics.stored.from(() => store.count(kind), { client, kind });
+    }
   }
 
   stat(key: string): SnapshotInfo {

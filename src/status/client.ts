@@ -15,7 +15,7 @@ export class StatusClient implements Disposable {
 
   /** @throws Unavailable, with what to do, where no daemon answers */
   async status(): Promise<DaemonStatus> {
-    const { version, startedMs, layers, cache } = await this.#calls.unary(Status.method.get, {});
+    const { version, startedMs, layers, clients, cache } = await this.#calls.unary(Status.method.get, {});
     return {
       version,
       startedMs: Number(startedMs),
@@ -31,6 +31,13 @@ export class StatusClient implements Disposable {
         presentBytes: Number(layer.presentBytes),
         fetchedBytes: Number(layer.fetchedBytes),
         errors: Number(layer.errors),
+        clients: layer.clients,
+      })),
+      clients: clients.map(({ name, address, process, refused }) => ({
+        name,
+        address,
+        process: process && { pid: process.pid, command: process.command },
+        refused: refused && { pid: refused.pid, command: refused.command },
       })),
       cache: { bytes: Number(cache?.bytes ?? 0), layers: cache?.layers ?? 0 },
     };

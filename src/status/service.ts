@@ -12,19 +12,26 @@ export function statusService(source: StatusSource, log: Log): Bridged {
     Status,
     {
       async get() {
-        const { version, startedMs, layers, cache } = await source.status();
+        const { version, startedMs, layers, clients, cache } = await source.status();
         return {
           version,
           startedMs: BigInt(Math.round(startedMs)),
           layers: layers.map((layer) => ({
             ...layer,
             references: [...layer.references],
+            clients: [...layer.clients],
             mountedMs: BigInt(layer.mountedMs),
             blobBytes: BigInt(layer.blobBytes),
             contentBytes: BigInt(layer.contentBytes),
             presentBytes: BigInt(layer.presentBytes),
             fetchedBytes: BigInt(layer.fetchedBytes),
             errors: BigInt(layer.errors),
+          })),
+          clients: clients.map(({ name, address, process, refused }) => ({
+            name,
+            address,
+            ...(process && { process }),
+            ...(refused && { refused }),
           })),
           cache: { bytes: BigInt(cache.bytes), layers: cache.layers },
         };

@@ -1,12 +1,31 @@
 import type { LayerStatus } from '../layers/layer-status.ts';
 import type { PrepareOutcome } from '../snapshots/outcomes.ts';
+import type { ClientProcess } from '../snapshots/sole-client.ts';
+
+/** A layer that is mounted, and the names of the clients that have it so. */
+export interface MountedLayer extends LayerStatus {
+  readonly clients: readonly string[];
+}
+
+/** Whom a daemon serves. */
+export interface ClientStatus {
+  readonly name: string;
+  /** Path of its socket. */
+  readonly address: string;
+  /** The process that uses the socket; undefined where none does, or none that can be named. */
+  readonly process: ClientProcess | undefined;
+  /** Another one that was refused, because that one uses it. */
+  readonly refused: ClientProcess | undefined;
+}
 
 /** What a daemon is doing. */
 export interface DaemonStatus {
   readonly version: string;
   /** Milliseconds since 1970. */
   readonly startedMs: number;
-  readonly layers: readonly LayerStatus[];
+  readonly layers: readonly MountedLayer[];
+  /** The first one first; none where an older daemon answers. */
+  readonly clients: readonly ClientStatus[];
   readonly cache: { readonly bytes: number; readonly layers: number };
 }
 

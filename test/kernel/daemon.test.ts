@@ -121,6 +121,30 @@ describe('The daemon', { skip }, () => {
     assert.deepEqual(await mountsBelow(root), []);
   });
 
+  it('refuses to give a client the snapshots of another one when addresses come in another order', async () => {
+    const [a, b] = ['a', 'b'].map((name) => join(directory, 'run', `${name}.sock`));
+    const own = join(directory, 'ordered');
+    const inOrder = (...addresses: string[]) => [...addresses.flatMap((each) => ['--address', each]), '--root', own];
+    const first = start(inOrder(a!, b!));
+    const { clients } = await first.line('lazypull is ready');
+    assert.deepEqual(clients, { default: a, b });
+    assert.ok(existsSync(a!) && existsSync(b!));
+    first.process.kill('SIGTERM');
+    assert.deepEqual(await first.ended, [0, null]);
+    assert.ok(!existsSync(a!) && !existsSync(b!));
+    for (const wrong of [inOrder(b!, a!), inOrder(b!)]) {
+      const refused = start(wrong);
+      assert.deepEqual(await refused.ended, [1, null]);
+      assert.match(String(refused.log.at(-1)?.error), /b\.sock" as the first client: it was another one before/);
+    }
+    const alone = start(inOrder(a!));
+    await alone.line('lazypull is ready');
+    assert.equal(
+      (await alone.line('snapshots are kept of a client that is not served: remove them if it is gone')).client,
+      'b',
+    );
+  });
+
   it('tells the service manager when it is ready and when it stops', async () => {
     const path = join(directory, 'notify.sock');
     const receive = `

@@ -2,14 +2,16 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdir, readFile } from 'node:fs/promises';
-import { connect, type Socket } from 'node:net';
-import { after, before, test } from 'node:test';
+import { connect, createServer, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { after, before, type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { errnoOf } from '../../src/errors.ts';
 import { mountsBelow } from '../../src/kernel/mount.ts';
 import { estargzBlob } from '../support/estargz-blob.ts';
 import { LayerLab } from '../support/layer-lab.ts';
+import { tryRun } from '../support/program.ts';
 
 /** More rounds tell more: the environment may ask for them. */
 const rounds = Number(process.env['ROUNDS'] ?? 80);
@@ -96,14 +98,45 @@ test('A thousand connections that say nothing cost little, and are gone with the
   assert.ok(end.descriptors <= start.descriptors + 20, JSON.stringify([start, end]));
 });
 
-test('Clients that are killed in the middle of a call leave nothing behind', async () => {
+/** A socket that hands everything on to the daemon: programs that use it are this process to the daemon, of which a socket serves one. */
+async function forwarded(t: TestContext): Promise<string> {
+  const path = join(lab.workspace.path, 'forward.sock');
+  const server = createServer((socket) => {
+    const daemon = connect(lab.socket);
+    for (const [from, to] of [
+      [socket, daemon],
+      [daemon, socket],
+    ] as const) {
+      from.on('error', () => {}).pipe(to);
+      from.once('close', () => to.destroy());
+    }
+  }).listen(path);
+  await once(server, 'listening');
+  t.after(() => server.close());
+  return path;
+}
+
+test('A second process cannot change the snapshots of the first one, and both learn why', async () => {
+  const snapshot = await lab.prepare([layerOf('of the first client')]);
+  const second = fileURLToPath(new URL('../support/dying-client.ts', import.meta.url));
+  const layer = layerOf('of the second client');
+  const { status, stderr } = await tryRun(process.execPath, [second, lab.socket, lab.reference, JSON.stringify(layer)]);
+  assert.notEqual(status, 0);
+  const reason = new RegExp(`process ${process.pid} \\([^)]+\\) has it, and process \\d+ \\([^)]+\\) is refused`);
+  assert.match(stderr, reason);
+  assert.ok(lab.complaints.some(({ level, msg }) => level === 'error' && reason.test(String(msg))));
+  await lab.remove(snapshot, 1);
+});
+
+test('Clients that are killed in the middle of a call leave nothing behind', async (t) => {
+  const socket = await forwarded(t);
   const client = fileURLToPath(new URL('../support/dying-client.ts', import.meta.url));
   const start = await held();
   for (let i = 0; i < 5; i++) {
     const layer = layerOf(`never waited for ${i}`);
     lab.registry.script({ path: new RegExp(layer.digest) }, { kind: 'drip', bytes: 100, everyMs: 100 });
     const asked = lab.registry.requests.length;
-    const program = spawn(process.execPath, [client, lab.socket, lab.reference, JSON.stringify(layer)], {
+    const program = spawn(process.execPath, [client, socket, lab.reference, JSON.stringify(layer)], {
       stdio: 'inherit',
     });
     while (lab.registry.requests.length === asked) await delay(10);

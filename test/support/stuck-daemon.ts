@@ -20,7 +20,7 @@ const request = Buffer.alloc(requestBytes);
 readSync(connection.fd, request);
 writeSync(connection.fd, initReply(readRequestHeader(request).unique, readInit(request)));
 const keeper = await Keeper.open(directory, silentLog);
-await keeper.keep({ fuse: connection, socket: undefined });
+await keeper.keep({ fuse: connection, sockets: [] });
 stat(join(mountpoint, 'layer'), () => undefined);
 readSync(connection.fd, request);
 process.stdout.write('stuck\n');

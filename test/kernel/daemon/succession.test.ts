@@ -146,33 +146,47 @@ test('A daemon starts while the registry is away, serves what is there, and gets
   for (const file of [0, 1, 2, 3]) await kept.read(file);
 });
 
-test('A service manager can pass the socket, on which clients wait before the daemon is there', async () => {
-  const directory = await lab.workspace.directory('activated');
-  const socket = join(directory, 's.sock');
-  const pass = `
+/** Binds the paths that come before "--", and becomes the program that comes after it, with those sockets passed as a service manager does, once it reads a line. */
+const passing = `
 import os, socket, sys
-s = socket.socket(socket.AF_UNIX)
-s.bind(sys.argv[1])
-s.listen()
-if s.fileno() == 3: os.set_inheritable(3, True)
-else: os.dup2(s.fileno(), 3)
+end = sys.argv.index("--")
+sockets = [socket.socket(socket.AF_UNIX) for path in sys.argv[1:end]]
+for s, path in zip(sockets, sys.argv[1:end]):
+    s.bind(path)
+    s.listen()
+for i, fd in enumerate([os.dup(s.fileno()) for s in sockets]):
+    assert fd >= 3 + len(sockets) or fd == 3 + i
+    os.dup2(fd, 3 + i)
 print("listening", flush=True)
 sys.stdin.readline()
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
-os.execv(sys.argv[2], sys.argv[2:])
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(sockets)), LISTEN_FDNAMES=":".join(["lazypull.socket"] * len(sockets)))
+os.execv(sys.argv[end + 1], sys.argv[end + 1:])
 `;
-  const args = [daemonProgram, '--address', socket, '--root', join(directory, 'root')];
-  const daemon = spawn('python3', ['-c', pass, socket, ...args], { stdio: ['pipe', 'pipe', 'ignore'] });
-  await once(daemon.stdout, 'data');
-  using client = new SnapshotsClient(socket);
-  const answered = client.cleanup();
-  daemon.stdin.end('go\n');
-  await answered;
-  daemon.kill('SIGTERM');
-  assert.deepEqual(await once(daemon, 'exit'), [0, null]);
-  assert.ok(existsSync(socket), "the socket is the manager's");
-  assert.deepEqual(await keepersBelow(directory), []);
-});
+
+for (const names of [['s'], ['second', 'first']]) {
+  test(`A service manager can pass ${names.length} sockets, on which clients wait before the daemon is there`, async () => {
+    const directory = await lab.workspace.directory(`activated-${names.length}`);
+    const sockets = names.map((name) => join(directory, `${name}.sock`));
+    const addresses = sockets.toSorted().flatMap((socket) => ['--address', socket]);
+    const args = ['--', daemonProgram, ...addresses, '--root', join(directory, 'root')];
+    const daemon = spawn('python3', ['-c', passing, ...sockets, ...args], { stdio: ['pipe', 'pipe', 'ignore'] });
+    await once(daemon.stdout, 'data');
+    const answered = sockets.map(async (socket) => {
+      using client = new SnapshotsClient(socket);
+      await client.cleanup();
+    });
+    daemon.stdin.end('go\n');
+    await Promise.all(answered);
+    assert.equal(existsSync(join(directory, 'root', 'clients', 'second')), names.length === 2);
+    daemon.kill('SIGTERM');
+    assert.deepEqual(await once(daemon, 'exit'), [0, null]);
+    assert.ok(
+      sockets.every((socket) => existsSync(socket)),
+      "the sockets are the manager's",
+    );
+    assert.deepEqual(await keepersBelow(directory), []);
+  });
+}
 
 test('A killed daemon that waits for itself in the kernel is freed by the next one', { timeout: 60_000 }, async () => {
   await lab.daemon.program.stop('SIGTERM');

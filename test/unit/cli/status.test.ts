@@ -14,8 +14,15 @@ const layer = {
   bytesPerSecond: 1_250_000,
   waiting: 2,
   errors: 0,
+  clients: ['default'],
 };
-const daemon = { version: '1.2.3', startedMs: 0, cache: { bytes: 5_000_000, layers: 1 } };
+const one = {
+  name: 'default',
+  address: '/run/lp.sock',
+  process: { pid: 12, command: 'containerd' },
+  refused: undefined,
+};
+const daemon = { version: '1.2.3', startedMs: 0, clients: [one], cache: { bytes: 5_000_000, layers: 1 } };
 
 test('lazypull status shows each layer with what is here of it', () => {
   assert.equal(
@@ -27,6 +34,23 @@ test('lazypull status shows each layer with what is here of it', () => {
       '',
     ].join('\n'),
   );
+});
+
+test('lazypull status tells clients apart where there are several, and which one has no socket of its own', () => {
+  const two = { ...one, name: 'bk', address: '/run/bk.sock', process: undefined };
+  const refused = { pid: 13, command: 'build\x1bkitd' };
+  const layers = [{ ...layer, clients: ['bk', 'default'] }];
+  const text = statusText({ ...daemon, clients: [{ ...one, refused }, two], layers }, 3_700_000);
+  const lines = text.split('\n').map((line) => line.trimEnd());
+  assert.equal(lines[1], 'client default at /run/lp.sock: containerd, process 12');
+  assert.match(
+    lines[2]!,
+    /^REFUSED at \/run\/lp\.sock: build.*kitd, process 13, because it is the socket of containerd, process 12;/,
+  );
+  assert.equal(lines[3], 'client bk at /run/bk.sock: nobody yet');
+  assert.match(lines[4]!, /SINCE +CLIENTS$/);
+  assert.match(lines[5]!, /1h 1m +bk, default$/);
+  assert.match(statusText({ ...daemon, clients: [{ ...one, refused }], layers: [] }, 0), /\nREFUSED at/);
 });
 
 test('lazypull status is short where nothing is mounted', () => {

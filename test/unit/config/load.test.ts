@@ -14,7 +14,10 @@ describe('loadConfig', () => {
 
   it('has the places of containerd-stargz-grpc when nobody says otherwise', async () => {
     const loaded = await loadConfig({ config }, {});
-    assert.equal(loaded.address, '/run/containerd-stargz-grpc/containerd-stargz-grpc.sock');
+    assert.deepEqual(
+      loaded.clients.map(({ address }) => address),
+      ['/run/containerd-stargz-grpc/containerd-stargz-grpc.sock'],
+    );
     assert.equal(loaded.root, '/var/lib/containerd-stargz-grpc');
     assert.equal(loaded.logLevel, 'info');
     assert.deepEqual(loaded.warnings, []);
@@ -57,8 +60,27 @@ describe('loadConfig', () => {
     }
   });
 
+  it('has a client for each address and each [[client]] of the file', async () => {
+    const file = join(directory, 'clients.toml');
+    writeFileSync(file, '[[client]]\nname = "k3s"\naddress = "unix:///run/k3s.sock"\n');
+    const { clients, warnings } = await loadConfig({ config: file, address: ['/run/a.sock', '/run/bk.sock'] }, {});
+    assert.deepEqual(clients, [
+      { name: 'default', address: '/run/a.sock' },
+      { name: 'bk', address: '/run/bk.sock' },
+      { name: 'k3s', address: '/run/k3s.sock' },
+    ]);
+    assert.deepEqual(warnings, []);
+    const { clients: others } = await loadConfig({ config: file }, { LAZYPULL_ADDRESS: '/e.sock' });
+    assert.deepEqual(
+      others.map(({ address }) => address),
+      ['/e.sock', '/run/k3s.sock'],
+    );
+    writeFileSync(file, '[[client]]\nname = "k3s"\n');
+    await assert.rejects(loadConfig({ config: file }, {}), /client\.0\.address/);
+  });
+
   it('takes unix:// off an address and resolves relative paths', async () => {
-    assert.equal((await loadConfig({ config, address: 'unix:///a.sock' }, {})).address, '/a.sock');
+    assert.equal((await loadConfig({ config, address: 'unix:///a.sock' }, {})).clients[0]?.address, '/a.sock');
     assert.equal((await loadConfig({ config, root: 'state' }, {})).root, join(process.cwd(), 'state'));
   });
 
@@ -90,6 +112,6 @@ describe('loadConfig', () => {
 
   async function pick(loading: Promise<DaemonConfig>): Promise<string[]> {
     const loaded = await loading;
-    return [loaded.address, loaded.root, loaded.logLevel];
+    return [loaded.clients[0]!.address, loaded.root, loaded.logLevel];
   }
 });

@@ -58,7 +58,12 @@ test('The client gets what the daemon says', async (t) => {
         bytesPerSecond: 7.5,
         waiting: 8,
         errors: 9,
+        clients: ['bk', 'default'],
       },
+    ],
+    clients: [
+      { name: 'default', address: '/a', process: { pid: 1, command: 'x' }, refused: { pid: 2, command: 'y' } },
+      { name: 'bk', address: '/b', process: undefined, refused: undefined },
     ],
     cache: { bytes: 2 ** 42, layers: 3 },
   };

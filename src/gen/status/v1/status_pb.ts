@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file status/v1/status.proto.
  */
 export const file_status_v1_status: GenFile = /*@__PURE__*/
-  fileDesc("ChZzdGF0dXMvdjEvc3RhdHVzLnByb3RvEhJsYXp5cHVsbC5zdGF0dXMudjEiDAoKR2V0UmVxdWVzdCKHAQoLR2V0UmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRISCgpzdGFydGVkX21zGAIgASgDEikKBmxheWVycxgDIAMoCzIZLmxhenlwdWxsLnN0YXR1cy52MS5MYXllchIoCgVjYWNoZRgEIAEoCzIZLmxhenlwdWxsLnN0YXR1cy52MS5DYWNoZSLjAQoFTGF5ZXISDgoGZGlnZXN0GAEgASgJEhIKCnJlZmVyZW5jZXMYAiADKAkSEgoKbW91bnRlZF9tcxgDIAEoAxIOCgZtb3VudHMYBCABKAUSEgoKYmxvYl9ieXRlcxgFIAEoAxIVCg1jb250ZW50X2J5dGVzGAYgASgDEhUKDXByZXNlbnRfYnl0ZXMYByABKAMSFQoNZmV0Y2hlZF9ieXRlcxgIIAEoAxIYChBieXRlc19wZXJfc2Vjb25kGAkgASgBEg8KB3dhaXRpbmcYCiABKAUSDgoGZXJyb3JzGAsgASgDIiYKBUNhY2hlEg0KBWJ5dGVzGAEgASgDEg4KBmxheWVycxgCIAEoBSIiCg9PdXRjb21lc1JlcXVlc3QSDwoHZGlnZXN0cxgBIAMoCSJBChBPdXRjb21lc1Jlc3BvbnNlEi0KCG91dGNvbWVzGAEgAygLMhsubGF6eXB1bGwuc3RhdHVzLnYxLk91dGNvbWUiXAoHT3V0Y29tZRIRCglyZWZlcmVuY2UYASABKAkSDgoGZGlnZXN0GAIgASgJEg0KBWF0X21zGAMgASgDEg4KBnJlYXNvbhgEIAEoCRIPCgdtZXNzYWdlGAUgASgJMqcBCgZTdGF0dXMSRgoDR2V0Eh4ubGF6eXB1bGwuc3RhdHVzLnYxLkdldFJlcXVlc3QaHy5sYXp5cHVsbC5zdGF0dXMudjEuR2V0UmVzcG9uc2USVQoIT3V0Y29tZXMSIy5sYXp5cHVsbC5zdGF0dXMudjEuT3V0Y29tZXNSZXF1ZXN0GiQubGF6eXB1bGwuc3RhdHVzLnYxLk91dGNvbWVzUmVzcG9uc2ViBnByb3RvMw");
+  fileDesc("ChZzdGF0dXMvdjEvc3RhdHVzLnByb3RvEhJsYXp5cHVsbC5zdGF0dXMudjEiDAoKR2V0UmVxdWVzdCK0AQoLR2V0UmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRISCgpzdGFydGVkX21zGAIgASgDEikKBmxheWVycxgDIAMoCzIZLmxhenlwdWxsLnN0YXR1cy52MS5MYXllchIoCgVjYWNoZRgEIAEoCzIZLmxhenlwdWxsLnN0YXR1cy52MS5DYWNoZRIrCgdjbGllbnRzGAUgAygLMhoubGF6eXB1bGwuc3RhdHVzLnYxLkNsaWVudCKDAQoGQ2xpZW50EgwKBG5hbWUYASABKAkSDwoHYWRkcmVzcxgCIAEoCRIsCgdwcm9jZXNzGAMgASgLMhsubGF6eXB1bGwuc3RhdHVzLnYxLlByb2Nlc3MSLAoHcmVmdXNlZBgEIAEoCzIbLmxhenlwdWxsLnN0YXR1cy52MS5Qcm9jZXNzIicKB1Byb2Nlc3MSCwoDcGlkGAEgASgFEg8KB2NvbW1hbmQYAiABKAki9AEKBUxheWVyEg4KBmRpZ2VzdBgBIAEoCRISCgpyZWZlcmVuY2VzGAIgAygJEhIKCm1vdW50ZWRfbXMYAyABKAMSDgoGbW91bnRzGAQgASgFEhIKCmJsb2JfYnl0ZXMYBSABKAMSFQoNY29udGVudF9ieXRlcxgGIAEoAxIVCg1wcmVzZW50X2J5dGVzGAcgASgDEhUKDWZldGNoZWRfYnl0ZXMYCCABKAMSGAoQYnl0ZXNfcGVyX3NlY29uZBgJIAEoARIPCgd3YWl0aW5nGAogASgFEg4KBmVycm9ycxgLIAEoAxIPCgdjbGllbnRzGAwgAygJIiYKBUNhY2hlEg0KBWJ5dGVzGAEgASgDEg4KBmxheWVycxgCIAEoBSIiCg9PdXRjb21lc1JlcXVlc3QSDwoHZGlnZXN0cxgBIAMoCSJBChBPdXRjb21lc1Jlc3BvbnNlEi0KCG91dGNvbWVzGAEgAygLMhsubGF6eXB1bGwuc3RhdHVzLnYxLk91dGNvbWUiXAoHT3V0Y29tZRIRCglyZWZlcmVuY2UYASABKAkSDgoGZGlnZXN0GAIgASgJEg0KBWF0X21zGAMgASgDEg4KBnJlYXNvbhgEIAEoCRIPCgdtZXNzYWdlGAUgASgJMqcBCgZTdGF0dXMSRgoDR2V0Eh4ubGF6eXB1bGwuc3RhdHVzLnYxLkdldFJlcXVlc3QaHy5sYXp5cHVsbC5zdGF0dXMudjEuR2V0UmVzcG9uc2USVQoIT3V0Y29tZXMSIy5sYXp5cHVsbC5zdGF0dXMudjEuT3V0Y29tZXNSZXF1ZXN0GiQubGF6eXB1bGwuc3RhdHVzLnYxLk91dGNvbWVzUmVzcG9uc2ViBnByb3RvMw");
 
 /**
  * @generated from message lazypull.status.v1.GetRequest
@@ -50,6 +50,11 @@ export type GetResponse = Message<"lazypull.status.v1.GetResponse"> & {
    * @generated from field: lazypull.status.v1.Cache cache = 4;
    */
   cache?: Cache | undefined;
+
+  /**
+   * @generated from field: repeated lazypull.status.v1.Client clients = 5;
+   */
+  clients: Client[];
 };
 
 /**
@@ -58,6 +63,68 @@ export type GetResponse = Message<"lazypull.status.v1.GetResponse"> & {
  */
 export const GetResponseSchema: GenMessage<GetResponse> = /*@__PURE__*/
   messageDesc(file_status_v1_status, 1);
+
+/**
+ * Whom the daemon serves, at a socket of its own.
+ *
+ * @generated from message lazypull.status.v1.Client
+ */
+export type Client = Message<"lazypull.status.v1.Client"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string address = 2;
+   */
+  address: string;
+
+  /**
+   * The process that uses the socket; absent where none does, or none that can be named.
+   *
+   * @generated from field: lazypull.status.v1.Process process = 3;
+   */
+  process?: Process | undefined;
+
+  /**
+   * Another one that was refused, because that one uses it.
+   *
+   * @generated from field: lazypull.status.v1.Process refused = 4;
+   */
+  refused?: Process | undefined;
+};
+
+/**
+ * Describes the message lazypull.status.v1.Client.
+ * Use `create(ClientSchema)` to create a new message.
+ */
+export const ClientSchema: GenMessage<Client> = /*@__PURE__*/
+  messageDesc(file_status_v1_status, 2);
+
+/**
+ * @generated from message lazypull.status.v1.Process
+ */
+export type Process = Message<"lazypull.status.v1.Process"> & {
+  /**
+   * @generated from field: int32 pid = 1;
+   */
+  pid: number;
+
+  /**
+   * The name of its program.
+   *
+   * @generated from field: string command = 2;
+   */
+  command: string;
+};
+
+/**
+ * Describes the message lazypull.status.v1.Process.
+ * Use `create(ProcessSchema)` to create a new message.
+ */
+export const ProcessSchema: GenMessage<Process> = /*@__PURE__*/
+  messageDesc(file_status_v1_status, 3);
 
 /**
  * @generated from message lazypull.status.v1.Layer
@@ -129,6 +196,13 @@ export type Layer = Message<"lazypull.status.v1.Layer"> & {
    * @generated from field: int64 errors = 11;
    */
   errors: bigint;
+
+  /**
+   * The names of the clients that have it mounted.
+   *
+   * @generated from field: repeated string clients = 12;
+   */
+  clients: string[];
 };
 
 /**
@@ -136,7 +210,7 @@ export type Layer = Message<"lazypull.status.v1.Layer"> & {
  * Use `create(LayerSchema)` to create a new message.
  */
 export const LayerSchema: GenMessage<Layer> = /*@__PURE__*/
-  messageDesc(file_status_v1_status, 2);
+  messageDesc(file_status_v1_status, 4);
 
 /**
  * @generated from message lazypull.status.v1.Cache
@@ -158,7 +232,7 @@ export type Cache = Message<"lazypull.status.v1.Cache"> & {
  * Use `create(CacheSchema)` to create a new message.
  */
 export const CacheSchema: GenMessage<Cache> = /*@__PURE__*/
-  messageDesc(file_status_v1_status, 3);
+  messageDesc(file_status_v1_status, 5);
 
 /**
  * @generated from message lazypull.status.v1.OutcomesRequest
@@ -177,7 +251,7 @@ export type OutcomesRequest = Message<"lazypull.status.v1.OutcomesRequest"> & {
  * Use `create(OutcomesRequestSchema)` to create a new message.
  */
 export const OutcomesRequestSchema: GenMessage<OutcomesRequest> = /*@__PURE__*/
-  messageDesc(file_status_v1_status, 4);
+  messageDesc(file_status_v1_status, 6);
 
 /**
  * @generated from message lazypull.status.v1.OutcomesResponse
@@ -194,7 +268,7 @@ export type OutcomesResponse = Message<"lazypull.status.v1.OutcomesResponse"> & 
  * Use `create(OutcomesResponseSchema)` to create a new message.
  */
 export const OutcomesResponseSchema: GenMessage<OutcomesResponse> = /*@__PURE__*/
-  messageDesc(file_status_v1_status, 5);
+  messageDesc(file_status_v1_status, 7);
 
 /**
  * @generated from message lazypull.status.v1.Outcome
@@ -235,7 +309,7 @@ export type Outcome = Message<"lazypull.status.v1.Outcome"> & {
  * Use `create(OutcomeSchema)` to create a new message.
  */
 export const OutcomeSchema: GenMessage<Outcome> = /*@__PURE__*/
-  messageDesc(file_status_v1_status, 6);
+  messageDesc(file_status_v1_status, 8);
 
 /**
  * What a daemon is doing, for its operator. Nothing can be changed with it.

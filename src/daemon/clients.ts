@@ -1,0 +1,136 @@
+import { existsSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type ClientConfig, firstClientName, nameOfAddress } from '../config/clients.ts';
+import { LazypullError } from '../errors.ts';
+import type { LazyLayers } from '../layers/lazy-layers.ts';
+import type { Log } from '../log.ts';
+import type { SnapshotMetrics } from '../snapshots/metrics.ts';
+import type { PrepareOutcome } from '../snapshots/outcomes.ts';
+import { SoleClient } from '../snapshots/sole-client.ts';
+import { openSnapshotter, type Snapshotter } from '../snapshots/snapshotter.ts';
+import type { ClientStatus, MountedLayer } from '../status/status.ts';
+
+/** A client with its snapshots. */
+export interface Client {
+  readonly config: ClientConfig;
+  readonly snapshotter: Snapshotter;
+  readonly process: SoleClient;
+}
+
+/** The clients of a daemon. Each has a store of its own; the layers are those of all. */
+export class Clients implements AsyncDisposable {
+  readonly all: readonly Client[];
+  readonly #root: string;
+  readonly #layers: LazyLayers;
+
+  /**
+   * Opens their stores below `root`.
+   *
+   * @throws FailedPrecondition where a store is that of another client; else as `openSnapshotter`
+   */
+  static async open(
+    root: string,
+    configs: readonly ClientConfig[],
+    layers: LazyLayers,
+    log: Log,
+    metrics: SnapshotMetrics,
+  ): Promise<Clients> {
+    await checkStores(root, configs, log);
+    await using stack = new AsyncDisposableStack();
+    const all: Client[] = [];
+    for (const config of configs) {
+      const own = clientRoot(root, config.name);
+      const snapshotter = stack.use(await openSnapshotter({ root: own, layers, log, metrics, client: config.name }));
+      const process = new SoleClient(join(own, 'snapshotter', 'client.json'), config.address, log);
+      all.push({ config, snapshotter, process });
+    }
+    stack.move();
+    return new Clients(root, layers, all);
+  }
+
+  private constructor(root: string, layers: LazyLayers, all: readonly Client[]) {
+    this.#root = root;
+    this.#layers = layers;
+    this.all = all;
+  }
+
+  /** As `Snapshotter.restore`, of all. */
+  async restore(): Promise<void> {
+    for (const { snapshotter } of this.all) await snapshotter.restore();
+  }
+
+  /** As `Snapshotter.leave`, of all. */
+  leave(): void {
+    for (const { snapshotter } of this.all) snapshotter.leave();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const { snapshotter } of this.all) await snapshotter.close();
+  }
+
+  /** Who they are. */
+  status(): ClientStatus[] {
+    return this.all.map(({ config: { name, address }, process }) => ({
+      name,
+      address,
+      process: process.process,
+      refused: process.refused,
+    }));
+  }
+
+  /** What the mounted layers are doing, and for whom. */
+  async layers(): Promise<MountedLayer[]> {
+    const clients = new Map<string, Set<string>>();
+    for (const [path, digest] of this.#layers.mountPoints()) {
+      const client = this.all.find(({ config }) =>
+        path.startsWith(`${clientRoot(this.#root, config.name)}/snapshotter/`),
+      );
+      if (client !== undefined) clients.set(digest, (clients.get(digest) ?? new Set()).add(client.config.name));
+    }
+    const layers = await this.#layers.status();
+    return layers.map((layer) => ({ ...layer, clients: [...(clients.get(layer.digest) ?? [])].sort() }));
+  }
+
+  /** What became of the layers with these digests, or of all, that any client asked for; the latest last. */
+  outcomes(digests: readonly string[]): PrepareOutcome[] {
+    const outcomes = this.all.flatMap(({ snapshotter }) => snapshotter.outcomes.list(digests));
+    return this.all.length === 1 ? outcomes : outcomes.toSorted((a, b) => a.atMs - b.atMs);
+  }
+}
+
+/** Where a client's snapshots are: those of the first one where a daemon of one client keeps them. */
+export function clientRoot(root: string, name: string): string {
+  return name === firstClientName ? root : join(clientsPath(root), name);
+}
+
+/** The roots of all clients that a daemon with this root has or had. */
+export async function clientRoots(root: string): Promise<string[]> {
+  return [root, ...(await namedClients(root)).map((name) => clientRoot(root, name))];
+}
+
+/** Each client removes all snapshots that it does not know, so none may get those of another. */
+async function checkStores(root: string, configs: readonly ClientConfig[], log: Log): Promise<void> {
+  const known = new Set(configs.map(({ name }) => name));
+  const strangers = (await namedClients(root)).filter((name) => !known.has(name));
+  const first = configs[0]!;
+  const old = strangers.find((name) => name === nameOfAddress(first.address));
+  if (old !== undefined && existsSync(join(clientRoot(root, old), 'snapshotter'))) {
+    throw new LazypullError(
+      'FailedPrecondition',
+      `Cannot serve "${first.address}" as the first client: it was another one before, and its snapshots are in "${clientRoot(root, old)}"; give every --address in the order of before, or remove that directory if the client has forgotten its images`,
+    );
+  }
+  for (const name of strangers) {
+    const path = clientRoot(root, name);
+    log.warn({ client: name, path }, 'snapshots are kept of a client that is not served: remove them if it is gone');
+  }
+}
+
+async function namedClients(root: string): Promise<string[]> {
+  return readdir(clientsPath(root)).catch(() => []);
+}
+
+function clientsPath(root: string): string {
+  return join(root, 'clients');
+}

@@ -1,0 +1,113 @@
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { LazypullError, messageOf } from '../errors.ts';
+import { bootId } from '../kernel/boot.ts';
+import { commandOf, identityOf, isDying, isRunning, type ProcessIdentity } from '../kernel/pidfd.ts';
+import type { Log } from '../log.ts';
+
+/** A process that uses a socket. */
+export interface ClientProcess {
+  readonly pid: number;
+  /** The name of its program, as `ps` shows it. */
+  readonly command: string;
+}
+
+/** What the file holds. */
+interface ClientRecord extends ProcessIdentity, ClientProcess {
+  readonly boot: string;
+}
+
+const maxRefused = 64;
+
+/**
+ * Sees to it that one process alone changes the snapshots of a store: a second one does not know those of the first, and its garbage collection would
+ * remove them. The first one that comes has the store until it ends, also when this program is started again meanwhile. Processes of another pid namespace
+ * than ours have no pid here and cannot be told apart: they are let through.
+ */
+export class SoleClient {
+  readonly #path: string;
+  readonly #address: string;
+  readonly #log: Log;
+  #owner: ClientRecord | undefined;
+  /** Processes that were told, so that the log has one line of each. */
+  readonly #told = new Set<number>();
+  #refused: ClientProcess | undefined;
+
+  /**
+   * @param path the file that remembers the process
+   * @param address of the socket, for messages
+   */
+  constructor(path: string, address: string, log: Log) {
+    this.#path = path;
+    this.#address = address;
+    this.#log = log;
+    this.#owner = readRecord(path);
+  }
+
+  /**
+   * Lets a process change something.
+   *
+   * @param pid 0 for one that cannot be named
+   * @throws FailedPrecondition, which says what to do, while another process has the store
+   */
+  check(pid: number): void {
+    if (pid === 0 || pid === this.#owner?.pid) return;
+    if (this.#owner !== undefined && isAlive(this.#owner)) throw this.#refuse(pid, this.#owner);
+    const identity = identityOf(pid);
+    if (identity === undefined) return; // it has ended meanwhile
+    this.#owner = { boot: bootId(), ...identity, command: commandOf(pid) };
+    this.#refused = undefined;
+    this.#told.clear();
+    this.#write(this.#owner);
+  }
+
+  /** The process that has the store; undefined where there is none now. */
+  get process(): ClientProcess | undefined {
+    const owner = this.#owner;
+    return owner !== undefined && isAlive(owner) ? { pid: owner.pid, command: owner.command } : undefined;
+  }
+
+  /** The last process that was refused, as long as both are there. */
+  get refused(): ClientProcess | undefined {
+    const refused = this.#refused;
+    return refused !== undefined && this.process !== undefined && identityOf(refused.pid) !== undefined
+      ? refused
+      : undefined;
+  }
+
+  #refuse(pid: number, owner: ClientRecord): LazypullError {
+    const command = commandOf(pid);
+    this.#refused = { pid, command };
+    const message = `Two clients use the socket "${this.#address}": process ${owner.pid} (${owner.command}) has it, and process ${pid} (${command}) is refused, because each would remove the snapshots of the other; give it a socket of its own, with another --address of the daemon or with [[client]] in its config file`;
+    if (!this.#told.has(pid)) {
+      if (this.#told.size >= maxRefused) this.#told.clear();
+      this.#told.add(pid);
+      this.#log.error({ socket: this.#address, pid, command, owner: owner.pid }, message);
+    }
+    return new LazypullError('FailedPrecondition', message);
+  }
+
+  #write(record: ClientRecord): void {
+    try {
+      writeFileSync(`${this.#path}.new`, JSON.stringify(record), { mode: 0o600 });
+      renameSync(`${this.#path}.new`, this.#path);
+    } catch (error) {
+      this.#log.warn({ path: this.#path, error: messageOf(error) }, 'cannot write down which process is the client');
+    }
+  }
+}
+
+/** A killed process that is not gone yet calls nobody any more. */
+function isAlive(process: ClientRecord): boolean {
+  return isRunning(process) && !isDying(process.pid);
+}
+
+/** What the file says, if it is of this boot. */
+function readRecord(path: string): ClientRecord | undefined {
+  try {
+    const record = JSON.parse(readFileSync(path, 'utf8')) as ClientRecord;
+    const isRight = record.boot === bootId() && Number.isSafeInteger(record.pid) && typeof record.command === 'string';
+    return isRight ? record : undefined;
+  } catch {
+    return undefined; // whoever comes first has the store
+  }
+}
