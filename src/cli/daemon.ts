@@ -8,7 +8,17 @@ import { ExitError } from './output.ts';
 import { Verb } from './verb.ts';
 
 /** Names of the daemon's flags, which may also be written with one dash, as Go programs take them. */
-const goFlags = new Set(['address', 'root', 'config', 'log-level', 'metrics-address', 'takeover', 'version', 'help']);
+const goFlags = new Set([
+  'address',
+  'root',
+  'config',
+  'log-level',
+  'metrics-address',
+  'mirror-address',
+  'takeover',
+  'version',
+  'help',
+]);
 
 /** Those that take no value. */
 const switches = new Set(['takeover', 'version', 'help']);
@@ -26,6 +36,7 @@ export function daemonCommand(environment: Environment): Verb {
     .option('--config <file>', `config.toml (default: ${defaults.config}, which may be missing)`)
     .addOption(logLevelOption())
     .option('--metrics-address <host:port>', 'serve Prometheus metrics at /metrics and /healthz (default: nowhere)')
+    .option('--mirror-address <host:port>', 'serve a pull-through mirror of all registries (default: nowhere)')
     .option('--takeover', 'take the place of the daemon that has the root; readers and clients only wait')
     .option('--version', 'print the version')
     .explain(

@@ -47,6 +47,8 @@ const implemented: ReadonlySet<string> = new Set([
   'cache.min_free',
   'cache.high_water',
   'cache.low_water',
+  'mirror.address',
+  'mirror.allow_remote',
 ]);
 
 /** Whether this program acts on a key, by its dotted name. */

@@ -4,6 +4,7 @@ import { LazypullError, errnoOf } from '../errors.ts';
 import { type LogLevel, logLevels } from '../log.ts';
 import { type ClientConfig, clientsOf, socketPath } from './clients.ts';
 import { type ListenAddress, parseListenAddress } from './listen-address.ts';
+import { isLoopback } from '../registry/addresses.ts';
 import type { FileConfig } from './schema.ts';
 
 /** Where everything is when nobody says otherwise: the places of containerd-stargz-grpc. */
@@ -27,6 +28,7 @@ export interface DaemonFlags {
   config?: string | undefined;
   logLevel?: string | undefined;
   metricsAddress?: string | undefined;
+  mirrorAddress?: string | undefined;
   takeover?: boolean | undefined;
 }
 
@@ -39,6 +41,8 @@ export interface DaemonConfig {
   logLevel: LogLevel;
   /** Where to serve metrics; undefined for nowhere. */
   metricsAddress: ListenAddress | undefined;
+  /** Where to serve the mirror; undefined for nowhere, and then nothing is kept for it. */
+  mirrorAddress: ListenAddress | undefined;
   /** Whether a daemon that has the root is asked to hand over. */
   takeover: boolean;
   /** The config file; undefined where there is none, or nothing in it: every key has its default then. */
@@ -49,7 +53,7 @@ export interface DaemonConfig {
 
 /**
  * The configuration of the daemon: a flag wins over the environment (`LAZYPULL_ADDRESS`, `LAZYPULL_ROOT`,
- * `LAZYPULL_CONFIG`, `LAZYPULL_LOG_LEVEL`, `LAZYPULL_METRICS_ADDRESS`), that over the file, that over the default. A missing file is an error only
+ * `LAZYPULL_CONFIG`, `LAZYPULL_LOG_LEVEL`, `LAZYPULL_METRICS_ADDRESS`, `LAZYPULL_MIRROR_ADDRESS`), that over the file, that over the default. A missing file is an error only
  * when it was named.
  *
  * @throws InvalidArgument that names the flag, variable or key
@@ -62,6 +66,7 @@ export async function loadConfig(flags: DaemonFlags, env: NodeJS.ProcessEnv): Pr
     root: daemonRoot(flags.root, env),
     logLevel: logLevel(flags.logLevel ?? nonEmpty(env.LAZYPULL_LOG_LEVEL) ?? defaults.logLevel),
     metricsAddress: metricsAddress(flags.metricsAddress ?? nonEmpty(env.LAZYPULL_METRICS_ADDRESS), file),
+    mirrorAddress: mirrorAddress(flags.mirrorAddress ?? nonEmpty(env.LAZYPULL_MIRROR_ADDRESS), file),
     takeover: flags.takeover ?? false,
     file,
     warnings,
@@ -73,6 +78,21 @@ function metricsAddress(asked: string | undefined, file: FileConfig | undefined)
   if (asked !== undefined) return parseListenAddress(asked, 'the metrics address');
   if (file === undefined || file.metrics_address === '' || file.no_prometheus) return undefined;
   return parseListenAddress(file.metrics_address, 'the key "metrics_address" with');
+}
+
+/** The mirror answers with the credentials of this machine: other machines reach it only where the file says so. */
+function mirrorAddress(asked: string | undefined, file: FileConfig | undefined): ListenAddress | undefined {
+  const text = asked ?? nonEmpty(file?.mirror.address);
+  if (text === undefined) return undefined;
+  const address = parseListenAddress(
+    text,
+    asked === undefined ? 'the key "mirror.address" with' : 'the mirror address',
+  );
+  if (isLoopback(address.host) || file?.mirror.allow_remote) return address;
+  throw new LazypullError(
+    'InvalidArgument',
+    `Cannot serve the mirror at "${text}": whoever reaches it reads what this machine may pull; use 127.0.0.1, or set allow_remote in [mirror] of the config file`,
+  );
 }
 
 /** The file at `path`, and what to warn about. */

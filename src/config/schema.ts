@@ -152,6 +152,21 @@ export const fileSchema = z.object({
         ),
     })
     .prefault({}),
+  mirror: z
+    .object({
+      address: z
+        .string()
+        .default('')
+        .describe(
+          'Where to serve a pull-through mirror of all registries, such as "127.0.0.1:8235"; nowhere by default.',
+        ),
+      allow_remote: z
+        .boolean()
+        .default(false)
+        .describe('The address may be one that other machines reach: they read what this machine may pull.'),
+    })
+    .prefault({})
+    .meta({ own: true }),
   fuse_manager: z
     .object({
       enable: z.boolean().default(false),

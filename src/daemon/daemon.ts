@@ -17,6 +17,7 @@ import { Clients } from './clients.ts';
 import { watchDelay } from './delay.ts';
 import { Keeper } from './keeper.ts';
 import { type DaemonMetrics, daemonMetrics } from './metrics.ts';
+import { DaemonMirror, removeMirror } from './mirror.ts';
 import { feedWatchdog, notifyManager } from './notify.ts';
 import { openRoot } from './root.ts';
 import { handoverSignal } from './signals.ts';
@@ -55,6 +56,10 @@ export async function runDaemon(
   if (config.metricsAddress !== undefined || config.logLevel === 'debug' || config.logLevel === 'trace') {
     parts.use(watchDelay(log, metrics.delay));
   }
+  const space: { layers?: LazyLayers } = {};
+  const mirror =
+    config.mirrorAddress &&
+    parts.use(await DaemonMirror.open(config.root, config.mirrorAddress, () => space.layers, metrics.mirror, log));
   const registry = parts.use(
     new RegistryClient({
       credentials: dockerCredentials(env),
@@ -62,22 +67,27 @@ export async function runDaemon(
       log,
       environment: env,
       metrics: metrics.registry,
+      isOwn: (origin) => mirror?.isAt(origin) ?? false,
     }),
   );
-  const layers = parts.adopt(await startLayers(config, registry, keeper.kept?.fuse, log, metrics), async (started) => {
+  const { fuse } = keeper.kept ?? {};
+  const layers = parts.adopt(await startLayers(config, registry, mirror, fuse, log, metrics), async (started) => {
     if (!(await started.close()))
       log.warn({}, 'Layers are still in use; reading what was not fetched fails from now on');
   });
   parts.defer(() => keeper.end()); // not before: a start that fails takes nothing from a better one
+  space.layers = layers;
   const { connection } = layers;
   try {
     await root.alone;
+    if (mirror === undefined) await removeMirror(config.root);
     let ready = false;
     if (config.metricsAddress !== undefined) {
       const { serveMetrics } = await import('./metrics-server.ts');
       const server = parts.use(await serveMetrics(config.metricsAddress, metrics.all, () => ready));
       log.info({ host: config.metricsAddress.host, port: server.port }, 'serves metrics');
     }
+    await mirror?.serve(registry);
     const clients = parts.use(await Clients.open(config.root, config.clients, layers, log, metrics.snapshots));
     await clients.restore();
     layers.cache.start(); // every layer that a snapshot names has been asked for
@@ -121,6 +131,7 @@ export async function runDaemon(
     }
     await closeAll(servers, handoverDrainMs);
     await layers.leave();
+    await mirror?.[Symbol.asyncDispose]();
     clients.leave();
     parts.move();
   } catch (error) {
@@ -133,18 +144,23 @@ export async function runDaemon(
 function startLayers(
   { root, file }: DaemonConfig,
   registry: RegistryClient,
+  mirror: DaemonMirror | undefined,
   kept: KeptConnection | undefined,
   log: Log,
   metrics: DaemonMetrics,
 ): Promise<LazyLayers> {
   const options = {
     root,
-    openBlob: (reference: string, digest: string) => registry.blob(parseReference(reference), digest),
+    openBlob: (reference: string, digest: string) => {
+      const blob = registry.blob(parseReference(reference), digest);
+      return mirror?.keep(blob) ?? blob;
+    },
     prefetch: file?.noprefetch ? undefined : { bytes: file?.prefetch_size ?? 0 },
     background: file?.no_background_fetch
       ? undefined
       : { maxBytesPerSecond: file?.background_fetch.max_bytes_per_second || undefined },
     limits: cacheLimits(file),
+    beside: mirror?.beside,
     log,
     metrics,
   };

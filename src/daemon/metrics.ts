@@ -1,6 +1,7 @@
 import { fuseMetrics } from '../fuse/metrics.ts';
 import { layerMetrics } from '../layers/metrics.ts';
 import { MetricsRegistry } from '../metrics.ts';
+import { mirrorMetrics } from '../mirror/metrics.ts';
 import { registryMetrics } from '../registry/metrics.ts';
 import { snapshotMetrics } from '../snapshots/metrics.ts';
 import { version } from '../version.ts';
@@ -26,6 +27,7 @@ export function daemonMetrics() {
     layers: layerMetrics(all),
     fuse: fuseMetrics(all),
     registry: registryMetrics(all),
+    mirror: mirrorMetrics(all),
     delay: {
       seconds: all.histogram(
         'lazypull_event_loop_delay_seconds',

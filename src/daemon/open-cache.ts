@@ -5,6 +5,7 @@ import { Cache, type CacheAccess, type LayerKey } from '../layers/cache.ts';
 import { layerSource } from '../layers/source.ts';
 import { LayerThreads } from '../layers/layer-threads.ts';
 import { silentLog } from '../log.ts';
+import { storedBlobs } from '../mirror/blob-store.ts';
 import { SnapshotStore } from '../snapshots/store.ts';
 import { CacheClient } from '../status/cache-client.ts';
 import { clientRoots } from './clients.ts';
@@ -36,6 +37,7 @@ export async function openCache(root: string, address: string): Promise<CacheAcc
     root,
     limits: undefined,
     threads,
+    beside: { list: () => storedBlobs(root) },
     log: silentLog,
     users: {
       isNeeded: (key) => named.has(key),

@@ -78,6 +78,12 @@ export interface CacheAccess {
   verify(): AsyncIterable<VerifiedLayer>;
 }
 
+/** Something beside the layers that is kept under the same limits. */
+export interface KeptBeside {
+  /** Disk space in bytes, and when it was last used in milliseconds since 1970. `remove` gives false when it is in use. */
+  list(): Promise<{ readonly bytes: number; readonly lastUsedMs: number; remove(): Promise<boolean> }[]>;
+}
+
 export interface CacheOptions {
   /** The daemon's root. */
   readonly root: string;
@@ -85,8 +91,16 @@ export interface CacheOptions {
   readonly limits: CacheLimits | undefined;
   readonly users: CacheUsers;
   readonly threads: LayerThreads;
+  readonly beside?: KeptBeside | undefined;
   readonly log: Log;
   readonly metrics?: LayerMetrics;
+}
+
+/** What can be removed to make space. */
+interface Removable {
+  readonly bytes: number;
+  readonly lastUsedMs: number;
+  remove(): Promise<boolean>;
 }
 
 interface Kept extends CachedLayer {
@@ -142,29 +156,25 @@ export class Cache implements CacheAccess {
 
   /** Removes what is too much, and what is left of layers that are not whole. */
   async trim(): Promise<void> {
-    const { limits, log } = this.#options;
+    const { limits } = this.#options;
     if (limits === undefined) return;
     await this.#alone(async () => {
       clearTimeout(this.#timer);
       this.#timer = undefined;
       const started = performance.now();
       const layers = await this.#scan();
+      const beside = (await this.#options.beside?.list()) ?? [];
       this.#lookMs = performance.now() - started;
       for (const layer of layers) if (!layer.isWhole) await this.#remove(layer);
       const { bsize, blocks, bavail } = await statfs(this.#options.root);
-      const space = { used: sum(layers), free: bavail * bsize, total: blocks * bsize };
+      const space = { used: sum(layers) + sum(beside), free: bavail * bsize, total: blocks * bsize };
       const excess = excessBytes(limits, space);
+      const whole = layers.filter(({ isWhole }) => isWhole);
+      const removables = [...beside, ...whole.map((layer) => this.#removable(layer))];
       let removed = 0;
-      for (const layer of layers) {
+      for (const each of removables.toSorted((a, b) => a.lastUsedMs - b.lastUsedMs)) {
         if (removed >= excess || this.#isClosed) break;
-        if (!layer.isWhole || !(await this.#remove(layer))) continue;
-        removed += layer.bytes;
-        this.#options.metrics?.removed.add(1);
-        const lastUsed = new Date(layer.lastUsedMs).toISOString();
-        log.info(
-          { layer: layer.digest, bytes: layer.bytes, lastUsed },
-          'removed a layer that was not used for the longest time',
-        );
+        if (await each.remove()) removed += each.bytes;
       }
       const left = { ...space, used: space.used - removed, free: space.free + removed };
       this.#note(isFull(limits, left), left);
@@ -179,7 +189,12 @@ export class Cache implements CacheAccess {
 
   async *prune({ unusedMs, keepBytes }: PruneOptions): AsyncGenerator<CachedLayer> {
     const layers = await this.#scan();
-    let left = sum(layers);
+    const beside = (await this.#options.beside?.list()) ?? [];
+    let left = sum(layers) + sum(beside);
+    for (const each of beside.toSorted((a, b) => a.lastUsedMs - b.lastUsedMs)) {
+      if (left <= keepBytes || Date.now() - each.lastUsedMs < unusedMs) continue;
+      if (await each.remove()) left -= each.bytes;
+    }
     for (const layer of layers) {
       if (layer.isWhole && (left <= keepBytes || Date.now() - layer.lastUsedMs < unusedMs)) continue;
       if (!(await this.#remove(layer))) continue;
@@ -246,6 +261,19 @@ export class Cache implements CacheAccess {
     } catch {
       return undefined; // it vanished under way
     }
+  }
+
+  #removable(layer: Kept): Removable {
+    const { log, metrics } = this.#options;
+    const { digest, bytes, lastUsedMs } = layer;
+    const remove = async (): Promise<boolean> => {
+      if (!(await this.#remove(layer))) return false;
+      metrics?.removed.add(1);
+      const lastUsed = new Date(lastUsedMs).toISOString();
+      log.info({ layer: digest, bytes, lastUsed }, 'removed a layer that was not used for the longest time');
+      return true;
+    };
+    return { bytes, lastUsedMs, remove };
   }
 
   /** @returns false when the layer is needed */
@@ -322,8 +350,8 @@ function publicPart({ digest, tocDigest, bytes, lastUsedMs, inUse }: Kept): Cach
   return { digest, tocDigest, bytes, lastUsedMs, inUse };
 }
 
-function sum(layers: readonly CachedLayer[]): number {
-  return layers.reduce((bytes, layer) => bytes + layer.bytes, 0);
+function sum(sized: readonly { readonly bytes: number }[]): number {
+  return sized.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 /** The names in a directory that are those of digests. */

@@ -11,7 +11,7 @@ import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
 import { AwakeLayers } from './awake-layers.ts';
 import { Background } from './background.ts';
-import { Cache, type LayerKey } from './cache.ts';
+import { Cache, type KeptBeside, type LayerKey } from './cache.ts';
 import { cacheBytes } from './cache-bytes.ts';
 import { type CacheLimits, defaultCacheLimits } from './cache-limits.ts';
 import { Layer, type LayerOptions } from './layer.ts';
@@ -50,6 +50,8 @@ export interface LazyLayersOptions {
   readonly background: { readonly maxBytesPerSecond: number | undefined } | undefined;
   /** How much of the disk layers may take, once `cache.start` has been called. */
   readonly limits?: CacheLimits;
+  /** What else is under these limits. */
+  readonly beside?: KeptBeside | undefined;
   readonly log: Log;
   readonly metrics?: { readonly layers: LayerMetrics; readonly fuse: FuseMetrics };
 }
@@ -126,6 +128,7 @@ export class LazyLayers {
       root: options.root,
       limits: options.limits ?? defaultCacheLimits,
       threads: this.#threads,
+      beside: options.beside,
       log: options.log,
       metrics: this.#metrics,
       users: {
@@ -404,7 +407,7 @@ export class LazyLayers {
     if (more > 0) this.#metrics.fetches.add(1, { reason: 'index' });
     this.#metrics.fetchedBytes.add(more, { reason: 'index' });
     const fetched = performance.now();
-    const { table, diskBytes, metadataBytes, sums } = await this.#threads.plan({
+    const planning = this.#threads.plan({
       digest: source.digest,
       tocDigest: source.tocDigest,
       blobBytes,
@@ -415,6 +418,11 @@ export class LazyLayers {
       pathsPath: directory.pathsPath,
       hintsPath: directory.hintsPath,
       stackingPath: directory.stackingPath,
+    });
+    const { table, diskBytes, metadataBytes, sums } = await planning.catch(async (error: unknown) => {
+      // Another server may have a better one, and what was kept of this one is of no use.
+      if (codeOf(error) === 'DataLoss') await blob.distrust(started).catch(() => false);
+      throw error;
     });
     const record: LayerRecord = {
       version: recordVersion,

@@ -5,13 +5,14 @@ import { type Log, silentLog } from '../log.ts';
 import { Authorizer } from './auth.ts';
 import type { Blob } from './blob.ts';
 import { BlobLocation } from './blob-location.ts';
-import { collect } from './body.ts';
+import { collect, discard } from './body.ts';
 import { type Credentials, noCredentials } from './credentials.ts';
 import { answerError } from './errors.ts';
-import { type Endpoint, Hosts, type HostsConfig } from './hosts.ts';
+import { type Capability, type Endpoint, Hosts, type HostsConfig } from './hosts.ts';
 import type { RegistryMetrics } from './metrics.ts';
 import { Mirrors } from './mirrors.ts';
 import { Pusher } from './push.ts';
+import { parseContentLength } from './ranges.ts';
 import { defaultTag, isDigest, type Reference } from './reference.ts';
 import { headerOf } from './refusal.ts';
 import { type BlobContext, RemoteBlob } from './remote-blob.ts';
@@ -19,7 +20,7 @@ import { Requester } from './requester.ts';
 import { defaultRetryPolicy, type RetryPolicy, retrying, Tries } from './retry.ts';
 import { pullScope } from './scopes.ts';
 import { ServerHealth } from './server-health.ts';
-import { type Counters, defaultTimeouts, type Timeouts, Transport } from './transport.ts';
+import { type Answer, type Counters, defaultTimeouts, type Timeouts, Transport } from './transport.ts';
 
 /** What a client is made of; everything but the credentials has a good default. */
 export interface RegistryClientOptions {
@@ -35,7 +36,15 @@ export interface RegistryClientOptions {
   /** Where proxies are read from; that of the process by default. */
   readonly environment?: NodeJS.ProcessEnv;
   readonly metrics?: RegistryMetrics;
+  /** Whether a URL leads to this process itself, as that of a mirror in hosts.toml may: it is never asked. */
+  readonly isOwn?: (origin: URL) => boolean;
 }
+
+/**
+ * Who named a registry: the operator of this machine or a client that is trusted like that, or somebody for whom no address that only this machine can reach is asked
+ * under another name.
+ */
+export type NamedBy = 'operator' | 'stranger';
 
 /** A manifest or index as the registry has it. */
 export interface Manifest {
@@ -43,6 +52,13 @@ export interface Manifest {
   /** sha256 of `bytes`, or the digest of the reference, against which `bytes` were verified. */
   readonly digest: string;
   readonly bytes: Buffer;
+}
+
+/** What a registry says of a manifest without sending it. */
+export interface ManifestHead {
+  readonly mediaType: string;
+  readonly digest: string;
+  readonly size: number;
 }
 
 /** Content to push: its sha256 digest and its size in bytes. */
@@ -79,7 +95,7 @@ export class RegistryClient implements AsyncDisposable {
   constructor(options: RegistryClientOptions = {}) {
     this.#log = options.log ?? silentLog;
     this.#policy = { ...defaultRetryPolicy, ...options.retry };
-    this.#hosts = new Hosts(options.hosts);
+    this.#hosts = new Hosts(options.hosts, options.isOwn);
     const timeouts = { ...defaultTimeouts, ...options.timeouts };
     this.#transport = new Transport(
       timeouts,
@@ -107,9 +123,9 @@ export class RegistryClient implements AsyncDisposable {
   }
 
   /** A blob of the reference's repository; nothing is asked before its first read. Throws InvalidArgument where `digest` is none. */
-  blob(reference: Reference, digest: string): Blob {
+  blob(reference: Reference, digest: string, namedBy: NamedBy = 'operator'): Blob {
     requireDigest(digest);
-    const endpoints = (): Promise<Endpoint[]> => this.#hosts.endpoints(reference.host, 'pull');
+    const endpoints = (): Promise<Endpoint[]> => this.#endpoints(reference, 'pull', namedBy);
     const location = new BlobLocation(this.#requester, this.#mirrors, endpoints, reference.repository, digest);
     return new RemoteBlob(this.#blobs, location, digest);
   }
@@ -122,17 +138,33 @@ export class RegistryClient implements AsyncDisposable {
     reference: Reference,
     accept: readonly string[] = manifestTypes,
     signal?: AbortSignal,
+    namedBy: NamedBy = 'operator',
   ): Promise<Manifest> {
     const tries = new Tries(this.#policy, this.#log, signal, maxManifestBytes);
-    const endpoints = await this.#hosts.endpoints(reference.host, reference.digest === undefined ? 'resolve' : 'pull');
-    return retrying(tries, () =>
-      this.#mirrors.first(
-        this.#mirrors.inOrder(endpoints),
-        (endpoint, stop) => this.#manifestFrom(endpoint, reference, accept, tries, stop),
-        () => {},
-        signal,
-      ),
+    return this.#firstOf(reference, namedBy, tries, signal, (endpoint, stop) =>
+      this.#manifestFrom(endpoint, reference, accept, tries, stop),
     );
+  }
+
+  /** What the registry says of the manifest or index that `manifest` would give; undefined where it does not say all of it. Nothing of it is verified. */
+  async manifestHead(
+    reference: Reference,
+    accept: readonly string[] = manifestTypes,
+    signal?: AbortSignal,
+    namedBy: NamedBy = 'operator',
+  ): Promise<ManifestHead | undefined> {
+    const tries = new Tries(this.#policy, this.#log, signal);
+    return this.#firstOf(reference, namedBy, tries, signal, async (endpoint, stop) => {
+      const answer = await this.#askManifest('HEAD', endpoint, reference, accept, stop);
+      discard(answer);
+      const digest = headerOf(answer, 'docker-content-digest') ?? '';
+      const mediaType = mediaTypeOf(answer);
+      const size = parseContentLength(headerOf(answer, 'content-length'));
+      const isRight = isDigest(digest) && (reference.digest ?? digest) === digest;
+      return isRight && mediaType && size !== undefined && size > 0 && size <= maxManifestBytes
+        ? { mediaType, digest, size }
+        : undefined;
+    });
   }
 
   /** Whether the reference's repository has the blob. */
@@ -170,6 +202,25 @@ export class RegistryClient implements AsyncDisposable {
     return this.close();
   }
 
+  #endpoints({ host }: Reference, capability: Capability, namedBy: NamedBy): Promise<Endpoint[]> {
+    return namedBy === 'operator'
+      ? this.#hosts.endpoints(host, capability)
+      : this.#hosts.guardedEndpoints(host, capability);
+  }
+
+  /** Asks the servers for a manifest until one gives something. */
+  async #firstOf<T>(
+    reference: Reference,
+    namedBy: NamedBy,
+    tries: Tries,
+    signal: AbortSignal | undefined,
+    ask: (endpoint: Endpoint, stop: AbortSignal | undefined) => Promise<T>,
+  ): Promise<T> {
+    const capability = reference.digest === undefined ? 'resolve' : 'pull';
+    const endpoints = await this.#endpoints(reference, capability, namedBy);
+    return retrying(tries, () => this.#mirrors.first(this.#mirrors.inOrder(endpoints), ask, () => {}, signal));
+  }
+
   async #manifestFrom(
     endpoint: Endpoint,
     reference: Reference,
@@ -177,23 +228,39 @@ export class RegistryClient implements AsyncDisposable {
     tries: Tries,
     signal: AbortSignal | undefined,
   ): Promise<Manifest> {
+    const answer = await this.#askManifest('GET', endpoint, reference, accept, signal);
+    const bytes = await collect(answer, maxManifestBytes, tries, this.#transport.counters);
+    const digest = reference.digest ?? digestOf('sha256', bytes);
+    if (digestOf(digest.slice(0, digest.indexOf(':')), bytes) !== digest) {
+      throw answerError(answer, `the manifest does not have the digest "${digest}"`, 'DataLoss');
+    }
+    const mediaType = embeddedMediaType(bytes) ?? mediaTypeOf(answer);
+    if (!mediaType) throw answerError(answer, 'the manifest has no media type', 'DataLoss');
+    return { mediaType, digest, bytes };
+  }
+
+  async #askManifest(
+    method: 'GET' | 'HEAD',
+    endpoint: Endpoint,
+    reference: Reference,
+    accept: readonly string[],
+    signal: AbortSignal | undefined,
+  ): Promise<Answer> {
     const url = new URL(
       `${endpoint.base}${reference.repository}/manifests/${reference.digest ?? reference.tag ?? defaultTag}`,
     );
     if (endpoint.namespace !== undefined) url.searchParams.set('ns', endpoint.namespace);
     const scope = pullScope(reference.repository);
     const headers = { accept: accept.join(', ') };
-    const answer = await this.#requester.send(endpoint, { method: 'GET', url, scope, headers, signal });
-    if (answer.status !== 200) throw await this.#requester.refuse(endpoint, scope, answer);
-    const bytes = await collect(answer, maxManifestBytes, tries, this.#transport.counters);
-    const digest = reference.digest ?? digestOf('sha256', bytes);
-    if (digestOf(digest.slice(0, digest.indexOf(':')), bytes) !== digest) {
-      throw answerError(answer, `the manifest does not have the digest "${digest}"`, 'DataLoss');
-    }
-    const mediaType = embeddedMediaType(bytes) ?? headerOf(answer, 'content-type')?.split(';', 1)[0]?.trim();
-    if (!mediaType) throw answerError(answer, 'the manifest has no media type', 'DataLoss');
-    return { mediaType, digest, bytes };
+    const answer = await this.#requester.send(endpoint, { method, url, scope, headers, signal });
+    if (answer.status === 200) return answer;
+    throw await this.#requester.refuse(endpoint, scope, answer);
   }
+}
+
+/** The media type in the head of an answer, without parameters. */
+function mediaTypeOf(answer: Answer): string | undefined {
+  return headerOf(answer, 'content-type')?.split(';', 1)[0]?.trim();
 }
 
 /** The media type inside a manifest is under its digest, that of the header is not. */

@@ -31,8 +31,8 @@ const agentOptions = {
 export interface Route {
   readonly url: URL;
   /**
-   * For a URL that a server named, the zone of that server: the connection goes to no address of another special zone, whatever the name
-   * resolves to. Undefined for a URL of the configuration or of an image reference.
+   * For a URL that a server named, the zone of that server, and for a host that a stranger named that of its name: the connection goes to no address of
+   * another special zone, whatever the name resolves to. Undefined for a URL of the configuration or of an image reference.
    */
   readonly zone?: Zone | undefined;
   readonly tls?: EndpointTls | undefined;
@@ -150,14 +150,14 @@ export class Connections {
 type LookupCallback = (error: NodeJS.ErrnoException | null, address: string | LookupAddress[], family?: number) => void;
 type Lookup = (hostname: string, options: LookupOptions, callback: LookupCallback) => void;
 
-/** dns.lookup that hides the addresses of special zones but `zone`, so that a redirect cannot reach a metadata service by a name that resolves to it. */
+/** dns.lookup that hides the addresses of special zones but `zone`, so that neither a redirect nor a stranger's registry can be a name that resolves to a metadata service. */
 function guardedLookup(zone: Zone): Lookup {
   return (hostname, options, callback) => {
     lookup(hostname, { ...options, all: true }, (error, addresses) => {
       if (error !== null) return callback(error, []);
       const allowed = addresses.filter(({ address }) => ['anywhere', zone].includes(zoneOf(address)));
       if (allowed.length > 0) return answer(allowed, options, callback);
-      const refused = new Error(`refused to follow a redirect to "${hostname}": it is this machine or link-local`);
+      const refused = new Error(`refused to go to "${hostname}": it is this machine or link-local`);
       callback(Object.assign(refused, { code: 'EACCES' }), []);
     });
   };

@@ -1,5 +1,5 @@
 import { LazypullError } from '../errors.ts';
-import { isLoopback } from './addresses.ts';
+import { isLoopback, type Zone, zoneOf } from './addresses.ts';
 import type { EndpointTls } from './tls.ts';
 
 /** Mirrors and time-outs, with the names of `[resolver]` in config.toml, so that the section can be passed as it is. */
@@ -38,6 +38,8 @@ export interface Endpoint {
   /** The registry that a mirror stands for, sent as `?ns=`; undefined for the origin. */
   readonly namespace: string | undefined;
   readonly tls?: EndpointTls | undefined;
+  /** Where it must be; undefined for anywhere, as for what the configuration or a trusted client names. */
+  readonly zone?: Zone | undefined;
   /** Undefined for all of them. */
   readonly capabilities?: ReadonlySet<Capability> | undefined;
 }
@@ -63,9 +65,12 @@ export class Hosts {
   /** Hosts of the configuration that was read so far. */
   readonly #named = new Set<string>();
   readonly #insecure = new Set<string>();
+  readonly #isOwn: (origin: URL) => boolean;
 
-  constructor(config: HostsConfig = {}) {
+  /** @param isOwn whether a URL leads to this process itself, which is never asked */
+  constructor(config: HostsConfig = {}, isOwn: (origin: URL) => boolean = () => false) {
     this.#config = config;
+    this.#isOwn = isOwn;
     for (const mirror of Object.values(config.host ?? {}).flatMap((host) => host.mirrors ?? [])) {
       const { host } = splitMirror(mirror);
       this.#named.add(host);
@@ -79,12 +84,29 @@ export class Hosts {
    * be part of a URL, and FailedPrecondition where a hosts.toml is wrong.
    */
   async endpoints(host: string, capability: Capability = 'pull'): Promise<Endpoint[]> {
-    const able = (await this.#all(host)).filter(({ capabilities }) => capabilities?.has(capability) ?? true);
+    const others = (await this.#all(host)).filter(({ origin }) => !this.#isOwn(new URL(origin)));
+    const able = (others.length > 0 ? others : [this.#default(host)]).filter(
+      ({ capabilities }) => capabilities?.has(capability) ?? true,
+    );
     if (able.length > 0) return able;
     throw new LazypullError(
       'FailedPrecondition',
       `Cannot ask "${host}": no server of its hosts.toml can "${capability}"`,
     );
+  }
+
+  /**
+   * The servers for a `host` that somebody names who may not be trusted with what this machine can reach: what the configuration does not name is asked only where its name says
+   * that it is, so that no other name leads to this machine. Throws PermissionDenied for link-local addresses.
+   */
+  async guardedEndpoints(host: string, capability: Capability): Promise<Endpoint[]> {
+    return (await this.endpoints(host, capability)).map((endpoint) => {
+      const url = new URL(endpoint.origin);
+      if (this.names(url)) return endpoint;
+      const zone = zoneOf(url.hostname);
+      if (zone !== 'link-local') return { ...endpoint, zone };
+      throw new LazypullError('PermissionDenied', `Refused to ask "${host}": it is a link-local address`);
+    });
   }
 
   /** The server that takes pushes to `host`: the origin, or the first that hosts.toml has for that. */

@@ -53,7 +53,7 @@ export function routeFrom(
   hosts: Hosts,
   zones: { zoneOf(hostname: string): Zone },
 ): Omit<Route, 'url'> {
-  if (url.origin === endpoint.origin) return { tls: endpoint.tls };
+  if (url.origin === endpoint.origin) return { tls: endpoint.tls, zone: endpoint.zone };
   const own = new URL(endpoint.origin).hostname;
   return {
     zone: hosts.names(url) ? undefined : zones.zoneOf(own),

@@ -49,14 +49,14 @@ export function workerFlags(worker: Worker): string[] {
   return [...flags, '--oci-worker-net=host'];
 }
 
-/** Starts buildkitd with fresh or kept state in `directory`, under its own socket there. */
-export async function startBuildkitd(directory: string, worker: Worker): Promise<Buildkitd> {
+/** Starts buildkitd with fresh or kept state in `directory`, under its own socket there; `toml` is its config file. */
+export async function startBuildkitd(directory: string, worker: Worker, toml = ''): Promise<Buildkitd> {
   // It mounts what it exports below TMPDIR, and leaves that there when it is killed.
   const temporary = join(directory, 'tmp');
   await mkdir(temporary, { recursive: true });
   const { buildkitd } = buildkitTools();
   const config = join(directory, 'buildkitd.toml');
-  await writeFile(config, '');
+  await writeFile(config, toml);
   const program = new Program({
     name: 'buildkitd',
     command: buildkitd,

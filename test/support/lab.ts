@@ -80,14 +80,16 @@ export class Lab implements AsyncDisposable {
     return directory;
   }
 
-  /** Daemons with state in a directory of that name: lazypull (unless `lazy` is false) with `toml` as its config file, containerd if the worker needs it, buildkitd. */
-  async builder(name: string, kind: Worker['kind'], lazy = true, toml = ''): Promise<Builder> {
+  /** Daemons with state in a directory of that name: lazypull (unless `lazy` is false) with `toml` as its config file, containerd if the worker needs it, buildkitd with `buildkitdToml`. */
+  async builder(name: string, kind: Worker['kind'], lazy = true, toml = '', buildkitdToml = ''): Promise<Builder> {
     const directory = join(this.workspace.path, name);
     await using stack = new AsyncDisposableStack();
     const daemon = lazy ? stack.use(await startDaemon(join(directory, 'lp'), 'debug', toml)) : undefined;
     const containerd =
       kind === 'containerd' ? stack.use(await startContainerd(join(directory, 'cd'), daemon?.socket)) : undefined;
-    const buildkitd = stack.use(await startBuildkitd(join(directory, 'bk'), workerOf(daemon, containerd)));
+    const buildkitd = stack.use(
+      await startBuildkitd(join(directory, 'bk'), workerOf(daemon, containerd), buildkitdToml),
+    );
     return { directory, buildkitd, daemon, containerd, [Symbol.asyncDispose]: disposer(stack.move()) };
   }
 

@@ -79,6 +79,25 @@ describe('loadConfig', () => {
     await assert.rejects(loadConfig({ config: file }, {}), /client\.0\.address/);
   });
 
+  it('serves the mirror where the flag, the environment or the file says, and to other machines only where the file says so', async () => {
+    const file = join(directory, 'mirror.toml');
+    writeFileSync(file, '[mirror]\naddress = "127.0.0.1:1"');
+    const remote = join(directory, 'mirror-remote.toml');
+    writeFileSync(remote, '[mirror]\naddress = ":1"\nallow_remote = true');
+    const env = { LAZYPULL_MIRROR_ADDRESS: '[::1]:2' };
+    const at = async (...args: Parameters<typeof loadConfig>) => (await loadConfig(...args)).mirrorAddress;
+    assert.equal(await at({ config }, {}), undefined);
+    assert.deepEqual(await at({ config: file }, {}), { host: '127.0.0.1', port: 1 });
+    assert.deepEqual(await at({ config: file }, env), { host: '::1', port: 2 });
+    assert.deepEqual(await at({ config: file, mirrorAddress: 'localhost:0' }, env), { host: 'localhost', port: 0 });
+    assert.deepEqual(await at({ config: remote }, {}), { host: '::', port: 1 });
+    for (const refused of [':3', '0.0.0.0:3', '10.0.0.1:3', 'mirror.example:3']) {
+      const message = /whoever reaches it reads what this machine may pull; use 127\.0\.0\.1, or set allow_remote/;
+      await assert.rejects(at({ config: file, mirrorAddress: refused }, {}), { code: 'InvalidArgument', message });
+    }
+    await assert.rejects(at({ config, mirrorAddress: 'x' }, {}), /Cannot use the mirror address "x": it must be/);
+  });
+
   it('takes unix:// off an address and resolves relative paths', async () => {
     assert.equal((await loadConfig({ config, address: 'unix:///a.sock' }, {})).clients[0]?.address, '/a.sock');
     assert.equal((await loadConfig({ config, root: 'state' }, {})).root, join(process.cwd(), 'state'));

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, open, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { Cache, type CacheUsers, type Verified } from '../../../src/layers/cache.ts';
+import { Cache, type CacheUsers, type KeptBeside, type Verified } from '../../../src/layers/cache.ts';
 import type { CacheLimits } from '../../../src/layers/cache-limits.ts';
 import type { LayerDirectory } from '../../../src/layers/layer-directory.ts';
 import { LayerThreads } from '../../../src/layers/layer-threads.ts';
@@ -17,7 +17,7 @@ const keyOf = (name: string) => `sha256:${hexOf(name)}\nsha256:${toc}`;
 const noLimits: CacheLimits = { max: { bytes: 0 }, minFree: { bytes: 0 }, highWater: 1, lowWater: 1 };
 
 /** A cache, what its users need and have open, and layers of four parts of 1 MiB that were used in the order in which they were made. */
-async function setUp(t: TestContext, limits = noLimits) {
+async function setUp(t: TestContext, limits = noLimits, beside?: KeptBeside) {
   const root = await mkdtemp(join(tmpdir(), 'lazypull-cache-'));
   const needed = new Set<string>();
   const open = new Map<string, Verified>();
@@ -27,7 +27,7 @@ async function setUp(t: TestContext, limits = noLimits) {
     verifyOpen: (key) => Promise.resolve(open.get(key)),
   };
   const threads = new LayerThreads(1, silentLog);
-  const cache = new Cache({ root, limits, users, threads, log: silentLog });
+  const cache = new Cache({ root, limits, users, threads, beside, log: silentLog });
   t.after(async () => {
     await cache.close();
     await threads.close();
@@ -64,6 +64,36 @@ test('Cache removes the longest unused layers above the high water, and never on
   assert.equal(await kept(), 'ade');
   assert.ok(!cache.isFull);
   assert.deepEqual((await readdir(join(root, 'layers'))).toSorted(), ['a', 'd', 'e'].map(hexOf));
+});
+
+/** Something beside the layers of 5 MiB, used at a time, that is gone after `remove`. */
+function besides(lastUsedMs: number[], inUse = new Set<number>()) {
+  const left = new Set(lastUsedMs);
+  const list = async () =>
+    [...left].map((at) => ({ bytes: 5 * mib, lastUsedMs: at, remove: async () => !inUse.has(at) && left.delete(at) }));
+  return { left, list };
+}
+
+test('Cache counts what is kept beside the layers, and removes what was not used for the longest time of both', async (t) => {
+  const limits = { ...noLimits, max: { bytes: 27 * mib }, highWater: 0.9, lowWater: 0.7 };
+  const [between, late] = [Date.UTC(2026, 0, 1, 12), Date.UTC(2027, 0)];
+  const beside = besides([between, late]);
+  const { cache, add, kept } = await setUp(t, limits, beside);
+  for (const name of ['a', 'b']) await add(name);
+  await cache.trim();
+  assert.deepEqual([await kept(), beside.left.size], ['ab', 2], 'all is below the limit');
+  for (const name of ['c', 'd']) await add(name);
+  await cache.trim();
+  assert.deepEqual([await kept(), [...beside.left]], ['bcd', [late]]);
+});
+
+test('Cache prunes what is beside the layers, but not what is in use', async (t) => {
+  const [old, used, fresh] = [Date.UTC(2020, 0), Date.UTC(2021, 0), Date.now()];
+  const beside = besides([old, used, fresh], new Set([used]));
+  const { cache, add, kept } = await setUp(t, noLimits, beside);
+  await add('a');
+  await Array.fromAsync(cache.prune({ unusedMs: 60_000, keepBytes: 0 }));
+  assert.deepEqual([await kept(), [...beside.left]], ['', [used, fresh]]);
 });
 
 test('Cache says that it is full when what is needed is above the limit, and that it is not any more', async (t) => {

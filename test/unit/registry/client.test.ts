@@ -177,3 +177,27 @@ test('pushBlob() tells a wrong digest, a wrong size and a broken source', async 
   await fails(client.pushBlob(reference, blob, broken), 'Unavailable', /the disk is gone/);
   await fails(client.pushBlob(reference, blob, pieces, undefined, AbortSignal.abort()), 'Canceled', /./);
 });
+
+test('manifestHead() tells what a manifest is without fetching it, where the registry says all of it', async () => {
+  await using registry = await startRegistry();
+  await using client = quickClient();
+  const digest = registry.addManifest('a', 'x', manifestType, manifest);
+  const reference = parseReference(`${registry.host}/a:x`);
+  assert.deepEqual(await client.manifestHead(reference), { mediaType: manifestType, digest, size: manifest.length });
+  assert.equal(registry.bytes, 0);
+  const fault = { kind: 'status', status: 200, body: 'some text' } as const;
+  for (const headers of [
+    { 'content-type': manifestType },
+    { 'docker-content-digest': digest },
+    { 'docker-content-digest': 'sha256:x', 'content-type': manifestType },
+  ] as Record<string, string>[]) {
+    registry.script({ method: 'HEAD' }, { ...fault, headers });
+    assert.equal(await client.manifestHead(reference), undefined);
+  }
+  const other = parseReference(`${registry.host}/a@${digestOf(Buffer.from('other'))}`);
+  const headers = { 'docker-content-digest': digest, 'content-type': manifestType };
+  registry.script({ method: 'HEAD' }, { ...fault, headers }, { ...fault, headers, body: '' });
+  assert.equal(await client.manifestHead(other), undefined, 'it is another one');
+  assert.equal(await client.manifestHead(reference), undefined, 'its size is not told');
+  await fails(client.manifestHead(parseReference(`${registry.host}/a:no`)), 'NotFound', /404 Not Found/);
+});

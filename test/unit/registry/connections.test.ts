@@ -30,7 +30,7 @@ test('a name that a server named is not connected to where it is this machine, u
     return status;
   };
   for (const zone of ['anywhere', 'link-local'] as const)
-    await assert.rejects(status(zone), /refused to follow a redirect to "localhost": it is this machine or link-local/);
+    await assert.rejects(status(zone), /refused to go to "localhost": it is this machine or link-local/);
   assert.equal(registry.requests.length, 0);
   assert.equal(await status('this machine'), 200);
   assert.equal(await status(undefined), 200);

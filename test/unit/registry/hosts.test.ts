@@ -93,3 +93,22 @@ test('a mirror with signs that would send requests elsewhere is refused', async 
     await assert.rejects(hosts.endpoints('a'), { code: 'InvalidArgument' }, host);
   }
 });
+
+test('the process itself is never asked, whatever names it as a mirror', async () => {
+  const mirrors = [{ host: '127.0.0.1:8235' }, { host: 'm1.io' }];
+  const config = { host: { 'reg.io': { mirrors }, 'other.io': { mirrors: [{ host: '127.0.0.1:8235' }] } } };
+  const hosts = new Hosts(config, ({ host }) => host === '127.0.0.1:8235');
+  assert.deepEqual(await bases(hosts, 'reg.io'), ['https://m1.io/v2/', 'https://reg.io/v2/']);
+  assert.deepEqual(await bases(hosts, 'other.io'), ['https://other.io/v2/']);
+});
+
+test('a host that a stranger names is asked only where its name says that it is', async () => {
+  const hosts = new Hosts({ host: { 'reg.io': { mirrors: [{ host: '169.254.1.1:81', insecure: true }] } } });
+  const zones = async (host: string) => (await hosts.guardedEndpoints(host, 'pull')).map(({ zone }) => zone);
+  assert.deepEqual(await zones('reg.io'), [undefined, 'anywhere'], 'what the configuration names may be anywhere');
+  assert.deepEqual(await zones('10.0.0.1'), ['anywhere']);
+  assert.deepEqual(await zones('localhost:5000'), ['this machine']);
+  for (const host of ['169.254.169.254', '[fe80::1]', '100.100.100.200', '0xa9fea9fe']) {
+    await assert.rejects(hosts.guardedEndpoints(host, 'pull'), { code: 'PermissionDenied' }, host);
+  }
+});

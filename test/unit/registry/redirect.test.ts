@@ -4,7 +4,7 @@ import { codeOf } from '../../../src/errors.ts';
 import { isInNetwork, isLoopback, zoneOf } from '../../../src/registry/addresses.ts';
 import { RegistryClient } from '../../../src/registry/client.ts';
 import { Hosts } from '../../../src/registry/hosts.ts';
-import { followable } from '../../../src/registry/redirect.ts';
+import { followable, routeFrom } from '../../../src/registry/redirect.ts';
 import { parseReference } from '../../../src/registry/reference.ts';
 import { startRegistry } from '../../support/registry.ts';
 
@@ -97,4 +97,13 @@ test('a redirect to a name is looked up like any other', async () => {
   registry.script({ on: 'registry' }, { kind: 'status', status: 307, headers: { location } });
   assert.equal((await blob.tail(1)).size, 1);
   assert.equal(registry.requests[1]?.headers.host, `localhost:${registry.host.split(':')[1]}`);
+});
+
+test('a registry that a stranger named is connected to in the zone of its name', async () => {
+  const hosts = new Hosts();
+  const zones = { zoneOf: () => 'anywhere' as const };
+  const [named] = await hosts.guardedEndpoints('reg.io', 'pull');
+  assert.equal(routeFrom(named!, new URL('https://reg.io/v2/x'), hosts, zones).zone, 'anywhere');
+  const [trusted] = await hosts.endpoints('reg.io');
+  assert.equal(routeFrom(trusted!, new URL('https://reg.io/v2/x'), hosts, zones).zone, undefined);
 });

@@ -1,0 +1,107 @@
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ListenAddress } from '../config/listen-address.ts';
+import { codeOf } from '../errors.ts';
+import type { KeptBeside } from '../layers/cache.ts';
+import type { Log } from '../log.ts';
+import type { BlobStore } from '../mirror/blob-store.ts';
+import type { MirrorMetrics } from '../mirror/metrics.ts';
+import type { Mirror } from '../mirror/server.ts';
+import { isLoopback } from '../registry/addresses.ts';
+import type { Blob } from '../registry/blob.ts';
+import type { RegistryClient } from '../registry/client.ts';
+
+/** The layers whose space the kept blobs share. */
+export interface SharedSpace {
+  readonly cache: { readonly isFull: boolean; check(): void };
+}
+
+/** The file in a daemon's root that says where its mirror is, as long as it has one. */
+export function mirrorFileAt(root: string): string {
+  return join(root, 'mirror-address');
+}
+
+/** The address of the mirror of the daemon that has a root; undefined where it has none. */
+export async function mirrorAddressOf(root: string): Promise<string | undefined> {
+  const text = await readFile(mirrorFileAt(root), 'utf8').catch(() => '');
+  return /^\S{1,300}:\d{1,5}$/.test(text.trim()) ? text.trim() : undefined;
+}
+
+/** Removes what an earlier life has kept for its mirror, from the root of a daemon that has none. */
+export async function removeMirror(root: string): Promise<void> {
+  await rm(mirrorFileAt(root), { force: true });
+  await rm(join(root, 'blobs'), { recursive: true, force: true });
+}
+
+/** A daemon's mirror: what it keeps of blobs, from the start, and its server, once `serve` was called. */
+export class DaemonMirror implements AsyncDisposable {
+  readonly #root: string;
+  readonly #address: ListenAddress;
+  readonly #store: BlobStore;
+  readonly #metrics: MirrorMetrics;
+  readonly #log: Log;
+  #server: Mirror | undefined;
+
+  /** @param space gives the layers once they are there */
+  static async open(
+    root: string,
+    address: ListenAddress,
+    space: () => SharedSpace | undefined,
+    metrics: MirrorMetrics,
+    log: Log,
+  ): Promise<DaemonMirror> {
+    const { BlobStore } = await import('../mirror/blob-store.ts');
+    const room = {
+      hasRoom: () => space()?.cache.isFull !== true,
+      onGrowth: () => space()?.cache.check(),
+    };
+    return new DaemonMirror(root, address, await BlobStore.open(root, room, metrics, log), metrics, log);
+  }
+
+  private constructor(root: string, address: ListenAddress, store: BlobStore, metrics: MirrorMetrics, log: Log) {
+    this.#root = root;
+    this.#address = address;
+    this.#store = store;
+    this.#metrics = metrics;
+    this.#log = log;
+  }
+
+  /** What is kept, for who looks after the space. */
+  get beside(): KeptBeside {
+    return this.#store;
+  }
+
+  /** The blob, with what is fetched of it kept. */
+  keep(blob: Blob): Blob {
+    return this.#store.keep(blob);
+  }
+
+  /** Whether a URL leads to this mirror. */
+  isAt({ hostname, port, protocol }: URL): boolean {
+    const given = port === '' ? (protocol === 'http:' ? 80 : 443) : Number(port);
+    return given === this.#server?.port && (isLoopback(hostname) || hostname === this.#address.host);
+  }
+
+  /** Starts to serve; at any free port where the address has port 0, and then at that of the last life if it is free. */
+  async serve(registry: RegistryClient): Promise<void> {
+    const { serveMirror } = await import('../mirror/server.ts');
+    const { host, port } = this.#address;
+    const options = { registry, store: this.#store, metrics: this.#metrics, log: this.#log };
+    const last = port === 0 ? Number((await mirrorAddressOf(this.#root))?.split(':').at(-1) ?? 0) : port;
+    try {
+      this.#server = await serveMirror({ ...options, address: { host, port: last } });
+    } catch (error) {
+      if (port === last || codeOf(error) !== 'FailedPrecondition') throw error;
+      this.#server = await serveMirror({ ...options, address: { host, port } });
+    }
+    const name = host.includes(':') ? `[${host}]` : host;
+    await writeFile(mirrorFileAt(this.#root), `${name}:${this.#server.port}\n`);
+    this.#log.info({ host, port: this.#server.port }, 'serves a mirror of all registries');
+  }
+
+  /** Ends the server, and writes down what is here. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#server?.[Symbol.asyncDispose]();
+    await this.#store[Symbol.asyncDispose]();
+  }
+}

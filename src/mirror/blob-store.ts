@@ -1,0 +1,222 @@
+import { lstat, mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { messageOf } from '../errors.ts';
+import type { Log } from '../log.ts';
+import type { Blob } from '../registry/blob.ts';
+import { KeptBlob } from './kept-blob.ts';
+import { KeptBytes, type Room } from './kept-bytes.ts';
+import type { MirrorMetrics } from './metrics.ts';
+import { SharedBlob } from './shared-blob.ts';
+
+/** How often what is here is written down, and after how long without a user a file is closed. */
+const sweepMs = 1_000;
+const closeAfterMs = 30_000;
+
+/** The unit of `blocks` in stat(2), in bytes. */
+const blockBytes = 512;
+
+const digestPattern = /^sha256:([0-9a-f]{64})$/;
+
+/** What is kept of one blob. */
+export interface StoredBlob {
+  /** Disk space that it takes, in bytes. */
+  readonly bytes: number;
+  /** In milliseconds since 1970. */
+  readonly lastUsedMs: number;
+  /** @returns false when it is in use */
+  remove(): Promise<boolean>;
+}
+
+/** A blob that stays open until this is disposed of. */
+export interface BlobLease extends Disposable {
+  readonly blob: SharedBlob;
+}
+
+interface Opened {
+  readonly kept: KeptBytes;
+  readonly blob: SharedBlob;
+}
+
+interface Entry {
+  readonly opened: Promise<Opened>;
+  users: number;
+  unusedMs: number;
+}
+
+/** Where the blobs of a root are kept. */
+function blobsAt(root: string): string {
+  return join(root, 'blobs');
+}
+
+/** What is kept below the root of a daemon that does not run. */
+export async function storedBlobs(root: string): Promise<StoredBlob[]> {
+  return listBlobs(blobsAt(root), async (_, path) => {
+    await rm(path, { recursive: true, force: true });
+    return true;
+  });
+}
+
+/** The compressed bytes of blobs that this node has fetched for whatever reason, in a directory for each. */
+export class BlobStore implements AsyncDisposable {
+  readonly #path: string;
+  readonly #room: Room;
+  readonly #metrics: MirrorMetrics;
+  readonly #log: Log;
+  readonly #entries = new Map<string, Entry>();
+  /** Blobs that are being closed or removed: who needs one again waits. */
+  readonly #closing = new Map<string, Promise<unknown>>();
+  readonly #stop = new AbortController();
+  readonly #timer: NodeJS.Timeout;
+  #sweeping: Promise<void> = Promise.resolve();
+
+  /** @param root the daemon's root */
+  static async open(root: string, room: Room, metrics: MirrorMetrics, log: Log): Promise<BlobStore> {
+    const path = blobsAt(root);
+    await mkdir(path, { recursive: true, mode: 0o700 });
+    return new BlobStore(path, room, metrics, log);
+  }
+
+  private constructor(path: string, room: Room, metrics: MirrorMetrics, log: Log) {
+    this.#path = path;
+    this.#room = room;
+    this.#metrics = metrics;
+    metrics.keptBytes.from(async () => (await this.list()).reduce((sum, { bytes }) => sum + bytes, 0));
+    this.#log = log;
+    this.#timer = setInterval(() => this.#sweepSoon(), sweepMs);
+    this.#timer.unref();
+  }
+
+  /** Aborts when the store is closed. */
+  get stopped(): AbortSignal {
+    return this.#stop.signal;
+  }
+
+  /** A blob of a registry that keeps what it fetches, and fetches nothing that is here. */
+  keep(upstream: Blob): Blob {
+    return digestPattern.test(upstream.digest) ? new KeptBlob(this, upstream) : upstream;
+  }
+
+  /** Opens a blob. Undefined, and one line in the log, where that cannot be done. */
+  async lease(digest: string): Promise<BlobLease | undefined> {
+    while (this.#closing.has(digest)) await this.#closing.get(digest);
+    const hex = digestPattern.exec(digest)?.[1];
+    if (hex === undefined || this.#stop.signal.aborted) return undefined;
+    let entry = this.#entries.get(digest);
+    if (entry === undefined) {
+      entry = { opened: this.#open(digest, join(this.#path, hex)), users: 0, unusedMs: 0 };
+      this.#entries.set(digest, entry);
+    }
+    const { opened } = entry;
+    entry.users++;
+    try {
+      const { blob } = await opened;
+      return { blob, [Symbol.dispose]: () => this.#unuse(entry) };
+    } catch (error) {
+      this.#unuse(entry);
+      if (this.#entries.get(digest) === entry) this.#entries.delete(digest);
+      this.#log.warn({ blob: digest, error: messageOf(error) }, 'cannot keep the bytes of a blob');
+      return undefined;
+    }
+  }
+
+  /** All that is kept. */
+  async list(): Promise<StoredBlob[]> {
+    return listBlobs(this.#path, (digest, path) => this.#remove(digest, path));
+  }
+
+  /** Writes everything down and closes it; requests that are under way end. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#timer);
+    this.#stop.abort();
+    await this.#sweeping;
+    await Promise.all(this.#closing.values());
+    await Promise.all([...this.#entries.keys()].map((digest) => this.#close(digest)));
+  }
+
+  async #open(digest: string, path: string): Promise<Opened> {
+    const kept = await KeptBytes.open(path, this.#room, this.#log);
+    return { kept, blob: new SharedBlob(digest, kept, this.#stop.signal, this.#metrics, this.#log) };
+  }
+
+  #unuse(entry: Entry): void {
+    entry.users--;
+    entry.unusedMs = performance.now();
+  }
+
+  #sweepSoon(): void {
+    this.#sweeping = this.#sweeping.then(() => this.#sweep());
+  }
+
+  /** Writes down what is here, and closes what nobody has used for a while. */
+  async #sweep(): Promise<void> {
+    for (const [digest, entry] of this.#entries) {
+      const opened = await entry.opened.catch(() => undefined);
+      await opened?.kept.flush();
+      const isUnused = entry.users === 0 && performance.now() - entry.unusedMs > closeAfterMs;
+      if (isUnused && opened?.kept.isIdle) await this.#close(digest);
+    }
+  }
+
+  /** Nobody uses the blob, or everything ends. */
+  #close(digest: string): Promise<void> {
+    const entry = this.#entries.get(digest);
+    this.#entries.delete(digest);
+    return this.#alone(digest, async () => {
+      const opened = await entry?.opened.catch(() => undefined);
+      await opened?.blob.idle();
+      await opened?.kept.close();
+    });
+  }
+
+  async #remove(digest: string, path: string): Promise<boolean> {
+    const entry = this.#entries.get(digest);
+    const opened = await entry?.opened.catch(() => undefined);
+    if (this.#entries.get(digest) !== entry || this.#closing.has(digest)) return false;
+    if (entry !== undefined && (entry.users > 0 || opened?.kept.isIdle === false)) return false;
+    this.#entries.delete(digest);
+    await this.#alone(digest, async () => {
+      await opened?.kept.close();
+      await rm(path, { recursive: true, force: true });
+    });
+    return true;
+  }
+
+  async #alone(digest: string, action: () => Promise<void>): Promise<void> {
+    const closing = action()
+      .catch((error: unknown) => {
+        this.#log.warn({ blob: digest, error: messageOf(error) }, 'cannot close what is kept of a blob');
+      })
+      .finally(() => this.#closing.delete(digest));
+    this.#closing.set(digest, closing);
+    await closing;
+  }
+}
+
+async function listBlobs(
+  directory: string,
+  remove: (digest: string, path: string) => Promise<boolean>,
+): Promise<StoredBlob[]> {
+  const blobs: StoredBlob[] = [];
+  for (const hex of await readdir(directory).catch(() => [])) {
+    const digest = `sha256:${hex}`;
+    const path = join(directory, hex);
+    const found = digestPattern.test(digest) ? await look(path) : undefined;
+    if (found !== undefined) blobs.push({ ...found, remove: () => remove(digest, path) });
+  }
+  return blobs;
+}
+
+/** Undefined where it vanished under way. */
+async function look(path: string): Promise<{ bytes: number; lastUsedMs: number } | undefined> {
+  try {
+    const { blocks } = await lstat(path);
+    const names = await readdir(path);
+    const each = await Promise.all(names.map((name) => lstat(join(path, name)).catch(() => undefined)));
+    return {
+      bytes: each.reduce((sum, stats) => sum + (stats?.blocks ?? 0), blocks) * blockBytes,
+      lastUsedMs: Math.max(...each.map((stats) => stats?.mtimeMs ?? 0)),
+    };
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,82 @@
+/** A set of bytes of a blob, as ranges [start, end) that are ascending, apart from each other and not empty. */
+export class RangeSet {
+  readonly #starts: number[] = [];
+  readonly #ends: number[] = [];
+
+  /** The set of some ranges; undefined where they are not ranges of safe integers in ascending order and apart from each other. */
+  static of(ranges: readonly (readonly [start: number, end: number])[]): RangeSet | undefined {
+    const set = new RangeSet();
+    let last = -1;
+    for (const [start, end] of ranges) {
+      if (!Number.isSafeInteger(start) || !Number.isSafeInteger(end) || start <= last || end <= start) return undefined;
+      set.#starts.push(start);
+      set.#ends.push(end);
+      last = end;
+    }
+    return set;
+  }
+
+  /** How many ranges it has. */
+  get length(): number {
+    return this.#starts.length;
+  }
+
+  /** How many bytes are in it. */
+  get bytes(): number {
+    return this.#starts.reduce((sum, start, i) => sum + this.#ends[i]! - start, 0);
+  }
+
+  /** The ranges, ascending. */
+  get ranges(): [start: number, end: number][] {
+    return this.#starts.map((start, i) => [start, this.#ends[i]!]);
+  }
+
+  /** Adds the bytes [start, end). */
+  add(start: number, end: number): void {
+    if (end <= start) return;
+    let first = upperBound(this.#starts, start);
+    if (first > 0 && this.#ends[first - 1]! >= start) first--;
+    let last = first;
+    let [from, to] = [start, end];
+    while (last < this.#starts.length && this.#starts[last]! <= end) {
+      from = Math.min(from, this.#starts[last]!);
+      to = Math.max(to, this.#ends[last]!);
+      last++;
+    }
+    this.#starts.splice(first, last - first, from);
+    this.#ends.splice(first, last - first, to);
+  }
+
+  clear(): void {
+    this.#starts.length = 0;
+    this.#ends.length = 0;
+  }
+
+  /** How far the bytes from `position` on are in the set without a gap: `position` itself where that byte is not. */
+  endOf(position: number): number {
+    const i = upperBound(this.#starts, position) - 1;
+    return i < 0 ? position : Math.max(this.#ends[i]!, position);
+  }
+
+  /** Where the first range begins that begins after `position`; infinity where there is none. */
+  nextStart(position: number): number {
+    return this.#starts[upperBound(this.#starts, position)] ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Whether all of [start, end) is in the set. */
+  covers(start: number, end: number): boolean {
+    return start >= end || this.endOf(start) >= end;
+  }
+}
+
+/** The index of the first element of the ascending array that is greater than `value`, or the length where there is none. */
+function upperBound(ascending: readonly number[], value: number): number {
+  let low = 0;
+  let high = ascending.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (ascending[middle]! <= value) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

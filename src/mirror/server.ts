@@ -1,0 +1,268 @@
+import { createHash, type Hash } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { type AddressInfo, isIP } from 'node:net';
+import type { ListenAddress } from '../config/listen-address.ts';
+import { codeOf, type ErrorCode, LazypullError, messageOf } from '../errors.ts';
+import type { Log } from '../log.ts';
+import { isLoopback, zoneOf } from '../registry/addresses.ts';
+import type { ManifestHead, RegistryClient } from '../registry/client.ts';
+import type { Reference } from '../registry/reference.ts';
+import type { BlobStore } from './blob-store.ts';
+import { askedRange } from './byte-range.ts';
+import { ManifestCache } from './manifest-cache.ts';
+import type { MirrorMetrics } from './metrics.ts';
+import { parseMirrorRequest } from './request.ts';
+import type { Piece } from './shared-blob.ts';
+
+/** Who comes beyond is sent away, and asks the registry itself. */
+const maxConnections = 512;
+const maxRequests = 128;
+const maxHeaderBytes = 16 << 10;
+const maxAcceptLength = 4096;
+
+/** How long a request may take to come, a connection may be idle, a client may take to accept some bytes, and the registry to say what there is. */
+const requestMs = 10_000;
+const idleMs = 60_000;
+const stalledMs = 60_000;
+const answerMs = 30_000;
+
+export interface MirrorOptions {
+  readonly address: ListenAddress;
+  readonly registry: RegistryClient;
+  readonly store: BlobStore;
+  readonly metrics: MirrorMetrics;
+  readonly log: Log;
+}
+
+/** A listening mirror. `port` is the one it got where 0 was asked for. */
+export interface Mirror extends AsyncDisposable {
+  readonly port: number;
+}
+
+/**
+ * Serves the reading half of the distribution specification for all registries: blobs from what this node has, and what is missing from the registry, which is kept;
+ * manifests from the registry. What goes wrong is an answer at which clients ask the registry itself.
+ *
+ * @throws FailedPrecondition with what to do when it cannot listen at the address
+ */
+export async function serveMirror(options: MirrorOptions): Promise<Mirror> {
+  const { host, port } = options.address;
+  const handler = new Handler(options);
+  const server = createServer(
+    { maxHeaderSize: maxHeaderBytes, requestTimeout: requestMs, headersTimeout: requestMs, keepAliveTimeout: idleMs },
+    (request, response) => void handler.handle(request, response),
+  );
+  server.maxConnections = maxConnections;
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause) => {
+      const problem = `Cannot serve the mirror at "${host}:${port}": choose another --mirror-address`;
+      reject(new LazypullError('FailedPrecondition', problem, { cause }));
+    });
+    server.listen({ host, port }, resolve);
+  });
+  server.unref();
+  return {
+    port: (server.address() as AddressInfo).port,
+    [Symbol.asyncDispose]: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+/** An answer with a status that no error class stands for. */
+class Refused extends Error {
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+class Handler {
+  readonly #options: MirrorOptions;
+  readonly #manifests = new ManifestCache();
+  #requests = 0;
+
+  constructor(options: MirrorOptions) {
+    this.#options = options;
+  }
+
+  async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { metrics, log } = this.#options;
+    const gone = new AbortController();
+    response.once('close', () => gone.abort());
+    response.on('error', () => {});
+    this.#requests++;
+    try {
+      this.#admit(request);
+      await this.#answer(request, response, gone.signal);
+    } catch (error) {
+      if (gone.signal.aborted) return;
+      log.debug({ url: request.url?.slice(0, 300), error: messageOf(error) }, 'the mirror could not serve a request');
+      if (response.headersSent) response.destroy();
+      else refuse(request, response, error);
+    } finally {
+      this.#requests--;
+      const status = `${Math.floor(response.statusCode / 100)}xx`;
+      if (status === '2xx' || status === '4xx' || status === '5xx') metrics.requests.add(1, { status });
+    }
+  }
+
+  /** Throws Refused where the request must not be served, whatever it is for. */
+  #admit({ method, headers }: IncomingMessage): void {
+    const { address } = this.#options;
+    if (method !== 'GET' && method !== 'HEAD') throw new Refused(405, 'Only GET and HEAD are possible');
+    // A page in a browser reaches this port under a name of its own; no client of a mirror does.
+    const name = (headers.host ?? '').replace(/:\d*$/, '').replace(/^\[(.*)\]$/, '$1');
+    if (isIP(name) === 0 && name !== 'localhost' && name !== address.host) {
+      throw new Refused(421, `"${name.slice(0, 100)}" is not the name of this mirror`);
+    }
+    // Two daemons whose hosts.toml name each other's mirror would ask each other for ever.
+    if (headers['user-agent']?.startsWith('lazypull/')) throw new Refused(508, 'The mirror does not serve lazypull');
+    if (this.#requests > maxRequests) throw new Refused(503, 'The mirror is busy: ask the registry');
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse, gone: AbortSignal): Promise<void> {
+    const asked = parseMirrorRequest(request.url ?? '');
+    if (asked.kind === 'version') {
+      send(request, response, 200, { 'content-type': 'application/json' }, Buffer.from('{}'));
+      return;
+    }
+    this.#checkRegistry(asked.reference);
+    if (asked.kind === 'manifest') await this.#sendManifest(request, response, asked.reference, gone);
+    else await this.#sendBlob(request, response, asked, gone);
+  }
+
+  /** Who may reach this port from elsewhere must not reach what listens on this machine only. */
+  #checkRegistry({ host }: Reference): void {
+    const { hostname } = new URL(`http://${host}`);
+    if (isLoopback(this.#options.address.host) || zoneOf(hostname) === 'anywhere') return;
+    throw new LazypullError('PermissionDenied', `Refused to ask "${host}": it is this machine`);
+  }
+
+  async #sendManifest(
+    request: IncomingMessage,
+    response: ServerResponse,
+    reference: Reference,
+    gone: AbortSignal,
+  ): Promise<void> {
+    const { registry } = this.#options;
+    const accept = (request.headers.accept ?? '').slice(0, maxAcceptLength + 1);
+    if (accept.length > maxAcceptLength) throw new LazypullError('InvalidArgument', 'The header Accept is too long');
+    const types = accept === '' ? undefined : [accept];
+    const signal = AbortSignal.any([gone, AbortSignal.timeout(answerMs)]);
+    const known = reference.digest === undefined ? undefined : this.#manifests.get(reference.digest);
+    if (known === undefined && request.method === 'HEAD') {
+      const head = await registry.manifestHead(reference, types, signal, 'stranger');
+      if (head !== undefined) {
+        response.writeHead(200, manifestHeaders(head)).end();
+        return;
+      }
+    }
+    const manifest = known ?? (await registry.manifest(reference, types, signal, 'stranger'));
+    this.#manifests.add(manifest);
+    send(request, response, 200, manifestHeaders({ ...manifest, size: manifest.bytes.length }), manifest.bytes);
+  }
+
+  async #sendBlob(
+    request: IncomingMessage,
+    response: ServerResponse,
+    { reference, digest }: { reference: Reference; digest: string },
+    gone: AbortSignal,
+  ): Promise<void> {
+    const { registry, store } = this.#options;
+    using lease = await store.lease(digest);
+    if (lease === undefined) throw new LazypullError('Unavailable', 'The blob cannot be kept: ask the registry');
+    const { blob } = lease;
+    const upstream = registry.blob(reference, digest, 'stranger');
+    const startedMs = performance.now();
+    const size = await blob.size(upstream, AbortSignal.any([gone, AbortSignal.timeout(answerMs)]));
+    const headers = {
+      'content-type': 'application/octet-stream',
+      'docker-content-digest': digest,
+      'accept-ranges': 'bytes',
+    };
+    const range = askedRange(request.headers.range, size);
+    if (range === undefined) {
+      send(request, response, 416, { ...headers, 'content-range': `bytes */${size}` }, Buffer.alloc(0));
+      return;
+    }
+    const { start, end, isPart } = range;
+    if (isPart && !(await blob.isSound())) throw new LazypullError('Unavailable', 'What was kept was wrong: ask again');
+    const part = isPart ? { 'content-range': `bytes ${start}-${end - 1}/${size}` } : {};
+    response.writeHead(isPart ? 206 : 200, { ...headers, ...part, 'content-length': end - start });
+    if (request.method === 'HEAD') {
+      response.end();
+      return;
+    }
+    const whole = isPart ? undefined : createHash('sha256');
+    const last = await this.#stream(response, blob.read(upstream, start, end, gone), whole, gone);
+    // The last bytes are held back, so that nobody takes a blob that is known to be wrong for a whole one.
+    if (whole !== undefined && `sha256:${whole.digest('hex')}` !== digest) blob.drop();
+    else if (whole !== undefined || end < size || (await blob.isSound())) {
+      response.end(last);
+      return;
+    }
+    await upstream.distrust(startedMs);
+    throw new LazypullError('DataLoss', `The blob "${digest}" is not what its digest promises`);
+  }
+  /** Sends the bytes as the client takes them, but for the last ones, which are returned. */
+  async #stream(
+    response: ServerResponse,
+    pieces: AsyncIterable<Piece>,
+    whole: Hash | undefined,
+    gone: AbortSignal,
+  ): Promise<Buffer> {
+    let held: Buffer = Buffer.alloc(0);
+    for await (const { data, from } of pieces) {
+      gone.throwIfAborted();
+      this.#options.metrics.sentBytes.add(data.length, { from });
+      whole?.update(data);
+      if (held.length > 0 && !response.write(held)) {
+        await once(response, 'drain', { signal: AbortSignal.any([gone, AbortSignal.timeout(stalledMs)]) });
+      }
+      held = data;
+    }
+    return held;
+  }
+}
+
+function manifestHeaders({ mediaType, digest, size }: ManifestHead): Record<string, string | number> {
+  return { 'content-type': mediaType, 'content-length': size, 'docker-content-digest': digest };
+}
+
+function send(
+  { method }: IncomingMessage,
+  response: ServerResponse,
+  status: number,
+  headers: Record<string, string | number>,
+  body: Buffer,
+): void {
+  response.writeHead(status, { 'content-length': body.length, ...headers });
+  response.end(method === 'HEAD' ? undefined : body);
+}
+
+/**
+ * Statuses by class. A registry that does not let this node in may let the client in: it is told that there is nothing here, so that it asks itself.
+ */
+const statuses: Partial<Record<ErrorCode, number>> = {
+  InvalidArgument: 400,
+  Unauthenticated: 404,
+  PermissionDenied: 404,
+  NotFound: 404,
+  DeadlineExceeded: 504,
+  Unavailable: 503,
+};
+
+/** An error as the distribution specification has it. */
+function refuse(request: IncomingMessage, response: ServerResponse, error: unknown): void {
+  const status = error instanceof Refused ? error.status : (statuses[codeOf(error)] ?? 502);
+  const code = status === 404 ? 'NAME_UNKNOWN' : status === 405 ? 'UNSUPPORTED' : 'UNKNOWN';
+  const body = Buffer.from(JSON.stringify({ errors: [{ code, message: messageOf(error) }] }));
+  const more = status === 405 ? { allow: 'GET, HEAD', connection: 'close' } : {};
+  send(request, response, status, { 'content-type': 'application/json', ...more }, body);
+}
