@@ -1,7 +1,7 @@
 import { CommanderError } from 'commander';
-import { LazypullError } from '../errors.ts';
+import { errnoOf, LazypullError } from '../errors.ts';
 import { withTwoDashes } from './daemon.ts';
-import { ExitError, printError } from './output.ts';
+import { ExitError, printError, watchOutput } from './output.ts';
 import { createProgram } from './program.ts';
 
 /** Exit codes: success, failure, wrong usage, ended by SIGINT. */
@@ -23,15 +23,28 @@ export interface Environment {
  * @returns the exit code
  */
 export async function main(argv: readonly string[], environment: Environment): Promise<number> {
+  const outputFailure = watchOutput(process.stdout);
   try {
     const args = argv[0] === 'daemon' ? ['daemon', ...withTwoDashes(argv.slice(1))] : argv;
     const program = await createProgram(environment, args[0]);
     await program.parseAsync(args, { from: 'user' });
-    return exitCodes.ok;
+    return await ended(environment.name, outputFailure);
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
+    if (error instanceof CommanderError) {
+      return error.exitCode === 0 ? ended(environment.name, outputFailure) : exitCodes.usage;
+    }
     if (error instanceof ExitError) return error.exitCode;
     printError(environment.name, error);
     return error instanceof LazypullError && error.code === 'Canceled' ? exitCodes.interrupted : exitCodes.failure;
   }
+}
+
+/** Success, unless the output did not get where it should: a full disk, or a reader that has gone, which is not worth a word. */
+async function ended(name: string, outputFailure: () => Promise<Error | undefined>): Promise<number> {
+  const failure = await outputFailure();
+  if (failure === undefined) return exitCodes.ok;
+  if (errnoOf(failure) !== 'EPIPE') {
+    printError(name, new LazypullError('Unavailable', 'Cannot write the output', { cause: failure }));
+  }
+  return exitCodes.failure;
 }

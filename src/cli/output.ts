@@ -1,5 +1,6 @@
 import type { Writable } from 'node:stream';
 import { errnoOf, LazypullError, messageOf } from '../errors.ts';
+import { hintFor } from './hints.ts';
 
 /** Ends a verb with an exit code of its own; the verb has said what there is to say. */
 export class ExitError extends Error {
@@ -18,14 +19,35 @@ export function printError(program: string, error: unknown): void {
 
 /** What `printError` writes. */
 export function formatError(program: string, error: unknown): string {
-  const hint = error instanceof LazypullError ? hints[error.code] : undefined;
-  const detail = error instanceof LazypullError || !(error instanceof Error) ? messageOf(error) : error.stack;
-  return `${program}: ${detail}\n${hint === undefined ? '' : `hint: ${hint}\n`}`;
+  const hint = hintFor(error);
+  return `${program}: ${detailOf(error)}\n${hint === undefined ? '' : `hint: ${hint}\n`}`;
+}
+
+/** What is not expected comes with its stack, for a report; what the system refused says itself what it was. */
+function detailOf(error: unknown): string {
+  if (error instanceof LazypullError || !(error instanceof Error)) return messageOf(error);
+  if ('syscall' in error) return `Cannot go on: ${messageOf(error)}`;
+  return `This is a defect in lazypull, please report it: ${error.stack}`;
 }
 
 /** Tells the user something that is neither data nor an error. */
 export function say(program: string, text: string): void {
   process.stderr.write(`${program}: ${text}\n`);
+}
+
+/**
+ * Notes when standard output cannot be written, which nobody is told of who does not wait for it. The returned function gives the error, once all that
+ * was written before has been.
+ */
+export function watchOutput(stream: Writable): () => Promise<Error | undefined> {
+  let failure: Error | undefined;
+  stream.on('error', (error) => {
+    failure ??= error;
+  });
+  return async () => {
+    await new Promise((resolve) => setImmediate(resolve));
+    return failure;
+  };
 }
 
 /** Writes data and waits until the stream takes more. Ends the verb without a word, with 1, where nobody reads any more, as in `lazypull … | head`. */
@@ -44,11 +66,3 @@ export async function write(stream: Writable, data: string | Uint8Array): Promis
     throw new LazypullError('Unavailable', 'Cannot write the output', { cause: error });
   }
 }
-
-const hints: Partial<Record<LazypullError['code'], string>> = {
-  InvalidArgument: 'add --help to the command for what it takes',
-  Unauthenticated:
-    'log in with "docker login HOST", or set DOCKER_CONFIG to the directory of a config.json that has the credentials',
-  PermissionDenied: 'log in with "docker login HOST" as a user who may do this',
-  DataLoss: 'what the server sent is not what its digest promises; try again, or ask whoever runs the registry',
-};

@@ -13,7 +13,6 @@ export async function createProgram(environment: Environment, verb: string | und
   const program = new Verb(environment.name)
     .description('Start a container build or a container on an image before it is pulled')
     .version(`${environment.name} ${version}`, '--version', 'print the version')
-    .helpCommand(false)
     .enablePositionalOptions();
   program.addCommand(daemonCommand(environment));
   tame(program, environment.name);
@@ -54,9 +53,12 @@ export async function createProgram(environment: Environment, verb: string | und
 
 /** Makes a command and those below it throw, and name the program in what they print about wrong usage. */
 function tame(command: Command, name: string): void {
-  command.exitOverride().configureOutput({
-    outputError: (text, write) =>
-      write(text.replace(/^error: ./, (start) => `${name}: ${start.slice(-1).toUpperCase()}`)),
-  });
+  command
+    .exitOverride()
+    .showHelpAfterError('hint: add --help for what it takes')
+    .configureOutput({
+      outputError: (text, write) =>
+        write(text.replace(/^error: ./, (start) => `${name}: ${start.slice(-1).toUpperCase()}`)),
+    });
   for (const child of command.commands) tame(child, name);
 }

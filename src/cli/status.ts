@@ -5,6 +5,7 @@ import type { LayerStatus } from '../layers/layer-status.ts';
 import type { DaemonStatus } from '../status/status.ts';
 import { bar, printable, shorten, sizeText, table } from './format.ts';
 import type { Environment } from './main.ts';
+import { write } from './output.ts';
 import { Verb } from './verb.ts';
 
 const watchMs = 1000;
@@ -34,17 +35,17 @@ export function statusCommand({ env }: Environment): Verb {
       let drawn = 0;
       do {
         const status = await client.status();
-        if (options.json === true) process.stdout.write(`${JSON.stringify(status)}\n`);
-        else drawn = draw(process.stdout, statusText(status, Date.now()), drawn);
+        if (options.json === true) await write(process.stdout, `${JSON.stringify(status)}\n`);
+        else drawn = await draw(process.stdout, statusText(status, Date.now()), drawn);
         if (options.watch === true) await delay(watchMs);
       } while (options.watch === true);
     });
 }
 
 /** Writes a text, on a terminal in the place of the last one of `before` lines. @returns how many lines it has */
-function draw(stream: WriteStream, text: string, before: number): number {
+async function draw(stream: WriteStream, text: string, before: number): Promise<number> {
   if (!stream.isTTY) {
-    stream.write(text);
+    await write(stream, text);
     return 0;
   }
   const width = stream.columns || 80;
@@ -52,7 +53,7 @@ function draw(stream: WriteStream, text: string, before: number): number {
     .split('\n')
     .slice(0, Math.max(1, (stream.rows || 24) - 1))
     .map((line) => line.slice(0, width - 1));
-  stream.write(`${before > 0 ? `\x1b[${before}A\x1b[J` : ''}${lines.join('\n')}\n`);
+  await write(stream, `${before > 0 ? `\x1b[${before}A\x1b[J` : ''}${lines.join('\n')}\n`);
   return lines.length;
 }
 

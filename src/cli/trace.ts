@@ -3,6 +3,7 @@ import { text } from 'node:stream/consumers';
 import { defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
 import { parseTrace, TraceStore } from '../layers/trace.ts';
+import { say } from './output.ts';
 import { Verb } from './verb.ts';
 
 /** A file of traces far larger than any real one is refused before it is read. */
@@ -42,8 +43,9 @@ async function exportTraces(file: string, options: { digest?: string[]; root: st
       throw new LazypullError('NotFound', `There is no trace of the layer ${digest} in "${options.root}"`);
     lines.push(`${JSON.stringify(trace)}\n`);
   }
+  if (lines.length === 0) say('lazypull', `There are no traces in "${options.root}"; give the daemon's --root`);
   if (file === '-') process.stdout.write(lines.join(''));
-  else await writeFile(file, lines.join(''));
+  else await writeTraceFile(file, lines.join(''));
 }
 
 async function importTraces(file: string, options: { root: string }): Promise<void> {
@@ -55,6 +57,14 @@ async function importTraces(file: string, options: { root: string }): Promise<vo
   const store = new TraceStore(options.root);
   for (const trace of traces) await store.save(trace);
   process.stdout.write(`${traces.length}\n`);
+}
+
+async function writeTraceFile(file: string, content: string): Promise<void> {
+  try {
+    await writeFile(file, content);
+  } catch (error) {
+    throw new LazypullError('Unavailable', `Cannot write "${file}"`, { cause: error });
+  }
 }
 
 async function readTraceFile(file: string): Promise<string> {

@@ -5,6 +5,11 @@ export class Verb extends Command {
   #notes = '';
   #examples: readonly string[] = [];
 
+  constructor(name?: string) {
+    super(name);
+    this.helpCommand(false);
+  }
+
   /** What is to be known beside the options; paragraphs, with an empty line between two. */
   get notes(): string {
     return this.#notes;

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -128,7 +128,9 @@ async function mountLayers(layers: LazyLayers, options: ImageMountOptions, direc
 }
 
 async function makeDirectory(path: string, parts: AsyncDisposableStack): Promise<void> {
-  if (existsSync(path)) return;
+  const stats = statSync(path, { throwIfNoEntry: false });
+  if (stats?.isDirectory()) return;
+  if (stats !== undefined) throw new LazypullError('InvalidArgument', `Cannot mount at "${path}": it is no directory`);
   try {
     await mkdir(path);
   } catch (cause) {

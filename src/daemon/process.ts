@@ -1,5 +1,5 @@
 import type { DaemonConfig } from '../config/load.ts';
-import { messageOf } from '../errors.ts';
+import { errnoOf, LazypullError, messageOf } from '../errors.ts';
 import { exitNow } from '../kernel/exit.ts';
 import { createLog } from '../log.ts';
 import { runDaemon } from './daemon.ts';
@@ -32,9 +32,16 @@ export async function runDaemonProcess(config: DaemonConfig, env: NodeJS.Process
   try {
     await runDaemon(config, env, log, signal);
   } catch (error) {
-    log.fatal({ error: messageOf(error) }, signal.aborted ? 'Stopped with an error' : 'Cannot start');
+    log.fatal({ error: startError(error, config.root) }, signal.aborted ? 'Stopped with an error' : 'Cannot start');
     exitNow(1);
   }
   log.info({}, signal.reason === handoverSignal ? 'Handed over' : 'Stopped');
   exitNow(0);
+}
+
+/** What nobody has given a class to is of the disk: everything that is written before the daemon serves is below its root. */
+function startError(error: unknown, root: string): string {
+  const isOfDisk = ['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'ERR_SQLITE_ERROR'].includes(errnoOf(error) ?? '');
+  if (error instanceof LazypullError || !isOfDisk) return messageOf(error);
+  return `Cannot write below "${root}": ${messageOf(error)}; free some space there, or choose another --root`;
 }

@@ -1,10 +1,11 @@
-import { chmodSync, mkdirSync } from 'node:fs';
+import { chmodSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LazypullError } from '../errors.ts';
 import { tryLockFile } from '../kernel/flock.ts';
 import { hasOpen, isDying } from '../kernel/pidfd.ts';
 import { checkOnlyOursIn } from './ownership.ts';
+import { makeDirectory } from '../kernel/make-directory.ts';
 
 /** How long a process that hands over, or that has been killed, may take to end. */
 const maxWaitMs = 30_000;
@@ -27,7 +28,7 @@ export interface Root extends Disposable {
  */
 export async function openRoot(path: string, takeover: boolean): Promise<Root> {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeDirectory(path, 0o700);
     chmodSync(path, 0o700);
   } catch (error) {
     throw new LazypullError('Unavailable', `Cannot make the root directory "${path}"`, { cause: error });

@@ -1,6 +1,7 @@
-import { lstatSync, mkdirSync, type Stats, unlinkSync } from 'node:fs';
+import { lstatSync, type Stats, unlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { errnoOf, LazypullError } from '../errors.ts';
+import { makeDirectory } from '../kernel/make-directory.ts';
 import { boundPath, isListening, listenAt, listenerPid } from '../kernel/unix-socket.ts';
 import { checkOnlyOursIn } from './ownership.ts';
 
@@ -77,7 +78,7 @@ function notPassed(): LazypullError {
  * put a socket in its place
  */
 export async function clearSocket(path: string): Promise<void> {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  makeSocketDirectory(dirname(path));
   checkOnlyOursIn(dirname(path));
   const stats = statOrUndefined(path);
   if (stats === undefined) return;
@@ -114,4 +115,13 @@ function statOrUndefined(path: string): Stats | undefined {
 /** A pid of 0 is one that this pid namespace cannot name. */
 function describe(pid: number): string {
   return pid === 0 ? 'a process of another pid namespace' : `process ${pid}`;
+}
+
+function makeSocketDirectory(path: string): void {
+  try {
+    makeDirectory(path, 0o700);
+  } catch (error) {
+    const message = `Cannot make the directory "${path}" for the socket; choose another --address`;
+    throw new LazypullError('Unavailable', message, { cause: error });
+  }
 }

@@ -1,8 +1,9 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { accessSync, closeSync, constants, mkdirSync, openSync, statSync } from 'node:fs';
+import { accessSync, closeSync, constants, openSync, statSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { LazypullError } from '../errors.ts';
+import { makeDirectory } from './make-directory.ts';
 
 /** A program that runs on without us. */
 export interface Background {
@@ -18,8 +19,7 @@ export async function startDetached(
   env: NodeJS.ProcessEnv,
 ): Promise<Background> {
   const [file = '', ...args] = command;
-  mkdirSync(dirname(logPath), { recursive: true });
-  const log = openSync(logPath, 'a', 0o600);
+  const log = openLog(logPath);
   try {
     const child = spawn(file, args, { detached: true, stdio: ['ignore', log, log], env });
     await started(child, file);
@@ -31,6 +31,15 @@ export async function startDetached(
     return { pid: child.pid ?? 0, ended: () => ended };
   } finally {
     closeSync(log);
+  }
+}
+
+function openLog(path: string): number {
+  try {
+    makeDirectory(dirname(path));
+    return openSync(path, 'a', 0o600);
+  } catch (error) {
+    throw new LazypullError('Unavailable', `Cannot write the log file "${path}"`, { cause: error });
   }
 }
 

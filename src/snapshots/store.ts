@@ -90,7 +90,11 @@ export class SnapshotStore implements Disposable {
     } catch (error) {
       this.#database.close();
       if (error instanceof LazypullError) throw error;
-      throw new LazypullError('Unavailable', `Cannot open "${path}"; is another daemon using it?`, { cause: error });
+      throw new LazypullError(
+        'Unavailable',
+        `Cannot open "${path}"; make sure that its disk has space and that no other daemon uses it`,
+        { cause: error },
+      );
     }
   }
 

@@ -36,6 +36,6 @@ describe('findBuildkitd', () => {
   });
 
   it('says what to do when there is none', () => {
-    assert.throws(() => findBuildkitd({ PATH: empty }, empty), /script\/setup/);
+    assert.throws(() => findBuildkitd({ PATH: empty }, empty), /install BuildKit .*, or set BUILDKIT_BIN_PATH/);
   });
 });

@@ -19,6 +19,33 @@ describe('the command line', () => {
     assert.equal((await run('lazypull', ['daemon', 'extra'])).code, 2);
   });
 
+  it('says after wrong usage where the right one is', async () => {
+    assert.match((await run('lazypull', ['statsu'])).stderr, /Did you mean status\?.*\nhint: add --help .*\n$/);
+    assert.match(
+      (await run('lazypull', ['ls'])).stderr,
+      /^lazypull: Missing required argument 'image'\nhint: add --help/,
+    );
+  });
+
+  it('ends with 1 when the output cannot be written, and without a word when nobody reads it', async () => {
+    for (const args of [['--help'], ['setup', 'buildkit'], ['completion', 'bash']]) {
+      const { code, stderr } = await runTo('> /dev/full', 'lazypull', args);
+      assert.equal(code, 1, args.join(' '));
+      assert.match(stderr, /^lazypull: Cannot write the output: ENOSPC: .*\nhint: free some space/m);
+    }
+    const gone = await runTo('| true; exit ${PIPESTATUS[0]}', 'lazypull', ['completion', 'bash']);
+    assert.ok(gone.code <= 1 && gone.stderr === '', gone.stderr);
+  });
+
+  it('says what to do about files that cannot be written', async () => {
+    const { code, stderr } = await run('lazypull', ['trace', 'export', '/nonexistent/file', '--root', '/nonexistent']);
+    assert.equal(code, 1);
+    assert.match(
+      stderr,
+      /There are no traces in "\/nonexistent"; .*\nlazypull: Cannot write "\/nonexistent\/file": ENOENT/,
+    );
+  });
+
   it('ends with 1 for a failure, with a hint', async () => {
     const { code, stderr } = await run('lazypull', ['buildkit', 'compose', 'relative', 'x']);
     assert.equal(code, 1);
@@ -39,6 +66,16 @@ describe('the command line', () => {
     assert.match(line.error, /Cannot read the config file "\/nonexistent\/c\.toml"/);
   });
 });
+
+/** As `run`, with the output of the program redirected as bash has it. */
+function runTo(redirection: string, name: string, args: string[]): Promise<{ code: number; stderr: string }> {
+  return new Promise((resolve) => {
+    const command = `"$0" "$@" ${redirection}`;
+    execFile('bash', ['-c', command, process.execPath, bin(name), ...args], (error, _, stderr) => {
+      resolve({ code: typeof error?.code === 'number' ? error.code : 0, stderr });
+    });
+  });
+}
 
 function run(name: string, args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   return new Promise((resolve) => {

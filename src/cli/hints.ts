@@ -1,0 +1,73 @@
+import { type ErrorCode, LazypullError } from '../errors.ts';
+import { RegistryError } from '../registry/errors.ts';
+
+/** What the user of a command can do about an error; undefined where its message says it, or nobody knows. */
+export function hintFor(error: unknown): string | undefined {
+  if (saysLogin(error)) return undefined;
+  const codes = systemCodes(error);
+  const byCause = error instanceof RegistryError ? registryHints : systemHints;
+  for (const code of codes) {
+    const hint = byCause.find(([known]) => known.includes(code))?.[1];
+    if (hint !== undefined) return hint;
+  }
+  if (error instanceof RegistryError) return registryHintsByClass[error.code] ?? hintsByClass[error.code];
+  return error instanceof LazypullError ? hintsByClass[error.code] : undefined;
+}
+
+/** The message of a refused login says itself what to do. */
+function saysLogin(error: unknown): boolean {
+  return error instanceof Error && error.message.includes('docker login');
+}
+
+type Hints = readonly (readonly [codes: readonly string[], hint: string])[];
+
+const registryHints: Hints = [
+  [['ENOTFOUND', 'EAI_AGAIN'], 'check the name of the registry, and DNS; set HTTPS_PROXY where there is a proxy'],
+  [
+    ['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ETIMEDOUT', 'UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT'],
+    'check that the registry runs there and can be reached from here; set HTTPS_PROXY where there is a proxy',
+  ],
+  [
+    ['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG'],
+    'say so with server = "http://HOST" in /etc/containerd/certs.d/HOST/hosts.toml',
+  ],
+  [
+    [
+      'DEPTH_ZERO_SELF_SIGNED_CERT',
+      'SELF_SIGNED_CERT_IN_CHAIN',
+      'UNABLE_TO_GET_ISSUER_CERT',
+      'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+      'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+    ],
+    'give its certificate authority with ca = "FILE" in /etc/containerd/certs.d/HOST/hosts.toml',
+  ],
+];
+
+const registryHintsByClass: Partial<Record<ErrorCode, string>> = {
+  NotFound: 'check the name and the tag of the image',
+  ResourceExhausted: 'log in with "docker login HOST" for higher limits, wait, or set up a mirror',
+  Unavailable: 'try again later; with a mirror in hosts.toml there is another server to ask',
+};
+
+const systemHints: Hints = [
+  [['EACCES', 'EPERM'], 'run it as root, or as a user who may do this'],
+  [['ENOSPC', 'EDQUOT'], 'free some space, or choose another directory'],
+  [['EROFS'], 'that file system is read-only; choose another directory'],
+];
+
+const hintsByClass: Partial<Record<ErrorCode, string>> = {
+  InvalidArgument: 'add --help to the command for what it takes',
+  Unauthenticated:
+    'log in with "docker login HOST", or set DOCKER_CONFIG to the directory of a config.json that has the credentials',
+  PermissionDenied: 'log in with "docker login HOST" as a user who may do this',
+  DataLoss: 'what the server sent is not what its digest promises; try again, or ask whoever runs the registry',
+};
+
+/** The codes of the errors of the system in a chain of causes, and in those that were collected in one. */
+function systemCodes(error: unknown, depth = 0): string[] {
+  if (!(error instanceof Error) || depth > 8) return [];
+  const own =
+    'code' in error && typeof error.code === 'string' && !(error instanceof LazypullError) ? [error.code] : [];
+  const inner = error instanceof AggregateError ? error.errors : [];
+  return [...own, ...[error.cause, ...inner].flatMap((cause) => systemCodes(cause, depth + 1))];
+}

@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { hintFor } from '../../../src/cli/hints.ts';
+import { formatError } from '../../../src/cli/output.ts';
+import { LazypullError } from '../../../src/errors.ts';
+import { networkError, statusError } from '../../../src/registry/errors.ts';
+
+const asked = { method: 'GET', url: new URL('https://registry.example/v2/app/manifests/1') };
+
+function systemError(code: string): Error {
+  return Object.assign(new Error(`${code}: it failed`), { code, syscall: 'open' });
+}
+
+describe('hintFor', () => {
+  it('tells what to do about a registry that cannot be reached or trusted', () => {
+    const hintOf = (code: string) => hintFor(networkError(asked, systemError(code))) ?? '';
+    assert.match(hintOf('ENOTFOUND'), /name of the registry/);
+    assert.match(hintOf('ECONNREFUSED'), /runs there/);
+    assert.match(hintOf('DEPTH_ZERO_SELF_SIGNED_CERT'), /ca = "FILE"/);
+    assert.match(hintOf('ERR_SSL_WRONG_VERSION_NUMBER'), /server = "http:\/\/HOST"/);
+    const both = new AggregateError([systemError('ECONNREFUSED'), systemError('ECONNREFUSED')]);
+    assert.match(hintFor(networkError(asked, both)) ?? '', /runs there/);
+  });
+
+  it('tells what to do about what a registry says', () => {
+    const hintOf = (status: number) => hintFor(statusError(asked, status, {})) ?? '';
+    assert.match(hintOf(401), /docker login/);
+    assert.match(hintOf(403), /docker login/);
+    assert.equal(hintFor(statusError(asked, 401, { hint: 'run "docker login registry.example"' })), undefined);
+    assert.match(hintOf(404), /name and the tag/);
+    assert.match(hintOf(429), /limits/);
+    assert.match(hintOf(503), /later/);
+  });
+
+  it('tells what to do about what the system refuses, also deep in the causes', () => {
+    const wrapped = new LazypullError('Unavailable', 'Cannot keep it', { cause: systemError('ENOSPC') });
+    assert.match(hintFor(wrapped) ?? '', /free some space/);
+    assert.match(hintFor(systemError('EACCES')) ?? '', /as root/);
+    assert.equal(hintFor(new LazypullError('NotFound', 'Cannot find "/x" in the image')), undefined);
+  });
+});
+
+describe('formatError', () => {
+  it('has a stack for what nobody expected, and none for what the system refused', () => {
+    assert.match(
+      formatError('lazypull', new TypeError('odd')),
+      /^lazypull: This is a defect .*TypeError: odd\n {4}at /s,
+    );
+    assert.equal(
+      formatError('lazypull', systemError('EACCES')),
+      'lazypull: Cannot go on: EACCES: it failed\nhint: run it as root, or as a user who may do this\n',
+    );
+  });
+});
