@@ -50,7 +50,9 @@ describe('the page of the configuration', () => {
     const page = configurationPage();
     const check = (value: object, path: string): void => {
       for (const [key, inner] of Object.entries(value)) {
-        if (typeof inner === 'object' && inner !== null && !Array.isArray(inner)) {
+        if (Array.isArray(inner)) {
+          assert.ok(page.includes(`## [[${path}${key}]]\n`), key);
+        } else if (typeof inner === 'object' && inner !== null) {
           check(inner, `${path}${key}.`);
         } else {
           const isThere = page.includes(`| \`${key}\` |`) || page.includes(`| \`${path}${key}\` |`);
