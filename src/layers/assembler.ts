@@ -1,12 +1,16 @@
 import type { ChunkTable } from '../erofs/disk-plan.ts';
+import { type Slab, slabBytes, type Slabs } from './slabs.ts';
 import { streamBytesNeeded } from './streams.ts';
 import type { RowRange } from './windows.ts';
 
-/** Whole rows and the blob bytes, from `blobOffset` on, that hold them. The bytes are in memory that threads share. */
+/** Whole rows and the blob bytes, from `blobOffset` on, that hold them. */
 export interface Batch {
   readonly rows: RowRange;
+  /** In a slab that threads share. */
   readonly bytes: Uint8Array;
   readonly blobOffset: number;
+  /** To be called when nobody needs the bytes any more. */
+  release(): void;
 }
 
 /** Gathers the bytes of a window as they arrive and gives out the rows that are whole. */
@@ -15,24 +19,29 @@ export class Assembler {
   readonly start: number;
   readonly end: number;
   readonly #table: ChunkTable;
+  readonly #slabs: Slabs;
   readonly #last: number;
   #first: number;
   #ready: number;
-  #pieces: Buffer[] = [];
-  #piecesStart: number;
+  #slab: Slab | undefined;
+  /** Where in the blob the slab begins, where what is not taken yet, and where what has not come. */
+  #slabStart: number;
+  #untaken: number;
   #received: number;
 
-  constructor(table: ChunkTable, window: RowRange) {
+  constructor(table: ChunkTable, window: RowRange, slabs: Slabs) {
     this.#table = table;
+    this.#slabs = slabs;
     this.#first = window.first;
     this.#ready = window.first;
     this.#last = window.last;
     this.start = table.streamOffset[window.first]!;
     this.end = this.start;
     for (let row = window.first; row < window.last; row++) {
-      this.end = Math.max(this.end, streamBytesNeeded(table, row).end);
+      this.end = Math.max(this.end, this.#endOf(row));
     }
-    this.#piecesStart = this.start;
+    this.#slabStart = this.start;
+    this.#untaken = this.start;
     this.#received = this.start;
   }
 
@@ -48,35 +57,59 @@ export class Assembler {
 
   /** Bytes that wait to be taken. */
   get waitingBytes(): number {
-    return this.#received - this.#piecesStart;
+    return this.#received - this.#untaken;
   }
 
-  /** Takes the bytes of the blob that follow what came before. */
-  push(piece: Buffer): void {
-    this.#pieces.push(piece);
-    this.#received += piece.length;
-    while (this.#ready < this.#last && streamBytesNeeded(this.#table, this.#ready).end <= this.#received) this.#ready++;
+  /** Takes the bytes of the blob that follow what came before; they are copied. */
+  push(piece: Uint8Array): void {
+    const wanted = piece.subarray(0, this.end - this.#received);
+    for (let at = 0; at < wanted.length; ) {
+      const slab = this.#room();
+      const part = wanted.subarray(at, at + this.#slabStart + slab.bytes.length - this.#received);
+      slab.bytes.set(part, this.#received - this.#slabStart);
+      this.#received += part.length;
+      at += part.length;
+      while (this.#ready < this.#last && this.#endOf(this.#ready) <= this.#received) this.#ready++;
+    }
   }
 
   /** The rows that are ready, of which there must be one at least. */
   take(): Batch {
     const rows = this.ready;
-    const joined = Buffer.concat(this.#pieces);
     const blobOffset = this.#table.streamOffset[rows.first]!;
-    const bytes = shared(joined.subarray(blobOffset - this.#piecesStart));
+    const slab = this.#slab!.hold();
+    const bytes = slab.bytes.subarray(blobOffset - this.#slabStart, this.#received - this.#slabStart);
     this.#first = this.#ready;
     // The next row may share its stream with this one.
-    const kept =
+    this.#untaken =
       this.#first < this.#last ? Math.min(this.#table.streamOffset[this.#first]!, this.#received) : this.#received;
-    this.#pieces = [joined.subarray(kept - this.#piecesStart)];
-    this.#piecesStart = kept;
-    return { rows, bytes, blobOffset };
+    return { rows, bytes, blobOffset, release: () => slab.release() };
   }
-}
 
-/** A copy of the bytes in memory that threads share. */
-export function shared(bytes: Uint8Array): Uint8Array {
-  const copy = new Uint8Array(new SharedArrayBuffer(bytes.length));
-  copy.set(bytes);
-  return copy;
+  /** Lets go of what was not taken. */
+  close(): void {
+    this.#slab?.release();
+    this.#slab = undefined;
+  }
+
+  /** A slab with room for what comes next: where there is none, a new one with what was not taken yet. */
+  #room(): Slab {
+    const old = this.#slab;
+    if (old !== undefined && this.#received < this.#slabStart + old.bytes.length) return old;
+    // The next row whole, and no less than a common slab where so much is to come.
+    const nextEnd = this.#ready < this.#last ? this.#endOf(this.#ready) : this.end;
+    const end = Math.max(nextEnd, Math.min(this.#untaken + slabBytes, this.end), this.#received + 1);
+    const slab = this.#slabs.take(end - this.#untaken);
+    if (old !== undefined) {
+      slab.bytes.set(old.bytes.subarray(this.#untaken - this.#slabStart, this.#received - this.#slabStart));
+      old.release();
+    }
+    this.#slabStart = this.#untaken;
+    this.#slab = slab;
+    return slab;
+  }
+
+  #endOf(row: number): number {
+    return streamBytesNeeded(this.#table, row).end;
+  }
 }

@@ -1,7 +1,7 @@
 import type { ChunkTable } from '../erofs/disk-plan.ts';
 import { LazypullError } from '../errors.ts';
 import type { Blob } from '../registry/blob.ts';
-import { Assembler, type Batch, shared } from './assembler.ts';
+import { Assembler, type Batch } from './assembler.ts';
 import type { Link } from './link.ts';
 import { type FetchReason, type LayerMetrics, layerMetrics } from './metrics.ts';
 import { residency } from './residency.ts';
@@ -197,7 +197,7 @@ export class Fetcher {
   }
 
   async #offer(bytes: Uint8Array, start: number): Promise<void> {
-    const { table } = this.#options;
+    const { table, threads } = this.#options;
     const bytesEnd = start + bytes.length;
     let row = table.length;
     while (row > 0 && table.streamOffset[row - 1]! >= start) row--;
@@ -215,11 +215,9 @@ export class Fetcher {
         continue;
       }
       this.#inFlight.fill(1, first, row);
-      const batch = {
-        rows: { first, last: row },
-        bytes: shared(bytes.subarray(from - start, to - start)),
-        blobOffset: from,
-      };
+      const slab = threads.slabs.take(to - from);
+      slab.bytes.set(bytes.subarray(from - start, to - start));
+      const batch = { rows: { first, last: row }, bytes: slab.bytes, blobOffset: from, release: () => slab.release() };
       await this.#unpack(batch, 0);
     }
   }
@@ -357,7 +355,7 @@ export class Fetcher {
   async #download(runs: readonly RowRange[], reason: FetchReason): Promise<boolean> {
     const { table, blob, threads, link } = this.#options;
     for (const { first, last } of runs) this.#inFlight.fill(1, first, last);
-    const parts = runs.map((run) => new Assembler(table, run));
+    const parts = runs.map((run) => new Assembler(table, run, threads.slabs));
     const unpacking: Promise<void>[] = [];
     const requested = performance.now();
     this.#metrics.fetches.add(1, { reason });
@@ -385,7 +383,9 @@ export class Fetcher {
       failure = error;
       if (!this.#abort.signal.aborted) this.#metrics.failures.add(1, { reason });
     }
-    for (const { missing } of parts) {
+    for (const part of parts) {
+      part.close();
+      const { missing } = part;
       if (missing.first < missing.last) this.#fail(missing, failure ?? new Error('The answer was too short'));
     }
     await Promise.all(unpacking);
@@ -399,8 +399,9 @@ export class Fetcher {
   }
 
   /** Hands a batch to the threads, the rows that readers wait for first. `requested` is when it was asked for, of performance.now(). */
-  async #unpack({ rows, bytes, blobOffset }: Batch, requested: number): Promise<void> {
+  async #unpack(batch: Batch, requested: number): Promise<void> {
     const { table } = this.#options;
+    const { rows, bytes, blobOffset } = batch;
     const runs = this.#waitedFirst(rows).map(async (run) => {
       const start = table.streamOffset[run.first]!;
       let end = start;
@@ -408,6 +409,7 @@ export class Fetcher {
       await this.#unpackRun(run, bytes.subarray(start - blobOffset, end - blobOffset), start, requested);
     });
     await Promise.all(runs);
+    batch.release();
   }
 
   #waitedFirst({ first, last }: RowRange): RowRange[] {

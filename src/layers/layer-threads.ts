@@ -6,6 +6,7 @@ import { trimMemory } from '../kernel/memory.ts';
 import { workerUrl } from '../util/worker-url.ts';
 import type { Failure, JobCommand, JobResult, ThreadAnswer, ThreadCommand, UnpackTarget } from './layer-thread.ts';
 import type { Planned, PlanRequest } from './plan-files.ts';
+import { Slabs } from './slabs.ts';
 import type { RowRange } from './windows.ts';
 
 /** Blob bytes that may wait before who sends more has to wait. */
@@ -59,6 +60,8 @@ interface Thread {
  * before what they do not.
  */
 export class LayerThreads {
+  /** Memory for the blob bytes of `unpack`. */
+  readonly slabs = new Slabs();
   readonly #threads: Thread[];
   readonly #targets = new Map<number, UnpackTarget>();
   /** Jobs that no thread has yet. */
@@ -257,6 +260,7 @@ export class LayerThreads {
         void worker.terminate().then(trimMemory);
       } else if (this.#unrestedBytes > restAfterBytes) {
         this.#unrestedBytes = 0;
+        this.slabs.clear();
         this.#pressure.rest();
         post(worker, { kind: 'rest' });
       }
