@@ -50,6 +50,8 @@ export interface OwnPlaces {
   root: string;
   snapshotter: string;
   containerd: string;
+  /** The configuration of a buildkitd that uses the mirror. */
+  config: string;
 }
 
 /** The sockets that are root's alone are in a directory of their own: who may use buildkitd is said by its flag --group. */
@@ -60,6 +62,7 @@ export function ownPlaces(env: NodeJS.ProcessEnv): OwnPlaces {
     root: join(home(env), 'buildkitd'),
     snapshotter: join(run, 'lazypull-buildkitd', 'snapshotter.sock'),
     containerd: join(run, 'lazypull-buildkitd', 'containerd.sock'),
+    config: join(home(env), 'buildkitd.toml'),
   };
 }
 

@@ -5,6 +5,7 @@ import { becomeProgram, findProgram } from '../kernel/process.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
 import { ensureContainerd } from './containerd.ts';
 import { planBuildkit } from './flags.ts';
+import { type OwnMirror, withMirrorConfig } from './mirror.ts';
 import { defaultAddress, type Instance, instanceAt, logsAt } from './places.ts';
 import { type Starter, startService } from './start.ts';
 
@@ -20,6 +21,8 @@ export interface RunOptions {
   say: (text: string) => void;
   /** What to say last. */
   usage?: readonly string[];
+  /** Undefined for a buildkitd without it. */
+  mirror?: OwnMirror | undefined;
 }
 
 /**
@@ -40,15 +43,26 @@ export async function runBuildkit(options: RunOptions): Promise<never> {
   for (const note of plan.notes) options.say(note);
   const starter: Starter = { env, logs: logsAt(env), say: options.say };
   const { snapshotterAddress, containerdAddress } = plan;
+  const { mirror } = options;
+  const flags = mirror === undefined ? [] : ['--mirror-address', '127.0.0.1:0'];
+  const instances: Instance[] = [];
   if (snapshotterAddress !== undefined) {
-    await ensureLazypull('lazypull', instanceAt(snapshotterAddress, env), options.lazypull, starter);
+    const instance = instanceAt(snapshotterAddress, env);
+    await ensureLazypull('lazypull', instance, options.lazypull, flags, starter);
+    instances.push(instance);
   }
   if (containerdAddress !== undefined) {
     const instance = await ensureContainerd(containerdAddress, starter);
-    if (instance !== undefined) await ensureLazypull('lazypull-containerd', instance, options.lazypull, starter);
+    if (instance !== undefined) {
+      await ensureLazypull('lazypull-containerd', instance, options.lazypull, flags, starter);
+      instances.push(instance);
+    }
   }
+  const [first] = instances;
+  const args =
+    mirror === undefined || first === undefined ? plan.args : await withMirrorConfig(plan.args, mirror, first);
   for (const line of options.usage ?? []) options.say(line);
-  return becomeProgram(buildkitd, plan.args, environmentOf(env));
+  return becomeProgram(buildkitd, args, environmentOf(env));
 }
 
 /** buildkitd of `BUILDKIT_BIN_PATH` (its directory, or the program itself), else of PATH, else of the tools directory. */
@@ -74,6 +88,7 @@ async function ensureLazypull(
   name: string,
   instance: Instance,
   command: readonly string[],
+  flags: readonly string[],
   starter: Starter,
 ): Promise<void> {
   const pid = await listenerPid(instance.address);
@@ -82,7 +97,7 @@ async function ensureLazypull(
     return;
   }
   const { address, root } = instance;
-  await startService(name, [...command, 'daemon', '--address', address, '--root', root], address, starter);
+  await startService(name, [...command, 'daemon', '--address', address, '--root', root, ...flags], address, starter);
 }
 
 /** Programs beside buildkitd come first, those that script/setup built last. */

@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url';
+import { takeMirrorFlags } from '../buildkit/mirror.ts';
 import { ownBuildkitd, usageOf } from '../buildkit/own.ts';
 import { ownPlaces } from '../buildkit/places.ts';
 import { runBuildkit } from '../buildkit/run.ts';
@@ -17,20 +18,39 @@ export function buildkitdCommand({ env, name, self }: Environment): Verb {
     )
     .usage('[flags of buildkitd]')
     .argument('[flags...]', 'flags of buildkitd')
+    .option(
+      '--mirror <registry>',
+      'have the daemon serve a mirror, and buildkitd use it for this registry; can be given several times',
+      (registry: string, others: string[] | undefined) => [...(others ?? []), registry],
+    )
     .allowUnknownOption()
     .passThroughOptions()
     .explain(
       `Starts the daemon of its snapshotter unless that runs; it runs on afterwards. Then this process becomes buildkitd: signals
 and the exit code are buildkitd's, which is that of BUILDKIT_BIN_PATH (a directory), else of PATH. All flags of buildkitd
-can be given; those of sockets, root and snapshotter are set where they are not.`,
+can be given; those of sockets, root and snapshotter are set where they are not.
+
+With --mirror nothing is downloaded twice, also when an export needs the compressed layers of a lazy base. Who can reach the port of the mirror, on loopback,
+reads what the daemon's credentials open.`,
       [
         'lazypull buildkitd',
         'lazypull buildkitd --group docker --debug',
+        'lazypull buildkitd --mirror docker.io --mirror ghcr.io',
         'lazypull buildkitd --containerd-worker=true    # the same with a containerd, which is started too',
       ],
     )
-    .action(async (flags: string[]) => {
-      const { args, address } = ownBuildkitd(flags, ownPlaces(env));
-      await runBuildkit({ args, env, lazypull: self, tools, say: (text) => say(name, text), usage: usageOf(address) });
+    .action(async (flags: string[], { mirror = [] }: { mirror?: string[] }) => {
+      const places = ownPlaces(env);
+      const { registries, rest } = takeMirrorFlags([...mirror.map((each) => `--mirror=${each}`), ...flags]);
+      const { args, address } = ownBuildkitd(rest, places);
+      await runBuildkit({
+        args,
+        env,
+        lazypull: self,
+        tools,
+        say: (text) => say(name, text),
+        usage: usageOf(address),
+        mirror: registries.length === 0 ? undefined : { registries, config: places.config },
+      });
     });
 }

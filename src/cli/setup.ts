@@ -1,6 +1,8 @@
 import { resolve } from 'node:path';
 import { Argument } from 'commander';
 import { daemonAddress, daemonRoot, defaults } from '../config/load.ts';
+import { parseListenAddress } from '../config/listen-address.ts';
+import { LazypullError } from '../errors.ts';
 import type { ClientName } from '../setup/clients.ts';
 import type { Environment } from './main.ts';
 import { ExitError, printError, say } from './output.ts';
@@ -11,6 +13,8 @@ interface Options {
   file?: string;
   address?: string;
   root?: string;
+  mirror?: string;
+  registry?: string[];
 }
 
 /** `lazypull setup buildkit|containerd|docker`: what a client needs in its configuration. */
@@ -25,35 +29,75 @@ export function setupCommand({ env, name }: Environment): Verb {
     )
     .option('--address <path>', `socket of the daemon for this client (default: ${defaults.address})`)
     .option('--root <dir>', `root of that daemon (default: ${defaults.root})`)
+    .option('--mirror <host:port>', "also use that daemon's mirror, which it serves at its --mirror-address")
+    .option(
+      '--registry <host...>',
+      'registries that are asked through the mirror (default: docker.io for BuildKit, all for containerd)',
+    )
     .explain(
       `Each client needs a socket of its own: give the daemon one more --address for a second one, and that to the client.`,
       [
         'lazypull setup buildkit',
         'lazypull setup containerd --write',
         'lazypull setup buildkit --write --address /run/lazypull/buildkit.sock',
+        'lazypull setup buildkit --write --mirror 127.0.0.1:8235 --registry docker.io ghcr.io',
       ],
     )
     .action(async (client: ClientName, options: Options) => {
       const { clientSetups } = await import('../setup/clients.ts');
       const { changeFile } = await import('../setup/change-file.ts');
       const setup = clientSetups[client];
-      const places = { address: daemonAddress(options.address, env), root: daemonRoot(options.root, env) };
-      const file = resolve(options.file ?? setup.file);
-      if (options.write !== true) {
-        process.stdout.write(setup.snippet(places));
-        say(name, `This belongs into "${file}"; --write puts it there. Then:`);
-      } else {
+      const { checkRegistry } = await import('../setup/mirrors.ts');
+      const places = {
+        address: daemonAddress(options.address, env),
+        root: daemonRoot(options.root, env),
+        mirror: mirrorOf(client, options, checkRegistry),
+      };
+      const main = {
+        file: resolve(options.file ?? setup.file),
+        snippet: setup.snippet(places),
+        apply: (text: string) => setup.apply(text, places),
+      };
+      const files = [main, ...(setup.hosts?.(places) ?? [])];
+      for (const { file, snippet, apply } of files) {
+        if (options.write !== true) {
+          process.stdout.write(snippet);
+          say(name, `This belongs into "${file}"; --write puts it there.`);
+          continue;
+        }
         try {
-          const { changed, backup } = await changeFile(file, (text) => setup.apply(text, places));
+          const { changed, backup } = await changeFile(file, apply);
           const kept = backup === undefined ? '' : `; the old one is "${backup}"`;
-          say(name, changed ? `Wrote "${file}"${kept}. Now:` : `"${file}" has it already. If not done yet:`);
+          say(name, changed ? `Wrote "${file}"${kept}` : `"${file}" has it already`);
         } catch (error) {
           printError(name, error);
-          say(name, 'Nothing was changed. Put this into the file by hand:');
-          process.stdout.write(setup.snippet(places));
+          say(name, 'Nothing was changed in it. Put this there by hand:');
+          process.stdout.write(snippet);
           throw new ExitError(1);
         }
       }
+      say(name, 'Then, if not done yet:');
       for (const line of setup.next(places)) process.stderr.write(`  - ${line}\n`);
     });
+}
+
+/** Throws InvalidArgument for what cannot be used together. */
+function mirrorOf(
+  client: ClientName,
+  { mirror, registry = [] }: Options,
+  checkRegistry: (name: string) => void,
+): { address: string; registries: string[] } | undefined {
+  if (mirror === undefined) {
+    if (registry.length === 0) return undefined;
+    throw new LazypullError('InvalidArgument', 'Cannot use --registry without --mirror');
+  }
+  if (client === 'docker') {
+    throw new LazypullError(
+      'InvalidArgument',
+      'Docker does not tell a mirror which registry it wants, so it cannot use this one',
+    );
+  }
+  parseListenAddress(mirror, 'the mirror');
+  for (const name of registry) checkRegistry(name);
+  return { address: mirror, registries: registry.length === 0 && client === 'buildkit' ? ['docker.io'] : registry };
 }

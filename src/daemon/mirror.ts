@@ -1,9 +1,10 @@
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ListenAddress } from '../config/listen-address.ts';
 import { codeOf } from '../errors.ts';
 import type { KeptBeside } from '../layers/cache.ts';
 import type { Log } from '../log.ts';
+import { mirrorAddressOf, mirrorFileAt } from '../mirror/address.ts';
 import type { BlobStore } from '../mirror/blob-store.ts';
 import type { MirrorMetrics } from '../mirror/metrics.ts';
 import type { Mirror } from '../mirror/server.ts';
@@ -14,17 +15,6 @@ import type { RegistryClient } from '../registry/client.ts';
 /** The layers whose space the kept blobs share. */
 export interface SharedSpace {
   readonly cache: { readonly isFull: boolean; check(): void };
-}
-
-/** The file in a daemon's root that says where its mirror is, as long as it has one. */
-export function mirrorFileAt(root: string): string {
-  return join(root, 'mirror-address');
-}
-
-/** The address of the mirror of the daemon that has a root; undefined where it has none. */
-export async function mirrorAddressOf(root: string): Promise<string | undefined> {
-  const text = await readFile(mirrorFileAt(root), 'utf8').catch(() => '');
-  return /^\S{1,300}:\d{1,5}$/.test(text.trim()) ? text.trim() : undefined;
 }
 
 /** Removes what an earlier life has kept for its mirror, from the root of a daemon that has none. */

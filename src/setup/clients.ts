@@ -1,10 +1,13 @@
 import { LazypullError } from '../errors.ts';
+import { buildkitMirrorTables, type HostsFile, hostsFiles, type MirrorSetup, withBuildkitMirror } from './mirrors.ts';
 import { parseToml, type TomlTable, tomlOf, withElements, withTables } from './toml.ts';
 
 /** Where the daemon is that a client is to use. */
 export interface DaemonPlaces {
   readonly address: string;
   readonly root: string;
+  /** Undefined where its mirror is not to be used. */
+  readonly mirror?: MirrorSetup | undefined;
 }
 
 /** The configuration file of a client. */
@@ -15,6 +18,8 @@ export interface ClientSetup {
   snippet(places: DaemonPlaces): string;
   /** The text of the file with that in it, and with all else as it is. '' stands for a file that is not there. Throws where that cannot be done. */
   apply(text: string, places: DaemonPlaces): string;
+  /** What belongs into other files of it. */
+  readonly hosts?: (places: DaemonPlaces) => HostsFile[];
   /** What is to be done then, a line each. */
   next(places: DaemonPlaces): string[];
 }
@@ -22,13 +27,19 @@ export interface ClientSetup {
 export const clientNames = ['buildkit', 'containerd', 'docker'] as const;
 export type ClientName = (typeof clientNames)[number];
 
-const startDaemon = ({ address, root }: DaemonPlaces) =>
-  `start the daemon before: lazypull daemon --address ${address} --root ${root}`;
+const startDaemon = ({ address, root, mirror }: DaemonPlaces) =>
+  `start the daemon before: lazypull daemon --address ${address} --root ${root}${
+    mirror === undefined ? '' : ` --mirror-address ${mirror.address}`
+  }`;
 
 const buildkit: ClientSetup = {
   file: '/etc/buildkit/buildkitd.toml',
-  snippet: (places) => `${tomlOf(buildkitTables(places))}\n`,
-  apply: (text, places) => withTables(text, buildkitTables(places)),
+  snippet: (places) =>
+    `${tomlOf([...buildkitTables(places), ...(places.mirror ? buildkitMirrorTables(places.mirror) : [])])}\n`,
+  apply(text, places) {
+    const lazy = withTables(text, buildkitTables(places));
+    return places.mirror === undefined ? lazy : withBuildkitMirror(lazy, places.mirror);
+  },
   next: (places) => [
     startDaemon(places),
     'restart buildkitd: systemctl restart buildkit; its cache is a new one, as that belongs to the snapshotter',
@@ -50,6 +61,7 @@ const containerd: ClientSetup = {
     const withPlugin = withTables(text.trim() === '' ? 'version = 2\n' : text, containerdTables(places));
     return withElements(withPlugin, unpackPath, missingUnpackers(withPlugin));
   },
+  hosts: ({ mirror }) => (mirror === undefined ? [] : hostsFiles('/etc/containerd/certs.d', mirror)),
   next: (places) => [
     startDaemon(places),
     'restart containerd: systemctl restart containerd',

@@ -5,7 +5,7 @@ import { LazypullError } from '../errors.ts';
 /** Values of one table of a TOML file. */
 export interface TomlTable {
   readonly path: readonly string[];
-  readonly values: Readonly<Record<string, string | boolean | number>>;
+  readonly values: Readonly<Record<string, string | boolean | number | readonly string[]>>;
 }
 
 type Json = Record<string, unknown>;
@@ -25,6 +25,23 @@ export function tomlOf(tables: readonly TomlTable[]): string {
  */
 export function withTables(text: string, tables: readonly TomlTable[]): string {
   return tables.reduce(withTable, text);
+}
+
+/**
+ * Puts a table before all others, where their order matters; one that is there gets the values and stays where it is.
+ *
+ * @throws as `withTables`
+ */
+export function withFirstTable(text: string, table: TomlTable): string {
+  const wanted = parseToml(text);
+  const before = structuredClone(wanted);
+  Object.assign(tableAt(wanted, table.path), table.values);
+  if (isSame(before, wanted)) return text;
+  const lines = text.split('\n');
+  const first = lines.findIndex((line) => /^\s*\[/.test(line));
+  if (first < 0 || lines.some((line) => isHeaderOf(line, table.path))) return withTables(text, [table]);
+  lines.splice(first, 0, ...`${tomlOf([table])}\n`.split('\n'));
+  return checked(lines.join('\n'), wanted);
 }
 
 /**

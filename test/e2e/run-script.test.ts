@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -68,6 +68,37 @@ test('lazypull buildkitd needs no flags, says how it is used, and ends as buildk
     assert.match(program.output, new RegExp(`docker buildx create .* unix://${places.buildkitd}\\n`));
     await program.stop('SIGTERM');
     assert.match(program.outcome ?? '', /^ended with status 1$/);
+  } finally {
+    await endListener(places.snapshotter);
+  }
+});
+
+test('lazypull buildkitd --mirror fetches only what is missing when an image is exported, and keeps the configuration that is there', async () => {
+  const home = join(lab.workspace.path, 'mirror');
+  const places = ownPlaces({ LAZYPULL_HOME: home });
+  await mkdir(home, { recursive: true });
+  const config = join(home, 'given.toml');
+  await writeFile(config, '[worker.oci]\n  max-parallelism = 3\n');
+  const context = await lab.context('mirror', 'ARG BASE\nFROM ${BASE}\nRUN echo hello > /hello.txt\n');
+  try {
+    const program = new Program({
+      name: 'lazypull buildkitd',
+      command: join(repository, 'bin', 'lazypull'),
+      args: ['buildkitd', '--oci-worker-net=host', `--config=${config}`, '--mirror', lab.relay.host],
+      log: join(home, 'run.log'),
+      env: { LAZYPULL_HOME: home },
+    });
+    await using buildkitd = await attachBuildkitd(home, program, places.buildkitd);
+    const since = lab.relay.requests.length;
+    const build = { context, buildArgs: { BASE: lab.reference('base:esgz') } };
+    await buildkitd.build(build);
+    await buildkitd.build({ ...build, output: `type=oci,dest=${join(home, 'image.tar')}` });
+    assert.deepEqual(lab.pulls(since), [], 'the client pulled a layer past the mirror');
+    const blobBytes = lab.base.layers.reduce((sum, { size }) => sum + size, 0);
+    const { bytes } = lab.relay.traffic(/^/, since);
+    assert.ok(bytes > blobBytes && bytes < blobBytes + (64 << 10), `${bytes} bytes for blobs of ${blobBytes}`);
+    assert.match(await readFile(places.config, 'utf8'), /max-parallelism = 3\n[^]*mirrors = \["127\.0\.0\.1:\d+"\]/);
+    await program.stop('SIGTERM');
   } finally {
     await endListener(places.snapshotter);
   }
