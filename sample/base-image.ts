@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { debianSuite, makeDebian } from '../test/support/debian.ts';
 import { run } from '../test/support/program.ts';
 import { getManifest, gzipLayer, type Manifest, pushImage, tagImage } from '../test/support/push-image.ts';
 import { collectGarbage, startRegistry } from '../test/support/registry-process.ts';
@@ -22,7 +23,6 @@ export const baseName = 'lazypull-sample/base:esgz';
 
 const [baseRepository = '', baseTag = ''] = baseName.split(':');
 const packages = ['gcc', 'g++', 'python3', 'make', 'git', 'ca-certificates'];
-const hostSources = '/etc/apt/sources.list.d/debian.sources';
 
 /** What decides the bytes of a converted image; other bytes, another tag. */
 const converterRooms = ['convert', 'formats/estargz'];
@@ -47,7 +47,7 @@ export async function ensureBaseImage(
   await using registry = await startRegistry(await workspace.directory('fill'), data);
   if ((await getManifest(registry.host, baseRepository, plain)) === undefined) {
     const target = `${registry.host}/${baseRepository}:${plain}`;
-    if (from === undefined) await makeDebian(suite, target, workspace, progress, signal);
+    if (from === undefined) await pushDebian(suite, target, workspace, progress, signal);
     else await copyImage(from, target, progress, signal);
   }
   if ((await getManifest(registry.host, baseRepository, converted)) === undefined) {
@@ -68,7 +68,7 @@ export async function ensureBaseImage(
   return { data, manifest, bytes };
 }
 
-async function makeDebian(
+async function pushDebian(
   suite: string,
   target: string,
   workspace: Workspace,
@@ -79,16 +79,7 @@ async function makeDebian(
   await progress.step(
     `Making a base image: Debian ${suite} with ${packages.join(', ')} (about a minute)`,
     async (detail) => {
-      const args = [
-        '--mode=root',
-        '--variant=minbase',
-        `--include=${packages.join(',')}`,
-        ...(await aptProxy()),
-        suite,
-        tar,
-      ];
-      if (existsSync(hostSources)) args.push(hostSources);
-      await run(systemTool('mmdebstrap'), args, { env: { TMPDIR: workspace.path }, signal, onLine: detail }).catch(
+      await makeDebian(suite, packages, tar, workspace.path, { signal, onLine: detail }).catch(
         withHint('Making a base needs a Debian mirror; with "--base IMAGE" another image serves', signal),
       );
     },
@@ -119,18 +110,6 @@ function withHint(hint: string, signal: AbortSignal): (error: unknown) => never 
     if (signal.aborted) throw error;
     throw new Error(`${error instanceof Error ? error.message : String(error)}\n${hint}`, { cause: error });
   };
-}
-
-/** mmdebstrap reads nothing of the host's apt configuration, so a proxy must be handed on. */
-async function aptProxy(): Promise<string[]> {
-  const proxy = (await run('apt-config', ['shell', 'proxy', 'Acquire::http::Proxy'])).match(/'(.+)'/)?.[1];
-  return proxy === undefined ? [] : [`--aptopt=Acquire::http::Proxy "${proxy}"`];
-}
-
-async function debianSuite(): Promise<string> {
-  const release = await readFile('/etc/os-release', 'utf8');
-  const debian = /^ID=debian$/m.test(release);
-  return (debian ? release.match(/^VERSION_CODENAME=(\w+)$/m)?.[1] : undefined) ?? 'bookworm';
 }
 
 /** Changes with what the converter writes. */

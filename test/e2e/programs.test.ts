@@ -1,13 +1,13 @@
-import assert from 'node:assert/strict';
 import { hash, randomBytes } from 'node:crypto';
 import { cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { exportedTree } from '../support/exported-tree.ts';
 import { Lab } from '../support/lab.ts';
 import { run } from '../support/program.ts';
 import { copyProgram } from '../support/small-base.ts';
 import { systemTool } from '../support/tools.ts';
-import { assertSameTree, describeTar } from '../support/tree.ts';
+import { assertSameTree } from '../support/tree.ts';
 
 /** Programs of the machine that runs the test. */
 const programs =
@@ -95,28 +95,9 @@ async function makeRepository(root: string, directory: string): Promise<void> {
   await writeFile(join(root, 'etc/apt/sources.list'), 'deb [trusted=yes] file:/repository ./\n');
 }
 
-/** The tar that the build exports, without the times of what the build wrote, and that of a file which containerd unpacks as of 1970. */
+/** What the build exports on a base that is lazy, or that was pulled. */
 async function exported(name: string, lazy: boolean): Promise<string[]> {
-  const context = await lab.context('programs', dockerfile);
-  const started = Date.now() / 1000;
-  const tar = join(lab.workspace.path, `${name}.tar`);
-  await using builder = await lab.builder(name, 'oci', lazy);
-  await builder.buildkitd.build({
-    context,
-    buildArgs: { BASE: lab.reference('programs:esgz') },
-    output: `type=tar,dest=${tar}`,
-  });
-  assert.deepEqual(
-    builder.daemon?.log().flatMap((line) => line['remote-snapshot-prepared'] ?? []),
-    lazy ? ['true', 'true', 'true'] : undefined,
-  );
-  const lines = await describeTar(tar, lab.workspace.path);
-  const changing = /^(meta .* )(-?\d+)\.\d+( ?)/s;
-  return lines.map((line) =>
-    line.replace(changing, (all, head, seconds, rest) =>
-      Number(seconds) < started && !line.startsWith('meta ./data/kinds/old\t') ? all : `${head}changed${rest}`,
-    ),
-  );
+  return exportedTree(lab, name, lazy, await lab.context('programs', dockerfile), 'programs:esgz', 3);
 }
 
 test('Programs do the same on a lazy base as on one that was pulled', async () => {
