@@ -15,6 +15,9 @@ const closeAfterMs = 30_000;
 /** The unit of `blocks` in stat(2), in bytes. */
 const blockBytes = 512;
 
+/** Blobs that are open at a time. Beyond that nothing is kept of others. */
+const maxOpen = 512;
+
 const digestPattern = /^sha256:([0-9a-f]{64})$/;
 
 /** What is kept of one blob. */
@@ -103,6 +106,7 @@ export class BlobStore implements AsyncDisposable {
     if (hex === undefined || this.#stop.signal.aborted) return undefined;
     let entry = this.#entries.get(digest);
     if (entry === undefined) {
+      if (this.#entries.size >= maxOpen && !this.#closeUnused()) return undefined;
       entry = { opened: this.#open(digest, join(this.#path, hex)), users: 0, unusedMs: 0 };
       this.#entries.set(digest, entry);
     }
@@ -110,9 +114,9 @@ export class BlobStore implements AsyncDisposable {
     entry.users++;
     try {
       const { blob } = await opened;
-      return { blob, [Symbol.dispose]: () => this.#unuse(entry) };
+      return { blob, [Symbol.dispose]: () => void this.#unuse(digest, entry) };
     } catch (error) {
-      this.#unuse(entry);
+      entry.users--;
       if (this.#entries.get(digest) === entry) this.#entries.delete(digest);
       this.#log.warn({ blob: digest, error: messageOf(error) }, 'cannot keep the bytes of a blob');
       return undefined;
@@ -138,9 +142,23 @@ export class BlobStore implements AsyncDisposable {
     return { kept, blob: new SharedBlob(digest, kept, this.#stop.signal, this.#metrics, this.#log) };
   }
 
-  #unuse(entry: Entry): void {
+  /** What there is nothing of after its use, as of a blob that no registry has, leaves nothing behind. */
+  async #unuse(digest: string, entry: Entry): Promise<void> {
     entry.users--;
     entry.unusedMs = performance.now();
+    const { kept } = await entry.opened;
+    await kept.written();
+    if (entry.users === 0 && kept.isEmpty && kept.isIdle && this.#entries.get(digest) === entry)
+      await this.#close(digest);
+  }
+
+  /** Starts to close a blob that nobody uses. @returns false where there is none */
+  #closeUnused(): boolean {
+    const [unused] = [...this.#entries]
+      .filter(([, { users }]) => users === 0)
+      .toSorted(([, a], [, b]) => a.unusedMs - b.unusedMs);
+    if (unused !== undefined) void this.#close(unused[0]);
+    return unused !== undefined;
   }
 
   #sweepSoon(): void {
@@ -165,6 +183,7 @@ export class BlobStore implements AsyncDisposable {
       const opened = await entry?.opened.catch(() => undefined);
       await opened?.blob.idle();
       await opened?.kept.close();
+      if (opened?.kept.isEmpty) await rm(opened.kept.path, { recursive: true, force: true });
     });
   }
 

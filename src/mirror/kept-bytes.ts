@@ -63,6 +63,7 @@ export class KeptBytes {
   #writing: Promise<void> = Promise.resolve();
   #queuedBytes = 0;
   #failingUntilMs = 0;
+  #isClosed = false;
   /** What of the content is in the record: nothing new, all of it, or all of it for good. */
   #recorded: 'no' | 'yes' | 'synced' = 'synced';
 
@@ -117,6 +118,11 @@ export class KeptBytes {
     return this.#size !== undefined && this.#present.covers(0, this.#size);
   }
 
+  /** Whether no byte of the blob is here. */
+  get isEmpty(): boolean {
+    return this.#present.length === 0;
+  }
+
   /** Whether nothing is on its way into it or waits for it. */
   get isIdle(): boolean {
     return this.#claims.size === 0 && this.#waiting.length === 0 && this.#queuedBytes === 0;
@@ -124,7 +130,7 @@ export class KeptBytes {
 
   /** Whether what comes now is kept. */
   get takesMore(): boolean {
-    return performance.now() >= this.#failingUntilMs && this.#room.hasRoom();
+    return !this.#isClosed && performance.now() >= this.#failingUntilMs && this.#room.hasRoom();
   }
 
   /** Notes the size of the blob, as a registry told it. One that contradicts what is here drops that. */
@@ -232,11 +238,12 @@ export class KeptBytes {
     this.#present.clear();
     this.#size = undefined;
     this.#recorded = 'no';
+    this.#wake();
+    if (this.#isClosed) return;
     this.#writing = this.#writing
       .then(() => rm(this.#recordPath, { force: true })) // before another content can be taken for the one that it speaks of
       .then(() => this.#file.truncate(0))
       .catch((error: unknown) => this.#fail(error));
-    this.#wake();
   }
 
   /**
@@ -258,8 +265,10 @@ export class KeptBytes {
     }
   }
 
-  /** Writes everything down and closes the file. */
+  /** Writes everything down and closes the file. From then on nothing can be read, and what comes is not kept. */
   async close(): Promise<void> {
+    await this.written();
+    this.#isClosed = true;
     await this.flush(true);
     await this.#writing;
     await this.#file.close();

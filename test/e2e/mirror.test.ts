@@ -1,11 +1,15 @@
 import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { hostsFiles } from '../../src/setup/mirrors.ts';
+import { startContainerd } from '../support/containerd.ts';
+import { startDaemon } from '../support/daemon.ts';
 import { type Builder, Lab } from '../support/lab.ts';
 import { freePort } from '../support/ports.ts';
 import { run } from '../support/program.ts';
+import { repository } from '../support/tools.ts';
 
 const dockerfile = `ARG BASE
 FROM \${BASE}
@@ -14,6 +18,9 @@ RUN echo hello > /hello.txt && cat /data/many/file-7 /data/many/file-300 > /dev/
 
 /** Heads of the parts of multipart answers, and what is asked for to learn the size of a blob, of what one build moves. */
 const overheadBytes = 8 << 10;
+
+/** Nothing is fetched before it is read. */
+const onDemand = 'noprefetch = true\nno_background_fetch = true\n';
 
 let lab: Lab;
 let context: string;
@@ -38,7 +45,7 @@ for (const kind of ['oci', 'containerd'] as const) {
     before(async () => {
       const port = await freePort();
       const mirrors = `[registry."${lab.relay.host}"]\n  mirrors = ["127.0.0.1:${port}"]\n`;
-      const toml = `noprefetch = true\nno_background_fetch = true\n[mirror]\naddress = "127.0.0.1:${port}"\n`;
+      const toml = `${kind === 'oci' ? onDemand : ''}[mirror]\naddress = "127.0.0.1:${port}"\n`;
       builder = await lab.builder(`mirror-${kind}`, kind, true, toml, mirrors);
       since = lab.relay.requests.length;
     });
@@ -46,7 +53,8 @@ for (const kind of ['oci', 'containerd'] as const) {
 
     test('a build is lazy', async () => {
       await build(builder);
-      assert.ok(lab.relay.traffic(/^/, since).bytes < pulled.bytes / 2, 'most of the base was fetched');
+      assert.deepEqual(lab.pulls(since), []);
+      if (kind === 'oci') assert.ok(lab.relay.traffic(/^/, since).bytes < pulled.bytes / 2, 'most was fetched');
     });
 
     test('a lazy build and the export of its image move no more bytes than a build on a pulled base, and give the same', async () => {
@@ -58,6 +66,39 @@ for (const kind of ['oci', 'containerd'] as const) {
     });
   });
 }
+
+test('containerd fetches the content of a lazy image through the mirror, and only what is missing of it', async () => {
+  const port = await freePort();
+  const toml = `${onDemand}[mirror]\naddress = "127.0.0.1:${port}"\n`;
+  const directory = join(lab.workspace.path, 'containerd-alone');
+  await using daemon = await startDaemon(join(directory, 'lp'), 'debug', toml);
+  await using containerd = await startContainerd(join(directory, 'cd'), daemon.socket);
+  const certs = join(directory, 'certs.d', lab.relay.host);
+  await mkdir(certs, { recursive: true });
+  const server = `server = "http://${lab.relay.host}"\n`;
+  await writeFile(
+    join(certs, 'hosts.toml'),
+    server + hostsFiles('', { address: `127.0.0.1:${port}`, registries: [] })[0]!.snippet,
+  );
+  const since = lab.relay.requests.length;
+  await containerd.ctr('content', 'fetch', '--hosts-dir', join(directory, 'certs.d'), lab.reference('base:esgz'));
+  const { bytes } = lab.relay.traffic(/^/, since);
+  const blobBytes = lab.base.layers.reduce((sum, { size }) => sum + size, 0);
+  assert.ok(bytes < blobBytes + overheadBytes, `${bytes} bytes for blobs of ${blobBytes}`);
+  assert.deepEqual(lab.pulls(since), []);
+  const image = await mkdtemp(join(directory, 'image-'));
+  const before = lab.relay.requests.length;
+  await run(join(repository, 'bin', 'lazypull'), ['pull', lab.reference('base:esgz'), '--address', containerd.address]);
+  await containerd.ctr('images', 'mount', '--snapshotter', 'stargz', lab.reference('base:esgz'), image);
+  try {
+    assert.equal((await readFile(join(image, 'data', 'many', 'file-7'))).length, (7 * 997) % 65_536);
+    const more = lab.relay.requests.slice(before).filter(({ path }) => path.includes('/blobs/'));
+    const layers = more.filter(({ path }) => lab.base.layers.some(({ digest }) => path.includes(digest)));
+    assert.deepEqual(layers, [], 'a layer was asked for of which all is here');
+  } finally {
+    await run('umount', [image]);
+  }
+});
 
 /** A build that nothing is exported from. */
 async function build({ buildkitd }: Builder): Promise<void> {

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { hash, randomBytes } from 'node:crypto';
-import { mkdtemp, open, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, open, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { silentLog } from '../../../src/log.ts';
 import { BlobStore } from '../../../src/mirror/blob-store.ts';
 import { mirrorMetrics } from '../../../src/mirror/metrics.ts';
@@ -239,4 +240,43 @@ test('A blob of which two servers tell other sizes is not mixed from both', asyn
     assert.equal(await blob.size(upstream), mib);
   });
   assert.ok((await read(upstream, 0, mib)).equals(content));
+});
+
+test('Nothing is left of blobs of which nothing came, and not all of them are open at a time', async (t) => {
+  const { root, store, withBlob, read } = await setUp(t);
+  const upstream = new Upstream(randomBytes(mib));
+  const absent = new Upstream(Buffer.alloc(0), randomBytes(9));
+  absent.tail = () => Promise.reject(new Error('No such blob'));
+  await assert.rejects(
+    withBlob(absent.digest, (blob) => blob.size(absent)),
+    /No such blob/,
+  );
+  await read(upstream, 0, mib);
+  for (const deadline = Date.now() + 5000; (await readdir(join(root, 'blobs'))).length > 1; await delay(5)) {
+    assert.ok(Date.now() < deadline, 'what there is nothing of was not removed');
+  }
+  const leases = await Promise.all(
+    Array.from({ length: 600 }, (_, i) => store().lease(`sha256:${hash('sha256', String(i))}`)),
+  );
+  assert.equal(leases.filter((lease) => lease === undefined).length, 600 - 512);
+  for (const lease of leases) lease?.[Symbol.dispose]();
+  assert.equal((await store().list()).length >= 1, true);
+  using lease = await store().lease(upstream.digest);
+  assert.ok(lease !== undefined, 'those that nobody uses make room');
+});
+
+test('Who still reads when the store is closed takes nothing from it', async (t) => {
+  const { restart, read, store } = await setUp(t);
+  const content = randomBytes(mib);
+  const upstream = new Upstream(content);
+  await read(upstream, 0, mib);
+  const pieces = store().keep(upstream).range(0, mib)[Symbol.asyncIterator]();
+  const first = (await pieces.next()).value as Buffer;
+  await restart();
+  const rest: Buffer[] = [first];
+  for (let next = await pieces.next(); next.done !== true; next = await pieces.next()) rest.push(next.value);
+  assert.ok(Buffer.concat(rest).equals(content));
+  upstream.requests.length = 0;
+  await read(upstream, 0, mib);
+  assert.deepEqual(upstream.requests, [], 'what was here is lost');
 });
