@@ -15,22 +15,33 @@ const maxDynamicBytes = 64 * 1024;
 const maxNeeded = 256;
 const maxNameBytes = 256;
 
-interface Segment {
-  type: number;
-  offset: number;
-  address: number;
-  bytes: number;
+/** A program header: what lies where in the file, and in memory. */
+export interface Segment {
+  readonly type: number;
+  readonly offset: number;
+  readonly address: number;
+  readonly bytes: number;
+}
+
+/** The segments of a program or library. Undefined for what is not a 64-bit little-endian ELF file. (System V ABI, chapters 4 and 5.) */
+export async function readElf(read: ReadFile): Promise<Segment[] | undefined> {
+  const header = await read(0, headerBytes);
+  if (header.length < headerBytes || header.readUInt32BE(0) !== 0x7f454c46 || header[4] !== 2 || header[5] !== 1)
+    return undefined;
+  return readSegments(read, header);
+}
+
+/** How much of the file's start is mapped when it is loaded; 0 where the file makes no sense. */
+export function loadedBytes(segments: readonly Segment[]): number {
+  const ends = segments.filter(({ type }) => type === PT_LOAD).map(({ offset, bytes }) => offset + bytes);
+  return Math.max(0, ...ends.filter((end) => Number.isSafeInteger(end)));
 }
 
 /**
  * The libraries that the dynamic linker will look for when a program starts: its interpreter (a path) and its DT_NEEDED entries (names).
- * Empty for what is not a 64-bit little-endian ELF file or is broken. (System V ABI, chapters 4 and 5.)
+ * Empty where the file is broken.
  */
-export async function neededLibraries(read: ReadFile): Promise<string[]> {
-  const header = await read(0, headerBytes);
-  if (header.length < headerBytes || header.readUInt32BE(0) !== 0x7f454c46 || header[4] !== 2 || header[5] !== 1)
-    return [];
-  const segments = await readSegments(read, header);
+export async function neededLibraries(read: ReadFile, segments: readonly Segment[]): Promise<string[]> {
   const libraries: string[] = [];
   const interpreter = segments.find(({ type }) => type === PT_INTERP);
   if (interpreter !== undefined) libraries.push(await readString(read, interpreter.offset));
@@ -55,7 +66,7 @@ async function readSegments(read: ReadFile, header: Buffer): Promise<Segment[]> 
   return segments;
 }
 
-async function readNeeded(read: ReadFile, dynamic: Segment, segments: Segment[]): Promise<string[]> {
+async function readNeeded(read: ReadFile, dynamic: Segment, segments: readonly Segment[]): Promise<string[]> {
   const entries = await read(dynamic.offset, Math.min(dynamic.bytes, maxDynamicBytes));
   const names: number[] = [];
   let strings = -1;

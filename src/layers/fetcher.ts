@@ -13,7 +13,7 @@ import type { Unwritten } from './unwritten.ts';
 import { type RowRange, Windows } from './windows.ts';
 
 /** Blob bytes that are gathered before a thread gets them, unless a reader waits for what has come. */
-const batchBytes = 512 << 10;
+const batchBytes = 256 << 10;
 
 /** Blob bytes in windows that grew after which the rest of the layer is streamed. */
 const sweepAfterBytes = 32 << 20;

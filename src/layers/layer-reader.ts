@@ -1,7 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import type { ChunkTable } from '../erofs/disk-plan.ts';
 import type { LazypullError } from '../errors.ts';
-import { neededLibraries } from '../formats/elf.ts';
+import { loadedBytes, neededLibraries, readElf } from '../formats/elf.ts';
 import { type FlatFile, rangesIn } from '../fuse/flat-file.ts';
 import type { Piece } from '../fuse/server.ts';
 import { Fetcher, type FetcherOptions } from './fetcher.ts';
@@ -10,6 +10,14 @@ import type { LayerThreads } from './layer-threads.ts';
 
 /** The most that is fetched at once because it is likely to be needed, in blob bytes. */
 export const maxGuessBytes = 8 << 20;
+
+/** How much of a program is fetched at once when it is loaded: the blob bytes that come in so many round trips, within bounds. */
+const roundTripsOfProgram = 6;
+const minProgramBytes = 1 << 20;
+const maxProgramBytes = 16 << 20;
+
+/** Programs that are looked at while a layer is read: each is a few small reads, once. */
+const maxPrograms = 4096;
 
 export interface LayerReaderOptions
   extends Pick<FetcherOptions, 'resident' | 'blob' | 'link' | 'unwritten' | 'metrics' | 'onUnwritable' | 'onKept'> {
@@ -30,6 +38,8 @@ export class LayerReader {
   readonly fetcher: Fetcher;
   readonly #options: LayerReaderOptions;
   readonly #target: number;
+  /** First rows of the programs and libraries that were looked at. */
+  readonly #programs = new Set<number>();
 
   constructor(table: ChunkTable, options: LayerReaderOptions) {
     const { record, directory, resident, threads, onError, onDamage } = options;
@@ -65,7 +75,7 @@ export class LayerReader {
     const { diskOffset } = this.table;
     const { first, last } = rangesIn(this.file, offset, size);
     const unwritten = await this.fetcher.fetch(first, last);
-    if (offset === diskOffset[first]) void this.#prefetchLibraries(offset);
+    if (offset === diskOffset[first]) void this.#prefetchProgram(first);
     return unwritten.map(({ row, content }) => ({ offset: diskOffset[row]!, content }));
   }
 
@@ -75,17 +85,39 @@ export class LayerReader {
     this.#options.threads.remove(this.#target);
   }
 
-  /** When a program is read for the first time, its libraries are next: they are asked for while the kernel still loads the program. */
-  async #prefetchLibraries(diskOffset: number): Promise<void> {
-    const { directory, record, disk } = this.#options;
+  /**
+   * When a program is read for the first time, the rest of it and its libraries are next, and theirs: they are asked for while the kernel still loads it.
+   *
+   * @param row the first of its file
+   */
+  async #prefetchProgram(row: number): Promise<void> {
+    if (this.#programs.has(row) || this.#programs.size === maxPrograms) return;
+    this.#programs.add(row);
+    const { directory, record, disk, link } = this.#options;
+    const diskOffset = this.table.diskOffset[row]!;
+    const read = async (offset: number, size: number): Promise<Buffer> => {
+      const { first, last } = rangesIn(this.file, diskOffset + offset, size);
+      await this.fetcher.fetch(first, last);
+      const { buffer, bytesRead } = await disk.read(Buffer.alloc(size), 0, size, diskOffset + offset);
+      return buffer.subarray(0, bytesRead);
+    };
     try {
-      const names = await neededLibraries(async (offset, size) => {
-        const { first, last } = rangesIn(this.file, diskOffset + offset, size);
-        await this.fetcher.fetch(first, last);
-        const { buffer, bytesRead } = await disk.read(Buffer.alloc(size), 0, size, diskOffset + offset);
-        return buffer.subarray(0, bytesRead);
-      });
-      if (names.length > 0) this.fetcher.prefetch(await directory.rowsOfLibraries(record, names), maxGuessBytes);
+      const segments = await readElf(read);
+      if (segments === undefined) return;
+      const needed = neededLibraries(read, segments);
+      needed.catch(() => undefined);
+      // What a few round trips would take: a program that is loaded is read here and there, and each time waits for one.
+      const maxBytes = Math.min(
+        Math.max(link.bytesPerRoundTrip * roundTripsOfProgram, minProgramBytes),
+        maxProgramBytes,
+      );
+      const loaded = Math.min(loadedBytes(segments), maxProgramBytes * 8);
+      if (loaded > 0) this.fetcher.prefetch([rangesIn(this.file, diskOffset, loaded)], maxBytes);
+      const names = await needed;
+      if (names.length === 0) return;
+      const libraries = await directory.rowsOfLibraries(record, names);
+      this.fetcher.prefetch(libraries, maxGuessBytes);
+      for (const { first } of libraries) void this.#prefetchProgram(first);
     } catch {
       // A guess that fails costs nothing: the reader that needs the bytes gets the error.
     }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { parseConfig, parseIndex, parseManifest } from '../../../src/images/manifest.ts';
-import { neededLibraries } from '../../../src/formats/elf.ts';
+import { loadedBytes, neededLibraries, readElf } from '../../../src/formats/elf.ts';
 import { readFooter } from '../../../src/formats/estargz/footer.ts';
 import { footer, legacyFooter } from '../../support/estargz-blob.ts';
 import type { Subject } from '../subject.ts';
@@ -60,12 +60,16 @@ const programs: Subject = {
   tokens: ['\x7fELF', '\0\0\0\0', '\xff\xff\xff\xff\xff\xff\xff\xff', '\x01\0\0\0\0\0\0\0'],
   async run(input) {
     let asked = 0;
-    const libraries = await neededLibraries((offset, size) => {
+    const read = (offset: number, size: number): Promise<Buffer> => {
       asked += size;
       assert.ok(Number.isSafeInteger(size) && size >= 0 && offset >= 0);
       return Promise.resolve(input.subarray(offset, offset + size));
-    });
-    assert.ok(asked < 1e6 && libraries.length <= 257);
+    };
+    const segments = await readElf(read);
+    if (segments === undefined) return;
+    const libraries = await neededLibraries(read, segments);
+    const bytes = loadedBytes(segments);
+    assert.ok(asked < 1e6 && libraries.length <= 257 && Number.isSafeInteger(bytes) && bytes >= 0);
   },
 };
 
