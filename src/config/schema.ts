@@ -47,7 +47,9 @@ export const fileSchema = z.object({
   http_cache_type: z
     .enum(['', 'directory', 'memory'])
     .default('')
-    .describe('What was fetched is kept on the disk, unpacked and verified; the compressed bytes are not kept.'),
+    .describe(
+      'What was fetched is kept on the disk, unpacked and verified; the compressed bytes are kept with `mirror.address` only.',
+    ),
   filesystem_cache_type: z
     .enum(['', 'directory', 'memory'])
     .default('')
