@@ -84,7 +84,7 @@ async function pluginOf(address: string, pid: number, starter: Starter): Promise
     throw new LazypullError(
       'FailedPrecondition',
       `Cannot use the containerd at "${address}" (process ${pid}): it has no proxy plugin called stargz; ` +
-        'add [proxy_plugins.stargz] to its config as README.md shows, or choose another --containerd-worker-addr',
+        'add what "lazypull setup containerd" prints to its config, or choose another --containerd-worker-addr',
     );
   }
   return instanceAt(plugin, starter.env);

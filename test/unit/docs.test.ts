@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { existsSync, globSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const pages = ['README.md', ...globSync('docs/**/*.md', { cwd: root })];
+const text = (page: string) => readFileSync(join(root, page), 'utf8');
+
+describe('the documentation', () => {
+  it('links to what is there', () => {
+    for (const page of pages) {
+      const prose = text(page).replaceAll(/```.*?```|<!--.*?-->/gs, '');
+      for (const [, target = ''] of prose.matchAll(/\]\(([^)\s]+)\)/g)) {
+        if (/^https?:/.test(target)) continue;
+        const [path = '', anchor] = target.split('#');
+        const file = path === '' ? page : join(dirname(page), path);
+        assert.ok(existsSync(join(root, file)), `${page}: ${target}`);
+        if (anchor !== undefined) assert.ok(anchorsOf(file).includes(anchor), `${page}: ${target}`);
+      }
+    }
+  });
+
+  it('is reached from the README', () => {
+    const linked = new Set(['README.md']);
+    for (const page of linked) {
+      for (const [, target = ''] of text(page).matchAll(/\]\(([^)#\s]+\.md)/g)) {
+        if (!/^https?:/.test(target)) linked.add(join(dirname(page), target));
+      }
+    }
+    assert.deepEqual(
+      pages.filter((page) => !linked.has(page)),
+      [],
+    );
+  });
+
+  it('quotes messages that the program has', () => {
+    /** Of others: OpenSSL, runc, the kernel, BuildKit. */
+    const foreign =
+      /^(unable to verify the first certificate|self-signed certificate|exec: |Input\/output error|connection refused|no such file)/;
+    const sources = globSync('src/**/*.ts', { cwd: root })
+      .map((file) => text(file))
+      .join('\n');
+    const rows = text('docs/troubleshooting.md').matchAll(/^\| (`.*?) \|/gm);
+    let quoted = 0;
+    for (const [, cell = ''] of rows) {
+      for (const [, message = ''] of cell.matchAll(/`([^`]+)`/g)) {
+        if (foreign.test(message)) continue;
+        const parts = message.split(/\.\.\.|\bN\b|\berofs\b|ENOSPC|401 Unauthorized/).map((part) => part.trim());
+        for (const part of parts) {
+          const words = part.replaceAll(/^[:;]\s*|\s*[:;]$/g, '');
+          if (words === '') continue;
+          assert.ok(sources.includes(words), `"${words}" of "${message}"`);
+          quoted++;
+        }
+      }
+    }
+    assert.ok(quoted > 20, `only ${quoted} messages`);
+  });
+});
+
+/** The anchors that GitHub gives to the headings of a page. */
+function anchorsOf(page: string): string[] {
+  return text(page)
+    .split('\n')
+    .flatMap((line) => /^#+ (.*)$/.exec(line)?.[1] ?? [])
+    .map((heading) =>
+      heading
+        .toLowerCase()
+        .replaceAll(/[^\p{L}\p{N}\- _]/gu, '')
+        .replaceAll(' ', '-'),
+    );
+}
