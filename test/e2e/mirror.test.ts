@@ -69,8 +69,10 @@ for (const kind of ['oci', 'containerd'] as const) {
 
 test('containerd fetches the content of a lazy image through the mirror, and only what is missing of it', async () => {
   const port = await freePort();
-  const toml = `${onDemand}[mirror]\naddress = "127.0.0.1:${port}"\n`;
   const directory = join(lab.workspace.path, 'containerd-alone');
+  // The daemon reads the same hosts.toml as containerd, and must not ask itself.
+  const resolver = `[resolver]\nconfig_path = ${JSON.stringify(join(directory, 'certs.d'))}\n`;
+  const toml = `${onDemand}[mirror]\naddress = "127.0.0.1:${port}"\n${resolver}`;
   await using daemon = await startDaemon(join(directory, 'lp'), 'debug', toml);
   await using containerd = await startContainerd(join(directory, 'cd'), daemon.socket);
   const certs = join(directory, 'certs.d', lab.relay.host);
@@ -95,6 +97,7 @@ test('containerd fetches the content of a lazy image through the mirror, and onl
     const more = lab.relay.requests.slice(before).filter(({ path }) => path.includes('/blobs/'));
     const layers = more.filter(({ path }) => lab.base.layers.some(({ digest }) => path.includes(digest)));
     assert.deepEqual(layers, [], 'a layer was asked for of which all is here');
+    assert.doesNotMatch(daemon.program.output, /asking the next server/);
   } finally {
     await run('umount', [image]);
   }

@@ -29,6 +29,30 @@ test('lazypull setup --write leaves a file alone that it cannot change, and show
   assert.deepEqual(await readdir(directory), ['buildkitd.toml']);
 });
 
+test('lazypull setup shows what makes a client use the mirror, and refuses what cannot be', async () => {
+  const wanted = ['--mirror', '127.0.0.1:8235', '--registry', 'a.io', 'localhost:5000'];
+  const { code, stdout, stderr } = await lazypull('setup', 'buildkit', ...wanted);
+  assert.equal(code, 0, stderr);
+  assert.match(
+    stdout,
+    /\[registry\."a\.io"\]\n {2}mirrors = \["127\.0\.0\.1:8235"\]\n\n\[registry\."localhost:5000"\]/,
+  );
+  assert.match(stderr, /lazypull daemon .* --mirror-address 127\.0\.0\.1:8235\n/);
+  const all = await lazypull('setup', 'containerd', '--mirror', '127.0.0.1:8235');
+  assert.match(all.stdout, /\[host\."http:\/\/127\.0\.0\.1:8235"\]\n {2}capabilities = \["pull","resolve"\]/);
+  assert.match(all.stderr, /belongs into "\/etc\/containerd\/certs\.d\/_default\/hosts\.toml"/);
+  for (const [wrong, message] of [
+    [['buildkit', '--registry', 'a.io'], /--registry without --mirror/],
+    [['docker', '--mirror', '127.0.0.1:8235'], /Docker does not tell/],
+    [['buildkit', '--mirror', 'x'], /the mirror "x": it must be like/],
+    [['buildkit', '--mirror', '127.0.0.1:1', '--registry', '../x'], /the registry "\.\.\/x"/],
+  ] as const) {
+    const refused = await lazypull('setup', ...wrong);
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, message);
+  }
+});
+
 test('lazypull check says what mends a thing below what is wrong with it', () => {
   assert.equal(
     findingText({ name: 'FUSE', state: 'wrong', text: 'Cannot\x07', advice: 'run "modprobe fuse"' }),
