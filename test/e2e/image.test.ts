@@ -3,7 +3,7 @@ import { chmod, copyFile, mkdir, readFile, symlink, writeFile } from 'node:fs/pr
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { listenerPid } from '../../src/kernel/unix-socket.ts';
-import { type Buildkitd, startBuildkitd } from '../support/buildkitd.ts';
+import { attachBuildkitd, type Buildkitd, startBuildkitd } from '../support/buildkitd.ts';
 import { startContainer } from '../support/container.ts';
 import { type Daemon, startDaemon } from '../support/daemon.ts';
 import { lazypullAgent } from '../support/lab.ts';
@@ -11,7 +11,7 @@ import { run } from '../support/program.ts';
 import { startRegistry } from '../support/registry-process.ts';
 import { Relay, type RelayedRequest } from '../support/relay.ts';
 import { copyProgram } from '../support/small-base.ts';
-import { repository } from '../support/tools.ts';
+import { buildkitTools, repository, systemTool } from '../support/tools.ts';
 import { Workspace } from '../support/workspace.ts';
 
 /** What the launchers and the tests call, in busybox. */
@@ -92,45 +92,87 @@ RUN [ "$(id -u)" = 65532 ] && [ "$(lazypull cat ${relay.host}/base:1 /etc/base)"
     await buildkitd.build({ context });
   });
 
-  test('serves a buildkitd of the host, from a container', async () => {
+  test('serves a buildkitd of the host, and one in another container as the compose file has them', async () => {
     const rootfs = join(workspace.path, 'rootfs');
     const exported = await workspace.directory('exported');
     await writeFile(join(exported, 'Dockerfile'), `FROM ${image}\n`);
     await buildkitd.build({ context: exported, output: `type=local,dest=${rootfs}` });
-    const shared = await workspace.directory('shared');
-    await run('mount', ['--bind', shared, shared]);
-    await run('mount', ['--make-rshared', shared]);
-    const socket = join(shared, 'lp.sock');
+    const state = await workspace.directory('state');
+    await run('mount', ['--bind', state, state]);
+    await run('mount', ['--make-rshared', state]);
+    const commands = await composeCommands(state);
+    const socket = join(state, 'snapshotter.sock');
     await using container = await startContainer({
-      name: 'lazypull-container',
-      directory: await workspace.directory('container'),
+      name: 'lazypull',
+      directory: await workspace.directory('lazypull'),
       rootfs,
-      args: ['lazypull', 'daemon', '--address', socket, '--root', join(shared, 'root'), '--log-level', 'debug'],
+      args: ['lazypull', ...commands.lazypull, '--log-level', 'debug'],
       env: ['PATH=/usr/local/bin:/bin'],
-      shared: [shared],
+      volumes: [{ directory: state, propagation: 'rshared' }],
     });
     await container.program.ready(async () => (await listenerPid(socket)) !== undefined);
-    await using builder = await startBuildkitd(await workspace.directory('bk2'), {
+
+    {
+      await using contained = await startContainer({
+        name: 'buildkitd',
+        directory: await workspace.directory('buildkitd'),
+        rootfs: await makeBuildkitdRoot(),
+        args: ['buildkitd', '--root', join(state, 'buildkit'), ...commands.buildkitd],
+        env: ['PATH=/bin'],
+        volumes: [{ directory: state, propagation: 'rslave' }],
+      });
+      const builder = await attachBuildkitd(state, contained.program, join(state, 'buildkitd.sock'));
+      await buildLazily(builder, 'contained');
+    }
+    await using ofHost = await startBuildkitd(await workspace.directory('bk2'), {
       kind: 'oci',
       snapshotter: 'stargz',
       socket,
     });
-    const context = await workspace.directory('context-2');
+    await buildLazily(ofHost, 'of-host');
+    assert.match(container.program.output, /"remote-snapshot-prepared":"true"/);
+    await ofHost.program.stop();
+    await container.stop();
+    assert.match(container.program.outcome ?? '', /^ended with status 0$/);
+  });
+
+  /** Builds on `base:1`, and sees that the client fetches no layer itself. */
+  async function buildLazily(builder: Buildkitd, name: string): Promise<void> {
+    const context = await workspace.directory(`context-${name}`);
     await writeFile(join(context, 'Dockerfile'), `FROM ${relay.host}/base:1\nRUN cat /etc/base > /copied\n`);
     const since = relay.requests.length;
-    const tree = join(workspace.path, 'tree');
+    const tree = join(workspace.path, `tree-${name}`);
     await builder.build({ context, output: `type=local,dest=${tree}` });
     assert.equal(await readFile(join(tree, 'copied'), 'utf8'), 'base\n');
-    assert.match(container.program.output, /"remote-snapshot-prepared":"true"/);
     const pulls = relay.requests
       .slice(since)
       .filter(({ method, path, agent }) => method === 'GET' && path.includes('/blobs/') && !lazypullAgent.test(agent));
     const bytes = pulls.reduce((sum, request) => sum + request.bytes, 0);
     assert.ok(bytes < 100_000, `the client fetched ${bytes} bytes itself`);
-    await builder.program.stop();
-    await container.stop();
-    assert.match(container.program.outcome ?? '', /^ended with status 0$/);
-  });
+  }
+
+  /** The commands of the services of the compose file, for a state in that directory. */
+  async function composeCommands(state: string): Promise<Record<'lazypull' | 'buildkitd', string[]>> {
+    const file = await readFile(join(repository, 'share/compose/compose.yaml'), 'utf8');
+    const commandOf = (service: string): string[] => {
+      const [, body = ''] = file.split(`\n  ${service}:\n`);
+      const list = /^ {4}command: (\[.*\])$/m.exec(body.split(/^ {2}\w/m)[0]!)?.[1] ?? assert.fail(service);
+      return JSON.parse(list.replaceAll('${LAZYPULL_STATE:?}', state)) as string[];
+    };
+    return { lazypull: commandOf('lazypull'), buildkitd: commandOf('buildkitd') };
+  }
+
+  /** What the image of BuildKit has: buildkitd and runc, and a shell. */
+  async function makeBuildkitdRoot(): Promise<string> {
+    const root = join(workspace.path, 'buildkitd-rootfs');
+    for (const name of ['bin', 'dev', 'proc', 'sys', 'tmp', 'etc', 'run', 'var/lib']) {
+      await mkdir(join(root, name), { recursive: true });
+    }
+    await copyProgram(buildkitTools().buildkitd, root, 'bin/buildkitd');
+    await copyProgram(systemTool('runc'), root, 'bin/buildkit-runc');
+    await writeFile(join(root, 'etc/hosts'), '127.0.0.1 localhost\n');
+    return root;
+  }
 
   /** `node:24` and `base:1`, for both platforms and in eStargz: this machine's Node with its libraries, and a busybox. Nothing of the other platform can run. */
   async function pushBases(): Promise<void> {

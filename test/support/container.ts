@@ -18,12 +18,12 @@ export interface ContainerSpec {
   readonly rootfs: string;
   readonly args: readonly string[];
   readonly env?: readonly string[];
-  /** Directories of the host that it has under the same names, with what either mounts there seen by both. */
-  readonly shared?: readonly string[];
+  /** Directories of the host that it has under the same names: with what either mounts there seen by both, or what the host mounts by it too. */
+  readonly volumes?: readonly { readonly directory: string; readonly propagation: 'rshared' | 'rslave' }[];
 }
 
 /**
- * Runs a container as `docker run --privileged --network host -v DIR:DIR:rshared` does: with a root, processes and mounts of its own, and with all
+ * Runs a container as `docker run --privileged --network host --volume DIR:DIR:PROPAGATION` does: with a root, processes and mounts of its own, and with all
  * capabilities and devices.
  */
 export async function startContainer(spec: ContainerSpec): Promise<Container> {
@@ -35,6 +35,7 @@ export async function startContainer(spec: ContainerSpec): Promise<Container> {
   const config = JSON.parse(await readFile(path, 'utf8')) as Config;
   const capabilities = await allCapabilities();
   const { process, linux } = config;
+  const { volumes = [] } = spec;
   Object.assign(process, { terminal: false, args: spec.args, noNewPrivileges: false });
   process.env = [...(spec.env ?? [])];
   process.capabilities = { bounding: capabilities, effective: capabilities, permitted: capabilities };
@@ -49,10 +50,11 @@ export async function startContainer(spec: ContainerSpec): Promise<Container> {
     { destination: '/proc', type: 'proc', source: 'proc' },
     bind('/dev', 'rprivate'),
     bind('/sys', 'rprivate'),
-    ...(spec.shared ?? []).map((directory) => bind(directory, 'rshared')),
+    ...volumes.map(({ directory, propagation }) => bind(directory, propagation)),
   ];
   linux.namespaces = ['pid', 'mount', 'ipc', 'uts'].map((type) => ({ type }));
-  linux['rootfsPropagation'] = 'shared'; // so does dockerd for volumes that are rshared: what is mounted in them is seen outside
+  // So does dockerd: what is mounted in a volume that is rshared is seen outside only when the root is shared.
+  linux['rootfsPropagation'] = volumes.some(({ propagation }) => propagation === 'rshared') ? 'shared' : 'slave';
   linux.resources = { devices: [{ allow: true, access: 'rwm' }] };
   delete linux.maskedPaths;
   delete linux.readonlyPaths;
