@@ -14,6 +14,7 @@ import { Background } from './background.ts';
 import { Cache, type KeptBeside, type LayerKey } from './cache.ts';
 import { cacheBytes } from './cache-bytes.ts';
 import { type CacheLimits, defaultCacheLimits } from './cache-limits.ts';
+import { HeadStart } from './head-start.ts';
 import { Layer, type LayerOptions } from './layer.ts';
 import { checkRecord, findRecord, LayerDirectory, type LayerRecord, recordVersion } from './layer-directory.ts';
 import type { LayerStatus } from './layer-status.ts';
@@ -395,11 +396,30 @@ export class LazyLayers {
   }
 
   async #index(source: LayerSource, directory: LayerDirectory): Promise<Layer> {
+    const headStart = await this.#headStart(source);
+    try {
+      return await this.#indexFrom(source, directory, headStart);
+    } finally {
+      headStart?.abandon();
+    }
+  }
+
+  /** Asks for what was read of the layer when it was new the last time, if that is known. */
+  async #headStart({ reference, digest }: LayerSource): Promise<HeadStart | undefined> {
+    if (this.#options.prefetch === undefined || this.cache.isFull) return undefined;
+    const { ranges = [] } = (await this.#traces.load(digest)) ?? {};
+    if (ranges.length === 0) return undefined;
+    const parts = ranges.map(([start, end]) => ({ start, end }));
+    return new HeadStart(this.#options.openBlob(reference, digest), parts);
+  }
+
+  async #indexFrom(source: LayerSource, directory: LayerDirectory, headStart: HeadStart | undefined): Promise<Layer> {
     const started = performance.now();
     const siblings = await this.#withoutCached(source.siblings);
     const taking = this.#tails.take(source.reference, source.digest);
     this.#tails.expect(source.reference, siblings);
-    const { blob, data: tail, size: blobBytes } = await taking;
+    const { blob: plain, data: tail, size: blobBytes } = await taking;
+    const blob = headStart?.of(plain) ?? plain;
     let more = 0;
     const { tocOffset, compressedToc } = await fetchToc(blob, tail, blobBytes, (bytes) => {
       more += bytes;
