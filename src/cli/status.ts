@@ -58,10 +58,13 @@ async function draw(stream: WriteStream, text: string, before: number): Promise<
 }
 
 /** A status for people. `nowMs` is the time in milliseconds since 1970. */
-export function statusText({ layers, clients, cache, version, startedMs }: DaemonStatus, nowMs: number): string {
+export function statusText(
+  { layers, clients, cache, mirror, version, startedMs }: DaemonStatus,
+  nowMs: number,
+): string {
   const kept = `${sizeText(cache.bytes)} on disk in ${cache.layers} ${cache.layers === 1 ? 'layer' : 'layers'}`;
   const first = `lazypull ${version}, up ${duration(nowMs - startedMs)}, ${layers.length} mounted, ${kept}\n`;
-  const text = first + clientsText(clients);
+  const text = first + clientsText(clients) + mirrorText(mirror);
   if (layers.length === 0) return text;
   const isShared = clients.length > 1;
   const head = ['IMAGE', 'LAYER', 'HERE', '', 'RATE', 'WAITING', 'ERRORS', 'SINCE', ...(isShared ? ['CLIENTS'] : [])];
@@ -90,6 +93,12 @@ function clientsText(clients: DaemonStatus['clients']): string {
     ];
   });
   return lines.join('');
+}
+
+function mirrorText(mirror: DaemonStatus['mirror']): string {
+  if (mirror === undefined) return '';
+  const { address, blobs, bytes } = mirror;
+  return `mirror at ${printable(address)}: ${sizeText(bytes)} on disk in ${blobs} ${blobs === 1 ? 'blob' : 'blobs'}\n`;
 }
 
 function here({ contentBytes, presentBytes }: LayerStatus): [string, string] {

@@ -100,7 +100,7 @@ export async function runDaemon(
     parts.defer(() => sockets.remove());
     await sockets.open();
     await keeper.keep({ fuse: connection, sockets: sockets.own });
-    const more = [statusService(statusOf(layers, clients), log), cacheService(config.root, layers.cache, log)];
+    const more = [statusService(statusOf(layers, clients, mirror), log), cacheService(config.root, layers.cache, log)];
     const servers = parts.adopt<SnapshotsServer[]>([], (each) => closeAll(each, drainMs));
     for (const { config: client, snapshotter, process: user } of clients.all) {
       const fd = sockets.descriptor(client);
@@ -171,7 +171,7 @@ async function closeAll(servers: readonly SnapshotsServer[], graceMs: number): P
   await Promise.all(servers.map((server) => server.close(graceMs)));
 }
 
-function statusOf(layers: LazyLayers, clients: Clients): StatusSource {
+function statusOf(layers: LazyLayers, clients: Clients, mirror: DaemonMirror | undefined): StatusSource {
   return {
     status: async () => ({
       version,
@@ -179,6 +179,7 @@ function statusOf(layers: LazyLayers, clients: Clients): StatusSource {
       layers: await clients.layers(),
       clients: clients.status(),
       cache: await layers.cacheSize(),
+      mirror: await mirror?.status(),
     }),
     outcomes: (digests) => clients.outcomes(digests),
   };

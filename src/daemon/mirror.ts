@@ -11,6 +11,7 @@ import type { Mirror } from '../mirror/server.ts';
 import { isLoopback } from '../registry/addresses.ts';
 import type { Blob } from '../registry/blob.ts';
 import type { RegistryClient } from '../registry/client.ts';
+import type { MirrorStatus } from '../status/status.ts';
 
 /** The layers whose space the kept blobs share. */
 export interface SharedSpace {
@@ -84,14 +85,26 @@ export class DaemonMirror implements AsyncDisposable {
       if (port === last || codeOf(error) !== 'FailedPrecondition') throw error;
       this.#server = await serveMirror({ ...options, address: { host, port } });
     }
-    const name = host.includes(':') ? `[${host}]` : host;
-    await writeFile(mirrorFileAt(this.#root), `${name}:${this.#server.port}\n`);
+    await writeFile(mirrorFileAt(this.#root), `${this.#name(this.#server)}\n`);
     this.#log.info({ host, port: this.#server.port }, 'serves a mirror of all registries');
+  }
+
+  /** Undefined before it serves. */
+  async status(): Promise<MirrorStatus | undefined> {
+    if (this.#server === undefined) return undefined;
+    const blobs = await this.#store.list();
+    const bytes = blobs.reduce((sum, blob) => sum + blob.bytes, 0);
+    return { address: this.#name(this.#server), blobs: blobs.length, bytes };
   }
 
   /** Ends the server, and writes down what is here. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#server?.[Symbol.asyncDispose]();
     await this.#store[Symbol.asyncDispose]();
+  }
+
+  #name({ port }: Mirror): string {
+    const { host } = this.#address;
+    return `${host.includes(':') ? `[${host}]` : host}:${port}`;
   }
 }

@@ -194,7 +194,7 @@ export class BlobStore implements AsyncDisposable {
     if (entry !== undefined && (entry.users > 0 || opened?.kept.isIdle === false)) return false;
     this.#entries.delete(digest);
     await this.#alone(digest, async () => {
-      await opened?.kept.close();
+      await opened?.kept.abandon();
       await rm(path, { recursive: true, force: true });
     });
     return true;

@@ -265,6 +265,13 @@ export class KeptBytes {
     }
   }
 
+  /** Closes the file, of which nothing is needed any more. */
+  async abandon(): Promise<void> {
+    this.#isClosed = true;
+    await this.#writing;
+    await this.#file.close();
+  }
+
   /** Writes everything down and closes the file. From then on nothing can be read, and what comes is not kept. */
   async close(): Promise<void> {
     await this.written();

@@ -192,14 +192,16 @@ class Handler {
       return;
     }
     const { start, end, isPart } = range;
-    if (isPart && !(await blob.isSound())) throw new LazypullError('Unavailable', 'What was kept was wrong: ask again');
+    const isWhole = start === 0 && end === size;
+    if (!isWhole && !(await blob.isSound()))
+      throw new LazypullError('Unavailable', 'What was kept was wrong: ask again');
     const part = isPart ? { 'content-range': `bytes ${start}-${end - 1}/${size}` } : {};
     response.writeHead(isPart ? 206 : 200, { ...headers, ...part, 'content-length': end - start });
     if (request.method === 'HEAD') {
       response.end();
       return;
     }
-    const whole = isPart ? undefined : createHash('sha256');
+    const whole = isWhole ? createHash('sha256') : undefined;
     const last = await this.#stream(response, blob.read(upstream, start, end, gone), whole, gone);
     // The last bytes are held back, so that nobody takes a blob that is known to be wrong for a whole one.
     if (whole !== undefined && `sha256:${whole.digest('hex')}` !== digest) blob.drop();
@@ -210,6 +212,7 @@ class Handler {
     await upstream.distrust(startedMs);
     throw new LazypullError('DataLoss', `The blob "${digest}" is not what its digest promises`);
   }
+
   /** Sends the bytes as the client takes them, but for the last ones, which are returned. */
   async #stream(
     response: ServerResponse,

@@ -15,7 +15,7 @@ export class StatusClient implements Disposable {
 
   /** @throws Unavailable, with what to do, where no daemon answers */
   async status(): Promise<DaemonStatus> {
-    const { version, startedMs, layers, clients, cache } = await this.#calls.unary(Status.method.get, {});
+    const { version, startedMs, layers, clients, cache, mirror } = await this.#calls.unary(Status.method.get, {});
     return {
       version,
       startedMs: Number(startedMs),
@@ -40,6 +40,7 @@ export class StatusClient implements Disposable {
         refused: refused && { pid: refused.pid, command: refused.command },
       })),
       cache: { bytes: Number(cache?.bytes ?? 0), layers: cache?.layers ?? 0 },
+      mirror: mirror && { address: mirror.address, blobs: mirror.blobs, bytes: Number(mirror.bytes) },
     };
   }
 

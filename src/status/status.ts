@@ -27,6 +27,15 @@ export interface DaemonStatus {
   /** The first one first; none where an older daemon answers. */
   readonly clients: readonly ClientStatus[];
   readonly cache: { readonly bytes: number; readonly layers: number };
+  /** Undefined where it serves none. */
+  readonly mirror: MirrorStatus | undefined;
+}
+
+/** Where a daemon's mirror is, and what is kept for it: how many blobs, and their disk space in bytes. */
+export interface MirrorStatus {
+  readonly address: string;
+  readonly blobs: number;
+  readonly bytes: number;
 }
 
 /** What the status service asks: a daemon. */

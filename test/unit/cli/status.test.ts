@@ -22,7 +22,13 @@ const one = {
   process: { pid: 12, command: 'containerd' },
   refused: undefined,
 };
-const daemon = { version: '1.2.3', startedMs: 0, clients: [one], cache: { bytes: 5_000_000, layers: 1 } };
+const daemon = {
+  version: '1.2.3',
+  startedMs: 0,
+  clients: [one],
+  cache: { bytes: 5_000_000, layers: 1 },
+  mirror: undefined,
+};
 
 test('lazypull status shows each layer with what is here of it', () => {
   assert.equal(
@@ -51,6 +57,14 @@ test('lazypull status tells clients apart where there are several, and which one
   assert.match(lines[4]!, /SINCE +CLIENTS$/);
   assert.match(lines[5]!, /1h 1m +bk, default$/);
   assert.match(statusText({ ...daemon, clients: [{ ...one, refused }], layers: [] }, 0), /\nREFUSED at/);
+});
+
+test('lazypull status says where the mirror is, and what is kept for it', () => {
+  const mirror = { address: '127.0.0.1:8235', blobs: 2, bytes: 3_000_000 };
+  assert.match(
+    statusText({ ...daemon, mirror, layers: [] }, 0),
+    /\nmirror at 127\.0\.0\.1:8235: 3\.0 MB on disk in 2 blobs\n$/,
+  );
 });
 
 test('lazypull status is short where nothing is mounted', () => {

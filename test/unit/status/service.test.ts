@@ -42,7 +42,7 @@ async function start(t: TestContext, source?: StatusSource): Promise<StatusClien
 }
 
 test('The client gets what the daemon says', async (t) => {
-  const status: DaemonStatus = {
+  let status: DaemonStatus = {
     version: '1.2.3',
     startedMs: 1_700_000_000_000,
     layers: [
@@ -66,6 +66,7 @@ test('The client gets what the daemon says', async (t) => {
       { name: 'bk', address: '/b', process: undefined, refused: undefined },
     ],
     cache: { bytes: 2 ** 42, layers: 3 },
+    mirror: { address: '127.0.0.1:1', blobs: 4, bytes: 2 ** 43 },
   };
   const outcomes = new PrepareOutcomes();
   outcomes.note(labels('sha256:lazy'));
@@ -74,6 +75,8 @@ test('The client gets what the daemon says', async (t) => {
     status: () => Promise.resolve(status),
     outcomes: (digests) => outcomes.list(digests),
   });
+  assert.deepEqual(await client.status(), status);
+  status = { ...status, mirror: undefined };
   assert.deepEqual(await client.status(), status);
   assert.deepEqual(await client.outcomes(), outcomes.list());
   const [plain, ...others] = await client.outcomes(['sha256:plain', 'sha256:absent']);

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file status/v1/status.proto.
  */
 export const file_status_v1_status: GenFile = /*@__PURE__*/
-  fileDesc("ChZzdGF0dXMvdjEvc3RhdHVzLnByb3RvEhJsYXp5cHVsbC5zdGF0dXMudjEiDAoKR2V0UmVxdWVzdCK0AQoLR2V0UmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRISCgpzdGFydGVkX21zGAIgASgDEikKBmxheWVycxgDIAMoCzIZLmxhenlwdWxsLnN0YXR1cy52MS5MYXllchIoCgVjYWNoZRgEIAEoCzIZLmxhenlwdWxsLnN0YXR1cy52MS5DYWNoZRIrCgdjbGllbnRzGAUgAygLMhoubGF6eXB1bGwuc3RhdHVzLnYxLkNsaWVudCKDAQoGQ2xpZW50EgwKBG5hbWUYASABKAkSDwoHYWRkcmVzcxgCIAEoCRIsCgdwcm9jZXNzGAMgASgLMhsubGF6eXB1bGwuc3RhdHVzLnYxLlByb2Nlc3MSLAoHcmVmdXNlZBgEIAEoCzIbLmxhenlwdWxsLnN0YXR1cy52MS5Qcm9jZXNzIicKB1Byb2Nlc3MSCwoDcGlkGAEgASgFEg8KB2NvbW1hbmQYAiABKAki9AEKBUxheWVyEg4KBmRpZ2VzdBgBIAEoCRISCgpyZWZlcmVuY2VzGAIgAygJEhIKCm1vdW50ZWRfbXMYAyABKAMSDgoGbW91bnRzGAQgASgFEhIKCmJsb2JfYnl0ZXMYBSABKAMSFQoNY29udGVudF9ieXRlcxgGIAEoAxIVCg1wcmVzZW50X2J5dGVzGAcgASgDEhUKDWZldGNoZWRfYnl0ZXMYCCABKAMSGAoQYnl0ZXNfcGVyX3NlY29uZBgJIAEoARIPCgd3YWl0aW5nGAogASgFEg4KBmVycm9ycxgLIAEoAxIPCgdjbGllbnRzGAwgAygJIiYKBUNhY2hlEg0KBWJ5dGVzGAEgASgDEg4KBmxheWVycxgCIAEoBSIiCg9PdXRjb21lc1JlcXVlc3QSDwoHZGlnZXN0cxgBIAMoCSJBChBPdXRjb21lc1Jlc3BvbnNlEi0KCG91dGNvbWVzGAEgAygLMhsubGF6eXB1bGwuc3RhdHVzLnYxLk91dGNvbWUiXAoHT3V0Y29tZRIRCglyZWZlcmVuY2UYASABKAkSDgoGZGlnZXN0GAIgASgJEg0KBWF0X21zGAMgASgDEg4KBnJlYXNvbhgEIAEoCRIPCgdtZXNzYWdlGAUgASgJMqcBCgZTdGF0dXMSRgoDR2V0Eh4ubGF6eXB1bGwuc3RhdHVzLnYxLkdldFJlcXVlc3QaHy5sYXp5cHVsbC5zdGF0dXMudjEuR2V0UmVzcG9uc2USVQoIT3V0Y29tZXMSIy5sYXp5cHVsbC5zdGF0dXMudjEuT3V0Y29tZXNSZXF1ZXN0GiQubGF6eXB1bGwuc3RhdHVzLnYxLk91dGNvbWVzUmVzcG9uc2ViBnByb3RvMw");
+  fileDesc("ChZzdGF0dXMvdjEvc3RhdHVzLnByb3RvEhJsYXp5cHVsbC5zdGF0dXMudjEiDAoKR2V0UmVxdWVzdCLgAQoLR2V0UmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRISCgpzdGFydGVkX21zGAIgASgDEikKBmxheWVycxgDIAMoCzIZLmxhenlwdWxsLnN0YXR1cy52MS5MYXllchIoCgVjYWNoZRgEIAEoCzIZLmxhenlwdWxsLnN0YXR1cy52MS5DYWNoZRIrCgdjbGllbnRzGAUgAygLMhoubGF6eXB1bGwuc3RhdHVzLnYxLkNsaWVudBIqCgZtaXJyb3IYBiABKAsyGi5sYXp5cHVsbC5zdGF0dXMudjEuTWlycm9yIjcKBk1pcnJvchIPCgdhZGRyZXNzGAEgASgJEg0KBWJsb2JzGAIgASgFEg0KBWJ5dGVzGAMgASgDIoMBCgZDbGllbnQSDAoEbmFtZRgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEiwKB3Byb2Nlc3MYAyABKAsyGy5sYXp5cHVsbC5zdGF0dXMudjEuUHJvY2VzcxIsCgdyZWZ1c2VkGAQgASgLMhsubGF6eXB1bGwuc3RhdHVzLnYxLlByb2Nlc3MiJwoHUHJvY2VzcxILCgNwaWQYASABKAUSDwoHY29tbWFuZBgCIAEoCSL0AQoFTGF5ZXISDgoGZGlnZXN0GAEgASgJEhIKCnJlZmVyZW5jZXMYAiADKAkSEgoKbW91bnRlZF9tcxgDIAEoAxIOCgZtb3VudHMYBCABKAUSEgoKYmxvYl9ieXRlcxgFIAEoAxIVCg1jb250ZW50X2J5dGVzGAYgASgDEhUKDXByZXNlbnRfYnl0ZXMYByABKAMSFQoNZmV0Y2hlZF9ieXRlcxgIIAEoAxIYChBieXRlc19wZXJfc2Vjb25kGAkgASgBEg8KB3dhaXRpbmcYCiABKAUSDgoGZXJyb3JzGAsgASgDEg8KB2NsaWVudHMYDCADKAkiJgoFQ2FjaGUSDQoFYnl0ZXMYASABKAMSDgoGbGF5ZXJzGAIgASgFIiIKD091dGNvbWVzUmVxdWVzdBIPCgdkaWdlc3RzGAEgAygJIkEKEE91dGNvbWVzUmVzcG9uc2USLQoIb3V0Y29tZXMYASADKAsyGy5sYXp5cHVsbC5zdGF0dXMudjEuT3V0Y29tZSJcCgdPdXRjb21lEhEKCXJlZmVyZW5jZRgBIAEoCRIOCgZkaWdlc3QYAiABKAkSDQoFYXRfbXMYAyABKAMSDgoGcmVhc29uGAQgASgJEg8KB21lc3NhZ2UYBSABKAkypwEKBlN0YXR1cxJGCgNHZXQSHi5sYXp5cHVsbC5zdGF0dXMudjEuR2V0UmVxdWVzdBofLmxhenlwdWxsLnN0YXR1cy52MS5HZXRSZXNwb25zZRJVCghPdXRjb21lcxIjLmxhenlwdWxsLnN0YXR1cy52MS5PdXRjb21lc1JlcXVlc3QaJC5sYXp5cHVsbC5zdGF0dXMudjEuT3V0Y29tZXNSZXNwb25zZWIGcHJvdG8z");
 
 /**
  * @generated from message lazypull.status.v1.GetRequest
@@ -55,6 +55,13 @@ export type GetResponse = Message<"lazypull.status.v1.GetResponse"> & {
    * @generated from field: repeated lazypull.status.v1.Client clients = 5;
    */
   clients: Client[];
+
+  /**
+   * Absent where the daemon serves no mirror.
+   *
+   * @generated from field: lazypull.status.v1.Mirror mirror = 6;
+   */
+  mirror?: Mirror | undefined;
 };
 
 /**
@@ -63,6 +70,39 @@ export type GetResponse = Message<"lazypull.status.v1.GetResponse"> & {
  */
 export const GetResponseSchema: GenMessage<GetResponse> = /*@__PURE__*/
   messageDesc(file_status_v1_status, 1);
+
+/**
+ * The mirror of registries.
+ *
+ * @generated from message lazypull.status.v1.Mirror
+ */
+export type Mirror = Message<"lazypull.status.v1.Mirror"> & {
+  /**
+   * HOST:PORT.
+   *
+   * @generated from field: string address = 1;
+   */
+  address: string;
+
+  /**
+   * Blobs that are kept for it, and the disk space that they take in bytes.
+   *
+   * @generated from field: int32 blobs = 2;
+   */
+  blobs: number;
+
+  /**
+   * @generated from field: int64 bytes = 3;
+   */
+  bytes: bigint;
+};
+
+/**
+ * Describes the message lazypull.status.v1.Mirror.
+ * Use `create(MirrorSchema)` to create a new message.
+ */
+export const MirrorSchema: GenMessage<Mirror> = /*@__PURE__*/
+  messageDesc(file_status_v1_status, 2);
 
 /**
  * Whom the daemon serves, at a socket of its own.
@@ -100,7 +140,7 @@ export type Client = Message<"lazypull.status.v1.Client"> & {
  * Use `create(ClientSchema)` to create a new message.
  */
 export const ClientSchema: GenMessage<Client> = /*@__PURE__*/
-  messageDesc(file_status_v1_status, 2);
+  messageDesc(file_status_v1_status, 3);
 
 /**
  * @generated from message lazypull.status.v1.Process
@@ -124,7 +164,7 @@ export type Process = Message<"lazypull.status.v1.Process"> & {
  * Use `create(ProcessSchema)` to create a new message.
  */
 export const ProcessSchema: GenMessage<Process> = /*@__PURE__*/
-  messageDesc(file_status_v1_status, 3);
+  messageDesc(file_status_v1_status, 4);
 
 /**
  * @generated from message lazypull.status.v1.Layer
@@ -210,7 +250,7 @@ export type Layer = Message<"lazypull.status.v1.Layer"> & {
  * Use `create(LayerSchema)` to create a new message.
  */
 export const LayerSchema: GenMessage<Layer> = /*@__PURE__*/
-  messageDesc(file_status_v1_status, 4);
+  messageDesc(file_status_v1_status, 5);
 
 /**
  * @generated from message lazypull.status.v1.Cache
@@ -232,7 +272,7 @@ export type Cache = Message<"lazypull.status.v1.Cache"> & {
  * Use `create(CacheSchema)` to create a new message.
  */
 export const CacheSchema: GenMessage<Cache> = /*@__PURE__*/
-  messageDesc(file_status_v1_status, 5);
+  messageDesc(file_status_v1_status, 6);
 
 /**
  * @generated from message lazypull.status.v1.OutcomesRequest
@@ -251,7 +291,7 @@ export type OutcomesRequest = Message<"lazypull.status.v1.OutcomesRequest"> & {
  * Use `create(OutcomesRequestSchema)` to create a new message.
  */
 export const OutcomesRequestSchema: GenMessage<OutcomesRequest> = /*@__PURE__*/
-  messageDesc(file_status_v1_status, 6);
+  messageDesc(file_status_v1_status, 7);
 
 /**
  * @generated from message lazypull.status.v1.OutcomesResponse
@@ -268,7 +308,7 @@ export type OutcomesResponse = Message<"lazypull.status.v1.OutcomesResponse"> & 
  * Use `create(OutcomesResponseSchema)` to create a new message.
  */
 export const OutcomesResponseSchema: GenMessage<OutcomesResponse> = /*@__PURE__*/
-  messageDesc(file_status_v1_status, 7);
+  messageDesc(file_status_v1_status, 8);
 
 /**
  * @generated from message lazypull.status.v1.Outcome
@@ -309,7 +349,7 @@ export type Outcome = Message<"lazypull.status.v1.Outcome"> & {
  * Use `create(OutcomeSchema)` to create a new message.
  */
 export const OutcomeSchema: GenMessage<Outcome> = /*@__PURE__*/
-  messageDesc(file_status_v1_status, 8);
+  messageDesc(file_status_v1_status, 9);
 
 /**
  * What a daemon is doing, for its operator. Nothing can be changed with it.
