@@ -10,9 +10,12 @@ export function hintFor(error: unknown): string | undefined {
     const hint = byCause.find(([known]) => known.includes(code))?.[1];
     if (hint !== undefined) return hint;
   }
+  if (error instanceof LazypullError && error.message.includes('the config file')) return configHint;
   if (error instanceof RegistryError) return registryHintsByClass[error.code] ?? hintsByClass[error.code];
   return error instanceof LazypullError ? hintsByClass[error.code] : undefined;
 }
+
+const configHint = 'correct the file, or give another one with --config; "lazypull check" reads it too';
 
 /** The message of a refused login says itself what to do. */
 function saysLogin(error: unknown): boolean {

@@ -13,7 +13,13 @@ export async function createProgram(environment: Environment, verb: string | und
   const program = new Verb(environment.name)
     .description('Start a container build or a container on an image before it is pulled')
     .version(`${environment.name} ${version}`, '--version', 'print the version')
-    .enablePositionalOptions();
+    .enablePositionalOptions()
+    .explain('', [
+      'lazypull check                     # what this machine lacks',
+      'lazypull buildkitd                 # a buildkitd that is lazy',
+      'lazypull convert IMAGE NEW_IMAGE   # an image that can be lazy',
+      'lazypull why IMAGE                 # why it is not',
+    ]);
   program.addCommand(daemonCommand(environment));
   tame(program, environment.name);
   if (verb === 'daemon') return program;

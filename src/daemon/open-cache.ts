@@ -1,6 +1,6 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { codeOf, LazypullError } from '../errors.ts';
+import { codeOf, errnoOf, LazypullError } from '../errors.ts';
 import { Cache, type CacheAccess, type LayerKey } from '../layers/cache.ts';
 import { layerSource } from '../layers/source.ts';
 import { LayerThreads } from '../layers/layer-threads.ts';
@@ -19,9 +19,8 @@ import { openRoot, type Root } from './root.ts';
  * @throws NotFound when nothing is kept there; Unavailable when the daemon does not answer; FailedPrecondition when the one that answers has another root
  */
 export async function openCache(root: string, address: string): Promise<CacheAccess & AsyncDisposable> {
-  if (!existsSync(join(root, 'layers'))) {
-    throw new LazypullError('NotFound', `There is no cache of layers in "${root}"; give the daemon's --root`);
-  }
+  const files = filesOf(root);
+  if (!files.includes('layers') && !files.includes('lock')) throw nothingIn(root);
   let lock: Root;
   try {
     lock = await openRoot(root, false);
@@ -31,6 +30,10 @@ export async function openCache(root: string, address: string): Promise<CacheAcc
     return Object.assign(client, { [Symbol.asyncDispose]: async () => client[Symbol.dispose]() });
   }
   await lock.alone;
+  if (!existsSync(join(root, 'layers'))) {
+    lock[Symbol.dispose]();
+    throw nothingIn(root);
+  }
   const named = new Set((await clientRoots(root)).flatMap(namedLayers));
   const threads = new LayerThreads(2, silentLog);
   const cache = new Cache({
@@ -51,6 +54,20 @@ export async function openCache(root: string, address: string): Promise<CacheAcc
     lock[Symbol.dispose]();
   };
   return Object.assign(cache, { [Symbol.asyncDispose]: close });
+}
+
+/** What is in the root, before anything is done to a directory that may be no root at all. */
+function filesOf(root: string): string[] {
+  try {
+    return readdirSync(root);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') throw nothingIn(root);
+    throw new LazypullError('Unavailable', `Cannot read the root directory "${root}"`, { cause: error });
+  }
+}
+
+function nothingIn(root: string): LazypullError {
+  return new LazypullError('NotFound', `There is no cache of layers in "${root}"; give the daemon's --root`);
 }
 
 /** The layers that the snapshots of one client of a stopped daemon name. */

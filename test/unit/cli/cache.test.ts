@@ -89,6 +89,15 @@ test('lazypull cache says what is wrong with its options and with the root', asy
   const missing = await cache('ls');
   assert.equal(missing.code, 1);
   assert.match(missing.stderr, /There is no cache of layers in /);
+  const before = await readdir(root);
+  await writeFile(join(root, 'lock'), '');
+  assert.match((await cache('ls')).stderr, /There is no cache of layers in /);
+  assert.deepEqual(before, [], 'files were made in a directory that is no root');
+  await rm(root, { recursive: true });
+  await writeFile(root, '');
+  assert.match((await cache('ls')).stderr, /Cannot read the root directory .*ENOTDIR/);
+  await rm(root);
+  await mkdir(root);
   await mkdir(join(root, 'layers'));
   assert.match((await cache('prune', '--older-than', '5')).stderr, /Cannot use the time "5": it must be like/);
   assert.match((await cache('prune', '--keep-bytes', '50%')).stderr, /Cannot use the size "50%"/);

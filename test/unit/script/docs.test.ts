@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
+import { globSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { commandPage } from '../../../script/docs/command-page.ts';
 import { configurationPage } from '../../../script/docs/configuration-page.ts';
+import { environment } from '../../../script/docs/manual.ts';
 import { manPage, prose } from '../../../script/docs/man-page.ts';
 import { type CommandRow, commandTable } from '../../../src/cli/command-table.ts';
 import { createProgram } from '../../../src/cli/program.ts';
@@ -28,6 +32,22 @@ describe('the pages of the commands', () => {
 
   it('do not depend on the machine that makes them', () => {
     assert.doesNotMatch(commandPage(table) + manPage(table), new RegExp(`linux/(amd64|arm64) *[|)]`));
+  });
+});
+
+describe('the manual', () => {
+  it('has every variable of the environment that the sources read', () => {
+    const root = fileURLToPath(new URL('../../..', import.meta.url));
+    const read = globSync('src/**/*.ts', { cwd: root }).flatMap((file) => {
+      const text = readFileSync(join(root, file), 'utf8');
+      return [...text.matchAll(/\benv\.((?:LAZYPULL|BUILDKIT|CONTAINERD|DOCKER)_[A-Z_]+)/g)].map(([, name]) => name!);
+    });
+    assert.ok(read.includes('LAZYPULL_ROOT'));
+    const names = environment.flatMap(({ name }) => name.split(', '));
+    assert.deepEqual(
+      [...new Set(read)].filter((name) => !names.includes(name)),
+      [],
+    );
   });
 });
 
