@@ -18,6 +18,8 @@ const rounds = Number(process.env['ROUNDS'] ?? 80);
 const warmUpRounds = 30;
 
 const maxGrowthMb = 60;
+/** Connections to the registry come and go; what is lost in every round, or every tenth, is more than that. */
+const maxMoreDescriptors = 4;
 
 let lab: LayerLab;
 
@@ -75,7 +77,7 @@ test('Preparing and removing layers again and again leaves no descriptor, no mou
   for (let i = 0; i < rounds; i++) await round(warmUpRounds + i);
   const end = await heldInTheEnd(start);
   t.diagnostic(`${rounds} rounds: ${JSON.stringify(start)} before, ${JSON.stringify(end)} after`);
-  assert.ok(end.descriptors <= start.descriptors, JSON.stringify([start, end]));
+  assert.ok(end.descriptors <= start.descriptors + maxMoreDescriptors, JSON.stringify([start, end]));
   assert.ok(end.mounts <= start.mounts, JSON.stringify([start, end]));
   assert.ok(end.memoryMb < start.memoryMb + maxGrowthMb, JSON.stringify([start, end]));
 });
