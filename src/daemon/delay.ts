@@ -11,6 +11,7 @@ const thresholdMs = 20;
 /** Measures how long the event loop is blocked. Logs at debug, every few seconds, the longest time when that was more than 20 ms. */
 export function watchDelay(log: Log, metrics: DaemonMetrics['delay']): Disposable {
   let last = performance.now();
+  let cpu = process.threadCpuUsage();
   let reportMax = 0;
   let windowMax = 0;
   let windowBeforeMax = 0;
@@ -23,6 +24,9 @@ export function watchDelay(log: Log, metrics: DaemonMetrics['delay']): Disposabl
       reportMax = Math.max(reportMax, delayMs);
       windowMax = Math.max(windowMax, delayMs);
       metrics.seconds.observe(delayMs / 1000);
+      const { user, system } = process.threadCpuUsage(cpu);
+      cpu = process.threadCpuUsage();
+      metrics.ownSeconds.observe(Math.min(delayMs / 1000, (user + system) / 1e6));
     }, intervalMs),
     setInterval(() => {
       if (reportMax > thresholdMs) log.debug({ max_ms: Math.round(reportMax) }, 'Event loop was blocked');

@@ -34,6 +34,11 @@ export function daemonMetrics() {
         'How late a timer of 10 ms was: how long other work blocked the event loop.',
         delayBounds,
       ),
+      ownSeconds: all.histogram(
+        'lazypull_event_loop_own_delay_seconds',
+        'How much of such a delay was processor time of the event loop itself; the rest it waited for a processor or the disk.',
+        delayBounds,
+      ),
       maxSeconds: all.gauge(
         'lazypull_event_loop_delay_max_seconds',
         'The longest such delay of the last one to two minutes.',

@@ -32,7 +32,6 @@ export class BufferPressure {
   /** Collects everything at once: for a moment at which nobody waits. */
   rest(): void {
     this.#bytes = 0;
-    // The first time finds what is garbage, and the second gives back the pages that it was on.
-    for (let time = 0; time < 2; time++) this.#collect?.({ type: 'major' });
+    this.#collect?.({ type: 'major' });
   }
 }
