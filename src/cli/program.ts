@@ -48,7 +48,7 @@ export async function createProgram(environment: Environment, verb: string | und
   program.addCommand(pullCommand(environment));
   program.addCommand(checkCommand(environment));
   program.addCommand(setupCommand(environment));
-  program.addCommand(traceCommand());
+  program.addCommand(traceCommand(environment));
   program.addCommand(cacheCommand(environment));
   program.addCommand(buildkitdCommand(environment));
   program.addCommand(buildkitCommand(environment));

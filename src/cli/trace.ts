@@ -1,16 +1,22 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
-import { defaults } from '../config/load.ts';
+import { daemonRoot, defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
 import { parseTrace, TraceStore } from '../layers/trace.ts';
+import type { Environment } from './main.ts';
 import { say } from './output.ts';
 import { Verb } from './verb.ts';
 
 /** A file of traces far larger than any real one is refused before it is read. */
 const maxTraces = 10_000;
 
+interface Options {
+  root?: string;
+  digest?: string[];
+}
+
 /** `lazypull trace export|import`: what containers read first of their layers, taken from one machine to another. */
-export function traceCommand(): Verb {
+export function traceCommand({ env, name }: Environment): Verb {
   const trace = new Verb('trace').description(
     'Move access traces between machines: what containers read first of each layer',
   );
@@ -19,42 +25,42 @@ export function traceCommand(): Verb {
     .description('Write traces, a line of JSON for each layer')
     .argument('[file]', 'where to write them; "-" for standard output', '-')
     .option('--digest <digest>', 'only the trace of this layer (repeatable; default: all)', append)
-    .option('--root <dir>', "the daemon's root", defaults.root)
+    .option('--root <dir>', `the daemon's root (default: ${defaults.root})`)
     .explain('', ['lazypull trace export traces.jsonl', 'lazypull trace export | ssh builder lazypull trace import'])
-    .action(exportTraces);
+    .action((file: string, { root, digest }: Options) => exportTraces(file, daemonRoot(root, env), digest, name));
   trace
     .command('import')
     .description(
       'Take traces over; they are used when their layers are next cold. Those of the same layers are replaced',
     )
     .argument('[file]', 'what "lazypull trace export" wrote; "-" for standard input', '-')
-    .option('--root <dir>', "the daemon's root", defaults.root)
+    .option('--root <dir>', `the daemon's root (default: ${defaults.root})`)
     .explain('It prints how many there were.', ['lazypull trace import traces.jsonl'])
-    .action(importTraces);
+    .action((file: string, { root }: Options) => importTraces(file, daemonRoot(root, env)));
   return trace;
 }
 
-async function exportTraces(file: string, options: { digest?: string[]; root: string }): Promise<void> {
-  const store = new TraceStore(options.root);
+async function exportTraces(file: string, root: string, digests: string[] | undefined, name: string): Promise<void> {
+  const store = new TraceStore(root);
   const lines: string[] = [];
-  for (const digest of options.digest ?? (await store.digests())) {
+  for (const digest of digests ?? (await store.digests())) {
     const trace = await store.load(digest);
     if (trace === undefined)
-      throw new LazypullError('NotFound', `There is no trace of the layer ${digest} in "${options.root}"`);
+      throw new LazypullError('NotFound', `There is no trace of the layer ${digest} in "${root}"`);
     lines.push(`${JSON.stringify(trace)}\n`);
   }
-  if (lines.length === 0) say('lazypull', `There are no traces in "${options.root}"; give the daemon's --root`);
+  if (lines.length === 0) say(name, `There are no traces in "${root}"; give the daemon's --root`);
   if (file === '-') process.stdout.write(lines.join(''));
   else await writeTraceFile(file, lines.join(''));
 }
 
-async function importTraces(file: string, options: { root: string }): Promise<void> {
+async function importTraces(file: string, root: string): Promise<void> {
   const content = file === '-' ? await text(process.stdin) : await readTraceFile(file);
   const lines = content.split('\n').filter((line) => line.trim() !== '');
   if (lines.length > maxTraces)
     throw new LazypullError('InvalidArgument', `"${file}" has more than ${maxTraces} traces`);
   const traces = lines.map(parseTrace);
-  const store = new TraceStore(options.root);
+  const store = new TraceStore(root);
   for (const trace of traces) await store.save(trace);
   process.stdout.write(`${traces.length}\n`);
 }

@@ -37,6 +37,12 @@ describe('the command line', () => {
     assert.ok(gone.code <= 1 && gone.stderr === '', gone.stderr);
   });
 
+  it('looks for traces in the root that the environment names', async () => {
+    const { code, stderr } = await run('lazypull', ['trace', 'export'], { LAZYPULL_ROOT: '/nonexistent/root' });
+    assert.equal(code, 0);
+    assert.match(stderr, /^lazypull: There are no traces in "\/nonexistent\/root"; give the daemon's --root\n$/);
+  });
+
   it('says what to do about files that cannot be written', async () => {
     const { code, stderr } = await run('lazypull', ['trace', 'export', '/nonexistent/file', '--root', '/nonexistent']);
     assert.equal(code, 1);
@@ -77,9 +83,13 @@ function runTo(redirection: string, name: string, args: string[]): Promise<{ cod
   });
 }
 
-function run(name: string, args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+function run(
+  name: string,
+  args: string[],
+  env: Record<string, string> = {},
+): Promise<{ code: number; stdout: string; stderr: string }> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [bin(name), ...args], (error, stdout, stderr) => {
+    execFile(process.execPath, [bin(name), ...args], { env: { ...process.env, ...env } }, (error, stdout, stderr) => {
       resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
     });
   });
