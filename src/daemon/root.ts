@@ -3,13 +3,14 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LazypullError } from '../errors.ts';
 import { tryLockFile } from '../kernel/flock.ts';
-import { hasOpen, isDying } from '../kernel/pidfd.ts';
+import { hasOpen, identityOf, isDying } from '../kernel/pidfd.ts';
 import { checkOnlyOursIn } from './ownership.ts';
 import { makeDirectory } from '../kernel/make-directory.ts';
 
 /** How long a process that hands over, or that has been killed, may take to end. */
 const maxWaitMs = 30_000;
 const pollMs = 10;
+const maxTries = 20;
 
 /** The root directory, taken until it is disposed of. */
 export interface Root extends Disposable {
@@ -37,34 +38,51 @@ export async function openRoot(path: string, takeover: boolean): Promise<Root> {
   // Of those who wait for the lock at one time only one can be next.
   const next = await tryLockFile(join(path, 'lock.next'));
   if (!('lock' in next)) throw inUse(path, next.holder);
-  const file = join(path, 'lock');
-  const first = await tryLockFile(file);
-  const locking = 'lock' in first || !takeover ? first : await handedOver(file);
-  if ('lock' in locking) {
-    next.lock[Symbol.dispose]();
-    return { alone: Promise.resolve(), [Symbol.dispose]: () => locking.lock[Symbol.dispose]() };
+  let held = next.lock;
+  try {
+    const file = join(path, 'lock');
+    const first = await tryLock(file);
+    const locking = 'lock' in first || !takeover ? first : await handedOver(file);
+    const hold = (lock: Disposable): void => {
+      held[Symbol.dispose]();
+      held = lock;
+    };
+    let alone = Promise.resolve();
+    if ('lock' in locking) hold(locking.lock);
+    else if (locking.isDying) alone = gone(file).then(hold);
+    else throw inUse(path, locking.holder);
+    alone.catch(() => undefined); // who awaits it sees that
+    return { alone, [Symbol.dispose]: () => held[Symbol.dispose]() };
+  } catch (error) {
+    held[Symbol.dispose]();
+    throw error;
   }
-  if (locking.holder === undefined || !isDying(locking.holder)) {
-    next.lock[Symbol.dispose]();
-    throw inUse(path, locking.holder);
+}
+
+/** A lock; or who has it, and whether that only waits to be gone. */
+type Locking = { readonly lock: Disposable } | { readonly holder: number | undefined; readonly isDying: boolean };
+
+/** As `tryLockFile`; a holder that ended meanwhile, or that has not written down who it is yet, is not believed at once. */
+async function tryLock(file: string): Promise<Locking> {
+  for (let tries = 1; ; tries++) {
+    const locking = await tryLockFile(file);
+    if ('lock' in locking) return locking;
+    const { holder } = locking;
+    if (holder !== undefined && isDying(holder)) return { holder, isDying: true };
+    const isThere = holder !== undefined && identityOf(holder) !== undefined;
+    if (isThere || tries === maxTries) return { holder, isDying: false };
+    await sleep(pollMs);
   }
-  const stack = new DisposableStack();
-  stack.use(next.lock);
-  const alone = gone(file).then((lock) => {
-    stack.use(lock);
-  });
-  alone.catch(() => undefined); // who awaits it sees that
-  return { alone, [Symbol.dispose]: () => stack.dispose() };
 }
 
 /** Asks whoever has the lock to hand over until we have it, or it is held by a process that only waits to be gone. */
-async function handedOver(file: string): ReturnType<typeof tryLockFile> {
+async function handedOver(file: string): Promise<Locking> {
   const asked = new Set<number>();
   for (const deadline = Date.now() + maxWaitMs; ; await sleep(pollMs)) {
     const locking = await tryLockFile(file);
     if ('lock' in locking) return locking;
     const { holder } = locking;
-    if (holder !== undefined && isDying(holder)) return locking;
+    if (holder !== undefined && isDying(holder)) return { holder, isDying: true };
     if (holder !== undefined && !asked.has(holder) && hasOpen(holder, file)) {
       asked.add(holder);
       process.kill(holder, 'SIGUSR2');

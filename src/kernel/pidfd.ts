@@ -5,6 +5,9 @@ import { syscall } from './libc.ts';
 const pidfdOpen = 434;
 const pidfdGetfd = 438;
 
+/** Of the flags in /proc/PID/stat: the process has begun to end. */
+const PF_EXITING = 0x4;
+
 /** Of the "pending signals" in /proc/PID/status. */
 const killBit = 1n << 8n;
 
@@ -35,12 +38,17 @@ export function isRunning({ pid, startTicks }: ProcessIdentity): boolean {
 
 /**
  * Whether a process has been killed and is not gone yet, because the kernel waits for something in one of its threads. It runs none of
- * its program any more. False when there is no such process.
+ * its program any more. So is one that ends by itself. False when there is no such process.
  */
 export function isDying(pid: number): boolean {
-  const state = statOf(pid)?.[0];
+  const [state, , , , , , flags] = statOf(pid) ?? [];
   if (state === undefined) return false;
-  return state === 'Z' || state === 'X' || (BigInt(`0x${pendingSignals(pid)}`) & killBit) !== 0n;
+  return (
+    state === 'Z' ||
+    state === 'X' ||
+    (Number(flags) & PF_EXITING) !== 0 ||
+    (BigInt(`0x${pendingSignals(pid)}`) & killBit) !== 0n
+  );
 }
 
 /** Whether the process has the file open. False for one that is dying: nothing of it can be seen then. */
