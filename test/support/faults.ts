@@ -1,5 +1,5 @@
 import type { Random } from '../fuzz/random.ts';
-import type { Fault, TestRegistry } from './registry.ts';
+import type { Fault, Match, TestRegistry } from './registry.ts';
 
 /** How many faults a test has registries make: LAZYPULL_FAULTS, or what takes a few seconds. */
 export function faultsToMake(few: number): number {
@@ -75,13 +75,18 @@ const lies: ((random: Random) => Fault)[] = [
 
 /**
  * Has the next requests of a registry go wrong at random: most often one, sometimes many, sometimes its tokens or its redirects. `lying` are answers for who verifies what
- * comes and has time-outs of many seconds: with wrong bytes, and without silence.
+ * comes and has time-outs of many seconds: with wrong bytes, and without silence. Only requests that match go wrong; tokens are everybody's, so then none is revoked.
  */
-export function makeFault(registry: TestRegistry, random: Random, style: 'honest' | 'lying' = 'honest'): void {
+export function makeFault(
+  registry: TestRegistry,
+  random: Random,
+  style: 'honest' | 'lying' = 'honest',
+  match: Match = {},
+): void {
   const what = random.below(20);
-  if (what === 0) return registry.revokeTokens();
+  if (what === 0 && Object.keys(match).length === 0) return registry.revokeTokens();
   if (what === 1) return registry.expireSignatures();
   const fault = random.pick(style === 'lying' ? [...kinds, ...lies] : kinds)(random);
   if (style === 'lying' && fault.kind === 'stall') return;
-  registry.script({}, ...Array<Fault>(what === 2 ? 12 : 1).fill(fault));
+  registry.script(match, ...Array<Fault>(what === 2 ? 12 : 1).fill(fault));
 }

@@ -54,6 +54,8 @@ export interface Match {
   method?: string;
   path?: RegExp;
   on?: Origin;
+  /** Of the header User-Agent. */
+  agent?: RegExp;
 }
 
 export type Origin = 'registry' | 'storage' | 'token';
@@ -510,6 +512,7 @@ function matches(match: Match, seen: SeenRequest): boolean {
   return (
     (match.method === undefined || match.method === seen.method) &&
     (match.on === undefined || match.on === seen.on) &&
+    (match.agent === undefined || match.agent.test(seen.headers['user-agent'] ?? '')) &&
     (match.path === undefined || match.path.test(seen.path))
   );
 }

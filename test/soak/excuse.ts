@@ -1,0 +1,25 @@
+/** What is done to the daemon and to what it works with. */
+export type Disturbance = 'kill' | 'takeover' | 'stop' | 'keeper' | 'buildkitd' | 'faults' | 'down' | 'slow';
+
+/** What was read or made is not what it should be: nothing excuses that. */
+export class WrongBytes extends Error {}
+
+/** How a client says that its call was lost, or that it could not connect in time. */
+const lostCall =
+  /connection refused|while dialing|EOF|transport|unavailable|connection error|connection reset|broken pipe|ECONN|connection dropped|error reading from server|no such file or directory.*\.sock/i;
+
+/**
+ * Whether an operation may fail with an error beside these disturbances. Wrong bytes never; without a disturbance, or with nothing but slow answers, nothing. A daemon that is killed or
+ * replaced may lose calls, but no reader gets an error.
+ */
+export function isExcused(error: unknown, disturbances: ReadonlySet<Disturbance>): boolean {
+  if (error instanceof WrongBytes) return false;
+  if ((['stop', 'keeper', 'buildkitd', 'faults', 'down'] as const).some((each) => disturbances.has(each))) return true;
+  const isStruck = disturbances.has('kill') || disturbances.has('takeover');
+  return isStruck && lostCall.test(String(error)) && !/EIO|input\/output|I\/O error/i.test(String(error));
+}
+
+/** Whether a client that has lost its daemon before may still say so: it connects again after a pause. */
+export function isLostCall(error: unknown): boolean {
+  return !(error instanceof WrongBytes) && lostCall.test(String(error));
+}

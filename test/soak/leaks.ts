@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { readdir, readFile, readlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { keepersBelow, mountsBelow } from '../support/workspace.ts';
+import type { Actors } from './operations.ts';
+import { residentMb, type World } from './world.ts';
+
+const releaseMs = 60_000;
+
+/** Descriptors that come and go: connections of clients and to registries, log, timers. */
+const spareDescriptors = 24;
+
+/** What the daemon holds when nothing is used. */
+export interface Held {
+  readonly descriptors: number;
+  readonly memoryMb: number;
+}
+
+/** What may be left below the root when a daemon has ended that has nothing in its cache. */
+const rootFiles =
+  /^(lock|lock\.next|(clients\/reader\/)?snapshotter\/(client\.json|snapshots\.db(-wal|-shm)?)|traces\/.*)$/;
+
+/** Has everybody give back everything, and waits until the daemon has done so too. Throws with what is left. */
+export async function releaseAll({ world, reader, builder }: Actors): Promise<Held> {
+  for (const app of world.apps) await reader.release(app);
+  await reader.forgetMounts();
+  let left: Record<string, unknown> = {};
+  for (const deadline = Date.now() + releaseMs; Date.now() < deadline; await delay(500)) {
+    await builder.releaseAll();
+    await world.lazypull('cache', 'prune');
+    left = await leftIn(world);
+    if (Object.values(left).every((each) => Array.isArray(each) && each.length === 0)) return heldBy(world);
+  }
+  throw new Error(`After everything was released there is still ${JSON.stringify(left, undefined, 1)}`);
+}
+
+/** Compares what the daemon holds with what it held at first, ends it, and looks for what it leaves. */
+export async function checkLeaks(world: World, before: Held): Promise<Held> {
+  const { daemon } = world;
+  let after = await heldBy(world);
+  for (let i = 0; i < 40 && after.descriptors > before.descriptors + spareDescriptors; i++) {
+    await delay(500);
+    after = await heldBy(world);
+  }
+  assert.ok(
+    after.descriptors <= before.descriptors + spareDescriptors,
+    `${after.descriptors} descriptors, ${before.descriptors} at first: ${(await descriptorsOf(daemon.program.pid)).join(' ')}`,
+  );
+  assert.equal((await keepersBelow(world.workspace.path)).length, 1, 'there is one keeper');
+  await world.buildkitd.program.stop();
+  await daemon.program.stop('SIGTERM');
+  assert.equal(daemon.program.outcome, 'ended with status 0');
+  assert.deepEqual(await mountsBelow(world.workspace.path), [], 'something is still mounted');
+  assert.deepEqual(await keepersBelow(world.workspace.path), [], 'a keeper is left');
+  for (const socket of [daemon.socket, world.readerSocket]) assert.ok(!existsSync(socket), `${socket} is left`);
+  const files = await filesBelow(daemon.root);
+  assert.deepEqual(
+    files.filter((path) => !rootFiles.test(path)),
+    [],
+    'files are left in the root',
+  );
+  assert.deepEqual(await programsOf(world.workspace.path), [], 'programs are left');
+  return after;
+}
+
+/** What nobody needs any more and is there nevertheless. */
+async function leftIn({ daemon, buildkitd }: World): Promise<Record<string, readonly string[]>> {
+  const records = await buildkitd.buildctl('du', '--format', '{{range .}}{{.ID}} {{end}}');
+  const snapshots = ['snapshotter/snapshots', 'clients/reader/snapshotter/snapshots'];
+  const names = snapshots.map(async (path) =>
+    (await readdir(join(daemon.root, path))).map((name) => `${path}/${name}`),
+  );
+  return {
+    records: records.split(/\s+/).filter((word) => word !== ''),
+    snapshots: (await Promise.all(names)).flat(),
+    layers: (await filesBelow(join(daemon.root, 'layers'))).slice(0, 20),
+    mounts: (await mountsBelow(daemon.root)).filter((path) => path !== join(daemon.root, 'fuse')),
+  };
+}
+
+export async function heldBy({ daemon }: World): Promise<Held> {
+  const { pid } = daemon.program;
+  return { descriptors: (await readdir(`/proc/${pid}/fd`)).length, memoryMb: Math.round(await residentMb(pid)) };
+}
+
+async function descriptorsOf(pid: number): Promise<string[]> {
+  const names = await readdir(`/proc/${pid}/fd`);
+  return Promise.all(names.map((name) => readlink(`/proc/${pid}/fd/${name}`).catch(() => '?')));
+}
+
+async function filesBelow(directory: string): Promise<string[]> {
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true }).catch(() => []);
+  return entries
+    .filter((entry) => !entry.isDirectory())
+    .map((entry) => join(entry.parentPath, entry.name).slice(directory.length + 1))
+    .sort();
+}
+
+/** The command lines of programs that have to do with a directory, but ours. */
+async function programsOf(directory: string): Promise<string[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid);
+  const lines = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')));
+  return lines.filter((line) => line.includes(`${directory}/`)).map((line) => line.replaceAll('\0', ' '));
+}

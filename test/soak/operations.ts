@@ -1,0 +1,247 @@
+import { writeFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Random } from '../fuzz/random.ts';
+import { makeFault } from '../support/faults.ts';
+import { lazypullAgent } from '../support/lab.ts';
+import { keepersBelow } from '../support/workspace.ts';
+import { type Builder, exportTypes } from './builder.ts';
+import type { Disturbance } from './excuse.ts';
+import type { Reader } from './reader.ts';
+import type { World } from './world.ts';
+
+/** What a soak works with. */
+export interface Actors {
+  readonly world: World;
+  readonly reader: Reader;
+  readonly builder: Builder;
+}
+
+/** Something that is done in a round, beside others. It says what it did. */
+export interface Operation {
+  readonly name: string;
+  /** How often it is chosen, beside the others of its list. */
+  readonly weight: number;
+  readonly disturbs?: Disturbance;
+  run(actors: Actors, random: Random, apps: readonly App[]): Promise<string>;
+}
+
+type App = World['apps'][number];
+
+/** What clients and operators do. Those of one lane do one after the other what they do to the images in `apps`, which no other lane mounts. */
+export const work: readonly Operation[] = [
+  {
+    name: 'build',
+    weight: 30,
+    run: ({ world, builder }, random) => {
+      const [app, other] = [random.pick(world.apps), random.pick(world.apps)];
+      return builder.read(app, other, random, 1 + random.below(12));
+    },
+  },
+  { name: 'export', weight: 8, run: ({ builder }, random) => builder.export(random.pick(exportTypes)) },
+  {
+    name: 'read',
+    weight: 30,
+    run: ({ reader }, random, apps) => reader.read(random.pick(apps), random, 5 + random.below(60)),
+  },
+  {
+    name: 'read all',
+    weight: 4,
+    async run({ reader }, random, apps) {
+      const app = random.pick(apps);
+      await reader.readAll(app);
+      return `read all of ${app.name}`;
+    },
+  },
+  {
+    name: 'release',
+    weight: 12,
+    async run({ reader }, random, apps) {
+      const app = random.pick(apps);
+      await reader.release(app);
+      return `release of ${app.name}`;
+    },
+  },
+  {
+    name: 'forget',
+    weight: 10,
+    async run({ world, reader }, _, apps) {
+      for (const app of apps) await reader.release(app);
+      await world.buildkitd.buildctl('prune', '--all');
+      return `release and prune of everything: ${lastLine(await world.lazypull('cache', 'prune'))}`;
+    },
+  },
+  {
+    name: 'prune',
+    weight: 8,
+    async run({ world }, random) {
+      const args = random.pick([['--all'], ['--keep-storage', '10'], []]);
+      await world.buildkitd.buildctl('prune', ...args);
+      return `prune ${args.join(' ')}`.trimEnd();
+    },
+  },
+  {
+    name: 'cache prune',
+    weight: 6,
+    async run({ world }, random) {
+      const args = random.pick([[], ['--keep-bytes', '10MB'], ['--all']]);
+      return `cache prune ${args.join(' ')}: ${lastLine(await world.lazypull('cache', 'prune', ...args))}`;
+    },
+  },
+  {
+    name: 'cache verify',
+    weight: 4,
+    async run({ world }) {
+      const lines = (await world.lazypull('cache', 'verify')).trimEnd().split('\n');
+      return `cache verify: ${lines.filter((line) => line.includes('ok')).length} of ${lines.length} layers ok`;
+    },
+  },
+  {
+    name: 'look',
+    weight: 4,
+    async run({ world }, random) {
+      await world.lazypull('status', '--json');
+      await world.lazypull('cache', 'ls');
+      await world.lazypull('why', random.pick(world.apps).reference);
+      return 'status, cache ls, why';
+    },
+  },
+  {
+    name: 'drop',
+    weight: 4,
+    async run() {
+      await writeFile('/proc/sys/vm/drop_caches', '3');
+      return 'page cache dropped';
+    },
+  },
+];
+
+/** What happens to the daemon and to buildkitd: one of these a round at most. */
+export const strokes: readonly Operation[] = [
+  {
+    name: 'kill',
+    weight: 10,
+    disturbs: 'kill',
+    async run({ world }, random) {
+      const after = random.below(1500);
+      await delay(after);
+      await world.daemon.program.stop('SIGKILL');
+      const lives = random.below(3) === 0 ? [random.below(600)] : [];
+      for (const ms of lives) {
+        const next = await world.launch();
+        await delay(ms);
+        await next.program.stop('SIGKILL');
+      }
+      await delay(random.below(4) === 0 ? random.below(3000) : 0);
+      await world.start();
+      return `kill of the daemon after ${after} ms${lives.map((ms) => `, of the next one after ${ms} ms`).join('')}`;
+    },
+  },
+  {
+    name: 'takeover',
+    weight: 4,
+    disturbs: 'takeover',
+    async run({ world }, random) {
+      const after = random.below(1500);
+      await delay(after);
+      await world.start('--takeover');
+      return `takeover after ${after} ms`;
+    },
+  },
+  {
+    name: 'stop',
+    weight: 2,
+    disturbs: 'stop',
+    async run({ world, reader }, random) {
+      const after = random.below(1500);
+      await delay(after);
+      await world.daemon.program.stop('SIGTERM');
+      await world.start();
+      await reader.forgetMounts();
+      return `stop of the daemon after ${after} ms`;
+    },
+  },
+  {
+    name: 'keeper',
+    weight: 2,
+    disturbs: 'keeper',
+    async run({ world, reader }, random) {
+      const after = random.below(1500);
+      await delay(after);
+      await world.daemon.program.stop('SIGKILL');
+      for (const keeper of await keepersBelow(world.workspace.path)) process.kill(keeper, 'SIGKILL');
+      await world.start();
+      await reader.forgetMounts();
+      return `kill of the daemon and its keeper after ${after} ms`;
+    },
+  },
+  {
+    name: 'buildkitd',
+    weight: 2,
+    disturbs: 'buildkitd',
+    async run({ world }, random) {
+      const after = random.below(1500);
+      await delay(after);
+      await world.buildkitd.program.stop(random.pick(['SIGKILL', 'SIGTERM']));
+      await world.startBuildkitd();
+      return `end of buildkitd after ${after} ms`;
+    },
+  },
+];
+
+/** What the registry does to lazypull, but not to buildkitd: one of these a round at most. */
+export const faults: readonly Operation[] = [
+  {
+    name: 'faults',
+    weight: 10,
+    disturbs: 'faults',
+    async run({ world }, random) {
+      const count = 1 + random.below(40);
+      for (let i = 0; i < count; i++) {
+        makeFault(world.registry, random, 'lying', { agent: lazypullAgent });
+        await delay(random.below(100));
+      }
+      return `${count} faults of the registry`;
+    },
+  },
+  {
+    name: 'slow',
+    weight: 12,
+    disturbs: 'slow',
+    async run({ world }, random) {
+      const count = 5 + random.below(40);
+      for (let i = 0; i < count; i++) {
+        const bytes = 2_000 + random.below(60_000);
+        const fault =
+          random.below(2) === 0
+            ? ({ kind: 'drip', bytes, everyMs: 5 + random.below(40) } as const)
+            : ({ kind: 'delay', ms: random.below(1000) } as const);
+        world.registry.script({ agent: lazypullAgent }, fault);
+      }
+      await delay(random.below(2000));
+      return `${count} slow answers of the registry`;
+    },
+  },
+  {
+    name: 'down',
+    weight: 4,
+    disturbs: 'down',
+    async run({ world }, random) {
+      const [after, ms] = [random.below(1000), random.below(3000)];
+      await delay(after);
+      await world.registry.die();
+      await delay(ms);
+      await world.registry.revive();
+      return `registry away for ${ms} ms after ${after} ms`;
+    },
+  },
+];
+
+/** One of a list, by weight. */
+export function choose(operations: readonly Operation[], random: Random): Operation {
+  let at = random.below(operations.reduce((sum, { weight }) => sum + weight, 0));
+  return operations.find(({ weight }) => (at -= weight) < 0)!;
+}
+
+function lastLine(text: string): string {
+  return text.trimEnd().split('\n').at(-1) ?? '';
+}

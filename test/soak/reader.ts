@@ -1,0 +1,113 @@
+import { mkdir, open, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Random } from '../fuzz/random.ts';
+import { tryRun } from '../support/program.ts';
+import { SnapshotsClient } from '../support/snapshots-client.ts';
+import { WrongBytes } from './excuse.ts';
+import type { App, World } from './world.ts';
+
+const maxReadBytes = 64 * 1024;
+
+/** The client of the daemon that this process is: it mounts images, reads them with the right bytes at hand, and lets them go again. */
+export class Reader {
+  readonly #world: World;
+  /** The uppermost snapshot of an image that is prepared. */
+  readonly #prepared = new Map<App, string>();
+  /** Where images are mounted. */
+  readonly #mounted = new Map<App, string>();
+  #count = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  /** Reads files of an image at random places, `reads` times, and has it mounted for that. @returns what it did */
+  async read(app: App, random: Random, reads: number): Promise<string> {
+    const root = await this.#mount(app);
+    const paths = [...app.files.keys()];
+    for (let i = 0; i < reads; i++) {
+      const path = random.pick(paths);
+      await check(root, path, app.files.get(path)!, random.below(app.files.get(path)!.length + 1));
+    }
+    return `${reads} reads of ${app.name}`;
+  }
+
+  /** Reads all of an image. */
+  async readAll(app: App): Promise<void> {
+    const root = await this.#mount(app);
+    for (const [path, content] of app.files) {
+      for (let at = 0; at < content.length; at += maxReadBytes) await check(root, path, content, at);
+    }
+  }
+
+  /** Unmounts an image and removes its snapshots, if it has any. */
+  async release(app: App): Promise<void> {
+    await this.#unmount(app);
+    const top = this.#prepared.get(app);
+    if (top === undefined) return;
+    using client = new SnapshotsClient(this.#world.readerSocket);
+    const name = top.replace(/-\d+$/, '');
+    for (let layer = app.layers.length - 1; layer >= 0; layer--) await ifThere(client.remove(`${name}-${layer}`));
+    this.#prepared.delete(app);
+  }
+
+  /** Unmounts everything, without asking the daemon: after its end what is mounted is of no use. */
+  async forgetMounts(): Promise<void> {
+    for (const app of this.#mounted.keys()) await this.#unmount(app);
+  }
+
+  async #mount(app: App): Promise<string> {
+    const mounted = this.#mounted.get(app);
+    if (mounted !== undefined) return mounted;
+    using client = new SnapshotsClient(this.#world.readerSocket);
+    let top = this.#prepared.get(app);
+    if (top === undefined) {
+      // Known before it is there: whatever becomes of the call, it is removed in the end.
+      const name = `${app.name}-${this.#count++}`;
+      this.#prepared.set(app, `${name}-${app.layers.length - 1}`);
+      top = await client.prepareImage(name, app.reference, app.layers).catch(async (error: unknown) => {
+        await this.release(app).catch(() => undefined);
+        throw error;
+      });
+    }
+    const directory = join(this.#world.workspace.path, 'mnt', `${app.name}-${this.#count++}`);
+    await mkdir(directory, { recursive: true });
+    this.#mounted.set(app, directory);
+    try {
+      await client.mount(top, directory);
+    } catch (error) {
+      await this.#unmount(app).catch(() => undefined);
+      throw error;
+    }
+    return directory;
+  }
+
+  /** Takes what it mounted away; the snapshot of the mount stays known until it is removed. */
+  async #unmount(app: App): Promise<void> {
+    const directory = this.#mounted.get(app);
+    if (directory === undefined) return;
+    await tryRun('umount', ['--lazy', directory]);
+    using client = new SnapshotsClient(this.#world.readerSocket);
+    await ifThere(client.remove(`mounted-${directory}`));
+    this.#mounted.delete(app);
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+/** Waits for a removal, and does not mind that there was nothing. */
+async function ifThere(removing: Promise<void>): Promise<void> {
+  try {
+    await removing;
+  } catch (error) {
+    if (!/not found/i.test(String(error))) throw error;
+  }
+}
+
+async function check(root: string, path: string, content: Buffer, at: number): Promise<void> {
+  await using file = await open(join(root, path));
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(maxReadBytes), 0, maxReadBytes, at);
+  const expected = content.subarray(at, at + maxReadBytes);
+  if (!buffer.subarray(0, bytesRead).equals(expected)) {
+    throw new WrongBytes(`${join(root, path)} has other bytes from ${at} on (${bytesRead} of ${expected.length})`);
+  }
+}
