@@ -114,6 +114,11 @@ export class Keeper {
   }
 }
 
+/** The process id of the keeper of a root directory; undefined where none runs. */
+export async function keeperOf(root: string): Promise<number | undefined> {
+  return (await readRecord(root))?.keeper.pid;
+}
+
 async function startKeeper(root: string, kept: Kept): Promise<ProcessIdentity> {
   const { fuse, sockets } = kept;
   const keeper = await startHolder(['lazypull-keeper', root], [fuse.fd, ...sockets.map(({ fd }) => fd)]);

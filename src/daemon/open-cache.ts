@@ -1,6 +1,8 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, errnoOf, LazypullError } from '../errors.ts';
+import { listenerPid } from '../kernel/unix-socket.ts';
 import { Cache, type CacheAccess, type LayerKey } from '../layers/cache.ts';
 import { layerSource } from '../layers/source.ts';
 import { LayerThreads } from '../layers/layer-threads.ts';
@@ -9,11 +11,16 @@ import { storedBlobs } from '../mirror/blob-store.ts';
 import { SnapshotStore } from '../snapshots/store.ts';
 import { CacheClient } from '../status/cache-client.ts';
 import { clientRoots } from './clients.ts';
+import { keeperOf } from './keeper.ts';
 import { openRoot, type Root } from './root.ts';
+
+/** How long a daemon that was killed may take to be there again. */
+const maxWaitMs = 30_000;
+const pollMs = 100;
 
 /**
  * The cache below a root: the daemon's that has the root, else the files themselves, of which no daemon can take possession before the result is
- * disposed of.
+ * disposed of. Where a daemon was killed and its keeper waits for the next one, so do we: there are readers that need it, of layers that only it can find.
  *
  * @param address socket of the daemon, where one is running
  * @throws NotFound when nothing is kept there; Unavailable when the daemon does not answer; FailedPrecondition when the one that answers has another root
@@ -21,13 +28,13 @@ import { openRoot, type Root } from './root.ts';
 export async function openCache(root: string, address: string): Promise<CacheAccess & AsyncDisposable> {
   const files = filesOf(root);
   if (!files.includes('layers') && !files.includes('lock')) throw nothingIn(root);
+  if (await isServed(root, address)) return cacheOfDaemon(root, address);
   let lock: Root;
   try {
     lock = await openRoot(root, false);
   } catch (error) {
     if (codeOf(error) !== 'FailedPrecondition') throw error;
-    const client = new CacheClient(root, address);
-    return Object.assign(client, { [Symbol.asyncDispose]: async () => client[Symbol.dispose]() });
+    return cacheOfDaemon(root, address);
   }
   await lock.alone;
   if (!existsSync(join(root, 'layers'))) {
@@ -54,6 +61,26 @@ export async function openCache(root: string, address: string): Promise<CacheAcc
     lock[Symbol.dispose]();
   };
   return Object.assign(cache, { [Symbol.asyncDispose]: close });
+}
+
+function cacheOfDaemon(root: string, address: string): CacheAccess & AsyncDisposable {
+  const client = new CacheClient(root, address);
+  return Object.assign(client, { [Symbol.asyncDispose]: async () => client[Symbol.dispose]() });
+}
+
+/** Whether a daemon serves the root, or served it and is there again in time. Throws `Unavailable` where it is not. */
+async function isServed(root: string, address: string): Promise<boolean> {
+  for (const deadline = Date.now() + maxWaitMs; ; await sleep(pollMs)) {
+    const keeper = await keeperOf(root);
+    if (keeper === undefined) return false;
+    if ((await listenerPid(address)) !== undefined) return true;
+    if (Date.now() > deadline) {
+      throw new LazypullError(
+        'Unavailable',
+        `No daemon serves "${address}", and what one has mounted from "${root}" waits for the next one: start it, give its --address, or end the keeper, process ${keeper}`,
+      );
+    }
+  }
 }
 
 /** What is in the root, before anything is done to a directory that may be no root at all. */

@@ -127,6 +127,23 @@ test('A layer that was removed while it is still read goes on after a crash', as
   await run('umount', [root]);
 });
 
+test('Who looks after the cache while a killed daemon is away does not keep the next one from starting, and waits for it', async () => {
+  await using layer = await mountFiles();
+  await layer.read(0);
+  await lab.daemon.program.stop('SIGKILL');
+  const { root } = lab.daemon;
+  const cache = (...args: string[]) => run(join(repository, 'bin', 'lazypull'), ['cache', ...args, '--root', root]);
+  let isReady = false;
+  const looking = cache('ls', '--address', lab.socket).then((text) => ({ text, isReady }));
+  await delay(1500);
+  isReady = true;
+  await lab.restart('SIGKILL');
+  const found = await looking;
+  assert.ok(found.isReady, 'it did not wait');
+  assert.match(found.text, /in use/);
+  for (const file of [1, 2, 3]) await layer.read(file);
+});
+
 /** After so long a daemon has written down what it has: every two seconds. */
 const writtenDownMs = 3_000;
 
