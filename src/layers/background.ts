@@ -50,8 +50,9 @@ export class Background {
     this.#patience = patience;
   }
 
-  /** Adds a layer to those that are filled. It leaves them by itself when it is complete. */
+  /** Adds a layer to those that are filled, unless it has been closed. The layer leaves them by itself when it is complete. */
   add(layer: Fillable): void {
+    if (this.#stop.signal.aborted) return;
     this.#layers.set(layer, 0);
     this.#running ??= this.#run();
   }

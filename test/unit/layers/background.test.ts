@@ -97,3 +97,20 @@ test('Background keeps to a rate, and stops when it is closed', async () => {
   await sleep(150);
   assert.equal(layer.filled, filled);
 });
+
+test('A layer that comes when Background has been closed is left alone, and keeps nothing busy', async () => {
+  const background = new Background(undefined, () => true, quick);
+  await background.close();
+  let looks = 0;
+  const layer = Object.defineProperty(new FakeLayer(3), 'lastMissMs', {
+    get() {
+      assert.ok(++looks < 1000, 'it goes round and round, and lets nothing else happen');
+      return 0;
+    },
+  });
+  layer.broken = true;
+  background.add(layer);
+  await sleep(20);
+  await background.close();
+  assert.deepEqual([layer.filled, looks], [0, 0]);
+});
