@@ -145,7 +145,7 @@ export class Layer {
   async prefetch(bytes: number): Promise<void> {
     const { directory, traces, record } = this.#options;
     const { fetcher, table } = await this.#wake();
-    const trace = await traces.load(record.digest);
+    const trace = await traces.load(record.digest).catch(() => undefined); // a guess, and no reason to fail
     if (trace !== undefined) {
       fetcher.prefetch(rowsOfTrace(trace, table), maxTraceBytes);
       return;

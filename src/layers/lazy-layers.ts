@@ -407,7 +407,7 @@ export class LazyLayers {
   /** Asks for what was read of the layer when it was new the last time, if that is known. */
   async #headStart({ reference, digest }: LayerSource): Promise<HeadStart | undefined> {
     if (this.#options.prefetch === undefined || this.cache.isFull) return undefined;
-    const { ranges = [] } = (await this.#traces.load(digest)) ?? {};
+    const { ranges = [] } = (await this.#traces.load(digest).catch(() => undefined)) ?? {};
     if (ranges.length === 0) return undefined;
     const parts = ranges.map(([start, end]) => ({ start, end }));
     return new HeadStart(this.#options.openBlob(reference, digest), parts);
