@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { composeFile } from '../buildkit/compose.ts';
 import { runBuildkit } from '../buildkit/run.ts';
-import type { Environment } from './main.ts';
+import type { Environment } from './environment.ts';
 import { say } from './output.ts';
 import { Verb } from './verb.ts';
 

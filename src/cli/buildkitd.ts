@@ -3,7 +3,7 @@ import { takeMirrorFlags } from '../buildkit/mirror.ts';
 import { ownBuildkitd, usageOf } from '../buildkit/own.ts';
 import { ownPlaces } from '../buildkit/places.ts';
 import { runBuildkit } from '../buildkit/run.ts';
-import type { Environment } from './main.ts';
+import type { Environment } from './environment.ts';
 import { say } from './output.ts';
 import { Verb } from './verb.ts';
 

@@ -4,7 +4,7 @@ import type { CacheAccess, CachedLayer, ListedLayer, VerifiedLayer } from '../la
 import { TraceStore } from '../layers/trace.ts';
 import { bytesOf, parseAmount } from '../util/amount.ts';
 import { shorten, sizeText, table } from './format.ts';
-import type { Environment } from './main.ts';
+import type { Environment } from './environment.ts';
 import { ExitError } from './output.ts';
 import { Verb } from './verb.ts';
 

@@ -3,7 +3,7 @@ import { LazypullError } from '../errors.ts';
 import type { ImageFile } from '../images/image-tree.ts';
 import { resolveImage } from '../images/resolve.ts';
 import type { Reference } from '../registry/reference.ts';
-import type { Environment } from './main.ts';
+import type { Environment } from './environment.ts';
 import { write } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { Verb } from './verb.ts';

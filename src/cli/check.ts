@@ -1,7 +1,7 @@
 import { type DaemonFlags, defaults } from '../config/load.ts';
 import type { Finding } from '../daemon/finding.ts';
 import { printable } from './format.ts';
-import type { Environment } from './main.ts';
+import type { Environment } from './environment.ts';
 import { ExitError } from './output.ts';
 import { Verb } from './verb.ts';
 

@@ -3,7 +3,7 @@ import { type DaemonConfig, type DaemonFlags, defaults, loadConfig } from '../co
 import { messageOf } from '../errors.ts';
 import { createLog, logLevels } from '../log.ts';
 import { version } from '../version.ts';
-import type { Environment } from './main.ts';
+import type { Environment } from './environment.ts';
 import { ExitError } from './output.ts';
 import { Verb } from './verb.ts';
 

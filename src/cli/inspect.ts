@@ -5,7 +5,7 @@ import { TraceStore } from '../layers/trace.ts';
 import { formatReference, type Reference } from '../registry/reference.ts';
 import { inParallel } from '../util/in-parallel.ts';
 import { printable, shorten, sizeText, table } from './format.ts';
-import type { Environment } from './main.ts';
+import type { Environment } from './environment.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { Verb } from './verb.ts';
 

@@ -4,7 +4,7 @@ import type { ImageFile, ImageTree } from '../images/image-tree.ts';
 import { resolveImage } from '../images/resolve.ts';
 import type { Reference } from '../registry/reference.ts';
 import { printable, table } from './format.ts';
-import type { Environment } from './main.ts';
+import type { Environment } from './environment.ts';
 import { write } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { Verb } from './verb.ts';

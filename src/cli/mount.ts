@@ -8,7 +8,7 @@ import type { LayerStatus } from '../layers/layer-status.ts';
 import type { Log } from '../log.ts';
 import { formatReference, type Reference } from '../registry/reference.ts';
 import { bar, printable, sizeText } from './format.ts';
-import { type Environment, exitCodes } from './main.ts';
+import { type Environment, exitCodes } from './environment.ts';
 import { say } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { Verb } from './verb.ts';

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { version } from '../version.ts';
 import { daemonCommand } from './daemon.ts';
-import type { Environment } from './main.ts';
+import type { Environment } from './environment.ts';
 import { Verb } from './verb.ts';
 
 /**

@@ -2,7 +2,7 @@ import { defaults } from '../config/load.ts';
 import { resolveImage } from '../images/resolve.ts';
 import type { Reference } from '../registry/reference.ts';
 import { shorten } from './format.ts';
-import type { Environment } from './main.ts';
+import type { Environment } from './environment.ts';
 import { say } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { Verb } from './verb.ts';

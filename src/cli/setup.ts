@@ -4,7 +4,7 @@ import { daemonAddress, daemonRoot, defaults } from '../config/load.ts';
 import { parseListenAddress } from '../config/listen-address.ts';
 import { LazypullError } from '../errors.ts';
 import type { ClientName } from '../setup/clients.ts';
-import type { Environment } from './main.ts';
+import type { Environment } from './environment.ts';
 import { ExitError, printError, say } from './output.ts';
 import { Verb } from './verb.ts';
 

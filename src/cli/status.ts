@@ -4,7 +4,7 @@ import { daemonAddress, defaults } from '../config/load.ts';
 import type { LayerStatus } from '../layers/layer-status.ts';
 import type { DaemonStatus } from '../status/status.ts';
 import { bar, printable, shorten, sizeText, table } from './format.ts';
-import type { Environment } from './main.ts';
+import type { Environment } from './environment.ts';
 import { write } from './output.ts';
 import { Verb } from './verb.ts';
 

@@ -3,7 +3,7 @@ import { text } from 'node:stream/consumers';
 import { daemonRoot, defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
 import { parseTrace, TraceStore } from '../layers/trace.ts';
-import type { Environment } from './main.ts';
+import type { Environment } from './environment.ts';
 import { say } from './output.ts';
 import { Verb } from './verb.ts';
 

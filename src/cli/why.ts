@@ -6,7 +6,7 @@ import type { Reference } from '../registry/reference.ts';
 import type { DaemonMemory, LayerVerdict } from '../status/why.ts';
 import { inParallel } from '../util/in-parallel.ts';
 import { printable, shorten, sizeText } from './format.ts';
-import type { Environment } from './main.ts';
+import type { Environment } from './environment.ts';
 import { ExitError, say } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { Verb } from './verb.ts';

@@ -1,0 +1,11 @@
+/** Exit codes: success, failure, wrong usage, ended by SIGINT. */
+export const exitCodes = { ok: 0, failure: 1, usage: 2, interrupted: 130 } as const;
+
+/** What a verb needs of the process that runs it. */
+export interface Environment {
+  env: NodeJS.ProcessEnv;
+  /** Name of the program that the user called. */
+  name: string;
+  /** The command line that runs `lazypull` again, without a verb. */
+  self: readonly string[];
+}
