@@ -1,5 +1,6 @@
 import { lstat, readdir, rmdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { type CacheLimits, excessBytes, isFull } from './cache-limits.ts';
@@ -15,6 +16,10 @@ const restFactor = 20;
 
 /** Bytes on the disk that are verified at a time. */
 const verifyBytes = 8 << 20;
+
+/** How often, and after how long, a layer is tried again that was just opened or closed. */
+const maxVerifyTries = 20;
+const verifyAgainMs = 50;
 
 /** The unit of `blocks` in stat(2), in bytes. */
 const blockBytes = 512;
@@ -203,14 +208,25 @@ export class Cache implements CacheAccess {
     }
   }
 
-  /** As `CacheAccess` says. A layer whose files cannot be read is removed unless it is needed. */
+  /** As `CacheAccess` says. A layer whose files cannot be read is removed unless it is needed; one that is removed meanwhile is passed over. */
   async *verify(): AsyncGenerator<VerifiedLayer> {
     for (const layer of await this.#scan()) {
       if (!layer.isWhole || this.#isClosed) continue;
-      const { users } = this.#options;
-      const closed = await users.whileClosed(layer.key, async () => ({ found: await this.#verifyFiles(layer) }));
-      const found = closed === undefined ? await users.verifyOpen(layer.key) : closed.found;
-      yield { layer: publicPart(layer), found };
+      const found = await this.#verifyLayer(layer);
+      if (found !== 'gone') yield { layer: publicPart(layer), found };
+    }
+  }
+
+  async #verifyLayer(layer: Kept): Promise<Verified | 'gone' | undefined> {
+    const { users } = this.#options;
+    for (let tries = 1; ; tries++) {
+      const closed = await users.whileClosed(layer.key, async () =>
+        (await layer.directory.record()) === undefined ? 'gone' : { found: await this.#verifyFiles(layer) },
+      );
+      if (closed !== undefined) return closed === 'gone' ? closed : closed.found;
+      const found = await users.verifyOpen(layer.key);
+      if (found !== undefined || tries === maxVerifyTries) return found;
+      await sleep(verifyAgainMs); // somebody has just opened or closed it
     }
   }
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, open, readdir, rm, writeFile } from 'node:fs/promises';
+import { rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -20,10 +21,15 @@ const noLimits: CacheLimits = { max: { bytes: 0 }, minFree: { bytes: 0 }, highWa
 async function setUp(t: TestContext, limits = noLimits, beside?: KeptBeside) {
   const root = await mkdtemp(join(tmpdir(), 'lazypull-cache-'));
   const needed = new Set<string>();
-  const open = new Map<string, Verified>();
+  const open = new Map<string, Verified | undefined>();
+  /** What happens right before somebody uses the files of a layer. */
+  const events: { closed?: (key: string) => void } = {};
   const users: CacheUsers = {
     isNeeded: (key) => needed.has(key) || open.has(key),
-    whileClosed: (key, action) => (open.has(key) ? Promise.resolve(undefined) : action()),
+    whileClosed: (key, action) => {
+      events.closed?.(key);
+      return open.has(key) ? Promise.resolve(undefined) : action();
+    },
     verifyOpen: (key) => Promise.resolve(open.get(key)),
   };
   const threads = new LayerThreads(1, silentLog);
@@ -36,7 +42,7 @@ async function setUp(t: TestContext, limits = noLimits, beside?: KeptBeside) {
   let day = 1;
   const add = (name: string): Promise<LayerDirectory> => cachedLayer(root, name, Date.UTC(2026, 0, day++));
   const kept = async () => (await Array.fromAsync(cache.list())).map(({ digest }) => digest.at(-1)).join('');
-  return { root, cache, needed, open, add, kept };
+  return { root, cache, needed, open, events, add, kept };
 }
 
 test('Cache lists what is kept, the longest unused first, with the space that it takes', async (t) => {
@@ -171,4 +177,24 @@ test('Cache verifies every part on the disk, and what is damaged counts as absen
   assert.ok(record);
   assert.deepEqual([...(await b.resident(record)).resident], [2, 0, 2, 0]);
   assert.equal(await c.record(), undefined, 'a layer without a table is of no use');
+});
+
+test('Cache verifies a layer that is opened or closed meanwhile, and passes over one that is removed', async (t) => {
+  const { root, cache, open, events, add } = await setUp(t);
+  for (const name of ['a', 'b', 'c']) await add(name);
+  const sum = { parts: 3, damaged: 0 };
+  open.set(keyOf('b'), undefined); // it is on its way
+  events.closed = (key) => {
+    if (key === keyOf('a')) rmSync(join(root, 'layers', hexOf('a')), { recursive: true, force: true });
+    if (key === keyOf('c') && !open.has(key)) open.set(key, undefined);
+    else if (open.has(key)) open.set(key, sum);
+  };
+  const found = await Array.fromAsync(cache.verify());
+  assert.deepEqual(
+    found.map(({ layer, found: verified }) => [layer.digest.at(-1), verified]),
+    [
+      ['b', sum],
+      ['c', sum],
+    ],
+  );
 });
