@@ -22,7 +22,7 @@ export interface BaseImage {
 export const baseName = 'lazypull-sample/base:esgz';
 
 const [baseRepository = '', baseTag = ''] = baseName.split(':');
-const packages = ['gcc', 'g++', 'python3', 'make', 'git', 'ca-certificates'];
+const packages = ['gcc', 'g++', 'python3', 'make', 'git', 'ca-certificates', 'openjdk-17-jdk-headless'];
 
 /** What decides the bytes of a converted image; other bytes, another tag. */
 const converterRooms = ['convert', 'formats/estargz'];
