@@ -11,7 +11,9 @@ const maxReadBytes = 64 * 1024;
 /** The client of the daemon that this process is: it mounts images, reads them with the right bytes at hand, and lets them go again. */
 export class Reader {
   readonly #world: World;
-  /** The uppermost snapshot of an image that is prepared. */
+  /** How the snapshots of an image start that is prepared, or was to be. */
+  readonly #names = new Map<App, string>();
+  /** The uppermost snapshot of an image that is prepared as a whole. */
   readonly #prepared = new Map<App, string>();
   /** Where images are mounted. */
   readonly #mounted = new Map<App, string>();
@@ -43,12 +45,12 @@ export class Reader {
   /** Unmounts an image and removes its snapshots, if it has any. */
   async release(app: App): Promise<void> {
     await this.#unmount(app);
-    const top = this.#prepared.get(app);
-    if (top === undefined) return;
-    using client = new SnapshotsClient(this.#world.readerSocket);
-    const name = top.replace(/-\d+$/, '');
-    for (let layer = app.layers.length - 1; layer >= 0; layer--) await ifThere(client.remove(`${name}-${layer}`));
+    const name = this.#names.get(app);
+    if (name === undefined) return;
     this.#prepared.delete(app);
+    using client = new SnapshotsClient(this.#world.readerSocket);
+    for (let layer = app.layers.length - 1; layer >= 0; layer--) await ifThere(client.remove(`${name}-${layer}`));
+    this.#names.delete(app);
   }
 
   /** Unmounts everything, without asking the daemon: after its end what is mounted is of no use. */
@@ -62,13 +64,11 @@ export class Reader {
     using client = new SnapshotsClient(this.#world.readerSocket);
     let top = this.#prepared.get(app);
     if (top === undefined) {
-      // Known before it is there: whatever becomes of the call, it is removed in the end.
-      const name = `${app.name}-${this.#count++}`;
-      this.#prepared.set(app, `${name}-${app.layers.length - 1}`);
-      top = await client.prepareImage(name, app.reference, app.layers).catch(async (error: unknown) => {
-        await this.release(app).catch(() => undefined);
-        throw error;
-      });
+      // Known before it is there: whatever becomes of the calls, it is removed in the end.
+      const name = this.#names.get(app) ?? `${app.name}-${this.#count++}`;
+      this.#names.set(app, name);
+      top = await client.prepareImage(name, app.reference, app.layers);
+      this.#prepared.set(app, top);
     }
     const directory = join(this.#world.workspace.path, 'mnt', `${app.name}-${this.#count++}`);
     await mkdir(directory, { recursive: true });
