@@ -8,13 +8,18 @@ export class WrongBytes extends Error {}
 const lostCall =
   /connection refused|while dialing|EOF|transport|unavailable|connection error|connection reset|broken pipe|ECONN|connection dropped|error reading from server|no such file or directory.*\.sock/i;
 
+/** Whether reads may end in EIO beside these disturbances. */
+export function mayFailReads(disturbances: ReadonlySet<Disturbance>): boolean {
+  return (['stop', 'keeper', 'faults', 'down'] as const).some((each) => disturbances.has(each));
+}
+
 /**
  * Whether an operation may fail with an error beside these disturbances. Wrong bytes never; without a disturbance, or with nothing but slow answers, nothing. A daemon that is killed or
  * replaced may lose calls, but no reader gets an error.
  */
 export function isExcused(error: unknown, disturbances: ReadonlySet<Disturbance>): boolean {
   if (error instanceof WrongBytes) return false;
-  if ((['stop', 'keeper', 'buildkitd', 'faults', 'down'] as const).some((each) => disturbances.has(each))) return true;
+  if (mayFailReads(disturbances) || disturbances.has('buildkitd')) return true;
   const isStruck = disturbances.has('kill') || disturbances.has('takeover');
   return isStruck && lostCall.test(String(error)) && !/EIO|input\/output|I\/O error/i.test(String(error));
 }

@@ -108,7 +108,7 @@ async function play(
   const begun = performance.now();
   counts.set(operation.name, (counts.get(operation.name) ?? 0) + 1);
   try {
-    const what = await bounded(operation.name, () => operation.run(actors, random, apps));
+    const what = await bounded(operation.name, () => operation.run(actors, random, apps, disturbances));
     return `${what} (${((performance.now() - begun) / 1000).toFixed(1)} s)`;
   } catch (error) {
     // What a stroke or the registry does itself is ours, and does not fail.
@@ -117,7 +117,7 @@ async function play(
       return `${operation.name} failed as it may: ${shortened(String(error))}`;
     }
     if (operation.disturbs === undefined && isLostCall(error)) {
-      return bounded(operation.name, () => healed(() => operation.run(actors, random, apps)));
+      return bounded(operation.name, () => healed(() => operation.run(actors, random, apps, disturbances)));
     }
     throw new Error(`"${operation.name}" failed beside ${[...disturbances].join(', ') || 'nothing'}`, { cause: error });
   }
