@@ -17,6 +17,8 @@ export class Reader {
   readonly #prepared = new Map<App, string>();
   /** Where images are mounted. */
   readonly #mounted = new Map<App, string>();
+  /** The directories of snapshots that were made to be mounted, and may still be there. */
+  readonly #views = new Map<App, Set<string>>();
   #count = 0;
 
   constructor(world: World) {
@@ -55,7 +57,7 @@ export class Reader {
 
   /** Unmounts everything, without asking the daemon: after its end what is mounted is of no use. */
   async forgetMounts(): Promise<void> {
-    for (const app of this.#mounted.keys()) await this.#unmount(app);
+    for (const app of this.#views.keys()) await this.#unmount(app);
   }
 
   async #mount(app: App): Promise<string> {
@@ -72,9 +74,10 @@ export class Reader {
     }
     const directory = join(this.#world.workspace.path, 'mnt', `${app.name}-${this.#count++}`);
     await mkdir(directory, { recursive: true });
-    this.#mounted.set(app, directory);
+    this.#views.set(app, (this.#views.get(app) ?? new Set()).add(directory));
     try {
       await client.mount(top, directory);
+      this.#mounted.set(app, directory);
     } catch (error) {
       await this.#unmount(app).catch(() => undefined);
       throw error;
@@ -84,13 +87,14 @@ export class Reader {
 
   /** Takes what it mounted away; the snapshot of the mount stays known until it is removed. */
   async #unmount(app: App): Promise<void> {
-    const directory = this.#mounted.get(app);
-    if (directory === undefined) return;
-    await tryRun('umount', ['--lazy', directory]);
-    using client = new SnapshotsClient(this.#world.readerSocket);
-    await ifThere(client.remove(`mounted-${directory}`));
     this.#mounted.delete(app);
-    await rm(directory, { recursive: true, force: true });
+    using client = new SnapshotsClient(this.#world.readerSocket);
+    for (const directory of this.#views.get(app) ?? []) {
+      await tryRun('umount', ['--lazy', directory]);
+      await ifThere(client.remove(`mounted-${directory}`));
+      this.#views.get(app)?.delete(directory);
+      await rm(directory, { recursive: true, force: true }).catch(() => undefined); // another lane mounts it just now
+    }
   }
 }
 
