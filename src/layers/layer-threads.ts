@@ -13,7 +13,7 @@ import type { RowRange } from './windows.ts';
 const maxQueuedBytes = 4 << 20;
 
 /** What must be waiting before a thread that is not there is worth its start, which takes as long as unpacking so many blob bytes. */
-const helpAfterBytes = 1 << 20;
+const helpAfterBytes = 3 << 20;
 
 /** Jobs that a thread has at a time: the next is there when it is done with one, and what comes later can still go before the others. */
 const jobsAtOnce = 2;
