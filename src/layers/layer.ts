@@ -25,6 +25,9 @@ const syncIntervalMs = 2000;
 const traceMs = 10_000;
 const maxTraceBytes = 256 << 20;
 
+/** What may be missing of a layer, in blob bytes, that is fetched whole at once: no more than what comes in a round trip, which the first miss would take. */
+const maxLittleBytes = 1 << 20;
+
 /** A line in so long says that the disk does not take what is written to it. */
 const unwritablePauseMs = 30_000;
 
@@ -138,12 +141,13 @@ export class Layer {
 
   /**
    * Asks for what was read the last time that the layer was new here; else for what the publisher or the client marked as needed first;
-   * else for what every program of the image is going to read.
+   * else for all of a layer of which little is missing, or for what every program of the image is going to read.
    *
    * @param bytes how much of the blob's start the client wants, when the publisher says nothing; 0 for none
+   * @param missing how much of the blob's start is not here yet
    */
-  async prefetch(bytes: number): Promise<void> {
-    const { directory, traces, record } = this.#options;
+  async prefetch(bytes: number, missing: number): Promise<void> {
+    const { directory, traces, record, link } = this.#options;
     const { fetcher, table } = await this.#wake();
     const trace = await traces.load(record.digest).catch(() => undefined); // a guess, and no reason to fail
     if (trace !== undefined) {
@@ -152,7 +156,8 @@ export class Layer {
     }
     const { landmark, start } = await directory.hints(record);
     if (landmark.kind === 'noprefetch') return;
-    const upTo = landmark.kind === 'prefetch' ? landmark.offset : bytes;
+    const little = missing <= Math.min(link.bytesPerRoundTrip, maxLittleBytes) ? missing : 0;
+    const upTo = Math.max(landmark.kind === 'prefetch' ? landmark.offset : bytes, little);
     if (upTo > 0) fetcher.prefetchUpTo(upTo);
     else fetcher.prefetch(start, maxGuessBytes);
   }

@@ -458,11 +458,11 @@ export class LazyLayers {
     await directory.writeRecord(record);
     const resident = new Uint8Array(new SharedArrayBuffer(table.length));
     const layer = await this.#serve({ record, directory, table, resident, isOfThisBoot: true, blob });
+    const tailStart = blobBytes - tail.length;
     if (this.#options.prefetch !== undefined && !this.cache.isFull)
-      await layer.prefetch(source.prefetchBytes ?? this.#options.prefetch.bytes);
+      await layer.prefetch(source.prefetchBytes ?? this.#options.prefetch.bytes, tailStart);
     layer.recordTrace();
     layer.keep();
-    const tailStart = blobBytes - tail.length;
     const offered = layer.offer(tail.subarray(0, Math.max(0, tocOffset - tailStart)), tailStart);
     if (tailStart === 0) await offered; // the whole layer is here, and can be mounted without FUSE
     this.#options.log.info(

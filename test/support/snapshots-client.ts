@@ -46,7 +46,8 @@ export class SnapshotsClient implements Disposable {
     let parent = '';
     for (const [index, layer] of layers.entries()) {
       const target = `${name}-${index}`;
-      if (!(await this.prepareLayer(target, parent, reference, layer))) {
+      const above = layers.slice(index).map(({ digest }) => digest);
+      if (!(await this.prepareLayer(target, parent, reference, layer, above))) {
         throw new Error(`Layer ${index} of ${reference}, ${layer.digest}, is not lazy: the daemon's log says why`);
       }
       parent = target;
@@ -54,11 +55,22 @@ export class SnapshotsClient implements Disposable {
     return parent;
   }
 
-  /** Has one layer prepared. @returns whether it is lazy; where it is not, the answered mounts are removed again */
-  async prepareLayer(target: string, parent: string, reference: string, layer: ImageLayer): Promise<boolean> {
+  /**
+   * Has one layer prepared.
+   *
+   * @param above the digests of this layer and those above it in the image, as clients send them
+   * @returns whether it is lazy; where it is not, the answered mounts are removed again
+   */
+  async prepareLayer(
+    target: string,
+    parent: string,
+    reference: string,
+    layer: ImageLayer,
+    above: readonly string[] = [layer.digest],
+  ): Promise<boolean> {
     const key = `extract-${target}`;
     try {
-      await this.#call(method.prepare, { key, parent, labels: labelsOf(target, reference, layer) });
+      await this.#call(method.prepare, { key, parent, labels: labelsOf(target, reference, layer, above) });
     } catch (error) {
       if (codeOf(error) === status.ALREADY_EXISTS) return true;
       throw error;
@@ -109,8 +121,19 @@ export class SnapshotsClient implements Disposable {
   }
 }
 
-function labelsOf(target: string, reference: string, { digest, annotations }: ImageLayer): Record<string, string> {
+/** Keys and values of labels have 4096 bytes together (containerd, pkg/labels). */
+const maxLabelBytes = 4096;
+
+function labelsOf(
+  target: string,
+  reference: string,
+  { digest, annotations }: ImageLayer,
+  above: readonly string[],
+): Record<string, string> {
+  const layers = 'containerd.io/snapshot/remote/stargz.layers';
+  const fitting = Math.floor((maxLabelBytes - layers.length) / (digest.length + 1));
   return {
+    [layers]: above.slice(0, fitting).join(','),
     'containerd.io/snapshot.ref': target,
     'containerd.io/snapshot/remote/stargz.reference': reference,
     'containerd.io/snapshot/remote/stargz.digest': digest,
