@@ -15,6 +15,10 @@ import { subjects } from './subjects.ts';
 const maxCaseMs = 1000;
 const maxMemoryMb = 500;
 const collectAtMb = 400;
+const collectAgainMb = 15;
+
+/** Where the memory is collected next: what is not given back then is not looked for again until there is more. */
+let collectNextAtMb = collectAtMb;
 
 /** Cases that share inputs: some are tried as they were made, the others are mutations of them. */
 const batchCases = 4000;
@@ -111,10 +115,11 @@ async function runCase(subject: Subject, number: number, { inputs, tokens }: Bat
 
 /** V8 lets buffers of dead cases pile up when it has no reason to look; they do not count. */
 function checkMemory(): void {
-  if (process.memoryUsage.rss() / 1e6 < collectAtMb) return;
+  if (process.memoryUsage.rss() / 1e6 < collectNextAtMb) return;
   (globalThis as { gc?: () => void }).gc?.();
   const mb = process.memoryUsage.rss() / 1e6;
   if (mb > maxMemoryMb) throw new Error(`The process has ${Math.round(mb)} MB`);
+  collectNextAtMb = Math.max(collectAtMb, mb + collectAgainMb);
 }
 
 function shown(input: Buffer): string {
