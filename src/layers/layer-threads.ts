@@ -21,8 +21,9 @@ const jobsAtOnce = 2;
 /** A thread that had nothing to do for so long ends; the first only gives memory back. */
 const idleMs = 1500;
 
-/** Blob bytes that were unpacked, after which the first thread gives memory back when it is idle: less leaves little garbage. */
+/** Blob bytes that were unpacked, after which the first thread gives memory back when it is idle: less leaves little garbage. A plan leaves as much as so many. */
 const restAfterBytes = 16 << 20;
+const planBytes = 4 << 20;
 
 /** After so many blob bytes memory is given back to the kernel while the threads are still busy. */
 const trimAfterBytes = 32 << 20;
@@ -238,7 +239,7 @@ export class LayerThreads {
     this.#queuedBytes -= job.bytes;
     this.#pressure.dropped(job.bytes);
     this.#untrimmedBytes += job.bytes;
-    this.#unrestedBytes += job.bytes;
+    this.#unrestedBytes += job.kind === 'plan' ? planBytes : job.bytes;
     if (this.#untrimmedBytes > trimAfterBytes) {
       this.#untrimmedBytes = 0;
       void trimMemory();

@@ -106,5 +106,6 @@ function isHost(host: string): boolean {
   if (match === null) return false;
   const [, ipv6, name, port] = match;
   if (port !== undefined && Number(port) > maxPort) return false;
-  return ipv6 !== undefined ? isIPv6(ipv6) : hostName.test(name ?? '');
+  const isName = ipv6 !== undefined ? isIPv6(ipv6) : hostName.test(name ?? '');
+  return isName && URL.canParse(`http://${host}`); // a name that ends in a number must be an IPv4 address
 }

@@ -57,6 +57,8 @@ test('parseReference() refuses what Docker refuses', () => {
     `x@sha256:${hex}@sha256:${hex}`,
     hex,
     `localhost:99999/x`,
+    'local0.5/x',
+    '1.2.3.400/x',
     'localhost:/x',
     '-host.com/x',
     'host-.com/x',
