@@ -7,6 +7,7 @@ import { inspect } from 'node:util';
 import { parentPort, workerData } from 'node:worker_threads';
 import fc from 'fast-check';
 import { LazypullError } from '../../src/errors.ts';
+import { trimMemory } from '../../src/kernel/memory.ts';
 import { mutate } from './mutate.ts';
 import { Random } from './random.ts';
 import type { Subject } from './subject.ts';
@@ -69,7 +70,7 @@ async function runAll(subject: Subject, count: number): Promise<void> {
     ran++;
     if (number % memoryEvery !== 0) continue;
     await setImmediate(); // zlib frees its buffers then
-    checkMemory();
+    await checkMemory();
   }
   const ms = performance.now() - started;
   const mb = Math.round(process.memoryUsage.rss() / 1e6);
@@ -113,10 +114,11 @@ async function runCase(subject: Subject, number: number, { inputs, tokens }: Bat
   throw new Error(`The input ${shown(input)} takes ${Math.round(fastestMs)} ms`);
 }
 
-/** V8 lets buffers of dead cases pile up when it has no reason to look; they do not count. */
-function checkMemory(): void {
+/** V8 lets buffers of dead cases pile up when it has no reason to look, and so does the C library with what V8 gave back; they do not count. */
+async function checkMemory(): Promise<void> {
   if (process.memoryUsage.rss() / 1e6 < collectNextAtMb) return;
   (globalThis as { gc?: () => void }).gc?.();
+  await trimMemory();
   const mb = process.memoryUsage.rss() / 1e6;
   if (mb > maxMemoryMb) throw new Error(`The process has ${Math.round(mb)} MB`);
   collectNextAtMb = Math.max(collectAtMb, mb + collectAgainMb);
