@@ -1,8 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import type { ListenAddress } from '../config/listen-address.ts';
-import { LazypullError } from '../errors.ts';
 import type { MetricsRegistry } from '../metrics.ts';
+import { type ListeningServer, listen } from '../util/http-server.ts';
 
 /** Nobody who scrapes needs more; whoever comes beyond is sent away. */
 const maxConnections = 32;
@@ -11,11 +10,6 @@ const maxHeaderBytes = 8 << 10;
 /** How long a request may take to come, and a connection may be idle. Prometheus keeps its connections between scrapes. */
 const requestMs = 5_000;
 const idleMs = 90_000;
-
-/** A listening server of metrics. `port` is the one it got where 0 was asked for. */
-export interface MetricsServer extends AsyncDisposable {
-  readonly port: number;
-}
 
 /**
  * Serves `/metrics` in the text format of Prometheus, and `/healthz`, which answers 200 as long as the daemon lives and 503 while it starts.
@@ -26,29 +20,15 @@ export async function serveMetrics(
   { host, port }: ListenAddress,
   metrics: MetricsRegistry,
   isReady: () => boolean,
-): Promise<MetricsServer> {
+): Promise<ListeningServer> {
   const server = createServer(
     { maxHeaderSize: maxHeaderBytes, requestTimeout: requestMs, headersTimeout: requestMs, keepAliveTimeout: idleMs },
     (request, response) => void answer(request, response, metrics, isReady),
   );
   server.maxConnections = maxConnections;
   server.maxRequestsPerSocket = maxRequestsPerConnection;
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause) => {
-      const problem = `Cannot serve metrics at "${host}:${port}": choose another --metrics-address`;
-      reject(new LazypullError('FailedPrecondition', problem, { cause }));
-    });
-    server.listen({ host, port }, resolve);
-  });
-  server.unref();
-  return {
-    port: (server.address() as AddressInfo).port,
-    [Symbol.asyncDispose]: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
-  };
+  const problem = `Cannot serve metrics at "${host}:${port}": choose another --metrics-address`;
+  return listen(server, { host, port }, problem);
 }
 
 async function answer(

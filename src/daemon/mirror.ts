@@ -7,7 +7,7 @@ import type { Log } from '../log.ts';
 import { mirrorAddressOf, mirrorFileAt } from '../mirror/address.ts';
 import type { BlobStore } from '../mirror/blob-store.ts';
 import type { MirrorMetrics } from '../mirror/metrics.ts';
-import type { Mirror } from '../mirror/server.ts';
+import type { ListeningServer } from '../util/http-server.ts';
 import { isLoopback } from '../registry/addresses.ts';
 import type { Blob } from '../registry/blob.ts';
 import type { RegistryClient } from '../registry/client.ts';
@@ -31,7 +31,7 @@ export class DaemonMirror implements AsyncDisposable {
   readonly #store: BlobStore;
   readonly #metrics: MirrorMetrics;
   readonly #log: Log;
-  #server: Mirror | undefined;
+  #server: ListeningServer | undefined;
 
   /** @param space gives the layers once they are there */
   static async open(
@@ -103,7 +103,7 @@ export class DaemonMirror implements AsyncDisposable {
     await this.#store[Symbol.asyncDispose]();
   }
 
-  #name({ port }: Mirror): string {
+  #name({ port }: ListeningServer): string {
     const { host } = this.#address;
     return `${host.includes(':') ? `[${host}]` : host}:${port}`;
   }

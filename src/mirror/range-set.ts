@@ -1,3 +1,5 @@
+import { upperBound } from '../util/search.ts';
+
 /** A set of bytes of a blob, as ranges [start, end) that are ascending, apart from each other and not empty. */
 export class RangeSet {
   readonly #starts: number[] = [];
@@ -67,16 +69,4 @@ export class RangeSet {
   covers(start: number, end: number): boolean {
     return start >= end || this.endOf(start) >= end;
   }
-}
-
-/** The index of the first element of the ascending array that is greater than `value`, or the length where there is none. */
-function upperBound(ascending: readonly number[], value: number): number {
-  let low = 0;
-  let high = ascending.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (ascending[middle]! <= value) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

@@ -1,13 +1,14 @@
 import { createHash, type Hash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { type AddressInfo, isIP } from 'node:net';
+import { isIP } from 'node:net';
 import type { ListenAddress } from '../config/listen-address.ts';
 import { codeOf, type ErrorCode, LazypullError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { isLoopback, zoneOf } from '../registry/addresses.ts';
 import type { ManifestHead, RegistryClient } from '../registry/client.ts';
 import type { Reference } from '../registry/reference.ts';
+import { type ListeningServer, listen } from '../util/http-server.ts';
 import type { BlobStore } from './blob-store.ts';
 import { askedRange } from './byte-range.ts';
 import { ManifestCache } from './manifest-cache.ts';
@@ -35,18 +36,13 @@ export interface MirrorOptions {
   readonly log: Log;
 }
 
-/** A listening mirror. `port` is the one it got where 0 was asked for. */
-export interface Mirror extends AsyncDisposable {
-  readonly port: number;
-}
-
 /**
  * Serves the reading half of the distribution specification for all registries: blobs from what this node has, and what is missing from the registry, which is kept;
  * manifests from the registry. What goes wrong is an answer at which clients ask the registry itself.
  *
  * @throws FailedPrecondition with what to do when it cannot listen at the address
  */
-export async function serveMirror(options: MirrorOptions): Promise<Mirror> {
+export async function serveMirror(options: MirrorOptions): Promise<ListeningServer> {
   const { host, port } = options.address;
   const handler = new Handler(options);
   const server = createServer(
@@ -54,22 +50,8 @@ export async function serveMirror(options: MirrorOptions): Promise<Mirror> {
     (request, response) => void handler.handle(request, response),
   );
   server.maxConnections = maxConnections;
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause) => {
-      const problem = `Cannot serve the mirror at "${host}:${port}": choose another --mirror-address`;
-      reject(new LazypullError('FailedPrecondition', problem, { cause }));
-    });
-    server.listen({ host, port }, resolve);
-  });
-  server.unref();
-  return {
-    port: (server.address() as AddressInfo).port,
-    [Symbol.asyncDispose]: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
-  };
+  const problem = `Cannot serve the mirror at "${host}:${port}": choose another --mirror-address`;
+  return listen(server, options.address, problem);
 }
 
 /** An answer with a status that no error class stands for. */

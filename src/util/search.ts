@@ -1,5 +1,5 @@
 /** The index of the first element of the ascending array that is greater than `value`, or the length where there is none. */
-export function upperBound(ascending: Float64Array, value: number): number {
+export function upperBound(ascending: ArrayLike<number>, value: number): number {
   let low = 0;
   let high = ascending.length;
   while (low < high) {
@@ -11,7 +11,7 @@ export function upperBound(ascending: Float64Array, value: number): number {
 }
 
 /** The index of the first element of the ascending array that is not less than `value`, or the length where there is none. */
-export function lowerBound(ascending: Float64Array, value: number): number {
+export function lowerBound(ascending: ArrayLike<number>, value: number): number {
   let low = 0;
   let high = ascending.length;
   while (low < high) {
