@@ -1,5 +1,5 @@
 import { type DaemonConfig, defaults } from '../config/load.ts';
-import { LazypullError } from '../errors.ts';
+import { LazypullError, messageOf } from '../errors.ts';
 import type { KeptConnection } from '../fuse/connection.ts';
 import { missingFrom, probeMachine } from '../kernel/probe.ts';
 import { type CacheLimits, defaultCacheLimits } from '../layers/cache-limits.ts';
@@ -19,6 +19,7 @@ import { Keeper } from './keeper.ts';
 import { type DaemonMetrics, daemonMetrics } from './metrics.ts';
 import { DaemonMirror, removeMirror } from './mirror.ts';
 import { feedWatchdog, notifyManager } from './notify.ts';
+import { rehearse } from './rehearsal.ts';
 import { openRoot } from './root.ts';
 import { handoverSignal } from './signals.ts';
 
@@ -121,6 +122,7 @@ export async function runDaemon(
       },
       'lazypull is ready',
     );
+    rehearse(layers, log).catch((error: unknown) => log.debug({ error: messageOf(error) }, 'cannot rehearse'));
     await aborted(signal);
     ready = false;
     await notifyManager(env.NOTIFY_SOCKET, 'STOPPING=1\nSTATUS=Stopping', log);

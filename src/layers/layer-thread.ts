@@ -64,7 +64,7 @@ export type JobResult =
   | { planned: Planned }
   | { error: { code: ErrorCode; message: string } };
 
-export type ThreadAnswer = { job: number; result: JobResult } | { rested: true };
+export type ThreadAnswer = { job: number; result: JobResult } | { rested: true } | { rehearsed: true };
 
 interface OpenTarget extends UnpackTarget {
   readonly fd: number;
@@ -101,6 +101,7 @@ async function run(command: ThreadCommand): Promise<void> {
   } else if (command.kind === 'rehearse') {
     await rehearsePlanning(() => !hasWork);
     if (!hasWork) await rehearseUnpacking();
+    port!.postMessage({ rehearsed: true } satisfies ThreadAnswer);
   } else if (command.kind === 'rest') {
     pressure.rest();
     port!.postMessage({ rested: true } satisfies ThreadAnswer);

@@ -68,6 +68,7 @@ export class LayerThreads {
   /** Jobs that no thread has yet. */
   readonly #waiting: Job[] = [];
   readonly #room: (() => void)[] = [];
+  readonly #rehearsal = Promise.withResolvers<void>();
   readonly #log: Log;
   readonly #pressure = new BufferPressure();
   #queuedBytes = 0;
@@ -91,6 +92,11 @@ export class LayerThreads {
   warm(): void {
     const [first] = this.#threads;
     first!.idle = setTimeout(() => this.#post(first!, { kind: 'rehearse' }), rehearseAfterMs).unref();
+  }
+
+  /** Resolves when the first thread has rehearsed; never where work came before. */
+  get rehearsed(): Promise<void> {
+    return this.#rehearsal.promise;
   }
 
   /** Writes the files of a layer's directory but its record. Rejects with the class of what is wrong with the table of contents. */
@@ -159,6 +165,15 @@ export class LayerThreads {
     while (this.#queuedBytes > maxQueuedBytes) await new Promise<void>((resolve) => this.#room.push(resolve));
   }
 
+  /** Gives memory back that nothing uses just now. */
+  rest(): void {
+    this.#unrestedBytes = 0;
+    this.slabs.clear();
+    this.#pressure.rest();
+    const [first] = this.#threads;
+    if (first!.worker !== undefined) post(first!.worker, { kind: 'rest' });
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     for (const { idle } of this.#threads) clearTimeout(idle);
@@ -219,6 +234,7 @@ export class LayerThreads {
     for (const target of this.#targets.values()) post(worker, { kind: 'add', target });
     worker.on('message', (answer: ThreadAnswer) => {
       if ('rested' in answer) void trimMemory();
+      else if ('rehearsed' in answer) this.#rehearsal.resolve();
       else this.#settle(thread, answer.job, answer.result);
     });
     worker.once('error', (error) => this.#lost(thread, worker, error));
@@ -260,10 +276,7 @@ export class LayerThreads {
         thread.worker = undefined;
         void worker.terminate().then(trimMemory);
       } else if (this.#unrestedBytes > restAfterBytes) {
-        this.#unrestedBytes = 0;
-        this.slabs.clear();
-        this.#pressure.rest();
-        post(worker, { kind: 'rest' });
+        this.rest();
       }
     }, idleMs).unref();
   }

@@ -13,7 +13,7 @@ import type { LayerStatus } from './layer-status.ts';
 import type { Link } from './link.ts';
 import type { LayerMetrics } from './metrics.ts';
 import { residency } from './residency.ts';
-import { rowsOfTrace, type TraceStore, traceOf } from './trace.ts';
+import { rowsOfTrace, type Trace, type TraceStore, traceOf } from './trace.ts';
 import type { Stacking } from './stacking.ts';
 import type { LayerThreads } from './layer-threads.ts';
 import type { Unwritten } from './unwritten.ts';
@@ -143,13 +143,13 @@ export class Layer {
    * Asks for what was read the last time that the layer was new here; else for what the publisher or the client marked as needed first;
    * else for all of a layer of which little is missing, or for what every program of the image is going to read.
    *
+   * @param trace what that was; undefined where it is not known
    * @param bytes how much of the blob's start the client wants, when the publisher says nothing; 0 for none
    * @param missing how much of the blob's start is not here yet
    */
-  async prefetch(bytes: number, missing: number): Promise<void> {
-    const { directory, traces, record, link } = this.#options;
+  async prefetch(trace: Trace | undefined, bytes: number, missing: number): Promise<void> {
+    const { directory, record, link } = this.#options;
     const { fetcher, table } = await this.#wake();
-    const trace = await traces.load(record.digest).catch(() => undefined); // a guess, and no reason to fail
     if (trace !== undefined) {
       fetcher.prefetch(rowsOfTrace(trace, table), maxTraceBytes);
       return;

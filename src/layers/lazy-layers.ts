@@ -5,7 +5,6 @@ import { codeOf, LazypullError, messageOf } from '../errors.ts';
 import { type FuseConnection, inheritConnection, type KeptConnection, openConnection } from '../fuse/connection.ts';
 import type { FuseMetrics } from '../fuse/metrics.ts';
 import { FuseServer } from '../fuse/server.ts';
-import { fetchToc } from '../images/toc.ts';
 import { detach, mountErofs, unmount } from '../kernel/mount.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
@@ -14,15 +13,16 @@ import { Background } from './background.ts';
 import { Cache, type KeptBeside, type LayerKey } from './cache.ts';
 import { cacheBytes } from './cache-bytes.ts';
 import { type CacheLimits, defaultCacheLimits } from './cache-limits.ts';
-import { HeadStart } from './head-start.ts';
-import { Layer, type LayerOptions } from './layer.ts';
-import { checkRecord, findRecord, LayerDirectory, type LayerRecord, recordVersion } from './layer-directory.ts';
+import { Indexer, type KnownLayer } from './indexer.ts';
+import { Layer } from './layer.ts';
+import { type OwnOfLayer, rehearseLayer, removeStage, type ServeQuietly } from './dress-rehearsal.ts';
+import type { MadeUpLayer } from './made-up-layer.ts';
+import { checkRecord, findRecord, LayerDirectory } from './layer-directory.ts';
 import type { LayerStatus } from './layer-status.ts';
 import { leftMounts, takeAway } from './left-mounts.ts';
 import { Link } from './link.ts';
 import { type LayerMetrics, layerMetrics } from './metrics.ts';
 import { type LayerSource, layerSource } from './source.ts';
-import { Tails } from './tails.ts';
 import { TraceStore } from './trace.ts';
 import { checkStacking, type Stacking } from './stacking.ts';
 import { LayerThreads } from './layer-threads.ts';
@@ -83,7 +83,7 @@ export class LazyLayers {
   readonly #unwritten = new Unwritten();
   readonly #awake = new AwakeLayers();
   readonly #traces: TraceStore;
-  readonly #tails: Tails;
+  readonly #indexer: Indexer;
   readonly #metrics: LayerMetrics;
   readonly #background: Background | undefined;
   readonly #entries = new Map<string, Entry>();
@@ -97,6 +97,8 @@ export class LazyLayers {
   readonly #readers = new Map<number, Promise<void>>();
   /** The same for those that should be mounted: snapshots that name a layer which cannot be mounted now keep its files. */
   readonly #named = new Map<string, LayerKey>();
+  #rehearsing: Promise<void> | undefined;
+  #isClosed = false;
 
   /**
    * Serves the FUSE file system: that of an earlier life where its connection is kept, else a new one. Then what a dead process left mounted is taken away.
@@ -112,6 +114,7 @@ export class LazyLayers {
       await mkdir(mountpoint, { recursive: true, mode: 0o700 }); // not before: whoever looks at the mount of a dead process waits for its next life
       connection = await openConnection(mountpoint);
     }
+    await removeStage(root);
     return new LazyLayers(options, connection, await leftMounts(root));
   }
 
@@ -122,8 +125,17 @@ export class LazyLayers {
     this.#fuse = new FuseServer(connection, (nodeId) => this.#openAgain(nodeId), options.log, options.metrics?.fuse);
     this.#threads = new LayerThreads(unpackThreads, options.log);
     this.#metrics = options.metrics?.layers ?? layerMetrics();
-    this.#tails = new Tails(options.openBlob, this.#metrics);
     this.#traces = new TraceStore(options.root);
+    this.#indexer = new Indexer({
+      openBlob: options.openBlob,
+      threads: this.#threads,
+      traces: this.#traces,
+      prefetchBytes: () => (this.cache.isFull ? undefined : options.prefetch?.bytes),
+      directory: join(options.root, 'layers'),
+      serve: (layer) => this.#serve(layer),
+      metrics: this.#metrics,
+      log: options.log,
+    });
     this.#threads.warm();
     this.cache = new Cache({
       root: options.root,
@@ -195,6 +207,24 @@ export class LazyLayers {
     }
   }
 
+  /** Resolves when the thread that plans has rehearsed; never where it got work before. */
+  get warmed(): Promise<void> {
+    return this.#threads.rehearsed;
+  }
+
+  /** Serves a made-up layer once, as `rehearseLayer` does, unless a real one has been asked for. Never rejects. */
+  async rehearse(layer: MadeUpLayer, openBlob: () => Blob): Promise<void> {
+    if (this.#entries.size > 0 || this.#isClosed) return;
+    const { root, log } = this.#options;
+    const serve: ServeQuietly = (known, own) => this.#serve(known, own);
+    this.#rehearsing = rehearseLayer({ root, layer, openBlob, threads: this.#threads, serve }).catch(
+      (error: unknown) => {
+        log.warn({ error: messageOf(error) }, 'cannot rehearse: the first layer takes a little longer');
+      },
+    );
+    await this.#rehearsing;
+  }
+
   /** Rejects with `Unavailable` unless a layer is mounted at `mountpoint`. */
   check(mountpoint: string): Promise<void> {
     if (this.#mounts.has(mountpoint)) return Promise.resolve();
@@ -231,15 +261,19 @@ export class LazyLayers {
 
   /** Writes down what is here, for the next life, and leaves everything mounted. The process ends after that. */
   async leave(): Promise<void> {
+    this.#isClosed = true;
     void this.#background?.close();
     await this.cache.close();
+    await this.#rehearsing;
     for (const entry of this.#entries.values()) await (await entry.layer.catch(() => undefined))?.sync();
   }
 
   /** Unmounts everything and ends all threads. @returns false when something still uses a layer, which then reads EIO where data is missing */
   async close(): Promise<boolean> {
+    this.#isClosed = true;
     const filling = this.#background?.close();
     await this.cache.close();
+    await this.#rehearsing;
     for (const mountpoint of this.#mounts.keys()) await this.unmount(mountpoint);
     for (const entry of this.#entries.values()) {
       const layer = await entry.layer.catch(() => undefined);
@@ -248,7 +282,7 @@ export class LazyLayers {
     this.#entries.clear();
     await Promise.all(this.#closing.values());
     await filling;
-    this.#tails.close();
+    this.#indexer.close();
     this.#awake.close();
     const idle = await this.#fuse.close();
     await this.#threads.close();
@@ -368,7 +402,7 @@ export class LazyLayers {
     await directory.remove();
     await mkdir(directory.path, { recursive: true, mode: 0o700 });
     try {
-      return await this.#index(source, directory);
+      return await this.#indexer.index(source, directory);
     } catch (error) {
       this.cache.check(); // the disk may be full
       await directory.remove();
@@ -387,7 +421,7 @@ export class LazyLayers {
     const residency = await directory.resident(record);
     const table = residency.isOfThisBoot ? undefined : await directory.table(record);
     await directory.checkDisk(record, !residency.isOfThisBoot);
-    return this.#serve({ record, directory, table, ...residency, blob });
+    return this.#serve({ record, directory, table, ...residency, blob, traces: this.#traces });
   };
 
   #directory({ digest, tocDigest }: LayerSource): LayerDirectory {
@@ -395,113 +429,18 @@ export class LazyLayers {
     return new LayerDirectory(join(this.#options.root, 'layers', layer!, toc!));
   }
 
-  async #index(source: LayerSource, directory: LayerDirectory): Promise<Layer> {
-    const headStart = await this.#headStart(source);
-    try {
-      return await this.#indexFrom(source, directory, headStart);
-    } finally {
-      headStart?.abandon();
-    }
-  }
-
-  /** Asks for what was read of the layer when it was new the last time, if that is known. */
-  async #headStart({ reference, digest }: LayerSource): Promise<HeadStart | undefined> {
-    if (this.#options.prefetch === undefined || this.cache.isFull) return undefined;
-    const { ranges = [] } = (await this.#traces.load(digest).catch(() => undefined)) ?? {};
-    if (ranges.length === 0) return undefined;
-    const parts = ranges.map(([start, end]) => ({ start, end }));
-    return new HeadStart(this.#options.openBlob(reference, digest), parts);
-  }
-
-  async #indexFrom(source: LayerSource, directory: LayerDirectory, headStart: HeadStart | undefined): Promise<Layer> {
-    const started = performance.now();
-    const siblings = await this.#withoutCached(source.siblings);
-    const taking = this.#tails.take(source.reference, source.digest);
-    this.#tails.expect(source.reference, siblings);
-    const { blob: plain, data: tail, size: blobBytes } = await taking;
-    const blob = headStart?.of(plain) ?? plain;
-    let more = 0;
-    const { tocOffset, compressedToc } = await fetchToc(blob, tail, blobBytes, (bytes) => {
-      more += bytes;
-    });
-    if (more > 0) this.#metrics.fetches.add(1, { reason: 'index' });
-    this.#metrics.fetchedBytes.add(more, { reason: 'index' });
-    const fetched = performance.now();
-    const planning = this.#threads.plan({
-      digest: source.digest,
-      tocDigest: source.tocDigest,
-      blobBytes,
-      tocOffset,
-      compressedToc,
-      diskPath: directory.diskPath,
-      tablePath: directory.tablePath,
-      pathsPath: directory.pathsPath,
-      hintsPath: directory.hintsPath,
-      stackingPath: directory.stackingPath,
-    });
-    const { table, diskBytes, metadataBytes, sums } = await planning.catch(async (error: unknown) => {
-      // Another server may have a better one, and what was kept of this one is of no use.
-      if (codeOf(error) === 'DataLoss') await blob.distrust(started).catch(() => false);
-      throw error;
-    });
-    const record: LayerRecord = {
-      version: recordVersion,
-      digest: source.digest,
-      tocDigest: source.tocDigest,
-      reference: source.reference,
-      blobBytes,
-      diskBytes,
-      metadataBytes,
-      rows: table.length,
-      sums,
-    };
-    await directory.writeRecord(record);
-    const resident = new Uint8Array(new SharedArrayBuffer(table.length));
-    const layer = await this.#serve({ record, directory, table, resident, isOfThisBoot: true, blob });
-    const tailStart = blobBytes - tail.length;
-    if (this.#options.prefetch !== undefined && !this.cache.isFull)
-      await layer.prefetch(source.prefetchBytes ?? this.#options.prefetch.bytes, tailStart);
-    layer.recordTrace();
-    layer.keep();
-    const offered = layer.offer(tail.subarray(0, Math.max(0, tocOffset - tailStart)), tailStart);
-    if (tailStart === 0) await offered; // the whole layer is here, and can be mounted without FUSE
-    this.#options.log.info(
-      {
-        layer: source.digest,
-        reference: source.reference,
-        files: table.length,
-        fetchMs: Math.round(fetched - started),
-        planMs: Math.round(performance.now() - fetched),
-      },
-      'indexed a layer',
-    );
-    return layer;
-  }
-
-  /** The digests of which there is no directory yet. */
-  async #withoutCached(digests: readonly string[]): Promise<string[]> {
-    const cached = await readdir(join(this.#options.root, 'layers')).catch(() => []);
-    const names = new Set(cached);
-    return digests.filter((digest) => !names.has(digest.slice('sha256:'.length)));
-  }
-
-  #serve(
-    options: Omit<
-      LayerOptions,
-      'fuse' | 'threads' | 'link' | 'unwritten' | 'awake' | 'onGrowth' | 'traces' | 'metrics' | 'log'
-    >,
-  ): Promise<Layer> {
+  #serve(layer: KnownLayer, own?: OwnOfLayer): Promise<Layer> {
     return Layer.open({
-      ...options,
+      ...layer,
       fuse: this.#fuse,
       threads: this.#threads,
       link: this.#link,
       unwritten: this.#unwritten,
       awake: this.#awake,
-      traces: this.#traces,
       onGrowth: () => this.cache.check(),
       metrics: this.#metrics,
       log: this.#options.log,
+      ...own,
     });
   }
 }

@@ -1,0 +1,142 @@
+import { readdir } from 'node:fs/promises';
+import { codeOf } from '../errors.ts';
+import { fetchToc } from '../images/toc.ts';
+import type { Log } from '../log.ts';
+import type { Blob } from '../registry/blob.ts';
+import { HeadStart } from './head-start.ts';
+import type { Layer, LayerOptions } from './layer.ts';
+import { type LayerDirectory, type LayerRecord, recordVersion } from './layer-directory.ts';
+import type { LayerThreads } from './layer-threads.ts';
+import type { LayerMetrics } from './metrics.ts';
+import type { LayerSource } from './source.ts';
+import { Tails } from './tails.ts';
+import type { Trace, TraceStore } from './trace.ts';
+
+/** What is known of a layer that has just been indexed, or is found on the disk. */
+export type KnownLayer = Pick<
+  LayerOptions,
+  'record' | 'directory' | 'table' | 'resident' | 'isOfThisBoot' | 'blob' | 'traces'
+>;
+
+export interface IndexerOptions {
+  /** Opens a blob of the repository that the reference names. */
+  readonly openBlob: (reference: string, digest: string) => Blob;
+  readonly threads: LayerThreads;
+  readonly traces: TraceStore;
+  /** How much of a layer's start is fetched before it is read, where its publisher says nothing; asked for each layer. Undefined for nothing at all. */
+  readonly prefetchBytes: () => number | undefined;
+  /** Where the directories of all layers are. */
+  readonly directory: string;
+  /** Opens a layer whose files are there. */
+  readonly serve: (layer: KnownLayer) => Promise<Layer>;
+  readonly metrics: LayerMetrics;
+  readonly log: Log;
+}
+
+/** Makes layers of what a registry has: fetches their tables of contents, has disks planned of them, and asks for what will be read first. */
+export class Indexer {
+  readonly #options: IndexerOptions;
+  readonly #tails: Tails;
+
+  constructor(options: IndexerOptions) {
+    this.#options = options;
+    this.#tails = new Tails(options.openBlob, options.metrics);
+  }
+
+  /** Fills the empty directory of a layer and opens it. Rejects with the reason when it cannot be lazy. */
+  async index(source: LayerSource, directory: LayerDirectory): Promise<Layer> {
+    const { openBlob, traces, prefetchBytes } = this.#options;
+    const { reference, digest } = source;
+    // What was read of the layer when it was new the last time, if that is known, is asked for at once.
+    const trace = prefetchBytes() === undefined ? undefined : await traces.load(digest).catch(() => undefined); // a guess, and no reason to fail
+    const parts = trace?.ranges.map(([start, end]) => ({ start, end })) ?? [];
+    const headStart = parts.length === 0 ? undefined : new HeadStart(openBlob(reference, digest), parts);
+    try {
+      return await this.#index(source, directory, trace, headStart);
+    } finally {
+      headStart?.abandon();
+    }
+  }
+
+  close(): void {
+    this.#tails.close();
+  }
+
+  async #index(
+    source: LayerSource,
+    directory: LayerDirectory,
+    trace: Trace | undefined,
+    headStart: HeadStart | undefined,
+  ): Promise<Layer> {
+    const { metrics, threads, traces, serve, prefetchBytes, log } = this.#options;
+    const started = performance.now();
+    const siblings = await this.#withoutKept(source.siblings);
+    const taking = this.#tails.take(source.reference, source.digest);
+    this.#tails.expect(source.reference, siblings);
+    const { blob: plain, data: tail, size: blobBytes } = await taking;
+    const blob = headStart?.of(plain) ?? plain;
+    let more = 0;
+    const { tocOffset, compressedToc } = await fetchToc(blob, tail, blobBytes, (bytes) => {
+      more += bytes;
+    });
+    if (more > 0) metrics.fetches.add(1, { reason: 'index' });
+    metrics.fetchedBytes.add(more, { reason: 'index' });
+    const fetched = performance.now();
+    const planning = threads.plan({
+      digest: source.digest,
+      tocDigest: source.tocDigest,
+      blobBytes,
+      tocOffset,
+      compressedToc,
+      diskPath: directory.diskPath,
+      tablePath: directory.tablePath,
+      pathsPath: directory.pathsPath,
+      hintsPath: directory.hintsPath,
+      stackingPath: directory.stackingPath,
+    });
+    const { table, diskBytes, metadataBytes, sums } = await planning.catch(async (error: unknown) => {
+      // Another server may have a better one, and what was kept of this one is of no use.
+      if (codeOf(error) === 'DataLoss') await blob.distrust(started).catch(() => false);
+      throw error;
+    });
+    const record: LayerRecord = {
+      version: recordVersion,
+      digest: source.digest,
+      tocDigest: source.tocDigest,
+      reference: source.reference,
+      blobBytes,
+      diskBytes,
+      metadataBytes,
+      rows: table.length,
+      sums,
+    };
+    await directory.writeRecord(record);
+    const resident = new Uint8Array(new SharedArrayBuffer(table.length));
+    const layer = await serve({ record, directory, table, resident, isOfThisBoot: true, blob, traces });
+    const tailStart = blobBytes - tail.length;
+    const startBytes = prefetchBytes();
+    if (startBytes !== undefined) await layer.prefetch(trace, source.prefetchBytes ?? startBytes, tailStart);
+    layer.recordTrace();
+    layer.keep();
+    const offered = layer.offer(tail.subarray(0, Math.max(0, tocOffset - tailStart)), tailStart);
+    if (tailStart === 0) await offered; // the whole layer is here, and can be mounted without FUSE
+    log.info(
+      {
+        layer: source.digest,
+        reference: source.reference,
+        files: table.length,
+        fetchMs: Math.round(fetched - started),
+        planMs: Math.round(performance.now() - fetched),
+      },
+      'indexed a layer',
+    );
+    return layer;
+  }
+
+  /** The digests of which there is no directory yet. */
+  async #withoutKept(digests: readonly string[]): Promise<string[]> {
+    const kept = await readdir(this.#options.directory).catch(() => []);
+    const names = new Set(kept);
+    return digests.filter((digest) => !names.has(digest.slice('sha256:'.length)));
+  }
+}

@@ -1,0 +1,43 @@
+import { hash, randomBytes } from 'node:crypto';
+import { gzipSync } from 'node:zlib';
+import { compressedToc } from './made-up-toc.ts';
+
+/** More than the end of a blob that is fetched with its index holds, so that reads have to wait for some of it. */
+const files = 80;
+const fileBytes = 32 << 10;
+
+/** An eStargz blob, and what a client knows of it. */
+export interface MadeUpLayer {
+  readonly bytes: Buffer;
+  /** `sha256:<hex>` of the blob, and of its table of contents. */
+  readonly digest: string;
+  readonly tocDigest: string;
+  /** Paths of its files. */
+  readonly paths: readonly string[];
+}
+
+/** Makes a layer up that no other one equals, of some MB (containerd/stargz-snapshotter, docs/estargz.md). */
+export function madeUpLayer(): MadeUpLayer {
+  const members: Buffer[] = [];
+  const rows: object[] = [];
+  let offset = 0;
+  for (let i = 0; i < files; i++) {
+    const content = randomBytes(fileBytes);
+    const digest = `sha256:${hash('sha256', content)}`;
+    rows.push({ name: `f${i}`, type: 'reg', size: fileBytes, mode: 0o644, digest, offset, chunkDigest: digest });
+    const member = gzipSync(content, { level: 1 });
+    members.push(member);
+    offset += member.length;
+  }
+  const toc = compressedToc(rows);
+  const bytes = Buffer.concat([...members, toc.bytes, footer(offset)]);
+  const paths = rows.map((_, i) => `f${i}`);
+  return { bytes, digest: `sha256:${hash('sha256', bytes)}`, tocDigest: toc.digest, paths };
+}
+
+/** An empty gzip member whose extra field says where the table of contents begins. */
+function footer(tocOffset: number): Buffer {
+  const start = Buffer.from('1f8b080400000000' + '00ff' + '1a00', 'hex');
+  const extra = Buffer.from(`SG\x16\0${tocOffset.toString(16).padStart(16, '0')}STARGZ`, 'latin1');
+  return Buffer.concat([start, extra, Buffer.from('010000ffff0000000000000000', 'hex')]);
+}
