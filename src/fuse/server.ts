@@ -1,4 +1,6 @@
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { access } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { errnoOf, LazypullError, messageOf } from '../errors.ts';
 import { detach, unmount } from '../kernel/mount.ts';
@@ -37,6 +39,9 @@ interface SleepingFile {
   readonly fd: number;
 }
 
+/** How long commands that give something back may wait for others. */
+const nudgeMs = 250;
+
 /** How often a file may come to rest again before a read of it has been answered. */
 const maxWakes = 10;
 
@@ -57,6 +62,9 @@ export class FuseServer {
   /** How many reads ended in which of `outcomes`. */
   readonly #reads = new BigInt64Array(new SharedArrayBuffer(8 * outcomes.length));
   #waiting = 0;
+  #nudge: NodeJS.Timeout | undefined;
+  #nudging: Promise<void> | undefined;
+  #closed = false;
 
   /** Serves the file system of a connection, which it closes in the end. */
   constructor(
@@ -101,6 +109,7 @@ export class FuseServer {
   rest(file: RestingFile, wake: () => Promise<void>): void {
     this.#files.set(file.nodeId, { wake, fd: this.#fdOf(file) });
     this.#command({ kind: 'add', file });
+    this.#nudgeSoon();
   }
 
   /** Stops serving a file. Its readers get EIO. */
@@ -110,6 +119,7 @@ export class FuseServer {
     this.#files.delete(nodeId);
     this.#command({ kind: 'remove', nodeId });
     closeSync(file.fd);
+    this.#nudgeSoon();
   }
 
   /**
@@ -119,6 +129,9 @@ export class FuseServer {
    */
   async close(): Promise<boolean> {
     let idle = true;
+    clearTimeout(this.#nudge);
+    this.#closed = true;
+    await this.#nudging;
     try {
       await unmount(this.mountpoint);
     } catch {
@@ -138,6 +151,15 @@ export class FuseServer {
 
   #fdOf({ nodeId, path }: RestingFile | FlatFile): number {
     return this.#files.get(nodeId)?.fd ?? openSync(path, 'r');
+  }
+
+  /** The thread takes commands when a request comes. Here is one, so that it does not wait for that with memory and descriptors to give back. */
+  #nudgeSoon(): void {
+    if (this.#closed || this.#nudge !== undefined) return;
+    this.#nudge = setTimeout(() => {
+      this.#nudge = undefined;
+      this.#nudging = access(join(this.mountpoint, '.nobody')).catch(() => undefined);
+    }, nudgeMs).unref();
   }
 
   #command(command: ReaderCommand): void {

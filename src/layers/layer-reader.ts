@@ -24,6 +24,8 @@ export interface LayerReaderOptions
   readonly record: LayerRecord;
   readonly directory: LayerDirectory;
   readonly disk: FileHandle;
+  /** Where it is noted which rows have been asked for: a byte for each, shared by threads. */
+  readonly read: Uint8Array;
   readonly threads: LayerThreads;
   /** As the fetcher's, with the disk offset of the row. */
   readonly onError: (error: LazypullError, diskOffset: number, isAwaited: boolean) => void;
@@ -42,7 +44,7 @@ export class LayerReader {
   readonly #programs = new Set<number>();
 
   constructor(table: ChunkTable, options: LayerReaderOptions) {
-    const { record, directory, resident, threads, onError, onDamage } = options;
+    const { record, directory, resident, read, threads, onError, onDamage } = options;
     this.#options = options;
     this.table = table;
     this.file = {
@@ -52,7 +54,7 @@ export class LayerReader {
       rangeOffset: table.diskOffset,
       rangeBytes: table.size,
       resident,
-      read: new Uint8Array(new SharedArrayBuffer(table.length)),
+      read,
     };
     this.#target = threads.add({ diskPath: directory.diskPath, table, resident });
     this.fetcher = new Fetcher({

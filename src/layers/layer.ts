@@ -58,6 +58,8 @@ export class Layer {
   readonly #failures: FailureLog;
   readonly #disk: FileHandle;
   readonly #syncTimer: NodeJS.Timeout;
+  /** Which rows have been asked for, as the FUSE server notes it. */
+  readonly #read: Uint8Array;
   #reader: LayerReader | undefined;
   #waking: Promise<LayerReader> | undefined;
   #closed = false;
@@ -96,6 +98,7 @@ export class Layer {
     this.#options = options;
     this.record = record;
     this.#disk = disk;
+    this.#read = new Uint8Array(new SharedArrayBuffer(record.rows));
     ({ name: this.name, nodeId: this.nodeId } = fileOf(record));
     this.#failures = new FailureLog({
       layer: record.digest,
@@ -210,8 +213,7 @@ export class Layer {
   /** Gives the memory back that only readers need; the next read takes it again. @returns false when somebody reads just now */
   rest(): boolean {
     const reader = this.#reader;
-    if (reader === undefined || this.#waiting > 0 || this.#traceTimer !== undefined || !reader.fetcher.isIdle)
-      return false;
+    if (reader === undefined || this.#waiting > 0 || !reader.fetcher.isIdle) return false;
     this.#reader = undefined;
     this.#fetchedBytes += reader.fetcher.fetchedBytes;
     this.#serveResting();
@@ -259,6 +261,7 @@ export class Layer {
     const { fuse, awake } = this.#options;
     const reader = new LayerReader(table, {
       ...this.#options,
+      read: this.#read,
       disk: this.#disk,
       onError: (error, diskOffset, isAwaited) => this.#failures.add(diskOffset, error, isAwaited),
       onDamage: (rows, diskOffset) => void this.#noteDamage(rows, diskOffset),
@@ -268,7 +271,7 @@ export class Layer {
       },
     });
     this.#reader = reader;
-    fuse.add(reader.file, (offset, size) => this.#read(offset, size));
+    fuse.add(reader.file, (offset, size) => this.#fetch(offset, size));
     awake.add(this, reader.memoryBytes);
     return reader;
   }
@@ -280,7 +283,7 @@ export class Layer {
     fuse.rest(file, async () => void (await this.#wake()));
   }
 
-  async #read(offset: number, size: number): Promise<readonly Piece[]> {
+  async #fetch(offset: number, size: number): Promise<readonly Piece[]> {
     this.#lastMissMs = performance.now();
     if (this.#recording) this.#traceSoon();
     this.#waiting++; // from now on it does not come to rest
@@ -327,15 +330,13 @@ export class Layer {
   async #saveTrace(): Promise<void> {
     clearTimeout(this.#traceTimer);
     this.#traceTimer = undefined;
-    const { traces, record, log } = this.#options;
-    const reader = this.#reader;
-    if (reader === undefined) return;
-    const trace = traceOf(record.digest, reader.table, reader.file.read);
-    const bytes = trace.ranges.reduce((sum, [start, end]) => sum + end - start, 0);
-    // Who read most of the layer is served best by reading it in order.
-    if (bytes > Math.min(maxTraceBytes, record.blobBytes / 2)) return;
+    const { traces, record, directory, log } = this.#options;
     try {
-      await traces.save(trace);
+      const table = this.#reader?.table ?? (await directory.table(record));
+      const trace = traceOf(record.digest, table, this.#read);
+      const bytes = trace.ranges.reduce((sum, [start, end]) => sum + end - start, 0);
+      // Who read most of the layer is served best by reading it in order.
+      if (bytes <= Math.min(maxTraceBytes, record.blobBytes / 2)) await traces.save(trace);
     } catch (error) {
       log.warn({ layer: record.digest, error: messageOf(error) }, 'cannot keep the trace of a layer');
     }

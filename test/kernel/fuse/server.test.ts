@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, mkdtemp, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readdir, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { openConnection } from '../../../src/fuse/connection.ts';
 import type { FlatFile } from '../../../src/fuse/flat-file.ts';
@@ -101,6 +102,21 @@ test('FuseServer answers with the pieces that the local file could not take', as
   await using handle = await open(path);
   const { buffer } = await handle.read(Buffer.alloc(5000), 0, 5000, rangeBytes - 2000);
   assert.deepEqual(buffer, content.subarray(rangeBytes - 2000, rangeBytes + 3000));
+});
+
+test('FuseServer gives a file back that it stops to serve, also when nobody asks for anything any more', async (t) => {
+  const { server, path, file } = await served(t, randomBytes(rangeBytes));
+  await stat(path);
+  server.remove(file.nodeId);
+  const descriptors = async (): Promise<number> => {
+    const links = (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => ''));
+    return (await Promise.all(links)).filter((target) => target === file.path).length;
+  };
+  const own = 1; // of the test
+  for (let waited = 0; (await descriptors()) > own; waited += 50) {
+    assert.ok(waited < 5000, 'a descriptor of the file stays open');
+    await delay(50);
+  }
 });
 
 test('An EROFS image on a FuseServer mounts and reads while its data arrives', async (t) => {

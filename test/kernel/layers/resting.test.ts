@@ -10,8 +10,8 @@ import type { ImageLayer } from '../../support/snapshots-client.ts';
 
 const layerCount = 60;
 const filesPerLayer = 20_000;
-/** Without resting the tables alone would add 86 MB to some 200. */
-const maxResidentMb = 290;
+/** Without resting the tables alone would add 86 MB to some 165. */
+const maxResidentMb = 200;
 const maxRestMs = 30_000;
 
 let lab: LayerLab;

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
-import type { FuseServer } from '../../../src/fuse/server.ts';
-import { Layer } from '../../../src/layers/layer.ts';
+import { type TestContext, test } from 'node:test';
+import type { FlatFile, RestingFile } from '../../../src/fuse/flat-file.ts';
+import type { Fetch, FuseServer } from '../../../src/fuse/server.ts';
+import { Layer, type LayerOptions } from '../../../src/layers/layer.ts';
 import { LayerDirectory, type LayerRecord, recordVersion } from '../../../src/layers/layer-directory.ts';
 import { Link } from '../../../src/layers/link.ts';
 import { layerMetrics } from '../../../src/layers/metrics.ts';
@@ -14,7 +15,38 @@ import { LayerThreads } from '../../../src/layers/layer-threads.ts';
 import { AwakeLayers } from '../../../src/layers/awake-layers.ts';
 import { Unwritten } from '../../../src/layers/unwritten.ts';
 import { silentLog } from '../../../src/log.ts';
+import { cachedLayer } from '../../support/cached-layer.ts';
 import { chunkedBlob, FakeBlob } from '../../support/chunked-blob.ts';
+
+type Known = Pick<
+  LayerOptions,
+  'record' | 'directory' | 'table' | 'resident' | 'isOfThisBoot' | 'blob' | 'traces' | 'log'
+>;
+
+/** Opens a layer without a FUSE file system: what that would serve is in `served`. */
+async function openLayer(t: TestContext, known: Known) {
+  const threads = new LayerThreads(1, silentLog);
+  const awake = new AwakeLayers();
+  const served: { file?: FlatFile; fetch?: Fetch; wake?: () => Promise<void> } = {};
+  const fuse = {
+    mountpoint: '/fuse',
+    add: (file: FlatFile, fetch: Fetch) => Object.assign(served, { file, fetch }),
+    rest: (_: RestingFile, wake: () => Promise<void>) => Object.assign(served, { file: undefined, wake }),
+    remove: () => undefined,
+  } as unknown as FuseServer;
+  const link = new Link();
+  const parts = { fuse, threads, awake, link, unwritten: new Unwritten(), metrics: layerMetrics() };
+  const layer = await Layer.open({ ...known, ...parts, onGrowth: () => undefined });
+  let closing: Promise<void> | undefined;
+  const close = () => (closing ??= layer.close());
+  t.after(async () => {
+    await close();
+    awake.close();
+    await threads.close();
+    await rm(known.directory.path, { recursive: true });
+  });
+  return { layer, served, close };
+}
 
 test('Layer takes back what it said to have when the disk cannot keep it, and fetches nothing for it meanwhile', async (t) => {
   const root = await mkdtemp(join(tmpdir(), 'lazypull-layer-'));
@@ -37,31 +69,9 @@ test('Layer takes back what it said to have when the disk cannot keep it, and fe
   await directory.writeResident(record, Uint8Array.of(1, 0, 0, 0));
   const { resident, isOfThisBoot } = await directory.resident(record);
   const warnings: string[] = [];
-  const threads = new LayerThreads(1, silentLog);
-  const awake = new AwakeLayers();
-  const layer = await Layer.open({
-    record,
-    directory,
-    table,
-    resident,
-    isOfThisBoot,
-    blob: new FakeBlob(bytes),
-    fuse: { add: () => undefined, remove: () => undefined, mountpoint: '/fuse' } as unknown as FuseServer,
-    threads,
-    link: new Link(),
-    unwritten: new Unwritten(),
-    awake,
-    traces: new TraceStore(root),
-    onGrowth: () => undefined,
-    metrics: layerMetrics(),
-    log: { ...silentLog, warn: (_: object, message: string) => warnings.push(message) },
-  });
-  t.after(async () => {
-    await layer.close();
-    awake.close();
-    await threads.close();
-    await rm(root, { recursive: true });
-  });
+  const log = { ...silentLog, warn: (_: object, message: string) => warnings.push(message) };
+  const known = { record, directory, table, resident, isOfThisBoot, blob: new FakeBlob(bytes) };
+  const { layer } = await openLayer(t, { ...known, traces: new TraceStore(root), log });
 
   await layer.verify();
   await layer.offer(bytes.subarray(0, table.streamEnd[2]), 0);
@@ -77,4 +87,30 @@ test('Layer takes back what it said to have when the disk cannot keep it, and fe
   assert.deepEqual(warnings, ['cannot write down which parts of a layer are here']);
   assert.equal(await layer.fillSome(), 0);
   assert.equal(layer.imagePath, join('/fuse', layer.name));
+});
+
+test('Layer can rest while its trace is recorded, and the trace has what was read before and after', async (t) => {
+  const root = await mkdtemp(join(tmpdir(), 'lazypull-layer-'));
+  const directory = await cachedLayer(root, 'a', Date.now());
+  const record = (await directory.record())!;
+  const table = await directory.table(record);
+  const traces = new TraceStore(root);
+  const blob = new FakeBlob(Buffer.alloc(record.blobBytes));
+  const known = { record, directory, table, ...(await directory.resident(record)), blob, traces, log: silentLog };
+  const { layer, served, close } = await openLayer(t, known);
+  t.after(() => rm(root, { recursive: true }));
+  const read = async (row: number) => {
+    served.file!.read[row] = 1; // as the FUSE server notes it
+    await served.fetch!(table.diskOffset[row]!, 100);
+  };
+
+  layer.recordTrace();
+  await read(0);
+  assert.equal(layer.rest(), true);
+  assert.equal(served.file, undefined);
+  await served.wake!();
+  await read(1);
+  assert.equal(layer.rest(), true);
+  await close();
+  assert.deepEqual((await traces.load(record.digest))?.ranges, [[table.streamOffset[0], table.streamEnd[1]]]);
 });
