@@ -35,10 +35,6 @@ export const environment: readonly Item[] = [
     text: 'Where the daemon serves its mirror, where `--mirror-address` does not say it.',
   },
   {
-    name: 'LAZYPULL_MIRROR_ADDRESS',
-    text: 'Where the daemon serves its mirror, where `--mirror-address` does not say it.',
-  },
-  {
     name: 'LAZYPULL_HOME',
     text: 'Directory of everything that `buildkitd` and `buildkit run` keep, their sockets and their log files, in place of directories in `/var/lib`, `/run` and `/var/log`.',
   },

@@ -5,6 +5,7 @@ import { defaultChunkBytes, maxChunkBytes } from '../convert/estargz-writer.ts';
 import { messageOf } from '../errors.ts';
 import { createLog } from '../log.ts';
 import { ConvertProgress } from './convert-progress.ts';
+import { platformArgument } from './registry.ts';
 import { Verb } from './verb.ts';
 
 /**
@@ -92,7 +93,7 @@ function endpoint(text: string): string {
 }
 
 function append(value: string, values: string[] = []): string[] {
-  return [...values, value];
+  return [...values, platformArgument(value)];
 }
 
 function integer(min: number, max: number): (text: string) => number {

@@ -75,7 +75,7 @@ export function inspectText(
   return [
     `${printable(image.reference)}\n`,
     `${image.digest}${image.platform === undefined ? '' : `, ${printable(image.platform)}`}, ${printable(image.mediaType)}\n`,
-    `${layers.length} layers, ${sizeText(bytes)}; ${lazy} can be lazy\n\n`,
+    `${layers.length} ${layers.length === 1 ? 'layer' : 'layers'}, ${sizeText(bytes)}; ${lazy} can be lazy\n\n`,
     table([head, ...rows]),
     ...(problems.length > 0 ? ['\n', ...problems] : []),
   ].join('');

@@ -30,5 +30,13 @@ export function imageArgument(text: string): Reference {
 
 /** The option `--platform` of verbs that take one image. */
 export function platformOption(): Option {
-  return new Option('--platform <os/arch>', 'platform of the image').default(thisPlatform, 'that of this machine');
+  return new Option('--platform <os/arch>', 'platform of the image')
+    .default(thisPlatform, 'that of this machine')
+    .argParser(platformArgument);
+}
+
+/** A platform as an image index names it, as commander parses arguments. */
+export function platformArgument(text: string): string {
+  if (/^[a-z0-9]+(\/[a-z0-9.]+){1,2}$/.test(text)) return text;
+  throw new InvalidArgumentError('It must be os/architecture, as in "linux/arm64", or os/architecture/variant.');
 }

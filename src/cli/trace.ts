@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
 import { daemonRoot, defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
-import { parseTrace, TraceStore } from '../layers/trace.ts';
+import { parseTrace, type Trace, TraceStore } from '../layers/trace.ts';
 import type { Environment } from './environment.ts';
 import { say } from './output.ts';
 import { Verb } from './verb.ts';
@@ -59,10 +59,22 @@ async function importTraces(file: string, root: string): Promise<void> {
   const lines = content.split('\n').filter((line) => line.trim() !== '');
   if (lines.length > maxTraces)
     throw new LazypullError('InvalidArgument', `"${file}" has more than ${maxTraces} traces`);
-  const traces = lines.map(parseTrace);
+  const traces = lines.map((line, i) => parseLine(line, `line ${i + 1} of "${file}"`));
   const store = new TraceStore(root);
   for (const trace of traces) await store.save(trace);
   process.stdout.write(`${traces.length}\n`);
+}
+
+function parseLine(line: string, where: string): Trace {
+  try {
+    return parseTrace(line);
+  } catch (error) {
+    throw new LazypullError(
+      'FailedPrecondition',
+      `Cannot import ${where}, which "lazypull trace export" did not write`,
+      { cause: error },
+    );
+  }
 }
 
 async function writeTraceFile(file: string, content: string): Promise<void> {

@@ -17,6 +17,14 @@ describe('the command line', () => {
     assert.match(unknown.stderr, /^containerd-stargz-grpc: Unknown option '-bogus'/);
     assert.equal((await run('lazypull', [])).code, 2);
     assert.equal((await run('lazypull', ['daemon', 'extra'])).code, 2);
+    for (const args of [
+      ['ls', 'localhost:1/a', '--platform', 'arm64'],
+      ['convert', 'localhost:1/a', 'localhost:1/b', '--platform', 'linux/'],
+    ]) {
+      const { code, stderr } = await run('lazypull', args);
+      assert.equal(code, 2);
+      assert.match(stderr, /It must be os\/architecture, as in "linux\/arm64"/);
+    }
   });
 
   it('says after wrong usage where the right one is', async () => {
@@ -50,6 +58,18 @@ describe('the command line', () => {
       stderr,
       /There are no traces in "\/nonexistent"; .*\nlazypull: Cannot write "\/nonexistent\/file": ENOENT/,
     );
+  });
+
+  it('names the line of a file that cannot be imported, and what of a path is wrong', async () => {
+    const traces = fileURLToPath(new URL('../../../LICENSE', import.meta.url));
+    const { code, stderr } = await run('lazypull', ['trace', 'import', traces, '--root', '/nonexistent']);
+    assert.equal(code, 1);
+    assert.equal(
+      stderr,
+      `lazypull: Cannot import line 1 of "${traces}", which "lazypull trace export" did not write: Cannot use the trace: it is not JSON\n`,
+    );
+    const missing = await run('lazypull', ['trace', 'import', '/nonexistent', '--root', '/nonexistent']);
+    assert.match(missing.stderr, /^lazypull: Cannot read "\/nonexistent": ENOENT: .*\nhint: check the path\n$/);
   });
 
   it('ends with 1 for a failure, with a hint', async () => {

@@ -41,7 +41,7 @@ test('A file that cannot be changed stays as it is, and the error names it', asy
   const file = join(directory, 'config');
   await writeFile(file, 'old');
   const refuse = () => {
-    throw new LazypullError('FailedPrecondition', 'No');
+    throw new LazypullError('InvalidArgument', 'No');
   };
   await assert.rejects(changeFile(file, refuse), { code: 'FailedPrecondition', message: `Cannot change "${file}"` });
   await assert.rejects(
