@@ -5,7 +5,7 @@ import { RegistryError } from '../registry/errors.ts';
 export function hintFor(error: unknown): string | undefined {
   if (saysLogin(error)) return undefined;
   const codes = systemCodes(error);
-  const byCause = error instanceof RegistryError ? registryHints : systemHints;
+  const byCause = hintsOf(error);
   for (const code of codes) {
     const hint = byCause.find(([known]) => known.includes(code))?.[1];
     if (hint !== undefined) return hint;
@@ -45,6 +45,20 @@ const registryHints: Hints = [
     'give its certificate authority with ca = "FILE" in /etc/containerd/certs.d/HOST/hosts.toml',
   ],
 ];
+
+/** Where a request went through a proxy, what cannot be reached is the proxy, or is so for it. */
+const proxyHints: Hints = [
+  [
+    ['ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ETIMEDOUT', 'UND_ERR_ABORTED'],
+    'check HTTPS_PROXY and HTTP_PROXY, and that the proxy may reach the registry; NO_PROXY lists what is reached without it',
+  ],
+  ...registryHints,
+];
+
+function hintsOf(error: unknown): Hints {
+  if (!(error instanceof RegistryError)) return systemHints;
+  return error.message.includes(' through the proxy ') ? proxyHints : registryHints;
+}
 
 const registryHintsByClass: Partial<Record<ErrorCode, string>> = {
   NotFound: 'check the name and the tag of the image',

@@ -74,6 +74,15 @@ export class Connections {
     return made;
   }
 
+  /** `host:port` of the proxy that requests to a URL go through; undefined where there is none that can be used. */
+  proxyOf(url: URL): string | undefined {
+    try {
+      return proxyFor(url, this.#environment)?.host;
+    } catch {
+      return undefined;
+    }
+  }
+
   /**
    * The zone of a host that was connected to. A name is in a special zone only if all addresses that it ever had are there, so that its
    * owner cannot move it there to open the way for a redirect.

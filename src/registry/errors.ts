@@ -60,11 +60,15 @@ export function statusError(
   });
 }
 
-/** The error for a request or a body that the network broke, and that may be tried again unless the cause cannot pass. */
-export function networkError(asked: Asked, cause: unknown): RegistryError {
+/** The error for a request or a body that the network broke, and that may be tried again unless the cause cannot pass. `proxy` is where it was sent. */
+export function networkError(asked: Asked, cause: unknown, proxy?: string): RegistryError {
   const code = errnoOf(cause);
   const retryable = code === undefined || !(permanentCodes.has(code) || code.startsWith('ERR_TLS_'));
-  return new RegistryError('Unavailable', `Cannot ${nameOf(asked)}: ${reasonOf(cause, code)}`, { retryable, cause });
+  const through = proxy === undefined ? '' : ` through the proxy "${proxy}"`;
+  return new RegistryError('Unavailable', `Cannot ${nameOf(asked)}${through}: ${reasonOf(cause, code)}`, {
+    retryable,
+    cause,
+  });
 }
 
 /** The error for an answer that contradicts itself or what was asked. */

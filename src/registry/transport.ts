@@ -88,7 +88,7 @@ export class Transport {
       return { method, url, status: response.statusCode, headers: response.headers, body: response.body };
     } catch (error) {
       this.#metrics.requests.add(1, { status: 'none' });
-      throw networkError(outgoing, error);
+      throw networkError(outgoing, error, this.#connections.proxyOf(url));
     }
   }
 

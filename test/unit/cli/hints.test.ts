@@ -18,6 +18,10 @@ describe('hintFor', () => {
     assert.match(hintOf('ECONNREFUSED'), /runs there/);
     assert.match(hintOf('DEPTH_ZERO_SELF_SIGNED_CERT'), /ca = "FILE"/);
     assert.match(hintOf('ERR_SSL_WRONG_VERSION_NUMBER'), /server = "http:\/\/HOST"/);
+    const proxied = networkError(asked, systemError('ECONNREFUSED'), 'proxy.example:3128');
+    assert.match(proxied.message, /manifests\/1" through the proxy "proxy\.example:3128": the connection was refused/);
+    assert.match(hintFor(proxied) ?? '', /^check HTTPS_PROXY/);
+    assert.match(hintFor(networkError(asked, systemError('SELF_SIGNED_CERT_IN_CHAIN'), 'p:1')) ?? '', /ca = "FILE"/);
     const both = new AggregateError([systemError('ECONNREFUSED'), systemError('ECONNREFUSED')]);
     assert.match(hintFor(networkError(asked, both)) ?? '', /runs there/);
   });
