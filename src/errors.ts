@@ -46,6 +46,11 @@ export function messageOf(error: unknown): string {
   return parts.join(': ');
 }
 
+/** Whether a value is an error that a system call gave, as Node reports it. Its message does not always say of which file it speaks. */
+export function isSystemError(error: unknown): error is Error & { syscall: unknown } {
+  return error instanceof Error && 'syscall' in error;
+}
+
 /** The `code` of a Node system error (`'ENOENT'`, …), or undefined. */
 export function errnoOf(error: unknown): string | undefined {
   const code = error instanceof Error && 'code' in error ? error.code : undefined;

@@ -40,14 +40,16 @@ export async function startService(
     if (ended !== undefined || Date.now() > deadline) {
       const reason =
         ended === undefined ? `does not serve "${address}" after ${startTimeoutMs / 1000} s` : `ended with ${ended}`;
-      throw new LazypullError(
-        'Unavailable',
-        `Cannot start ${name}: it ${reason}; see ${log}, which ends so:\n${tailOf(log)}`,
-      );
+      throw new LazypullError('Unavailable', `Cannot start ${name}: it ${reason}; ${endOf(log)}`);
     }
     await sleep(pollMs);
   }
   starter.say(`Started ${name}, process ${service.pid}, which runs on; log: ${log}`);
+}
+
+function endOf(log: string): string {
+  const tail = tailOf(log);
+  return tail === '' ? `see ${log}, which is empty, as it is on a full disk` : `see ${log}, which ends so:\n${tail}`;
 }
 
 function tailOf(path: string): string {

@@ -1,5 +1,5 @@
 import type { Writable } from 'node:stream';
-import { errnoOf, LazypullError, messageOf } from '../errors.ts';
+import { errnoOf, isSystemError, LazypullError, messageOf } from '../errors.ts';
 import { hintFor } from './hints.ts';
 
 /** Ends a verb with an exit code of its own; the verb has said what there is to say. */
@@ -26,7 +26,7 @@ export function formatError(program: string, error: unknown): string {
 /** What is not expected comes with its stack, for a report; what the system refused says itself what it was. */
 function detailOf(error: unknown): string {
   if (error instanceof LazypullError || !(error instanceof Error)) return messageOf(error);
-  if ('syscall' in error) return `Cannot go on: ${messageOf(error)}`;
+  if (isSystemError(error)) return `Cannot go on: ${messageOf(error)}`;
   return `This is a defect in lazypull, please report it: ${error.stack}`;
 }
 

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { access, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createWriteStream } from 'node:fs';
-import { errnoOf, LazypullError } from '../errors.ts';
+import { errnoOf, isSystemError, LazypullError } from '../errors.ts';
 import { type Descriptor, encodeDescriptor, parseIndex, type ImageIndex } from '../images/manifest.ts';
 import { ociIndex } from '../images/media-types.ts';
 import type { Manifest } from '../registry/client.ts';
@@ -91,8 +91,8 @@ export class OciLayout implements ImageSource, ImageDestination {
 
   async putBlob(blob: BlobId, source: () => Readable, signal?: AbortSignal): Promise<void> {
     const path = this.#blobPath(blob.digest);
-    await mkdir(join(path, '..'), { recursive: true });
     await this.#replace(path, async (temporary) => {
+      await mkdir(dirname(path), { recursive: true });
       const content = verified(source() as AsyncIterable<Buffer>, blob, this.name);
       await pipeline(content, createWriteStream(temporary), signal === undefined ? {} : { signal });
     });
@@ -109,7 +109,8 @@ export class OciLayout implements ImageSource, ImageDestination {
     const others = index.manifests.filter((entry) => entry.annotations[nameAnnotation] !== tag);
     const root = { mediaType, digest, size: bytes.length, annotations: { [nameAnnotation]: tag }, rest: {} };
     const json = { ...index.json, manifests: [...others, root].map(encodeDescriptor) };
-    await writeFile(this.#path('oci-layout'), JSON.stringify({ imageLayoutVersion: '1.0.0' }));
+    const version = JSON.stringify({ imageLayoutVersion: '1.0.0' });
+    await this.#replace(this.#path('oci-layout'), (temporary) => writeFile(temporary, version));
     await this.#replace(this.#path('index.json'), (temporary) => writeFile(temporary, JSON.stringify(json, null, 2)));
   }
 
@@ -141,15 +142,16 @@ export class OciLayout implements ImageSource, ImageDestination {
     return join(this.#directory, 'blobs', ...digest.split(':'));
   }
 
-  /** Makes a file appear whole or not at all. */
+  /** Makes a file appear whole or not at all. Throws Unavailable where the file system does not take it. */
   async #replace(path: string, write: (temporary: string) => Promise<void>): Promise<void> {
     const temporary = `${path}.${randomUUID()}`;
     try {
       await write(temporary);
       await rename(temporary, path);
     } catch (error) {
-      await rm(temporary, { force: true });
-      throw error;
+      await rm(temporary, { force: true }).catch(() => undefined);
+      if (!isSystemError(error)) throw error;
+      throw new LazypullError('Unavailable', `Cannot write "${path}"`, { cause: error });
     }
   }
 }

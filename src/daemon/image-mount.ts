@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { LazypullError } from '../errors.ts';
+import { isSystemError, LazypullError } from '../errors.ts';
 import type { ResolvedImage } from '../images/resolve.ts';
 import { detach, mountOverlay, mountsBelow, unmount } from '../kernel/mount.ts';
 import { missingFrom, probeMachine } from '../kernel/probe.ts';
@@ -46,6 +46,15 @@ export interface ImageMount {
  * @throws FailedPrecondition with what to do where the machine lacks something, or a layer cannot be lazy; Canceled
  */
 export async function mountImage(options: ImageMountOptions): Promise<ImageMount> {
+  try {
+    return await mountLazily(options);
+  } catch (cause) {
+    if (!isSystemError(cause)) throw cause;
+    throw new LazypullError('Unavailable', `Cannot keep layers in "${options.root ?? tmpdir()}"`, { cause });
+  }
+}
+
+async function mountLazily(options: ImageMountOptions): Promise<ImageMount> {
   const missing = missingFrom(await probeMachine());
   if (missing.length > 0) {
     throw new LazypullError('FailedPrecondition', `Cannot mount an image: ${missing.join('; ')}`);

@@ -28,7 +28,8 @@ export async function changeFile(
     await replace(file, text, old);
     return { changed: true, backup };
   } catch (cause) {
-    if (cause instanceof LazypullError) throw new LazypullError('FailedPrecondition', `Cannot change "${file}"`, { cause });
+    if (cause instanceof LazypullError)
+      throw new LazypullError('FailedPrecondition', `Cannot change "${file}"`, { cause });
     throw new LazypullError('Unavailable', `Cannot change "${file}"`, { cause });
   }
 }

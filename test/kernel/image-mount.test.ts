@@ -123,6 +123,21 @@ test('lazypull mount shows an image as a directory, fetches what is read, and le
   await mount.assertNothingLeft();
 });
 
+test('lazypull mount names the directory that has no space for the layers', async (t) => {
+  const full = join(workspace.path, 'full');
+  await mkdir(full);
+  await run('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'lazypull-test', full]);
+  t.after(() => run('umount', [full]));
+  await run('sh', ['-c', 'cat /dev/zero > "$0/zeros" || true', full]);
+  const mount = await Mounted.start('no-space', 'app:1', '--root', full);
+  assert.deepEqual(await mount.ended, [1, null]);
+  assert.equal(
+    mount.errors.replace(/: ENOSPC: .*/, ': ENOSPC'),
+    `lazypull: Cannot keep layers in "${full}": ENOSPC\nhint: free some space, or choose another directory\n`,
+  );
+  await mount.assertNothingLeft();
+});
+
 test('lazypull ls and cat show what overlayfs does of the same layers', async () => {
   const odd: FileSpec[][] = [
     [
