@@ -1,6 +1,7 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { LazypullError } from '../errors.ts';
+import { makeDirectory } from '../kernel/make-directory.ts';
 import { findProgram, outputOf } from '../kernel/process.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
 import { type ContainerdPlaces, containerdAt, type Instance, instanceAt } from './places.ts';
@@ -27,8 +28,8 @@ export async function ensureContainerd(address: string, starter: Starter): Promi
     );
   }
   const places = containerdAt(address, starter.env);
-  mkdirSync(dirname(places.config), { recursive: true, mode: 0o700 });
-  mkdirSync(places.state, { recursive: true, mode: 0o700 });
+  makeDirectory(dirname(places.config), 0o700);
+  makeDirectory(places.state, 0o700);
   writeFileSync(places.config, containerdConfig(places), { mode: 0o600 });
   await startService('containerd', [containerd, '--config', places.config], address, starter);
   return places.lazypull;

@@ -1,6 +1,7 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { errnoOf, LazypullError } from '../errors.ts';
+import { makeDirectory } from '../kernel/make-directory.ts';
 import { mirrorAddressOf } from '../mirror/address.ts';
 import { checkRegistry, withBuildkitMirror } from '../setup/mirrors.ts';
 import { flagValue } from './flags.ts';
@@ -56,7 +57,7 @@ export async function withMirrorConfig(
   const own = flagValue(args, 'config');
   try {
     const text = withBuildkitMirror(textOf(own ?? defaultConfig, own !== undefined), { address: mirror, registries });
-    mkdirSync(dirname(config), { recursive: true, mode: 0o700 });
+    makeDirectory(dirname(config), 0o700);
     writeFileSync(config, `# Written by "lazypull buildkitd" from "${own ?? defaultConfig}".\n${text}`, {
       mode: 0o600,
     });

@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { composeFile } from '../buildkit/compose.ts';
 import { runBuildkit } from '../buildkit/run.ts';
 import type { Environment } from './environment.ts';
-import { say } from './output.ts';
+import { checkUsage, say } from './output.ts';
 import { Verb } from './verb.ts';
 
 /** Where script/setup puts what it builds. */
@@ -34,7 +34,7 @@ export function buildkitCommand(environment: Environment): Verb {
     .argument('<name>', 'name of the container')
     .explain('', ['lazypull buildkit compose "$PWD" buildkit-integration > compose.yml'])
     .action((repository: string, name: string) => {
-      process.stdout.write(composeFile(repository, name));
+      process.stdout.write(checkUsage(() => composeFile(repository, name)));
     });
   return new Verb('buildkit')
     .description('Run BuildKit on top of lazypull')

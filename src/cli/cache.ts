@@ -5,7 +5,7 @@ import { TraceStore } from '../layers/trace.ts';
 import { bytesOf, parseAmount } from '../util/amount.ts';
 import { shorten, sizeText, table } from './format.ts';
 import type { Environment } from './environment.ts';
-import { ExitError } from './output.ts';
+import { checkUsage, ExitError } from './output.ts';
 import { Verb } from './verb.ts';
 
 interface Options {
@@ -36,7 +36,10 @@ export function cacheCommand({ env }: Environment): Verb {
     .option('--all', 'also remove the access traces of all layers')
     .explain('', ['lazypull cache prune --older-than 7d', 'lazypull cache prune --keep-bytes 20GB'])
     .action(async (options: Options & { olderThan?: string; keepBytes?: string; all?: boolean }) => {
-      const limits = { unusedMs: durationOf(options.olderThan ?? '0s'), keepBytes: sizeOf(options.keepBytes ?? '0') };
+      const limits = checkUsage(() => ({
+        unusedMs: durationOf(options.olderThan ?? '0s'),
+        keepBytes: sizeOf(options.keepBytes ?? '0'),
+      }));
       await using access = await open(options);
       const removed = await Array.fromAsync(access.prune(limits));
       if (options.all === true) await new TraceStore(daemonRoot(options.root, env)).clear();

@@ -2,7 +2,7 @@ import { CommanderError } from 'commander';
 import { errnoOf, LazypullError } from '../errors.ts';
 import { withTwoDashes } from './daemon.ts';
 import { type Environment, exitCodes } from './environment.ts';
-import { ExitError, printError, watchOutput } from './output.ts';
+import { ExitError, printError, UsageError, watchOutput } from './output.ts';
 import { createProgram } from './program.ts';
 
 /**
@@ -24,6 +24,7 @@ export async function main(argv: readonly string[], environment: Environment): P
     }
     if (error instanceof ExitError) return error.exitCode;
     printError(environment.name, error);
+    if (error instanceof UsageError) return exitCodes.usage;
     return error instanceof LazypullError && error.code === 'Canceled' ? exitCodes.interrupted : exitCodes.failure;
   }
 }

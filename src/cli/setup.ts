@@ -5,7 +5,7 @@ import { parseListenAddress } from '../config/listen-address.ts';
 import { LazypullError } from '../errors.ts';
 import type { ClientName } from '../setup/clients.ts';
 import type { Environment } from './environment.ts';
-import { ExitError, printError, say } from './output.ts';
+import { checkUsage, ExitError, printError, say } from './output.ts';
 import { Verb } from './verb.ts';
 
 interface Options {
@@ -51,7 +51,7 @@ export function setupCommand({ env, name }: Environment): Verb {
       const places = {
         address: daemonAddress(options.address, env),
         root: daemonRoot(options.root, env),
-        mirror: mirrorOf(client, options, checkRegistry),
+        mirror: checkUsage(() => mirrorOf(client, options, checkRegistry)),
       };
       const main = {
         file: resolve(options.file ?? setup.file),

@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { access, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { access, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createWriteStream } from 'node:fs';
 import { errnoOf, isSystemError, LazypullError } from '../errors.ts';
+import { makeDirectory } from '../kernel/make-directory.ts';
 import { type Descriptor, encodeDescriptor, parseIndex, type ImageIndex } from '../images/manifest.ts';
 import { ociIndex } from '../images/media-types.ts';
 import type { Manifest } from '../registry/client.ts';
@@ -92,7 +93,7 @@ export class OciLayout implements ImageSource, ImageDestination {
   async putBlob(blob: BlobId, source: () => Readable, signal?: AbortSignal): Promise<void> {
     const path = this.#blobPath(blob.digest);
     await this.#replace(path, async (temporary) => {
-      await mkdir(dirname(path), { recursive: true });
+      makeDirectory(dirname(path));
       const content = verified(source() as AsyncIterable<Buffer>, blob, this.name);
       await pipeline(content, createWriteStream(temporary), signal === undefined ? {} : { signal });
     });

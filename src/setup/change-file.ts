@@ -1,6 +1,7 @@
-import { copyFile, constants, mkdir, open, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, constants, open, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errnoOf, LazypullError } from '../errors.ts';
+import { makeDirectory } from '../kernel/make-directory.ts';
 
 /** More than any configuration has. */
 const maxFileBytes = 4 << 20;
@@ -23,7 +24,7 @@ export async function changeFile(
     const old = await readOld(file);
     const text = change(old?.text ?? '');
     if (text === old?.text) return { changed: false, backup: undefined };
-    await mkdir(dirname(file), { recursive: true });
+    makeDirectory(dirname(file));
     const backup = old === undefined ? undefined : await backUp(file);
     await replace(file, text, old);
     return { changed: true, backup };

@@ -27,6 +27,27 @@ describe('the command line', () => {
     }
   });
 
+  it('ends with 2 for arguments that cannot be', async () => {
+    for (const args of [
+      ['cache', 'prune', '--older-than', '5'],
+      ['cache', 'prune', '--keep-bytes', '50%'],
+      ['setup', 'buildkit', '--registry', 'docker.io'],
+      ['setup', 'buildkit', '--mirror', 'nonsense'],
+      ['buildkit', 'compose', 'relative', 'x'],
+    ]) {
+      const { code, stdout, stderr } = await run('lazypull', args);
+      assert.deepEqual([code, stdout], [2, ''], args.join(' '));
+      assert.match(stderr, /^lazypull: Cannot use .*\nhint: .*\n$/);
+    }
+  });
+
+  it('does not hang on a directory that takes no entries', async () => {
+    const file = '/proc/nothing/b/buildkitd.toml';
+    const { code, stderr } = await run('lazypull', ['setup', 'buildkit', '--write', '--file', file]);
+    assert.equal(code, 1);
+    assert.match(stderr, /^lazypull: Cannot change "\/proc\/nothing\/b\/buildkitd\.toml": ENOENT/);
+  });
+
   it('says after wrong usage where the right one is', async () => {
     assert.match((await run('lazypull', ['statsu'])).stderr, /Did you mean status\?.*\nhint: add --help .*\n$/);
     assert.match(
@@ -73,9 +94,9 @@ describe('the command line', () => {
   });
 
   it('ends with 1 for a failure, with a hint', async () => {
-    const { code, stderr } = await run('lazypull', ['buildkit', 'compose', 'relative', 'x']);
+    const { code, stderr } = await run('lazypull', ['ls', 'localhost:1/a', '--config', '/nonexistent']);
     assert.equal(code, 1);
-    assert.match(stderr, /^lazypull: Cannot use the directory "relative": .*\nhint: .*\n$/);
+    assert.match(stderr, /^lazypull: Cannot read the config file "\/nonexistent": .*\nhint: .*\n$/);
   });
 
   it('ends with 1 for the status of a daemon that is not there', async () => {

@@ -48,7 +48,7 @@ test('lazypull setup shows what makes a client use the mirror, and refuses what 
     [['buildkit', '--mirror', '127.0.0.1:1', '--registry', '../x'], /the registry "\.\.\/x"/],
   ] as const) {
     const refused = await lazypull('setup', ...wrong);
-    assert.equal(refused.code, 1);
+    assert.equal(refused.code, 2);
     assert.match(refused.stderr, message);
   }
 });

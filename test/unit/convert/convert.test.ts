@@ -294,11 +294,13 @@ test('parseLayoutReference() takes what follows the last colon as a tag', () => 
 
 test('An image layout that cannot be written is named', async () => {
   await writeFile(join(directory, 'file'), '');
-  const layout = new OciLayout({ directory: join(directory, 'file'), tag: undefined });
   const bytes = Buffer.from('{}');
   const digest = `sha256:${hash('sha256', bytes)}`;
-  await assert.rejects(layout.putManifest('text/plain', digest, bytes), {
-    code: 'Unavailable',
-    message: `Cannot write "${join(directory, 'file', 'blobs', ...digest.split(':'))}"`,
-  });
+  for (const where of [join(directory, 'file'), '/proc/nothing']) {
+    const layout = new OciLayout({ directory: where, tag: undefined });
+    await assert.rejects(layout.putManifest('text/plain', digest, bytes), {
+      code: 'Unavailable',
+      message: `Cannot write "${join(where, 'blobs', ...digest.split(':'))}"`,
+    });
+  }
 });
