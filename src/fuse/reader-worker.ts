@@ -142,6 +142,7 @@ function answerTo(header: RequestHeader, length: number): Buffer | undefined {
     }
     case opcodes.statfs:
       return statfsReply(unique);
+    case opcodes.readdir: // nothing is listed, so that `du` and `find` of the root directory go on
     case opcodes.release:
     case opcodes.releasedir:
     case opcodes.flush:

@@ -75,6 +75,12 @@ test('FuseServer serves a file that fills as it is read, and asks for each range
   assert.equal(fetches(), before);
 });
 
+test('FuseServer lists nothing, so that whoever walks the root directory goes on', async (t) => {
+  const { server, path } = await served(t, randomBytes(rangeBytes));
+  assert.deepEqual(await readdir(server.mountpoint), []);
+  assert.ok((await stat(path)).isFile());
+});
+
 test('FuseServer answers EIO when a range cannot be fetched, and asks again at the next read', async (t) => {
   const content = randomBytes(rangeBytes);
   const { server, path, file, fetch } = await served(t, content);
