@@ -40,7 +40,9 @@ export function madeUpToc(): TocSource {
       groupName: i % 2 === 0 ? 'root' : undefined,
       xattrs: i % 100 === 9 ? { 'security.capability': 'AQAAAgAgAAAAAAAAAAAAAAAAAAA=', 'user.x': 'eA==' } : undefined,
     };
+    if (i === 0) rows.push({ name: './', type: 'dir', ...common });
     if (i % 16 === 0) rows.push({ name: `${directory}/`, type: 'dir', ...common });
+    if (i % 6 === 0) addFile(i, `${top}usr/share/in-one-directory/file-${i}`, 10 + i, common);
     if (i % 8 === 1) rows.push({ name: `${directory}/link-${i}`, type: 'symlink', linkName: `../../x${i}`, ...common });
     if (i % 90 === 2) {
       rows.push({ name: `${directory}/h-${i}`, type: 'hardlink', linkName: `${directory}/f${i}.py`, ...common });
