@@ -38,6 +38,8 @@ export interface FetcherOptions {
   readonly table: ChunkTable;
   /** The `residency` of each row. Written by the threads. */
   readonly resident: Uint8Array;
+  /** 1 for each row of which something has been asked for. */
+  readonly read: Uint8Array;
   readonly blob: Blob;
   readonly threads: LayerThreads;
   /** The layer's id there. */
@@ -85,7 +87,7 @@ export class Fetcher {
   constructor(options: FetcherOptions) {
     this.#options = options;
     this.#metrics = options.metrics ?? layerMetrics();
-    this.#windows = new Windows(options.table, options.link);
+    this.#windows = new Windows(options.table, options.link, options.read);
     this.#inFlight = new Uint8Array(options.table.length);
   }
 

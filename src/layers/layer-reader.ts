@@ -20,12 +20,13 @@ const maxProgramBytes = 16 << 20;
 const maxPrograms = 4096;
 
 export interface LayerReaderOptions
-  extends Pick<FetcherOptions, 'resident' | 'blob' | 'link' | 'unwritten' | 'metrics' | 'onUnwritable' | 'onKept'> {
+  extends Pick<
+    FetcherOptions,
+    'resident' | 'read' | 'blob' | 'link' | 'unwritten' | 'metrics' | 'onUnwritable' | 'onKept'
+  > {
   readonly record: LayerRecord;
   readonly directory: LayerDirectory;
   readonly disk: FileHandle;
-  /** Where it is noted which rows have been asked for: a byte for each, shared by threads. */
-  readonly read: Uint8Array;
   readonly threads: LayerThreads;
   /** As the fetcher's, with the disk offset of the row. */
   readonly onError: (error: LazypullError, diskOffset: number, isAwaited: boolean) => void;

@@ -25,6 +25,9 @@ const maxRowsBehind = 8;
 /** A region is fetched as a whole when the window that is due makes more than this part of it fetched. */
 const denseShare = 0.5;
 
+/** And when at least this part of what was fetched of it has been read: who reads one file in ten is not sent all of them. */
+const usedShare = 1 / 6;
+
 /** Small enough that a reader who needs a row at its end need not wait long, large enough that round trips do not count. */
 const sweepWindowBytes = 8 << 20;
 
@@ -44,20 +47,23 @@ const maxGapBytes = 256 << 10;
 /**
  * Decides what to fetch along with a missing row. Of a large file that is its rest. A window of small files lies on a grid, so that
  * files which stand together in the blob come together whichever of them is read first. Where misses come close to each other the
- * window grows: to the largest region of a grid twice as wide, and twice, and so on, of which more than half is fetched by then. A
+ * window grows: to the largest region of a grid twice as wide, and twice, and so on, of which more than half is fetched by then, and some of that was read. A
  * reader who goes through the blob in order gets windows of doubling length up to the widest, and from then on always the widest; one who
  * reads here and there gets small ones.
  */
 export class Windows {
   readonly #table: ChunkTable;
   readonly #link: Link;
+  readonly #read: Uint8Array;
   #lastEnd = -1;
   #lastWidest = false;
   #restBytes = minRestOfFileBytes;
 
-  constructor(table: ChunkTable, link: Link) {
+  /** @param read 1 for each row of which something has been asked for, as it is at any time */
+  constructor(table: ChunkTable, link: Link, read: Uint8Array) {
     this.#table = table;
     this.#link = link;
+    this.#read = read;
   }
 
   /**
@@ -141,15 +147,23 @@ export class Windows {
       const end = Math.min(start + size, blobEnd);
       const first = lowerBound(streamOffset, start);
       const last = lowerBound(streamOffset, end);
-      let [bytes, rows, before] = [0, 0, 0];
+      let [bytes, rows, bytesBefore, rowsBefore, bytesRead, rowsRead] = [0, 0, 0, 0, 0, 0];
       for (let row = first; row < last; row++) {
         const inWindow = streamOffset[row]! >= windowStart && streamOffset[row]! < windowStart + base;
         if (wanted(row) && !inWindow) continue;
-        bytes += streamEnd[row]! - streamOffset[row]!;
+        const rowBytes = streamEnd[row]! - streamOffset[row]!;
+        bytes += rowBytes;
         rows++;
-        if (!inWindow) before++;
+        if (inWindow) continue;
+        bytesBefore += rowBytes;
+        rowsBefore++;
+        if (this.#read[row] === 0) continue;
+        bytesRead += rowBytes;
+        rowsRead++;
       }
-      if (before > 0 && bytes > (end - start) * denseShare && rows > (last - first) * denseShare) dense = size;
+      const isDense = bytes > (end - start) * denseShare && rows > (last - first) * denseShare;
+      const isUsed = bytesRead >= bytesBefore * usedShare && rowsRead >= rowsBefore * usedShare;
+      if (rowsBefore > 0 && isDense && isUsed) dense = size;
     }
     return dense;
   }

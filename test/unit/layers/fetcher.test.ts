@@ -37,6 +37,7 @@ async function setUp(t: TestContext, contents: Buffer[], { spoil, full = false }
   const fetcher = new Fetcher({
     table,
     resident,
+    read: new Uint8Array(table.length).fill(1),
     blob,
     threads,
     link: new Link(),

@@ -34,17 +34,20 @@ function tableOf(files: number[]): ChunkTable {
 /** Takes windows as a fetcher does, and keeps what was taken. */
 class Reader {
   readonly taken: Uint8Array;
+  readonly read: Uint8Array;
   readonly windows: Windows;
   readonly table: ChunkTable;
 
   constructor(table: ChunkTable) {
     this.table = table;
     this.taken = new Uint8Array(table.length);
-    this.windows = new Windows(table, new Link());
+    this.read = new Uint8Array(table.length);
+    this.windows = new Windows(table, new Link(), this.read);
   }
 
   /** @returns the blob bytes of the window, 0 where the row is there already */
   miss(row: number): number {
+    this.read[row] = 1;
     if (this.taken[row] === 1) return 0;
     const { runs } = this.windows.around(row, (other) => this.taken[other] === 0);
     assert.ok(
@@ -101,6 +104,21 @@ test('Windows doubles for who reads in order', () => {
   }
   assert.ok(misses <= 16, `${misses} misses for 128 MiB`);
   assert.equal(longest, 16 * MiB);
+});
+
+test('Windows stays small for who goes through the blob and reads one file in eleven', () => {
+  const reader = new Reader(tableOf([MiB, ...Array.from({ length: 200 }, () => 100 * KiB)]));
+  reader.miss(0);
+  let bytes = 0;
+  for (let row = 3; row < 113; row += 11) bytes += reader.miss(row);
+  assert.ok(bytes <= 10 * MiB, `${bytes} bytes for 1 MB`);
+});
+
+test('Windows grows for who reads a third of what stands together', () => {
+  const reader = new Reader(smallFiles(4096));
+  let misses = 0;
+  for (let row = 0; row < 2048; row += 3) if (reader.miss(row) > 0) misses++;
+  assert.ok(misses <= 8, `${misses} misses for 32 MiB`);
 });
 
 test('Windows takes a large file alone, a few MiB of it, and more of it when it is read in order', () => {
