@@ -124,75 +124,40 @@ export const work: readonly Operation[] = [
 
 /** What happens to the daemon and to buildkitd: one of these a round at most. */
 export const strokes: readonly Operation[] = [
-  {
-    name: 'kill',
-    weight: 10,
-    disturbs: 'kill',
-    async run({ world }, random) {
-      const after = random.below(1500);
-      await delay(after);
-      await world.daemon.program.stop('SIGKILL');
-      const lives = random.below(3) === 0 ? [random.below(600)] : [];
-      for (const ms of lives) {
-        const next = await world.launch();
-        await delay(ms);
-        await next.program.stop('SIGKILL');
-      }
-      await delay(random.below(4) === 0 ? random.below(3000) : 0);
-      await world.start();
-      return `kill of the daemon after ${after} ms${lives.map((ms) => `, of the next one after ${ms} ms`).join('')}`;
-    },
-  },
-  {
-    name: 'takeover',
-    weight: 4,
-    disturbs: 'takeover',
-    async run({ world }, random) {
-      const after = random.below(1500);
-      await delay(after);
-      await world.start('--takeover');
-      return `takeover after ${after} ms`;
-    },
-  },
-  {
-    name: 'stop',
-    weight: 2,
-    disturbs: 'stop',
-    async run({ world, reader }, random) {
-      const after = random.below(1500);
-      await delay(after);
-      await world.daemon.program.stop('SIGTERM');
-      await world.start();
-      await reader.forgetMounts();
-      return `stop of the daemon after ${after} ms`;
-    },
-  },
-  {
-    name: 'keeper',
-    weight: 2,
-    disturbs: 'keeper',
-    async run({ world, reader }, random) {
-      const after = random.below(1500);
-      await delay(after);
-      await world.daemon.program.stop('SIGKILL');
-      for (const keeper of await keepersBelow(world.workspace.path)) process.kill(keeper, 'SIGKILL');
-      await world.start();
-      await reader.forgetMounts();
-      return `kill of the daemon and its keeper after ${after} ms`;
-    },
-  },
-  {
-    name: 'buildkitd',
-    weight: 2,
-    disturbs: 'buildkitd',
-    async run({ world }, random) {
-      const after = random.below(1500);
-      await delay(after);
-      await world.buildkitd.program.stop(random.pick(['SIGKILL', 'SIGTERM']));
-      await world.startBuildkitd();
-      return `end of buildkitd after ${after} ms`;
-    },
-  },
+  stroke('kill', 10, async ({ world }, random) => {
+    await world.daemon.program.stop('SIGKILL');
+    const lives = random.below(3) === 0 ? [random.below(600)] : [];
+    for (const ms of lives) {
+      const next = await world.launch();
+      await delay(ms);
+      await next.program.stop('SIGKILL');
+    }
+    await delay(random.below(4) === 0 ? random.below(3000) : 0);
+    await world.start();
+    return `kill of the daemon${lives.map((ms) => `, of the next one after ${ms} ms`).join('')}`;
+  }),
+  stroke('takeover', 4, async ({ world }) => {
+    await world.start('--takeover');
+    return 'takeover';
+  }),
+  stroke('stop', 2, async ({ world, reader }) => {
+    await world.daemon.program.stop('SIGTERM');
+    await world.start();
+    await reader.forgetMounts();
+    return 'stop of the daemon';
+  }),
+  stroke('keeper', 2, async ({ world, reader }) => {
+    await world.daemon.program.stop('SIGKILL');
+    for (const keeper of await keepersBelow(world.workspace.path)) process.kill(keeper, 'SIGKILL');
+    await world.start();
+    await reader.forgetMounts();
+    return 'kill of the daemon and its keeper';
+  }),
+  stroke('buildkitd', 2, async ({ world }, random) => {
+    await world.buildkitd.program.stop(random.pick(['SIGKILL', 'SIGTERM']));
+    await world.startBuildkitd();
+    return 'end of buildkitd';
+  }),
 ];
 
 /** What the registry does to lazypull, but not to buildkitd: one of these a round at most. */
@@ -242,6 +207,24 @@ export const faults: readonly Operation[] = [
     },
   },
 ];
+
+/** What comes at some time of a round, and gives its own name to what it disturbs. */
+function stroke(
+  name: Disturbance,
+  weight: number,
+  strike: (actors: Actors, random: Random) => Promise<string>,
+): Operation {
+  return {
+    name,
+    weight,
+    disturbs: name,
+    async run(actors, random) {
+      const after = random.below(1500);
+      await delay(after);
+      return `${await strike(actors, random)}, begun after ${after} ms`;
+    },
+  };
+}
 
 /** One of a list, by weight. */
 export function choose(operations: readonly Operation[], random: Random): Operation {
