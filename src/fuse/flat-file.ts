@@ -10,7 +10,7 @@ export interface FlatFile {
   readonly path: string;
   /**
    * The ranges that may be missing: where each starts, ascending, and its length; `resident` is 1 for those whose bytes are in the local file,
-   * and 2 for those that could not be read from it. Bytes outside every range are always there.
+   * and 2 for those that could not be read from it, or that it may have lost. Bytes outside every range are always there.
    */
   readonly rangeOffset: Float64Array;
   readonly rangeBytes: Float64Array;
@@ -44,6 +44,11 @@ export function noteRead(file: FlatFile, offset: number, size: number): boolean 
     if (Atomics.load(file.resident, range) !== 1) return false;
   }
   return true;
+}
+
+/** Notes that the local file may have lost what was written to it. */
+export function noteLost(file: Pick<FlatFile, 'resident'>): void {
+  for (let range = 0; range < file.resident.length; range++) Atomics.compareExchange(file.resident, range, 1, 2);
 }
 
 /** Notes that bytes [offset, offset + size) could not be read from the local file: they are asked for like missing ones. */

@@ -5,6 +5,7 @@
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { errnoOf } from '../errors.ts';
+import { hasLostWrites } from '../kernel/writeback.ts';
 import { BufferPressure } from '../util/buffer-pressure.ts';
 import {
   attributesReply,
@@ -30,7 +31,7 @@ import {
   statfsReply,
   writeOutHeader,
 } from './abi.ts';
-import { type FlatFile, noteRead, noteUnreadable, type RestingFile, rangesIn } from './flat-file.ts';
+import { type FlatFile, noteLost, noteRead, noteUnreadable, type RestingFile, rangesIn } from './flat-file.ts';
 import { outcomes } from './metrics.ts';
 
 /** What the main thread sends. A file that is added again takes the place of the one with its node id. */
@@ -44,7 +45,12 @@ export interface Miss {
   size: number;
 }
 
-type OpenFile = (FlatFile | RestingFile) & { readonly fd: number };
+/** The kernel failed to write to a local file: what was written may be lost, which the file's bytes outside of all ranges may be too from then on. */
+export interface Loss {
+  lost: number;
+}
+
+type OpenFile = (FlatFile | RestingFile) & { readonly fd: number; hasLost: boolean };
 
 const port = parentPort;
 if (port === null) throw new Error('Cannot run outside a worker thread');
@@ -95,7 +101,8 @@ function takeCommands(): void {
     const command = received.message;
     if (command.kind === 'add') {
       const before = byNodeId.get(command.file.nodeId);
-      const file: OpenFile = { ...command.file, fd: before?.fd ?? openSync(command.file.path, 'r') };
+      const fd = before?.fd ?? openSync(command.file.path, 'r');
+      const file: OpenFile = { ...command.file, fd, hasLost: before?.hasLost ?? false };
       byNodeId.set(file.nodeId, file);
       byName.set(file.name, file);
       if (before !== undefined) release(before);
@@ -165,18 +172,35 @@ function read(file: OpenFile, unique: bigint): Buffer | undefined {
   const wanted = Math.max(0, Math.min(size, maxReadBytes, file.bytes - offset));
   const rests = 'dataOffset' in file;
   const isHere = rests ? offset + wanted <= file.dataOffset : noteRead(file, offset, wanted);
-  if (isHere && readWhole(file, offset, wanted)) {
+  const isRead = isHere && readWhole(file, offset, wanted);
+  if (isRead && !hasLost(file) && !(file.hasLost && isOutside(file, offset))) {
     Atomics.add(reads, outcomes.indexOf('hit'), 1n);
     return writeOutHeader(reply.subarray(0, outHeaderBytes + wanted), outHeaderBytes + wanted, unique, 0);
   }
-  if (isHere && rests) return failed(unique);
-  if (isHere && !rests) {
+  if (isHere && !isRead) {
+    if (rests) return failed(unique);
     const { first, last } = rangesIn(file, offset, wanted);
     if (first === last) return failed(unique); // nothing that could be asked for
     noteUnreadable(file, offset, wanted);
   }
   pass(unique, file.nodeId, { offset, size: wanted });
   return undefined;
+}
+
+/** Whether the local file has lost something since this was asked last. It is asked after a read: what was lost before has not been read then. */
+function hasLost(file: OpenFile): boolean {
+  if (!hasLostWrites(file.fd)) return false;
+  file.hasLost = true;
+  if ('resident' in file) noteLost(file);
+  port!.postMessage({ lost: file.nodeId } satisfies Loss);
+  return true;
+}
+
+/** Whether the byte at an offset is in none of the ranges. */
+function isOutside(file: OpenFile, offset: number): boolean {
+  if ('dataOffset' in file) return true;
+  const { first, last } = rangesIn(file, offset, 1);
+  return first === last;
 }
 
 /** Fills the reply's body. @returns false when the disk fails, or the local file is shorter than it must be */

@@ -4,13 +4,14 @@ import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { errnoOf, LazypullError, messageOf } from '../errors.ts';
 import { detach, unmount } from '../kernel/mount.ts';
+import { hasLostWrites } from '../kernel/writeback.ts';
 import type { Log } from '../log.ts';
 import { workerUrl } from '../util/worker-url.ts';
 import { errnos, errorReply, maxReadBytes, outHeaderBytes, writeOutHeader } from './abi.ts';
 import type { FuseConnection } from './connection.ts';
-import { type FlatFile, noteRead, type RestingFile } from './flat-file.ts';
+import { type FlatFile, noteLost, noteRead, type RestingFile } from './flat-file.ts';
 import { type FuseMetrics, fuseMetrics, outcomes } from './metrics.ts';
-import type { Miss, ReaderCommand } from './reader-worker.ts';
+import type { Loss, Miss, ReaderCommand } from './reader-worker.ts';
 
 /** Bytes of a file from `offset` on that are not in the local file: it could not take them. */
 export interface Piece {
@@ -27,20 +28,31 @@ export type Fetch = (offset: number, size: number) => Promise<readonly Piece[]>;
 /** Opens a file that the kernel knows and this server does not, so that it has been added when the promise resolves. A rejection becomes EIO. */
 export type OpenAgain = (nodeId: number) => Promise<void>;
 
+/**
+ * Is called when the kernel failed to write to the local file: anything that was not synced may be lost, and will be read as zeros once it has left the page cache. No range counts as resident then.
+ * From then on `fetch` is asked for bytes outside of all ranges too, and has to make sure of them.
+ */
+export type OnLost = () => void;
+
 interface ServedFile {
   readonly file: FlatFile;
   readonly fetch: Fetch;
+  readonly onLost: OnLost;
   readonly fd: number;
 }
 
 interface SleepingFile {
   /** Has the file added again when it resolves. A rejection becomes EIO. */
   readonly wake: () => Promise<void>;
+  readonly onLost: OnLost;
   readonly fd: number;
 }
 
 /** How long commands that give something back may wait for others. */
 const nudgeMs = 250;
+
+/** How often a local file may lose bytes before a read of it has been answered. */
+const maxLosses = 3;
 
 /** How often a file may come to rest again before a read of it has been answered. */
 const maxWakes = 10;
@@ -56,6 +68,8 @@ export class FuseServer {
   readonly #openAgain: OpenAgain;
   readonly #log: Log;
   readonly #files = new Map<number, ServedFile | SleepingFile>();
+  /** The node ids of files whose local files may have lost bytes. */
+  readonly #lost = new Set<number>();
   readonly #ended: Promise<void>;
   readonly #reply = Buffer.alloc(outHeaderBytes + maxReadBytes);
   readonly #metrics: FuseMetrics;
@@ -86,7 +100,10 @@ export class FuseServer {
       workerData: { fd, reads: this.#reads },
       resourceLimits: { maxYoungGenerationSizeMb: 2 },
     });
-    this.#worker.on('message', (miss: Miss) => void this.#answer(miss));
+    this.#worker.on('message', (message: Miss | Loss) => {
+      if ('lost' in message) this.#noteLost(message.lost);
+      else void this.#answer(message);
+    });
     this.#ended = new Promise((resolve) => {
       this.#worker.once('exit', () => resolve());
     });
@@ -96,8 +113,8 @@ export class FuseServer {
   }
 
   /** Starts to serve a file, or one that rested. Its path below the mount point is known to the kernel when a lookup comes after this call. */
-  add(file: FlatFile, fetch: Fetch): void {
-    this.#files.set(file.nodeId, { file, fetch, fd: this.#fdOf(file) });
+  add(file: FlatFile, fetch: Fetch, onLost: OnLost = () => undefined): void {
+    this.#files.set(file.nodeId, { file, fetch, onLost, fd: this.#fdOf(file) });
     this.#command({ kind: 'add', file });
   }
 
@@ -106,8 +123,8 @@ export class FuseServer {
    *
    * @param wake has added the file when it resolves; called when something from `dataOffset` on is read. A rejection becomes EIO
    */
-  rest(file: RestingFile, wake: () => Promise<void>): void {
-    this.#files.set(file.nodeId, { wake, fd: this.#fdOf(file) });
+  rest(file: RestingFile, wake: () => Promise<void>, onLost: OnLost): void {
+    this.#files.set(file.nodeId, { wake, onLost, fd: this.#fdOf(file) });
     this.#command({ kind: 'add', file });
     this.#nudgeSoon();
   }
@@ -117,6 +134,7 @@ export class FuseServer {
     const file = this.#files.get(nodeId);
     if (file === undefined) return;
     this.#files.delete(nodeId);
+    this.#lost.delete(nodeId);
     this.#command({ kind: 'remove', nodeId });
     closeSync(file.fd);
     this.#nudgeSoon();
@@ -173,13 +191,20 @@ export class FuseServer {
     let reply = errorReply(unique, errnos.EIO);
     try {
       if (!this.#files.has(nodeId)) await this.#openAgain(nodeId);
-      const served = await this.#awake(nodeId);
-      if (served !== undefined) {
+      for (let losses = 0; outcome === 'error' && losses <= maxLosses; losses++) {
+        const served = await this.#awake(nodeId);
+        if (served === undefined) break;
         const wanted = Math.max(0, Math.min(size, maxReadBytes, served.file.bytes - offset));
-        const pieces = noteRead(served.file, offset, wanted) ? [] : await served.fetch(offset, wanted);
+        const isHere = noteRead(served.file, offset, wanted) && !this.#lost.has(nodeId);
+        const pieces = isHere ? [] : await served.fetch(offset, wanted);
         // The file may be gone by now, and its descriptor another's.
-        if (this.#files.get(nodeId) === served) {
-          reply = this.#read(served, unique, offset, wanted, pieces);
+        if (this.#files.get(nodeId) !== served) break;
+        const found = this.#read(served, unique, offset, wanted, pieces);
+        if (hasLostWrites(served.fd)) {
+          noteLost(served.file);
+          this.#noteLost(nodeId);
+        } else {
+          reply = found; // in the one buffer for all: it is sent before anybody else has a turn
           outcome = 'miss';
         }
       }
@@ -196,6 +221,13 @@ export class FuseServer {
       if (code === 'ENOENT' || code === 'ENODEV' || code === 'EBADF') return; // nobody waits for it any more
       this.#log.error({ error: messageOf(error) }, 'cannot answer a FUSE read');
     }
+  }
+
+  #noteLost(nodeId: number): void {
+    const file = this.#files.get(nodeId);
+    if (file === undefined) return;
+    this.#lost.add(nodeId);
+    file.onLost();
   }
 
   async #awake(nodeId: number): Promise<ServedFile | undefined> {

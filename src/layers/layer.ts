@@ -7,6 +7,7 @@ import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
 import type { AwakeLayers } from './awake-layers.ts';
 import { FailureLog } from './failure-log.ts';
+import { KeptResidency } from './kept-residency.ts';
 import { fileOf, type LayerDirectory, type LayerRecord, type WrittenResidency } from './layer-directory.ts';
 import { LayerReader, maxGuessBytes } from './layer-reader.ts';
 import type { LayerStatus } from './layer-status.ts';
@@ -17,9 +18,6 @@ import { rowsOfTrace, type Trace, type TraceStore, traceOf } from './trace.ts';
 import type { Stacking } from './stacking.ts';
 import type { LayerThreads } from './layer-threads.ts';
 import type { Unwritten } from './unwritten.ts';
-
-/** How long fetched bytes may go without being known to be on the disk: what is lost when the machine loses power. */
-const syncIntervalMs = 2000;
 
 /** How long after the first read that had to wait a trace is taken, and what it may come to in blob bytes. */
 const traceMs = 10_000;
@@ -57,13 +55,12 @@ export class Layer {
   readonly #options: Omit<LayerOptions, 'table'>;
   readonly #failures: FailureLog;
   readonly #disk: FileHandle;
-  readonly #syncTimer: NodeJS.Timeout;
+  readonly #kept: KeptResidency;
   /** Which rows have been asked for, as the FUSE server notes it. */
   readonly #read: Uint8Array;
   #reader: LayerReader | undefined;
   #waking: Promise<LayerReader> | undefined;
   #closed = false;
-  #syncing: Promise<void> | undefined;
   #keeping: Promise<void> | undefined;
   #lastMissMs = performance.now();
   #waiting = 0;
@@ -72,9 +69,6 @@ export class Layer {
   #fetchedBytes = 0;
   #recording = false;
   #traceTimer: NodeJS.Timeout | undefined;
-  #dirty: boolean;
-  /** Whether the disk failed to keep what was written to it, the last time that it was asked to. */
-  #diskFails = false;
   /** When it was last said that the disk does not take what is written to it. */
   #unwritableMs = Number.NEGATIVE_INFINITY;
   /** A row that was not verified when `complete` was asked for last; -1 where all were. */
@@ -94,7 +88,6 @@ export class Layer {
 
   private constructor({ table, ...options }: LayerOptions, disk: FileHandle) {
     const { record, directory } = options;
-    this.#dirty = !options.isOfThisBoot;
     this.#options = options;
     this.record = record;
     this.#disk = disk;
@@ -105,15 +98,16 @@ export class Layer {
       log: options.log,
       pathsAt: (diskOffsets) => directory.pathsAt(diskOffsets),
     });
-    this.#syncTimer = setInterval(() => void this.sync(), syncIntervalMs);
-    this.#syncTimer.unref();
+    this.#kept = new KeptResidency({ ...options, disk, onKept: options.onGrowth }, options.isOfThisBoot);
     if (table === undefined) this.#serveResting();
     else this.#serve(table);
   }
 
-  /** Path of the image to mount: the disk file itself where all of it is here and verified, else the FUSE file that fills it. */
+  /** Path of the image to mount: the disk file itself where all of it is here, verified and synced, else the FUSE file that fills it. */
   get imagePath(): string {
-    return this.complete ? this.#options.directory.diskPath : join(this.#options.fuse.mountpoint, this.name);
+    return this.complete && this.#kept.isSynced
+      ? this.#options.directory.diskPath
+      : join(this.#options.fuse.mountpoint, this.name);
   }
 
   /** The paths of which a mount shows this layer. */
@@ -194,7 +188,7 @@ export class Layer {
 
   /** Fetches some of what nobody has read. @returns its bytes; 0 when there is nothing left or nothing can be fetched now */
   async fillSome(): Promise<number> {
-    if (this.#diskFails) return 0;
+    if (this.#kept.diskFails) return 0;
     return (await this.#wake()).fetcher.fillSome();
   }
 
@@ -232,19 +226,13 @@ export class Layer {
   }
 
   /** Writes the residency down after the data that it speaks of. Never rejects: what cannot be written is fetched again in the next life. */
-  async sync(): Promise<void> {
-    await this.#syncing; // which may have looked before the last parts came
-    if (!this.#dirty) return;
-    this.#syncing ??= this.#sync().finally(() => {
-      this.#syncing = undefined;
-    });
-    await this.#syncing;
+  sync(): Promise<void> {
+    return this.#kept.sync();
   }
 
   /** Ends requests and releases descriptors. What mounts the FUSE file reads EIO where data is missing. */
   async close(): Promise<void> {
     this.#closed = true;
-    clearInterval(this.#syncTimer);
     this.#options.awake.remove(this);
     await this.#waking?.catch(() => undefined);
     if (this.#traceTimer !== undefined) await this.#saveTrace();
@@ -252,7 +240,7 @@ export class Layer {
     await this.#failures.close();
     this.#options.fuse.remove(this.nodeId);
     await this.#keeping;
-    await this.sync();
+    await this.#kept.close();
     await this.#options.directory.touch().catch(() => undefined);
     await this.#disk.close();
   }
@@ -266,12 +254,14 @@ export class Layer {
       onError: (error, diskOffset, isAwaited) => this.#failures.add(diskOffset, error, isAwaited),
       onDamage: (rows, diskOffset) => void this.#noteDamage(rows, diskOffset),
       onUnwritable: (error) => this.#noteUnwritable(error),
-      onKept: () => {
-        this.#dirty = true;
-      },
+      onKept: () => this.#kept.change(),
     });
     this.#reader = reader;
-    fuse.add(reader.file, (offset, size) => this.#fetch(offset, size));
+    fuse.add(
+      reader.file,
+      (offset, size) => this.#fetch(offset, size),
+      () => this.#kept.lose(),
+    );
     awake.add(this, reader.memoryBytes);
     return reader;
   }
@@ -280,7 +270,11 @@ export class Layer {
     const { fuse, record, directory } = this.#options;
     const { name, nodeId } = this;
     const file = { name, nodeId, bytes: record.diskBytes, path: directory.diskPath, dataOffset: record.metadataBytes };
-    fuse.rest(file, async () => void (await this.#wake()));
+    fuse.rest(
+      file,
+      async () => void (await this.#wake()),
+      () => this.#kept.lose(),
+    );
   }
 
   async #fetch(offset: number, size: number): Promise<readonly Piece[]> {
@@ -288,7 +282,9 @@ export class Layer {
     if (this.#recording) this.#traceSoon();
     this.#waiting++; // from now on it does not come to rest
     try {
-      return await (await this.#wake()).read(offset, size);
+      const reader = await this.#wake();
+      if (this.#kept.lossKnown !== undefined) await this.#checkLoss(offset);
+      return await reader.read(offset, size);
     } catch (error) {
       this.#errors++;
       throw error;
@@ -355,45 +351,27 @@ export class Layer {
     );
   }
 
+  /** Waits until what was lost counts as absent. Rejects when bytes at `offset` are metadata, and those are not what they were. */
+  async #checkLoss(offset: number): Promise<void> {
+    const { directory, record } = this.#options;
+    await this.#kept.lossKnown;
+    if (offset >= record.metadataBytes) return;
+    try {
+      await directory.checkDisk(record, true);
+    } catch (error) {
+      this.#failures.add(offset, error instanceof Error ? error : new Error(messageOf(error)), true);
+      throw error;
+    }
+  }
+
   async #noteDamage(rows: number, diskOffset: number): Promise<void> {
     const { directory, record, log, metrics } = this.#options;
     metrics.damaged.add(rows);
-    this.#dirty = true;
+    this.#kept.change();
     const [file] = await directory.pathsAt([diskOffset]).catch(() => ['']);
     log.error(
       { layer: record.digest, file, parts: rows },
       'parts of a layer are damaged on the disk, and are fetched again when they are read',
     );
-  }
-
-  async #sync(): Promise<void> {
-    const { directory, resident, log, record } = this.#options;
-    this.#dirty = false;
-    try {
-      const seen = Uint8Array.from(resident);
-      await this.#disk.datasync().catch((error: unknown) => this.#forgetUnsynced(error));
-      await directory.writeResident(record, seen);
-      this.#options.onGrowth();
-      if (this.#diskFails) log.info({ layer: record.digest }, 'the disk keeps what is written of the layer again');
-      this.#diskFails = false;
-    } catch (error) {
-      this.#dirty = true;
-      if (this.#diskFails) return;
-      this.#diskFails = true;
-      log.warn({ layer: record.digest, error: messageOf(error) }, 'cannot write down which parts of a layer are here');
-    }
-  }
-
-  /**
-   * What has been written since the last sync that went well may be lost: the kernel tells that once, and then forgets those pages. So it
-   * counts as absent. Rejects with the error.
-   */
-  async #forgetUnsynced(error: unknown): Promise<never> {
-    const { directory, resident, record } = this.#options;
-    const { resident: kept } = await directory.resident(record);
-    for (let row = 0; row < resident.length; row++) {
-      if (kept[row] === residency.absent) Atomics.store(resident, row, residency.absent);
-    }
-    throw error;
   }
 }

@@ -29,12 +29,12 @@ export class LayerLab implements AsyncDisposable {
     this.#client = new SnapshotsClient(daemon.socket);
   }
 
-  /** `toml` is the config file of the daemon, whose root is on a disk of its own of `rootBytes` bytes where that is given. */
-  static async open(toml = '', rootBytes?: number): Promise<LayerLab> {
+  /** `toml` is the config file of the daemon, and `mountRoot` puts its root directory on a disk of its own. */
+  static async open(toml = '', mountRoot?: (root: string) => Promise<void>): Promise<LayerLab> {
     await using stack = new AsyncDisposableStack();
     const workspace = stack.use(await Workspace.open('lp-layer'));
     const registry = stack.use(await startRegistry());
-    if (rootBytes !== undefined) await mountDisk(join(workspace.path, 'lp', 'root'), rootBytes);
+    await mountRoot?.(join(workspace.path, 'lp', 'root'));
     const daemon = stack.use(await startDaemon(join(workspace.path, 'lp'), 'debug', toml));
     stack.move();
     return new LayerLab(workspace, registry, daemon, toml);
@@ -229,12 +229,11 @@ export class LayerLab implements AsyncDisposable {
   }
 }
 
-/** Mounts a new ext4 file system of a size at a directory. The workspace unmounts it. */
-async function mountDisk(directory: string, bytes: number): Promise<void> {
+/** Mounts a new ext4 file system of a size at a directory; the file that it is in is made at `image`. The workspace unmounts it. */
+export async function mountDisk(directory: string, bytes: number, image = `${directory}.ext4`): Promise<void> {
   await mkdir(directory, { recursive: true });
-  const image = `${directory}.ext4`;
   await writeFile(image, '');
   await truncate(image, bytes);
-  await run('mkfs.ext4', ['-q', '-m', '0', image]);
+  await run('mkfs.ext4', ['-q', '-m', '0', '-E', 'lazy_journal_init=0', image]);
   await run('mount', ['-o', 'loop', image, directory]);
 }

@@ -4,7 +4,7 @@ import { readdir, readFile, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { estargzBlob, type FileSpec } from '../../support/estargz-blob.ts';
-import { LayerLab } from '../../support/layer-lab.ts';
+import { LayerLab, mountDisk } from '../../support/layer-lab.ts';
 import { tryRun } from '../../support/program.ts';
 
 const mib = 1 << 20;
@@ -21,7 +21,7 @@ async function check(files: readonly (FileSpec & { content: Buffer })[], root: s
 }
 
 test('On a disk that is full every read is answered, and when there is space again the layer is kept', async () => {
-  await using lab = await LayerLab.open('no_background_fetch = true', 64 * mib);
+  await using lab = await LayerLab.open('no_background_fetch = true', (root) => mountDisk(root, 64 * mib));
   const ballast = join(lab.root, 'ballast');
   const files = [
     ...noiseFiles(60, 200_000),
@@ -59,7 +59,7 @@ test('On a disk that is full every read is answered, and when there is space aga
 });
 
 test('A layer that nobody uses makes room for one that is read', async () => {
-  await using lab = await LayerLab.open('no_background_fetch = true', 64 * mib);
+  await using lab = await LayerLab.open('no_background_fetch = true', (root) => mountDisk(root, 64 * mib));
   const prepare = async (files: readonly FileSpec[]) => lab.prepare([lab.layer(estargzBlob(files, mib))]);
   const old = noiseFiles(5, 5 * mib);
   const oldSnapshot = await prepare(old);

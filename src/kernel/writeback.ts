@@ -1,0 +1,22 @@
+import { syscallNow } from './libc.ts';
+
+/** SYNC_FILE_RANGE_WAIT_BEFORE of uapi/linux/fs.h. */
+const waitBefore = 1;
+
+const syncFileRange = syscallNow<[number, number, number, number]>(
+  'sync_file_range',
+  'int sync_file_range(int fd, int64_t offset, int64_t nbytes, unsigned int flags)',
+);
+
+/**
+ * Whether the kernel failed to write bytes of a file to the disk since it was asked through this descriptor last, or since that was opened. It forgets such bytes when it needs their memory, and
+ * reads zeros in their place. Nothing is written, and only the first page of the file waited for.
+ */
+export function hasLostWrites(fd: number): boolean {
+  try {
+    syncFileRange(fd, 0, 1, waitBefore);
+    return false;
+  } catch {
+    return true;
+  }
+}
