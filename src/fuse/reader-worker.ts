@@ -101,7 +101,8 @@ function takeCommands(): void {
     const command = received.message;
     if (command.kind === 'add') {
       const before = byNodeId.get(command.file.nodeId);
-      const fd = before?.fd ?? openSync(command.file.path, 'r');
+      const fd = before?.fd ?? tryOpen(command.file.path);
+      if (fd === undefined) continue;
       const file: OpenFile = { ...command.file, fd, hasLost: before?.hasLost ?? false };
       byNodeId.set(file.nodeId, file);
       byName.set(file.name, file);
@@ -114,6 +115,18 @@ function takeCommands(): void {
       byName.delete(file.name);
       release(file);
     }
+  }
+}
+
+/**
+ * Commands wait for a request, so a file can be gone by the time that it is added. Then the next command takes it out again. Where it cannot be opened for another reason the main thread, which
+ * could, answers for it.
+ */
+function tryOpen(path: string): number | undefined {
+  try {
+    return openSync(path, 'r');
+  } catch {
+    return undefined;
   }
 }
 

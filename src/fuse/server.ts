@@ -108,7 +108,8 @@ export class FuseServer {
       this.#worker.once('exit', () => resolve());
     });
     this.#worker.once('error', (error) => {
-      log.error({ error: messageOf(error) }, 'the FUSE reader thread ended with an error');
+      // Every reader would wait for ever. The next life of the program takes over what they wait for.
+      throw new Error('The thread that reads /dev/fuse has failed', { cause: error });
     });
   }
 

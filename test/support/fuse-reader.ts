@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { closeSync, readSync, writeFileSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import koffi from 'koffi';
 import { inHeaderBytes, opcodes } from '../../src/fuse/abi.ts';
@@ -49,10 +49,15 @@ export class FuseReader {
     });
     const path = join(directory, 'file');
     writeFileSync(path, Buffer.alloc(FuseReader.fileBytes));
+    this.add(FuseReader.nodeId, path);
+  }
+
+  /** Has it serve a file, all of which is at `path`. */
+  add(nodeId: number, path: string): void {
     const shared = () => new SharedArrayBuffer(8);
     const file = {
-      nodeId: FuseReader.nodeId,
-      name: 'file',
+      nodeId,
+      name: basename(path),
       bytes: FuseReader.fileBytes,
       path,
       rangeOffset: new Float64Array(shared()),

@@ -24,3 +24,13 @@ test('A request that is shorter than it says, or than its kind must be, is refus
   assert.deepEqual(reader.ask(fuseRequest(opcodes.read, nodeId, whole, 3n).subarray(0, 30)), []);
   assert.deepEqual(reader.ask(fuseRequest(opcodes.getattr, nodeId, whole, 4n)), [{ unique: 4n, errno: 0 }]);
 });
+
+test('A file that is gone before a request comes is nothing to the thread, and the others are served', () => {
+  const gone = FuseReader.nodeId + 1;
+  reader.add(gone, join(directory, 'gone'));
+  assert.deepEqual(reader.ask(fuseRequest(opcodes.getattr, gone, Buffer.alloc(24), 1n)), [
+    { unique: 1n, errno: errnos.EIO },
+  ]);
+  const read = fuseRequest(opcodes.read, FuseReader.nodeId, Buffer.alloc(40), 2n);
+  assert.deepEqual(reader.ask(read), [{ unique: 2n, errno: 0 }]);
+});
