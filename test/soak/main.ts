@@ -17,6 +17,7 @@ import { type App, World } from './world.ts';
 const maxOperationMs = 240_000;
 /** After that long a client has connected again, and layers that were away have been mounted. */
 const maxHealMs = 30_000;
+const maxCleanUpMs = 60_000;
 /** Rounds without disturbance: everything must work in them. */
 const calmEvery = 8;
 const maxMemoryMb = 600;
@@ -47,6 +48,7 @@ try {
   if (world !== undefined) say(`the logs are in ${await world.keepLogs()}`);
   say(`repeat it with: npm run soak -- --minutes ${minutes} --seed ${seed}`);
   process.exitCode = 1;
+  setTimeout(() => process.exit(), maxCleanUpMs).unref(); // what hangs can be in the way of that
 } finally {
   await world?.[Symbol.asyncDispose]();
 }
