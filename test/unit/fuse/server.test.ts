@@ -1,0 +1,15 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { tryRun } from '../../support/program.ts';
+
+test('A program ends when its thread that reads /dev/fuse fails: nobody would answer readers', async () => {
+  const script = `
+    import { openSync } from 'node:fs';
+    const { FuseServer } = await import(${JSON.stringify(new URL('../../../src/fuse/server.ts', import.meta.url).href)});
+    new FuseServer({ mountpoint: '/', fd: openSync('/', 'r') }, () => Promise.reject(), undefined);
+    setTimeout(() => {}, 60_000);
+  `;
+  const { status, stderr } = await tryRun(process.execPath, ['-e', script]);
+  assert.notEqual(status, 0);
+  assert.match(stderr, /The thread that reads \/dev\/fuse has failed[^]*EISDIR/);
+});
