@@ -1,5 +1,7 @@
+import { basename } from 'node:path';
 import type { ChunkTable } from '../erofs/disk-plan.ts';
 import type { Landmark, LayerTree, TreeNode } from '../formats/tree.ts';
+import { companionsOf } from './companions.ts';
 import type { RowRange } from './windows.ts';
 
 /** Where in a chunk table the files are that are likely to be read next. */
@@ -10,6 +12,15 @@ export interface Hints {
   readonly start: readonly RowRange[];
   /** Shared libraries by the names that programs ask for. */
   readonly libraries: Readonly<Record<string, RowRange>>;
+  /** By the first rows of programs what they read next, as `companionsOf` knows it. */
+  readonly companions: Readonly<Record<number, readonly RowRange[]>>;
+}
+
+/** The rows of the shared libraries with these names or paths, of those that are in the layer. */
+export function rowsOfLibraries({ libraries }: Hints, names: readonly string[]): RowRange[] {
+  return names
+    .map((name) => basename(name))
+    .flatMap((name) => (Object.hasOwn(libraries, name) ? libraries[name]! : []));
 }
 
 /** Files and directories that a shell, the C library's start-up and a container runtime read in any distribution. */
@@ -66,7 +77,12 @@ export function hintsOf(tree: LayerTree, plan: PlannedRows): Hints {
       if (startLibraries.test(name)) want(node);
     }
   }
-  return { landmark: tree.landmark, start, libraries: Object.fromEntries(libraries) };
+  const companions: Record<number, RowRange[]> = {};
+  for (const { program, files } of companionsOf(tree.root, (path) => resolve(tree, path))) {
+    const first = rowsOf(program, tree, plan)?.first;
+    if (first !== undefined) companions[first] = files.flatMap((file) => rowsOf(file, tree, plan) ?? []);
+  }
+  return { landmark: tree.landmark, start, libraries: Object.fromEntries(libraries), companions };
 }
 
 function librariesOf(tree: LayerTree): string[] {

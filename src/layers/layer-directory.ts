@@ -1,6 +1,6 @@
 import { createHash, hash } from 'node:crypto';
 import { open, readdir, readFile, rename, rm, utimes } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { type ChunkTable, chunkTable } from '../erofs/disk-plan.ts';
 import { errnoOf, LazypullError } from '../errors.ts';
 import { bootId } from '../kernel/boot.ts';
@@ -8,7 +8,6 @@ import { upperBound } from '../util/search.ts';
 import type { Hints } from './hints.ts';
 import type { Stacking } from './stacking.ts';
 import { residency } from './residency.ts';
-import type { RowRange } from './windows.ts';
 
 /** The sha256 digests, in hex, of what never changes in a layer's directory. */
 export interface LayerSums {
@@ -34,7 +33,7 @@ export interface LayerRecord {
   readonly sums: LayerSums;
 }
 
-export const recordVersion = 3;
+export const recordVersion = 4;
 
 /** What is on the disk, as it was last written down, and whether that was since the machine was started: then the files beside it are as they were written. */
 export interface WrittenResidency {
@@ -177,14 +176,6 @@ export class LayerDirectory {
   /** Throws `DataLoss` when the file is not the record's. */
   async stacking({ sums }: LayerRecord): Promise<Stacking> {
     return JSON.parse((await this.#checked(this.stackingPath, sums.stacking)).toString()) as Stacking;
-  }
-
-  /** The rows of the shared libraries with these names or paths, of those that are in the layer. Reads a file: not for every read. */
-  async rowsOfLibraries(record: LayerRecord, names: readonly string[]): Promise<RowRange[]> {
-    const { libraries } = await this.hints(record);
-    return names
-      .map((name) => basename(name))
-      .flatMap((name) => (Object.hasOwn(libraries, name) ? libraries[name]! : []));
   }
 
   /** What is likely to be read next. Reads a file: not for every read. Throws `DataLoss` when the file is not the record's. */

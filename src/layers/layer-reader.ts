@@ -5,6 +5,7 @@ import { loadedBytes, neededLibraries, readElf } from '../formats/elf.ts';
 import { type FlatFile, rangesIn } from '../fuse/flat-file.ts';
 import type { Piece } from '../fuse/server.ts';
 import { Fetcher, type FetcherOptions } from './fetcher.ts';
+import { type Hints, rowsOfLibraries } from './hints.ts';
 import { fileOf, type LayerDirectory, type LayerRecord } from './layer-directory.ts';
 import type { LayerThreads } from './layer-threads.ts';
 
@@ -43,6 +44,7 @@ export class LayerReader {
   readonly #target: number;
   /** First rows of the programs and libraries that were looked at. */
   readonly #programs = new Set<number>();
+  #hints: Promise<Hints> | undefined;
 
   constructor(table: ChunkTable, options: LayerReaderOptions) {
     const { record, directory, resident, read, threads, onError, onDamage } = options;
@@ -89,7 +91,8 @@ export class LayerReader {
   }
 
   /**
-   * When a program is read for the first time, the rest of it and its libraries are next, and theirs: they are asked for while the kernel still loads it.
+   * When a program is read for the first time, the rest of it and its libraries are next, and theirs, and what programs of its kind read: they are asked for while the kernel still
+   * loads it.
    *
    * @param row the first of its file
    */
@@ -116,11 +119,12 @@ export class LayerReader {
       );
       const loaded = Math.min(loadedBytes(segments), maxProgramBytes * 8);
       if (loaded > 0) this.fetcher.prefetch([rangesIn(this.file, diskOffset, loaded)], maxBytes);
-      const names = await needed;
-      if (names.length === 0) return;
-      const libraries = await directory.rowsOfLibraries(record, names);
-      this.fetcher.prefetch(libraries, maxGuessBytes);
-      for (const { first } of libraries) void this.#prefetchProgram(first);
+      const hints = await (this.#hints ??= directory.hints(record));
+      const companions = hints.companions[row] ?? [];
+      if (companions.length > 0) this.fetcher.prefetch(companions, maxBytes);
+      const libraries = rowsOfLibraries(hints, await needed);
+      if (libraries.length > 0) this.fetcher.prefetch(libraries, maxGuessBytes);
+      for (const { first } of [...libraries, ...companions]) void this.#prefetchProgram(first);
     } catch {
       // A guess that fails costs nothing: the reader that needs the bytes gets the error.
     }

@@ -45,3 +45,40 @@ test('A directory in place of a start file does not make its content worth fetch
   const { start } = hints(Array.from({ length: 10_000 }, (_, i) => ({ name: `bin/sh/${i}`, offset: i })));
   assert.equal(start.length, 256);
 });
+
+test('Hints know what interpreters and compilers read next, of what is in the layer', () => {
+  const names = [
+    'usr/bin/python3.11',
+    'usr/lib/python3.11/encodings/__init__.py',
+    'usr/lib/python3.11/encodings/__pycache__/__init__.cpython-311.pyc',
+    'usr/lib/python3.11/encodings/utf_8.py',
+    'usr/lib/python3.11/os.py',
+    'usr/bin/x86_64-linux-gnu-g++-12',
+    'usr/lib/gcc/x86_64-linux-gnu/12/cc1',
+    'usr/lib/gcc/x86_64-linux-gnu/12/cc1plus',
+    'usr/bin/x86_64-linux-gnu-as',
+    'usr/bin/python3.11-config',
+  ];
+  const links = [
+    { name: 'usr/bin/g++', type: 'symlink', linkName: 'g++-12' },
+    { name: 'usr/bin/g++-12', type: 'symlink', linkName: 'x86_64-linux-gnu-g++-12' },
+    { name: 'usr/bin/as', type: 'symlink', linkName: 'x86_64-linux-gnu-as' },
+  ];
+  const { companions } = hints([...names.map((name, i) => ({ name, offset: i * 1000 })), ...links]);
+  const found = Object.entries(companions).map(([row, files]) => [
+    names[Number(row)],
+    files.map(({ first }) => names[first]),
+  ]);
+  assert.deepEqual(found, [
+    ['usr/bin/python3.11', [names[2], names[3]]],
+    ['usr/bin/x86_64-linux-gnu-g++-12', ['usr/lib/gcc/x86_64-linux-gnu/12/cc1plus']],
+    ['usr/lib/gcc/x86_64-linux-gnu/12/cc1', ['usr/bin/x86_64-linux-gnu-as']],
+    ['usr/lib/gcc/x86_64-linux-gnu/12/cc1plus', ['usr/bin/x86_64-linux-gnu-as']],
+  ]);
+});
+
+test('A layer of a hundred thousand pythons does not keep the planner busy', { timeout: 20_000 }, () => {
+  const rows = Array.from({ length: 100_000 }, (_, i) => ({ name: `usr/bin/python3.${i}`, offset: i }));
+  const { companions } = hints([...rows, { name: 'usr/lib/python3.5/os.py', offset: 200_000 }]);
+  assert.ok(Object.keys(companions).length <= 64);
+});

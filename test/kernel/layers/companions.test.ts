@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { open, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { estargzBlob, type FileSpec } from '../../support/estargz-blob.ts';
+import { LayerLab } from '../../support/layer-lab.ts';
+import { systemTool } from '../../support/tools.ts';
+
+let lab: LayerLab;
+
+before(async () => {
+  lab = await LayerLab.open('no_background_fetch = true\nnoprefetch = true\n');
+});
+after(() => lab[Symbol.asyncDispose]());
+
+const file = (path: string, content: Buffer): FileSpec => ({ path, type: 'reg', mode: 0o755, content });
+const noise = (name: string): FileSpec[] =>
+  Array.from({ length: 12 }, (_, i) => file(`usr/share/${name}-${i}`, randomBytes(300_000)));
+
+test('When Python is started, the modules that it imports first come without a request of their own', async () => {
+  const modules = ['__init__', 'utf_8'].map(
+    (name) => `usr/lib/python3.11/encodings/__pycache__/${name}.cpython-311.pyc`,
+  );
+  const program = await readFile(systemTool('busybox'));
+  const { bytes, context } = estargzBlob([
+    file('usr/bin/python3.11', program),
+    ...noise('a'),
+    file(modules[0]!, randomBytes(5000)),
+    ...noise('b'),
+    file(modules[1]!, randomBytes(5000)),
+    ...noise('c'),
+  ]);
+  const root = await lab.mount(await lab.prepare([lab.layer({ bytes, context })]));
+  const before = lab.registry.requests.length;
+  await using handle = await open(join(root, 'usr/bin/python3.11'));
+  await handle.read(Buffer.alloc(4096), 0, 4096, 0);
+  for (let waited = 0; lab.registry.requests.length < before + 2; waited += 20) {
+    assert.ok(waited < 5000, 'nothing is asked for that Python imports');
+    await delay(20);
+  }
+  const asked = lab.registry.requests.length;
+  for (const module of modules) await readFile(join(root, module));
+  assert.equal(lab.registry.requests.length, asked);
+  await handle.close();
+  await lab.unmount(root);
+});
