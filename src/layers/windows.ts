@@ -25,7 +25,7 @@ const maxRowsBehind = 8;
 /** A region is fetched as a whole when the window that is due makes more than this part of it fetched. */
 const denseShare = 0.5;
 
-/** And when at least this part of what was fetched of it has been read: who reads one file in ten is not sent all of them. */
+/** And when at least this part of what was fetched of it has been read, or it comes in a round trip: who reads one file in ten is not sent all of them where that takes longer. */
 const usedShare = 1 / 6;
 
 /** Small enough that a reader who needs a row at its end need not wait long, large enough that round trips do not count. */
@@ -47,7 +47,8 @@ const maxGapBytes = 256 << 10;
 /**
  * Decides what to fetch along with a missing row. Of a large file that is its rest. A window of small files lies on a grid, so that
  * files which stand together in the blob come together whichever of them is read first. Where misses come close to each other the
- * window grows: to the largest region of a grid twice as wide, and twice, and so on, of which more than half is fetched by then, and some of that was read. A
+ * window grows: to the largest region of a grid twice as wide, and twice, and so on, of which more than half is fetched by then, where some of that was read or
+ * the link makes little of it. A
  * reader who goes through the blob in order gets windows of doubling length up to the widest, and from then on always the widest; one who
  * reads here and there gets small ones.
  */
@@ -163,7 +164,7 @@ export class Windows {
       }
       const isDense = bytes > (end - start) * denseShare && rows > (last - first) * denseShare;
       const isUsed = bytesRead >= bytesBefore * usedShare && rowsRead >= rowsBefore * usedShare;
-      if (rowsBefore > 0 && isDense && isUsed) dense = size;
+      if (rowsBefore > 0 && isDense && (isUsed || size <= this.#link.bytesPerRoundTrip)) dense = size;
     }
     return dense;
   }
