@@ -122,7 +122,10 @@ export async function runDaemon(
       },
       'lazypull is ready',
     );
-    rehearse(layers, log).catch((error: unknown) => log.debug({ error: messageOf(error) }, 'cannot rehearse'));
+    const isAwaited = (): boolean => clients.all.some(({ process: user }) => user.process !== undefined);
+    rehearse(layers, log, isAwaited).catch((error: unknown) =>
+      log.debug({ error: messageOf(error) }, 'cannot rehearse'),
+    );
     await aborted(signal);
     ready = false;
     await notifyManager(env.NOTIFY_SOCKET, 'STOPPING=1\nSTATUS=Stopping', log);

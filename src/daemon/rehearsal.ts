@@ -9,11 +9,14 @@ import { listen } from '../util/http-server.ts';
 /**
  * Has the layers rehearse with a registry of their own that is on loopback for that long, so that the client of registries is part of it. Nothing goes to any other
  * place: neither mirrors nor proxies nor credentials of the configuration are used.
+ *
+ * @param isAwaited whether a client is there already: it would wait for the rehearsal, which is left out then
  */
-export async function rehearse(layers: LazyLayers, log: Log): Promise<void> {
+export async function rehearse(layers: LazyLayers, log: Log, isAwaited: () => boolean): Promise<void> {
   await layers.warmed;
   const started = performance.now();
-  const layer = madeUpLayer();
+  if (isAwaited()) return log.debug({}, 'does not rehearse: a client is there already');
+  const layer = await madeUpLayer();
   const host = '127.0.0.1';
   await using server = await listen(
     createServer((request, response) => answer(layer, request, response)),

@@ -1,4 +1,5 @@
 import { hash, randomBytes } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { compressedToc } from './made-up-toc.ts';
 
@@ -16,8 +17,11 @@ export interface MadeUpLayer {
   readonly paths: readonly string[];
 }
 
-/** Makes a layer up that no other one equals, of some MB (containerd/stargz-snapshotter, docs/estargz.md). */
-export function madeUpLayer(): MadeUpLayer {
+/**
+ * Makes a layer up that no other one equals, of some MB (containerd/stargz-snapshotter, docs/estargz.md): not compressed, and a file at a time, because calls of
+ * clients come meanwhile.
+ */
+export async function madeUpLayer(): Promise<MadeUpLayer> {
   const members: Buffer[] = [];
   const rows: object[] = [];
   let offset = 0;
@@ -25,9 +29,10 @@ export function madeUpLayer(): MadeUpLayer {
     const content = randomBytes(fileBytes);
     const digest = `sha256:${hash('sha256', content)}`;
     rows.push({ name: `f${i}`, type: 'reg', size: fileBytes, mode: 0o644, digest, offset, chunkDigest: digest });
-    const member = gzipSync(content, { level: 1 });
+    const member = gzipSync(content, { level: 0 });
     members.push(member);
     offset += member.length;
+    await setImmediate();
   }
   const toc = compressedToc(rows);
   const bytes = Buffer.concat([...members, toc.bytes, footer(offset)]);

@@ -1,4 +1,5 @@
-import { chmod, lchown, mkdir, readdir, stat } from 'node:fs/promises';
+import { chmodSync, lchownSync, mkdirSync } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LazypullError, messageOf } from '../errors.ts';
 import { mountsBelow } from '../kernel/mount.ts';
@@ -33,20 +34,20 @@ export class Directories {
 
   /**
    * Makes the directory of a snapshot that has no record yet, and keeps it from `removeStrays` until `release`. The owner of the content is that of the
-   * nearest parent's.
+   * nearest parent's. It waits for no thread but that of the parent, which can be a lazy layer: on a busy machine each wait takes milliseconds.
    */
   async create(id: number, kind: Kind, parent?: number): Promise<void> {
     this.#inUse.add(id);
     const content = this.content(id);
-    await mkdir(content, { recursive: true, mode: 0o700 });
-    await chmod(content, 0o755);
+    mkdirSync(content, { recursive: true, mode: 0o700 });
+    chmodSync(content, 0o755);
     if (kind === 'active') {
-      await mkdir(workPath(this.path, id));
-      await chmod(workPath(this.path, id), 0o711);
+      mkdirSync(workPath(this.path, id));
+      chmodSync(workPath(this.path, id), 0o711);
     }
     if (parent !== undefined) {
       const { uid, gid } = await stat(this.content(parent));
-      await lchown(content, uid, gid);
+      lchownSync(content, uid, gid);
     }
   }
 

@@ -8,11 +8,16 @@ import { mountsBelow } from '../../../src/kernel/mount.ts';
 import { type Daemon, startDaemon } from '../../support/daemon.ts';
 import { freePort } from '../../support/ports.ts';
 import { run } from '../../support/program.ts';
+import { SnapshotsClient } from '../../support/snapshots-client.ts';
 import { endKeepers, Workspace } from '../../support/workspace.ts';
 
 async function rehearsed(daemon: Daemon): Promise<void> {
-  for (let waited = 0; !daemon.log().some(({ msg }) => msg === 'rehearsed'); waited += 50) {
-    assert.ok(waited < 20_000, 'the daemon does not rehearse');
+  await logged(daemon, 'rehearsed');
+}
+
+async function logged(daemon: Daemon, message: string): Promise<void> {
+  for (let waited = 0; !daemon.log().some(({ msg }) => msg === message); waited += 50) {
+    assert.ok(waited < 20_000, `the daemon does not log "${message}"`);
     await delay(50);
   }
 }
@@ -37,6 +42,17 @@ test('A daemon rehearses with a made-up layer, without a word of it in layers, m
     counted.filter((line) => !line.endsWith(' 0')),
     [],
   );
+});
+
+test('A daemon does not rehearse while a client waits for it', async () => {
+  await using workspace = await Workspace.open('lp-rehearsal');
+  const directory = join(workspace.path, 'lp');
+  await using daemon = await startDaemon(directory, 'debug');
+  using client = new SnapshotsClient(daemon.socket);
+  await client.cleanup();
+  await logged(daemon, 'does not rehearse: a client is there already');
+  assert.ok(!daemon.log().some(({ msg }) => msg === 'rehearsed'));
+  await endKeepers(directory);
 });
 
 test('What a rehearsal that was killed has left is taken away by the next daemon', async () => {
