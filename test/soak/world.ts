@@ -85,6 +85,7 @@ export class World implements AsyncDisposable {
       this.daemon = await this.launch(...flags);
       try {
         await serving(this.daemon);
+        await serving({ ...this.daemon, socket: this.readerSocket });
         break;
       } catch (error) {
         if (flags.length > 0 || Date.now() > deadline || !/process \d+ uses it/.test(String(error))) throw error;
