@@ -1,7 +1,11 @@
+import { errnoOf } from '../errors.ts';
 import { syscallNow } from './libc.ts';
 
 /** SYNC_FILE_RANGE_WAIT_BEFORE of uapi/linux/fs.h. */
 const waitBefore = 1;
+
+/** How a kernel, or what filters system calls, says that it does not answer the question. */
+const noAnswer = new Set(['ENOSYS', 'EPERM', 'EINVAL', 'EOPNOTSUPP', 'ESPIPE']);
 
 const syncFileRange = syscallNow<[number, number, number, number]>(
   'sync_file_range',
@@ -10,13 +14,13 @@ const syncFileRange = syscallNow<[number, number, number, number]>(
 
 /**
  * Whether the kernel failed to write bytes of a file to the disk since it was asked through this descriptor last, or since that was opened. It forgets such bytes when it needs their memory, and
- * reads zeros in their place. Nothing is written, and only the first page of the file waited for.
+ * reads zeros in their place. Nothing is written, and only the first page of the file waited for. False where the kernel does not tell.
  */
 export function hasLostWrites(fd: number): boolean {
   try {
     syncFileRange(fd, 0, 1, waitBefore);
     return false;
-  } catch {
-    return true;
+  } catch (error) {
+    return !noAnswer.has(errnoOf(error) ?? '');
   }
 }
