@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Buildkitd } from '../test/support/buildkitd.ts';
 import { keepLogs } from '../test/support/keep-logs.ts';
 import { run } from '../test/support/program.ts';
@@ -12,6 +13,9 @@ import type { OpenLink } from './relay/relay-process.ts';
 import type { Measurement } from './results.ts';
 import { lazypullRoot, type Snapshotter, startBuilder, type Subject } from './subjects.ts';
 import type { Cell, Scenario, Work } from './works/work.ts';
+
+/** How long daemons have been up when the clock starts: they are not started for each build. */
+const settleMs = 2000;
 
 /** A scenario to be measured once. */
 export interface Task {
@@ -45,6 +49,7 @@ export async function measureTask(task: Task, workspace: Workspace, signal: Abor
     const buildkitd = task.scenario.onBuildkit
       ? stack.use(await startBuilder(join(directory, 'bk'), snapshotter))
       : undefined;
+    await delay(settleMs, undefined, { signal });
     const measure = async (work: Work, act: () => Promise<number | void>) => {
       measurements.push(await measured(task, work, act, snapshotter, busyBefore));
     };
