@@ -107,11 +107,18 @@ async function ifThere(removing: Promise<void>): Promise<void> {
   }
 }
 
+/** Where a later part of it fails, read(2) first gives what is before that: so it goes on until it has all, the end or an error. */
 async function check(root: string, path: string, content: Buffer, at: number): Promise<void> {
   await using file = await open(join(root, path));
-  const { buffer, bytesRead } = await file.read(Buffer.alloc(maxReadBytes), 0, maxReadBytes, at);
   const expected = content.subarray(at, at + maxReadBytes);
-  if (!buffer.subarray(0, bytesRead).equals(expected)) {
-    throw new WrongBytes(`${join(root, path)} has other bytes from ${at} on (${bytesRead} of ${expected.length})`);
+  const buffer = Buffer.alloc(maxReadBytes);
+  for (let got = 0; ; ) {
+    const { bytesRead } = await file.read(buffer, got, maxReadBytes - got, at + got);
+    const isRight = buffer.subarray(got, got + bytesRead).equals(expected.subarray(got, got + bytesRead));
+    got += bytesRead;
+    if (isRight && got === expected.length) return;
+    if (!isRight || bytesRead === 0) {
+      throw new WrongBytes(`${join(root, path)} has other bytes from ${at} on (${got} of ${expected.length})`);
+    }
   }
 }
