@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { mountOverlay, mountsBelow } from '../../src/kernel/mount.ts';
-import { startDaemon } from '../support/daemon.ts';
+import { logged, startDaemon } from '../support/daemon.ts';
 import { Workspace } from '../support/workspace.ts';
 
 const main = fileURLToPath(new URL('../../src/bin/lazypull.ts', import.meta.url));
@@ -43,6 +43,7 @@ const mounts = ['EROFS', 'FUSE', 'EROFS on FUSE', 'overlayfs on EROFS'];
 test('lazypull check mounts what the daemon mounts, finds the daemon, and leaves nothing behind', async () => {
   const directory = await workspace.directory('good');
   await using daemon = await startDaemon(directory);
+  await logged(daemon, 'rehearsed'); // with a mount and a directory of its own
   const before = await mountsBelow(directory);
   const files = await readdir(daemon.root);
   const { code, findings } = await check('--root', daemon.root, '--address', daemon.socket);

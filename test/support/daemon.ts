@@ -1,5 +1,7 @@
+import assert from 'node:assert/strict';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { listenerPid } from '../../src/kernel/unix-socket.ts';
 import { Program } from './program.ts';
 import { repository } from './tools.ts';
@@ -51,6 +53,14 @@ export async function launchDaemon(
     env,
   });
   return { socket, root, program, log: () => parse(program.output), [Symbol.asyncDispose]: () => program.stop() };
+}
+
+/** Waits until the daemon has logged a message. */
+export async function logged(daemon: Daemon, message: string): Promise<void> {
+  for (let waited = 0; !daemon.log().some(({ msg }) => msg === message); waited += 50) {
+    assert.ok(waited < 20_000, `the daemon does not log "${message}"`);
+    await delay(50);
+  }
 }
 
 function parse(output: string): Record<string, unknown>[] {

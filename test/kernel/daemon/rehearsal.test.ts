@@ -3,31 +3,19 @@ import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { mountsBelow } from '../../../src/kernel/mount.ts';
-import { type Daemon, startDaemon } from '../../support/daemon.ts';
+import { logged, startDaemon } from '../../support/daemon.ts';
 import { freePort } from '../../support/ports.ts';
 import { run } from '../../support/program.ts';
 import { SnapshotsClient } from '../../support/snapshots-client.ts';
 import { endKeepers, Workspace } from '../../support/workspace.ts';
-
-async function rehearsed(daemon: Daemon): Promise<void> {
-  await logged(daemon, 'rehearsed');
-}
-
-async function logged(daemon: Daemon, message: string): Promise<void> {
-  for (let waited = 0; !daemon.log().some(({ msg }) => msg === message); waited += 50) {
-    assert.ok(waited < 20_000, `the daemon does not log "${message}"`);
-    await delay(50);
-  }
-}
 
 test('A daemon rehearses with a made-up layer, without a word of it in layers, mounts, log and metrics', async () => {
   await using workspace = await Workspace.open('lp-rehearsal');
   const directory = join(workspace.path, 'lp');
   const port = await freePort();
   await using daemon = await startDaemon(directory, 'debug', `metrics_address = "127.0.0.1:${port}"\n`);
-  await rehearsed(daemon);
+  await logged(daemon, 'rehearsed');
   assert.deepEqual(await mountsBelow(daemon.root), [join(daemon.root, 'fuse')]);
   const kept = ['rehearsal', 'layers', 'traces'].filter((name) => existsSync(join(daemon.root, name)));
   assert.deepEqual(kept, []);
@@ -64,7 +52,7 @@ test('What a rehearsal that was killed has left is taken away by the next daemon
   await writeFile(join(stage, 'layer', 'disk'), 'some');
   await run('mount', ['-t', 'tmpfs', 'none', join(stage, 'mount')]);
   await using daemon = await startDaemon(directory);
-  await rehearsed(daemon);
+  await logged(daemon, 'rehearsed');
   assert.equal(existsSync(stage), false);
   await endKeepers(directory);
 });
