@@ -89,7 +89,7 @@ test('Layer takes back what it said to have when the disk cannot keep it, and fe
   assert.equal(layer.imagePath, join('/fuse', layer.name));
 });
 
-test('Layer can rest while its trace is recorded, and the trace has what was read before and after', async (t) => {
+test('Layer can rest while its trace is recorded, and the trace has what was read before', async (t) => {
   const root = await mkdtemp(join(tmpdir(), 'lazypull-layer-'));
   const directory = await cachedLayer(root, 'a', Date.now());
   const record = (await directory.record())!;
@@ -109,8 +109,8 @@ test('Layer can rest while its trace is recorded, and the trace has what was rea
   assert.equal(layer.rest(), true);
   assert.equal(served.file, undefined);
   await served.wake!();
-  await read(1);
+  assert.deepEqual([...served.file!.read], [1, 0, 0, 0]);
   assert.equal(layer.rest(), true);
   await close();
-  assert.deepEqual((await traces.load(record.digest))?.ranges, [[table.streamOffset[0], table.streamEnd[1]]]);
+  assert.deepEqual((await traces.load(record.digest))?.ranges, [[table.streamOffset[0], table.streamEnd[0]]]);
 });
