@@ -103,7 +103,7 @@ async function run(command: ThreadCommand): Promise<void> {
     if (!hasWork) await rehearseUnpacking();
     port!.postMessage({ rehearsed: true } satisfies ThreadAnswer);
   } else if (command.kind === 'rest') {
-    pressure.rest();
+    pressure.rest(true);
     port!.postMessage({ rested: true } satisfies ThreadAnswer);
   } else {
     const result = await resultOf(command.command);

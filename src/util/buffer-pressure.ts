@@ -2,7 +2,7 @@
 const collectAfterBytes = 4 << 20;
 const collectAllAfterBytes = 8 << 20;
 
-type Collect = (options: { type: 'minor' | 'major' }) => void;
+type Collect = (options: { type: 'minor' | 'major'; flavor?: 'regular' | 'last-resort' }) => void;
 
 /**
  * Keeps a thread's dropped buffers from piling up. V8 counts only its own heap when it decides to collect, and lets tens of MB of
@@ -29,9 +29,13 @@ export class BufferPressure {
     this.#collect?.({ type: 'major' });
   }
 
-  /** Collects everything at once: for a moment at which nobody waits. */
-  rest(): void {
+  /**
+   * Collects everything at once: for a moment at which nobody waits.
+   *
+   * @param thoroughly also gives the pages back on which there is no object any more, which takes several times as long
+   */
+  rest(thoroughly = false): void {
     this.#bytes = 0;
-    this.#collect?.({ type: 'major' });
+    this.#collect?.({ type: 'major', flavor: thoroughly ? 'last-resort' : 'regular' });
   }
 }
