@@ -1,5 +1,6 @@
 import { createHash, hash } from 'node:crypto';
 import { LazypullError } from '../errors.ts';
+import { encodeFooter } from '../formats/estargz/footer.ts';
 import type { GzipPool, MemberBatch } from './gzip-pool.ts';
 import { blockBytes, encodeFileHeader, paddingOf } from './tar-header.ts';
 import { type TarEntry, TarReader } from './tar-reader.ts';
@@ -133,16 +134,8 @@ async function finish(toc: TocBuilder, members: MemberWriter): Promise<EstargzRe
   const end = Buffer.alloc(paddingOf(jsonBytes) + 2 * blockBytes);
   members.append(Buffer.concat([encodeFileHeader(tocName, jsonBytes), ...json, end]));
   await members.flush();
-  await members.writeRaw(footer(members.offsetOf(tocMember)));
+  await members.writeRaw(encodeFooter(members.offsetOf(tocMember)));
   return { ...members.result(), tocDigest: `sha256:${tocHash.digest('hex')}` };
-}
-
-/** An empty gzip member of 51 bytes whose extra field says where the TOC's member starts. */
-function footer(tocOffset: number): Buffer {
-  const extra = `SG\x16\x00${tocOffset.toString(16).padStart(16, '0')}STARGZ`;
-  const header = Buffer.from('1f8b0804000000' + '0000ff' + '1a00', 'hex');
-  const emptyDeflate = Buffer.from('010000ffff' + '0000000000000000', 'hex');
-  return Buffer.concat([header, Buffer.from(extra, 'latin1'), emptyDeflate]);
 }
 
 /** A batch is sent to a thread at this many bytes: enough that sending costs little, small enough that memory stays bounded. */

@@ -29,10 +29,9 @@ export interface RehearsalOptions {
 
 /**
  * Does with a made-up layer what is done with the first one of a build: fetches its index, plans and mounts its disk, and reads its files. JavaScript runs
- * several times faster once the engine has seen it run; without this, that build would be what it learns from. Leaves nothing behind.
+ * several times faster once the engine has seen it run; without this, that build would be what it learns from. Begins after `removeStage`, and leaves nothing behind.
  */
 export async function rehearseLayer({ root, layer, openBlob, threads, serve }: RehearsalOptions): Promise<void> {
-  await removeStage(root);
   const { mountpoint, directory, path } = stageOf(root);
   await mkdir(mountpoint, { recursive: true, mode: 0o700 });
   await mkdir(directory.path, { mode: 0o700 });

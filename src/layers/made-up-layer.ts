@@ -1,6 +1,7 @@
 import { hash, randomBytes } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
+import { encodeFooter } from '../formats/estargz/footer.ts';
 import { compressedToc } from './made-up-toc.ts';
 
 /** More than the end of a blob that is fetched with its index holds, so that reads have to wait for some of it. */
@@ -35,14 +36,7 @@ export async function madeUpLayer(): Promise<MadeUpLayer> {
     await setImmediate();
   }
   const toc = compressedToc(rows);
-  const bytes = Buffer.concat([...members, toc.bytes, footer(offset)]);
+  const bytes = Buffer.concat([...members, toc.bytes, encodeFooter(offset)]);
   const paths = rows.map((_, i) => `f${i}`);
   return { bytes, digest: `sha256:${hash('sha256', bytes)}`, tocDigest: toc.digest, paths };
-}
-
-/** An empty gzip member whose extra field says where the table of contents begins. */
-function footer(tocOffset: number): Buffer {
-  const start = Buffer.from('1f8b080400000000' + '00ff' + '1a00', 'hex');
-  const extra = Buffer.from(`SG\x16\0${tocOffset.toString(16).padStart(16, '0')}STARGZ`, 'latin1');
-  return Buffer.concat([start, extra, Buffer.from('010000ffff0000000000000000', 'hex')]);
 }

@@ -34,6 +34,14 @@ export function readFooter(lastBytes: Uint8Array, blobBytes: number): Footer {
   throw new LazypullError('FailedPrecondition', `The layer is not in the eStargz format: ${otherFormat(text)}`);
 }
 
+/** The footer of an eStargz blob whose table of contents begins at `tocOffset`: an empty gzip member of `footerBytes`. */
+export function encodeFooter(tocOffset: number): Buffer {
+  const extra = `SG\x16\x00${tocOffset.toString(16).padStart(16, '0')}STARGZ`;
+  const header = Buffer.from('1f8b0804000000' + '0000ff' + '1a00', 'hex');
+  const emptyDeflate = Buffer.from('010000ffff' + '0000000000000000', 'hex');
+  return Buffer.concat([header, Buffer.from(extra, 'latin1'), emptyDeflate]);
+}
+
 const formats = [
   { bytes: footerBytes, pattern: footerPattern('\\x1a\\0SG\\x16\\0') },
   { bytes: 47, pattern: footerPattern('\\x16\\0') },
