@@ -1,18 +1,15 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { estargzBlob, type FileSpec } from '../../support/estargz-blob.ts';
+import { checkFiles, checkKeptFiles } from '../../support/layer-files.ts';
 import { LayerLab, mountDisk } from '../../support/layer-lab.ts';
 import { run, tryRun } from '../../support/program.ts';
 import { unmountBelow } from '../../support/workspace.ts';
 
 const mib = 1 << 20;
-
-async function check(files: readonly FileSpec[], root: string): Promise<void> {
-  for (const { path, content } of files) assert.ok((await readFile(join(root, path))).equals(content!), path);
-}
 
 test('What a disk loses that fails to write is never read, and a layer is kept again once the disk is mended', async () => {
   let memory = '';
@@ -29,16 +26,16 @@ test('What a disk loses that fails to write is never read, and a layer is kept a
   );
   const snapshot = await lab.prepare([lab.layer(estargzBlob(files, mib))]);
   const root = await lab.mount(snapshot);
-  await check(files.slice(0, 2), root);
+  await checkFiles(files.slice(0, 2), root);
   await run('sync', ['-f', lab.root]);
 
   const ballast = join(memory, 'ballast');
   await tryRun('dd', ['if=/dev/zero', `of=${ballast}`, 'bs=64k', 'status=none']);
-  await check(files.slice(2, 8), root);
+  await checkFiles(files.slice(2, 8), root);
   await tryRun('sync', ['-f', lab.root]);
   await lab.dropCaches();
   for (let pass = 0; pass < 2; pass++) {
-    await Promise.all([check(files, root), check(files.toReversed(), root)]);
+    await Promise.all([checkFiles(files, root), checkFiles(files.toReversed(), root)]);
     await lab.dropCaches();
   }
   assert.ok(lab.complaints.some(({ msg }) => /failed to keep what it had taken/.test(String(msg))));
@@ -52,9 +49,5 @@ test('What a disk loses that fails to write is never read, and a layer is kept a
   await run('mount', ['-o', 'loop', join(memory, 'disk'), lab.root]);
   await lab.restart('SIGTERM');
   const again = await lab.mount(snapshot);
-  await check(files, again);
-  await lab.dropCaches();
-  const before = lab.registry.requests.length;
-  await check(files, again);
-  assert.equal(lab.registry.requests.length, before, 'everything is on the disk');
+  await checkKeptFiles(lab, files, again);
 });

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { readdir, readFile, rm, statfs } from 'node:fs/promises';
+import { readdir, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { estargzBlob, type FileSpec } from '../../support/estargz-blob.ts';
+import { checkFiles, checkKeptFiles } from '../../support/layer-files.ts';
 import { LayerLab, mountDisk } from '../../support/layer-lab.ts';
 import { tryRun } from '../../support/program.ts';
 
@@ -16,10 +17,6 @@ const noiseFiles = (count: number, bytes: number) =>
     content: randomBytes(bytes),
   }));
 
-async function check(files: readonly (FileSpec & { content: Buffer })[], root: string): Promise<void> {
-  for (const { path, content } of files) assert.ok((await readFile(join(root, path))).equals(content), path);
-}
-
 test('On a disk that is full every read is answered, and when there is space again the layer is kept', async () => {
   await using lab = await LayerLab.open('no_background_fetch = true', (root) => mountDisk(root, 64 * mib));
   const ballast = join(lab.root, 'ballast');
@@ -30,12 +27,12 @@ test('On a disk that is full every read is answered, and when there is space aga
   const layer = lab.layer(estargzBlob(files, 2 * mib));
   const snapshot = await lab.prepare([layer]);
   const root = await lab.mount(snapshot);
-  await check(files.slice(0, 10), root);
+  await checkFiles(files.slice(0, 10), root);
 
   await tryRun('dd', ['if=/dev/zero', `of=${ballast}`, 'bs=64k', 'status=none']);
   assert.ok((await statfs(lab.root)).bavail < 100);
   for (let pass = 0; pass < 2; pass++) {
-    await Promise.all([check(files, root), check(files.toReversed(), root)]);
+    await Promise.all([checkFiles(files, root), checkFiles(files.toReversed(), root)]);
     await lab.dropCaches();
   }
   assert.ok(lab.complaints.some(({ error }) => String(error).includes('ENOSPC')));
@@ -45,16 +42,12 @@ test('On a disk that is full every read is answered, and when there is space aga
   );
 
   await rm(ballast);
-  await check(files, root);
+  await checkFiles(files, root);
   await lab.dropCaches();
   await lab.unmount(root); // what was in memory is forgotten with the layer
   await lab.restart('SIGTERM');
   const again = await lab.mount(snapshot);
-  await check(files, again);
-  await lab.dropCaches();
-  const before = lab.registry.requests.length;
-  await check(files, again);
-  assert.equal(lab.registry.requests.length, before, 'everything is on the disk');
+  await checkKeptFiles(lab, files, again);
   await lab.unmount(again);
 });
 
@@ -64,18 +57,18 @@ test('A layer that nobody uses makes room for one that is read', async () => {
   const old = noiseFiles(5, 5 * mib);
   const oldSnapshot = await prepare(old);
   const oldRoot = await lab.mount(oldSnapshot);
-  await check(old, oldRoot);
+  await checkFiles(old, oldRoot);
   await lab.unmount(oldRoot);
   await lab.remove(oldSnapshot, 1);
 
   const files = noiseFiles(8, 5 * mib);
   const root = await lab.mount(await prepare(files));
-  while ((await readdir(join(lab.root, 'layers'))).length > 1) await check(files, root);
+  while ((await readdir(join(lab.root, 'layers'))).length > 1) await checkFiles(files, root);
   await lab.dropCaches();
-  await check(files, root);
+  await checkFiles(files, root);
   const before = lab.registry.requests.length;
   await lab.dropCaches();
-  await check(files, root);
+  await checkFiles(files, root);
   assert.equal(lab.registry.requests.length, before, 'all of it is on the disk');
   await lab.unmount(root);
 });
