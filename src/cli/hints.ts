@@ -3,7 +3,7 @@ import { RegistryError } from '../registry/errors.ts';
 
 /** What the user of a command can do about an error; undefined where its message says it, or nobody knows. */
 export function hintFor(error: unknown): string | undefined {
-  if (saysLogin(error)) return undefined;
+  if (saysItself(error)) return undefined;
   const codes = systemCodes(error);
   const byCause = hintsOf(error);
   for (const code of codes) {
@@ -17,9 +17,9 @@ export function hintFor(error: unknown): string | undefined {
 
 const configHint = 'correct the file, or give another one with --config; "lazypull check" reads it too';
 
-/** The message of a refused login says itself what to do. */
-function saysLogin(error: unknown): boolean {
-  return error instanceof Error && error.message.includes('docker login');
+/** The messages of a refused login and of a client certificate that is wanted say themselves what to do. */
+function saysItself(error: unknown): boolean {
+  return error instanceof Error && /docker login|in the hosts\.toml of this registry/.test(error.message);
 }
 
 type Hints = readonly (readonly [codes: readonly string[], hint: string])[];

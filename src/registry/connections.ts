@@ -63,7 +63,7 @@ export class Connections {
     if (known !== undefined) return known;
     const made =
       proxy === undefined
-        ? new Agent({ ...agentOptions, connect: this.#connector(zone, tls) })
+        ? new Agent({ ...agentOptions, connect: endedByErrors(this.#connector(zone, tls)) })
         : this.#proxied(proxy, tls);
     this.#dispatchers.set(key, made);
     const [oldest] = this.#dispatchers;
@@ -117,7 +117,10 @@ export class Connections {
       requestTls: { ...this.#tlsOptions(tls), timeout, allowH2: true },
       proxyTls: { ...this.#tlsOptions(undefined), timeout },
       clientFactory: (origin, options) => new Pool(origin, { ...options, headersTimeout: timeout }),
-      factory: (origin, options) => new Pool(origin, { ...agentOptions, ...(options as Pool.Options) }),
+      factory: (origin, options) => {
+        const { connect, ...others } = options as Pool.Options & { connect: buildConnector.connector };
+        return new Pool(origin, { ...agentOptions, ...others, connect: endedByErrors(connect) });
+      },
     });
   }
 
@@ -152,6 +155,20 @@ export class Connections {
       if (this.#zones.size < maxNames || this.#zones.has(hostname))
         this.#zones.set(hostname, zones.size === 1 && before === zone ? zone : 'anywhere');
       answer(addresses, options, callback);
+    });
+  };
+}
+
+/**
+ * A connector whose connections end with their first error. After a TLS alert that follows the handshake (in TLS 1.3, what the server thinks of our
+ * certificate) Node leaves the socket open, and undici would send all later requests into the dead HTTP/2 session on it.
+ */
+function endedByErrors(connect: buildConnector.connector): buildConnector.connector {
+  return (options, callback) => {
+    connect(options, (...[error, socket]) => {
+      if (error !== null) return callback(error, null);
+      socket.once('error', () => socket.destroy());
+      callback(null, socket);
     });
   };
 }

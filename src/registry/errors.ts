@@ -63,7 +63,8 @@ export function statusError(
 /** The error for a request or a body that the network broke, and that may be tried again unless the cause cannot pass. `proxy` is where it was sent. */
 export function networkError(asked: Asked, cause: unknown, proxy?: string): RegistryError {
   const code = errnoOf(cause);
-  const retryable = code === undefined || !(permanentCodes.has(code) || code.startsWith('ERR_TLS_'));
+  const retryable =
+    code === undefined || !(permanentCodes.has(code) || code.startsWith('ERR_TLS_') || certificateAlert.test(code));
   const through = proxy === undefined ? '' : ` through the proxy "${proxy}"`;
   return new RegistryError('Unavailable', `Cannot ${nameOf(asked)}${through}: ${reasonOf(cause, code)}`, {
     retryable,
@@ -104,6 +105,11 @@ const permanentCodes = new Set([
   'UND_ERR_CLOSED',
 ]);
 
+/** The TLS alerts (RFC 8446, 6.2) of a server that did not get the client certificate that it wants; before TLS 1.3 some only say that the handshake failed. */
+const certificateAlert = /_ALERT_(HANDSHAKE_FAILURE|.*CERTIFICATE.*|UNKNOWN_CA|ACCESS_DENIED)$/;
+const wantsCertificate =
+  'the server does not take this client in TLS: it may want a client certificate, or another one; name it with client = [["CERT", "KEY"]] in the hosts.toml of this registry';
+
 const reasons = new Map([
   ['UND_ERR_CONNECT_TIMEOUT', 'the connection was not made in time'],
   ['UND_ERR_HEADERS_TIMEOUT', 'no answer came in time'],
@@ -122,6 +128,7 @@ const reasons = new Map([
 ]);
 
 function reasonOf(cause: unknown, code: string | undefined): string {
+  if (code !== undefined && certificateAlert.test(code)) return `${wantsCertificate} (${code})`;
   const reason = code === undefined ? undefined : reasons.get(code);
   return reason === undefined ? messageOf(cause) : `${reason} (${code})`;
 }

@@ -22,6 +22,9 @@ describe('hintFor', () => {
     assert.match(proxied.message, /manifests\/1" through the proxy "proxy\.example:3128": the connection was refused/);
     assert.match(hintFor(proxied) ?? '', /^check HTTPS_PROXY/);
     assert.match(hintFor(networkError(asked, systemError('SELF_SIGNED_CERT_IN_CHAIN'), 'p:1')) ?? '', /ca = "FILE"/);
+    const alert = networkError(asked, systemError('ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED'));
+    assert.match(alert.message, /client = \[\["CERT", "KEY"\]\]/);
+    assert.equal(hintFor(alert), undefined);
     const both = new AggregateError([systemError('ECONNREFUSED'), systemError('ECONNREFUSED')]);
     assert.match(hintFor(networkError(asked, both)) ?? '', /runs there/);
   });

@@ -5,9 +5,11 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { Zone } from '../../../src/registry/addresses.ts';
 import { RegistryClient } from '../../../src/registry/client.ts';
+import type { RegistryError } from '../../../src/registry/errors.ts';
 import { parseReference } from '../../../src/registry/reference.ts';
 import { endpointTls, withoutClients } from '../../../src/registry/tls.ts';
 import { defaultTimeouts, Transport } from '../../../src/registry/transport.ts';
+import { ForwardProxy } from '../../support/forward-proxy.ts';
 import { startRegistry, type TestRegistry } from '../../support/registry.ts';
 import { testTls } from '../../support/tls.ts';
 
@@ -76,8 +78,31 @@ test('a hosts.toml that is mended counts for what is open already', async () => 
 test('hosts.toml has a client certificate, which only the registry sees', async () => {
   await using registry = await startRegistry({ tls: { ...testTls, ca: testTls.cert, requestCert: true } });
   const trust = `ca = "${join(directory, 'ca.pem')}"\n`;
-  await assert.rejects(readWith(registry, trust), /Cannot GET/);
+  await assert.rejects(readWith(registry, trust), /Cannot GET "https:.*it may want a client certificate/);
   assert.equal(await readWith(registry, `${trust}client = "${join(directory, 'both.pem')}"`), 10);
   const tls = endpointTls(['ca'], [{ cert: 'c', key: 'k' }], false);
   assert.deepEqual(withoutClients(tls), endpointTls(['ca'], [], false));
+});
+
+/** Whether the errors of requests that a server refuses with a TLS alert are all the same, and no later one goes into the dead session of the first. */
+async function refusesEach(transport: Transport, url: URL): Promise<void> {
+  for (let i = 0; i < 3; i++) {
+    const tls = endpointTls([], [], true);
+    await assert.rejects(
+      transport.send({ method: 'GET', url, headers: {}, tls }),
+      (error: RegistryError) =>
+        /client certificate.*hosts\.toml.*ALERT_CERTIFICATE_REQUIRED/.test(error.message) && !error.retryable,
+    );
+  }
+}
+
+test('a server that wants a client certificate, and says so only after the handshake, is asked anew each time', async () => {
+  await using registry = await startRegistry({ tls: { ...testTls, ca: testTls.cert, requestCert: true } });
+  await using proxy = await ForwardProxy.start();
+  const transport = new Transport(defaultTimeouts, [], { https_proxy: proxy.url });
+  await refusesEach(transport, new URL(`https://${registry.host}/v2/`));
+  assert.equal(proxy.seen.length, 0);
+  await refusesEach(transport, new URL(`https://registry.invalid:${registry.host.split(':')[1]}/v2/`));
+  assert.equal(proxy.seen.length, 3);
+  await transport.close();
 });
