@@ -52,11 +52,11 @@ function buildkitTables({ address }: DaemonPlaces): TomlTable[] {
 }
 
 const unpackPath = ['plugins', 'io.containerd.transfer.v1.local', 'unpack_config'];
-const unpackFor = (snapshotter: string) => ({ platform: 'linux', snapshotter });
+const unpackFor = (snapshotter: string) => ({ platform: 'linux', snapshotter, differ: 'walking' });
 
 const containerd: ClientSetup = {
   file: '/etc/containerd/config.toml',
-  snippet: (places) => `version = 2\n\n${tomlOf(containerdTables(places))}\n${unpackersAsComment}`,
+  snippet: (places) => containerd.apply('', places),
   apply(text, places) {
     const withPlugin = withTables(text.trim() === '' ? 'version = 2\n' : text, containerdTables(places));
     return withElements(withPlugin, unpackPath, missingUnpackers(withPlugin));
@@ -77,16 +77,9 @@ function containerdTables({ address, root }: DaemonPlaces): TomlTable[] {
   ];
 }
 
-const unpackersAsComment = `
-# In a config of version = 3 also this, once for each snapshotter that images are pulled for:
-${withElements('', unpackPath, ['overlayfs', 'stargz'].map(unpackFor)).trimEnd().replace(/^/gm, '# ')}
-`;
-
-/** In a config of version 3 the transfer service unpacks only for the snapshotters that are listed, and for the default one where none is. */
+/** The transfer service, with which ctr pulls, unpacks only for the snapshotters that are listed, and for the default one where none is. */
 function missingUnpackers(text: string): TomlTable['values'][] {
-  const config = parseToml(text);
-  if (config['version'] !== 3) return [];
-  let there: unknown = config;
+  let there: unknown = parseToml(text);
   for (const key of unpackPath) there = (there as Record<string, unknown> | undefined)?.[key];
   const listed = Array.isArray(there) ? (there as Record<string, unknown>[]) : [];
   if (listed.some(({ snapshotter }) => snapshotter === 'stargz')) return [];

@@ -15,13 +15,19 @@ export interface Containerd extends AsyncDisposable {
 /** Starts containerd with its state in `directory` and, with `stargzSocket`, the proxy snapshotter `stargz` on that socket. */
 export async function startContainerd(directory: string, stargzSocket?: string): Promise<Containerd> {
   await mkdir(directory, { recursive: true });
-  const address = join(directory, 'containerd.sock');
   const config = join(directory, 'containerd.toml');
-  await writeFile(config, configOf(directory, address, stargzSocket));
+  await writeFile(config, configOf(stargzSocket));
+  return startContainerdWith(directory, config);
+}
+
+/** Starts containerd with a config file that says nothing of where its root, state and socket are: they are in `directory`. */
+export async function startContainerdWith(directory: string, config: string): Promise<Containerd> {
+  const address = join(directory, 'containerd.sock');
+  const places = ['--address', address, '--root', join(directory, 'root'), '--state', join(directory, 'state')];
   const program = new Program({
     name: 'containerd',
     command: builtTool('containerd'),
-    args: ['--config', config],
+    args: ['--config', config, ...places],
     log: join(directory, 'containerd.log'),
     env: { PATH: pathWithTools() },
   });
@@ -38,16 +44,10 @@ export async function startContainerd(directory: string, stargzSocket?: string):
   };
 }
 
-function configOf(directory: string, address: string, stargzSocket: string | undefined): string {
+function configOf(stargzSocket: string | undefined): string {
   const lines = [
     'version = 3',
-    `root = ${JSON.stringify(join(directory, 'root'))}`,
-    `state = ${JSON.stringify(join(directory, 'state'))}`,
     'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.nri.v1.nri"]',
-    '[grpc]',
-    `address = ${JSON.stringify(address)}`,
-    '[ttrpc]',
-    `address = ${JSON.stringify(`${address}.ttrpc`)}`,
   ];
   if (stargzSocket !== undefined) {
     lines.push('[proxy_plugins.stargz]', 'type = "snapshot"', `address = ${JSON.stringify(stargzSocket)}`);

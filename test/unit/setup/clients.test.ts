@@ -26,25 +26,38 @@ const plugin = {
   },
 };
 
-test('A containerd config of version 2 gets the plugin', () => {
-  assert.deepEqual(parse(containerd.apply('', places)), { version: 2, proxy_plugins: plugin });
-  const old =
-    'version = 2\n[proxy_plugins]\n  [proxy_plugins.stargz]\n    type = "snapshot"\n    address = "/old.sock"\n';
-  assert.deepEqual(parse(containerd.apply(old, places)), { version: 2, proxy_plugins: plugin });
+const unpacks = (...snapshotters: string[]) => ({
+  'io.containerd.transfer.v1.local': {
+    unpack_config: snapshotters.map((snapshotter) => ({ platform: 'linux', snapshotter, differ: 'walking' })),
+  },
 });
 
-test('A containerd config of version 3 also unpacks for it, and for whom it did before', () => {
-  const unpackers = (text: string) => {
-    const { plugins } = parse(text) as { plugins: Record<string, { unpack_config: { snapshotter: string }[] }> };
-    return plugins['io.containerd.transfer.v1.local']!.unpack_config.map(({ snapshotter }) => snapshotter);
-  };
-  const first = containerd.apply('version = 3\n', places);
-  assert.deepEqual(unpackers(first), ['overlayfs', 'stargz']);
-  assert.equal(containerd.apply(first, places), first);
-  const other =
-    "version = 3\n[[plugins.'io.containerd.transfer.v1.local'.unpack_config]]\n  platform = 'linux'\n  snapshotter = 'btrfs'\n";
-  assert.deepEqual(unpackers(containerd.apply(other, places)), ['btrfs', 'stargz']);
+test('A containerd config gets the plugin, and unpacks for it and for the default snapshotter', () => {
+  const wanted = { version: 2, proxy_plugins: plugin, plugins: unpacks('overlayfs', 'stargz') };
+  assert.deepEqual(parse(containerd.apply('', places)), wanted);
+  assert.deepEqual(parse(containerd.snippet(places)), wanted);
+  const old =
+    'version = 2\n[proxy_plugins]\n  [proxy_plugins.stargz]\n    type = "snapshot"\n    address = "/old.sock"\n';
+  assert.deepEqual(parse(containerd.apply(old, places)), wanted);
+  const { version: _, ...unversioned } = wanted;
+  const debug = '[debug]\n  level = "info"\n';
+  assert.deepEqual(parse(containerd.apply(debug, places)), { debug: { level: 'info' }, ...unversioned });
 });
+
+for (const version of [2, 3, 4]) {
+  test(`A containerd config of version ${version} also unpacks for whom it did before`, () => {
+    const first = containerd.apply(`version = ${version}\n`, places);
+    assert.deepEqual(parse(first), { version, proxy_plugins: plugin, plugins: unpacks('overlayfs', 'stargz') });
+    assert.equal(containerd.apply(first, places), first);
+    const other = `version = ${version}\n[[plugins.'io.containerd.transfer.v1.local'.unpack_config]]\n  platform = 'linux'\n  snapshotter = 'btrfs'\n`;
+    const { plugins } = parse(containerd.apply(other, places)) as { plugins: ReturnType<typeof unpacks> };
+    const listed = plugins['io.containerd.transfer.v1.local'].unpack_config;
+    assert.deepEqual(
+      listed.map(({ snapshotter }) => snapshotter),
+      ['btrfs', 'stargz'],
+    );
+  });
+}
 
 test('A daemon.json of Docker keeps its keys, their order and the indentation', () => {
   const text = '{\n\t"dns": ["1.1.1.1"],\n\t"features": {"x": true},\n\t"storage-driver": "overlay2"\n}\n';
