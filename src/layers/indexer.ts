@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises';
-import { codeOf } from '../errors.ts';
-import { fetchToc } from '../images/toc.ts';
+import { codeOf, messageOf } from '../errors.ts';
+import { fetchToc, type TocBytes } from '../images/toc.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
 import { HeadStart } from './head-start.ts';
@@ -8,8 +8,9 @@ import type { Layer, LayerOptions } from './layer.ts';
 import { type LayerDirectory, type LayerRecord, recordVersion } from './layer-directory.ts';
 import type { LayerThreads } from './layer-threads.ts';
 import type { LayerMetrics } from './metrics.ts';
+import type { Planned } from './plan-files.ts';
 import type { LayerSource } from './source.ts';
-import { Tails } from './tails.ts';
+import { type Tail, Tails } from './tails.ts';
 import type { Trace, TraceStore } from './trace.ts';
 
 /** What is known of a layer that has just been indexed, or is found on the disk. */
@@ -31,6 +32,14 @@ export interface IndexerOptions {
   readonly serve: (layer: KnownLayer) => Promise<Layer>;
   readonly metrics: LayerMetrics;
   readonly log: Log;
+}
+
+interface PlannedLayer {
+  readonly tail: Tail;
+  readonly tocOffset: number;
+  readonly planned: Planned;
+  /** When the whole table of contents was here, in `performance.now()` milliseconds. */
+  readonly fetchedMs: number;
 }
 
 /** Makes layers of what a registry has: fetches their tables of contents, has disks planned of them, and asks for what will be read first. */
@@ -68,37 +77,12 @@ export class Indexer {
     trace: Trace | undefined,
     headStart: HeadStart | undefined,
   ): Promise<Layer> {
-    const { metrics, threads, traces, serve, prefetchBytes, log } = this.#options;
+    const { traces, serve, prefetchBytes, log } = this.#options;
     const started = performance.now();
-    const siblings = await this.#withoutKept(source.siblings);
-    const taking = this.#tails.take(source.reference, source.digest);
-    this.#tails.expect(source.reference, siblings);
-    const { blob: plain, data: tail, size: blobBytes } = await taking;
-    const blob = headStart?.of(plain) ?? plain;
-    let more = 0;
-    const { tocOffset, compressedToc } = await fetchToc(blob, tail, blobBytes, (bytes) => {
-      more += bytes;
-    });
-    if (more > 0) metrics.fetches.add(1, { reason: 'index' });
-    metrics.fetchedBytes.add(more, { reason: 'index' });
-    const fetched = performance.now();
-    const planning = threads.plan({
-      digest: source.digest,
-      tocDigest: source.tocDigest,
-      blobBytes,
-      tocOffset,
-      compressedToc,
-      diskPath: directory.diskPath,
-      tablePath: directory.tablePath,
-      pathsPath: directory.pathsPath,
-      hintsPath: directory.hintsPath,
-      stackingPath: directory.stackingPath,
-    });
-    const { table, diskBytes, metadataBytes, sums } = await planning.catch(async (error: unknown) => {
-      // Another server may have a better one, and what was kept of this one is of no use.
-      if (codeOf(error) === 'DataLoss') await blob.distrust(started).catch(() => false);
-      throw error;
-    });
+    const { tail, tocOffset, planned, fetchedMs } = await this.#plan(source, directory);
+    const blob = headStart?.of(tail.blob) ?? tail.blob;
+    const blobBytes = tail.size;
+    const { table, diskBytes, metadataBytes, sums } = planned;
     const record: LayerRecord = {
       version: recordVersion,
       digest: source.digest,
@@ -113,24 +97,57 @@ export class Indexer {
     await directory.writeRecord(record);
     const resident = new Uint8Array(new SharedArrayBuffer(table.length));
     const layer = await serve({ record, directory, table, resident, isOfThisBoot: true, blob, traces });
-    const tailStart = blobBytes - tail.length;
+    const tailStart = blobBytes - tail.data.length;
     const startBytes = prefetchBytes();
     if (startBytes !== undefined) await layer.prefetch(trace, source.prefetchBytes ?? startBytes, tailStart);
     layer.recordTrace();
     layer.keep();
-    const offered = layer.offer(tail.subarray(0, Math.max(0, tocOffset - tailStart)), tailStart);
+    const offered = layer.offer(tail.data.subarray(0, Math.max(0, tocOffset - tailStart)), tailStart);
     if (tailStart === 0) await offered; // the whole layer is here, and can be mounted without FUSE
     log.info(
       {
         layer: source.digest,
         reference: source.reference,
         files: table.length,
-        fetchMs: Math.round(fetched - started),
-        planMs: Math.round(performance.now() - fetched),
+        fetchMs: Math.round(fetchedMs - started),
+        planMs: Math.round(performance.now() - fetchedMs),
       },
       'indexed a layer',
     );
     return layer;
+  }
+
+  /** Fetches a layer's table of contents and has its disk planned: a second time where the first table is not the one that the manifest promises. */
+  async #plan(source: LayerSource, directory: LayerDirectory): Promise<PlannedLayer> {
+    const { metrics, threads, log } = this.#options;
+    const { reference, digest, tocDigest } = source;
+    const { diskPath, tablePath, pathsPath, hintsPath, stackingPath } = directory;
+    const paths = { diskPath, tablePath, pathsPath, hintsPath, stackingPath };
+    const siblings = await this.#withoutKept(source.siblings);
+    for (let isFirst = true; ; isFirst = false) {
+      const started = performance.now();
+      const taking = this.#tails.take(reference, digest);
+      if (isFirst) this.#tails.expect(reference, siblings);
+      const tail = await taking;
+      let toc: TocBytes | undefined;
+      try {
+        let more = 0;
+        toc = await fetchToc(tail.blob, tail.data, tail.size, (bytes) => {
+          more += bytes;
+        });
+        if (more > 0) metrics.fetches.add(1, { reason: 'index' });
+        metrics.fetchedBytes.add(more, { reason: 'index' });
+        const fetchedMs = performance.now();
+        const planned = await threads.plan({ digest, tocDigest, blobBytes: tail.size, ...toc, ...paths });
+        return { tail, tocOffset: toc.tocOffset, planned, fetchedMs };
+      } catch (error) {
+        const isWrong = codeOf(error) === 'DataLoss' || (toc === undefined && codeOf(error) === 'FailedPrecondition');
+        // Another server may have a better one, and what was kept of this one is of no use.
+        if (isWrong) await tail.blob.distrust(started).catch(() => false);
+        if (!isWrong || !isFirst) throw error;
+        log.warn({ layer: digest, reference, error: messageOf(error) }, 'asks once more for a table of contents');
+      }
+    }
   }
 
   /** The digests of which there is no directory yet. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { hash, randomBytes, randomInt } from 'node:crypto';
-import { open } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -8,6 +8,7 @@ import { gzipSync } from 'node:zlib';
 import { estargzBlob, footer, type FileSpec, tocOf, tocOfJson } from '../../support/estargz-blob.ts';
 import { LayerLab } from '../../support/layer-lab.ts';
 import type { Fault } from '../../support/registry.ts';
+import type { ImageLayer } from '../../support/snapshots-client.ts';
 
 const maxMemoryMb = 500;
 const mib = 1 << 20;
@@ -168,6 +169,17 @@ test('Chunks far inside long streams do not cost much memory', async () => {
   );
   await lab.unmount(root);
   assert.ok((await lab.peakMemory()) < maxMemoryMb, `${await lab.peakMemory()} MB`);
+});
+
+test('A table of contents that was damaged on its way is asked for once more', async () => {
+  const content = randomBytes(10_000);
+  const [first, second] = [0, 1].map((i) =>
+    lab.layer(estargzBlob([{ path: `file-${i}`, type: 'reg', content }], mib)),
+  ) as [ImageLayer, ImageLayer];
+  for (const { digest } of [first, second]) lab.registry.script({ path: new RegExp(digest) }, { kind: 'corrupt' });
+  const root = await lab.mount(await lab.prepare([first, second])); // the end of the second one comes with the first
+  for (const name of ['file-0', 'file-1']) assert.deepEqual(await readFile(join(root, name)), content);
+  await lab.unmount(root);
 });
 
 test('A malformed table of contents is refused with the reason, and the daemon goes on', async () => {
