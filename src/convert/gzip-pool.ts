@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { LazypullError } from '../errors.ts';
+import { endWorker } from '../util/end-worker.ts';
 import { workerUrl } from '../util/worker-url.ts';
 
 /** Gzip members one after the other, or what they hold: member i is the bytes [ends[i-1] or 0, ends[i]) of `data`. */
@@ -43,7 +44,7 @@ export class GzipPool implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.#threads.splice(0).map(({ worker }) => worker.terminate()));
+    await Promise.all(this.#threads.splice(0).map(({ worker }) => endWorker(worker)));
   }
 
   #leastBusy(): Thread {

@@ -1,10 +1,16 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { gzipSync } from 'node:zlib';
+import type { EndCommand } from '../util/end-worker.ts';
 import type { MemberBatch } from './gzip-pool.ts';
 
 const { level } = workerData as { level: number };
 
-parentPort?.on('message', (batch: MemberBatch) => {
+parentPort?.on('message', (command: MemberBatch | EndCommand) => {
+  if ('kind' in command) parentPort?.close();
+  else compress(command);
+});
+
+function compress(batch: MemberBatch): void {
   const members: Buffer[] = [];
   const ends: number[] = [];
   let start = 0;
@@ -22,7 +28,7 @@ parentPort?.on('message', (batch: MemberBatch) => {
     return position + member.length;
   }, 0);
   parentPort?.postMessage({ data, ends } satisfies MemberBatch, [data.buffer]);
-});
+}
 
 /**
  * Window, hash table and output buffer are no larger than the data needs: most members are small files, and making the tables is most of

@@ -4,6 +4,7 @@ import { parentPort } from 'node:worker_threads';
 import type { ChunkTable } from '../erofs/disk-plan.ts';
 import { codeOf, type ErrorCode, LazypullError, messageOf } from '../errors.ts';
 import { BufferPressure } from '../util/buffer-pressure.ts';
+import type { EndCommand } from '../util/end-worker.ts';
 import { planFiles, type Planned, type PlanRequest } from './plan-files.ts';
 import { rehearsePlanning, rehearseUnpacking } from './rehearsal.ts';
 import { residency } from './residency.ts';
@@ -43,6 +44,7 @@ export interface PlanCommand {
 export type JobCommand = PlanCommand | UnpackCommand | VerifyCommand;
 
 export type ThreadCommand =
+  | EndCommand
   | { kind: 'add'; target: UnpackTarget }
   | { kind: 'remove'; id: number }
   | { kind: 'rehearse' }
@@ -84,13 +86,15 @@ let hasWork = false;
 let tail: Promise<void> = Promise.resolve();
 
 port.on('message', (command: ThreadCommand) => {
-  hasWork ||= command.kind === 'job';
+  hasWork ||= command.kind === 'job' || command.kind === 'end';
   // In the order of arrival: a target is removed after the jobs that were sent before.
   tail = tail.then(() => run(command));
 });
 
 async function run(command: ThreadCommand): Promise<void> {
-  if (command.kind === 'add') {
+  if (command.kind === 'end') {
+    port!.close();
+  } else if (command.kind === 'add') {
     targets.set(command.target.id, openTarget(command.target));
   } else if (command.kind === 'remove') {
     const target = targets.get(command.id);

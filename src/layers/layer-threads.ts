@@ -2,6 +2,7 @@ import { Worker } from 'node:worker_threads';
 import { type ErrorCode, LazypullError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { BufferPressure } from '../util/buffer-pressure.ts';
+import { endWorker } from '../util/end-worker.ts';
 import { trimMemory } from '../kernel/memory.ts';
 import { workerUrl } from '../util/worker-url.ts';
 import type { Failure, JobCommand, JobResult, ThreadAnswer, ThreadCommand, UnpackTarget } from './layer-thread.ts';
@@ -174,10 +175,11 @@ export class LayerThreads {
     if (first!.worker !== undefined) post(first!.worker, { kind: 'rest' });
   }
 
+  /** Ends the threads after the jobs that they have; those that wait get none. */
   async close(): Promise<void> {
     this.#closed = true;
     for (const { idle } of this.#threads) clearTimeout(idle);
-    await Promise.all(this.#threads.map(async ({ worker }) => worker?.terminate()));
+    await Promise.all(this.#threads.flatMap(({ worker }) => (worker ? endWorker(worker) : [])));
   }
 
   #run(
@@ -196,6 +198,7 @@ export class LayerThreads {
 
   /** Gives waiting jobs to the threads that are there, and starts another one where many wait. */
   #handOut(): void {
+    if (this.#closed) return;
     for (const thread of this.#threads) {
       while (thread.isFirst || thread.worker !== undefined || this.#isHelpWorthwhile) {
         const job = this.#nextFor(thread);
@@ -274,7 +277,7 @@ export class LayerThreads {
     thread.idle = setTimeout(() => {
       if (!thread.isFirst) {
         thread.worker = undefined;
-        void worker.terminate().then(trimMemory);
+        void endWorker(worker).then(trimMemory);
       } else if (this.#unrestedBytes > restAfterBytes) {
         this.rest();
       }

@@ -4,6 +4,7 @@ import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { LayerThreads } from '../../../src/layers/layer-threads.ts';
 import { residency } from '../../../src/layers/residency.ts';
 import { silentLog } from '../../../src/log.ts';
@@ -63,4 +64,12 @@ test('LayerThreads fails the rows of a layer that was removed', async (t) => {
     (await unpackRow(id, 0)).map(({ row, code }) => ({ row, code })),
     [{ row: 0, code: 'Canceled' }],
   );
+});
+
+test('LayerThreads ends its threads after the jobs that they have', async (t) => {
+  const { threads, target, resident, unpackRow } = await setUp(t, 1);
+  const job = unpackRow(threads.add(target), 0);
+  await threads.close();
+  assert.deepEqual(await Promise.race([job, delay(1000, 'never', { ref: false })]), []);
+  assert.deepEqual([...resident], [residency.verified]);
 });
