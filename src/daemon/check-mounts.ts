@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { planDisk } from '../erofs/plan.ts';
 import { LazypullError } from '../errors.ts';
@@ -42,7 +42,7 @@ export async function checkMounts(parent: string): Promise<Finding[]> {
   const fuse = await tryOut('FUSE', fileSystemAdvice('fuse'), async () => {
     const connection = await openConnection(mountpoint);
     server = parts.adopt(
-      new FuseServer(connection, () => Promise.reject(new Error('There is no such file')), silentLog),
+      new FuseServer(connection, () => Promise.reject(new Error('There is no such file')), access, silentLog),
       async (each) => void (await each.close()),
     );
     return 'can be mounted and served';

@@ -38,7 +38,7 @@ export async function openRoot(path: string, takeover: boolean): Promise<Root> {
   // Of those who wait for the lock at one time only one can be next.
   const next = await tryLockFile(join(path, 'lock.next'));
   if (!('lock' in next)) throw inUse(path, next.holder);
-  let held = next.lock;
+  let held: Disposable = next.lock;
   try {
     const file = join(path, 'lock');
     const first = await tryLock(file);

@@ -1,5 +1,4 @@
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
-import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { errnoOf, LazypullError, messageOf } from '../errors.ts';
@@ -48,6 +47,9 @@ interface SleepingFile {
   readonly fd: number;
 }
 
+/** Looks a file up by its path; resolves whether it is there or not. */
+export type LookUp = (path: string) => Promise<unknown>;
+
 /** How long commands that give something back may wait for others. */
 const nudgeMs = 250;
 
@@ -66,6 +68,7 @@ export class FuseServer {
   readonly #fd: number;
   readonly #worker: Worker;
   readonly #openAgain: OpenAgain;
+  readonly #lookUp: LookUp;
   readonly #log: Log;
   readonly #files = new Map<number, ServedFile | SleepingFile>();
   /** The node ids of files whose local files may have lost bytes. */
@@ -77,19 +80,25 @@ export class FuseServer {
   readonly #reads = new BigInt64Array(new SharedArrayBuffer(8 * outcomes.length));
   #waiting = 0;
   #nudge: NodeJS.Timeout | undefined;
-  #nudging: Promise<void> | undefined;
+  #nudging: Promise<unknown> | undefined;
   #closed = false;
 
-  /** Serves the file system of a connection, which it closes in the end. */
+  /**
+   * Serves the file system of a connection, which it closes in the end.
+   *
+   * @param lookUp is used on its own files: from a process of its own, or this one cannot be killed meanwhile
+   */
   constructor(
     { mountpoint, fd }: FuseConnection,
     openAgain: OpenAgain,
+    lookUp: LookUp,
     log: Log,
     metrics: FuseMetrics = fuseMetrics(),
   ) {
     this.mountpoint = mountpoint;
     this.#fd = fd;
     this.#openAgain = openAgain;
+    this.#lookUp = lookUp;
     this.#log = log;
     this.#metrics = metrics;
     for (const [i, outcome] of outcomes.entries()) {
@@ -177,7 +186,7 @@ export class FuseServer {
     if (this.#closed || this.#nudge !== undefined) return;
     this.#nudge = setTimeout(() => {
       this.#nudge = undefined;
-      this.#nudging = access(join(this.mountpoint, '.nobody')).catch(() => undefined);
+      this.#nudging = this.#lookUp(join(this.mountpoint, '.nobody')).catch(() => undefined);
     }, nudgeMs).unref();
   }
 

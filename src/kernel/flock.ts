@@ -7,8 +7,13 @@ const LOCK_NB = 4;
 
 const flock = syscall<[number, number]>('flock', 'int flock(int fd, int operation)');
 
+/** A lock, until it is disposed of; a process that inherits the descriptor has it too. */
+export interface Lock extends Disposable {
+  readonly fd: number;
+}
+
 /** A lock; or the pid that the process which has it wrote down, undefined where it has not done so yet. */
-export type Locking = { readonly lock: Disposable } | { readonly holder: number | undefined };
+export type Locking = { readonly lock: Lock } | { readonly holder: number | undefined };
 
 /**
  * Takes the exclusive lock of the file `path`, which is made when it is missing, and writes our pid into it. The kernel
@@ -28,7 +33,7 @@ export async function tryLockFile(path: string): Promise<Locking> {
   }
   ftruncateSync(fd);
   writeSync(fd, `${process.pid}\n`);
-  return { lock: { [Symbol.dispose]: () => closeSync(fd) } };
+  return { lock: { fd, [Symbol.dispose]: () => closeSync(fd) } };
 }
 
 /** One number on Linux with two names. */

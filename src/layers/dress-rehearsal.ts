@@ -1,6 +1,6 @@
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { detach, mountErofs } from '../kernel/mount.ts';
+import type { Helper } from '../kernel/helper.ts';
 import { silentLog } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
 import { Indexer, type KnownLayer } from './indexer.ts';
@@ -24,6 +24,7 @@ export interface RehearsalOptions {
   /** Opens the layer's blob. */
   readonly openBlob: () => Blob;
   readonly threads: LayerThreads;
+  readonly helper: Helper;
   readonly serve: ServeQuietly;
 }
 
@@ -31,7 +32,8 @@ export interface RehearsalOptions {
  * Does with a made-up layer what is done with the first one of a build: fetches its index, plans and mounts its disk, and reads its files. JavaScript runs
  * several times faster once the engine has seen it run; without this, that build would be what it learns from. Begins after `removeStage`, and leaves nothing behind.
  */
-export async function rehearseLayer({ root, layer, openBlob, threads, serve }: RehearsalOptions): Promise<void> {
+export async function rehearseLayer(options: RehearsalOptions): Promise<void> {
+  const { root, layer, openBlob, threads, helper, serve } = options;
   const { mountpoint, directory, path } = stageOf(root);
   await mkdir(mountpoint, { recursive: true, mode: 0o700 });
   await mkdir(directory.path, { mode: 0o700 });
@@ -51,23 +53,23 @@ export async function rehearseLayer({ root, layer, openBlob, threads, serve }: R
   try {
     const served = await indexer.index(source, directory);
     try {
-      await mountErofs(served.imagePath, mountpoint);
-      for (const name of paths) await readFile(join(mountpoint, name));
+      await helper.mountErofs(served.imagePath, mountpoint);
+      for (const name of paths) await helper.read(join(mountpoint, name));
     } finally {
-      await detach(mountpoint);
+      await helper.detach(mountpoint);
       await served.close();
     }
   } finally {
     indexer.close();
-    await removeStage(root);
+    await removeStage(root, helper);
     threads.rest();
   }
 }
 
 /** Takes away what a rehearsal that was killed has left. */
-export async function removeStage(root: string): Promise<void> {
+export async function removeStage(root: string, helper: Helper): Promise<void> {
   const { mountpoint, path } = stageOf(root);
-  while (await detach(mountpoint));
+  while (await helper.detach(mountpoint));
   await rm(path, { recursive: true, force: true });
 }
 

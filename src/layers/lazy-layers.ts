@@ -5,7 +5,7 @@ import { codeOf, LazypullError, messageOf } from '../errors.ts';
 import { type FuseConnection, inheritConnection, type KeptConnection, openConnection } from '../fuse/connection.ts';
 import type { FuseMetrics } from '../fuse/metrics.ts';
 import { FuseServer } from '../fuse/server.ts';
-import { detach, mountErofs, unmount } from '../kernel/mount.ts';
+import { Helper } from '../kernel/helper.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
 import { AwakeLayers } from './awake-layers.ts';
@@ -78,6 +78,8 @@ export class LazyLayers {
   readonly cache: Cache;
   readonly #options: LazyLayersOptions;
   readonly #fuse: FuseServer;
+  /** Everything that may wait for `#fuse` goes through it. */
+  readonly #helper: Helper;
   readonly #threads: LayerThreads;
   readonly #link = new Link();
   readonly #unwritten = new Unwritten();
@@ -92,7 +94,7 @@ export class LazyLayers {
   /** The key of the layer at each mount point. */
   readonly #mounts = new Map<string, string>();
   /** The image that was mounted at each mount point when we started. */
-  readonly #left: ReadonlyMap<string, string>;
+  #left: ReadonlyMap<string, string> = new Map();
   /** Layers of an earlier life that something reads and no mount of ours has opened. */
   readonly #readers = new Map<number, Promise<void>>();
   /** The same for those that should be mounted: snapshots that name a layer which cannot be mounted now keep its files. */
@@ -114,15 +116,29 @@ export class LazyLayers {
       await mkdir(mountpoint, { recursive: true, mode: 0o700 }); // not before: whoever looks at the mount of a dead process waits for its next life
       connection = await openConnection(mountpoint);
     }
-    await removeStage(root);
-    return new LazyLayers(options, connection, await leftMounts(root));
+    const layers = new LazyLayers(options, connection);
+    try {
+      await layers.#helper.ready; // what an earlier one mounts needs the file system that is served now
+      await removeStage(root, layers.#helper);
+      layers.#left = await leftMounts(root);
+      return layers;
+    } catch (error) {
+      if (!connection.isInherited) await layers.close(); // else the next one goes on with it
+      throw error;
+    }
   }
 
-  private constructor(options: LazyLayersOptions, connection: FuseConnection, left: ReadonlyMap<string, string>) {
+  private constructor(options: LazyLayersOptions, connection: FuseConnection) {
     this.#options = options;
     this.connection = connection;
-    this.#left = left;
-    this.#fuse = new FuseServer(connection, (nodeId) => this.#openAgain(nodeId), options.log, options.metrics?.fuse);
+    this.#helper = new Helper(join(options.root, 'helper.lock'));
+    this.#fuse = new FuseServer(
+      connection,
+      (nodeId) => this.#openAgain(nodeId),
+      (path) => this.#helper.exists(path),
+      options.log,
+      options.metrics?.fuse,
+    );
     this.#threads = new LayerThreads(unpackThreads, options.log);
     this.#metrics = options.metrics?.layers ?? layerMetrics();
     this.#traces = new TraceStore(options.root);
@@ -162,7 +178,9 @@ export class LazyLayers {
   /** Mounts the layer that a client's labels name at an existing empty directory. Rejects with the reason when it cannot be lazy. */
   async mount(mountpoint: string, labels: Labels): Promise<void> {
     const source = layerSource(labels);
-    await this.#use(source, mountpoint, this.#openLayer, (layer) => mountErofs(layer.imagePath, mountpoint));
+    await this.#use(source, mountpoint, this.#openLayer, (layer) =>
+      this.#helper.mountErofs(layer.imagePath, mountpoint),
+    );
   }
 
   /**
@@ -174,9 +192,9 @@ export class LazyLayers {
     const restore = async (layer: Layer): Promise<void> => {
       const left = this.#left.get(mountpoint);
       if (left !== undefined && layer.imagePaths.includes(left)) return;
-      while (await detach(mountpoint));
+      while (await this.#helper.detach(mountpoint));
       await mkdir(mountpoint, { recursive: true });
-      await mountErofs(layer.imagePath, mountpoint);
+      await this.#helper.mountErofs(layer.imagePath, mountpoint);
     };
     await this.#use(source, mountpoint, this.#openKept, restore);
   }
@@ -217,11 +235,10 @@ export class LazyLayers {
     if (this.#entries.size > 0 || this.#isClosed) return;
     const { root, log } = this.#options;
     const serve: ServeQuietly = (known, own) => this.#serve(known, own);
-    this.#rehearsing = rehearseLayer({ root, layer, openBlob, threads: this.#threads, serve }).catch(
-      (error: unknown) => {
-        log.warn({ error: messageOf(error) }, 'cannot rehearse: the first layer takes a little longer');
-      },
-    );
+    const parts = { root, layer, openBlob, threads: this.#threads, helper: this.#helper, serve };
+    this.#rehearsing = rehearseLayer(parts).catch((error: unknown) => {
+      log.warn({ error: messageOf(error) }, 'cannot rehearse: the first layer takes a little longer');
+    });
     await this.#rehearsing;
   }
 
@@ -248,11 +265,11 @@ export class LazyLayers {
     this.#named.delete(mountpoint);
     let busy = false;
     try {
-      while (await unmount(mountpoint));
+      while (await this.#helper.unmount(mountpoint));
     } catch (error) {
       busy = true;
       this.#options.log.warn({ mountpoint, error: messageOf(error) }, 'a layer is in use and is unmounted lazily');
-      while (await detach(mountpoint));
+      while (await this.#helper.detach(mountpoint));
     }
     const entry = key === undefined ? undefined : this.#entries.get(key);
     if (key !== undefined && entry !== undefined && !busy) await this.#release(key, entry);
@@ -266,6 +283,7 @@ export class LazyLayers {
     await this.cache.close();
     await this.#rehearsing;
     for (const entry of this.#entries.values()) await (await entry.layer.catch(() => undefined))?.sync();
+    await this.#helper.close();
   }
 
   /** Unmounts everything and ends all threads. @returns false when something still uses a layer, which then reads EIO where data is missing */
@@ -285,6 +303,7 @@ export class LazyLayers {
     this.#indexer.close();
     this.#awake.close();
     const idle = await this.#fuse.close();
+    await this.#helper.close();
     await this.#threads.close();
     return idle;
   }

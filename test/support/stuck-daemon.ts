@@ -2,26 +2,23 @@
  * What a daemon is that is killed in the middle of mount(2): it has the lock of the root and a keeper, it has read a request of its own FUSE
  * file system that one of its threads waits for, and it will never answer it.
  */
-import { readSync, stat, writeSync } from 'node:fs';
+import { readSync, stat } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Keeper } from '../../src/daemon/keeper.ts';
 import { openRoot } from '../../src/daemon/root.ts';
-import { initReply, readInit, readRequestHeader, requestBytes } from '../../src/fuse/abi.ts';
-import { openConnection } from '../../src/fuse/connection.ts';
+import { requestBytes } from '../../src/fuse/abi.ts';
 import { silentLog } from '../../src/log.ts';
+import { mountSilentFuse } from './silent-fuse.ts';
 
 const directory = process.argv[2]!;
 await openRoot(directory, false);
 const mountpoint = join(directory, 'fuse');
 await mkdir(mountpoint, { recursive: true });
-const connection = await openConnection(mountpoint);
-const request = Buffer.alloc(requestBytes);
-readSync(connection.fd, request);
-writeSync(connection.fd, initReply(readRequestHeader(request).unique, readInit(request)));
+const connection = await mountSilentFuse(mountpoint);
 const keeper = await Keeper.open(directory, silentLog);
 await keeper.keep({ fuse: connection, sockets: [] });
 stat(join(mountpoint, 'layer'), () => undefined);
-readSync(connection.fd, request);
+readSync(connection.fd, Buffer.alloc(requestBytes));
 process.stdout.write('stuck\n');
 setInterval(() => undefined, 1000);

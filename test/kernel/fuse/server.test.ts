@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, mkdtemp, open, readdir, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, open, readdir, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -52,7 +52,7 @@ async function served(t: TestContext, content: Buffer) {
   const mountpoint = join(directory, 'fuse');
   await mkdir(mountpoint);
   const connection = await openConnection(mountpoint);
-  const server = new FuseServer(connection, () => Promise.reject(new Error('no such file')), silentLog);
+  const server = new FuseServer(connection, () => Promise.reject(new Error('no such file')), access, silentLog);
   t.after(async () => {
     await server.close();
     await sparse.close();

@@ -1,0 +1,91 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, read } from 'node:fs';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { requestBytes } from '../../../src/fuse/abi.ts';
+import { Helper } from '../../../src/kernel/helper.ts';
+import { abort } from '../../../src/kernel/mount.ts';
+import { mountSilentFuse } from '../../support/silent-fuse.ts';
+
+const maxEndMs = 10_000;
+
+async function workDirectory(t: TestContext): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'lazypull-helper-'));
+  t.after(() => rm(path, { recursive: true }));
+  return path;
+}
+
+test('A process that is killed while its mount waits for a file system that nobody serves ends; the next helper waits for that mount', async (t) => {
+  const directory = await workDirectory(t);
+  const [mountpoint, target, lock] = ['fuse', 'target', 'lock'].map((name) => join(directory, name)) as [
+    string,
+    string,
+    string,
+  ];
+  await mkdir(mountpoint);
+  await mkdir(target);
+  const { fd } = await mountSilentFuse(mountpoint);
+  t.after(() => closeSync(fd));
+  const module = JSON.stringify(new URL('../../../src/kernel/helper.ts', import.meta.url).href);
+  const script = `
+    const { Helper } = await import(${module});
+    const [lock, source, target] = process.argv.slice(1);
+    await new Helper(lock).mountErofs(source, target).catch(() => undefined);`;
+  const program = spawn(process.execPath, ['-e', script, lock, join(mountpoint, 'layer'), target], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  const ended = once(program, 'exit');
+  await promisify(read)(fd, Buffer.alloc(requestBytes), 0, requestBytes, null); // the mount asks for "layer"
+  program.kill('SIGKILL');
+  const next = new Helper(lock);
+  t.after(() => next.close());
+  try {
+    const [, signal] = await Promise.race([ended, delay(maxEndMs, [undefined, 'nothing yet'], { ref: false })]);
+    assert.equal(signal, 'SIGKILL');
+    const state = await Promise.race([next.ready.then(() => 'ready'), delay(500, 'waits')]);
+    assert.equal(state, 'waits');
+  } finally {
+    await abort(mountpoint);
+  }
+  await next.ready;
+});
+
+test('What the helper cannot do is an error with its reason, and a helper that was killed is started again', async (t) => {
+  const directory = await workDirectory(t);
+  const helper = new Helper(join(directory, 'lock'));
+  t.after(() => helper.close());
+  await writeFile(join(directory, 'file'), 'no image');
+  await assert.rejects(helper.mountErofs(join(directory, 'file'), directory), {
+    code: 'Unavailable',
+    message: /Cannot mount the EROFS image ".*file"/,
+  });
+  assert.equal(await helper.exists(join(directory, 'file')), true);
+  const [pid] = await childrenOf(process.pid);
+  process.kill(pid!, 'SIGKILL');
+  while ((await childrenOf(process.pid)).includes(pid!)) await delay(10);
+  assert.equal(await helper.exists(join(directory, 'none')), false);
+  assert.equal(await helper.unmount(directory), false);
+});
+
+test('Signals for all processes of a program leave the helper alone, and it ends when it is closed', async (t) => {
+  const helper = new Helper(join(await workDirectory(t), 'lock'));
+  await helper.ready;
+  const [pid] = await childrenOf(process.pid);
+  await helper.exists('/');
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.kill(pid!, signal);
+  assert.equal(await helper.exists('/'), true);
+  await helper.close();
+  assert.deepEqual(await childrenOf(process.pid), []);
+  await assert.rejects(helper.exists('/'), /was closed/);
+});
+
+async function childrenOf(pid: number): Promise<number[]> {
+  const list = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
+  return list.split(' ').filter(Boolean).map(Number);
+}
