@@ -6,7 +6,10 @@ export class WrongBytes extends Error {}
 
 /** How a client says that its call was lost, or that it could not connect in time. */
 const lostCall =
-  /connection refused|while dialing|EOF|transport|unavailable|connection error|connection reset|broken pipe|ECONN|connection dropped|error reading from server|no such file or directory.*\.sock/i;
+  /connection refused|while dialing|EOF|RST_STREAM|transport|unavailable|connection error|connection reset|broken pipe|ECONN|connection dropped|error reading from server|no such file or directory.*\.sock/i;
+
+/** What BuildKit says when the call that it lost was a look at a lazy snapshot: it forgets what it needs to unpack the layer itself (moby/buildkit#3388). */
+const forgotten = /missing descriptor handlers/i;
 
 /** Whether reads may end in EIO beside these disturbances. */
 export function mayFailReads(disturbances: ReadonlySet<Disturbance>): boolean {
@@ -21,7 +24,8 @@ export function isExcused(error: unknown, disturbances: ReadonlySet<Disturbance>
   if (error instanceof WrongBytes) return false;
   if (mayFailReads(disturbances) || disturbances.has('buildkitd')) return true;
   const isStruck = disturbances.has('kill') || disturbances.has('takeover');
-  return isStruck && lostCall.test(String(error)) && !/EIO|input\/output|I\/O error/i.test(String(error));
+  const text = String(error);
+  return isStruck && (lostCall.test(text) || forgotten.test(text)) && !/EIO|input\/output|I\/O error/i.test(text);
 }
 
 /** Whether a client that has lost its daemon before may still say so: it connects again after a pause. */
