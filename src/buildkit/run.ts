@@ -6,6 +6,7 @@ import { listenerPid } from '../kernel/unix-socket.ts';
 import { ensureContainerd } from './containerd.ts';
 import { planBuildkit } from './flags.ts';
 import { type OwnMirror, withMirrorConfig } from './mirror.ts';
+import { makePassable } from './passable.ts';
 import { defaultAddress, type Instance, instanceAt, logsAt } from './places.ts';
 import { type Starter, startService } from './start.ts';
 
@@ -21,6 +22,8 @@ export interface RunOptions {
   say: (text: string) => void;
   /** What to say last. */
   usage?: readonly string[];
+  /** The directory for the socket of buildkitd, where it is to be made. */
+  socketDirectory?: string | undefined;
   /** Undefined for a buildkitd without it. */
   mirror?: OwnMirror | undefined;
 }
@@ -40,6 +43,7 @@ export async function runBuildkit(options: RunOptions): Promise<never> {
       'Cannot run buildkitd: runc is not in PATH; install it with "apt-get install runc"',
     );
   }
+  if (options.socketDirectory !== undefined) makePassable(options.socketDirectory);
   for (const note of plan.notes) options.say(note);
   const starter: Starter = { env, logs: logsAt(env), say: options.say };
   const { snapshotterAddress, containerdAddress } = plan;

@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { takeMirrorFlags } from '../buildkit/mirror.ts';
 import { ownBuildkitd, usageOf } from '../buildkit/own.ts';
@@ -50,6 +51,7 @@ reads what the daemon's credentials open.`,
         tools,
         say: (text) => say(name, text),
         usage: usageOf(address),
+        socketDirectory: address === `unix://${places.buildkitd}` ? dirname(places.buildkitd) : undefined,
         mirror: registries.length === 0 ? undefined : { registries, config: places.config },
       });
     });

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { containerdAt, ownPlaces } from '../../src/buildkit/places.ts';
 import { listenerPid } from '../../src/kernel/unix-socket.ts';
 import { attachBuildkitd, stateFlags } from '../support/buildkitd.ts';
 import { Lab } from '../support/lab.ts';
-import { Program, run } from '../support/program.ts';
-import { repository } from '../support/tools.ts';
+import { Program, run, tryRun } from '../support/program.ts';
+import { buildkitTools, repository } from '../support/tools.ts';
 
 let lab: Lab;
 
@@ -99,6 +99,38 @@ test('lazypull buildkitd --mirror fetches only what is missing when an image is 
     assert.ok(bytes > blobBytes && bytes < blobBytes + (64 << 10), `${bytes} bytes for blobs of ${blobBytes}`);
     assert.match(await readFile(places.config, 'utf8'), /max-parallelism = 3\n[^]*mirrors = \["127\.0\.0\.1:\d+"\]/);
     await program.stop('SIGTERM');
+  } finally {
+    await endListener(places.snapshotter);
+  }
+});
+
+test('lazypull buildkitd --group lets the members of the group build, and nobody else', async () => {
+  const home = join(lab.workspace.path, 'group');
+  const places = ownPlaces({ LAZYPULL_HOME: home });
+  // As a daemon leaves it that has another socket there.
+  await mkdir(dirname(places.buildkitd), { recursive: true, mode: 0o700 });
+  for (const directory of [lab.workspace.path, home, dirname(dirname(places.buildkitd))]) await chmod(directory, 0o755);
+  const group = 54321;
+  const asked = async (gid: number): Promise<number | null> => {
+    const { buildctl } = buildkitTools();
+    const who = ['--reuid=65534', `--regid=${gid}`, '--clear-groups'];
+    return (await tryRun('setpriv', [...who, buildctl, '--addr', `unix://${places.buildkitd}`, 'debug', 'workers']))
+      .status;
+  };
+  try {
+    const program = new Program({
+      name: 'lazypull buildkitd',
+      command: join(repository, 'bin', 'lazypull'),
+      args: ['buildkitd', '--oci-worker-net=host', '--group', String(group)],
+      log: join(home, 'run.log'),
+      env: { LAZYPULL_HOME: home },
+    });
+    await using _ = await attachBuildkitd(home, program, places.buildkitd);
+    assert.equal(await asked(group), 0);
+    assert.notEqual(await asked(group + 1), 0);
+    const { mode, gid } = await stat(dirname(places.buildkitd));
+    assert.deepEqual([mode & 0o777, gid], [0o711, 0], 'who may write there can put another socket in its place');
+    assert.equal((await stat(dirname(places.snapshotter))).mode & 0o777, 0o700);
   } finally {
     await endListener(places.snapshotter);
   }
