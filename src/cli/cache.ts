@@ -1,4 +1,4 @@
-import { daemonAddress, daemonRoot, defaults } from '../config/load.ts';
+import { defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
 import type { CacheAccess, CachedLayer, ListedLayer, VerifiedLayer } from '../layers/cache.ts';
 import { TraceStore } from '../layers/trace.ts';
@@ -7,6 +7,7 @@ import { shorten, sizeText, table } from './format.ts';
 import type { Environment } from './environment.ts';
 import { checkUsage, ExitError } from './output.ts';
 import { Verb } from './verb.ts';
+import { orOwn, whichDaemon } from './which-daemon.ts';
 
 interface Options {
   root?: string;
@@ -17,15 +18,16 @@ interface Options {
 /** `lazypull cache ls|prune|verify`: the files of layers that are kept, with a running daemon or without one. */
 export function cacheCommand({ env }: Environment): Verb {
   const cache = new Verb('cache').description('Show, remove and verify the layers that are kept on disk');
-  const open = async (options: Options): Promise<CacheAccess & AsyncDisposable> => {
+  const open = async (options: Options): Promise<{ root: string; access: CacheAccess & AsyncDisposable }> => {
     const { openCache } = await import('../daemon/open-cache.ts');
-    return openCache(daemonRoot(options.root, env), daemonAddress(options.address, env));
+    const { root, address } = await whichDaemon(options, env);
+    return { root, access: await openCache(root, address) };
   };
   verb(cache, 'ls')
     .description('Show the layers that are kept, the longest unused first')
     .explain('', ['lazypull cache ls', 'lazypull cache ls --json | jq -s "map(.bytes) | add"'])
     .action(async (options: Options) => {
-      await using access = await open(options);
+      await using access = (await open(options)).access;
       const layers = await Array.fromAsync(access.list());
       print(options, layers, listText(layers, Date.now()));
     });
@@ -40,9 +42,10 @@ export function cacheCommand({ env }: Environment): Verb {
         unusedMs: durationOf(options.olderThan ?? '0s'),
         keepBytes: sizeOf(options.keepBytes ?? '0'),
       }));
-      await using access = await open(options);
+      const { root, access } = await open(options);
+      await using _ = access;
       const removed = await Array.fromAsync(access.prune(limits));
-      if (options.all === true) await new TraceStore(daemonRoot(options.root, env)).clear();
+      if (options.all === true) await new TraceStore(root).clear();
       print(options, removed, pruneText(removed));
     });
   verb(cache, 'verify')
@@ -51,7 +54,7 @@ export function cacheCommand({ env }: Environment): Verb {
     )
     .explain('The exit code is 0 where all is well and 1 where something was damaged.', ['lazypull cache verify'])
     .action(async (options: Options) => {
-      await using access = await open(options);
+      await using access = (await open(options)).access;
       let isWell = true;
       for await (const verified of access.verify()) {
         if (verified.found?.damaged !== 0) isWell = false;
@@ -65,8 +68,8 @@ export function cacheCommand({ env }: Environment): Verb {
 function verb(cache: Verb, name: string): Verb {
   return cache
     .command(name)
-    .option('--root <directory>', `the daemon's root (default: ${defaults.root})`)
-    .option('--address <path>', `socket of the daemon, if it is running (default: ${defaults.address})`)
+    .option('--root <directory>', `the daemon's root (default: ${defaults.root}, ${orOwn})`)
+    .option('--address <path>', `socket of the daemon, if it is running (default: ${defaults.address}, ${orOwn})`)
     .option('--json', 'print JSON, one object a line');
 }
 

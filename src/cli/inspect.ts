@@ -1,4 +1,4 @@
-import { daemonRoot, defaults } from '../config/load.ts';
+import { defaults } from '../config/load.ts';
 import { resolveImage } from '../images/resolve.ts';
 import type { LayerReport } from '../layers/inspect.ts';
 import { TraceStore } from '../layers/trace.ts';
@@ -8,6 +8,7 @@ import { printable, shorten, sizeText, table } from './format.ts';
 import type { Environment } from './environment.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { Verb } from './verb.ts';
+import { orOwn, whichDaemon } from './which-daemon.ts';
 
 const layersAtOnce = 4;
 
@@ -29,7 +30,7 @@ export function inspectCommand({ env }: Environment): Verb {
     )
     .argument('<image>', 'image as Docker writes it', imageArgument)
     .addOption(platformOption())
-    .option('--root <dir>', `the daemon's root, where traces are (default: ${defaults.root})`)
+    .option('--root <dir>', `the daemon's root, where traces are (default: ${defaults.root}, ${orOwn})`)
     .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
     .option('--json', 'print JSON')
     .explain('', [
@@ -40,7 +41,7 @@ export function inspectCommand({ env }: Environment): Verb {
       const { inspectLayer } = await import('../layers/inspect.ts');
       await using client = await openRegistry(options.config, env);
       const { digest, mediaType, platform, manifest } = await resolveImage(client, reference, options.platform);
-      const traces = new TraceStore(daemonRoot(options.root, env));
+      const traces = new TraceStore((await whichDaemon({ root: options.root }, env)).root);
       const layers: Row[] = await inParallel(manifest.layers, layersAtOnce, async (layer) => ({
         ...(await inspectLayer(client.blob(reference, layer.digest), layer)),
         traceRanges: (await traces.load(layer.digest).catch(() => undefined))?.ranges.length,

@@ -1,12 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { WriteStream } from 'node:tty';
-import { daemonAddress, defaults } from '../config/load.ts';
+import { defaults } from '../config/load.ts';
 import type { LayerStatus } from '../layers/layer-status.ts';
 import type { DaemonStatus } from '../status/status.ts';
 import { bar, printable, shorten, sizeText, table } from './format.ts';
 import type { Environment } from './environment.ts';
 import { write } from './output.ts';
 import { Verb } from './verb.ts';
+import { orOwn, whichDaemon } from './which-daemon.ts';
 
 const watchMs = 1000;
 const barWidth = 20;
@@ -21,22 +22,23 @@ interface Options {
 export function statusCommand({ env }: Environment): Verb {
   return new Verb('status')
     .description('Show what a running daemon is doing: its layers, how much of them is here, who waits')
-    .option('--address <path>', `socket of the daemon (default: ${defaults.address})`)
+    .option('--address <path>', `socket of the daemon (default: ${defaults.address}, ${orOwn})`)
     .option('--watch', 'show it again every second, until ctrl-C')
     .option('--json', 'print JSON, one object a line')
     .explain('The exit code is 0 where a daemon answers and 1 where none does.', [
       'lazypull status --watch',
       "lazypull status --json | jq '.layers[].digest'",
-      'lazypull status --address /run/lazypull-buildkitd/snapshotter.sock    # that of "lazypull buildkitd"',
+      'lazypull status --address /run/lazypull/buildkit.sock',
     ])
     .action(async (options: Options) => {
       const { StatusClient } = await import('../status/client.ts');
-      using client = new StatusClient(daemonAddress(options.address, env));
+      const { address } = await whichDaemon(options, env);
+      using client = new StatusClient(address);
       let drawn = 0;
       do {
         const status = await client.status();
-        if (options.json === true) await write(process.stdout, `${JSON.stringify(status)}\n`);
-        else drawn = await draw(process.stdout, statusText(status, Date.now()), drawn);
+        if (options.json === true) await write(process.stdout, `${JSON.stringify({ address, ...status })}\n`);
+        else drawn = await draw(process.stdout, statusText(status, address, Date.now()), drawn);
         if (options.watch === true) await delay(watchMs);
       } while (options.watch === true);
     });
@@ -57,13 +59,14 @@ async function draw(stream: WriteStream, text: string, before: number): Promise<
   return lines.length;
 }
 
-/** A status for people. `nowMs` is the time in milliseconds since 1970. */
+/** A status for people, of the daemon at the socket `address`. `nowMs` is the time in milliseconds since 1970. */
 export function statusText(
   { layers, clients, cache, mirror, version, startedMs }: DaemonStatus,
+  address: string,
   nowMs: number,
 ): string {
   const kept = `${sizeText(cache.bytes)} on disk in ${cache.layers} ${cache.layers === 1 ? 'layer' : 'layers'}`;
-  const first = `lazypull ${version}, up ${duration(nowMs - startedMs)}, ${layers.length} mounted, ${kept}\n`;
+  const first = `lazypull ${version} at ${printable(address)}, up ${duration(nowMs - startedMs)}, ${layers.length} mounted, ${kept}\n`;
   const text = first + clientsText(clients) + mirrorText(mirror);
   if (layers.length === 0) return text;
   const isShared = clients.length > 1;

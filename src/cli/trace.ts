@@ -1,11 +1,12 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
-import { daemonRoot, defaults } from '../config/load.ts';
+import { defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
 import { parseTrace, type Trace, TraceStore } from '../layers/trace.ts';
 import type { Environment } from './environment.ts';
 import { say } from './output.ts';
 import { Verb } from './verb.ts';
+import { orOwn, whichDaemon } from './which-daemon.ts';
 
 /** A file of traces far larger than any real one is refused before it is read. */
 const maxTraces = 10_000;
@@ -25,18 +26,21 @@ export function traceCommand({ env, name }: Environment): Verb {
     .description('Write traces, a line of JSON for each layer')
     .argument('[file]', 'where to write them; "-" for standard output', '-')
     .option('--digest <digest>', 'only the trace of this layer (repeatable; default: all)', append)
-    .option('--root <dir>', `the daemon's root (default: ${defaults.root})`)
+    .option('--root <dir>', `the daemon's root (default: ${defaults.root}, ${orOwn})`)
     .explain('', ['lazypull trace export traces.jsonl', 'lazypull trace export | ssh builder lazypull trace import'])
-    .action((file: string, { root, digest }: Options) => exportTraces(file, daemonRoot(root, env), digest, name));
+    .action(async (file: string, options: Options) => {
+      const { root } = await whichDaemon(options, env);
+      await exportTraces(file, root, options.digest, name);
+    });
   trace
     .command('import')
     .description(
       'Take traces over; they are used when their layers are next cold. Those of the same layers are replaced',
     )
     .argument('[file]', 'what "lazypull trace export" wrote; "-" for standard input', '-')
-    .option('--root <dir>', `the daemon's root (default: ${defaults.root})`)
+    .option('--root <dir>', `the daemon's root (default: ${defaults.root}, ${orOwn})`)
     .explain('It prints how many there were.', ['lazypull trace import traces.jsonl'])
-    .action((file: string, { root }: Options) => importTraces(file, daemonRoot(root, env)));
+    .action(async (file: string, options: Options) => importTraces(file, (await whichDaemon(options, env)).root));
   return trace;
 }
 

@@ -1,4 +1,4 @@
-import { daemonAddress, defaults } from '../config/load.ts';
+import { defaults } from '../config/load.ts';
 import { messageOf } from '../errors.ts';
 import { type ResolvedImage, resolveImage } from '../images/resolve.ts';
 import type { RegistryClient } from '../registry/client.ts';
@@ -10,6 +10,7 @@ import type { Environment } from './environment.ts';
 import { ExitError, say } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { Verb } from './verb.ts';
+import { orOwn, whichDaemon } from './which-daemon.ts';
 
 const layersAtOnce = 4;
 
@@ -26,7 +27,7 @@ export function whyCommand({ env, name }: Environment): Verb {
     .description('Say of each layer of an image whether it is lazy, and if not, why and what to do')
     .argument('<image>', 'image as Docker writes it', imageArgument)
     .addOption(platformOption())
-    .option('--address <path>', `socket of the daemon, which may be missing (default: ${defaults.address})`)
+    .option('--address <path>', `socket of the daemon, which may be missing (default: ${defaults.address}, ${orOwn})`)
     .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
     .option('--json', 'print JSON, one object for each layer')
     .explain('The exit code is 0 where every layer is lazy or can be, and 1 where one is not.', [
@@ -34,7 +35,8 @@ export function whyCommand({ env, name }: Environment): Verb {
       'lazypull why --json registry.example/app:1 | jq -r .message',
     ])
     .action(async (image: Reference, options: Options) => {
-      const memory = await askDaemon(daemonAddress(options.address, env), name);
+      const { address } = await whichDaemon(options, env);
+      const memory = await askDaemon(address, name);
       await using client = await openRegistry(options.config, env);
       const verdicts = await explain(client, image, options.platform, memory, name);
       for (const verdict of verdicts) {

@@ -81,7 +81,8 @@ export class DaemonCalls implements Disposable {
     if (cause?.code === status.DEADLINE_EXCEEDED) {
       return new LazypullError('DeadlineExceeded', `Cannot ask ${at}: it did not answer in ${timeoutMs / 1000} s`);
     }
-    const advice = 'start it with "lazypull daemon", give its --address, or be root if it is another\'s';
+    const advice =
+      'start it with "lazypull daemon" or "lazypull buildkitd", give its --address, or be root if it is another\'s';
     // grpc-js tells why in the middle of a long sentence.
     const errno = /connect (E[A-Z]+)/.exec(cause?.details ?? '')?.[1];
     return new LazypullError('Unavailable', `Cannot reach ${at}: ${errno ?? cause?.details ?? 'no answer'}; ${advice}`);

@@ -4,7 +4,9 @@ import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { containerdAt, ownPlaces } from '../../src/buildkit/places.ts';
+import { defaults } from '../../src/config/load.ts';
 import { listenerPid } from '../../src/kernel/unix-socket.ts';
+import type { DaemonStatus } from '../../src/status/status.ts';
 import { attachBuildkitd, stateFlags } from '../support/buildkitd.ts';
 import { Lab } from '../support/lab.ts';
 import { Program, run, tryRun } from '../support/program.ts';
@@ -66,6 +68,7 @@ test('lazypull buildkitd needs no flags, says how it is used, and ends as buildk
     assert.deepEqual(lab.pulls(since), [], 'the client pulled a layer');
     assert.match(program.output, new RegExp(`buildctl --addr unix://${places.buildkitd} build`));
     assert.match(program.output, new RegExp(`docker buildx create .* unix://${places.buildkitd}\\n`));
+    await findsDaemon(home, places.snapshotter, lab.reference('base:esgz'));
     await program.stop('SIGTERM');
     assert.match(program.outcome ?? '', /^ended with status 1$/);
   } finally {
@@ -135,6 +138,21 @@ test('lazypull buildkitd --group lets the members of the group build, and nobody
     await endListener(places.snapshotter);
   }
 });
+
+/** Whether commands without flags speak to the daemon that `lazypull buildkitd` has started, where none is at the default socket. */
+async function findsDaemon(home: string, socket: string, image: string): Promise<void> {
+  assert.equal(await listenerPid(defaults.address), undefined, 'a daemon at the default socket is in the way');
+  const lazypull = async (...args: string[]): Promise<string> =>
+    run(join(repository, 'bin', 'lazypull'), args, { env: { LAZYPULL_HOME: home } });
+  const digests = lab.base.layers.map(({ digest }) => digest).sort();
+  assert.ok((await lazypull('status')).includes(` at ${socket}, up `));
+  const status = JSON.parse(await lazypull('status', '--json')) as DaemonStatus & { address: string };
+  assert.equal(status.address, socket);
+  assert.deepEqual(status.layers.map(({ digest }) => digest).sort(), digests);
+  assert.equal((await lazypull('why', '--json', image)).match(/"verdict":"lazy"/g)?.length, digests.length);
+  for (const digest of digests) assert.ok((await lazypull('cache', 'ls', '--json')).includes(digest));
+  assert.match(await lazypull('check'), new RegExp(`ok +daemon: .* serves "${socket}"`));
+}
 
 /** Gives the pid of the lazypull that served the build. */
 async function buildWithScript(directory: string, flags: readonly string[], socket: string): Promise<number> {
