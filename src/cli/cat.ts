@@ -10,7 +10,7 @@ import { Verb } from './verb.ts';
 
 interface Options {
   config?: string;
-  platform: string;
+  platform?: string;
 }
 
 /** `lazypull cat IMAGE PATH`: the bytes of a file of an image, without pulling it. */

@@ -15,7 +15,7 @@ const layersAtOnce = 4;
 interface Options {
   root?: string;
   config?: string;
-  platform: string;
+  platform?: string;
   json?: boolean;
 }
 

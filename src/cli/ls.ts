@@ -11,7 +11,7 @@ import { Verb } from './verb.ts';
 
 interface Options {
   config?: string;
-  platform: string;
+  platform?: string;
   json?: boolean;
   recursive?: boolean;
 }

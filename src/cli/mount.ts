@@ -20,7 +20,7 @@ const barWidth = 20;
 
 interface Options {
   config?: string;
-  platform: string;
+  platform?: string;
   root?: string;
   fill?: boolean;
   json?: boolean;

@@ -11,7 +11,7 @@ interface Options {
   address?: string;
   namespace?: string;
   snapshotter: string;
-  platform: string;
+  platform?: string;
   config?: string;
   json?: boolean;
 }

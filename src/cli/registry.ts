@@ -1,7 +1,6 @@
 import { InvalidArgumentError, Option } from 'commander';
 import { defaults, loadConfig } from '../config/load.ts';
 import { messageOf } from '../errors.ts';
-import { thisPlatform } from '../images/resolve.ts';
 import { createLog } from '../log.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { parseReference, type Reference } from '../registry/reference.ts';
@@ -30,9 +29,9 @@ export function imageArgument(text: string): Reference {
 
 /** The option `--platform` of verbs that take one image. */
 export function platformOption(): Option {
-  return new Option('--platform <os/arch>', 'platform of the image')
-    .default(thisPlatform, 'that of this machine')
-    .argParser(platformArgument);
+  return new Option('--platform <os/arch>', 'platform of the image (default: that of this machine)').argParser(
+    platformArgument,
+  );
 }
 
 /** A platform as an image index names it, as commander parses arguments. */

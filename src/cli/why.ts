@@ -17,7 +17,7 @@ const layersAtOnce = 4;
 interface Options {
   address?: string;
   config?: string;
-  platform: string;
+  platform?: string;
   json?: boolean;
 }
 
@@ -63,7 +63,7 @@ async function askDaemon(address: string, name: string): Promise<DaemonMemory | 
 async function explain(
   client: RegistryClient,
   reference: Reference,
-  platform: string,
+  platform: string | undefined,
   memory: DaemonMemory | undefined,
   name: string,
 ): Promise<LayerVerdict[]> {

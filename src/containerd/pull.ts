@@ -4,6 +4,7 @@ import { codeOf, LazypullError } from '../errors.ts';
 import { Images } from '../gen/services/images/v1/images_pb.ts';
 import { Leases } from '../gen/services/leases/v1/leases_pb.ts';
 import { Snapshots } from '../gen/services/snapshots/v1/snapshots_pb.ts';
+import { readConfig } from '../images/config.ts';
 import { parseConfig, tocDigestAnnotation } from '../images/manifest.ts';
 import type { ResolvedImage } from '../images/resolve.ts';
 import { labelsOf } from '../layers/source.ts';
@@ -11,9 +12,6 @@ import { layerError, tocDigestOf } from '../layers/not-lazy.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { formatReference } from '../registry/reference.ts';
 import type { ContainerdClient } from './client.ts';
-
-/** More than any image's configuration has. */
-const maxConfigBytes = 8 << 20;
 
 /** When what a process that died has left may be removed. */
 const leaseMs = 24 * 3600 * 1000;
@@ -42,7 +40,7 @@ export async function pullImage(options: PullOptions): Promise<string> {
   const { containerd, client, image, snapshotter } = options;
   const { documents, reference, manifest } = image;
   const name = formatReference(reference);
-  const configBytes = await readConfig(client, image);
+  const configBytes = image.configuration ?? (await readConfig(client, reference, manifest.config));
   const { diffIds } = parseConfig(configBytes, manifest.layers.length);
   await using _lease = await takeLease(containerd);
   const source = { [`containerd.io/distribution.source.${reference.host}`]: reference.repository };
@@ -72,18 +70,6 @@ export function chainIdsOf(diffIds: readonly string[]): string[] {
     ids.push(hash === undefined ? diffId : `sha256:${hash}`);
   }
   return ids;
-}
-
-async function readConfig(client: RegistryClient, { reference, manifest: { config } }: ResolvedImage): Promise<Buffer> {
-  if (config.size > maxConfigBytes) {
-    throw new LazypullError('ResourceExhausted', `The image's configuration has ${config.size} bytes: too many`);
-  }
-  const pieces: Buffer[] = [];
-  for await (const piece of client.blob(reference, config.digest).range(0, config.size)) pieces.push(piece);
-  const bytes = Buffer.concat(pieces);
-  const [algorithm = ''] = config.digest.split(':');
-  if (`${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}` === config.digest) return bytes;
-  throw new LazypullError('DataLoss', `The image's configuration does not have the digest "${config.digest}"`);
 }
 
 async function takeLease(containerd: ContainerdClient): Promise<AsyncDisposable> {

@@ -98,6 +98,11 @@ export function platformName(platform: Json): string {
     .join('/');
 }
 
+/** The platform that an image's config is for, as `platformOf`; '' where it names none. */
+export function platformOfConfig(bytes: Buffer): string {
+  return platformName(parseObject(bytes, 'config'));
+}
+
 /**
  * The manifests of an index that are one of `platforms`, and the attestations that are tied to them. A platform without a variant takes all variants.
  * @throws NotFound where a platform has none.

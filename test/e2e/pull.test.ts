@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { thisPlatform } from '../../src/images/resolve.ts';
 import { type Containerd, startContainerd } from '../support/containerd.ts';
 import { type Daemon, startDaemon } from '../support/daemon.ts';
 import { Lab } from '../support/lab.ts';
@@ -23,9 +24,9 @@ after(async () => {
   await lab?.[Symbol.asyncDispose]();
 });
 
-function pull(image: string) {
+function pull(image: string, ...options: string[]) {
   const command = join(repository, 'bin', 'lazypull');
-  return tryRun(command, ['pull', '--json', '--address', containerd.address, '--namespace', 'lp', image]);
+  return tryRun(command, ['pull', '--json', '--address', containerd.address, '--namespace', 'lp', ...options, image]);
 }
 
 const ctr = (...args: string[]) => containerd.ctr('--namespace', 'lp', ...args);
@@ -67,6 +68,18 @@ test('lazypull pull makes an image known to containerd, which reads it without a
   const again = await pull(image);
   assert.equal(again.status, 0, again.stderr);
   assert.match(again.stdout, /"wasThere":true/);
+});
+
+test('lazypull pull --platform refuses an image in no index that is for another one, and reads its configuration once', async () => {
+  const image = lab.reference('base:esgz');
+  const other = await pull(image, '--platform', 'linux/s390x');
+  assert.equal(other.status, 1);
+  assert.match(other.stderr, /has no platform "linux\/s390x": it is for linux\/\w+, and in no index/);
+  const since = lab.relay.requests.length;
+  const own = await pull(image, '--platform', thisPlatform);
+  assert.equal(own.status, 0, own.stderr);
+  const read = lab.relay.requests.slice(since).filter(({ path }) => path.includes(lab.base.config.digest));
+  assert.equal(read.length, 1);
 });
 
 test('lazypull pull of an image that is not eStargz says what to do, and makes no image of it', async () => {

@@ -81,6 +81,29 @@ test('An image is resolved for a platform, and each of its layers told as it is'
   await assert.rejects(resolveImage(client, reference, 'linux/s390x'), /has no platform "linux\/s390x"/);
 });
 
+test('The platform of an image that is in no index is looked up where one is asked for', async (t) => {
+  const { registry, client, descriptor, reference } = await start(t);
+  const configType = 'application/vnd.oci.image.config.v1+json';
+  const serve = (json: object): void => {
+    const config = descriptor(Buffer.from(JSON.stringify(json)), configType);
+    const manifest = { schemaVersion: 2, mediaType: manifestType, config, layers: [] };
+    registry.addManifest('app', '1', manifestType, Buffer.from(JSON.stringify(manifest)));
+  };
+  serve({ os: 'linux', architecture: 'arm64', variant: 'v8' });
+  await assert.rejects(resolveImage(client, reference, 'linux/amd64'), {
+    code: 'NotFound',
+    message: /has no platform "linux\/amd64": it is for linux\/arm64\/v8, and in no index/,
+  });
+  const { platform, configuration } = await resolveImage(client, reference, 'linux/arm64');
+  assert.equal(platform, 'linux/arm64/v8');
+  assert.match(String(configuration), /"arm64"/);
+  registry.resetCounts();
+  assert.equal((await resolveImage(client, reference)).platform, undefined);
+  assert.equal(registry.requests.length, 1, 'nobody asked for a platform');
+  serve({});
+  await assert.rejects(resolveImage(client, reference, 'linux/amd64'), /it is of no platform/);
+});
+
 test('A registry that refuses is the problem of the layer', async (t) => {
   const { registry, client, descriptor, reference } = await start(t);
   const layer = { ...descriptor(Buffer.alloc(1000), gzipLayer, { [tocDigest]: `sha256:${'0'.repeat(64)}` }), rest: {} };
