@@ -44,7 +44,7 @@ export async function inspectLayer(blob: Blob, layer: Descriptor, signal?: Abort
     if (format === 'foreign') throw new Refusal('format', 'FailedPrecondition', 'Registries do not have such a layer');
     if (!tocDigest) {
       if (await hasFooter(blob, signal)) format = 'estargz';
-      throw new Refusal('no_toc', 'FailedPrecondition', withoutDigest(format));
+      throw new Refusal(format === 'estargz' ? 'no_toc_digest' : 'no_toc', 'FailedPrecondition', withoutDigest(format));
     }
     const content = contentOf(await readLayerIndex(blob, tocDigest, signal));
     return { ...report, format: 'estargz', problem: undefined, content };
@@ -88,5 +88,5 @@ async function hasFooter(blob: Blob, signal: AbortSignal | undefined): Promise<b
 function withoutDigest(format: LayerReport['format']): string {
   if (format === 'zstd:chunked') return 'The layer is zstd:chunked, which is not supported yet';
   if (format !== 'estargz') return `The layer has no table of contents: it is plain ${format}`;
-  return `The layer is eStargz, but the manifest lacks its annotation "${tocDigestAnnotation}": it was pushed with Docker media types, or by a tool that drops annotations`;
+  return `The layer has a table of contents, but the manifest lacks its annotation "${tocDigestAnnotation}": it was pushed with Docker media types, or by a tool that drops annotations`;
 }

@@ -5,6 +5,7 @@ import { RegistryError } from '../registry/errors.ts';
 export const refusalReasons = [
   'annotations',
   'no_toc',
+  'no_toc_digest',
   'format',
   'content',
   'credentials',
@@ -51,6 +52,8 @@ export const refusalAdvice: Readonly<Record<RefusalReason, string>> = {
   annotations:
     'the client names no image: enable snapshot annotations in it (containerd: enable_remote_snapshot_annotations), and call the snapshotter "stargz" in BuildKit',
   no_toc: 'convert the image with "lazypull convert"',
+  no_toc_digest:
+    'push the image again, in OCI media types (BuildKit: oci-mediatypes=true) and with a tool that keeps the annotations of manifests; or convert it with "lazypull convert"',
   format: 'the layer is of a format or has content that is not supported: convert the image with "lazypull convert"',
   content: 'the layer contradicts its digests or itself: build or convert the image again',
   credentials: 'log in with "docker login" on the machine of the daemon, as the user that it runs as',

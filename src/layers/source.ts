@@ -57,7 +57,7 @@ export function layerSource(labels: Labels): LayerSource {
     throw new Refusal(
       'no_toc',
       'FailedPrecondition',
-      'The layer has no TOC digest annotation, so it is not eStargz: convert the image with "lazypull convert"',
+      'The manifest has no TOC digest for the layer: it is not eStargz, or its annotation was lost; "lazypull why" tells which',
     );
   }
   if (!digestPattern.test(tocDigest)) {

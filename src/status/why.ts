@@ -63,6 +63,7 @@ function explain(
 ): LayerVerdict {
   if (outcome !== undefined) {
     const verdict = verdictOf(outcome, bytes);
+    if (verdict.reason === 'no_toc') return withToc(verdict, problem);
     const isOver = problem === undefined && verdict.reason !== undefined && passing.has(verdict.reason);
     return isOver ? { ...verdict, advice: readableNow } : verdict;
   }
@@ -75,6 +76,13 @@ function explain(
   return { ...fine, verdict: 'possible', advice: mounted === undefined ? '' : neverAsked };
 }
 
+/** A daemon that got no TOC digest cannot say whether the layer has a TOC; the registry can. */
+function withToc(verdict: LayerVerdict, problem: LayerReport['problem']): LayerVerdict {
+  if (problem === undefined) return { ...verdict, advice: digestNow };
+  if (problem.reason !== 'no_toc' && problem.reason !== 'no_toc_digest') return verdict;
+  return { ...verdict, ...problem, advice: refusalAdvice[problem.reason] };
+}
+
 function verdictOf({ digest, atMs, reason, message }: PrepareOutcome, bytes: number | undefined): LayerVerdict {
   const about = { digest, bytes, askedMs: atMs };
   if (reason === undefined) return { ...about, verdict: 'lazy', reason, message: '', advice: '' };
@@ -85,6 +93,9 @@ const neverAsked =
   'no client asked the daemon for it since it started: the client has the layer already, or uses another snapshotter (in BuildKit it must be called "stargz")';
 
 const readableNow = 'the registry gives it now: remove the image from the client and try again';
+
+const digestNow =
+  'the manifest has its TOC digest now, or the client did not pass that on: remove the image from the client and try again';
 
 /** Reasons that are over when the registry gives the layer's index. */
 const passing: ReadonlySet<RefusalReason> = new Set(['credentials', 'not_found', 'registry']);

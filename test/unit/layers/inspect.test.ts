@@ -68,7 +68,7 @@ test('An image is resolved for a platform, and each of its layers told as it is'
     reports.map(({ format, problem }) => [format, problem?.reason]),
     [
       ['estargz', undefined],
-      ['estargz', 'no_toc'],
+      ['estargz', 'no_toc_digest'],
       ['gzip', 'no_toc'],
       ['gzip', 'content'],
       ['foreign', 'format'],

@@ -43,6 +43,27 @@ test('What the daemon did counts more than what the registry has', () => {
   assert.match(verdicts[1]!.advice, /lazypull convert/);
 });
 
+test('A layer whose TOC digest was lost is told from one without a TOC, whatever the daemon could see', () => {
+  const lost = { reason: 'no_toc_digest', message: 'The annotation is missing' } as const;
+  const reports = [layer('a', lost), layer('b', plain), layer('c'), layer('d', { reason: 'registry', message: '503' })];
+  const asked = explainLayers(image, reports, memory(['a', 'b', 'c', 'd'].map((digest) => outcome(digest, 'no_toc'))));
+  assert.deepEqual(
+    asked.map(({ verdict, reason, message }) => [verdict, reason, message]),
+    [
+      ['refused', 'no_toc_digest', 'The annotation is missing'],
+      ['refused', 'no_toc', 'The layer is plain'],
+      ['refused', 'no_toc', 'because of no_toc'],
+      ['refused', 'no_toc', 'because of no_toc'],
+    ],
+  );
+  assert.match(asked[0]!.advice, /push the image again/);
+  assert.match(asked[1]!.advice, /^convert the image/);
+  assert.match(asked[2]!.advice, /has its TOC digest now/);
+  const [never] = explainLayers(image, [layer('a', lost)], undefined);
+  assert.deepEqual([never?.verdict, never?.reason], ['impossible', 'no_toc_digest']);
+  assert.match(never!.advice, /oci-mediatypes=true/);
+});
+
 test('Without a daemon, the registry tells what can be lazy', () => {
   const [first, second] = explainLayers(image, [layer('a'), layer('b', plain)], undefined);
   assert.deepEqual([first?.verdict, first?.advice], ['possible', '']);
