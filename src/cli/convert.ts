@@ -1,18 +1,19 @@
 import { InvalidArgumentError } from 'commander';
 import { convertImage, defaultGzipLevel } from '../convert/convert.ts';
 import { checkEndpoint, openEndpoints } from '../convert/endpoints.ts';
+import { defaults } from '../config/load.ts';
 import { defaultChunkBytes, maxChunkBytes } from '../convert/estargz-writer.ts';
 import { messageOf } from '../errors.ts';
-import { createLog } from '../log.ts';
 import { ConvertProgress } from './convert-progress.ts';
-import { platformArgument } from './registry.ts';
+import type { Environment } from './environment.ts';
+import { openRegistry, platformArgument } from './registry.ts';
 import { Verb } from './verb.ts';
 
 /**
  * `lazypull convert SRC DST`. The result's digest goes to standard output, progress to standard error. Throws LazypullErrors, and
  * commander's errors for a wrong usage.
  */
-export function convertCommand(): Verb {
+export function convertCommand({ env }: Environment): Verb {
   return new Verb('convert')
     .description('Copy an image with its layers as eStargz, so that it can be used before it is pulled')
     .argument('<source>', 'image: REGISTRY/NAME[:TAG][@DIGEST], or oci-layout:DIR[:TAG]', endpoint)
@@ -21,6 +22,7 @@ export function convertCommand(): Verb {
     .option('--level <1-9>', 'gzip level: higher is smaller and slower', integer(1, 9), defaultGzipLevel)
     .option('--chunk-size <bytes>', 'cut files into chunks of this size', integer(1, maxChunkBytes), defaultChunkBytes)
     .option('--temp-dir <dir>', "directory for converted layers until they are pushed (default: the system's)")
+    .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
     .explain(
       'The digest of the new image goes to standard output, progress to standard error. Layers that are eStargz already are copied as they are.',
       [
@@ -28,7 +30,7 @@ export function convertCommand(): Verb {
         'lazypull convert --platform linux/amd64 --level 9 oci-layout:./app:1 registry.example/app:1-esgz',
       ],
     )
-    .action(run);
+    .action((source: string, destination: string, options: Options) => run(source, destination, options, env));
 }
 
 interface Options {
@@ -36,17 +38,16 @@ interface Options {
   level: number;
   chunkSize: number;
   tempDir?: string;
+  config?: string;
 }
 
-async function run(sourceText: string, destinationText: string, options: Options): Promise<void> {
-  const { RegistryClient } = await import('../registry/client.ts');
-  const { dockerCredentials } = await import('../registry/credentials.ts');
-  const { defaults } = await import('../config/load.ts');
-  await using client = new RegistryClient({
-    credentials: dockerCredentials(),
-    hosts: { config_path: defaults.registryHosts },
-    log: createLog('warn'),
-  });
+async function run(
+  sourceText: string,
+  destinationText: string,
+  options: Options,
+  env: NodeJS.ProcessEnv,
+): Promise<void> {
+  await using client = await openRegistry(options.config, env, 'warn');
   const { source, destination } = openEndpoints(client, sourceText, destinationText);
   using progress = new ConvertProgress(process.stderr);
   using interrupt = new Interrupt();

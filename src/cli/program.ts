@@ -38,7 +38,7 @@ export async function createProgram(environment: Environment, verb: string | und
   const { traceCommand } = await import('./trace.ts');
   const { cacheCommand } = await import('./cache.ts');
   const { completionCommand } = await import('./completion.ts');
-  program.addCommand(convertCommand());
+  program.addCommand(convertCommand(environment));
   program.addCommand(statusCommand(environment));
   program.addCommand(whyCommand(environment));
   program.addCommand(inspectCommand(environment));

@@ -1,19 +1,23 @@
 import { InvalidArgumentError, Option } from 'commander';
 import { defaults, loadConfig } from '../config/load.ts';
 import { messageOf } from '../errors.ts';
-import { createLog } from '../log.ts';
+import { createLog, type LogLevel } from '../log.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { parseReference, type Reference } from '../registry/reference.ts';
 
 /** A client of registries that has the mirrors of the daemon's config file and the credentials of `docker login`. The caller disposes of it. */
-export async function openRegistry(config: string | undefined, env: NodeJS.ProcessEnv): Promise<RegistryClient> {
+export async function openRegistry(
+  config: string | undefined,
+  env: NodeJS.ProcessEnv,
+  logLevel: LogLevel = 'error',
+): Promise<RegistryClient> {
   const { file } = await loadConfig({ config }, env);
   const { RegistryClient } = await import('../registry/client.ts');
   const { dockerCredentials } = await import('../registry/credentials.ts');
   return new RegistryClient({
     credentials: dockerCredentials(env),
     hosts: file?.resolver ?? { config_path: defaults.registryHosts },
-    log: createLog('error'),
+    log: createLog(logLevel),
     environment: env,
   });
 }

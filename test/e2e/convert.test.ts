@@ -89,6 +89,17 @@ test('an OCI layout is a source and a destination', async () => {
   assert.equal(inspected.trim(), digest);
 });
 
+test('the mirrors of a config file are asked, as by other commands', async () => {
+  const config = join(workspace.path, 'config.toml');
+  const mirror = `[[resolver.host."images.invalid".mirrors]]\nhost = "${registry.host}"\ninsecure = true\n`;
+  await writeFile(config, mirror);
+  const digest = await converted('--config', config, 'images.invalid/base:plain', `${image}:through-mirror`);
+  assert.equal(digest, await converted(`${image}:plain`, `${image}:direct`));
+  const { status, stderr } = await convert('--config', '/nonexistent', `${image}:plain`, `${image}:x`);
+  assert.equal(status, 1);
+  assert.match(stderr, /^lazypull: Cannot read the config file "\/nonexistent"/);
+});
+
 test('exit codes tell a failure from a wrong usage', async () => {
   const missing = await convert(`${image}:missing`, `${image}:x`);
   assert.equal(missing.status, 1);
