@@ -1,8 +1,9 @@
 import { createHash, hash } from 'node:crypto';
 import { LazypullError } from '../errors.ts';
 import { encodeFooter } from '../formats/estargz/footer.ts';
+import { tocName, tocTar } from '../formats/estargz/toc-tar.ts';
+import { blockBytes } from '../formats/tar-header.ts';
 import type { GzipPool, MemberBatch } from './gzip-pool.ts';
-import { blockBytes, encodeFileHeader, paddingOf } from './tar-header.ts';
 import { type TarEntry, TarReader } from './tar-reader.ts';
 import { chunkRowOf, cleanName, rowOf, TocBuilder, type TocEntry } from './toc.ts';
 
@@ -78,7 +79,6 @@ function isOfTheFormat(entry: TarEntry): boolean {
   return formatNames.has(cleanName(entry.path));
 }
 
-const tocName = 'stargz.index.json';
 const formatNames = new Set([tocName, '.prefetch.landmark', '.no.prefetch.landmark']);
 
 function emptyRow(entry: TarEntry): TocEntry {
@@ -129,10 +129,8 @@ async function finish(toc: TocBuilder, members: MemberWriter): Promise<EstargzRe
     tocHash.update(piece);
     json.push(piece);
   }
-  const jsonBytes = json.reduce((sum, piece) => sum + piece.length, 0);
   const tocMember = await members.cut();
-  const end = Buffer.alloc(paddingOf(jsonBytes) + 2 * blockBytes);
-  members.append(Buffer.concat([encodeFileHeader(tocName, jsonBytes), ...json, end]));
+  members.append(tocTar(json));
   await members.flush();
   await members.writeRaw(encodeFooter(members.offsetOf(tocMember)));
   return { ...members.result(), tocDigest: `sha256:${tocHash.digest('hex')}` };

@@ -2,7 +2,7 @@ import { LazypullError } from '../errors.ts';
 import type { ByteString, EntryType } from '../formats/layer-index.ts';
 import { ByteReader } from './byte-reader.ts';
 import { decodePax, decodePaxNumber, decodePaxTime, type PaxRecords } from './pax.ts';
-import { blockBytes, decodeHeader, isZeroBlock, paddingOf, type TarHeader } from './tar-header.ts';
+import { blockBytes, decodeHeader, isZeroBlock, paddingOf, type TarHeader } from '../formats/tar-header.ts';
 
 /** The longest PAX header or GNU long name that is read, as in Go's archive/tar. One xattr value has at most 64 KiB on Linux. */
 const maxMetadataBytes = 1024 * 1024;

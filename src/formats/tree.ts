@@ -2,6 +2,7 @@ import { LazypullError } from '../errors.ts';
 import type { ChunkColumns } from './chunk-columns.ts';
 import type { ByteString, IndexEntry, LayerIndex } from './layer-index.ts';
 import { maxImpliedDirectories, maxNodes, maxSymlinkBytes } from './limits.ts';
+import { tocName } from './estargz/toc-tar.ts';
 import { cleanPath } from './paths.ts';
 import { applyWhiteouts, isWhiteoutName, withoutOverlayXattrs } from './whiteouts.ts';
 
@@ -232,7 +233,6 @@ function resolveLink(root: TreeNode, link: TreeNode, resolved: Map<TreeNode, Tre
 
 const prefetchLandmark = '.prefetch.landmark';
 const noPrefetchLandmark = '.no.prefetch.landmark';
-const tocName = 'stargz.index.json';
 
 /** Reads the landmark and takes the format's own files out of the root. */
 function takeLandmark({ children }: TreeNode, chunks: ChunkColumns): Landmark {

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
+import { tocTar } from '../formats/estargz/toc-tar.ts';
 import type { TocSource } from './layer-plan.ts';
 
 const files = 2000;
@@ -76,10 +77,6 @@ export function madeUpToc(): TocSource {
 /** The gzip member of a table of contents with these rows, and the digest of its JSON. */
 export function compressedToc(rows: readonly object[]): { bytes: Buffer; digest: string } {
   const json = Buffer.from(JSON.stringify({ version: 1, entries: rows }, undefined, '\t'));
-  const header = Buffer.alloc(512);
-  header.write('stargz.index.json', 0);
-  header.write(`${json.length.toString(8).padStart(11, '0')}\0`, 124);
-  header.write('0', 156);
-  const bytes = gzipSync(Buffer.concat([header, json, Buffer.alloc(1024 + (-json.length & 511))]));
+  const bytes = gzipSync(tocTar([json]));
   return { bytes, digest: `sha256:${hash('sha256', json)}` };
 }

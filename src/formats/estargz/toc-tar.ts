@@ -1,8 +1,10 @@
 import { constants, gunzipSync } from 'node:zlib';
 import { LazypullError, messageOf } from '../../errors.ts';
 import { maxTocBytes } from '../limits.ts';
+import { blockBytes, encodeFileHeader, paddingOf } from '../tar-header.ts';
 
-const blockBytes = 512;
+/** The name of the file in which a table of contents is. */
+export const tocName = 'stargz.index.json';
 
 /** Compressed bytes that are inflated to learn the size of the table of contents: enough for its tar headers, however well packed. */
 const headCompressedBytes = 4096;
@@ -12,6 +14,13 @@ const maxInflation = 1032;
 
 /** What may follow the table of contents in its gzip members: padding and the end-of-archive mark. */
 const maxTrailingBytes = 64 * 1024;
+
+/** The tar archive that a table of contents is before it is compressed. The pieces together are its JSON. */
+export function tocTar(json: readonly Buffer[]): Buffer {
+  const bytes = json.reduce((sum, piece) => sum + piece.length, 0);
+  const end = Buffer.alloc(paddingOf(bytes) + 2 * blockBytes);
+  return Buffer.concat([encodeFileHeader(tocName, bytes), ...json, end]);
+}
 
 /**
  * The JSON of an eStargz table of contents: the content of the tar entry `stargz.index.json` with which its gzip members begin.
@@ -68,7 +77,7 @@ function findJson(head: Buffer): TarContent {
       continue;
     }
     const name = paxName ?? head.toString('latin1', at, at + 100).replace(/\0.*$/s, '');
-    if (name.replace(/^(\.?\/)+/, '') !== 'stargz.index.json') throw damaged(`it is a file called "${name}"`);
+    if (name.replace(/^(\.?\/)+/, '') !== tocName) throw damaged(`it is a file called "${name}"`);
     return { offset, bytes: paxBytes ?? bytes };
   }
   throw damaged('its tar header is missing');

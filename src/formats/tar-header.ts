@@ -1,5 +1,5 @@
 import { LazypullError } from '../errors.ts';
-import type { ByteString } from '../formats/layer-index.ts';
+import type { ByteString } from './layer-index.ts';
 
 /** Tar is made of blocks of this many bytes. */
 export const blockBytes = 512;

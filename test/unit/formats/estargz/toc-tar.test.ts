@@ -1,0 +1,22 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { gunzipSync, gzipSync } from 'node:zlib';
+import { tocJson, tocTar } from '../../../../src/formats/estargz/toc-tar.ts';
+import { compressedToc } from '../../../../src/layers/made-up-toc.ts';
+import { decodeHeader } from '../../../../src/formats/tar-header.ts';
+
+test('A table of contents comes out of its tar as it went in, also in pieces', () => {
+  for (const pieces of [['{}'], ['{"a":', ' 1}'], ['x'.repeat(511), 'y'], ['z'.repeat(10_000)]]) {
+    const tar = tocTar(pieces.map((piece) => Buffer.from(piece)));
+    assert.equal(tar.length % 512, 0);
+    const { name, size, typeflag } = decodeHeader(tar.subarray(0, 512), 0);
+    assert.deepEqual([name, size, typeflag], ['stargz.index.json', pieces.join('').length, '0']);
+    assert.equal(String(tocJson(gzipSync(tar))), pieces.join(''));
+  }
+});
+
+test('A table that is made up for the rehearsal is a tar that any reader takes', () => {
+  const { bytes } = compressedToc([{ name: 'a', type: 'reg' }]);
+  assert.equal(decodeHeader(gunzipSync(bytes).subarray(0, 512), 0).name, 'stargz.index.json');
+  assert.deepEqual(JSON.parse(String(tocJson(bytes))), { version: 1, entries: [{ name: 'a', type: 'reg' }] });
+});
