@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, open, writeFile } from 'node:fs/promises';
+import { mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { messageOf } from '../../src/errors.ts';
 import { RegistryClient } from '../../src/registry/client.ts';
 import { dockerCredentials } from '../../src/registry/credentials.ts';
 import { parseReference } from '../../src/registry/reference.ts';
@@ -66,6 +67,22 @@ async function read(root: string, { path, content }: FileSpec): Promise<void> {
   await using file = await open(join(root, path));
   const { buffer, bytesRead } = await file.read(Buffer.alloc(1 << 20), 0, 1 << 20, 0);
   assert.ok(buffer.subarray(0, bytesRead).equals(content!.subarray(0, bytesRead)) && bytesRead > 0);
+}
+
+/** Mounts a layer with a daemon of its own and reads a file of it. */
+async function readLazily(
+  name: string,
+  reference: string,
+  { layer, files }: Awaited<ReturnType<typeof pushLayer>>,
+  environment: Record<string, string> = {},
+): Promise<void> {
+  const toml = `no_background_fetch = true\n[resolver]\nconfig_path = "${certificates}"\n`;
+  await using daemon = await startDaemon(join(workspace.path, name), 'debug', toml, environment);
+  using snapshots = new SnapshotsClient(daemon.socket);
+  const root = join(workspace.path, name, 'mnt');
+  await snapshots.mount(await snapshots.prepareImage(name, reference, [layer]), root);
+  await read(root, files[0]!);
+  await snapshots.unmount(root);
 }
 
 async function logged(daemon: Daemon, pattern: RegExp): Promise<void> {
@@ -176,4 +193,65 @@ test('A registry in plain http behind a proxy that wants a password', async () =
   );
   await using other = clientWith({ HTTP_PROXY: proxy.url.replace('secret', 'wrong') });
   await assert.rejects(other.blob(parseReference(`${host}/app`), layer.digest).tail(10), /407/);
+});
+
+test('A registry that wants a client certificate', async () => {
+  await using registry = await startRegistry(join(workspace.path, 'clients'), undefined, undefined, {
+    http: { tls: { ...tls, clientcas: [tls.certificate] } },
+  });
+  const host = `127.0.0.1:${registry.port}`;
+  const server = `server = "https://${host}"\nca = "${tls.certificate}"\n`;
+  await hostsToml(host, server);
+  await using client = clientWith({});
+  for (let i = 0; i < 3; i++) {
+    const refused = /127\.0\.0\.1:.*: the server does not take this client in TLS: it may want a client certificate/;
+    await assert.rejects(pushLayer(client, `${host}/app`), refused);
+  }
+  await hostsToml(host, `${server}client = [["${tls.certificate}", "${tls.key}"]]\n`);
+  await readLazily('lp-clients', `${host}/app`, await pushLayer(client, `${host}/app`));
+});
+
+test('A mirror whose path is its own, before a registry that nobody reaches', async () => {
+  await using registry = await startRegistry(join(workspace.path, 'mirror'));
+  const direct = `127.0.0.1:${registry.port}`;
+  await hostsToml(
+    'images.invalid',
+    `[host."http://${direct}/v2/team/copies"]\ncapabilities = ["pull", "resolve"]\noverride_path = true\n`,
+  );
+  await using client = clientWith({});
+  const pushed = await pushLayer(client, `${direct}/team/copies/app`);
+  await readLazily('lp-mirror', 'images.invalid/app', pushed);
+});
+
+test('A credential helper of Docker', async () => {
+  const passwords = join(workspace.path, 'htpasswd-helper');
+  await writeFile(passwords, htpasswd);
+  await using registry = await startRegistry(join(workspace.path, 'helped'), undefined, undefined, {
+    http: { tls },
+    auth: { htpasswd: { realm: 'test', path: passwords } },
+  });
+  const host = `127.0.0.1:${registry.port}`;
+  await hostsToml(host, `server = "https://${host}"\nca = "${tls.certificate}"\n`);
+  const programs = await workspace.directory('programs');
+  const [Username, Secret] = [login.slice(0, login.indexOf(':')), login.slice(login.indexOf(':') + 1)];
+  const asked = join(programs, 'asked');
+  const script = `#!/bin/sh
+server=$(cat)
+echo "$1 $server" >> '${asked}'
+[ "$server" = '${host}' ] || { echo 'credentials not found in native keychain'; exit 1; }
+echo '${JSON.stringify({ ServerURL: host, Username, Secret })}'
+`;
+  await writeFile(join(programs, 'docker-credential-test'), script, { mode: 0o755 });
+  const DOCKER_CONFIG = await workspace.directory('helper');
+  await writeFile(join(DOCKER_CONFIG, 'config.json'), JSON.stringify({ credHelpers: { [host]: 'test' } }));
+  const environment = { DOCKER_CONFIG, PATH: `${programs}:${process.env['PATH']}` };
+  await using client = clientWith(environment);
+  await readLazily('lp-helper', `${host}/app`, await pushLayer(client, `${host}/app`), environment);
+  assert.match(await readFile(asked, 'utf8'), new RegExp(`^(get ${host}\n)+$`));
+
+  await writeFile(join(DOCKER_CONFIG, 'config.json'), JSON.stringify({ credsStore: 'missing' }));
+  await using helpless = clientWith(environment);
+  await assert.rejects(pushLayer(helpless, `${host}/app`), (error) =>
+    /401 Unauthorized.* from "docker-credential-missing": there is no such program in PATH/.test(messageOf(error)),
+  );
 });
