@@ -1,5 +1,5 @@
 import { type DaemonConfig, defaults } from '../config/load.ts';
-import { LazypullError, messageOf } from '../errors.ts';
+import { LazypullError } from '../errors.ts';
 import type { KeptConnection } from '../fuse/connection.ts';
 import { missingFrom, probeMachine } from '../kernel/probe.ts';
 import { type CacheLimits, defaultCacheLimits } from '../layers/cache-limits.ts';
@@ -122,12 +122,11 @@ export async function runDaemon(
       },
       'lazypull is ready',
     );
-    const isAwaited = (): boolean => clients.all.some(({ process: user }) => user.process !== undefined);
-    rehearse(layers, log, isAwaited).catch((error: unknown) =>
-      log.debug({ error: messageOf(error) }, 'cannot rehearse'),
-    );
+    const wanted = AbortSignal.any([signal, ...clients.all.map(({ process: user }) => user.called)]);
+    const rehearsal = rehearse(config.root, layers, log, wanted);
     await aborted(signal);
     ready = false;
+    await rehearsal;
     await notifyManager(env.NOTIFY_SOCKET, 'STOPPING=1\nSTATUS=Stopping', log);
     if (signal.reason !== handoverSignal) return;
     if (!keeper.isRunning) {

@@ -26,20 +26,26 @@ export interface RehearsalOptions {
   readonly threads: LayerThreads;
   readonly helper: Helper;
   readonly serve: ServeQuietly;
+  /** Ends it in its midst. */
+  readonly signal: AbortSignal;
 }
 
 /**
  * Does with a made-up layer what is done with the first one of a build: fetches its index, plans and mounts its disk, and reads its files. JavaScript runs
- * several times faster once the engine has seen it run; without this, that build would be what it learns from. Begins after `removeStage`, and leaves nothing behind.
+ * several times faster once the engine has seen it run; without this, that build would be what it learns from. Begins after `removeStage`, and leaves nothing behind,
+ * also where `signal` ends it: then it rejects.
  */
 export async function rehearseLayer(options: RehearsalOptions): Promise<void> {
-  const { root, layer, openBlob, threads, helper, serve } = options;
+  const { root, layer, openBlob, threads, helper, serve, signal } = options;
   const { mountpoint, directory, path } = stageOf(root);
   await mkdir(mountpoint, { recursive: true, mode: 0o700 });
   await mkdir(directory.path, { mode: 0o700 });
   const own: OwnOfLayer = { link: new Link(), metrics: layerMetrics(), log: silentLog };
   const indexer = new Indexer({
-    openBlob,
+    openBlob: () => {
+      signal.throwIfAborted();
+      return openBlob();
+    },
     threads,
     traces: new TraceStore(path),
     prefetchBytes: () => 0,
@@ -53,8 +59,12 @@ export async function rehearseLayer(options: RehearsalOptions): Promise<void> {
   try {
     const served = await indexer.index(source, directory);
     try {
+      signal.throwIfAborted();
       await helper.mountErofs(served.imagePath, mountpoint);
-      for (const name of paths) await helper.read(join(mountpoint, name));
+      for (const name of paths) {
+        signal.throwIfAborted();
+        await helper.read(join(mountpoint, name));
+      }
     } finally {
       await helper.detach(mountpoint);
       await served.close();
@@ -73,7 +83,12 @@ export async function removeStage(root: string, helper: Helper): Promise<void> {
   await rm(path, { recursive: true, force: true });
 }
 
+/** Where rehearsals make what they need. */
+export function stagePath(root: string): string {
+  return join(root, 'rehearsal');
+}
+
 function stageOf(root: string) {
-  const path = join(root, 'rehearsal');
+  const path = stagePath(root);
   return { path, mountpoint: join(path, 'mount'), directory: new LayerDirectory(join(path, 'layer')) };
 }

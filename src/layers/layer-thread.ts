@@ -48,6 +48,8 @@ export type ThreadCommand =
   | { kind: 'add'; target: UnpackTarget }
   | { kind: 'remove'; id: number }
   | { kind: 'rehearse' }
+  /** Ends the rehearsal. */
+  | { kind: 'attend' }
   | { kind: 'rest' }
   | { kind: 'job'; job: number; command: JobCommand };
 
@@ -82,11 +84,11 @@ const port = parentPort;
 if (port === null) throw new Error('Cannot run outside a worker thread');
 const targets = new Map<number, Opened>();
 const pressure = new BufferPressure();
-let hasWork = false;
+let isRehearsalOver = false;
 let tail: Promise<void> = Promise.resolve();
 
 port.on('message', (command: ThreadCommand) => {
-  hasWork ||= command.kind === 'job' || command.kind === 'end';
+  isRehearsalOver ||= command.kind === 'job' || command.kind === 'end' || command.kind === 'attend';
   // In the order of arrival: a target is removed after the jobs that were sent before.
   tail = tail.then(() => run(command));
 });
@@ -103,13 +105,14 @@ async function run(command: ThreadCommand): Promise<void> {
     closeSync(target.fd);
     pressure.released(target.table.digest.buffer.byteLength);
   } else if (command.kind === 'rehearse') {
-    await rehearsePlanning(() => !hasWork);
-    if (!hasWork) await rehearseUnpacking();
+    const goesOn = (): boolean => !isRehearsalOver;
+    await rehearsePlanning(goesOn);
+    if (goesOn()) await rehearseUnpacking(goesOn);
     port!.postMessage({ rehearsed: true } satisfies ThreadAnswer);
   } else if (command.kind === 'rest') {
     pressure.rest(true);
     port!.postMessage({ rested: true } satisfies ThreadAnswer);
-  } else {
+  } else if (command.kind === 'job') {
     const result = await resultOf(command.command);
     port!.postMessage({ job: command.job, result } satisfies ThreadAnswer);
     if ('planned' in result) pressure.released(result.planned.table.digest.buffer.byteLength);

@@ -95,7 +95,15 @@ export class LayerThreads {
     first!.idle = setTimeout(() => this.#post(first!, { kind: 'rehearse' }), rehearseAfterMs).unref();
   }
 
-  /** Resolves when the first thread has rehearsed; never where work came before. */
+  /** Ends the rehearsal, or keeps it from beginning: a processor is wanted for something else. */
+  attend(): void {
+    const [first] = this.#threads;
+    if (first!.worker === undefined) clearTimeout(first!.idle);
+    else post(first!.worker, { kind: 'attend' });
+    this.#rehearsal.resolve();
+  }
+
+  /** Resolves when the rehearsal of the first thread is over; never where work came before. */
   get rehearsed(): Promise<void> {
     return this.#rehearsal.promise;
   }

@@ -225,21 +225,28 @@ export class LazyLayers {
     }
   }
 
-  /** Resolves when the thread that plans has rehearsed; never where it got work before. */
+  /** Resolves when the rehearsal of the thread that plans is over; never where it got work before. */
   get warmed(): Promise<void> {
     return this.#threads.rehearsed;
   }
 
-  /** Serves a made-up layer once, as `rehearseLayer` does, unless a real one has been asked for. Never rejects. */
-  async rehearse(layer: MadeUpLayer, openBlob: () => Blob): Promise<void> {
+  /** Ends that rehearsal, or keeps it from beginning. */
+  attend(): void {
+    this.#threads.attend();
+  }
+
+  /** Serves a made-up layer once, as `rehearseLayer` does, unless a real one has been asked for. Rejects only when `signal` ends it. */
+  async rehearse(layer: MadeUpLayer, openBlob: () => Blob, signal: AbortSignal): Promise<void> {
     if (this.#entries.size > 0 || this.#isClosed) return;
     const { root, log } = this.#options;
     const serve: ServeQuietly = (known, own) => this.#serve(known, own);
-    const parts = { root, layer, openBlob, threads: this.#threads, helper: this.#helper, serve };
+    const parts = { root, layer, openBlob, threads: this.#threads, helper: this.#helper, serve, signal };
     this.#rehearsing = rehearseLayer(parts).catch((error: unknown) => {
+      if (signal.aborted) return;
       log.warn({ error: messageOf(error) }, 'cannot rehearse: the first layer takes a little longer');
     });
     await this.#rehearsing;
+    signal.throwIfAborted();
   }
 
   /** Rejects with `Unavailable` unless a layer is mounted at `mountpoint`. */

@@ -21,8 +21,10 @@ export interface MadeUpLayer {
 /**
  * Makes a layer up that no other one equals, of some MB (containerd/stargz-snapshotter, docs/estargz.md): not compressed, and a file at a time, because calls of
  * clients come meanwhile.
+ *
+ * @param signal ends it: then it rejects
  */
-export async function madeUpLayer(): Promise<MadeUpLayer> {
+export async function madeUpLayer(signal?: AbortSignal): Promise<MadeUpLayer> {
   const members: Buffer[] = [];
   const rows: object[] = [];
   let offset = 0;
@@ -34,6 +36,7 @@ export async function madeUpLayer(): Promise<MadeUpLayer> {
     members.push(member);
     offset += member.length;
     await setImmediate();
+    signal?.throwIfAborted();
   }
   const toc = compressedToc(rows);
   const bytes = Buffer.concat([...members, toc.bytes, encodeFooter(offset)]);

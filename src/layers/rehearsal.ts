@@ -26,8 +26,12 @@ export async function rehearsePlanning(goesOn: () => boolean): Promise<void> {
   }
 }
 
-/** Inflates and verifies a made-up file a few times, for the same reason. */
-export async function rehearseUnpacking(): Promise<void> {
+/**
+ * Inflates and verifies a made-up file a few times, for the same reason.
+ *
+ * @param goesOn asked after each time: false to leave it at that
+ */
+export async function rehearseUnpacking(goesOn: () => boolean): Promise<void> {
   const content = Buffer.alloc(chunkBytes, 'what a file may hold, ');
   const stream = gzipSync(content);
   const table = chunkTable(undefined, chunks);
@@ -40,5 +44,6 @@ export async function rehearseUnpacking(): Promise<void> {
   const blob = Buffer.concat(Array.from({ length: chunks }, () => stream));
   for await (const unpacked of unpackRows(table, { first: 0, last: chunks }, blob, 0)) {
     if ('error' in unpacked) throw unpacked.error;
+    if (!goesOn()) return;
   }
 }

@@ -31,6 +31,7 @@ export class SoleClient {
   /** Processes that were told, so that the log has one line of each. */
   readonly #told = new Set<number>();
   #refused: ClientProcess | undefined;
+  readonly #called = new AbortController();
 
   /**
    * @param path the file that remembers the process
@@ -50,6 +51,7 @@ export class SoleClient {
    * @throws FailedPrecondition, which says what to do, while another process has the store
    */
   check(pid: number): void {
+    this.#called.abort();
     if (pid === 0 || pid === this.#owner?.pid) return;
     if (this.#owner !== undefined && isAlive(this.#owner)) throw this.#refuse(pid, this.#owner);
     const identity = identityOf(pid);
@@ -58,6 +60,11 @@ export class SoleClient {
     this.#refused = undefined;
     this.#told.clear();
     this.#write(this.#owner);
+  }
+
+  /** Aborted by the first process that wants to change something in this life. */
+  get called(): AbortSignal {
+    return this.#called.signal;
   }
 
   /** The process that has the store; undefined where there is none now. */

@@ -3,7 +3,11 @@ import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { rehearse } from '../../../src/daemon/rehearsal.ts';
 import { mountsBelow } from '../../../src/kernel/mount.ts';
+import { LazyLayers } from '../../../src/layers/lazy-layers.ts';
+import { silentLog } from '../../../src/log.ts';
 import { logged, startDaemon } from '../../support/daemon.ts';
 import { freePort } from '../../support/ports.ts';
 import { run } from '../../support/program.ts';
@@ -32,15 +36,54 @@ test('A daemon rehearses with a made-up layer, without a word of it in layers, m
   );
 });
 
-test('A daemon does not rehearse while a client waits for it', async () => {
+test('A daemon does not rehearse once a client has called', async () => {
   await using workspace = await Workspace.open('lp-rehearsal');
   const directory = join(workspace.path, 'lp');
   await using daemon = await startDaemon(directory, 'debug');
   using client = new SnapshotsClient(daemon.socket);
   await client.cleanup();
-  await logged(daemon, 'does not rehearse: a client is there already');
+  await logged(daemon, 'ends the rehearsal early');
   assert.ok(!daemon.log().some(({ msg }) => msg === 'rehearsed'));
   await endKeepers(directory);
+});
+
+test('A call in the midst of a rehearsal ends it', async () => {
+  await using workspace = await Workspace.open('lp-rehearsal');
+  const directory = join(workspace.path, 'lp');
+  await using daemon = await startDaemon(directory, 'debug');
+  using client = new SnapshotsClient(daemon.socket);
+  while (!existsSync(join(daemon.root, 'rehearsal'))) await setImmediate();
+  await client.cleanup();
+  await logged(daemon, 'ends the rehearsal early');
+  assert.ok(!daemon.log().some(({ msg }) => msg === 'rehearsed'));
+  assert.equal(existsSync(join(daemon.root, 'rehearsal')), false);
+  await endKeepers(directory);
+});
+
+test('A rehearsal ends early in whatever it is doing, and leaves nothing behind', async () => {
+  await using workspace = await Workspace.open('lp-rehearsal');
+  const moments: Record<string, (stage: string) => unknown> = {
+    calls: (stage) => existsSync(join(stage, 'client', 'socket')),
+    'planning a layer': (stage) => existsSync(join(stage, 'layer')),
+    'reading a layer': async (stage) => (await mountsBelow(stage)).length > 0,
+  };
+  for (const [name, hasCome] of Object.entries(moments)) {
+    const root = join(workspace.path, name);
+    const openBlob = () => assert.fail('no blob is asked for');
+    const options = { root, openBlob, prefetch: undefined, background: undefined };
+    const lines: string[] = [];
+    const log = { ...silentLog, debug: (_: object, line: string) => void lines.push(line) };
+    const layers = await LazyLayers.start({ ...options, log: { ...log, warn: (_, line) => void lines.push(line) } });
+    const wanted = new AbortController();
+    const rehearsing = rehearse(root, layers, log, wanted.signal);
+    while (!(await hasCome(join(root, 'rehearsal')))) await setImmediate();
+    wanted.abort();
+    await rehearsing;
+    assert.deepEqual(lines, ['ends the rehearsal early'], name);
+    assert.equal(existsSync(join(root, 'rehearsal')), false, name);
+    assert.deepEqual(await mountsBelow(root), [join(root, 'fuse')], name);
+    assert.ok(await layers.close(), name);
+  }
 });
 
 test('What a rehearsal that was killed has left is taken away by the next daemon', async () => {

@@ -45,6 +45,19 @@ test('The first process has the store until it ends, and the second one is told 
   assert.deepEqual(sole.process, { pid: second.pid, command: 'sleep' });
 });
 
+test('The first call of any process is told of, also of one that cannot be named or is refused', async (t) => {
+  const path = join(directory, 'called.json');
+  const first = await start(t);
+  new SoleClient(path, '/x', silentLog).check(first.pid);
+  const unnamed = new SoleClient(path, '/x', silentLog);
+  assert.equal(unnamed.called.aborted, false);
+  unnamed.check(0);
+  assert.equal(unnamed.called.aborted, true);
+  const refusing = new SoleClient(path, '/x', silentLog);
+  assert.throws(() => refusing.check(process.pid), { code: 'FailedPrecondition' });
+  assert.equal(refusing.called.aborted, true);
+});
+
 test('Who has the store has it also for the next life of the daemon', async (t) => {
   const path = join(directory, 'next.json');
   const [first, second] = [await start(t), await start(t)];
