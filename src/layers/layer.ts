@@ -26,6 +26,9 @@ const maxTraceBytes = 256 << 20;
 /** What may be missing of a layer, in blob bytes, that is fetched whole at once: no more than what comes in a round trip, which the first miss would take. */
 const maxLittleBytes = 1 << 20;
 
+/** How long after a layer was indexed its files are brought to the disk: builds that have just begun have other use for it. */
+const keepAfterMs = 2_000;
+
 /** A line in so long says that the disk does not take what is written to it. */
 const unwritablePauseMs = 30_000;
 
@@ -61,6 +64,7 @@ export class Layer {
   #reader: LayerReader | undefined;
   #waking: Promise<LayerReader> | undefined;
   #closed = false;
+  #keepTimer: NodeJS.Timeout | undefined;
   #keeping: Promise<void> | undefined;
   #lastMissMs = performance.now();
   #waiting = 0;
@@ -128,9 +132,15 @@ export class Layer {
     this.#recording = true;
   }
 
-  /** Starts to bring a new layer's files to the disk, so that the next life of the program need not index it again. */
+  /** Has a new layer's files brought to the disk soon, so that it need not be indexed again after a power cut. */
   keep(): void {
+    this.#keepTimer = setTimeout(() => this.#keepNow(), keepAfterMs).unref();
+  }
+
+  #keepNow(): void {
     const { directory, record, log } = this.#options;
+    clearTimeout(this.#keepTimer);
+    this.#keepTimer = undefined;
     this.#keeping = directory.syncRecord(record).catch((error: unknown) => {
       log.warn({ layer: record.digest, error: messageOf(error) }, 'cannot keep the index of a layer');
     });
@@ -226,8 +236,10 @@ export class Layer {
   }
 
   /** Writes the residency down after the data that it speaks of. Never rejects: what cannot be written is fetched again in the next life. */
-  sync(): Promise<void> {
-    return this.#kept.sync();
+  async sync(): Promise<void> {
+    if (this.#keepTimer !== undefined) this.#keepNow();
+    await this.#keeping;
+    await this.#kept.sync();
   }
 
   /** Ends requests and releases descriptors. What mounts the FUSE file reads EIO where data is missing. */
@@ -239,6 +251,7 @@ export class Layer {
     await this.#reader?.close();
     await this.#failures.close();
     this.#options.fuse.remove(this.nodeId);
+    if (this.#keepTimer !== undefined) this.#keepNow();
     await this.#keeping;
     await this.#kept.close();
     await this.#options.directory.touch().catch(() => undefined);

@@ -26,7 +26,7 @@ const maxRowsBehind = 8;
 const denseShare = 0.5;
 
 /** And when at least this part of what was fetched of it has been read, or it comes in a round trip: who reads one file in ten is not sent all of them where that takes longer. */
-const usedShare = 1 / 6;
+const usedShare = 1 / 4;
 
 /** Small enough that a reader who needs a row at its end need not wait long, large enough that round trips do not count. */
 const sweepWindowBytes = 8 << 20;

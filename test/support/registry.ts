@@ -104,6 +104,8 @@ export class TestRegistry implements AsyncDisposable {
   readonly #servers: (Server | Http2SecureServer)[] = [];
   readonly #sockets = new Set<Socket>();
   #signature = randomBytes(8).toString('hex');
+  /** Every request waits for it before it is answered. */
+  gate: () => Promise<void> = () => Promise.resolve();
 
   constructor(options: RegistryOptions) {
     this.options = options;
@@ -233,6 +235,7 @@ export class TestRegistry implements AsyncDisposable {
     };
     this.requests.push(seen);
     response.on('close', () => (seen.aborted = !response.writableFinished));
+    await this.gate();
     const index = this.#faults.findIndex(({ match }) => matches(match, seen));
     const fault = index === -1 ? undefined : this.#faults.splice(index, 1)[0]?.fault;
     const exchange = new Exchange(request, response, seen, fault, () => this.#reset(seen.port));
