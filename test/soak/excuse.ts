@@ -6,7 +6,7 @@ export class WrongBytes extends Error {}
 
 /** How a client says that its call was lost, or that it could not connect in time. */
 const lostCall =
-  /connection refused|while dialing|EOF|RST_STREAM|transport|unavailable|connection error|connection reset|broken pipe|ECONN|connection dropped|error reading from server|no such file or directory.*\.sock/i;
+  /connection refused|while dialing|EOF|RST_STREAM|transport|unavailable|connection error|connection reset|broken pipe|ECONN|connection dropped|did not answer in|error reading from server|no such file or directory.*\.sock/i;
 
 /** What BuildKit says when the call that it lost was a look at a lazy snapshot: it forgets what it needs to unpack the layer itself (moby/buildkit#3388). */
 const forgotten = /missing descriptor handlers/i;
