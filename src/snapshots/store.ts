@@ -1,5 +1,5 @@
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
-import { LazypullError } from '../errors.ts';
+import { errnoOf, LazypullError } from '../errors.ts';
 import { wallClockMicros } from './clock.ts';
 import { type Filter, type Filters, matches } from './filters.ts';
 import {
@@ -68,6 +68,7 @@ const selectChain = `
  * transaction, and after a crash of this process nobody needs them.
  */
 export class SnapshotStore implements Disposable {
+  readonly #path: string;
   readonly #database: DatabaseSync;
   readonly #statements = new Map<string, StatementSync>();
   readonly #temporary = new Map<number, { labels: Labels; updatedMicros: number }>();
@@ -75,9 +76,10 @@ export class SnapshotStore implements Disposable {
 
   /** Opens or creates the store at `path`. Unavailable when another process has it open, FailedPrecondition when a newer lazypull wrote it. */
   constructor(path: string) {
+    this.#path = path;
     this.#database = new DatabaseSync(path, { timeout: BUSY_MS });
     try {
-      this.#database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
+      this.#exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
       const version = Number(this.#row('PRAGMA user_version')?.user_version);
       if (version > SCHEMA_VERSION) {
         throw new LazypullError(
@@ -85,16 +87,11 @@ export class SnapshotStore implements Disposable {
           `Cannot read "${path}": it has schema ${version}, and this lazypull knows ${SCHEMA_VERSION}; use the newer lazypull`,
         );
       }
-      if (version === 0) this.#transaction(() => this.#database.exec(schema));
+      if (version === 0) this.#transaction(() => this.#exec(schema));
       this.#lastId = Number(this.#row("SELECT max(seq) AS id FROM sqlite_sequence WHERE name = 'snapshots'")?.id ?? 0);
     } catch (error) {
       this.#database.close();
-      if (error instanceof LazypullError) throw error;
-      throw new LazypullError(
-        'Unavailable',
-        `Cannot open "${path}"; make sure that its disk has space and that no other daemon uses it`,
-        { cause: error },
-      );
+      throw error;
     }
   }
 
@@ -339,27 +336,45 @@ export class SnapshotStore implements Disposable {
   }
 
   #transaction<T>(body: () => T): T {
-    this.#database.exec('BEGIN IMMEDIATE');
+    this.#exec('BEGIN IMMEDIATE');
     try {
       const result = body();
-      this.#database.exec('COMMIT');
+      this.#exec('COMMIT');
       return result;
     } catch (error) {
-      if (this.#database.isTransaction) this.#database.exec('ROLLBACK');
+      if (this.#database.isTransaction) this.#exec('ROLLBACK');
       throw error;
     }
   }
 
   #row(sql: string, ...values: SQLInputValue[]): Row | undefined {
-    return this.#prepare(sql).get(...values);
+    return this.#named(() => this.#prepare(sql).get(...values));
   }
 
   #rows(sql: string, ...values: SQLInputValue[]): Row[] {
-    return this.#prepare(sql).all(...values);
+    return this.#named(() => this.#prepare(sql).all(...values));
   }
 
   #run(sql: string, ...values: SQLInputValue[]): void {
-    this.#prepare(sql).run(...values);
+    this.#named(() => this.#prepare(sql).run(...values));
+  }
+
+  #exec(sql: string): void {
+    this.#named(() => this.#database.exec(sql));
+  }
+
+  /** SQLite says what is wrong, and not with which file. */
+  #named<T>(action: () => T): T {
+    try {
+      return action();
+    } catch (cause) {
+      if (errnoOf(cause) !== 'ERR_SQLITE_ERROR') throw cause;
+      throw new LazypullError(
+        'Unavailable',
+        `Cannot use "${this.#path}"; make sure that its disk works and has space, and that no other daemon uses it`,
+        { cause },
+      );
+    }
   }
 
   #prepare(sql: string): StatementSync {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -32,6 +32,18 @@ describe('the store', () => {
     assert.deepEqual(after.get('r').info.labels, { 'containerd.io/snapshot/remote': 'remote snapshot' });
     assert.deepEqual(after.get('r').usage, { inodes: 0, bytes: 0 });
     assert.ok(after.allocateId() > after.get('r').id);
+  });
+
+  it('names the file that the disk does not give back', (t) => {
+    const path = databasePath(t);
+    using store = new SnapshotStore(path);
+    const long = 'x'.repeat(4000); // more of them than SQLite keeps in memory
+    for (let i = 0; i < 1500; i++) add(store, `s${i}`, { labels: { long } });
+    for (const file of [path, `${path}-wal`]) truncateSync(file);
+    const isNamed = (error: unknown) => codeOf(error) === 'Unavailable' && String(error).includes(`"${path}"`);
+    assert.throws(() => {
+      for (let i = 0; i < 1500; i++) store.get(`s${i}`);
+    }, isNamed);
   });
 
   it('never gives an id twice', (t) => {
