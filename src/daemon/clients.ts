@@ -61,8 +61,8 @@ export class Clients implements AsyncDisposable {
   }
 
   /** As `Snapshotter.leave`, of all. */
-  leave(): void {
-    for (const { snapshotter } of this.all) snapshotter.leave();
+  async leave(): Promise<void> {
+    for (const { snapshotter } of this.all) await snapshotter.leave();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

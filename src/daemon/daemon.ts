@@ -134,9 +134,9 @@ export async function runDaemon(
       return;
     }
     await closeAll(servers, handoverDrainMs);
+    await clients.leave(); // so that nothing is unmounted beside the next daemon
     await layers.leave();
     await mirror?.[Symbol.asyncDispose]();
-    clients.leave();
     parts.move();
   } catch (error) {
     // Whoever reads or calls waits for a process that can go on, rather than to get errors from this one.

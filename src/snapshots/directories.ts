@@ -21,6 +21,7 @@ export class Directories {
   readonly #removing = new Map<string, Promise<void>>();
   #queue = Promise.resolve();
   #stopped = false;
+  #isLeft = false;
 
   constructor(path: string, layers: RemoteLayers, log: Log) {
     this.path = path;
@@ -83,6 +84,12 @@ export class Directories {
     return ids.reduce((highest, id) => Math.max(highest, id), 0);
   }
 
+  /** Ends removing, with what is left as it is. Resolves when nothing is under way any more. */
+  leave(): Promise<void> {
+    this.#isLeft = true;
+    return this.stop();
+  }
+
   /** Ends removing: what is left is unmounted, but its files stay for the next start. Resolves when nothing is under way any more. */
   async stop(): Promise<void> {
     this.#stopped = true;
@@ -103,6 +110,7 @@ export class Directories {
   }
 
   async #unmountAndRemove(path: string): Promise<void> {
+    if (this.#isLeft) return;
     await this.#layers.unmount(join(path, 'fs'));
     const [mounted] = await mountsBelow(path);
     if (mounted !== undefined) {

@@ -162,9 +162,10 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     });
   }
 
-  /** Closes the store and leaves the lazy layers mounted, for the next life. */
-  leave(): void {
+  /** Closes the store and leaves the lazy layers mounted, and what is to be removed where it is, for the next life. */
+  async leave(): Promise<void> {
     this.#closing = Promise.resolve();
+    await this.#directories.leave();
     this.#openStore.close();
   }
 

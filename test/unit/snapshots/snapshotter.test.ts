@@ -224,6 +224,25 @@ describe('a restart', () => {
     assert.ok(existsSync(join(second.directory, '78/fs')));
   });
 
+  it('leaves what is to be removed to the next one that it hands over to', async (t) => {
+    const first = await start(t);
+    await remote(first.snapshotter, 'k', '', lazy('r'));
+    await first.settle();
+    first.snapshotter.remove('r');
+    await first.snapshotter.leave();
+    await delay(20);
+    assert.equal(first.layers.mounted.size, 1);
+    assert.deepEqual(readdirSync(first.directory), ['1']);
+    assert.deepEqual(
+      first.lines.filter(({ level }) => level === 'warn'),
+      [],
+    );
+
+    const second = await start(t, first.root);
+    await second.settle();
+    assert.deepEqual(readdirSync(second.directory), []);
+  });
+
   it('keeps going when a layer cannot be mounted, and mounts it when it can', async (t) => {
     const first = await start(t);
     for (let i = 0; i < 40; i++) await remote(first.snapshotter, 'k', '', lazy(`r${i}`));
