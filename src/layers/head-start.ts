@@ -27,7 +27,7 @@ export class HeadStart {
   of(blob: Blob): Blob {
     return {
       digest: blob.digest,
-      tail: (bytes, signal) => blob.tail(bytes, signal),
+      tail: (bytes, signal, onBytes) => blob.tail(bytes, signal, onBytes),
       range: (start, end, signal) => blob.range(start, end, signal),
       distrust: (askedMs) => blob.distrust(askedMs),
       ranges: (parts, signal) => {

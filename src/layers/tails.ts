@@ -16,15 +16,16 @@ const tailBytes = 1 << 20;
 const aheadBytes = 512 << 10;
 const maxAhead = 48;
 
-/** How long such a tail waits to be asked for. */
+/** How long such a tail, once it is here, waits to be asked for. */
 const aheadMs = 20_000;
 
-/** How long the first request for a layer may take before its client is told to pull the layer itself. */
-const timeoutMs = 10_000;
+/** How long the registry may send nothing of a tail, and how long all of it may take, before the client is told to pull the layer itself. */
+const maxSilenceMs = 10_000;
+const maxMs = 60_000;
 
 interface Ahead {
   readonly tail: Promise<Tail>;
-  readonly timer: NodeJS.Timeout;
+  timer?: NodeJS.Timeout;
 }
 
 /**
@@ -46,18 +47,22 @@ export class Tails {
     for (const digest of digests) {
       if (this.#ahead.size >= maxAhead) return;
       if (this.#ahead.has(digest)) continue;
-      const tail = this.#fetch(reference, digest, aheadBytes);
-      tail.catch(() => this.#forget(digest)); // who asks for the layer asks again
-      const timer = setTimeout(() => this.#forget(digest), aheadMs);
-      timer.unref();
-      this.#ahead.set(digest, { tail, timer });
+      const ahead: Ahead = { tail: this.#fetch(reference, digest, aheadBytes) };
+      this.#ahead.set(digest, ahead);
+      ahead.tail.then(
+        () => {
+          if (this.#ahead.get(digest) !== ahead) return; // somebody has it
+          ahead.timer = setTimeout(() => this.#forget(digest, ahead), aheadMs).unref();
+        },
+        () => this.#forget(digest, ahead), // who asks for the layer asks again
+      );
     }
   }
 
   /** The end of a blob. @throws DeadlineExceeded when the registry does not answer in time */
   async take(reference: string, digest: string): Promise<Tail> {
     const ahead = this.#ahead.get(digest);
-    this.#forget(digest);
+    if (ahead !== undefined) this.#forget(digest, ahead);
     try {
       if (ahead !== undefined) return await ahead.tail;
     } catch {
@@ -67,32 +72,36 @@ export class Tails {
   }
 
   close(): void {
-    for (const digest of this.#ahead.keys()) this.#forget(digest);
+    for (const [digest, ahead] of this.#ahead) this.#forget(digest, ahead);
   }
 
   async #fetch(reference: string, digest: string, bytes: number): Promise<Tail> {
     const blob = this.#openBlob(reference, digest);
-    const timeout = AbortSignal.timeout(timeoutMs);
+    const patience = new AbortController();
+    let silence = setTimeout(() => patience.abort(), maxSilenceMs);
+    const onBytes = (): void => {
+      clearTimeout(silence);
+      silence = setTimeout(() => patience.abort(), maxSilenceMs);
+    };
+    const deadline = setTimeout(() => patience.abort(), maxMs);
     this.#metrics.fetches.add(1, { reason: 'index' });
     try {
-      const { data, size } = await blob.tail(bytes, timeout);
+      const { data, size } = await blob.tail(bytes, patience.signal, onBytes);
       this.#metrics.fetchedBytes.add(data.length, { reason: 'index' });
       return { blob, data, size };
     } catch (error) {
       this.#metrics.failures.add(1, { reason: 'index' });
-      if (!timeout.aborted) throw error;
-      throw new LazypullError(
-        'DeadlineExceeded',
-        `The registry of "${reference}" did not answer in ${timeoutMs / 1000} s`,
-        {
-          cause: error,
-        },
-      );
+      if (!patience.signal.aborted) throw error;
+      const text = `The registry of "${reference}" sent nothing for ${maxSilenceMs / 1000} s, or not enough in ${maxMs / 1000}`;
+      throw new LazypullError('DeadlineExceeded', text, { cause: error });
+    } finally {
+      clearTimeout(silence);
+      clearTimeout(deadline);
     }
   }
 
-  #forget(digest: string): void {
-    clearTimeout(this.#ahead.get(digest)?.timer);
-    this.#ahead.delete(digest);
+  #forget(digest: string, ahead: Ahead): void {
+    clearTimeout(ahead.timer);
+    if (this.#ahead.get(digest) === ahead) this.#ahead.delete(digest);
   }
 }

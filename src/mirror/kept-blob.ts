@@ -13,10 +13,11 @@ export class KeptBlob implements Blob {
     this.#upstream = upstream;
   }
 
-  async tail(bytes: number, signal?: AbortSignal): Promise<{ data: Buffer; size: number }> {
+  async tail(bytes: number, signal?: AbortSignal, onBytes?: () => void): Promise<{ data: Buffer; size: number }> {
     using lease = await this.#store.lease(this.digest);
     const upstream = this.#upstream;
-    return lease === undefined ? await upstream.tail(bytes, signal) : await lease.blob.tail(upstream, bytes, signal);
+    if (lease === undefined) return await upstream.tail(bytes, signal, onBytes);
+    return await lease.blob.tail(upstream, bytes, signal, onBytes);
   }
 
   async *range(start: number, end: number, signal?: AbortSignal): AsyncGenerator<Buffer, void> {

@@ -97,12 +97,20 @@ export class SharedBlob {
   }
 
   /** As `Blob.tail`. */
-  async tail(upstream: Blob, bytes: number, signal?: AbortSignal): Promise<{ data: Buffer; size: number }> {
+  async tail(
+    upstream: Blob,
+    bytes: number,
+    signal?: AbortSignal,
+    onBytes = (): void => {},
+  ): Promise<{ data: Buffer; size: number }> {
     const { size } = this.#kept;
-    if (size === undefined) return this.#askTail(upstream, bytes, signal);
+    if (size === undefined) return this.#askTail(upstream, bytes, signal, onBytes);
     const start = Math.max(size - bytes, 0);
     const pieces: Buffer[] = [];
-    for await (const { data } of this.ranges(upstream, [{ start, end: size }], signal)) pieces.push(data);
+    for await (const { data } of this.ranges(upstream, [{ start, end: size }], signal)) {
+      pieces.push(data);
+      onBytes();
+    }
     return { data: Buffer.concat(pieces, size - start), size };
   }
 
@@ -249,8 +257,13 @@ export class SharedBlob {
     }
   }
 
-  async #askTail(upstream: Blob, bytes: number, signal?: AbortSignal): Promise<{ data: Buffer; size: number }> {
-    const found = await upstream.tail(bytes, signal);
+  async #askTail(
+    upstream: Blob,
+    bytes: number,
+    signal?: AbortSignal,
+    onBytes?: () => void,
+  ): Promise<{ data: Buffer; size: number }> {
+    const found = await upstream.tail(bytes, signal, onBytes);
     const { data, size } = found;
     this.#kept.learnSize(size);
     const claim = this.#kept.claim(size - data.length, size);

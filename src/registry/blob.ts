@@ -3,8 +3,12 @@ export interface Blob {
   /** `sha256:<hex>` of the whole blob. */
   readonly digest: string;
 
-  /** The last `bytes` bytes of the blob (or all of it where it is shorter) and its size. One request where the store takes suffix ranges. */
-  tail(bytes: number, signal?: AbortSignal): Promise<{ data: Buffer; size: number }>;
+  /**
+   * The last `bytes` bytes of the blob (or all of it where it is shorter) and its size. One request where the store takes suffix ranges.
+   *
+   * @param onBytes called whenever some of them come
+   */
+  tail(bytes: number, signal?: AbortSignal, onBytes?: () => void): Promise<{ data: Buffer; size: number }>;
 
   /**
    * Streams the bytes [start, end) of the blob as they arrive: exactly end - start bytes in order, or an error. A connection lost in the middle

@@ -51,7 +51,7 @@ export class RemoteBlob implements Blob {
     this.#location = location;
   }
 
-  async tail(bytes: number, signal?: AbortSignal): Promise<{ data: Buffer; size: number }> {
+  async tail(bytes: number, signal?: AbortSignal, onBytes?: () => void): Promise<{ data: Buffer; size: number }> {
     if (!Number.isSafeInteger(bytes) || bytes < 1 || bytes > maxTailBytes) {
       throw new LazypullError(
         'InvalidArgument',
@@ -63,7 +63,7 @@ export class RemoteBlob implements Blob {
       let refuser: string | undefined;
       if (this.#size === undefined && !(await this.#refuses(this.#context.suffixRefusers))) {
         const answer = await this.#location.open(formatSuffixRange(bytes), signal, formRefusals);
-        const found = await this.#readTail(answer, bytes, tries).catch((error: unknown) => {
+        const found = await this.#readTail(answer, bytes, tries, onBytes).catch((error: unknown) => {
           throw signal?.aborted ? error : this.#location.blame(answer, error);
         });
         if (found !== undefined) return found;
@@ -73,7 +73,7 @@ export class RemoteBlob implements Blob {
       if (refuser !== undefined && size >= bytes) this.#context.suffixRefusers.add(refuser);
       const start = Math.max(size - bytes, 0);
       if (start === size) return { data: Buffer.alloc(0), size };
-      const data = await concat(this.#one({ start, end: size }, tries, signal), size - start);
+      const data = await concat(this.#one({ start, end: size }, tries, signal), size - start, onBytes);
       if (this.#size === size) return { data, size };
       throw new RegistryError(
         'Unavailable',
@@ -222,7 +222,12 @@ export class RemoteBlob implements Blob {
   }
 
   /** What the answer to a suffix range holds; undefined where the server would not take the range, with the size noted if it told it. */
-  async #readTail(answer: Answer, bytes: number, tries: Tries): Promise<{ data: Buffer; size: number } | undefined> {
+  async #readTail(
+    answer: Answer,
+    bytes: number,
+    tries: Tries,
+    onBytes: (() => void) | undefined,
+  ): Promise<{ data: Buffer; size: number } | undefined> {
     const header = headerOf(answer, 'content-range');
     const range = parseContentRange(header);
     const length = parseContentLength(headerOf(answer, 'content-length'));
@@ -231,7 +236,7 @@ export class RemoteBlob implements Blob {
       const { start, end, size } = range;
       this.#learnSize(answer, size);
       if (end === size && start === Math.max(size - bytes, 0)) {
-        return { data: await concat(exactly(answer, end - start, tries, counters), end - start), size };
+        return { data: await concat(exactly(answer, end - start, tries, counters), end - start, onBytes), size };
       }
       discard(answer);
       throw answerError(answer, `asked for the last ${bytes} bytes, answered with Content-Range "${header}"`);
@@ -241,7 +246,7 @@ export class RemoteBlob implements Blob {
       const whole =
         length === undefined
           ? collect(answer, most, tries, counters)
-          : concat(exactly(answer, length, tries, counters), length);
+          : concat(exactly(answer, length, tries, counters), length, onBytes);
       const data = await whole;
       this.#learnSize(answer, data.length);
       return { data: data.subarray(Math.max(data.length - bytes, 0)), size: data.length };
@@ -303,8 +308,11 @@ async function* slice(
   throw answerError(answer, `the body ended after ${position} of at least ${end} bytes`);
 }
 
-async function concat(chunks: AsyncIterable<Buffer>, length: number): Promise<Buffer> {
+async function concat(chunks: AsyncIterable<Buffer>, length: number, onBytes = (): void => {}): Promise<Buffer> {
   const parts: Buffer[] = [];
-  for await (const chunk of chunks) parts.push(chunk);
+  for await (const chunk of chunks) {
+    parts.push(chunk);
+    onBytes();
+  }
   return parts.length === 1 ? parts[0]! : Buffer.concat(parts, length);
 }

@@ -67,6 +67,14 @@ test('tail() is one request and tells the size', async () => {
   assert.deepEqual({ ...s.client.counters }, { requests: 1, bytes: 1000 });
 });
 
+test('tail() tells when some of it comes', async () => {
+  await using s = await setup();
+  s.registry.script({}, { kind: 'drip', bytes: 300, everyMs: 20 });
+  let times = 0;
+  await s.blob.tail(1000, undefined, () => times++);
+  assert.equal(times, 4);
+});
+
 test('tail() of a blob that is shorter gives all of it', async () => {
   for (const suffixRanges of ['serve', 'refuse', 'ignore'] as const) {
     await using s = await setup({ suffixRanges }, {}, Buffer.from('short'));
