@@ -175,6 +175,11 @@ export class LazyLayers {
     this.#metrics.cacheBytes.from(() => cacheBytes(join(options.root, 'layers')));
   }
 
+  /** Throws the reason where a client's labels alone say that the layer cannot be lazy. */
+  checkLabels(labels: Labels): void {
+    layerSource(labels);
+  }
+
   /** Mounts the layer that a client's labels name at an existing empty directory. Rejects with the reason when it cannot be lazy. */
   async mount(mountpoint: string, labels: Labels): Promise<void> {
     const source = layerSource(labels);

@@ -20,6 +20,9 @@ const { method } = Snapshots;
 
 /** No layer is lazy here. */
 const noLayers: RemoteLayers = {
+  checkLabels() {
+    throw new Error('No layers here');
+  },
   mount: () => Promise.reject(new Error('No layers here')),
   restore: () => Promise.resolve(),
   checkStacking: () => Promise.resolve(),

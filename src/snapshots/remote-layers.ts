@@ -1,5 +1,8 @@
 /** What the snapshotter needs of the rooms below it; `layers/` implements it. */
 export interface RemoteLayers {
+  /** Throws the reason where `labels` alone say that the layer cannot be lazy: `mount` would reject with it. Waits for nothing. */
+  checkLabels(labels: Readonly<Record<string, string>>): void;
+
   /**
    * Makes the layer that `labels` name readable at `mountpoint`, an existing empty directory. Rejects with the reason when the layer cannot
    * be lazy; nothing is mounted there then.

@@ -234,6 +234,12 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
       failed(new Refusal('name', 'FailedPrecondition', message));
       return;
     }
+    try {
+      this.#layers.checkLabels(labels); // most layers of most images are ordinary, and none of their directories has to be made and removed
+    } catch (error) {
+      failed(error);
+      return;
+    }
 
     const id = this.#store.allocateId();
     const [content, ...lower] = [id, ...chain.map((link) => link.id)].map((each) => this.#directories.content(each));

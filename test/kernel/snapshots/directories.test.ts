@@ -17,6 +17,7 @@ it('never removes through a mount that stays', async (t) => {
     {
       mount: () => Promise.resolve(),
       restore: () => Promise.resolve(),
+      checkLabels() {},
       checkStacking: () => Promise.resolve(),
       check: () => Promise.resolve(),
       unmount: async (mountpoint) => void (stays || (await unmount(mountpoint))),

@@ -30,6 +30,7 @@ const { method } = SnapshotsDesc;
 const layers = {
   restore: () => Promise.resolve(),
   mount: () => Promise.reject(new Error('no layers here')),
+  checkLabels() {},
   checkStacking: () => Promise.resolve(),
   check: () => Promise.resolve(),
   unmount: () => Promise.resolve(),

@@ -141,6 +141,21 @@ describe('a remote snapshot', () => {
     assert.equal(layers.mounted.size, 1);
   });
 
+  it('is an ordinary one at once when its labels say that it cannot be lazy', async (t) => {
+    const { snapshotter, directory, layers, lines } = await start(t);
+    layers.hopeless.add('sha256:of-r');
+    layers.mount = () => assert.fail('nothing is mounted');
+    layers.unmount = () => assert.fail('nothing is unmounted');
+    const [mount] = await snapshotter.prepare('k', '', lazy('r'));
+    assert.equal(mount?.source, join(directory, '1/fs'));
+    const errors = lines.filter((entry) => entry.level === 'warn').map(({ error }) => error);
+    assert.deepEqual(errors, ['hopeless sha256:of-r']);
+    assert.deepEqual(
+      snapshotter.outcomes.list([]).map(({ message }) => message),
+      ['hopeless sha256:of-r'],
+    );
+  });
+
   it('is an ordinary one when an overlay would show it as something else than unpacking', async (t) => {
     const { snapshotter, layers, lines } = await start(t);
     await remote(snapshotter, 'k', '', lazy('base'));
@@ -281,12 +296,18 @@ describe('a restart', () => {
 class FakeLayers implements RemoteLayers {
   readonly mounted = new Map<string, string>();
   readonly refused = new Set<string>();
+  readonly hopeless = new Set<string>();
   readonly broken = new Set<string>();
   readonly misfits = new Set<string>();
   delayMs = 0;
   mounts = 0;
   mostAtOnce = 0;
   #atOnce = 0;
+
+  checkLabels(labels: Readonly<Record<string, string>>): void {
+    const name = labels[digest] ?? '';
+    if (this.hopeless.has(name)) throw new Error(`hopeless ${name}`);
+  }
 
   async mount(mountpoint: string, labels: Readonly<Record<string, string>>): Promise<void> {
     const name = labels[digest] ?? '';

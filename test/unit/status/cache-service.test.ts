@@ -14,6 +14,7 @@ import { listenAt } from '../../../src/kernel/unix-socket.ts';
 const layers = {
   restore: () => Promise.resolve(),
   mount: () => Promise.reject(new Error('no layers here')),
+  checkLabels() {},
   checkStacking: () => Promise.resolve(),
   check: () => Promise.resolve(),
   unmount: () => Promise.resolve(),

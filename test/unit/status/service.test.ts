@@ -15,6 +15,7 @@ import type { DaemonStatus, StatusSource } from '../../../src/status/status.ts';
 const layers = {
   restore: () => Promise.resolve(),
   mount: () => Promise.reject(new Error('no layers here')),
+  checkLabels() {},
   checkStacking: () => Promise.resolve(),
   check: () => Promise.resolve(),
   unmount: () => Promise.resolve(),
