@@ -15,7 +15,7 @@ const { values } = parseArgs({
   options: { cases: { type: 'string' }, seed: { type: 'string' }, only: { type: 'string' }, case: { type: 'string' } },
 });
 const task: Task = {
-  seed: Number(values.seed ?? randomInt(2 ** 31)),
+  seed: Number(values.seed ?? process.env['LAZYPULL_SEED'] ?? randomInt(2 ** 31)),
   cases: Number(values.cases ?? 10_000_000),
   subject: values.only,
   number: values.case === undefined ? undefined : Number(values.case),

@@ -26,7 +26,7 @@ const maxInLane = 5;
 
 const { values } = parseArgs({ options: { minutes: { type: 'string' }, seed: { type: 'string' } } });
 const minutes = Number(values.minutes ?? 3);
-const seed = Number(values.seed ?? randomInt(2 ** 31));
+const seed = Number(values.seed ?? process.env['LAZYPULL_SEED'] ?? randomInt(2 ** 31));
 const started = performance.now();
 const say = (text: string) =>
   process.stdout.write(`soak ${((performance.now() - started) / 1000).toFixed(1)} s: ${text}\n`);
