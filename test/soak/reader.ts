@@ -74,15 +74,20 @@ export class Reader {
     }
     const directory = join(this.#world.workspace.path, 'mnt', `${app.name}-${this.#count++}`);
     await mkdir(directory, { recursive: true });
-    this.#views.set(app, (this.#views.get(app) ?? new Set()).add(directory));
+    this.#noteView(app, directory);
     try {
       await client.mount(top, directory);
+      this.#noteView(app, directory); // another lane may have taken it away before it was mounted
       this.#mounted.set(app, directory);
     } catch (error) {
       await this.#unmount(app).catch(() => undefined);
       throw error;
     }
     return directory;
+  }
+
+  #noteView(app: App, directory: string): void {
+    this.#views.set(app, (this.#views.get(app) ?? new Set()).add(directory));
   }
 
   /** Takes what it mounted away; the snapshot of the mount stays known until it is removed. */
