@@ -1,4 +1,4 @@
-import { access, readFile } from 'node:fs/promises';
+import { access, readFile, rmdir } from 'node:fs/promises';
 import { codeOf, type ErrorCode, messageOf } from '../errors.ts';
 import { detach, mountErofs, unmount } from './mount.ts';
 
@@ -15,7 +15,8 @@ export type HelperAnswer =
 
 const calls = {
   mountErofs: (source: string, target: string) => mountErofs(source, target).then(() => true),
-  unmount: (target: string) => unmount(target),
+  unmountAll: (target: string) => takeAway(target, unmount),
+  detachAll: (target: string) => takeAway(target, detach),
   detach: (target: string) => detach(target),
   read: (path: string) => readFile(path).then(() => true),
   exists: (path: string) =>
@@ -29,6 +30,14 @@ const calls = {
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => undefined);
 process.on('disconnect', () => process.exit(0));
 process.on('message', (call: HelperCall) => void answer(call));
+
+/** Without a moment in between in which somebody could take the empty directory for what was mounted there. */
+async function takeAway(target: string, once: (target: string) => Promise<boolean>): Promise<boolean> {
+  let was = false;
+  while (await once(target)) was = true;
+  await rmdir(target).catch(() => undefined); // it is gone, or there is something in it
+  return was;
+}
 
 async function answer({ id, kind, paths }: HelperCall): Promise<void> {
   const [path = '', target = ''] = paths;

@@ -45,9 +45,14 @@ export class Helper {
     await this.#call('mountErofs', source, target);
   }
 
-  /** Unmounts as `unmount` of `mount.ts` does. */
-  unmount(target: string): Promise<boolean> {
-    return this.#call('unmount', target);
+  /** Unmounts all that is at `target` as `unmount` of `mount.ts` does, and removes the directory if it is empty then. @returns whether there was a mount */
+  unmountAll(target: string): Promise<boolean> {
+    return this.#call('unmountAll', target);
+  }
+
+  /** As `unmountAll`, with `detach`. */
+  detachAll(target: string): Promise<boolean> {
+    return this.#call('detachAll', target);
   }
 
   /** Takes a mount out of the tree as `detach` of `mount.ts` does. */

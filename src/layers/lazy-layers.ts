@@ -270,18 +270,21 @@ export class LazyLayers {
     if (upper !== undefined) await checkStacking(upper, lower, stackingAt);
   }
 
-  /** Unmounts what is at `mountpoint`; what something still uses is taken out of the tree and lives on until it is free. */
+  /**
+   * Unmounts what is at `mountpoint`, and removes that directory: a client that was told of it and mounts it late gets an error, where it would find an empty
+   * directory in place of the layer. What something still uses is taken out of the tree and lives on until it is free.
+   */
   async unmount(mountpoint: string): Promise<void> {
     const key = this.#mounts.get(mountpoint);
     this.#mounts.delete(mountpoint);
     this.#named.delete(mountpoint);
     let busy = false;
     try {
-      while (await this.#helper.unmount(mountpoint));
+      await this.#helper.unmountAll(mountpoint);
     } catch (error) {
       busy = true;
       this.#options.log.warn({ mountpoint, error: messageOf(error) }, 'a layer is in use and is unmounted lazily');
-      while (await this.#helper.detach(mountpoint));
+      await this.#helper.detachAll(mountpoint);
     }
     const entry = key === undefined ? undefined : this.#entries.get(key);
     if (key !== undefined && entry !== undefined && !busy) await this.#release(key, entry);

@@ -1,3 +1,4 @@
+import { rmdir } from 'node:fs/promises';
 import { abort, detach, mountTable } from '../kernel/mount.ts';
 import type { Log } from '../log.ts';
 
@@ -20,7 +21,10 @@ export async function leftMounts(directory: string): Promise<ReadonlyMap<string,
 export async function takeAway(directory: string, mountpoint: string, log: Log): Promise<void> {
   const table = await mountTable(directory);
   const dead = table.filter(({ type, source }) => type === 'erofs' && source.startsWith(`${mountpoint}/`));
-  for (const { path } of dead.toReversed()) await detach(path);
+  for (const { path } of dead.toReversed()) {
+    await detach(path);
+    await rmdir(path).catch(() => undefined); // a client that was told of it would take an empty directory for the layer
+  }
   let connections = 0;
   while (await abort(mountpoint)) connections++;
   if (connections > 0) {

@@ -147,6 +147,20 @@ test('Who looks after the cache while a killed daemon is away does not keep the 
 /** After so long a daemon has written down what it has: every two seconds. */
 const writtenDownMs = 3_000;
 
+test('Who mounts a layer late, when the daemon has been stopped, gets an error and not an empty directory', async () => {
+  const { snapshot, root } = await mountFiles();
+  const points = (await mountsBelow(join(lab.root, 'snapshotter'))).filter((path) => path.endsWith('/fs'));
+  assert.ok(points.length > 0);
+  await lab.unmount(root);
+  await lab.restart('SIGTERM');
+  const again = await lab.mount(snapshot);
+  assert.equal((await readFile(join(again, 'file-1'))).length, 3 * mib);
+  await lab.unmount(again);
+  await lab.daemon.program.stop('SIGTERM');
+  for (const point of points) assert.ok(!existsSync(point), `${point} is there`);
+  await lab.restart('SIGTERM');
+});
+
 test('A daemon starts while the registry is away, serves what is there, and gets the rest when it is back', async () => {
   await using kept = await mountFiles();
   await kept.read(0);

@@ -70,7 +70,9 @@ test('What the helper cannot do is an error with its reason, and a helper that w
   process.kill(pid!, 'SIGKILL');
   while ((await childrenOf(process.pid)).includes(pid!)) await delay(10);
   assert.equal(await helper.exists(join(directory, 'none')), false);
-  assert.equal(await helper.unmount(directory), false);
+  await mkdir(join(directory, 'empty'));
+  assert.equal(await helper.unmountAll(join(directory, 'empty')), false);
+  assert.equal(await helper.exists(join(directory, 'empty')), false);
 });
 
 test('Signals for all processes of a program leave the helper alone, and it ends when it is closed', async (t) => {
