@@ -1,6 +1,7 @@
-import { access, readFile, rmdir } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import { codeOf, type ErrorCode, messageOf } from '../errors.ts';
 import { detach, mountErofs, unmount } from './mount.ts';
+import { clearMountPoint, fillMountPoint } from './mount-point.ts';
 
 /** What the helper is asked for. */
 export interface HelperCall {
@@ -15,8 +16,9 @@ export type HelperAnswer =
 
 const calls = {
   mountErofs: (source: string, target: string) => mountErofs(source, target).then(() => true),
-  unmountAll: (target: string) => takeAway(target, unmount),
-  detachAll: (target: string) => takeAway(target, detach),
+  fill: (source: string, target: string) => fillMountPoint(source, target).then(() => true),
+  unmountAll: (target: string) => clearMountPoint(target, unmount),
+  detachAll: (target: string) => clearMountPoint(target, detach),
   detach: (target: string) => detach(target),
   read: (path: string) => readFile(path).then(() => true),
   exists: (path: string) =>
@@ -30,14 +32,6 @@ const calls = {
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => undefined);
 process.on('disconnect', () => process.exit(0));
 process.on('message', (call: HelperCall) => void answer(call));
-
-/** Without a moment in between in which somebody could take the empty directory for what was mounted there. */
-async function takeAway(target: string, once: (target: string) => Promise<boolean>): Promise<boolean> {
-  let was = false;
-  while (await once(target)) was = true;
-  await rmdir(target).catch(() => undefined); // it is gone, or there is something in it
-  return was;
-}
 
 async function answer({ id, kind, paths }: HelperCall): Promise<void> {
   const [path = '', target = ''] = paths;

@@ -45,7 +45,12 @@ export class Helper {
     await this.#call('mountErofs', source, target);
   }
 
-  /** Unmounts all that is at `target` as `unmount` of `mount.ts` does, and removes the directory if it is empty then. @returns whether there was a mount */
+  /** Mounts an EROFS image as `fillMountPoint` of `mount-point.ts` does. */
+  async fill(source: string, target: string): Promise<void> {
+    await this.#call('fill', source, target);
+  }
+
+  /** Takes away all that is mounted at `target`, and the directory, as `clearMountPoint` of `mount-point.ts` does with `unmount`. @returns whether there was a mount */
   unmountAll(target: string): Promise<boolean> {
     return this.#call('unmountAll', target);
   }

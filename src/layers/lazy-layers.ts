@@ -180,12 +180,10 @@ export class LazyLayers {
     layerSource(labels);
   }
 
-  /** Mounts the layer that a client's labels name at an existing empty directory. Rejects with the reason when it cannot be lazy. */
+  /** Mounts the layer that a client's labels name at a directory, as `Helper.fill` does. Rejects with the reason when it cannot be lazy. */
   async mount(mountpoint: string, labels: Labels): Promise<void> {
     const source = layerSource(labels);
-    await this.#use(source, mountpoint, this.#openLayer, (layer) =>
-      this.#helper.mountErofs(layer.imagePath, mountpoint),
-    );
+    await this.#use(source, mountpoint, this.#openLayer, (layer) => this.#helper.fill(layer.imagePath, mountpoint));
   }
 
   /**
@@ -197,9 +195,7 @@ export class LazyLayers {
     const restore = async (layer: Layer): Promise<void> => {
       const left = this.#left.get(mountpoint);
       if (left !== undefined && layer.imagePaths.includes(left)) return;
-      while (await this.#helper.detach(mountpoint));
-      await mkdir(mountpoint, { recursive: true });
-      await this.#helper.mountErofs(layer.imagePath, mountpoint);
+      await this.#helper.fill(layer.imagePath, mountpoint);
     };
     await this.#use(source, mountpoint, this.#openKept, restore);
   }

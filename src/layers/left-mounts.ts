@@ -1,5 +1,5 @@
-import { rmdir } from 'node:fs/promises';
 import { abort, detach, mountTable } from '../kernel/mount.ts';
+import { clearMountPoint } from '../kernel/mount-point.ts';
 import type { Log } from '../log.ts';
 
 /** The image at each mount point of a layer below `directory` at which nothing else is mounted. */
@@ -21,10 +21,7 @@ export async function leftMounts(directory: string): Promise<ReadonlyMap<string,
 export async function takeAway(directory: string, mountpoint: string, log: Log): Promise<void> {
   const table = await mountTable(directory);
   const dead = table.filter(({ type, source }) => type === 'erofs' && source.startsWith(`${mountpoint}/`));
-  for (const { path } of dead.toReversed()) {
-    await detach(path);
-    await rmdir(path).catch(() => undefined); // a client that was told of it would take an empty directory for the layer
-  }
+  for (const { path } of dead.toReversed()) await clearMountPoint(path, detach);
   let connections = 0;
   while (await abort(mountpoint)) connections++;
   if (connections > 0) {

@@ -3,6 +3,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LazypullError, messageOf } from '../errors.ts';
 import { mountsBelow } from '../kernel/mount.ts';
+import { nameBeforeAside } from '../kernel/mount-point.ts';
 import type { Log } from '../log.ts';
 import { contentPath, workPath } from './mounts.ts';
 import type { RemoteLayers } from './remote-layers.ts';
@@ -69,10 +70,10 @@ export class Directories {
 
   /** Removes every directory that belongs to no id of `records()`, which is asked after the directory was read. */
   async removeStrays(records: () => ReadonlySet<number>): Promise<void> {
-    const names = await readdir(this.path);
+    const names = await this.#names();
     const known = records();
     const strays = names.filter((name) => !known.has(idOf(name)) && !this.#inUse.has(idOf(name)));
-    for (const name of strays) {
+    for (const name of new Set(strays)) {
       if (this.#stopped) return;
       await this.#remove(name, Promise.resolve());
     }
@@ -80,7 +81,7 @@ export class Directories {
 
   /** The highest id that has a directory, 0 when none has. */
   async highestId(): Promise<number> {
-    const ids = (await readdir(this.path)).map(idOf).filter(Number.isSafeInteger);
+    const ids = (await this.#names()).map(idOf).filter(Number.isSafeInteger);
     return ids.reduce((highest, id) => Math.max(highest, id), 0);
   }
 
@@ -94,6 +95,10 @@ export class Directories {
   async stop(): Promise<void> {
     this.#stopped = true;
     await Promise.all(this.#removing.values());
+  }
+
+  async #names(): Promise<string[]> {
+    return (await readdir(this.path)).map(nameBeforeAside);
   }
 
   #remove(name: string, after: Promise<unknown>): Promise<void> {

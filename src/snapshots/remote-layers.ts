@@ -4,8 +4,8 @@ export interface RemoteLayers {
   checkLabels(labels: Readonly<Record<string, string>>): void;
 
   /**
-   * Makes the layer that `labels` name readable at `mountpoint`, an existing empty directory. Rejects with the reason when the layer cannot
-   * be lazy; nothing is mounted there then.
+   * Makes the layer that `labels` name readable at `mountpoint`, an empty directory or none in a directory of its own. Rejects with the
+   * reason when the layer cannot be lazy; nothing is mounted there then.
    */
   mount(mountpoint: string, labels: Readonly<Record<string, string>>): Promise<void>;
 

@@ -328,7 +328,6 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     const content = this.#directories.content(id);
     try {
       await this.#layers.unmount(content);
-      await mkdir(content, { recursive: true });
       await this.#layers.mount(content, labels);
       this.#unmounted.delete(id);
       this.#reasons.delete(id);
