@@ -25,17 +25,35 @@ export async function* exactly(
   if (received < length) throw answerError(answer, `the body ended after ${received} of ${length} bytes`);
 }
 
-/** The whole body, up to `maxBytes`; throws ResourceExhausted where it is longer. */
-export async function collect(answer: Answer, maxBytes: number, tries: Tries, counters: Counters): Promise<Buffer> {
-  const chunks: Buffer[] = [];
+/** Yields the body of an answer as it arrives; throws ResourceExhausted where it is longer than `maxBytes`. */
+export async function* atMost(
+  answer: Answer,
+  maxBytes: number,
+  tries: Tries,
+  counters: Counters,
+): AsyncGenerator<Buffer, void> {
   let received = 0;
   for await (const chunk of paced(answer, tries, counters)) {
     received += chunk.length;
     if (received > maxBytes)
       throw answerError(answer, `the body is longer than ${maxBytes} bytes`, 'ResourceExhausted');
-    chunks.push(chunk);
+    yield chunk;
   }
-  return Buffer.concat(chunks, received);
+}
+
+/** The whole body, up to `maxBytes`; throws ResourceExhausted where it is longer. */
+export function collect(answer: Answer, maxBytes: number, tries: Tries, counters: Counters): Promise<Buffer> {
+  return concat(atMost(answer, maxBytes, tries, counters));
+}
+
+/** All of the chunks; `onChunk` is called at each. */
+export async function concat(chunks: AsyncIterable<Buffer>, onChunk = (): void => {}): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  for await (const chunk of chunks) {
+    parts.push(chunk);
+    onChunk();
+  }
+  return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
 }
 
 /** Lets go of a body that nobody wants: reads the little that is left so that the connection can be used again, else drops it. */

@@ -2,7 +2,7 @@ import { LazypullError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from './blob.ts';
 import type { BlobLocation } from './blob-location.ts';
-import { collect, discard, exactly, paced } from './body.ts';
+import { atMost, concat, discard, exactly, paced } from './body.ts';
 import { answerError, RegistryError } from './errors.ts';
 import { byterangesBoundary, type Piece, readByteranges } from './multipart.ts';
 import { type ByteRange, PartsLeft } from './parts.ts';
@@ -73,7 +73,7 @@ export class RemoteBlob implements Blob {
       if (refuser !== undefined && size >= bytes) this.#context.suffixRefusers.add(refuser);
       const start = Math.max(size - bytes, 0);
       if (start === size) return { data: Buffer.alloc(0), size };
-      const data = await concat(this.#one({ start, end: size }, tries, signal), size - start, onBytes);
+      const data = await concat(this.#one({ start, end: size }, tries, signal), onBytes);
       if (this.#size === size) return { data, size };
       throw new RegistryError(
         'Unavailable',
@@ -236,18 +236,16 @@ export class RemoteBlob implements Blob {
       const { start, end, size } = range;
       this.#learnSize(answer, size);
       if (end === size && start === Math.max(size - bytes, 0)) {
-        return { data: await concat(exactly(answer, end - start, tries, counters), end - start, onBytes), size };
+        return { data: await concat(exactly(answer, end - start, tries, counters), onBytes), size };
       }
       discard(answer);
       throw answerError(answer, `asked for the last ${bytes} bytes, answered with Content-Range "${header}"`);
     }
     const most = Math.max(bytes, maxWastedBytes);
     if (answer.status === 200 && (length ?? 0) <= most) {
-      const whole =
-        length === undefined
-          ? collect(answer, most, tries, counters)
-          : concat(exactly(answer, length, tries, counters), length, onBytes);
-      const data = await whole;
+      const chunks =
+        length === undefined ? atMost(answer, most, tries, counters) : exactly(answer, length, tries, counters);
+      const data = await concat(chunks, onBytes);
       this.#learnSize(answer, data.length);
       return { data: data.subarray(Math.max(data.length - bytes, 0)), size: data.length };
     }
@@ -306,13 +304,4 @@ async function* slice(
     if (position >= end) return;
   }
   throw answerError(answer, `the body ended after ${position} of at least ${end} bytes`);
-}
-
-async function concat(chunks: AsyncIterable<Buffer>, length: number, onBytes = (): void => {}): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  for await (const chunk of chunks) {
-    parts.push(chunk);
-    onBytes();
-  }
-  return parts.length === 1 ? parts[0]! : Buffer.concat(parts, length);
 }

@@ -75,6 +75,15 @@ test('tail() tells when some of it comes', async () => {
   assert.equal(times, 4);
 });
 
+test('tail() tells when some of a blob comes whose length nobody tells', async () => {
+  await using s = await setup({ suffixRanges: 'ignore' });
+  s.registry.script({}, { kind: 'long', bytes: 0 });
+  let times = 0;
+  const { data } = await s.blob.tail(1000, undefined, () => times++);
+  assert.deepEqual(data, bytes.subarray(-1000));
+  assert.ok(times > 1, `${times} times`);
+});
+
 test('tail() of a blob that is shorter gives all of it', async () => {
   for (const suffixRanges of ['serve', 'refuse', 'ignore'] as const) {
     await using s = await setup({ suffixRanges }, {}, Buffer.from('short'));
