@@ -11,7 +11,8 @@ import type { ImageSet } from './images.ts';
 import { busyPart } from './machine.ts';
 import type { OpenLink } from './relay/relay-process.ts';
 import type { Measurement } from './results.ts';
-import { lazypullRoot, type Snapshotter, startBuilder, type Subject } from './subjects.ts';
+import type { Snapshotter } from './snapshotter.ts';
+import { lazypullRoot, startBuilder, type Subject } from './subjects.ts';
 import type { Cell, Scenario, Work } from './works/work.ts';
 
 /** How long daemons have been up when the clock starts: they are not started for each build. */

@@ -3,7 +3,7 @@ import { access, mkdir, open, realpath, writeFile } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { accepts } from '../test/support/ports.ts';
 import { Program, tryRun } from '../test/support/program.ts';
-import type { Snapshotter } from './subjects.ts';
+import type { Snapshotter } from './snapshotter.ts';
 
 const name = 'containerd-stargz-grpc';
 const elfMagic = '\x7fELF';

@@ -2,19 +2,13 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Buildkitd, startBuildkitd } from '../test/support/buildkitd.ts';
 import { startDaemon } from '../test/support/daemon.ts';
-import type { Program } from '../test/support/program.ts';
+import type { Snapshotter } from './snapshotter.ts';
 import { startStargz } from './stargz.ts';
 
 export const subjectIds = ['full', 'lazypull', 'lazypull-trace', 'lazypull-warm', 'stargz'] as const;
 
 /** What is compared. */
 export type SubjectId = (typeof subjectIds)[number];
-
-/** A running remote snapshotter. */
-export interface Snapshotter extends AsyncDisposable {
-  readonly socket: string;
-  readonly program: Program;
-}
 
 /** One of the ways to get at a base image. Every measurement starts from nothing but what the subject says. */
 export interface Subject {

@@ -1,7 +1,8 @@
 import type { Buildkitd } from '../../test/support/buildkitd.ts';
 import type { Images, ImageSet } from '../images.ts';
 import type { OpenLink } from '../relay/relay-process.ts';
-import type { Snapshotter, SubjectId } from '../subjects.ts';
+import type { Snapshotter } from '../snapshotter.ts';
+import type { SubjectId } from '../subjects.ts';
 
 /** What is measured. */
 export interface Work {

@@ -1,7 +1,7 @@
 import { defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
-import type { CacheAccess, CachedLayer, ListedLayer, VerifiedLayer } from '../layers/cache.ts';
-import { TraceStore } from '../layers/trace.ts';
+import type { CacheAccess, CachedLayer, ListedLayer, VerifiedLayer } from '../layers/cache/cache.ts';
+import { TraceStore } from '../layers/fetch/trace.ts';
 import { bytesOf, parseAmount } from '../util/amount.ts';
 import { shorten, sizeText, table } from './format.ts';
 import type { Environment } from './environment.ts';

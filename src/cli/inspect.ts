@@ -1,7 +1,7 @@
 import { defaults } from '../config/load.ts';
 import { resolveImage } from '../images/resolve.ts';
 import type { LayerReport } from '../layers/inspect.ts';
-import { TraceStore } from '../layers/trace.ts';
+import { TraceStore } from '../layers/fetch/trace.ts';
 import { formatReference, type Reference } from '../registry/reference.ts';
 import { inParallel } from '../util/in-parallel.ts';
 import { printable, shorten, sizeText, table } from './format.ts';

@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
 import { defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
-import { parseTrace, type Trace, TraceStore } from '../layers/trace.ts';
+import { parseTrace, type Trace, TraceStore } from '../layers/fetch/trace.ts';
 import type { Environment } from './environment.ts';
 import { say } from './output.ts';
 import { Verb } from './verb.ts';

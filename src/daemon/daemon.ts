@@ -2,7 +2,7 @@ import { type DaemonConfig, defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
 import type { KeptConnection } from '../fuse/connection.ts';
 import { missingFrom, probeMachine } from '../kernel/probe.ts';
-import { type CacheLimits, defaultCacheLimits } from '../layers/cache-limits.ts';
+import { type CacheLimits, defaultCacheLimits } from '../layers/cache/cache-limits.ts';
 import { LazyLayers } from '../layers/lazy-layers.ts';
 import type { Log } from '../log.ts';
 import { RegistryClient } from '../registry/client.ts';

@@ -1,6 +1,6 @@
 import { LazypullError } from '../errors.ts';
 import type { ByteString } from '../formats/layer-index.ts';
-import type { TreeNode } from '../formats/tree.ts';
+import type { TreeNode } from '../formats/tree-node.ts';
 import { type DirectoryTarget, directoryBytes } from './directory.ts';
 import { inodeBytes, type InodeLayout, noBlock } from './inode.ts';
 import { blockBytes, firstInodeOffset, inodeSlotBytes } from './superblock.ts';

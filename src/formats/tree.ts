@@ -4,17 +4,8 @@ import type { ByteString, IndexEntry, LayerIndex } from './layer-index.ts';
 import { maxImpliedDirectories, maxNodes, maxSymlinkBytes } from './limits.ts';
 import { tocName } from './estargz/toc-tar.ts';
 import { cleanPath } from './paths.ts';
+import type { TreeNode } from './tree-node.ts';
 import { applyWhiteouts, isWhiteoutName, withoutOverlayXattrs } from './whiteouts.ts';
-
-/** A file of a layer: what an inode is to a file system. */
-export interface TreeNode {
-  /** Its attributes and data; the type is never 'hardlink'. */
-  entry: IndexEntry;
-  /** The number of names of a file; of a directory, 2 and one for each directory in it. */
-  links: number;
-  /** A directory's content; of anything else undefined. Names are not '', '.' or '..', have no '/' and no NUL, and at most 255 bytes. */
-  children: Map<ByteString, TreeNode> | undefined;
-}
 
 /**
  * What the publisher says about fetching ahead: all that lies before byte `offset` of the blob, nothing, or not a word.

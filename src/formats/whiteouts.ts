@@ -1,5 +1,5 @@
 import type { ByteString, IndexEntry } from './layer-index.ts';
-import type { TreeNode } from './tree.ts';
+import type { TreeNode } from './tree-node.ts';
 
 /**
  * Whiteouts as tar layers have them, as files with special names (opencontainers/image-spec, layer.md, "Whiteouts"), become what

@@ -1,7 +1,7 @@
 import { LazypullError } from '../errors.ts';
 import type { ByteString, IndexEntry } from '../formats/layer-index.ts';
 import { maxPathBytes } from '../formats/limits.ts';
-import type { TreeNode } from '../formats/tree.ts';
+import type { TreeNode } from '../formats/tree-node.ts';
 
 /** What Linux follows of one path before it gives up. */
 const maxSymlinks = 40;

@@ -5,12 +5,12 @@ import { silentLog } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
 import { Indexer, type KnownLayer } from './indexer.ts';
 import type { Layer, LayerOptions } from './layer.ts';
-import { LayerDirectory } from './layer-directory.ts';
-import type { LayerThreads } from './layer-threads.ts';
-import { Link } from './link.ts';
+import { LayerDirectory } from './disk/layer-directory.ts';
+import type { LayerThreads } from './threads/layer-threads.ts';
+import { Link } from './fetch/link.ts';
 import type { MadeUpLayer } from './made-up-layer.ts';
 import { layerMetrics } from './metrics.ts';
-import { TraceStore } from './trace.ts';
+import { TraceStore } from './fetch/trace.ts';
 
 /** What a layer has for itself that it would share with the others. */
 export type OwnOfLayer = Pick<LayerOptions, 'link' | 'metrics' | 'log'>;

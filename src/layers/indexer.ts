@@ -3,15 +3,15 @@ import { codeOf, messageOf } from '../errors.ts';
 import { fetchToc, type TocBytes } from '../images/toc.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
-import { HeadStart } from './head-start.ts';
+import { HeadStart } from './fetch/head-start.ts';
 import type { Layer, LayerOptions } from './layer.ts';
-import { type LayerDirectory, type LayerRecord, recordVersion } from './layer-directory.ts';
-import type { LayerThreads } from './layer-threads.ts';
+import { type LayerDirectory, type LayerRecord, recordVersion } from './disk/layer-directory.ts';
+import type { LayerThreads } from './threads/layer-threads.ts';
 import type { LayerMetrics } from './metrics.ts';
-import type { Planned } from './plan-files.ts';
+import type { Planned } from './disk/plan-files.ts';
 import type { LayerSource } from './source.ts';
-import { type Tail, Tails } from './tails.ts';
-import type { Trace, TraceStore } from './trace.ts';
+import { type Tail, Tails } from './fetch/tails.ts';
+import type { Trace, TraceStore } from './fetch/trace.ts';
 
 /** What is known of a layer that has just been indexed, or is found on the disk. */
 export type KnownLayer = Pick<

@@ -4,10 +4,10 @@ import type { LazypullError } from '../errors.ts';
 import { loadedBytes, neededLibraries, readElf } from '../formats/elf.ts';
 import { type FlatFile, rangesIn } from '../fuse/flat-file.ts';
 import type { Piece } from '../fuse/server.ts';
-import { Fetcher, type FetcherOptions } from './fetcher.ts';
-import { type Hints, rowsOfLibraries } from './hints.ts';
-import { fileOf, type LayerDirectory, type LayerRecord } from './layer-directory.ts';
-import type { LayerThreads } from './layer-threads.ts';
+import { Fetcher, type FetcherOptions } from './fetch/fetcher.ts';
+import { type Hints, rowsOfLibraries } from './plan/hints.ts';
+import { fileOf, type LayerDirectory, type LayerRecord } from './disk/layer-directory.ts';
+import type { LayerThreads } from './threads/layer-threads.ts';
 
 /** The most that is fetched at once because it is likely to be needed, in blob bytes. */
 export const maxGuessBytes = 8 << 20;

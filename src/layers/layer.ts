@@ -7,17 +7,17 @@ import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
 import type { AwakeLayers } from './awake-layers.ts';
 import { FailureLog } from './failure-log.ts';
-import { KeptResidency } from './kept-residency.ts';
-import { fileOf, type LayerDirectory, type LayerRecord, type WrittenResidency } from './layer-directory.ts';
+import { KeptResidency } from './disk/kept-residency.ts';
+import { fileOf, type LayerDirectory, type LayerRecord, type WrittenResidency } from './disk/layer-directory.ts';
 import { LayerReader, maxGuessBytes } from './layer-reader.ts';
 import type { LayerStatus } from './layer-status.ts';
-import type { Link } from './link.ts';
+import type { Link } from './fetch/link.ts';
 import type { LayerMetrics } from './metrics.ts';
-import { residency } from './residency.ts';
-import { rowsOfTrace, type Trace, type TraceStore, traceOf } from './trace.ts';
-import type { Stacking } from './stacking.ts';
-import type { LayerThreads } from './layer-threads.ts';
-import type { Unwritten } from './unwritten.ts';
+import { residency } from './disk/residency.ts';
+import { rowsOfTrace, type Trace, type TraceStore, traceOf } from './fetch/trace.ts';
+import type { Stacking } from './plan/stacking.ts';
+import type { LayerThreads } from './threads/layer-threads.ts';
+import type { Unwritten } from './disk/unwritten.ts';
 
 /** How long after the first read that had to wait a trace is taken, and what it may come to in blob bytes. */
 const traceMs = 10_000;

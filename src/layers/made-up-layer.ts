@@ -2,7 +2,7 @@ import { hash, randomBytes } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { encodeFooter } from '../formats/estargz/footer.ts';
-import { compressedToc } from './made-up-toc.ts';
+import { compressedToc } from './plan/made-up-toc.ts';
 
 /** More than the end of a blob that is fetched with its index holds, so that reads have to wait for some of it. */
 const files = 80;

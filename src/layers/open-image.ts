@@ -8,8 +8,8 @@ import type { Blob } from '../registry/blob.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { inParallel } from '../util/in-parallel.ts';
 import { layerError, tocDigestOf } from './not-lazy.ts';
-import { streamBytesNeeded } from './streams.ts';
-import { unpackRows } from './unpack.ts';
+import { streamBytesNeeded } from './threads/streams.ts';
+import { unpackRows } from './threads/unpack.ts';
 
 const layersAtOnce = 4;
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
-import { KeptBlob } from './kept-blob.ts';
+import { type BlobLease, KeptBlob } from './kept-blob.ts';
 import { KeptBytes, type Room } from './kept-bytes.ts';
 import type { MirrorMetrics } from './metrics.ts';
 import { SharedBlob } from './shared-blob.ts';
@@ -28,11 +28,6 @@ export interface StoredBlob {
   readonly lastUsedMs: number;
   /** @returns false when it is in use */
   remove(): Promise<boolean>;
-}
-
-/** A blob that stays open until this is disposed of. */
-export interface BlobLease extends Disposable {
-  readonly blob: SharedBlob;
 }
 
 interface Opened {
@@ -96,7 +91,7 @@ export class BlobStore implements AsyncDisposable {
 
   /** A blob of a registry that keeps what it fetches, and fetches nothing that is here. */
   keep(upstream: Blob): Blob {
-    return digestPattern.test(upstream.digest) ? new KeptBlob(this, upstream) : upstream;
+    return digestPattern.test(upstream.digest) ? new KeptBlob(() => this.lease(upstream.digest), upstream) : upstream;
   }
 
   /** Opens a blob. Undefined, and one line in the log, where that cannot be done. */

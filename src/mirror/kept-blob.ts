@@ -1,20 +1,26 @@
 import type { Blob } from '../registry/blob.ts';
-import type { BlobStore } from './blob-store.ts';
+import type { SharedBlob } from './shared-blob.ts';
+
+/** A blob that stays open until this is disposed of. */
+export interface BlobLease extends Disposable {
+  readonly blob: SharedBlob;
+}
 
 /** A blob of a registry of which everything that comes is kept, and what is here is not fetched. It never fails where the registry does not. */
 export class KeptBlob implements Blob {
   readonly digest: string;
-  readonly #store: BlobStore;
+  readonly #lease: () => Promise<BlobLease | undefined>;
   readonly #upstream: Blob;
 
-  constructor(store: BlobStore, upstream: Blob) {
+  /** @param lease opens what is kept of the blob; undefined where that cannot be done */
+  constructor(lease: () => Promise<BlobLease | undefined>, upstream: Blob) {
     this.digest = upstream.digest;
-    this.#store = store;
+    this.#lease = lease;
     this.#upstream = upstream;
   }
 
   async tail(bytes: number, signal?: AbortSignal, onBytes?: () => void): Promise<{ data: Buffer; size: number }> {
-    using lease = await this.#store.lease(this.digest);
+    using lease = await this.#lease();
     const upstream = this.#upstream;
     if (lease === undefined) return await upstream.tail(bytes, signal, onBytes);
     return await lease.blob.tail(upstream, bytes, signal, onBytes);
@@ -28,13 +34,13 @@ export class KeptBlob implements Blob {
     parts: readonly { readonly start: number; readonly end: number }[],
     signal?: AbortSignal,
   ): AsyncGenerator<{ part: number; data: Buffer }, void> {
-    using lease = await this.#store.lease(this.digest);
+    using lease = await this.#lease();
     if (lease === undefined) yield* this.#upstream.ranges(parts, signal);
     else yield* lease.blob.ranges(this.#upstream, parts, signal);
   }
 
   async distrust(askedMs: number): Promise<boolean> {
-    using lease = await this.#store.lease(this.digest);
+    using lease = await this.#lease();
     return lease === undefined ? this.#upstream.distrust(askedMs) : await lease.blob.distrust(this.#upstream, askedMs);
   }
 }

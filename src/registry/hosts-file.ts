@@ -3,7 +3,7 @@ import { isAbsolute, join } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import { parse } from 'smol-toml';
 import { errnoOf, LazypullError, messageOf } from '../errors.ts';
-import type { Capability, Headers, HostEntry } from './hosts.ts';
+import type { Capability, Headers, HostEntry } from './host-entry.ts';
 import { type ClientCertificate, endpointTls, type EndpointTls } from './tls.ts';
 
 const fileName = 'hosts.toml';

@@ -1,5 +1,6 @@
 import { LazypullError } from '../errors.ts';
 import { isLoopback, type Zone, zoneOf } from './addresses.ts';
+import type { Capability, Headers } from './host-entry.ts';
 import type { EndpointTls } from './tls.ts';
 
 /** Mirrors and time-outs, with the names of `[resolver]` in config.toml, so that the section can be passed as it is. */
@@ -20,11 +21,6 @@ export interface MirrorConfig {
   readonly request_timeout_sec?: number | undefined;
 }
 
-export type Headers = Readonly<Record<string, string | readonly string[]>>;
-
-/** What a server may be asked for: blobs and manifests by digest, manifests by tag, uploads. */
-export type Capability = 'pull' | 'resolve' | 'push';
-
 /** A server that answers for a registry host: the origin itself or a mirror. */
 export interface Endpoint {
   /** `https://registry-1.docker.io/v2/`; repository paths are appended. */
@@ -42,15 +38,6 @@ export interface Endpoint {
   readonly zone?: Zone | undefined;
   /** Undefined for all of them. */
   readonly capabilities?: ReadonlySet<Capability> | undefined;
-}
-
-/** A server as hosts.toml describes it. */
-export interface HostEntry {
-  /** With the scheme and the path of the distribution API. */
-  readonly url: URL;
-  readonly headers: Headers;
-  readonly tls: EndpointTls | undefined;
-  readonly capabilities: ReadonlySet<Capability> | undefined;
 }
 
 /** Where the names of docker.io's images are served. */

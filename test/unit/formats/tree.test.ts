@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import { LazypullError } from '../../../src/errors.ts';
 import { ChunkColumns } from '../../../src/formats/chunk-columns.ts';
 import type { EntryType, IndexEntry } from '../../../src/formats/layer-index.ts';
-import { buildTree, type LayerTree, type TreeNode } from '../../../src/formats/tree.ts';
+import { buildTree, type LayerTree } from '../../../src/formats/tree.ts';
+import type { TreeNode } from '../../../src/formats/tree-node.ts';
 
 type Spec = [path: string, type: EntryType, more?: Partial<IndexEntry>];
 

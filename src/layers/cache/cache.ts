@@ -1,0 +1,390 @@
+import { lstat, readdir, rmdir, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../../errors.ts';
+import type { Log } from '../../log.ts';
+import { type CacheLimits, excessBytes, isFull } from './cache-limits.ts';
+import { checkRecord, LayerDirectory } from '../disk/layer-directory.ts';
+import { residency } from '../disk/residency.ts';
+import type { LayerMetrics } from '../metrics.ts';
+import type { LayerThreads } from '../threads/layer-threads.ts';
+import type { RowRange } from '../plan/row-range.ts';
+
+/** How long after something has changed the sizes are looked at, and how much longer for each millisecond that the last look took. */
+const pauseMs = 2_000;
+const restFactor = 20;
+
+/** Bytes on the disk that are verified at a time. */
+const verifyBytes = 8 << 20;
+
+/** How often, and after how long, a layer is tried again that was just opened or closed. */
+const maxVerifyTries = 20;
+const verifyAgainMs = 50;
+
+/** The unit of `blocks` in stat(2), in bytes. */
+const blockBytes = 512;
+
+/** Names a layer: its digest, a line feed, its TOC digest, both `sha256:<64 hex>`. */
+export type LayerKey = string;
+
+/** Who knows which layers are in use. The files of those that are not are nobody else's while `whileClosed` runs. */
+export interface CacheUsers {
+  /** Whether a layer is mounted, is about to be, or is named by a snapshot: then its files are not removed. */
+  isNeeded(key: LayerKey): boolean;
+  /** Runs an action while nobody can open the layer. What the action looks at first is as it was when nobody could any more. @returns undefined, without running it, when it is open */
+  whileClosed<T>(key: LayerKey, action: () => Promise<T>): Promise<T | undefined>;
+  /** Verifies a layer that is open. @returns undefined when it is not */
+  verifyOpen(key: LayerKey): Promise<Verified | undefined>;
+}
+
+/** What is kept of a layer. */
+export interface CachedLayer {
+  readonly digest: string;
+  readonly tocDigest: string;
+  /** Disk space that its files take, in bytes. */
+  readonly bytes: number;
+  /** In milliseconds since 1970. */
+  readonly lastUsedMs: number;
+  readonly inUse: boolean;
+}
+
+/** A layer with how much there is to it. */
+export interface ListedLayer extends CachedLayer {
+  /** Bytes of its files, and how many of them are on the disk. */
+  readonly contentBytes: number;
+  readonly presentBytes: number;
+}
+
+/** A layer and what verifying it found; undefined where its files could not be read. */
+export interface VerifiedLayer {
+  readonly layer: CachedLayer;
+  readonly found: Verified | undefined;
+}
+
+/** A layer's parts that are on the disk, and those of them that were damaged: they are fetched again when they are read. */
+export interface Verified {
+  readonly parts: number;
+  readonly damaged: number;
+}
+
+/** Which layers `prune` removes: those that are not in use and were not used for so long, the longest first, until no more is left than `keepBytes`. */
+export interface PruneOptions {
+  readonly unusedMs: number;
+  readonly keepBytes: number;
+}
+
+/** What can be asked of a cache, in this process or another. */
+export interface CacheAccess {
+  /** All that is kept, what was not used for the longest time first. */
+  list(): AsyncIterable<ListedLayer>;
+  /** Gives the layers that were removed. */
+  prune(options: PruneOptions): AsyncIterable<CachedLayer>;
+  /** Verifies everything that is on the disk. */
+  verify(): AsyncIterable<VerifiedLayer>;
+}
+
+/** Something beside the layers that is kept under the same limits. */
+export interface KeptBeside {
+  /** Disk space in bytes, and when it was last used in milliseconds since 1970. `remove` gives false when it is in use. */
+  list(): Promise<{ readonly bytes: number; readonly lastUsedMs: number; remove(): Promise<boolean> }[]>;
+}
+
+export interface CacheOptions {
+  /** The daemon's root. */
+  readonly root: string;
+  /** Undefined where nothing is removed without being asked. */
+  readonly limits: CacheLimits | undefined;
+  readonly users: CacheUsers;
+  readonly threads: LayerThreads;
+  readonly beside?: KeptBeside | undefined;
+  readonly log: Log;
+  readonly metrics?: LayerMetrics;
+}
+
+/** What can be removed to make space. */
+interface Removable {
+  readonly bytes: number;
+  readonly lastUsedMs: number;
+  remove(): Promise<boolean>;
+}
+
+interface Kept extends CachedLayer {
+  readonly key: LayerKey;
+  readonly directory: LayerDirectory;
+  /** Without a record it is of no use to anybody. */
+  readonly isWhole: boolean;
+}
+
+/**
+ * The files of all layers. They are kept when nothing uses them any more, up to a limit; then the layers that were not used for the longest time
+ * are removed, but never one that is mounted or that a snapshot names. Looks only at the files' sizes and never into mounts.
+ */
+export class Cache implements CacheAccess {
+  readonly #options: CacheOptions;
+  readonly #path: string;
+  #timer: NodeJS.Timeout | undefined;
+  #working: Promise<unknown> = Promise.resolve();
+  #lookMs = 0;
+  #isStarted = false;
+  #isClosed = false;
+  #isFull = false;
+
+  constructor(options: CacheOptions) {
+    this.#options = options;
+    this.#path = join(options.root, 'layers');
+    options.metrics?.cacheFull.from(() => (this.#isFull ? 1 : 0));
+  }
+
+  /** Whether layers that cannot be removed take all that there is: then nothing should be fetched that nobody reads. */
+  get isFull(): boolean {
+    return this.#isFull;
+  }
+
+  /** Looks after the limits from now on: all that is in use is known to be. */
+  start(): void {
+    this.#isStarted = true;
+    this.check();
+  }
+
+  /** Has the limits looked after soon: something has grown, or is not needed any more. */
+  check(): void {
+    if (!this.#isStarted || this.#isClosed) return;
+    this.#timer ??= setTimeout(
+      () => {
+        void this.trim().catch((error: unknown) => {
+          this.#options.log.warn({ error: messageOf(error) }, 'cannot look after the space that layers take');
+        });
+      },
+      Math.max(pauseMs, this.#lookMs * restFactor),
+    ).unref();
+  }
+
+  /** Removes what is too much, and what is left of layers that are not whole. */
+  async trim(): Promise<void> {
+    const { limits } = this.#options;
+    if (limits === undefined) return;
+    await this.#alone(async () => {
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
+      const started = performance.now();
+      const layers = await this.#scan();
+      const beside = (await this.#options.beside?.list()) ?? [];
+      this.#lookMs = performance.now() - started;
+      for (const layer of layers) if (!layer.isWhole) await this.#remove(layer);
+      const { bsize, blocks, bavail } = await statfs(this.#options.root);
+      const space = { used: sum(layers) + sum(beside), free: bavail * bsize, total: blocks * bsize };
+      const excess = excessBytes(limits, space);
+      const whole = layers.filter(({ isWhole }) => isWhole);
+      const removables = [...beside, ...whole.map((layer) => this.#removable(layer))];
+      let removed = 0;
+      for (const each of removables.toSorted((a, b) => a.lastUsedMs - b.lastUsedMs)) {
+        if (removed >= excess || this.#isClosed) break;
+        if (await each.remove()) removed += each.bytes;
+      }
+      const left = { ...space, used: space.used - removed, free: space.free + removed };
+      this.#note(isFull(limits, left), left);
+    });
+  }
+
+  async *list(): AsyncGenerator<ListedLayer> {
+    for (const layer of await this.#scan()) {
+      if (layer.isWhole) yield { ...publicPart(layer), ...(await contentOf(layer.directory)) };
+    }
+  }
+
+  async *prune({ unusedMs, keepBytes }: PruneOptions): AsyncGenerator<CachedLayer> {
+    const layers = await this.#scan();
+    const beside = (await this.#options.beside?.list()) ?? [];
+    let left = sum(layers) + sum(beside);
+    for (const each of beside.toSorted((a, b) => a.lastUsedMs - b.lastUsedMs)) {
+      if (left <= keepBytes || Date.now() - each.lastUsedMs < unusedMs) continue;
+      if (await each.remove()) left -= each.bytes;
+    }
+    for (const layer of layers) {
+      if (layer.isWhole && (left <= keepBytes || Date.now() - layer.lastUsedMs < unusedMs)) continue;
+      if (!(await this.#remove(layer))) continue;
+      left -= layer.bytes;
+      yield publicPart(layer);
+    }
+  }
+
+  /** As `CacheAccess` says. A layer whose files cannot be read is removed unless it is needed; one that is removed meanwhile is passed over. */
+  async *verify(): AsyncGenerator<VerifiedLayer> {
+    for (const layer of await this.#scan()) {
+      if (!layer.isWhole || this.#isClosed) continue;
+      const found = await this.#verifyLayer(layer);
+      if (found !== 'gone') yield { layer: publicPart(layer), found };
+    }
+  }
+
+  async #verifyLayer(layer: Kept): Promise<Verified | 'gone' | undefined> {
+    const { users } = this.#options;
+    for (let tries = 1; ; tries++) {
+      const closed = await users.whileClosed(layer.key, async () =>
+        (await layer.directory.record()) === undefined ? 'gone' : { found: await this.#verifyFiles(layer) },
+      );
+      if (closed !== undefined) return closed === 'gone' ? closed : closed.found;
+      const found = await users.verifyOpen(layer.key);
+      if (found !== undefined || tries === maxVerifyTries) return found;
+      await sleep(verifyAgainMs); // somebody has just opened or closed it
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+    await this.#working;
+  }
+
+  /** Runs one thing after the other. */
+  #alone<T>(action: () => Promise<T>): Promise<T> {
+    const result = this.#working.then(action);
+    this.#working = result.catch(() => undefined);
+    return result;
+  }
+
+  /** What was not used for the longest time first. */
+  async #scan(): Promise<Kept[]> {
+    const layers: Kept[] = [];
+    for (const digest of await names(this.#path)) {
+      for (const tocDigest of await names(join(this.#path, digest))) {
+        const layer = await this.#look(digest, tocDigest);
+        if (layer !== undefined) layers.push(layer);
+      }
+    }
+    return layers.toSorted((a, b) => a.lastUsedMs - b.lastUsedMs);
+  }
+
+  async #look(digest: string, tocDigest: string): Promise<Kept | undefined> {
+    const key = `sha256:${digest}\nsha256:${tocDigest}`;
+    const directory = new LayerDirectory(join(this.#path, digest, tocDigest));
+    try {
+      const { mtimeMs, blocks } = await lstat(directory.path);
+      let bytes = blocks * blockBytes;
+      for (const name of await readdir(directory.path)) {
+        bytes += ((await lstat(join(directory.path, name)).catch(() => undefined))?.blocks ?? 0) * blockBytes;
+      }
+      return {
+        key,
+        directory,
+        digest: `sha256:${digest}`,
+        tocDigest: `sha256:${tocDigest}`,
+        bytes,
+        lastUsedMs: mtimeMs,
+        inUse: this.#options.users.isNeeded(key),
+        isWhole: (await directory.record()) !== undefined,
+      };
+    } catch {
+      return undefined; // it vanished under way
+    }
+  }
+
+  #removable(layer: Kept): Removable {
+    const { log, metrics } = this.#options;
+    const { digest, bytes, lastUsedMs } = layer;
+    const remove = async (): Promise<boolean> => {
+      if (!(await this.#remove(layer))) return false;
+      metrics?.removed.add(1);
+      const lastUsed = new Date(lastUsedMs).toISOString();
+      log.info({ layer: digest, bytes, lastUsed }, 'removed a layer that was not used for the longest time');
+      return true;
+    };
+    return { bytes, lastUsedMs, remove };
+  }
+
+  /** @returns false when the layer is needed */
+  async #remove({ key, directory }: Kept): Promise<boolean> {
+    const { users } = this.#options;
+    const removed = await users.whileClosed(key, async () => {
+      if (users.isNeeded(key)) return false;
+      await directory.remove();
+      await rmdir(join(directory.path, '..')).catch(() => undefined); // another layer may have the same digest
+      return true;
+    });
+    return removed === true;
+  }
+
+  async #verifyFiles({ directory, digest, tocDigest }: Kept): Promise<Verified | undefined> {
+    const { threads, users, log } = this.#options;
+    try {
+      const record = await directory.record();
+      if (record === undefined) return undefined;
+      checkRecord(record, digest, tocDigest);
+      const table = await directory.table(record);
+      const { resident } = await directory.resident(record);
+      const parts = resident.reduce((count, state) => count + (state === residency.absent ? 0 : 1), 0);
+      const target = threads.add({ diskPath: directory.diskPath, table, resident });
+      try {
+        let damaged = 0;
+        for (const rows of runs(table.size)) {
+          damaged += (await threads.verify(target, rows, () => false)).filter(({ code }) => code === 'DataLoss').length;
+        }
+        this.#options.metrics?.damaged.add(damaged);
+        if (damaged > 0) await directory.writeResident(record, resident);
+        return { parts, damaged };
+      } finally {
+        threads.remove(target);
+      }
+    } catch (error) {
+      log.warn({ layer: digest, error: messageOf(error) }, 'the cache of a layer is of no use');
+      if (!users.isNeeded(`${digest}\n${tocDigest}`)) await directory.remove();
+      return undefined;
+    }
+  }
+
+  #note(isFullNow: boolean, { used, free }: { used: number; free: number }): void {
+    if (isFullNow === this.#isFull) return;
+    this.#isFull = isFullNow;
+    const { log } = this.#options;
+    if (isFullNow)
+      log.warn(
+        { used, free },
+        'the layers in use take all of the space for layers: nothing is fetched before it is read',
+      );
+    else log.info({ used, free }, 'there is space for layers again');
+  }
+}
+
+/** How much of a layer is here. Nothing, where its files cannot be read. */
+async function contentOf(directory: LayerDirectory): Promise<{ contentBytes: number; presentBytes: number }> {
+  let [contentBytes, presentBytes] = [0, 0];
+  try {
+    const record = (await directory.record())!;
+    const { size } = await directory.table(record);
+    const { resident } = await directory.resident(record);
+    for (let row = 0; row < size.length; row++) {
+      contentBytes += size[row]!;
+      if (resident[row] !== residency.absent) presentBytes += size[row]!;
+    }
+  } catch {
+    // What is of no use is found by who uses it.
+  }
+  return { contentBytes, presentBytes };
+}
+
+function publicPart({ digest, tocDigest, bytes, lastUsedMs, inUse }: Kept): CachedLayer {
+  return { digest, tocDigest, bytes, lastUsedMs, inUse };
+}
+
+function sum(sized: readonly { readonly bytes: number }[]): number {
+  return sized.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+/** The names in a directory that are those of digests. */
+async function names(path: string): Promise<string[]> {
+  const all = await readdir(path).catch(() => []);
+  return all.filter((name) => /^[0-9a-f]{64}$/.test(name));
+}
+
+/** All rows in runs of some bytes. */
+function* runs(size: Float64Array): Generator<RowRange> {
+  let first = 0;
+  let bytes = 0;
+  for (let row = 0; row < size.length; row++) {
+    bytes += size[row]!;
+    if (bytes < verifyBytes && row + 1 < size.length) continue;
+    yield { first, last: row + 1 };
+    first = row + 1;
+    bytes = 0;
+  }
+}

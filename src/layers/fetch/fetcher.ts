@@ -1,0 +1,493 @@
+import type { ChunkTable } from '../../erofs/disk-plan.ts';
+import { LazypullError } from '../../errors.ts';
+import type { Blob } from '../../registry/blob.ts';
+import { Assembler, type Batch } from './assembler.ts';
+import type { Link } from './link.ts';
+import { type FetchReason, type LayerMetrics, layerMetrics } from '../metrics.ts';
+import { residency } from '../disk/residency.ts';
+import { streamBytesNeeded } from '../threads/streams.ts';
+import { Rate } from '../../util/rate.ts';
+import type { LayerThreads } from '../threads/layer-threads.ts';
+import type { Failure } from '../threads/layer-thread.ts';
+import type { Unwritten } from '../disk/unwritten.ts';
+import type { RowRange } from '../plan/row-range.ts';
+import { Windows } from './windows.ts';
+
+/** Blob bytes that are gathered before a thread gets them, unless a reader waits for what has come. */
+const batchBytes = 256 << 10;
+
+/** Blob bytes in windows that grew after which the rest of the layer is streamed. */
+const sweepAfterBytes = 32 << 20;
+
+/** Requests of a sweep at one time: the next answer is on its way while one arrives. */
+const sweepRequests = 2;
+
+/** Bytes on the disk that are verified at a time: for a reader, twice as much each time that a reader goes on where the last one ended, and at most. */
+const minVerifyBytes = 1 << 20;
+const verifyBytes = 8 << 20;
+
+/** For how long after the disk did not take a row only the rows that are asked for are fetched. */
+const thriftyMs = 5_000;
+
+interface Waiter {
+  /** @param content of the row, where the disk did not take it */
+  resolve(content: Uint8Array | undefined): void;
+  reject(error: Error): void;
+}
+
+export interface FetcherOptions {
+  readonly table: ChunkTable;
+  /** The `residency` of each row. Written by the threads. */
+  readonly resident: Uint8Array;
+  /** 1 for each row of which something has been asked for. */
+  readonly read: Uint8Array;
+  readonly blob: Blob;
+  readonly threads: LayerThreads;
+  /** The layer's id there. */
+  readonly target: number;
+  readonly link: Link;
+  readonly unwritten: Unwritten;
+  readonly metrics?: LayerMetrics | undefined;
+  /** Called once for each row that could not be fetched, and once for each request that failed; `isAwaited` says whether a reader waits for the row. */
+  readonly onError: (error: LazypullError, row: number, isAwaited: boolean) => void;
+  /** Called with rows that were on the disk and are not what they should be, or cannot be read. They are fetched when they are read again. */
+  readonly onDamage: (rows: readonly number[]) => void;
+  /** Called when the disk did not take a row. Who waits for it gets it from memory. */
+  readonly onUnwritable: (error: LazypullError) => void;
+  /** Is called when rows have become resident. */
+  readonly onKept: () => void;
+}
+
+/**
+ * Turns misses into requests: a missing row is fetched in a window of its neighbours, misses of rows that are on their way join,
+ * and a row is readable as soon as its own bytes have come.
+ */
+export class Fetcher {
+  /** Blob bytes fetched so far, and those a second now. */
+  fetchedBytes = 0;
+  readonly rate = new Rate();
+  readonly #options: FetcherOptions;
+  readonly #metrics: LayerMetrics;
+  readonly #windows: Windows;
+  readonly #inFlight: Uint8Array;
+  readonly #waiters = new Map<number, Waiter[]>();
+  /** Rows of which one server gave wrong bytes, and that are fetched from another. */
+  readonly #elsewhere = new Set<number>();
+  readonly #downloads = new Set<Promise<void>>();
+  readonly #abort = new AbortController();
+  /** Blob bytes of windows that the misses before made larger. */
+  #grownBytes = 0;
+  #sweeping = false;
+  /** Until then, in `performance.now()` milliseconds, nothing is fetched that nobody waits for: the disk would not take it. */
+  #thriftyUntilMs = 0;
+  #fillRow = 0;
+  #verifyRow = 0;
+  #verifiedUpTo = 0;
+  #readVerifyBytes = minVerifyBytes;
+
+  constructor(options: FetcherOptions) {
+    this.#options = options;
+    this.#metrics = options.metrics ?? layerMetrics();
+    this.#windows = new Windows(options.table, options.link, options.read);
+    this.#inFlight = new Uint8Array(options.table.length);
+  }
+
+  /**
+   * Resolves when rows [first, last) are resident, but for those that it resolves to: the disk did not take them. Rejects with the reason when
+   * one of them cannot be had; the next call tries again.
+   */
+  async fetch(first: number, last: number): Promise<{ row: number; content: Uint8Array }[]> {
+    const { unwritten, target } = this.#options;
+    const waits: Promise<{ row: number; content: Uint8Array | undefined }>[] = [];
+    for (let row = first; row < last; row++) {
+      if (this.#isResident(row)) continue;
+      const known = unwritten.get(target, row);
+      waits.push(
+        (known === undefined ? this.#wait(row) : Promise.resolve(known)).then((content) => ({ row, content })),
+      );
+      if (known === undefined && this.#inFlight[row] === 0) this.#miss(row);
+    }
+    const rows = await Promise.all(waits);
+    return rows.flatMap(({ row, content }) => (content === undefined ? [] : [{ row, content }]));
+  }
+
+  /**
+   * Fetches rows that will be read soon, all with one request, and does not wait for them. What is here or on its way is left out, and
+   * what would make it more than `maxBytes` blob bytes.
+   */
+  prefetch(wanted: readonly RowRange[], maxBytes: number): void {
+    if (this.#isThrifty) return;
+    const parts: RowRange[] = [];
+    let bytes = 0;
+    let partEnd = 0;
+    for (const { first, last } of wanted.toSorted((a, b) => a.first - b.first)) {
+      for (let row = first; row < last; row++) {
+        if (!this.#isIdle(row)) continue;
+        const { start, end } = streamBytesNeeded(this.#options.table, row);
+        const part = parts.at(-1);
+        const continues = part?.last === row;
+        if (!continues && start < partEnd) continue; // it shares a stream with a part: ranges must not overlap
+        bytes += end - start;
+        if (bytes > maxBytes) break;
+        if (continues) part.last++;
+        else parts.push({ first: row, last: row + 1 });
+        partEnd = end;
+      }
+    }
+    if (parts.length > 0) this.#track(this.#download(parts, 'prefetch'));
+  }
+
+  /** Fetches all rows whose streams begin before a blob offset, and does not wait for them. */
+  prefetchUpTo(blobOffset: number): void {
+    const { table } = this.#options;
+    let end = 0;
+    while (end < table.length && table.streamOffset[end]! < blobOffset) end++;
+    this.#track(this.#fill(0, end, 'prefetch'));
+  }
+
+  /** Fetches a window of what is missing, in the order of the blob. @returns its bytes; 0 when nothing is missing, or it failed */
+  async fillSome(): Promise<number> {
+    if (this.#isThrifty) return 0;
+    const { table } = this.#options;
+    const runs = this.#windows.onwards(this.#fillRow, table.length, (row) => this.#isIdle(row));
+    this.#fillRow = runs.at(-1)?.last ?? 0; // what failed or was skipped is tried again in the next round
+    if (runs.length === 0) return 0;
+    const download = this.#download(runs, 'background');
+    this.#track(download);
+    return (await download) ? this.#blobBytes(runs) : 0;
+  }
+
+  /** Verifies some rows that nobody has read in this life. @returns their bytes; 0 when there are none left */
+  async verifySome(): Promise<number> {
+    const { length, size } = this.#options.table;
+    while (this.#verifyRow < length && !this.#isUnverified(this.#verifyRow)) this.#verifyRow++;
+    const rows = this.#unverifiedFrom(this.#verifyRow, verifyBytes);
+    await this.#verifyTracked(rows);
+    return size.subarray(rows.first, rows.last).reduce((sum, bytes) => sum + bytes, 0);
+  }
+
+  /**
+   * Verifies every row on the disk again.
+   *
+   * @returns how many there were, and how many of them were damaged and are absent now
+   */
+  async verifyAll(): Promise<{ rows: number; damaged: number }> {
+    const { length, size } = this.#options.table;
+    const found = { rows: 0, damaged: 0 };
+    for (let first = 0; first < length && !this.#abort.signal.aborted; ) {
+      let last = first;
+      for (let bytes = 0; last < length && bytes < verifyBytes && this.#inFlight[last] === 0; last++)
+        bytes += size[last]!;
+      if (last > first) {
+        const { rows, damaged } = await this.#verifyTracked({ first, last });
+        found.rows += rows;
+        found.damaged += damaged;
+      }
+      first = Math.max(last, first + 1); // what is on its way is verified when it comes
+    }
+    return found;
+  }
+
+  /**
+   * Takes bytes of the blob that have come for another reason, and keeps what whole rows they hold.
+   *
+   * @param bytes the blob from `start` on; not changed, not kept longer than needed
+   */
+  async offer(bytes: Uint8Array, start: number): Promise<void> {
+    const offering = this.#offer(bytes, start);
+    this.#track(offering);
+    await offering;
+  }
+
+  async #offer(bytes: Uint8Array, start: number): Promise<void> {
+    const { table, threads } = this.#options;
+    const bytesEnd = start + bytes.length;
+    let row = table.length;
+    while (row > 0 && table.streamOffset[row - 1]! >= start) row--;
+    while (row < table.length && !this.#abort.signal.aborted) {
+      const first = row;
+      const from = table.streamOffset[first]!;
+      let to = from;
+      for (; row < table.length && this.#isIdle(row) && table.streamOffset[row]! - from < batchBytes; row++) {
+        const { end } = streamBytesNeeded(table, row);
+        if (end > bytesEnd) break;
+        to = Math.max(to, end);
+      }
+      if (row === first) {
+        row++;
+        continue;
+      }
+      this.#inFlight.fill(1, first, row);
+      const slab = threads.slabs.take(to - from);
+      slab.bytes.set(bytes.subarray(from - start, to - start));
+      const batch = { rows: { first, last: row }, bytes: slab.bytes, blobOffset: from, release: () => slab.release() };
+      await this.#unpack(batch, 0);
+    }
+  }
+
+  /** Whether nothing is on its way. */
+  get isIdle(): boolean {
+    return this.#downloads.size === 0 && this.#waiters.size === 0;
+  }
+
+  /** Ends all requests; their waiters are rejected. */
+  async close(): Promise<void> {
+    this.#abort.abort(new LazypullError('Canceled', 'The layer was closed'));
+    while (this.#downloads.size > 0) await Promise.allSettled(this.#downloads);
+    this.#options.unwritten.forget(this.#options.target);
+  }
+
+  #isResident(row: number): boolean {
+    return Atomics.load(this.#options.resident, row) === residency.verified;
+  }
+
+  /** Whether the row can be fetched: it is neither here nor on its way. */
+  #isIdle(row: number): boolean {
+    return this.#inFlight[row] === 0 && Atomics.load(this.#options.resident, row) === residency.absent;
+  }
+
+  #isUnverified(row: number): boolean {
+    return this.#inFlight[row] === 0 && Atomics.load(this.#options.resident, row) === residency.unverified;
+  }
+
+  get #isThrifty(): boolean {
+    return performance.now() < this.#thriftyUntilMs;
+  }
+
+  /** The unverified rows that follow each other from `first` on, up to some bytes. Empty when that row is none. */
+  #unverifiedFrom(first: number, maxBytes: number): RowRange {
+    const { length, size } = this.#options.table;
+    let last = first;
+    for (let bytes = 0; last < length && bytes < maxBytes && this.#isUnverified(last); last++) bytes += size[last]!;
+    return { first, last };
+  }
+
+  #wait(row: number): Promise<Uint8Array | undefined> {
+    return new Promise((resolve, reject) => {
+      const waiters = this.#waiters.get(row);
+      if (waiters === undefined) this.#waiters.set(row, [{ resolve, reject }]);
+      else waiters.push({ resolve, reject });
+    });
+  }
+
+  #miss(row: number): void {
+    if (this.#isUnverified(row)) {
+      this.#readVerifyBytes =
+        row === this.#verifiedUpTo ? Math.min(this.#readVerifyBytes * 2, verifyBytes) : minVerifyBytes;
+      const rows = this.#unverifiedFrom(row, this.#readVerifyBytes);
+      this.#verifiedUpTo = rows.last;
+      this.#track(this.#verify(rows));
+      return;
+    }
+    if (this.#isThrifty) {
+      this.#track(this.#download([{ first: row, last: row + 1 }], 'demand'));
+      return;
+    }
+    const { runs, grown } = this.#windows.around(row, (other) => this.#isIdle(other));
+    this.#track(this.#download(runs, 'demand'));
+    if (!grown || this.#sweeping) return;
+    this.#grownBytes += this.#blobBytes(runs);
+    if (this.#grownBytes < sweepAfterBytes) return;
+    // So many misses so close together: somebody reads all of it, and the rest is streamed without waiting for its misses.
+    this.#sweeping = true;
+    this.#track(this.#sweep(runs.at(-1)!.last));
+  }
+
+  #verifyTracked(rows: RowRange): Promise<{ rows: number; damaged: number }> {
+    const verifying = this.#verify(rows);
+    this.#track(verifying);
+    return verifying;
+  }
+
+  /** Verifies what of some rows is on the disk. Those that are damaged are fetched if a reader waits for them. Never rejects. */
+  async #verify({ first, last }: RowRange): Promise<{ rows: number; damaged: number }> {
+    if (first === last) return { rows: 0, damaged: 0 };
+    const { threads, target, resident, onDamage } = this.#options;
+    const present = resident
+      .subarray(first, last)
+      .reduce((count, state) => count + (state === residency.absent ? 0 : 1), 0);
+    this.#inFlight.fill(1, first, last);
+    const failures = await threads.verify(target, { first, last }, () => this.#hasWaiters({ first, last }));
+    this.#inFlight.fill(0, first, last);
+    const damaged = failures.filter(({ row }) => this.#isIdle(row)).map(({ row }) => row);
+    if (damaged.length > 0) onDamage(damaged);
+    for (let row = first; row < last; row++) {
+      if (this.#isResident(row)) this.#settle(row, undefined);
+      else if (this.#isUnverified(row))
+        this.#settle(row, new LazypullError('Unavailable', 'Cannot verify what is on the disk'));
+      else if (this.#waiters.has(row) && this.#isIdle(row)) this.#miss(row);
+    }
+    return { rows: present, damaged: damaged.length };
+  }
+
+  /** Streams what is missing, from `from` to the end of the blob and then from its start. */
+  async #sweep(from: number): Promise<void> {
+    await this.#fill(from, this.#options.table.length, 'sweep');
+    await this.#fill(0, from, 'sweep');
+    this.#sweeping = false;
+    this.#grownBytes = 0;
+  }
+
+  /** Fetches the missing rows of [first, last), over a few requests at a time. Gives up at the first that fails. */
+  async #fill(first: number, last: number, reason: FetchReason): Promise<void> {
+    let row = first;
+    const lane = async (): Promise<void> => {
+      while (!this.#isThrifty) {
+        const runs = this.#windows.onwards(row, last, (other) => this.#isIdle(other));
+        if (runs.length === 0) return;
+        row = runs.at(-1)!.last;
+        if (!(await this.#download(runs, reason))) row = last;
+      }
+    };
+    await Promise.all(Array.from({ length: sweepRequests }, lane));
+  }
+
+  #blobBytes(runs: readonly RowRange[]): number {
+    const { streamOffset, streamEnd } = this.#options.table;
+    return runs.reduce((sum, { first, last }) => sum + streamEnd[last - 1]! - streamOffset[first]!, 0);
+  }
+
+  #track(work: Promise<unknown>): void {
+    const done = work.then(() => {
+      this.#downloads.delete(done);
+    });
+    this.#downloads.add(done);
+  }
+
+  /** Fetches runs of idle rows with one request. @returns whether the request itself went well; never rejects */
+  async #download(runs: readonly RowRange[], reason: FetchReason): Promise<boolean> {
+    const { table, blob, threads, link } = this.#options;
+    for (const { first, last } of runs) this.#inFlight.fill(1, first, last);
+    const parts = runs.map((run) => new Assembler(table, run, threads.slabs));
+    const unpacking: Promise<void>[] = [];
+    const requested = performance.now();
+    this.#metrics.fetches.add(1, { reason });
+    let firstByte = 0;
+    let bytes = 0;
+    let failure: unknown;
+    try {
+      for await (const { part, data } of blob.ranges(parts, this.#abort.signal)) {
+        const assembler = parts[part]!;
+        firstByte ||= performance.now();
+        bytes += data.length;
+        this.fetchedBytes += data.length;
+        this.rate.add(data.length);
+        this.#metrics.fetchedBytes.add(data.length, { reason });
+        assembler.push(data);
+        const { ready, missing } = assembler;
+        if (ready.first === ready.last) continue;
+        const enough = assembler.waitingBytes >= batchBytes || ready.last === missing.last;
+        if (!enough && !this.#hasWaiters(ready)) continue;
+        unpacking.push(this.#unpack(assembler.take(), requested));
+        await threads.room();
+      }
+      link.measured(firstByte - requested, bytes, performance.now() - firstByte);
+    } catch (error) {
+      failure = error;
+      if (!this.#abort.signal.aborted) this.#metrics.failures.add(1, { reason });
+    }
+    for (const part of parts) {
+      part.close();
+      const { missing } = part;
+      if (missing.first < missing.last) this.#fail(missing, failure ?? new Error('The answer was too short'));
+    }
+    await Promise.all(unpacking);
+    return failure === undefined;
+  }
+
+  #hasWaiters({ first, last }: RowRange): boolean {
+    if (this.#waiters.size === 0) return false;
+    for (let row = first; row < last; row++) if (this.#waiters.has(row)) return true;
+    return false;
+  }
+
+  /** Hands a batch to the threads, the rows that readers wait for first. `requested` is when it was asked for, of performance.now(). */
+  async #unpack(batch: Batch, requested: number): Promise<void> {
+    const { table } = this.#options;
+    const { rows, bytes, blobOffset } = batch;
+    const runs = this.#waitedFirst(rows).map(async (run) => {
+      const start = table.streamOffset[run.first]!;
+      let end = start;
+      for (let row = run.first; row < run.last; row++) end = Math.max(end, streamBytesNeeded(table, row).end);
+      await this.#unpackRun(run, bytes.subarray(start - blobOffset, end - blobOffset), start, requested);
+    });
+    await Promise.all(runs);
+    batch.release();
+  }
+
+  #waitedFirst({ first, last }: RowRange): RowRange[] {
+    const waited: RowRange[] = [];
+    const others: RowRange[] = [];
+    for (let row = first; row < last; row++) {
+      const runs = this.#waiters.has(row) ? waited : others;
+      const run = runs.at(-1);
+      if (run?.last === row) run.last++;
+      else runs.push({ first: row, last: row + 1 });
+    }
+    return [...waited, ...others];
+  }
+
+  async #unpackRun(rows: RowRange, bytes: Uint8Array, blobOffset: number, requested: number): Promise<void> {
+    const { threads, target, blob } = this.#options;
+    const failures = await threads.unpack(target, rows, bytes, blobOffset, () => this.#hasWaiters(rows));
+    if (failures.length < rows.last - rows.first) this.#options.onKept();
+    const failed = new Map(failures.map((failure) => [failure.row, failure]));
+    const isWrong = failures.some(({ code }) => code === 'DataLoss');
+    const hasOther = isWrong && (await blob.distrust(requested).catch(() => false));
+    this.#inFlight.fill(0, rows.first, rows.last);
+    const again: number[] = [];
+    for (let row = rows.first; row < rows.last; row++) {
+      const failure = failed.get(row);
+      if (failure === undefined) this.#settle(row, undefined);
+      else if (failure.code === 'ResourceExhausted') this.#settleUnwritten(failure);
+      else {
+        const error = new LazypullError(failure.code, failure.message);
+        if (error.code === 'DataLoss') this.#metrics.verificationFailures.add(1);
+        const isTriedAgain =
+          error.code === 'DataLoss' && hasOther && this.#waiters.has(row) && !this.#elsewhere.has(row);
+        this.#options.onError(error, row, this.#waiters.has(row) && !isTriedAgain);
+        if (isTriedAgain) again.push(row);
+        else this.#settle(row, error);
+      }
+    }
+    for (const row of again) {
+      this.#elsewhere.add(row);
+      if (this.#isIdle(row)) this.#miss(row);
+    }
+  }
+
+  /** Answers the waiters of a row that the disk did not take from memory; fetches it again for those who came too late for that. */
+  #settleUnwritten({ row, code, message, content }: Failure): void {
+    const { unwritten, target, onUnwritable } = this.#options;
+    this.#thriftyUntilMs = performance.now() + thriftyMs;
+    onUnwritable(new LazypullError(code, message));
+    if (content !== undefined) {
+      unwritten.add(target, row, content);
+      this.#settle(row, undefined, content);
+    } else if (this.#waiters.has(row) && this.#isIdle(row)) this.#miss(row);
+  }
+
+  #fail({ first, last }: RowRange, cause: unknown): void {
+    const error = new LazypullError('Unavailable', 'Cannot fetch a part of the layer', { cause });
+    if (!this.#abort.signal.aborted) {
+      let row = first;
+      while (row < last - 1 && !this.#waiters.has(row)) row++;
+      this.#options.onError(error, row, this.#waiters.has(row));
+    }
+    for (let row = first; row < last; row++) {
+      this.#inFlight[row] = 0;
+      this.#settle(row, error);
+    }
+  }
+
+  #settle(row: number, error: LazypullError | undefined, content?: Uint8Array): void {
+    this.#elsewhere.delete(row);
+    const waiters = this.#waiters.get(row);
+    if (waiters === undefined) return;
+    this.#waiters.delete(row);
+    for (const waiter of waiters) {
+      if (error === undefined) waiter.resolve(content);
+      else waiter.reject(error);
+    }
+  }
+}

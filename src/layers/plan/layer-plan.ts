@@ -1,0 +1,51 @@
+import type { ChunkTable } from '../../erofs/disk-plan.ts';
+import { planDisk } from '../../erofs/plan.ts';
+import { readToc } from '../../formats/estargz/toc.ts';
+import { buildTree } from '../../formats/tree.ts';
+import { type Hints, hintsOf } from './hints.ts';
+import { type Stacking, stackingOf } from './stacking.ts';
+
+/** A table of contents as it came, and what it must be. */
+export interface TocSource {
+  readonly digest: string;
+  readonly tocDigest: string;
+  readonly blobBytes: number;
+  /** Where the table of contents begins in the blob. */
+  readonly tocOffset: number;
+  /** The blob from `tocOffset` on, without the footer. */
+  readonly compressedToc: Uint8Array;
+}
+
+/** All that is kept of a table of contents. */
+export interface LayerPlan {
+  /** The start of the disk: all but the files' data. */
+  readonly metadata: Uint8Array;
+  readonly diskBytes: number;
+  readonly chunks: ChunkTable;
+  readonly stacking: Stacking;
+  readonly hints: Hints;
+  /** A line for each file in the order of the disk: its offset, a tab, its path in Latin-1. */
+  readonly pathLines: string;
+}
+
+/**
+ * Turns a table of contents into a disk without data.
+ *
+ * @throws DataLoss for what is damaged or has another digest, ResourceExhausted for what is too large, FailedPrecondition for what EROFS cannot show
+ */
+export function planLayer({ digest, tocDigest, blobBytes, tocOffset, compressedToc }: TocSource): LayerPlan {
+  const tree = buildTree(readToc(compressedToc, { tocDigest, blobSize: blobBytes, tocOffset }));
+  const { metadata, diskBytes, chunks, firstRows, paths } = planDisk(tree, { digest });
+  return {
+    metadata,
+    diskBytes,
+    chunks,
+    stacking: stackingOf(tree),
+    hints: hintsOf(tree, { chunks, firstRows }),
+    pathLines: pathLines(chunks, firstRows, paths),
+  };
+}
+
+function pathLines(table: ChunkTable, firstRows: Uint32Array, paths: readonly string[]): string {
+  return paths.map((path, i) => `${table.diskOffset[firstRows[i]!]}\t${path.replaceAll('\n', '?')}\n`).join('');
+}

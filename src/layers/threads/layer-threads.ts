@@ -1,0 +1,319 @@
+import { Worker } from 'node:worker_threads';
+import { type ErrorCode, LazypullError, messageOf } from '../../errors.ts';
+import type { Log } from '../../log.ts';
+import { BufferPressure } from '../../util/buffer-pressure.ts';
+import { endWorker } from '../../util/end-worker.ts';
+import { trimMemory } from '../../kernel/memory.ts';
+import { workerUrl } from '../../util/worker-url.ts';
+import type { Failure, JobCommand, JobResult, ThreadAnswer, ThreadCommand, UnpackTarget } from './layer-thread.ts';
+import type { Planned, PlanRequest } from '../disk/plan-files.ts';
+import { Slabs } from './slabs.ts';
+import type { RowRange } from '../plan/row-range.ts';
+
+/** Blob bytes that may wait before who sends more has to wait. */
+const maxQueuedBytes = 4 << 20;
+
+/** What must be waiting before a thread that is not there is worth its start, which takes as long as unpacking so many blob bytes. */
+const helpAfterBytes = 3 << 20;
+
+/** Jobs that a thread has at a time: the next is there when it is done with one, and what comes later can still go before the others. */
+const jobsAtOnce = 2;
+
+/** A thread that had nothing to do for so long ends; the first only gives memory back. */
+const idleMs = 1500;
+
+/** Blob bytes that were unpacked, after which the first thread gives memory back when it is idle: less leaves little garbage. A plan leaves as much as so many. */
+const restAfterBytes = 16 << 20;
+const planBytes = 4 << 20;
+
+/** After so many blob bytes memory is given back to the kernel while the threads are still busy. */
+const trimAfterBytes = 32 << 20;
+
+/** The program serves before the first thread takes a processor to rehearse. */
+const rehearseAfterMs = 100;
+
+/** Bounds of a thread's heap in MB. A hostile table of contents ends the first thread instead of the program. */
+const firstLimits = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 6 };
+const otherLimits = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 2 };
+
+interface Job {
+  /** Made when a thread gets it. */
+  readonly command: () => JobCommand;
+  readonly kind: JobCommand['kind'];
+  readonly rows: RowRange;
+  /** Whether somebody waits for it. */
+  readonly isAwaited: () => boolean;
+  /** Blob bytes that it holds. */
+  readonly bytes: number;
+  readonly settle: (result: JobResult) => void;
+}
+
+interface Thread {
+  readonly isFirst: boolean;
+  worker: Worker | undefined;
+  idle: NodeJS.Timeout | undefined;
+  /** What it was given, in the order in which it does that. */
+  readonly jobs: Map<number, Job>;
+}
+
+/**
+ * Threads that plan the disks of layers and turn blob bytes into resident rows. The first stays, because one that is new takes several
+ * times as long for what it does first; the others are there only while there is much to do. Only the first one plans. What readers wait for goes
+ * before what they do not.
+ */
+export class LayerThreads {
+  /** Memory for the blob bytes of `unpack`. */
+  readonly slabs = new Slabs();
+  readonly #threads: Thread[];
+  readonly #targets = new Map<number, UnpackTarget>();
+  /** Jobs that no thread has yet. */
+  readonly #waiting: Job[] = [];
+  readonly #room: (() => void)[] = [];
+  readonly #rehearsal = Promise.withResolvers<void>();
+  readonly #log: Log;
+  readonly #pressure = new BufferPressure();
+  #queuedBytes = 0;
+  #untrimmedBytes = 0;
+  #unrestedBytes = 0;
+  #nextJob = 0;
+  #nextTarget = 0;
+  #closed = false;
+
+  constructor(threads: number, log: Log) {
+    this.#log = log;
+    this.#threads = Array.from({ length: threads }, (_, i) => ({
+      isFirst: i === 0,
+      worker: undefined,
+      idle: undefined,
+      jobs: new Map<number, Job>(),
+    }));
+  }
+
+  /** Starts the first thread soon, and has it rehearse, if there is no work for it by then. */
+  warm(): void {
+    const [first] = this.#threads;
+    first!.idle = setTimeout(() => this.#post(first!, { kind: 'rehearse' }), rehearseAfterMs).unref();
+  }
+
+  /** Ends the rehearsal, or keeps it from beginning: a processor is wanted for something else. */
+  attend(): void {
+    const [first] = this.#threads;
+    if (first!.worker === undefined) clearTimeout(first!.idle);
+    else post(first!.worker, { kind: 'attend' });
+    this.#rehearsal.resolve();
+  }
+
+  /** Resolves when the rehearsal of the first thread is over; never where work came before. */
+  get rehearsed(): Promise<void> {
+    return this.#rehearsal.promise;
+  }
+
+  /** Writes the files of a layer's directory but its record. Rejects with the class of what is wrong with the table of contents. */
+  async plan(request: PlanRequest): Promise<Planned> {
+    const result = await this.#run(
+      'plan',
+      () => ({ kind: 'plan', request }),
+      { first: 0, last: 0 },
+      0,
+      () => true,
+    );
+    if ('planned' in result) return result.planned;
+    const { code, message } = errorOf(result);
+    throw new LazypullError(code, message);
+  }
+
+  /** Makes a layer's disk file known to the threads. @returns the id for `unpack`, `verify` and `remove` */
+  add(target: Omit<UnpackTarget, 'id'>): number {
+    const id = this.#nextTarget++;
+    this.#targets.set(id, { ...target, id });
+    for (const { worker } of this.#threads) if (worker) post(worker, { kind: 'add', target: { ...target, id } });
+    return id;
+  }
+
+  /** Forgets a target, which must have no jobs left. */
+  remove(id: number): void {
+    this.#targets.delete(id);
+    for (const { worker } of this.#threads) if (worker) post(worker, { kind: 'remove', id });
+  }
+
+  /** Blob bytes that wait to be unpacked. */
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
+  /**
+   * Inflates, verifies and writes rows [first, last) of a target.
+   *
+   * @param bytes the blob from `blobOffset` on, in shared memory
+   * @param isAwaited whether readers wait: asked until a thread begins. What the disk does not take comes with the failures then
+   * @returns the rows that failed, with the reasons
+   */
+  async unpack(
+    id: number,
+    rows: RowRange,
+    bytes: Uint8Array,
+    blobOffset: number,
+    isAwaited: () => boolean,
+  ): Promise<Failure[]> {
+    const command = () => ({ kind: 'unpack', id, ...rows, bytes, blobOffset, isAwaited: isAwaited() }) as const;
+    return failuresOf(rows, await this.#run('unpack', command, rows, bytes.byteLength, isAwaited));
+  }
+
+  /**
+   * Verifies those of the rows [first, last) of a target that are on its disk. They are verified or absent after that.
+   *
+   * @param isAwaited whether readers wait: asked until a thread begins
+   * @returns the rows that are absent now, with the reasons
+   */
+  async verify(id: number, rows: RowRange, isAwaited: () => boolean): Promise<Failure[]> {
+    return failuresOf(rows, await this.#run('verify', () => ({ kind: 'verify', id, ...rows }), rows, 0, isAwaited));
+  }
+
+  /** Resolves when the threads have room for more blob bytes. */
+  async room(): Promise<void> {
+    while (this.#queuedBytes > maxQueuedBytes) await new Promise<void>((resolve) => this.#room.push(resolve));
+  }
+
+  /** Gives memory back that nothing uses just now. */
+  rest(): void {
+    this.#unrestedBytes = 0;
+    this.slabs.clear();
+    this.#pressure.rest();
+    const [first] = this.#threads;
+    if (first!.worker !== undefined) post(first!.worker, { kind: 'rest' });
+  }
+
+  /** Ends the threads after the jobs that they have; those that wait get none. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const { idle } of this.#threads) clearTimeout(idle);
+    await Promise.all(this.#threads.flatMap(({ worker }) => (worker ? endWorker(worker) : [])));
+  }
+
+  #run(
+    kind: JobCommand['kind'],
+    command: () => JobCommand,
+    rows: RowRange,
+    bytes: number,
+    isAwaited: () => boolean,
+  ): Promise<JobResult> {
+    this.#queuedBytes += bytes;
+    return new Promise((settle) => {
+      this.#waiting.push({ kind, command, rows, bytes, isAwaited, settle });
+      this.#handOut();
+    });
+  }
+
+  /** Gives waiting jobs to the threads that are there, and starts another one where many wait. */
+  #handOut(): void {
+    if (this.#closed) return;
+    for (const thread of this.#threads) {
+      while (thread.isFirst || thread.worker !== undefined || this.#isHelpWorthwhile) {
+        const job = this.#nextFor(thread);
+        if (job === undefined) break;
+        clearTimeout(thread.idle);
+        const id = this.#nextJob++;
+        thread.jobs.set(id, job);
+        this.#post(thread, { kind: 'job', job: id, command: job.command() });
+      }
+    }
+  }
+
+  get #isHelpWorthwhile(): boolean {
+    return this.#waiting.reduce((sum, { bytes }) => sum + bytes, 0) > helpAfterBytes;
+  }
+
+  /** Takes the job that a thread should do next; undefined where it has enough, or there is none for it. */
+  #nextFor(thread: Thread): Job | undefined {
+    // Nothing is to wait behind a plan, which takes long.
+    const hasPlan = [...thread.jobs.values()].some(({ kind }) => kind === 'plan');
+    if (hasPlan || thread.jobs.size >= jobsAtOnce) return undefined;
+    const isFor = (job: Job): boolean => thread.isFirst || job.kind !== 'plan';
+    let index = this.#waiting.findIndex((job) => isFor(job) && job.isAwaited());
+    if (index < 0) index = this.#waiting.findIndex(isFor);
+    return index < 0 ? undefined : this.#waiting.splice(index, 1)[0];
+  }
+
+  #post(thread: Thread, command: ThreadCommand): void {
+    thread.worker ??= this.#start(thread);
+    post(thread.worker, command);
+  }
+
+  #start(thread: Thread): Worker {
+    const resourceLimits = thread.isFirst ? firstLimits : otherLimits;
+    const worker = new Worker(workerUrl(import.meta.url, './layer-thread'), { resourceLimits });
+    for (const target of this.#targets.values()) post(worker, { kind: 'add', target });
+    worker.on('message', (answer: ThreadAnswer) => {
+      if ('rested' in answer) void trimMemory();
+      else if ('rehearsed' in answer) this.#rehearsal.resolve();
+      else this.#settle(thread, answer.job, answer.result);
+    });
+    worker.once('error', (error) => this.#lost(thread, worker, error));
+    return worker;
+  }
+
+  /** A thread has ended by itself: the jobs that it had fail, and another one gets those that wait. */
+  #lost(thread: Thread, worker: Worker, cause: unknown): void {
+    this.#log.error({ error: messageOf(cause) }, 'a thread that works on layers ended with an error');
+    if (thread.worker === worker) thread.worker = undefined;
+    for (const [id, job] of thread.jobs) this.#settle(thread, id, lostResult(job, cause));
+  }
+
+  #settle(thread: Thread, id: number, result: JobResult): void {
+    const job = thread.jobs.get(id);
+    if (job === undefined) return;
+    thread.jobs.delete(id);
+    this.#queuedBytes -= job.bytes;
+    this.#pressure.dropped(job.bytes);
+    this.#untrimmedBytes += job.bytes;
+    this.#unrestedBytes += job.kind === 'plan' ? planBytes : job.bytes;
+    if (this.#untrimmedBytes > trimAfterBytes) {
+      this.#untrimmedBytes = 0;
+      void trimMemory();
+    }
+    for (const resume of this.#room.splice(0)) resume();
+    job.settle(result);
+    this.#handOut();
+    this.#rest(thread);
+  }
+
+  /** Lets a thread end, or rest, when no work comes for a while. */
+  #rest(thread: Thread): void {
+    clearTimeout(thread.idle);
+    if (thread.jobs.size > 0 || thread.worker === undefined || this.#closed) return;
+    const { worker } = thread;
+    thread.idle = setTimeout(() => {
+      if (!thread.isFirst) {
+        thread.worker = undefined;
+        void endWorker(worker).then(trimMemory);
+      } else if (this.#unrestedBytes > restAfterBytes) {
+        this.rest();
+      }
+    }, idleMs).unref();
+  }
+}
+
+function post(worker: Worker, command: ThreadCommand): void {
+  worker.postMessage(command);
+}
+
+function lostResult({ kind, rows }: Job, cause: unknown): JobResult {
+  const message = messageOf(cause);
+  if (kind === 'plan')
+    return { error: { code: 'ResourceExhausted', message: `Cannot plan the layer's disk: ${message}` } };
+  return { failures: rowsFailed(rows, 'Unavailable', message) };
+}
+
+function failuresOf(rows: RowRange, result: JobResult): Failure[] {
+  if ('failures' in result) return result.failures;
+  const { code, message } = errorOf(result);
+  return rowsFailed(rows, code, message);
+}
+
+function rowsFailed({ first, last }: RowRange, code: ErrorCode, message: string): Failure[] {
+  return Array.from({ length: last - first }, (_, i) => ({ row: first + i, code, message }));
+}
+
+function errorOf(result: JobResult): { code: ErrorCode; message: string } {
+  return 'error' in result ? result.error : { code: 'Unknown', message: 'A thread gave an answer to another question' };
+}

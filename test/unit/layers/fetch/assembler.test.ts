@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import { test } from 'node:test';
+import { type ChunkTable, chunkTable } from '../../../../src/erofs/disk-plan.ts';
+import { Assembler } from '../../../../src/layers/fetch/assembler.ts';
+import { type Slab, Slabs } from '../../../../src/layers/threads/slabs.ts';
+import { streamBytesNeeded } from '../../../../src/layers/threads/streams.ts';
+
+/** Counts the slabs that were handed out, and those that somebody still holds. */
+class CountingSlabs extends Slabs {
+  taken = 0;
+  held = 0;
+
+  override take(bytes: number): Slab {
+    this.taken++;
+    this.held++;
+    const slab = super.take(bytes);
+    let holders = 1;
+    const [hold, release] = [slab.hold.bind(slab), slab.release.bind(slab)];
+    slab.hold = () => {
+      holders++;
+      return hold();
+    };
+    slab.release = () => {
+      if (--holders === 0) this.held--;
+      release();
+    };
+    return slab;
+  }
+}
+
+/** A table of streams of so many bytes, each with one row or several. */
+function tableOf(streams: readonly { bytes: number; rows: number }[]): ChunkTable {
+  const table = chunkTable(
+    undefined,
+    streams.reduce((sum, { rows }) => sum + rows, 0),
+  );
+  let row = 0;
+  let offset = 1000;
+  for (const { bytes, rows } of streams) {
+    for (let i = 0; i < rows; i++, row++) {
+      table.streamOffset[row] = offset;
+      table.streamEnd[row] = offset + bytes;
+      table.size[row] = bytes;
+      table.innerOffset[row] = i * bytes;
+    }
+    offset += bytes;
+  }
+  return table;
+}
+
+/** A blob in which no two offsets that matter look the same. */
+const blob = Buffer.alloc(22 << 20);
+for (let at = 0; at < blob.length; at += 4) blob.writeUInt32LE((at * 2_654_435_761) % 2 ** 32, at);
+
+test('Assembler gives out every row once with its bytes, whatever the pieces, and lets go of all memory', () => {
+  const stream = fc.record({
+    bytes: fc.oneof(fc.integer({ min: 1, max: 3000 }), fc.integer({ min: 1, max: 2_500_000 })),
+    rows: fc.integer({ min: 1, max: 3 }),
+  });
+  const pieces = fc.array(fc.integer({ min: 1, max: 700_000 }), { minLength: 1, maxLength: 20 });
+  const takes = fc.array(fc.boolean(), { minLength: 1, maxLength: 20 });
+  fc.assert(
+    fc.property(fc.array(stream, { minLength: 1, maxLength: 8 }), pieces, takes, (streams, sizes, taking) => {
+      const table = tableOf(streams);
+      const slabs = new CountingSlabs();
+      const assembler = new Assembler(table, { first: 0, last: table.length }, slabs);
+      let next = 0;
+      const take = () => {
+        const batch = assembler.take();
+        assert.equal(batch.rows.first, next);
+        for (; next < batch.rows.last; next++) {
+          const { start, end } = streamBytesNeeded(table, next);
+          const bytes = batch.bytes.subarray(start - batch.blobOffset, end - batch.blobOffset);
+          assert.ok(blob.subarray(start, end).equals(bytes), `row ${next}`);
+        }
+        batch.release();
+      };
+      for (let at = assembler.start, turn = 0; at < assembler.end; turn++) {
+        const end = Math.min(at + sizes[turn % sizes.length]!, assembler.end);
+        assembler.push(blob.subarray(at, end));
+        at = end;
+        if (taking[turn % taking.length] && assembler.ready.last > assembler.ready.first) take();
+      }
+      if (assembler.missing.first < assembler.missing.last) take();
+      assert.equal(next, table.length);
+      assembler.close();
+      assert.equal(slabs.held, 0);
+      assert.ok(slabs.taken <= 2 * streams.length + 2, `${slabs.taken} slabs`);
+    }),
+    { numRuns: 60 },
+  );
+});
+
+test('Slabs uses a common slab again when nobody holds it', () => {
+  const slabs = new Slabs();
+  const first = slabs.take(1 << 20);
+  first.hold();
+  first.release();
+  assert.notEqual(slabs.take(1 << 20).bytes, first.bytes);
+  first.release();
+  assert.equal(slabs.take(1 << 20).bytes, first.bytes);
+});

@@ -1,0 +1,290 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { type FileHandle, mkdtemp, open, readFile, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { Fetcher } from '../../../../src/layers/fetch/fetcher.ts';
+import { Link } from '../../../../src/layers/fetch/link.ts';
+import { residency } from '../../../../src/layers/disk/residency.ts';
+import { LayerThreads } from '../../../../src/layers/threads/layer-threads.ts';
+import { Unwritten } from '../../../../src/layers/disk/unwritten.ts';
+import { silentLog } from '../../../../src/log.ts';
+import { chunkedBlob, FakeBlob } from '../../../support/chunked-blob.ts';
+
+interface Lab {
+  spoil?: (bytes: Buffer) => void;
+  /** A disk that is always full. */
+  full?: boolean;
+}
+
+async function setUp(t: TestContext, contents: Buffer[], { spoil, full = false }: Lab = {}) {
+  const directory = await mkdtemp(join(tmpdir(), 'lazypull-fetcher-'));
+  const { bytes, table, diskBytes } = chunkedBlob(contents);
+  spoil?.(bytes);
+  const diskPath = join(directory, 'disk');
+  const disk = await open(diskPath, 'w');
+  await disk.truncate(diskBytes);
+  await disk.close();
+  const resident = new Uint8Array(new SharedArrayBuffer(table.length));
+  const blob = new FakeBlob(bytes);
+  const threads = new LayerThreads(2, silentLog);
+  const damaged: number[] = [];
+  const unwritable: string[] = [];
+  /** How many rows were resident at each call of `onKept`. */
+  const kept: number[] = [];
+  const errors: { row: number; message: string; isAwaited: boolean }[] = [];
+  const fetcher = new Fetcher({
+    table,
+    resident,
+    read: new Uint8Array(table.length).fill(1),
+    blob,
+    threads,
+    link: new Link(),
+    target: threads.add({ diskPath: full ? '/dev/full' : diskPath, table, resident }),
+    onError: (error, row, isAwaited) => errors.push({ row, message: error.message, isAwaited }),
+    onDamage: (rows) => damaged.push(...rows),
+    unwritten: new Unwritten(),
+    onUnwritable: (error) => unwritable.push(error.message),
+    onKept: () => kept.push(resident.filter((state) => state !== residency.absent).length),
+  });
+  t.after(async () => {
+    await fetcher.close();
+    await threads.close();
+    await rm(directory, { recursive: true });
+  });
+  const content = async (row: number) => {
+    const at = table.diskOffset[row]!;
+    return (await readFile(diskPath)).subarray(at, at + table.size[row]!);
+  };
+  const allocatedBytes = async () => (await stat(diskPath)).blocks * 512;
+  /** Has everything fetched, and then makes the disk one from an earlier life, of which some bytes may have changed. */
+  const restart = async (damage: (disk: FileHandle) => Promise<unknown> = () => Promise.resolve()) => {
+    await fetcher.fetch(0, table.length);
+    blob.requests.length = 0;
+    await using file = await open(diskPath, 'r+');
+    await damage(file);
+    resident.fill(residency.unverified);
+  };
+  return { table, resident, blob, fetcher, errors, damaged, unwritable, kept, content, bytes, allocatedBytes, restart };
+}
+
+const isComplete = (resident: Uint8Array) => resident.every((state) => state === residency.verified);
+
+const files = (count: number, size: number) => Array.from({ length: count }, () => randomBytes(size));
+
+test('Fetcher tells of rows when they are resident, so that nobody writes down that they are not', async (t) => {
+  const { fetcher, kept, table } = await setUp(t, files(20, 3000));
+  await fetcher.fetch(0, table.length);
+  assert.equal(kept.at(-1), table.length);
+  const broken = await setUp(t, files(1, 3000), { full: true });
+  await broken.fetcher.fetch(0, 1);
+  assert.deepEqual(broken.kept, []);
+});
+
+test('Fetcher makes a missing row and its neighbours resident with one request', async (t) => {
+  const contents = files(20, 3000);
+  const { fetcher, blob, content, resident } = await setUp(t, contents);
+  await fetcher.fetch(7, 8);
+  assert.deepEqual(await content(7), contents[7]);
+  await fetcher.fetch(0, 20);
+  assert.equal(blob.requests.length, 1);
+  assert.ok(isComplete(resident));
+});
+
+test('Fetcher takes no disk space for zeros', async (t) => {
+  const contents = [Buffer.alloc(5 << 20), Buffer.concat([Buffer.alloc(100_000), Buffer.from('x')])];
+  const { fetcher, content, allocatedBytes } = await setUp(t, contents);
+  await fetcher.fetch(0, 2);
+  for (const row of contents.keys()) assert.deepEqual(await content(row), contents[row]);
+  assert.ok((await allocatedBytes()) < 1 << 20);
+});
+
+test('Fetcher joins misses of rows that are on their way', async (t) => {
+  const contents = files(50, 5000);
+  const { fetcher, blob, content } = await setUp(t, contents);
+  await Promise.all(Array.from({ length: 200 }, (_, i) => fetcher.fetch(i % 50, (i % 50) + 1)));
+  assert.equal(blob.requests.length, 1);
+  for (const row of contents.keys()) assert.deepEqual(await content(row), contents[row]);
+});
+
+test('Fetcher lets a reader go on before the window is complete', async (t) => {
+  const { fetcher, blob, resident } = await setUp(t, files(20, 40_000));
+  let open = () => {};
+  const gate = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  blob.beforePiece = (at) => (at > 200_000 ? gate : Promise.resolve());
+  await fetcher.fetch(1, 2);
+  assert.equal(resident[19], 0);
+  open();
+  await fetcher.fetch(19, 20);
+});
+
+test('Fetcher reports a chunk with a wrong digest, does not make it readable, and keeps its neighbours', async (t) => {
+  const contents = files(6, 1000);
+  const { fetcher, errors, resident, table, bytes } = await setUp(t, contents);
+  table.digest[3 * 32]! ^= 1;
+  await assert.rejects(fetcher.fetch(3, 4), /Wrong chunk digest/);
+  await Promise.all([fetcher.fetch(0, 3), fetcher.fetch(4, 6)]);
+  assert.deepEqual([...resident], [1, 1, 1, 0, 1, 1]);
+  assert.equal(errors.length, 1);
+  assert.equal(errors[0]?.row, 3);
+  assert.equal(errors[0]?.isAwaited, true);
+  table.digest[3 * 32]! ^= 1;
+  await fetcher.fetch(3, 4); // the next read tries again
+  assert.equal(resident[3], 1);
+  assert.ok(bytes.length > 0);
+});
+
+test('Fetcher reports a broken gzip stream', async (t) => {
+  const { fetcher, resident, errors } = await setUp(t, files(3, 1000), { spoil: (bytes) => bytes.fill(0, 0, 30) });
+  await assert.rejects(fetcher.fetch(0, 1), /gzip/);
+  await fetcher.fetch(1, 3);
+  assert.deepEqual([...resident], [0, 1, 1]);
+  assert.equal(errors[0]?.row, 0);
+});
+
+test('Fetcher rejects the waiters of a request that breaks, and tries again at the next miss', async (t) => {
+  const contents = files(8, 40_000);
+  const { fetcher, blob, errors, content } = await setUp(t, contents);
+  blob.beforePiece = (at) => (at > 100_000 ? Promise.reject(new Error('reset')) : Promise.resolve());
+  const outcomes = await Promise.allSettled([fetcher.fetch(0, 1), fetcher.fetch(7, 8)]);
+  assert.deepEqual(
+    outcomes.map(({ status }) => status),
+    ['fulfilled', 'rejected'],
+  );
+  assert.equal(errors.length, 1);
+  blob.beforePiece = () => Promise.resolve();
+  await fetcher.fetch(0, 8);
+  assert.deepEqual(await content(7), contents[7]);
+});
+
+test('Fetcher keeps whole rows of bytes that came for another reason', async (t) => {
+  const { fetcher, blob, resident, bytes, table } = await setUp(t, files(10, 2000));
+  const start = table.streamOffset[6]! - 5;
+  await fetcher.offer(bytes.subarray(start), start);
+  assert.deepEqual([...resident], [0, 0, 0, 0, 0, 0, 1, 1, 1, 1]);
+  assert.equal(blob.requests.length, 0);
+  await fetcher.offer(bytes, 0);
+  assert.ok(isComplete(resident));
+});
+
+test('Fetcher streams the rest of a layer that is read from start to end', async (t) => {
+  const contents = files(60, 1 << 20);
+  const { fetcher, blob, content, resident } = await setUp(t, contents);
+  for (const row of contents.keys()) await fetcher.fetch(row, row + 1);
+  assert.ok(isComplete(resident));
+  assert.ok(blob.requests.length < 15, `${blob.requests.length} requests`);
+  for (const row of [0, 31, 59]) assert.deepEqual(await content(row), contents[row]);
+  const asked = blob.requests.reduce((sum, { start, end }) => sum + end - start, 0);
+  assert.ok(asked <= (60 << 20) * 1.01, 'no byte is fetched twice');
+});
+
+test('Fetcher verifies what is here from an earlier life when it is read, without a request', async (t) => {
+  const { fetcher, blob, resident, damaged, restart } = await setUp(t, files(400, 10_000));
+  await restart();
+  await fetcher.fetch(5, 7);
+  assert.equal(resident[5], residency.verified);
+  assert.equal(resident[399], residency.unverified, 'nobody waits for the whole layer');
+  while ((await fetcher.verifySome()) > 0);
+  assert.ok(isComplete(resident));
+  assert.equal(blob.requests.length, 0);
+  assert.deepEqual(damaged, []);
+});
+
+test('Fetcher fetches again what is damaged on the disk, and only that', async (t) => {
+  const contents = [...files(9, 50_000), Buffer.alloc(50_000), ...files(10, 50_000)];
+  const { fetcher, blob, table, content, damaged, restart } = await setUp(t, contents);
+  await restart(async (disk) => {
+    for (const row of [3, 9]) await disk.write(Buffer.from('rot'), 0, 3, table.diskOffset[row]! + 7777);
+    await disk.truncate(table.diskOffset[18]! + 5);
+  });
+  await fetcher.fetch(0, 20);
+  for (const row of contents.keys()) assert.deepEqual(await content(row), contents[row], `row ${row}`);
+  assert.deepEqual(damaged, [3, 9, 18, 19]);
+  const asked = blob.requests.reduce((sum, { start, end }) => sum + end - start, 0);
+  assert.ok(asked < 5 * 50_000, `${asked} bytes`);
+});
+
+test('Fetcher finds what has been damaged since it was verified, when it is told to look', async (t) => {
+  const contents = files(8, 3 << 20);
+  const { fetcher, table, content, resident, damaged, restart } = await setUp(t, contents);
+  await restart((disk) => disk.write(Buffer.from('rot'), 0, 3, table.diskOffset[6]!));
+  resident.fill(residency.verified);
+  resident[2] = residency.absent;
+  assert.deepEqual(await fetcher.verifyAll(), { rows: 7, damaged: 1 });
+  assert.deepEqual(damaged, [6]);
+  await fetcher.fetch(6, 7);
+  assert.deepEqual(await content(6), contents[6]);
+});
+
+test('Fetcher gives readers from memory what the disk does not take', async (t) => {
+  const contents = files(30, 20_000);
+  const { fetcher, blob, table, resident, errors, unwritable } = await setUp(t, contents, { full: true });
+  assert.deepEqual(await fetcher.fetch(4, 6), [
+    { row: 4, content: new Uint8Array(contents[4]!) },
+    { row: 5, content: new Uint8Array(contents[5]!) },
+  ]);
+  assert.match(unwritable[0] ?? '', /ENOSPC/);
+  assert.deepEqual(errors, [], 'nobody gets EIO');
+  assert.ok(resident.every((state) => state === residency.absent));
+
+  const before = blob.requests.length;
+  await fetcher.fetch(4, 6);
+  assert.equal(blob.requests.length, before, 'it is in memory for the next piece');
+  await fetcher.fetch(20, 21);
+  const { start, end } = blob.requests.at(-1)!;
+  assert.deepEqual([start, end], [table.streamOffset[20], table.streamEnd[20]], 'neighbours are not fetched in vain');
+});
+
+test('Fetcher gives also readers who come late what the disk does not take', async (t) => {
+  const contents = files(30, 20_000);
+  const { fetcher } = await setUp(t, contents, { full: true });
+  const all = await Promise.all(
+    Array.from({ length: 300 }, async (_, i) => {
+      if (i >= 30) await new Promise((resolve) => setTimeout(resolve, i));
+      return fetcher.fetch(i % 30, (i % 30) + 1);
+    }),
+  );
+  for (const [i, [unwritten]] of all.entries()) {
+    assert.deepEqual(unwritten, { row: i % 30, content: new Uint8Array(contents[i % 30]!) });
+  }
+});
+
+test('Fetcher ends its requests when it is closed', async (t) => {
+  const { fetcher, blob } = await setUp(t, files(4, 100_000));
+  blob.beforePiece = () => new Promise((resolve) => setTimeout(resolve, 20));
+  const waiting = fetcher.fetch(3, 4);
+  await fetcher.close();
+  await assert.rejects(waiting);
+});
+
+test('Fetcher asks another server for the rows that came wrong, once, before a reader gets an error', async (t) => {
+  const contents = files(4, 3000);
+  let right: Buffer | undefined;
+  const { fetcher, blob, errors, content, bytes } = await setUp(t, contents, {
+    spoil: (all) => {
+      right = Buffer.from(all);
+      all[100]! ^= 1;
+    },
+  });
+  let others = 1;
+  blob.distrust = () => Promise.resolve(others-- > 0 && right!.copy(bytes) > 0);
+  await fetcher.fetch(0, 1);
+  assert.deepEqual(await content(0), contents[0]);
+  assert.equal(blob.requests.length, 2);
+  assert.deepEqual(
+    errors.map(({ row, isAwaited }) => [row, isAwaited]),
+    [[0, false]],
+  );
+});
+
+test('Fetcher gives up on rows that are wrong everywhere', async (t) => {
+  const { fetcher, blob } = await setUp(t, files(1, 3000), { spoil: (bytes) => void (bytes[100]! ^= 1) });
+  blob.distrust = () => Promise.resolve(true);
+  for (const requests of [2, 4]) {
+    await assert.rejects(fetcher.fetch(0, 1), { code: 'DataLoss' });
+    assert.equal(blob.requests.length, requests);
+  }
+});

@@ -1,0 +1,84 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { planDisk } from '../../../../src/erofs/plan.ts';
+import { readTocJson } from '../../../../src/formats/estargz/toc.ts';
+import { buildTree } from '../../../../src/formats/tree.ts';
+import { hintsOf } from '../../../../src/layers/plan/hints.ts';
+
+const digest = `sha256:${'ab'.repeat(32)}`;
+
+function hints(rows: readonly object[]) {
+  const entries = rows.map((row) => ({ type: 'reg', size: 100, chunkDigest: digest, ...row }));
+  const tree = buildTree(readTocJson(Buffer.from(JSON.stringify({ entries })), 1e9));
+  const plan = planDisk(tree, { digest });
+  return { plan, ...hintsOf(tree, plan) };
+}
+
+test('Hints name the rows of what a shell and the C library read, links followed', () => {
+  const { plan, start, libraries } = hints([
+    { name: 'usr/lib/libz.so.1', offset: 900 },
+    { name: 'bin', type: 'symlink', linkName: 'usr/bin' },
+    { name: 'usr/bin/sh', type: 'symlink', linkName: 'dash' },
+    { name: 'usr/bin/dash', offset: 500, innerOffset: 512 },
+    { name: 'usr/lib/libc.so.6', offset: 500 },
+  ]);
+  assert.deepEqual([...plan.chunks.streamOffset], [500, 500, 900]);
+  assert.deepEqual(start, [
+    { first: 1, last: 2 },
+    { first: 0, last: 1 },
+  ]);
+  assert.deepEqual(libraries, { 'libz.so.1': { first: 2, last: 3 }, 'libc.so.6': { first: 0, last: 1 } });
+});
+
+test('A layer with a hundred thousand libraries in one stream does not keep the planner busy', {
+  timeout: 20_000,
+}, () => {
+  const count = 100_000;
+  const { libraries } = hints(
+    Array.from({ length: count }, (_, i) => ({ name: `lib/l${i}.so`, innerOffset: i * 512 })),
+  );
+  assert.equal(Object.keys(libraries).length, count);
+  assert.deepEqual(libraries[`l${count - 1}.so`], { first: count - 1, last: count });
+});
+
+test('A directory in place of a start file does not make its content worth fetching', () => {
+  const { start } = hints(Array.from({ length: 10_000 }, (_, i) => ({ name: `bin/sh/${i}`, offset: i })));
+  assert.equal(start.length, 256);
+});
+
+test('Hints know what interpreters and compilers read next, of what is in the layer', () => {
+  const names = [
+    'usr/bin/python3.11',
+    'usr/lib/python3.11/encodings/__init__.py',
+    'usr/lib/python3.11/encodings/__pycache__/__init__.cpython-311.pyc',
+    'usr/lib/python3.11/encodings/utf_8.py',
+    'usr/lib/python3.11/os.py',
+    'usr/bin/x86_64-linux-gnu-g++-12',
+    'usr/lib/gcc/x86_64-linux-gnu/12/cc1',
+    'usr/lib/gcc/x86_64-linux-gnu/12/cc1plus',
+    'usr/bin/x86_64-linux-gnu-as',
+    'usr/bin/python3.11-config',
+  ];
+  const links = [
+    { name: 'usr/bin/g++', type: 'symlink', linkName: 'g++-12' },
+    { name: 'usr/bin/g++-12', type: 'symlink', linkName: 'x86_64-linux-gnu-g++-12' },
+    { name: 'usr/bin/as', type: 'symlink', linkName: 'x86_64-linux-gnu-as' },
+  ];
+  const { companions } = hints([...names.map((name, i) => ({ name, offset: i * 1000 })), ...links]);
+  const found = Object.entries(companions).map(([row, files]) => [
+    names[Number(row)],
+    files.map(({ first }) => names[first]),
+  ]);
+  assert.deepEqual(found, [
+    ['usr/bin/python3.11', [names[2], names[3]]],
+    ['usr/bin/x86_64-linux-gnu-g++-12', ['usr/lib/gcc/x86_64-linux-gnu/12/cc1plus']],
+    ['usr/lib/gcc/x86_64-linux-gnu/12/cc1', ['usr/bin/x86_64-linux-gnu-as']],
+    ['usr/lib/gcc/x86_64-linux-gnu/12/cc1plus', ['usr/bin/x86_64-linux-gnu-as']],
+  ]);
+});
+
+test('A layer of a hundred thousand pythons does not keep the planner busy', { timeout: 20_000 }, () => {
+  const rows = Array.from({ length: 100_000 }, (_, i) => ({ name: `usr/bin/python3.${i}`, offset: i }));
+  const { companions } = hints([...rows, { name: 'usr/lib/python3.5/os.py', offset: 200_000 }]);
+  assert.ok(Object.keys(companions).length <= 64);
+});
