@@ -50,7 +50,7 @@ export async function runDaemon(
   }
 
   await using parts = new AsyncDisposableStack();
-  const root = parts.use(await openRoot(config.root, config.takeover));
+  const root = parts.use(await openRoot(config.root, config));
   const keeper = await Keeper.open(config.root, log);
   const sockets = await ClientSockets.claim(config.clients, env, keeper.kept?.sockets ?? []);
   const metrics = daemonMetrics();

@@ -63,7 +63,7 @@ async function mountLazily(options: ImageMountOptions): Promise<ImageMount> {
   const ending = { idle: true };
   const work = parts.adopt(await mkdtemp(join(tmpdir(), 'lazypull-')), removeWork);
   const root = options.root ?? join(work, 'root');
-  const { alone } = parts.use(await openRoot(root, false));
+  const { alone } = parts.use(await openRoot(root));
   const { client, log } = options;
   const layers = parts.adopt(
     await LazyLayers.start({

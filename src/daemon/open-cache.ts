@@ -31,7 +31,7 @@ export async function openCache(root: string, address: string): Promise<CacheAcc
   if (await isServed(root, address)) return cacheOfDaemon(root, address);
   let lock: Root;
   try {
-    lock = await openRoot(root, false);
+    lock = await openRoot(root, { isBrief: true });
   } catch (error) {
     if (codeOf(error) !== 'FailedPrecondition') throw error;
     return cacheOfDaemon(root, address);

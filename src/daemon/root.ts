@@ -2,12 +2,12 @@ import { chmodSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LazypullError } from '../errors.ts';
-import { tryLockFile } from '../kernel/flock.ts';
+import { type Holder, tryLockFile } from '../kernel/flock.ts';
 import { hasOpen, identityOf, isDying } from '../kernel/pidfd.ts';
 import { checkOnlyOursIn } from './ownership.ts';
 import { makeDirectory } from '../kernel/make-directory.ts';
 
-/** How long a process that hands over, or that has been killed, may take to end. */
+/** How long a process that hands over, that has been killed, or that has said that it does not need the root for long may take to end. */
 const maxWaitMs = 30_000;
 const pollMs = 10;
 const maxTries = 20;
@@ -21,13 +21,19 @@ export interface Root extends Disposable {
   readonly alone: Promise<void>;
 }
 
+export interface RootOptions {
+  /** Has the process that uses the root hand over to us, and waits for that. */
+  readonly takeover?: boolean;
+  /** Whoever wants the root next waits for us instead of giving up. */
+  readonly isBrief?: boolean;
+}
+
 /**
  * Makes the root directory, with mode 0700, and takes it for this process.
  *
- * @param takeover has the process that uses it hand over to us, and waits for that
  * @throws FailedPrecondition that names the pid of the process that has it, or for a directory of somebody else; Unavailable when it cannot be made, or is not handed over in time
  */
-export async function openRoot(path: string, takeover: boolean): Promise<Root> {
+export async function openRoot(path: string, { takeover = false, isBrief = false }: RootOptions = {}): Promise<Root> {
   try {
     makeDirectory(path, 0o700);
     chmodSync(path, 0o700);
@@ -36,20 +42,20 @@ export async function openRoot(path: string, takeover: boolean): Promise<Root> {
   }
   checkOnlyOursIn(path);
   // Of those who wait for the lock at one time only one can be next.
-  const next = await tryLockFile(join(path, 'lock.next'));
+  const next = await tryLock(join(path, 'lock.next'), isBrief);
   if (!('lock' in next)) throw inUse(path, next.holder);
   let held: Disposable = next.lock;
   try {
     const file = join(path, 'lock');
-    const first = await tryLock(file);
-    const locking = 'lock' in first || !takeover ? first : await handedOver(file);
+    const first = await tryLock(file, isBrief);
+    const locking = 'lock' in first || !takeover ? first : await handedOver(file, isBrief);
     const hold = (lock: Disposable): void => {
       held[Symbol.dispose]();
       held = lock;
     };
     let alone = Promise.resolve();
     if ('lock' in locking) hold(locking.lock);
-    else if (locking.isDying) alone = gone(file).then(hold);
+    else if (locking.isDying) alone = gone(file, isBrief).then(hold);
     else throw inUse(path, locking.holder);
     alone.catch(() => undefined); // who awaits it sees that
     return { alone, [Symbol.dispose]: () => held[Symbol.dispose]() };
@@ -60,30 +66,32 @@ export async function openRoot(path: string, takeover: boolean): Promise<Root> {
 }
 
 /** A lock; or who has it, and whether that only waits to be gone. */
-type Locking = { readonly lock: Disposable } | { readonly holder: number | undefined; readonly isDying: boolean };
+type Locking = { readonly lock: Disposable } | (Holder & { readonly isDying: boolean });
 
-/** As `tryLockFile`; a holder that ended meanwhile, or that has not written down who it is yet, is not believed at once. */
-async function tryLock(file: string): Promise<Locking> {
+/** As `tryLockFile`; a holder that ended meanwhile, or that has not written down who it is yet, is not believed at once, and who has it briefly is waited for. */
+async function tryLock(file: string, isBrief: boolean): Promise<Locking> {
+  const deadline = Date.now() + maxWaitMs;
   for (let tries = 1; ; tries++) {
-    const locking = await tryLockFile(file);
+    const locking = await tryLockFile(file, isBrief);
     if ('lock' in locking) return locking;
     const { holder } = locking;
-    if (holder !== undefined && isDying(holder)) return { holder, isDying: true };
+    if (holder !== undefined && isDying(holder)) return { ...locking, isDying: true };
     const isThere = holder !== undefined && identityOf(holder) !== undefined;
-    if (isThere || tries === maxTries) return { holder, isDying: false };
+    const isWorthWaiting = locking.isBrief ? Date.now() < deadline : !isThere && tries < maxTries;
+    if (!isWorthWaiting) return { ...locking, isDying: false };
     await sleep(pollMs);
   }
 }
 
 /** Asks whoever has the lock to hand over until we have it, or it is held by a process that only waits to be gone. */
-async function handedOver(file: string): Promise<Locking> {
+async function handedOver(file: string, isBrief: boolean): Promise<Locking> {
   const asked = new Set<number>();
   for (const deadline = Date.now() + maxWaitMs; ; await sleep(pollMs)) {
-    const locking = await tryLockFile(file);
+    const locking = await tryLockFile(file, isBrief);
     if ('lock' in locking) return locking;
     const { holder } = locking;
-    if (holder !== undefined && isDying(holder)) return { holder, isDying: true };
-    if (holder !== undefined && !asked.has(holder) && hasOpen(holder, file)) {
+    if (holder !== undefined && isDying(holder)) return { ...locking, isDying: true };
+    if (holder !== undefined && !locking.isBrief && !asked.has(holder) && hasOpen(holder, file)) {
       asked.add(holder);
       process.kill(holder, 'SIGUSR2');
     }
@@ -93,9 +101,9 @@ async function handedOver(file: string): Promise<Locking> {
   }
 }
 
-async function gone(file: string): Promise<Disposable> {
+async function gone(file: string, isBrief: boolean): Promise<Disposable> {
   for (const deadline = Date.now() + maxWaitMs; Date.now() < deadline; await sleep(pollMs)) {
-    const locking = await tryLockFile(file);
+    const locking = await tryLockFile(file, isBrief);
     if ('lock' in locking) return locking.lock;
   }
   throw new LazypullError('Unavailable', `A killed process still has "${file}" after ${maxWaitMs / 1000} s`);

@@ -12,27 +12,37 @@ export interface Lock extends Disposable {
   readonly fd: number;
 }
 
-/** A lock; or the pid that the process which has it wrote down, undefined where it has not done so yet. */
-export type Locking = { readonly lock: Lock } | { readonly holder: number | undefined };
+/** Who has a lock, as it wrote down: its pid, undefined where it has not done so yet, and whether it will soon have done with it. */
+export interface Holder {
+  readonly holder: number | undefined;
+  readonly isBrief: boolean;
+}
+
+export type Locking = { readonly lock: Lock } | Holder;
+
+const briefly = 'briefly';
 
 /**
  * Takes the exclusive lock of the file `path`, which is made when it is missing, and writes our pid into it. The kernel
  * releases the lock when this process ends, whatever ends it.
  *
+ * @param isBrief tells whoever wants it that waiting is worth while
  * @returns a holder that releases the lock when disposed of, or who has it
  */
-export async function tryLockFile(path: string): Promise<Locking> {
+export async function tryLockFile(path: string, isBrief = false): Promise<Locking> {
   const fd = openSync(path, 'a+', 0o600);
   try {
     await flock(fd, LOCK_EX | LOCK_NB);
   } catch (error) {
-    const holder = Number(readFileSync(path, 'utf8').trim());
+    const [pid, note] = readFileSync(path, 'utf8').trim().split(' ');
     closeSync(fd);
-    if (isWouldBlock(error)) return { holder: Number.isSafeInteger(holder) && holder > 0 ? holder : undefined };
+    const holder = Number(pid);
+    const isKnown = Number.isSafeInteger(holder) && holder > 0;
+    if (isWouldBlock(error)) return { holder: isKnown ? holder : undefined, isBrief: note === briefly };
     throw new LazypullError('Unavailable', `Cannot lock "${path}"`, { cause: error });
   }
   ftruncateSync(fd);
-  writeSync(fd, `${process.pid}\n`);
+  writeSync(fd, isBrief ? `${process.pid} ${briefly}\n` : `${process.pid}\n`);
   return { lock: { fd, [Symbol.dispose]: () => closeSync(fd) } };
 }
 

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import { copyFile, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { type Buildkitd, startBuildkitd } from '../support/buildkitd.ts';
 import { type Daemon, launchDaemon, serving } from '../support/daemon.ts';
 import { run } from '../support/program.ts';
@@ -18,7 +17,6 @@ export const lazypull = join(repository, 'bin', 'lazypull');
 /** More than the layers of a few images, less than those of all: some are evicted all the time. */
 const cacheBytes = '30MB';
 /** How long a command may have the root that looks after the cache of a stopped daemon. */
-const maxBusyMs = 15_000;
 const appCount = 7;
 const filesOfApp = 60;
 const applets = ['sh', 'sha256sum', 'cat', 'find'];
@@ -78,19 +76,12 @@ export class World implements AsyncDisposable {
     return new World({ workspace, registry, apps, base, buildkitd, daemon, readerSocket }, toml);
   }
 
-  /** Starts a daemon and waits until it serves; one that runs has to have been ended, or hands over. As a service manager does, it tries again while a command has the root. */
+  /** Starts a daemon and waits until it serves; one that runs has to have been ended, or hands over. */
   async start(...flags: string[]): Promise<void> {
     const before = this.daemon;
-    for (const deadline = Date.now() + maxBusyMs; ; await delay(100)) {
-      this.daemon = await this.launch(...flags);
-      try {
-        await serving(this.daemon);
-        await serving({ ...this.daemon, socket: this.readerSocket });
-        break;
-      } catch (error) {
-        if (flags.length > 0 || Date.now() > deadline || !/process \d+ uses it/.test(String(error))) throw error;
-      }
-    }
+    this.daemon = await this.launch(...flags);
+    await serving(this.daemon);
+    await serving({ ...this.daemon, socket: this.readerSocket });
     if (flags.includes('--takeover')) await before.program.ended;
   }
 

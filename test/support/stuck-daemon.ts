@@ -12,7 +12,7 @@ import { silentLog } from '../../src/log.ts';
 import { mountSilentFuse } from './silent-fuse.ts';
 
 const directory = process.argv[2]!;
-await openRoot(directory, false);
+await openRoot(directory);
 const mountpoint = join(directory, 'fuse');
 await mkdir(mountpoint, { recursive: true });
 const connection = await mountSilentFuse(mountpoint);

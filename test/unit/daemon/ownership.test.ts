@@ -24,5 +24,5 @@ test('A directory in which somebody else could put a socket of their own is refu
   chmodSync(directory, 0o770);
   assert.throws(() => checkOnlyOursIn(directory), /others may write there/);
   chownSync(directory, 12, 0);
-  await assert.rejects(openRoot(directory, false), /it belongs to user 12/);
+  await assert.rejects(openRoot(directory), /it belongs to user 12/);
 });

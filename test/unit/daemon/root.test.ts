@@ -5,6 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { openRoot } from '../../../src/daemon/root.ts';
 import { tryLockFile } from '../../../src/kernel/flock.ts';
 
@@ -14,26 +15,43 @@ describe('openRoot', () => {
 
   it('makes the directory for its owner alone, also when it was there', async () => {
     const path = join(directory, 'a', 'b');
-    (await openRoot(path, false))[Symbol.dispose]();
+    (await openRoot(path))[Symbol.dispose]();
     assert.equal(statSync(path).mode & 0o777, 0o700);
     const open = join(directory, 'open');
     mkdirSync(open, { mode: 0o755 });
-    (await openRoot(open, false))[Symbol.dispose]();
+    (await openRoot(open))[Symbol.dispose]();
     assert.equal(statSync(open).mode & 0o777, 0o700);
   });
 
   it('refuses a root that is in use and names the process', async () => {
     const path = join(directory, 'used');
-    using _first = await openRoot(path, false);
-    await assert.rejects(openRoot(path, false), { message: new RegExp(`process ${process.pid} uses it`) });
+    using _first = await openRoot(path);
+    await assert.rejects(openRoot(path), { message: new RegExp(`process ${process.pid} uses it`) });
+  });
+
+  it('waits for who needs a root for a short time only, and for who has not said yet who it is', async () => {
+    const path = join(directory, 'visited');
+    const visitor = await openRoot(path, { isBrief: true });
+    const next = openRoot(path);
+    const state = await Promise.race([next.then(() => 'taken'), delay(300, 'waits')]);
+    assert.equal(state, 'waits');
+    visitor[Symbol.dispose]();
+    (await next)[Symbol.dispose]();
+    const nameless = await tryLockFile(join(path, 'lock.next'));
+    writeFileSync(join(path, 'lock.next'), '');
+    const after = openRoot(path);
+    await delay(50);
+    assert.ok('lock' in nameless);
+    nameless.lock[Symbol.dispose]();
+    (await after)[Symbol.dispose]();
   });
 
   it('takes a root whose last user has gone', async () => {
     const path = join(directory, 'left');
     mkdirSync(path);
     writeFileSync(join(path, 'lock'), '1\n');
-    (await openRoot(path, false))[Symbol.dispose]();
-    (await openRoot(path, false))[Symbol.dispose]();
+    (await openRoot(path))[Symbol.dispose]();
+    (await openRoot(path))[Symbol.dispose]();
   });
 
   it('lets the next one wait for it also when it took the place of a process that was still dying', async (t) => {
@@ -45,8 +63,8 @@ describe('openRoot', () => {
     const holder = spawn('python3', ['-c', hold], { env: { ...process.env, FILE: join(path, 'lock') } });
     t.after(() => holder.kill('SIGKILL'));
     await once(holder.stdout, 'data');
-    using root = await openRoot(path, true);
-    await assert.rejects(openRoot(path, true), { message: new RegExp(`process ${process.pid} uses it`) });
+    using root = await openRoot(path, { takeover: true });
+    await assert.rejects(openRoot(path, { takeover: true }), { message: new RegExp(`process ${process.pid} uses it`) });
     await root.alone;
     const next = await tryLockFile(join(path, 'lock.next'));
     assert.ok('lock' in next, 'whoever wants to take over now must be able to wait for us');
@@ -57,6 +75,6 @@ describe('openRoot', () => {
   it('says which directory cannot be made', async () => {
     const path = join(directory, 'file', 'root');
     writeFileSync(join(directory, 'file'), '');
-    await assert.rejects(openRoot(path, false), { message: `Cannot make the root directory "${path}"` });
+    await assert.rejects(openRoot(path), { message: `Cannot make the root directory "${path}"` });
   });
 });
