@@ -16,7 +16,6 @@ export const lazypull = join(repository, 'bin', 'lazypull');
 
 /** More than the layers of a few images, less than those of all: some are evicted all the time. */
 const cacheBytes = '30MB';
-/** How long a command may have the root that looks after the cache of a stopped daemon. */
 const appCount = 7;
 const filesOfApp = 60;
 const applets = ['sh', 'sha256sum', 'cat', 'find'];
