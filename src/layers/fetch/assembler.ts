@@ -38,7 +38,7 @@ export class Assembler {
     this.start = table.streamOffset[window.first]!;
     this.end = this.start;
     for (let row = window.first; row < window.last; row++) {
-      this.end = Math.max(this.end, this.#endOf(row));
+      this.end = Math.max(this.end, this.endOf(row));
     }
     this.#slabStart = this.start;
     this.#untaken = this.start;
@@ -69,7 +69,7 @@ export class Assembler {
       slab.bytes.set(part, this.#received - this.#slabStart);
       this.#received += part.length;
       at += part.length;
-      while (this.#ready < this.#last && this.#endOf(this.#ready) <= this.#received) this.#ready++;
+      while (this.#ready < this.#last && this.endOf(this.#ready) <= this.#received) this.#ready++;
     }
   }
 
@@ -97,7 +97,7 @@ export class Assembler {
     const old = this.#slab;
     if (old !== undefined && this.#received < this.#slabStart + old.bytes.length) return old;
     // The next row whole, and no less than a common slab where so much is to come.
-    const nextEnd = this.#ready < this.#last ? this.#endOf(this.#ready) : this.end;
+    const nextEnd = this.#ready < this.#last ? this.endOf(this.#ready) : this.end;
     const end = Math.max(nextEnd, Math.min(this.#untaken + slabBytes, this.end), this.#received + 1);
     const slab = this.#slabs.take(end - this.#untaken);
     if (old !== undefined) {
@@ -109,7 +109,8 @@ export class Assembler {
     return slab;
   }
 
-  #endOf(row: number): number {
+  /** Where in the blob the bytes end that a row needs. */
+  endOf(row: number): number {
     return streamBytesNeeded(this.#table, row).end;
   }
 }

@@ -2,6 +2,7 @@ import type { ChunkTable } from '../../erofs/disk-plan.ts';
 import { LazypullError } from '../../errors.ts';
 import type { Blob } from '../../registry/blob.ts';
 import { Assembler, type Batch } from './assembler.ts';
+import { Download } from './download.ts';
 import type { Link } from './link.ts';
 import { type FetchReason, type LayerMetrics, layerMetrics } from '../metrics.ts';
 import { residency } from '../disk/residency.ts';
@@ -25,6 +26,9 @@ const sweepRequests = 2;
 /** Bytes on the disk that are verified at a time: for a reader, twice as much each time that a reader goes on where the last one ended, and at most. */
 const minVerifyBytes = 1 << 20;
 const verifyBytes = 8 << 20;
+
+/** A row that a reader waits for is asked for once more when the request that brings it, and more before it, will take longer than that. */
+const lateMs = 1_000;
 
 /** For how long after the disk did not take a row only the rows that are asked for are fetched. */
 const thriftyMs = 5_000;
@@ -69,7 +73,9 @@ export class Fetcher {
   readonly #options: FetcherOptions;
   readonly #metrics: LayerMetrics;
   readonly #windows: Windows;
+  /** For each row, on how many ways it is coming. */
   readonly #inFlight: Uint8Array;
+  readonly #requests = new Set<Download>();
   readonly #waiters = new Map<number, Waiter[]>();
   /** Rows of which one server gave wrong bytes, and that are fetched from another. */
   readonly #elsewhere = new Set<number>();
@@ -99,14 +105,18 @@ export class Fetcher {
   async fetch(first: number, last: number): Promise<{ row: number; content: Uint8Array }[]> {
     const { unwritten, target } = this.#options;
     const waits: Promise<{ row: number; content: Uint8Array | undefined }>[] = [];
+    let joins = false;
     for (let row = first; row < last; row++) {
       if (this.#isResident(row)) continue;
       const known = unwritten.get(target, row);
       waits.push(
         (known === undefined ? this.#wait(row) : Promise.resolve(known)).then((content) => ({ row, content })),
       );
-      if (known === undefined && this.#inFlight[row] === 0) this.#miss(row);
+      if (known !== undefined) continue;
+      if (this.#inFlight[row] === 0) this.#miss(row);
+      else joins = true;
     }
+    if (joins) this.#hurry({ first, last });
     const rows = await Promise.all(waits);
     return rows.flatMap(({ row, content }) => (content === undefined ? [] : [{ row, content }]));
   }
@@ -217,7 +227,7 @@ export class Fetcher {
         row++;
         continue;
       }
-      this.#inFlight.fill(1, first, row);
+      this.#comes({ first, last: row });
       const slab = threads.slabs.take(to - from);
       slab.bytes.set(bytes.subarray(from - start, to - start));
       const batch = { rows: { first, last: row }, bytes: slab.bytes, blobOffset: from, release: () => slab.release() };
@@ -306,9 +316,9 @@ export class Fetcher {
     const present = resident
       .subarray(first, last)
       .reduce((count, state) => count + (state === residency.absent ? 0 : 1), 0);
-    this.#inFlight.fill(1, first, last);
+    this.#comes({ first, last });
     const failures = await threads.verify(target, { first, last }, () => this.#hasWaiters({ first, last }));
-    this.#inFlight.fill(0, first, last);
+    for (let row = first; row < last; row++) this.#inFlight[row]!--;
     const damaged = failures.filter(({ row }) => this.#isIdle(row)).map(({ row }) => row);
     if (damaged.length > 0) onDamage(damaged);
     for (let row = first; row < last; row++) {
@@ -354,22 +364,45 @@ export class Fetcher {
     this.#downloads.add(done);
   }
 
-  /** Fetches runs of idle rows with one request. @returns whether the request itself went well; never rejects */
-  async #download(runs: readonly RowRange[], reason: FetchReason): Promise<boolean> {
+  #comes({ first, last }: RowRange): void {
+    for (let row = first; row < last; row++) this.#inFlight[row]!++;
+  }
+
+  /** Asks once more for those of some rows that readers wait for and that the requests which bring them would bring late: now, or as soon as that shows. */
+  #hurry({ first, last }: RowRange): void {
+    const late: number[] = [];
+    let waits = false;
+    for (let row = first; row < last; row++) {
+      if (!this.#waiters.has(row)) continue;
+      const bringing = [...this.#requests].filter((request) => request.msUntil(row) !== undefined);
+      if (bringing.length === 0 || bringing.some(({ overtakes }) => overtakes)) continue;
+      waits = true;
+      if (bringing.every((request) => request.msUntil(row)! > lateMs)) late.push(row);
+    }
+    const [from, to] = [late[0], late.at(-1)];
+    if (from !== undefined && to !== undefined) {
+      this.#track(this.#download([{ first: from, last: to + 1 }], 'demand', true));
+    } else if (waits) setTimeout(() => this.#hurry({ first, last }), lateMs).unref();
+  }
+
+  /**
+   * Fetches runs of rows with one request: idle ones, unless it `overtakes` another request.
+   *
+   * @returns whether the request itself went well; never rejects
+   */
+  async #download(runs: readonly RowRange[], reason: FetchReason, overtakes = false): Promise<boolean> {
     const { table, blob, threads, link } = this.#options;
-    for (const { first, last } of runs) this.#inFlight.fill(1, first, last);
+    for (const run of runs) this.#comes(run);
     const parts = runs.map((run) => new Assembler(table, run, threads.slabs));
     const unpacking: Promise<void>[] = [];
-    const requested = performance.now();
+    const request = new Download(parts, overtakes);
+    this.#requests.add(request);
     this.#metrics.fetches.add(1, { reason });
-    let firstByte = 0;
-    let bytes = 0;
     let failure: unknown;
     try {
       for await (const { part, data } of blob.ranges(parts, this.#abort.signal)) {
         const assembler = parts[part]!;
-        firstByte ||= performance.now();
-        bytes += data.length;
+        request.add(data.length);
         this.fetchedBytes += data.length;
         this.rate.add(data.length);
         this.#metrics.fetchedBytes.add(data.length, { reason });
@@ -378,14 +411,16 @@ export class Fetcher {
         if (ready.first === ready.last) continue;
         const enough = assembler.waitingBytes >= batchBytes || ready.last === missing.last;
         if (!enough && !this.#hasWaiters(ready)) continue;
-        unpacking.push(this.#unpack(assembler.take(), requested));
+        unpacking.push(this.#unpack(assembler.take(), request.requestedMs));
         await threads.room();
       }
-      link.measured(firstByte - requested, bytes, performance.now() - firstByte);
+      const { requestedMs, firstByteMs, bytes } = request;
+      link.measured(firstByteMs - requestedMs, bytes, performance.now() - firstByteMs);
     } catch (error) {
       failure = error;
       if (!this.#abort.signal.aborted) this.#metrics.failures.add(1, { reason });
     }
+    this.#requests.delete(request);
     for (const part of parts) {
       part.close();
       const { missing } = part;
@@ -434,11 +469,11 @@ export class Fetcher {
     const failed = new Map(failures.map((failure) => [failure.row, failure]));
     const isWrong = failures.some(({ code }) => code === 'DataLoss');
     const hasOther = isWrong && (await blob.distrust(requested).catch(() => false));
-    this.#inFlight.fill(0, rows.first, rows.last);
     const again: number[] = [];
     for (let row = rows.first; row < rows.last; row++) {
+      this.#inFlight[row]!--;
       const failure = failed.get(row);
-      if (failure === undefined) this.#settle(row, undefined);
+      if (failure === undefined || this.#isResident(row)) this.#settle(row, undefined);
       else if (failure.code === 'ResourceExhausted') this.#settleUnwritten(failure);
       else {
         const error = new LazypullError(failure.code, failure.message);
@@ -447,7 +482,7 @@ export class Fetcher {
           error.code === 'DataLoss' && hasOther && this.#waiters.has(row) && !this.#elsewhere.has(row);
         this.#options.onError(error, row, this.#waiters.has(row) && !isTriedAgain);
         if (isTriedAgain) again.push(row);
-        else this.#settle(row, error);
+        else if (this.#inFlight[row] === 0) this.#settle(row, error);
       }
     }
     for (const row of again) {
@@ -475,8 +510,8 @@ export class Fetcher {
       this.#options.onError(error, row, this.#waiters.has(row));
     }
     for (let row = first; row < last; row++) {
-      this.#inFlight[row] = 0;
-      this.#settle(row, error);
+      this.#inFlight[row]!--;
+      if (this.#inFlight[row] === 0) this.#settle(row, error);
     }
   }
 

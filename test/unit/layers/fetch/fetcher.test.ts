@@ -4,6 +4,7 @@ import { type FileHandle, mkdtemp, open, readFile, rm, stat } from 'node:fs/prom
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Fetcher } from '../../../../src/layers/fetch/fetcher.ts';
 import { Link } from '../../../../src/layers/fetch/link.ts';
 import { residency } from '../../../../src/layers/disk/residency.ts';
@@ -66,7 +67,21 @@ async function setUp(t: TestContext, contents: Buffer[], { spoil, full = false }
     await damage(file);
     resident.fill(residency.unverified);
   };
-  return { table, resident, blob, fetcher, errors, damaged, unwritable, kept, content, bytes, allocatedBytes, restart };
+  return {
+    contents,
+    table,
+    resident,
+    blob,
+    fetcher,
+    errors,
+    damaged,
+    unwritable,
+    kept,
+    content,
+    bytes,
+    allocatedBytes,
+    restart,
+  };
 }
 
 const isComplete = (resident: Uint8Array) => resident.every((state) => state === residency.verified);
@@ -287,4 +302,66 @@ test('Fetcher gives up on rows that are wrong everywhere', async (t) => {
     await assert.rejects(fetcher.fetch(0, 1), { code: 'DataLoss' });
     assert.equal(blob.requests.length, requests);
   }
+});
+
+/** A layer whose first request stalls after its first megabyte, until `goOn` is called; `read` resolves with what happens first, the read of a row or that nothing happens. */
+async function setUpStalled(t: TestContext) {
+  const lab = await setUp(t, files(40, 100_000));
+  const { table, blob, fetcher } = lab;
+  const stall = Promise.withResolvers<undefined>();
+  blob.beforePiece = (offset) => (offset > 1 << 20 && blob.requests.length === 1 ? stall.promise : delay(8));
+  fetcher.prefetchUpTo(table.streamEnd.at(-1)!);
+  await fetcher.fetch(0, 1);
+  assert.equal(blob.requests.length, 1);
+  const over = new AbortController();
+  t.after(() => over.abort());
+  const nothing = delay(20_000, 'nothing', { signal: over.signal }).catch(() => 'over');
+  const read = (row: number) => Promise.race([fetcher.fetch(row, row + 1).then(() => 'read'), nothing]);
+  return { ...lab, read, goOn: stall.resolve, fail: stall.reject };
+}
+
+test('Fetcher asks once more for a row that a reader waits for when the request that brings it is slow', {
+  timeout: 60_000,
+}, async (t) => {
+  const { table, blob, read, goOn, resident, errors, content, contents } = await setUpStalled(t);
+  assert.equal(await read(30), 'read');
+  assert.deepEqual(blob.requests.slice(1), [{ start: table.streamOffset[30]!, end: table.streamEnd[30]! }]);
+  assert.deepEqual(await content(30), contents[30]);
+  goOn(undefined);
+  while (!isComplete(resident)) await delay(10);
+  assert.deepEqual(await content(39), contents[39]);
+  assert.equal(blob.requests.length, 2);
+  assert.deepEqual(errors, []);
+});
+
+test('Fetcher waits for the slow request when the one that overtakes it fails', { timeout: 60_000 }, async (t) => {
+  const { blob, read, goOn, content, contents, errors } = await setUpStalled(t);
+  const slow = blob.beforePiece;
+  blob.beforePiece = async (offset) => {
+    await slow(offset);
+    if (blob.requests.length === 2 && errors.length === 0 && offset === blob.requests[1]!.start)
+      throw new Error('gone');
+  };
+  const reading = read(30);
+  while (errors.length === 0) await delay(10);
+  goOn(undefined);
+  assert.equal(await reading, 'read');
+  assert.deepEqual(await content(30), contents[30]);
+});
+
+test('Fetcher waits for the request that overtakes a slow one when that fails', { timeout: 60_000 }, async (t) => {
+  const { blob, read, fail, content, contents, errors } = await setUpStalled(t);
+  const overtaking = Promise.withResolvers<undefined>();
+  const slow = blob.beforePiece;
+  blob.beforePiece = async (offset) => {
+    if (blob.requests.length === 2 && offset === blob.requests[1]!.start) await overtaking.promise;
+    else await slow(offset);
+  };
+  const reading = read(30);
+  while (blob.requests.length === 1) await delay(10);
+  fail(new Error('gone'));
+  while (errors.length === 0) await delay(10);
+  overtaking.resolve(undefined);
+  assert.equal(await reading, 'read');
+  assert.deepEqual(await content(30), contents[30]);
 });
