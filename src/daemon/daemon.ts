@@ -19,7 +19,7 @@ import { Keeper } from './keeper.ts';
 import { type DaemonMetrics, daemonMetrics } from './metrics.ts';
 import { DaemonMirror, removeMirror } from './mirror.ts';
 import { feedWatchdog, notifyManager } from './notify.ts';
-import { rehearse } from './rehearsal.ts';
+import { rehearse, rehearseAsClient } from './rehearsal.ts';
 import { openRoot } from './root.ts';
 import { handoverSignal } from './signals.ts';
 
@@ -98,6 +98,8 @@ export async function runDaemon(
     const { serveSnapshots } = await import('../snapshots/server.ts');
     const { statusService } = await import('../status/service.ts');
     const { cacheService } = await import('../status/cache-service.ts');
+    // While nobody waits; but for who waits for the next life of a daemon that served.
+    if (!connection.isInherited) await rehearseAsClient(config.root, log, signal);
     parts.defer(() => sockets.remove());
     await sockets.open();
     await keeper.keep({ fuse: connection, sockets: sockets.own });
@@ -123,7 +125,8 @@ export async function runDaemon(
       'lazypull is ready',
     );
     const wanted = AbortSignal.any([signal, ...clients.all.map(({ process: user }) => user.called)]);
-    const rehearsal = rehearse(config.root, layers, log, wanted);
+    const calls = connection.isInherited ? rehearseAsClient(config.root, log, wanted) : undefined;
+    const rehearsal = rehearse(layers, log, wanted, calls);
     await aborted(signal);
     ready = false;
     await rehearsal;

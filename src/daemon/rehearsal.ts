@@ -11,43 +11,60 @@ import { parseReference } from '../registry/reference.ts';
 import { listen } from '../util/http-server.ts';
 
 /**
- * Does once what the first build will have done: has calls made to a snapshotter that nobody else knows, and a layer served. Leaves nothing behind, and never
- * rejects.
+ * Does once what the first build will have done: has a layer served. Leaves nothing behind, and never rejects.
  *
- * @param root of the daemon
  * @param wanted aborted when a client calls, or the daemon stops: a call takes several times as long beside a rehearsal, which ends at once then
+ * @param before settles before that begins
  */
-export async function rehearse(root: string, layers: LazyLayers, log: Log, wanted: AbortSignal): Promise<void> {
+export async function rehearse(
+  layers: LazyLayers,
+  log: Log,
+  wanted: AbortSignal,
+  before = Promise.resolve(),
+): Promise<void> {
   const attend = (): void => layers.attend();
   wanted.addEventListener('abort', attend);
   if (wanted.aborted) attend();
   try {
-    const started = performance.now();
-    await rehearseAsClient(root, wanted);
-    const calledMs = performance.now() - started;
+    await before;
+    wanted.throwIfAborted();
     await layers.warmed;
-    const warmed = performance.now();
+    const started = performance.now();
     await rehearseLayer(layers, wanted);
-    log.debug({ callsMs: Math.round(calledMs), ms: Math.round(performance.now() - warmed) }, 'rehearsed');
+    log.debug({ ms: Math.round(performance.now() - started) }, 'rehearsed');
   } catch (error) {
-    if (wanted.aborted) log.debug({}, 'ends the rehearsal early');
-    else log.debug({ error: messageOf(error) }, 'cannot rehearse');
+    sayWhy(error, log, wanted);
   } finally {
     wanted.removeEventListener('abort', attend);
   }
 }
 
-async function rehearseAsClient(root: string, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
-  const { rehearseCalls } = await import('../snapshots/rehearsal.ts'); // gRPC, which nobody waits for before the daemon serves
+/**
+ * As `rehearse`, with the calls of a build's first step, made to a snapshotter that nobody else knows.
+ *
+ * @param root of the daemon
+ */
+export async function rehearseAsClient(root: string, log: Log, wanted: AbortSignal): Promise<void> {
   const stage = stagePath(root);
   const directory = join(stage, 'client');
-  await mkdir(directory, { recursive: true, mode: 0o700 });
   try {
-    await rehearseCalls(directory, () => !signal.aborted);
+    wanted.throwIfAborted();
+    const started = performance.now();
+    const { rehearseCalls } = await import('../snapshots/rehearsal.ts'); // gRPC, which nobody waits for before the daemon serves
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await rehearseCalls(directory, () => !wanted.aborted);
+    wanted.throwIfAborted();
+    log.debug({ ms: Math.round(performance.now() - started) }, 'rehearsed calls');
+  } catch (error) {
+    sayWhy(error, log, wanted);
   } finally {
     await rm(stage, { recursive: true, force: true });
   }
+}
+
+function sayWhy(error: unknown, log: Log, wanted: AbortSignal): void {
+  if (wanted.aborted) log.debug({}, 'ends the rehearsal early');
+  else log.debug({ error: messageOf(error) }, 'cannot rehearse');
 }
 
 /**
@@ -55,7 +72,6 @@ async function rehearseAsClient(root: string, signal: AbortSignal): Promise<void
  * place: neither mirrors nor proxies nor credentials of the configuration are used.
  */
 async function rehearseLayer(layers: LazyLayers, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
   const layer = await madeUpLayer(signal);
   const host = '127.0.0.1';
   await using server = await listen(

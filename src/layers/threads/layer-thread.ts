@@ -3,6 +3,7 @@ import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 import type { ChunkTable } from '../../erofs/disk-plan.ts';
 import { codeOf, type ErrorCode, LazypullError, messageOf } from '../../errors.ts';
+import { goFirstAgain, yieldToOthers, type YieldingThread } from '../../kernel/thread-priority.ts';
 import { BufferPressure } from '../../util/buffer-pressure.ts';
 import type { EndCommand } from '../../util/end-worker.ts';
 import { planFiles, type Planned, type PlanRequest } from '../disk/plan-files.ts';
@@ -68,7 +69,12 @@ export type JobResult =
   | { planned: Planned }
   | { error: { code: ErrorCode; message: string } };
 
-export type ThreadAnswer = { job: number; result: JobResult } | { rested: true } | { rehearsed: true };
+export type ThreadAnswer =
+  | { job: number; result: JobResult }
+  | { rested: true }
+  /** The rehearsal begins: whoever has work for the thread has it go first again. */
+  | { yields: YieldingThread }
+  | { rehearsed: true };
 
 interface OpenTarget extends UnpackTarget {
   readonly fd: number;
@@ -105,9 +111,7 @@ async function run(command: ThreadCommand): Promise<void> {
     closeSync(target.fd);
     pressure.released(target.table.digest.buffer.byteLength);
   } else if (command.kind === 'rehearse') {
-    const goesOn = (): boolean => !isRehearsalOver;
-    await rehearsePlanning(goesOn);
-    if (goesOn()) await rehearseUnpacking(goesOn);
+    await rehearse();
     port!.postMessage({ rehearsed: true } satisfies ThreadAnswer);
   } else if (command.kind === 'rest') {
     pressure.rest(true);
@@ -117,6 +121,15 @@ async function run(command: ThreadCommand): Promise<void> {
     port!.postMessage({ job: command.job, result } satisfies ThreadAnswer);
     if ('planned' in result) pressure.released(result.planned.table.digest.buffer.byteLength);
   }
+}
+
+async function rehearse(): Promise<void> {
+  const goesOn = (): boolean => !isRehearsalOver;
+  const yields = yieldToOthers();
+  if (yields !== undefined) port!.postMessage({ yields } satisfies ThreadAnswer);
+  await rehearsePlanning(goesOn);
+  if (goesOn()) await rehearseUnpacking(goesOn);
+  if (yields !== undefined) goFirstAgain(yields);
 }
 
 async function resultOf(command: JobCommand): Promise<JobResult> {

@@ -4,6 +4,7 @@ import type { Log } from '../../log.ts';
 import { BufferPressure } from '../../util/buffer-pressure.ts';
 import { endWorker } from '../../util/end-worker.ts';
 import { trimMemory } from '../../kernel/memory.ts';
+import { goFirstAgain, type YieldingThread } from '../../kernel/thread-priority.ts';
 import { workerUrl } from '../../util/worker-url.ts';
 import type { Failure, JobCommand, JobResult, ThreadAnswer, ThreadCommand, UnpackTarget } from './layer-thread.ts';
 import type { Planned, PlanRequest } from '../disk/plan-files.ts';
@@ -52,6 +53,8 @@ interface Thread {
   readonly isFirst: boolean;
   worker: Worker | undefined;
   idle: NodeJS.Timeout | undefined;
+  /** Set while it rehearses. */
+  yields: YieldingThread | undefined;
   /** What it was given, in the order in which it does that. */
   readonly jobs: Map<number, Job>;
 }
@@ -85,6 +88,7 @@ export class LayerThreads {
       isFirst: i === 0,
       worker: undefined,
       idle: undefined,
+      yields: undefined,
       jobs: new Map<number, Job>(),
     }));
   }
@@ -237,6 +241,7 @@ export class LayerThreads {
   #post(thread: Thread, command: ThreadCommand): void {
     thread.worker ??= this.#start(thread);
     post(thread.worker, command);
+    if (command.kind === 'job') goFirst(thread);
   }
 
   #start(thread: Thread): Worker {
@@ -245,8 +250,13 @@ export class LayerThreads {
     for (const target of this.#targets.values()) post(worker, { kind: 'add', target });
     worker.on('message', (answer: ThreadAnswer) => {
       if ('rested' in answer) void trimMemory();
-      else if ('rehearsed' in answer) this.#rehearsal.resolve();
-      else this.#settle(thread, answer.job, answer.result);
+      else if ('yields' in answer) {
+        thread.yields = answer.yields;
+        if (thread.jobs.size > 0) goFirst(thread);
+      } else if ('rehearsed' in answer) {
+        thread.yields = undefined;
+        this.#rehearsal.resolve();
+      } else this.#settle(thread, answer.job, answer.result);
     });
     worker.once('error', (error) => this.#lost(thread, worker, error));
     return worker;
@@ -255,7 +265,7 @@ export class LayerThreads {
   /** A thread has ended by itself: the jobs that it had fail, and another one gets those that wait. */
   #lost(thread: Thread, worker: Worker, cause: unknown): void {
     this.#log.error({ error: messageOf(cause) }, 'a thread that works on layers ended with an error');
-    if (thread.worker === worker) thread.worker = undefined;
+    if (thread.worker === worker) thread.worker = thread.yields = undefined;
     for (const [id, job] of thread.jobs) this.#settle(thread, id, lostResult(job, cause));
   }
 
@@ -291,6 +301,12 @@ export class LayerThreads {
       }
     }, idleMs).unref();
   }
+}
+
+/** Has a thread go on with its rehearsal as fast as it can: there is work for it after that. */
+function goFirst(thread: Thread): void {
+  if (thread.yields !== undefined) goFirstAgain(thread.yields);
+  thread.yields = undefined;
 }
 
 function post(worker: Worker, command: ThreadCommand): void {

@@ -1,0 +1,66 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { getPriority } from 'node:os';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+import { goFirstAgain, type YieldingThread } from '../../../src/kernel/thread-priority.ts';
+import { LayerThreads } from '../../../src/layers/threads/layer-threads.ts';
+import { silentLog } from '../../../src/log.ts';
+
+/** The nice value of each thread of this process. */
+function niceValues(): Map<number, number> {
+  const values = readdirSync('/proc/self/task').map((tid) => {
+    const stat = readFileSync(`/proc/self/task/${tid}/stat`, 'latin1');
+    return [Number(tid), Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[16])] as const;
+  });
+  return new Map(values);
+}
+
+const yielding = () => [...niceValues().values()].filter((nice) => nice === 19).length;
+
+test('A thread that lets others go first is alone in that, and another one has it go first again', async () => {
+  const module = JSON.stringify(new URL('../../../src/kernel/thread-priority.ts', import.meta.url).href);
+  const script = `
+    const { parentPort } = require('node:worker_threads');
+    import(${module}).then(({ yieldToOthers }) => parentPort.postMessage(yieldToOthers()));
+    parentPort.once('message', () => undefined);`;
+  const worker = new Worker(script, { eval: true });
+  const [thread] = (await once(worker, 'message')) as [YieldingThread];
+  assert.equal(niceValues().get(thread.tid), 19);
+  assert.equal(niceValues().get(process.pid), getPriority());
+  assert.equal(yielding(), 1);
+  goFirstAgain(thread);
+  assert.equal(niceValues().get(thread.tid), getPriority());
+  await worker.terminate();
+  goFirstAgain(thread);
+});
+
+/** Threads of which the first rehearses, and says so. */
+async function rehearsing(t: TestContext): Promise<LayerThreads> {
+  for (;;) {
+    const threads = new LayerThreads(1, silentLog);
+    t.after(() => threads.close());
+    threads.warm();
+    while (yielding() === 0) await delay(1);
+    await delay(20); // we have been told by then
+    if (yielding() > 0) return threads;
+  }
+}
+
+test('The thread that plans lets others go first while it rehearses, and not when there is work for it', async (t) => {
+  const threads = await rehearsing(t);
+  const source = { digest: '', tocDigest: '', blobBytes: 0, tocOffset: 0, compressedToc: Buffer.alloc(1) };
+  const files = { diskPath: '', tablePath: '', pathsPath: '', hintsPath: '', stackingPath: '' };
+  const plan = threads.plan({ ...source, ...files });
+  const left = yielding();
+  await assert.rejects(plan);
+  assert.equal(left, 0);
+});
+
+test('The thread that plans goes first again after its rehearsal', async (t) => {
+  const threads = await rehearsing(t);
+  await threads.rehearsed;
+  assert.equal(yielding(), 0);
+});
