@@ -45,18 +45,23 @@ export async function rehearse(
  * @param root of the daemon
  */
 export async function rehearseAsClient(root: string, log: Log, wanted: AbortSignal): Promise<void> {
-  const stage = stagePath(root);
-  const directory = join(stage, 'client');
   try {
     wanted.throwIfAborted();
     const started = performance.now();
-    const { rehearseCalls } = await import('../snapshots/rehearsal.ts'); // gRPC, which nobody waits for before the daemon serves
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    await rehearseCalls(directory, () => !wanted.aborted);
+    await makeCalls(stagePath(root), wanted);
     wanted.throwIfAborted();
     log.debug({ ms: Math.round(performance.now() - started) }, 'rehearsed calls');
   } catch (error) {
     sayWhy(error, log, wanted);
+  }
+}
+
+async function makeCalls(stage: string, signal: AbortSignal): Promise<void> {
+  const { rehearseCalls } = await import('../snapshots/rehearsal.ts'); // gRPC, which nobody waits for before the daemon serves
+  const directory = join(stage, 'client');
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await rehearseCalls(directory, () => !signal.aborted);
   } finally {
     await rm(stage, { recursive: true, force: true });
   }
