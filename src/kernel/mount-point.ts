@@ -36,31 +36,32 @@ export async function fillMountPoint(source: string, target: string): Promise<vo
  * @param once takes the topmost mount away, as `unmount` and `detach` do
  * @returns whether there was a mount
  */
-export async function clearMountPoint(target: string, once: (target: string) => Promise<boolean>): Promise<boolean> {
-  let was = false;
-  await aside(target, async (point) => {
-    while (await once(point)) was = true;
-    removeIfEmpty(point);
-  });
-  return was;
+export function clearMountPoint(target: string, once: (target: string) => Promise<boolean>): Promise<boolean> {
+  return aside(target, (point) => takeAway(point, once));
 }
 
 /** Runs `action` on the mount point while nobody finds it at its own path. A mount point cannot be renamed, but the directory that it is in can. */
-async function aside(target: string, action: (point: string) => Promise<void>): Promise<void> {
+async function aside<T>(target: string, action: (point: string) => Promise<T>): Promise<T> {
   const parent = dirname(target);
   const elsewhere = parent + suffix;
   const point = join(elsewhere, basename(target));
   if (!renamed(parent, elsewhere)) {
     // Who was ended in here has left one there, and another one has been made since.
-    while (await detach(point));
-    removeIfEmpty(point);
+    await takeAway(point, detach);
     renameSync(parent, elsewhere);
   }
   try {
-    await action(point);
+    return await action(point);
   } finally {
     renamed(elsewhere, parent);
   }
+}
+
+async function takeAway(point: string, once: (target: string) => Promise<boolean>): Promise<boolean> {
+  let was = false;
+  while (await once(point)) was = true;
+  removeIfEmpty(point);
+  return was;
 }
 
 /** @returns false when there is something else at `to`; true also when there is nothing at `from` */
