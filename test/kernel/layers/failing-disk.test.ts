@@ -24,14 +24,16 @@ test('What a disk loses that fails to write is never read, and a layer is kept a
     { length: 60 },
     (_, i): FileSpec => ({ path: `file-${i}`, type: 'reg', content: randomBytes(500_000) }),
   );
+  const everyTenth = files.filter((_, i) => i % 10 === 0);
   const snapshot = await lab.prepare([lab.layer(estargzBlob(files, mib))]);
   const root = await lab.mount(snapshot);
-  await checkFiles(files.slice(0, 2), root);
+  // So many pieces that the file system has a block of its own for where they are, and that block is on the disk: it does not bear the loss of a new one.
+  await checkFiles(everyTenth, root);
   await run('sync', ['-f', lab.root]);
 
   const ballast = join(memory, 'ballast');
   await tryRun('dd', ['if=/dev/zero', `of=${ballast}`, 'bs=64k', 'status=none']);
-  await checkFiles(files.slice(2, 8), root);
+  await checkFiles(files.slice(1, 8), root);
   await tryRun('sync', ['-f', lab.root]);
   await lab.dropCaches();
   for (let pass = 0; pass < 2; pass++) {
