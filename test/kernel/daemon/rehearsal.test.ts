@@ -7,7 +7,7 @@ import { setImmediate } from 'node:timers/promises';
 import { rehearse, rehearseAsClient } from '../../../src/daemon/rehearsal.ts';
 import { mountsBelow } from '../../../src/kernel/mount.ts';
 import { LazyLayers } from '../../../src/layers/lazy-layers.ts';
-import { silentLog } from '../../../src/log.ts';
+import { type Log, silentLog } from '../../../src/log.ts';
 import { logged, startDaemon } from '../../support/daemon.ts';
 import { freePort } from '../../support/ports.ts';
 import { run } from '../../support/program.ts';
@@ -48,38 +48,61 @@ test('A daemon does not rehearse once a client has called', async () => {
 });
 
 test('A call in the midst of a rehearsal ends it', async () => {
-  await using workspace = await Workspace.open('lp-rehearsal');
-  const directory = join(workspace.path, 'lp');
-  await using daemon = await startDaemon(directory, 'debug');
-  using client = new SnapshotsClient(daemon.socket);
-  while (!existsSync(join(daemon.root, 'rehearsal'))) await setImmediate();
-  await client.cleanup();
-  await logged(daemon, 'ends the rehearsal early');
-  assert.ok(!daemon.log().some(({ msg }) => msg === 'rehearsed'));
-  assert.equal(existsSync(join(daemon.root, 'rehearsal')), false);
-  await endKeepers(directory);
+  await untilSeen(async () => {
+    await using workspace = await Workspace.open('lp-rehearsal');
+    const directory = join(workspace.path, 'lp');
+    await using daemon = await startDaemon(directory, 'debug');
+    using client = new SnapshotsClient(daemon.socket);
+    const has = (message: string): boolean => daemon.log().some(({ msg }) => msg === message);
+    while (!existsSync(join(daemon.root, 'rehearsal')) && !has('rehearsed')) await setImmediate();
+    await client.cleanup();
+    while (!has('ends the rehearsal early') && !has('rehearsed')) await setImmediate();
+    assert.equal(existsSync(join(daemon.root, 'rehearsal')), false);
+    await endKeepers(directory);
+    return !has('rehearsed');
+  });
 });
+
+/** What can be seen of a rehearsal in its directory when it is at something. */
+const moments = {
+  calls: (stage: string) => existsSync(join(stage, 'client', 'socket')),
+  'planning a layer': (stage: string) => existsSync(join(stage, 'layer')),
+  'reading a layer': async (stage: string) => (await mountsBelow(stage)).length > 0,
+};
+
+/** Ends a rehearsal when it is at something. @returns false where it was over before */
+async function endIn(moment: keyof typeof moments, root: string, layers: LazyLayers, log: Log): Promise<boolean> {
+  const wanted = new AbortController();
+  const before = moment === 'calls' ? rehearseAsClient(root, log, wanted.signal) : undefined;
+  const rehearsing = rehearse(layers, log, wanted.signal, before);
+  let isOver = false;
+  void rehearsing.finally(() => (isOver = true));
+  while (!isOver && !(await moments[moment](join(root, 'rehearsal')))) await setImmediate();
+  const isSeen = !isOver;
+  wanted.abort();
+  await rehearsing;
+  return isSeen;
+}
+
+/** What is rehearsed is soon over: who wants to see it tries a few times. */
+async function untilSeen(see: () => Promise<boolean>): Promise<void> {
+  for (let tries = 0; tries < 20; tries++) if (await see()) return;
+  assert.fail('It was over each time before anybody saw it');
+}
 
 test('A rehearsal ends early in whatever it is doing, and leaves nothing behind', async () => {
   await using workspace = await Workspace.open('lp-rehearsal');
-  const moments: Record<string, (stage: string) => unknown> = {
-    calls: (stage) => existsSync(join(stage, 'client', 'socket')),
-    'planning a layer': (stage) => existsSync(join(stage, 'layer')),
-    'reading a layer': async (stage) => (await mountsBelow(stage)).length > 0,
-  };
-  for (const [name, hasCome] of Object.entries(moments)) {
+  for (const name of Object.keys(moments) as (keyof typeof moments)[]) {
     const root = join(workspace.path, name);
     const openBlob = () => assert.fail('no blob is asked for');
     const options = { root, openBlob, prefetch: undefined, background: undefined };
     const lines: string[] = [];
     const log = { ...silentLog, debug: (_: object, line: string) => void lines.push(line) };
     const layers = await LazyLayers.start({ ...options, log: { ...log, warn: (_, line) => void lines.push(line) } });
-    const wanted = new AbortController();
-    const before = name === 'calls' ? rehearseAsClient(root, log, wanted.signal) : undefined;
-    const rehearsing = rehearse(layers, log, wanted.signal, before);
-    while (!(await hasCome(join(root, 'rehearsal')))) await setImmediate();
-    wanted.abort();
-    await rehearsing;
+    await untilSeen(async () => {
+      lines.length = 0;
+      return endIn(name, root, layers, log);
+    });
     assert.deepEqual([...new Set(lines)], ['ends the rehearsal early'], name);
     assert.equal(existsSync(join(root, 'rehearsal')), false, name);
     assert.deepEqual(await mountsBelow(root), [join(root, 'fuse')], name);
