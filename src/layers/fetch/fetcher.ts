@@ -1,17 +1,16 @@
-import type { ChunkTable } from '../../erofs/disk-plan.ts';
 import { LazypullError } from '../../errors.ts';
 import type { Blob } from '../../registry/blob.ts';
 import { Assembler, type Batch } from './assembler.ts';
 import { Download } from './download.ts';
 import type { Link } from './link.ts';
 import { type FetchReason, type LayerMetrics, layerMetrics } from '../metrics.ts';
-import { residency } from '../disk/residency.ts';
 import { streamBytesNeeded } from '../threads/streams.ts';
 import { Rate } from '../../util/rate.ts';
-import type { LayerThreads } from '../threads/layer-threads.ts';
 import type { Failure } from '../threads/layer-thread.ts';
 import type { Unwritten } from '../disk/unwritten.ts';
 import type { RowRange } from '../plan/row-range.ts';
+import { Rows } from './rows.ts';
+import { type Verified, Verifier, type VerifierOptions } from './verifier.ts';
 import { Windows } from './windows.ts';
 
 /** Blob bytes that are gathered before a thread gets them, unless a reader waits for what has come. */
@@ -23,39 +22,21 @@ const sweepAfterBytes = 32 << 20;
 /** Requests of a sweep at one time: the next answer is on its way while one arrives. */
 const sweepRequests = 2;
 
-/** Bytes on the disk that are verified at a time: for a reader, twice as much each time that a reader goes on where the last one ended, and at most. */
-const minVerifyBytes = 1 << 20;
-const verifyBytes = 8 << 20;
-
 /** A row that a reader waits for is asked for once more when the request that brings it, and more before it, will take longer than that. */
 const lateMs = 1_000;
 
 /** For how long after the disk did not take a row only the rows that are asked for are fetched. */
 const thriftyMs = 5_000;
 
-interface Waiter {
-  /** @param content of the row, where the disk did not take it */
-  resolve(content: Uint8Array | undefined): void;
-  reject(error: Error): void;
-}
-
-export interface FetcherOptions {
-  readonly table: ChunkTable;
-  /** The `residency` of each row. Written by the threads. */
-  readonly resident: Uint8Array;
+export interface FetcherOptions extends VerifierOptions {
   /** 1 for each row of which something has been asked for. */
   readonly read: Uint8Array;
   readonly blob: Blob;
-  readonly threads: LayerThreads;
-  /** The layer's id there. */
-  readonly target: number;
   readonly link: Link;
   readonly unwritten: Unwritten;
   readonly metrics?: LayerMetrics | undefined;
   /** Called once for each row that could not be fetched, and once for each request that failed; `isAwaited` says whether a reader waits for the row. */
   readonly onError: (error: LazypullError, row: number, isAwaited: boolean) => void;
-  /** Called with rows that were on the disk and are not what they should be, or cannot be read. They are fetched when they are read again. */
-  readonly onDamage: (rows: readonly number[]) => void;
   /** Called when the disk did not take a row. Who waits for it gets it from memory. */
   readonly onUnwritable: (error: LazypullError) => void;
   /** Is called when rows have become resident. */
@@ -73,10 +54,9 @@ export class Fetcher {
   readonly #options: FetcherOptions;
   readonly #metrics: LayerMetrics;
   readonly #windows: Windows;
-  /** For each row, on how many ways it is coming. */
-  readonly #inFlight: Uint8Array;
+  readonly #rows: Rows;
+  readonly #verifier: Verifier;
   readonly #requests = new Set<Download>();
-  readonly #waiters = new Map<number, Waiter[]>();
   /** Rows of which one server gave wrong bytes, and that are fetched from another. */
   readonly #elsewhere = new Set<number>();
   readonly #downloads = new Set<Promise<void>>();
@@ -87,15 +67,13 @@ export class Fetcher {
   /** Until then, in `performance.now()` milliseconds, nothing is fetched that nobody waits for: the disk would not take it. */
   #thriftyUntilMs = 0;
   #fillRow = 0;
-  #verifyRow = 0;
-  #verifiedUpTo = 0;
-  #readVerifyBytes = minVerifyBytes;
 
   constructor(options: FetcherOptions) {
     this.#options = options;
     this.#metrics = options.metrics ?? layerMetrics();
     this.#windows = new Windows(options.table, options.link, options.read);
-    this.#inFlight = new Uint8Array(options.table.length);
+    this.#rows = new Rows(options.resident);
+    this.#verifier = new Verifier(options, this.#rows, (row) => this.#miss(row));
   }
 
   /**
@@ -107,13 +85,13 @@ export class Fetcher {
     const waits: Promise<{ row: number; content: Uint8Array | undefined }>[] = [];
     let joins = false;
     for (let row = first; row < last; row++) {
-      if (this.#isResident(row)) continue;
+      if (this.#rows.isResident(row)) continue;
       const known = unwritten.get(target, row);
       waits.push(
-        (known === undefined ? this.#wait(row) : Promise.resolve(known)).then((content) => ({ row, content })),
+        (known === undefined ? this.#rows.wait(row) : Promise.resolve(known)).then((content) => ({ row, content })),
       );
       if (known !== undefined) continue;
-      if (this.#inFlight[row] === 0) this.#miss(row);
+      if (!this.#rows.isComing(row)) this.#miss(row);
       else joins = true;
     }
     if (joins) this.#hurry({ first, last });
@@ -132,7 +110,7 @@ export class Fetcher {
     let partEnd = 0;
     for (const { first, last } of wanted.toSorted((a, b) => a.first - b.first)) {
       for (let row = first; row < last; row++) {
-        if (!this.#isIdle(row)) continue;
+        if (!this.#rows.isIdle(row)) continue;
         const { start, end } = streamBytesNeeded(this.#options.table, row);
         const part = parts.at(-1);
         const continues = part?.last === row;
@@ -159,7 +137,7 @@ export class Fetcher {
   async fillSome(): Promise<number> {
     if (this.#isThrifty) return 0;
     const { table } = this.#options;
-    const runs = this.#windows.onwards(this.#fillRow, table.length, (row) => this.#isIdle(row));
+    const runs = this.#windows.onwards(this.#fillRow, table.length, (row) => this.#rows.isIdle(row));
     this.#fillRow = runs.at(-1)?.last ?? 0; // what failed or was skipped is tried again in the next round
     if (runs.length === 0) return 0;
     const download = this.#download(runs, 'background');
@@ -168,34 +146,13 @@ export class Fetcher {
   }
 
   /** Verifies some rows that nobody has read in this life. @returns their bytes; 0 when there are none left */
-  async verifySome(): Promise<number> {
-    const { length, size } = this.#options.table;
-    while (this.#verifyRow < length && !this.#isUnverified(this.#verifyRow)) this.#verifyRow++;
-    const rows = this.#unverifiedFrom(this.#verifyRow, verifyBytes);
-    await this.#verifyTracked(rows);
-    return size.subarray(rows.first, rows.last).reduce((sum, bytes) => sum + bytes, 0);
+  verifySome(): Promise<number> {
+    return this.#tracked(this.#verifier.some());
   }
 
-  /**
-   * Verifies every row on the disk again.
-   *
-   * @returns how many there were, and how many of them were damaged and are absent now
-   */
-  async verifyAll(): Promise<{ rows: number; damaged: number }> {
-    const { length, size } = this.#options.table;
-    const found = { rows: 0, damaged: 0 };
-    for (let first = 0; first < length && !this.#abort.signal.aborted; ) {
-      let last = first;
-      for (let bytes = 0; last < length && bytes < verifyBytes && this.#inFlight[last] === 0; last++)
-        bytes += size[last]!;
-      if (last > first) {
-        const { rows, damaged } = await this.#verifyTracked({ first, last });
-        found.rows += rows;
-        found.damaged += damaged;
-      }
-      first = Math.max(last, first + 1); // what is on its way is verified when it comes
-    }
-    return found;
+  /** Verifies every row on the disk again. */
+  verifyAll(): Promise<Verified> {
+    return this.#tracked(this.#verifier.all(this.#abort.signal));
   }
 
   /**
@@ -204,9 +161,7 @@ export class Fetcher {
    * @param bytes the blob from `start` on; not changed, not kept longer than needed
    */
   async offer(bytes: Uint8Array, start: number): Promise<void> {
-    const offering = this.#offer(bytes, start);
-    this.#track(offering);
-    await offering;
+    await this.#tracked(this.#offer(bytes, start));
   }
 
   async #offer(bytes: Uint8Array, start: number): Promise<void> {
@@ -218,7 +173,7 @@ export class Fetcher {
       const first = row;
       const from = table.streamOffset[first]!;
       let to = from;
-      for (; row < table.length && this.#isIdle(row) && table.streamOffset[row]! - from < batchBytes; row++) {
+      for (; row < table.length && this.#rows.isIdle(row) && table.streamOffset[row]! - from < batchBytes; row++) {
         const { end } = streamBytesNeeded(table, row);
         if (end > bytesEnd) break;
         to = Math.max(to, end);
@@ -227,7 +182,7 @@ export class Fetcher {
         row++;
         continue;
       }
-      this.#comes({ first, last: row });
+      this.#rows.come({ first, last: row });
       const slab = threads.slabs.take(to - from);
       slab.bytes.set(bytes.subarray(from - start, to - start));
       const batch = { rows: { first, last: row }, bytes: slab.bytes, blobOffset: from, release: () => slab.release() };
@@ -237,7 +192,7 @@ export class Fetcher {
 
   /** Whether nothing is on its way. */
   get isIdle(): boolean {
-    return this.#downloads.size === 0 && this.#waiters.size === 0;
+    return this.#downloads.size === 0 && !this.#rows.areAwaited;
   }
 
   /** Ends all requests; their waiters are rejected. */
@@ -247,53 +202,20 @@ export class Fetcher {
     this.#options.unwritten.forget(this.#options.target);
   }
 
-  #isResident(row: number): boolean {
-    return Atomics.load(this.#options.resident, row) === residency.verified;
-  }
-
-  /** Whether the row can be fetched: it is neither here nor on its way. */
-  #isIdle(row: number): boolean {
-    return this.#inFlight[row] === 0 && Atomics.load(this.#options.resident, row) === residency.absent;
-  }
-
-  #isUnverified(row: number): boolean {
-    return this.#inFlight[row] === 0 && Atomics.load(this.#options.resident, row) === residency.unverified;
-  }
-
   get #isThrifty(): boolean {
     return performance.now() < this.#thriftyUntilMs;
   }
 
-  /** The unverified rows that follow each other from `first` on, up to some bytes. Empty when that row is none. */
-  #unverifiedFrom(first: number, maxBytes: number): RowRange {
-    const { length, size } = this.#options.table;
-    let last = first;
-    for (let bytes = 0; last < length && bytes < maxBytes && this.#isUnverified(last); last++) bytes += size[last]!;
-    return { first, last };
-  }
-
-  #wait(row: number): Promise<Uint8Array | undefined> {
-    return new Promise((resolve, reject) => {
-      const waiters = this.#waiters.get(row);
-      if (waiters === undefined) this.#waiters.set(row, [{ resolve, reject }]);
-      else waiters.push({ resolve, reject });
-    });
-  }
-
   #miss(row: number): void {
-    if (this.#isUnverified(row)) {
-      this.#readVerifyBytes =
-        row === this.#verifiedUpTo ? Math.min(this.#readVerifyBytes * 2, verifyBytes) : minVerifyBytes;
-      const rows = this.#unverifiedFrom(row, this.#readVerifyBytes);
-      this.#verifiedUpTo = rows.last;
-      this.#track(this.#verify(rows));
+    if (this.#rows.isUnverified(row)) {
+      this.#track(this.#verifier.row(row));
       return;
     }
     if (this.#isThrifty) {
       this.#track(this.#download([{ first: row, last: row + 1 }], 'demand'));
       return;
     }
-    const { runs, grown } = this.#windows.around(row, (other) => this.#isIdle(other));
+    const { runs, grown } = this.#windows.around(row, (other) => this.#rows.isIdle(other));
     this.#track(this.#download(runs, 'demand'));
     if (!grown || this.#sweeping) return;
     this.#grownBytes += this.#blobBytes(runs);
@@ -301,33 +223,6 @@ export class Fetcher {
     // So many misses so close together: somebody reads all of it, and the rest is streamed without waiting for its misses.
     this.#sweeping = true;
     this.#track(this.#sweep(runs.at(-1)!.last));
-  }
-
-  #verifyTracked(rows: RowRange): Promise<{ rows: number; damaged: number }> {
-    const verifying = this.#verify(rows);
-    this.#track(verifying);
-    return verifying;
-  }
-
-  /** Verifies what of some rows is on the disk. Those that are damaged are fetched if a reader waits for them. Never rejects. */
-  async #verify({ first, last }: RowRange): Promise<{ rows: number; damaged: number }> {
-    if (first === last) return { rows: 0, damaged: 0 };
-    const { threads, target, resident, onDamage } = this.#options;
-    const present = resident
-      .subarray(first, last)
-      .reduce((count, state) => count + (state === residency.absent ? 0 : 1), 0);
-    this.#comes({ first, last });
-    const failures = await threads.verify(target, { first, last }, () => this.#hasWaiters({ first, last }));
-    for (let row = first; row < last; row++) this.#inFlight[row]!--;
-    const damaged = failures.filter(({ row }) => this.#isIdle(row)).map(({ row }) => row);
-    if (damaged.length > 0) onDamage(damaged);
-    for (let row = first; row < last; row++) {
-      if (this.#isResident(row)) this.#settle(row, undefined);
-      else if (this.#isUnverified(row))
-        this.#settle(row, new LazypullError('Unavailable', 'Cannot verify what is on the disk'));
-      else if (this.#waiters.has(row) && this.#isIdle(row)) this.#miss(row);
-    }
-    return { rows: present, damaged: damaged.length };
   }
 
   /** Streams what is missing, from `from` to the end of the blob and then from its start. */
@@ -343,7 +238,7 @@ export class Fetcher {
     let row = first;
     const lane = async (): Promise<void> => {
       while (!this.#isThrifty) {
-        const runs = this.#windows.onwards(row, last, (other) => this.#isIdle(other));
+        const runs = this.#windows.onwards(row, last, (other) => this.#rows.isIdle(other));
         if (runs.length === 0) return;
         row = runs.at(-1)!.last;
         if (!(await this.#download(runs, reason))) row = last;
@@ -364,8 +259,9 @@ export class Fetcher {
     this.#downloads.add(done);
   }
 
-  #comes({ first, last }: RowRange): void {
-    for (let row = first; row < last; row++) this.#inFlight[row]!++;
+  #tracked<T>(work: Promise<T>): Promise<T> {
+    this.#track(work);
+    return work;
   }
 
   /** Asks once more for those of some rows that readers wait for and that the requests which bring them would bring late: now, or as soon as that shows. */
@@ -373,7 +269,7 @@ export class Fetcher {
     const late: number[] = [];
     let waits = false;
     for (let row = first; row < last; row++) {
-      if (!this.#waiters.has(row)) continue;
+      if (!this.#rows.isAwaited(row)) continue;
       const bringing = [...this.#requests].filter((request) => request.msUntil(row) !== undefined);
       if (bringing.length === 0 || bringing.some(({ overtakes }) => overtakes)) continue;
       waits = true;
@@ -392,7 +288,7 @@ export class Fetcher {
    */
   async #download(runs: readonly RowRange[], reason: FetchReason, overtakes = false): Promise<boolean> {
     const { table, blob, threads, link } = this.#options;
-    for (const run of runs) this.#comes(run);
+    for (const run of runs) this.#rows.come(run);
     const parts = runs.map((run) => new Assembler(table, run, threads.slabs));
     const unpacking: Promise<void>[] = [];
     const request = new Download(parts, overtakes);
@@ -410,7 +306,7 @@ export class Fetcher {
         const { ready, missing } = assembler;
         if (ready.first === ready.last) continue;
         const enough = assembler.waitingBytes >= batchBytes || ready.last === missing.last;
-        if (!enough && !this.#hasWaiters(ready)) continue;
+        if (!enough && !this.#rows.isAnyAwaited(ready)) continue;
         unpacking.push(this.#unpack(assembler.take(), request.requestedMs));
         await threads.room();
       }
@@ -430,17 +326,11 @@ export class Fetcher {
     return failure === undefined;
   }
 
-  #hasWaiters({ first, last }: RowRange): boolean {
-    if (this.#waiters.size === 0) return false;
-    for (let row = first; row < last; row++) if (this.#waiters.has(row)) return true;
-    return false;
-  }
-
   /** Hands a batch to the threads, the rows that readers wait for first. `requested` is when it was asked for, of performance.now(). */
   async #unpack(batch: Batch, requested: number): Promise<void> {
     const { table } = this.#options;
     const { rows, bytes, blobOffset } = batch;
-    const runs = this.#waitedFirst(rows).map(async (run) => {
+    const runs = this.#rows.awaitedFirst(rows).map(async (run) => {
       const start = table.streamOffset[run.first]!;
       let end = start;
       for (let row = run.first; row < run.last; row++) end = Math.max(end, streamBytesNeeded(table, row).end);
@@ -450,44 +340,32 @@ export class Fetcher {
     batch.release();
   }
 
-  #waitedFirst({ first, last }: RowRange): RowRange[] {
-    const waited: RowRange[] = [];
-    const others: RowRange[] = [];
-    for (let row = first; row < last; row++) {
-      const runs = this.#waiters.has(row) ? waited : others;
-      const run = runs.at(-1);
-      if (run?.last === row) run.last++;
-      else runs.push({ first: row, last: row + 1 });
-    }
-    return [...waited, ...others];
-  }
-
   async #unpackRun(rows: RowRange, bytes: Uint8Array, blobOffset: number, requested: number): Promise<void> {
     const { threads, target, blob } = this.#options;
-    const failures = await threads.unpack(target, rows, bytes, blobOffset, () => this.#hasWaiters(rows));
+    const failures = await threads.unpack(target, rows, bytes, blobOffset, () => this.#rows.isAnyAwaited(rows));
     if (failures.length < rows.last - rows.first) this.#options.onKept();
     const failed = new Map(failures.map((failure) => [failure.row, failure]));
     const isWrong = failures.some(({ code }) => code === 'DataLoss');
     const hasOther = isWrong && (await blob.distrust(requested).catch(() => false));
     const again: number[] = [];
     for (let row = rows.first; row < rows.last; row++) {
-      this.#inFlight[row]!--;
+      this.#rows.arrives(row);
       const failure = failed.get(row);
-      if (failure === undefined || this.#isResident(row)) this.#settle(row, undefined);
+      if (failure === undefined || this.#rows.isResident(row)) this.#settle(row, undefined);
       else if (failure.code === 'ResourceExhausted') this.#settleUnwritten(failure);
       else {
         const error = new LazypullError(failure.code, failure.message);
         if (error.code === 'DataLoss') this.#metrics.verificationFailures.add(1);
         const isTriedAgain =
-          error.code === 'DataLoss' && hasOther && this.#waiters.has(row) && !this.#elsewhere.has(row);
-        this.#options.onError(error, row, this.#waiters.has(row) && !isTriedAgain);
+          error.code === 'DataLoss' && hasOther && this.#rows.isAwaited(row) && !this.#elsewhere.has(row);
+        this.#options.onError(error, row, this.#rows.isAwaited(row) && !isTriedAgain);
         if (isTriedAgain) again.push(row);
-        else if (this.#inFlight[row] === 0) this.#settle(row, error);
+        else if (!this.#rows.isComing(row)) this.#settle(row, error);
       }
     }
     for (const row of again) {
       this.#elsewhere.add(row);
-      if (this.#isIdle(row)) this.#miss(row);
+      if (this.#rows.isIdle(row)) this.#miss(row);
     }
   }
 
@@ -499,30 +377,24 @@ export class Fetcher {
     if (content !== undefined) {
       unwritten.add(target, row, content);
       this.#settle(row, undefined, content);
-    } else if (this.#waiters.has(row) && this.#isIdle(row)) this.#miss(row);
+    } else if (this.#rows.isAwaited(row) && this.#rows.isIdle(row)) this.#miss(row);
   }
 
   #fail({ first, last }: RowRange, cause: unknown): void {
     const error = new LazypullError('Unavailable', 'Cannot fetch a part of the layer', { cause });
     if (!this.#abort.signal.aborted) {
       let row = first;
-      while (row < last - 1 && !this.#waiters.has(row)) row++;
-      this.#options.onError(error, row, this.#waiters.has(row));
+      while (row < last - 1 && !this.#rows.isAwaited(row)) row++;
+      this.#options.onError(error, row, this.#rows.isAwaited(row));
     }
     for (let row = first; row < last; row++) {
-      this.#inFlight[row]!--;
-      if (this.#inFlight[row] === 0) this.#settle(row, error);
+      this.#rows.arrives(row);
+      if (!this.#rows.isComing(row)) this.#settle(row, error);
     }
   }
 
   #settle(row: number, error: LazypullError | undefined, content?: Uint8Array): void {
     this.#elsewhere.delete(row);
-    const waiters = this.#waiters.get(row);
-    if (waiters === undefined) return;
-    this.#waiters.delete(row);
-    for (const waiter of waiters) {
-      if (error === undefined) waiter.resolve(content);
-      else waiter.reject(error);
-    }
+    this.#rows.settle(row, error, content);
   }
 }
