@@ -197,11 +197,12 @@ export class RemoteBlob implements Blob {
     const range = parseContentRange(header);
     const length = parseContentLength(headerOf(answer, 'content-length'));
     const size = answer.status === 200 ? length : range?.size;
-    const known = this.#size ?? size;
+    if (size !== undefined) this.#learnSize(answer, size);
+    const known = this.#size;
     if (known !== undefined && known < end) {
+      this.#size = undefined; // which may have been a lie
       throw answerError(answer, `the blob has only ${known} bytes, not ${end}`, 'DataLoss');
     }
-    if (size !== undefined) this.#learnSize(answer, size);
     if (answer.status === 200) {
       if (start > maxWastedBytes) {
         const problem = 'the server ignores ranges, so the blob cannot be read in parts: pull the image instead';
