@@ -30,6 +30,7 @@ export async function readLayerIndex(blob: Blob, tocDigest: string, signal?: Abo
  * The table of contents of an eStargz blob of which the end is here. What is not in it is fetched.
  *
  * @param onBytes is told how many bytes came
+ * @param signal ends that: then it rejects
  * @throws FailedPrecondition where the blob is not eStargz; ResourceExhausted where its table is too large
  */
 export async function fetchToc(
@@ -37,6 +38,7 @@ export async function fetchToc(
   tail: Buffer,
   blobBytes: number,
   onBytes: (bytes: number) => void = () => {},
+  signal?: AbortSignal,
 ): Promise<TocBytes> {
   const { tocOffset } = readFooter(tail.subarray(Math.max(0, tail.length - footerBytes)), blobBytes);
   const tailStart = blobBytes - tail.length;
@@ -45,9 +47,9 @@ export async function fetchToc(
   }
   const end = tail.length - footerBytes;
   if (tocOffset >= tailStart) return { tocOffset, compressedToc: tail.subarray(tocOffset - tailStart, end) };
-  const timeout = AbortSignal.timeout(tocTimeoutMs);
+  const signals = [AbortSignal.timeout(tocTimeoutMs), ...(signal === undefined ? [] : [signal])];
   const pieces: Buffer[] = [];
-  for await (const piece of blob.range(tocOffset, tailStart, timeout)) {
+  for await (const piece of blob.range(tocOffset, tailStart, AbortSignal.any(signals))) {
     onBytes(piece.length);
     pieces.push(piece);
   }

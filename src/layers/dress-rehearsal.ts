@@ -50,6 +50,7 @@ export async function rehearseLayer(options: RehearsalOptions): Promise<void> {
     traces: new TraceStore(path),
     prefetchBytes: () => 0,
     directory: path,
+    aheadDirectory: join(path, 'ahead'),
     serve: (known) => serve(known, own),
     metrics: own.metrics,
     log: own.log,
@@ -70,7 +71,7 @@ export async function rehearseLayer(options: RehearsalOptions): Promise<void> {
       await served.close();
     }
   } finally {
-    indexer.close();
+    await indexer.close();
     await removeStage(root, helper);
     threads.rest();
   }

@@ -1,5 +1,5 @@
 import { readdir } from 'node:fs/promises';
-import { codeOf, messageOf } from '../errors.ts';
+import { codeOf, LazypullError, messageOf } from '../errors.ts';
 import { fetchToc, type TocBytes } from '../images/toc.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
@@ -8,7 +8,7 @@ import type { Layer, LayerOptions } from './layer.ts';
 import { type LayerDirectory, type LayerRecord, recordVersion } from './disk/layer-directory.ts';
 import type { LayerThreads } from './threads/layer-threads.ts';
 import type { LayerMetrics } from './metrics.ts';
-import type { Planned } from './disk/plan-files.ts';
+import { type PlannedLayer, PlansAhead } from './plans-ahead.ts';
 import type { LayerSource } from './source.ts';
 import { type Tail, Tails } from './fetch/tails.ts';
 import type { Trace, TraceStore } from './fetch/trace.ts';
@@ -28,28 +28,29 @@ export interface IndexerOptions {
   readonly prefetchBytes: () => number | undefined;
   /** Where the directories of all layers are. */
   readonly directory: string;
+  /** A directory for layers that are planned before they are asked for, and nothing else. */
+  readonly aheadDirectory: string;
   /** Opens a layer whose files are there. */
   readonly serve: (layer: KnownLayer) => Promise<Layer>;
   readonly metrics: LayerMetrics;
   readonly log: Log;
 }
 
-interface PlannedLayer {
-  readonly tail: Tail;
-  readonly tocOffset: number;
-  readonly planned: Planned;
-  /** When the whole table of contents was here, in `performance.now()` milliseconds. */
-  readonly fetchedMs: number;
-}
-
 /** Makes layers of what a registry has: fetches their tables of contents, has disks planned of them, and asks for what will be read first. */
 export class Indexer {
   readonly #options: IndexerOptions;
   readonly #tails: Tails;
+  readonly #ahead: PlansAhead;
+  readonly #closing = new AbortController();
 
   constructor(options: IndexerOptions) {
     this.#options = options;
     this.#tails = new Tails(options.openBlob, options.metrics);
+    this.#ahead = new PlansAhead(
+      async (digest, tail, directory, isAwaited) =>
+        this.#planToc({ digest }, tail, await this.#toc(tail), directory, isAwaited),
+      options.aheadDirectory,
+    );
   }
 
   /** Fills the empty directory of a layer and opens it. Rejects with the reason when it cannot be lazy. */
@@ -67,8 +68,10 @@ export class Indexer {
     }
   }
 
-  close(): void {
+  async close(): Promise<void> {
+    this.#closing.abort(new LazypullError('Canceled', 'The daemon stops'));
     this.#tails.close();
+    await this.#ahead.close();
   }
 
   async #index(
@@ -79,7 +82,8 @@ export class Indexer {
   ): Promise<Layer> {
     const { traces, serve, prefetchBytes, log } = this.#options;
     const started = performance.now();
-    const { tail, tocOffset, planned, fetchedMs } = await this.#plan(source, directory);
+    const siblings = await this.#withoutKept(source.siblings);
+    const { tail, tocOffset, planned, fetchedMs } = await this.#plan(source, siblings, directory);
     const blob = headStart?.of(tail.blob) ?? tail.blob;
     const blobBytes = tail.size;
     const { table, diskBytes, metadataBytes, sums } = planned;
@@ -103,6 +107,7 @@ export class Indexer {
     layer.recordTrace();
     layer.keep();
     const offered = layer.offer(tail.data.subarray(0, Math.max(0, tocOffset - tailStart)), tailStart);
+    this.#planAhead(siblings);
     if (tailStart === 0) await offered; // the whole layer is here, and can be mounted without FUSE
     log.info(
       {
@@ -118,36 +123,75 @@ export class Indexer {
   }
 
   /** Fetches a layer's table of contents and has its disk planned: a second time where the first table is not the one that the manifest promises. */
-  async #plan(source: LayerSource, directory: LayerDirectory): Promise<PlannedLayer> {
-    const { metrics, threads, log } = this.#options;
+  async #plan(source: LayerSource, siblings: readonly string[], directory: LayerDirectory): Promise<PlannedLayer> {
     const { reference, digest, tocDigest } = source;
-    const { diskPath, tablePath, pathsPath, hintsPath, stackingPath } = directory;
-    const paths = { diskPath, tablePath, pathsPath, hintsPath, stackingPath };
-    const siblings = await this.#withoutKept(source.siblings);
+    const ahead = await this.#ahead.take(digest, tocDigest, directory);
+    if (ahead !== undefined) {
+      this.#expect(reference, siblings);
+      return ahead;
+    }
     for (let isFirst = true; ; isFirst = false) {
       const started = performance.now();
       const taking = this.#tails.take(reference, digest);
-      if (isFirst) this.#tails.expect(reference, siblings);
+      if (isFirst) this.#expect(reference, siblings);
       const tail = await taking;
       let toc: TocBytes | undefined;
       try {
-        let more = 0;
-        toc = await fetchToc(tail.blob, tail.data, tail.size, (bytes) => {
-          more += bytes;
-        });
-        if (more > 0) metrics.fetches.add(1, { reason: 'index' });
-        metrics.fetchedBytes.add(more, { reason: 'index' });
-        const fetchedMs = performance.now();
-        const planned = await threads.plan({ digest, tocDigest, blobBytes: tail.size, ...toc, ...paths });
-        return { tail, tocOffset: toc.tocOffset, planned, fetchedMs };
+        toc = await this.#toc(tail);
+        return await this.#planToc(source, tail, toc, directory);
       } catch (error) {
         const isWrong = codeOf(error) === 'DataLoss' || (toc === undefined && codeOf(error) === 'FailedPrecondition');
         // Another server may have a better one, and what was kept of this one is of no use.
         if (isWrong) await tail.blob.distrust(started).catch(() => false);
         if (!isWrong || !isFirst) throw error;
-        log.warn({ layer: digest, reference, error: messageOf(error) }, 'asks once more for a table of contents');
+        this.#options.log.warn(
+          { layer: digest, reference, error: messageOf(error) },
+          'asks once more for a table of contents',
+        );
       }
     }
+  }
+
+  async #toc(tail: Tail): Promise<TocBytes> {
+    const { metrics } = this.#options;
+    let more = 0;
+    const onBytes = (bytes: number): void => {
+      more += bytes;
+    };
+    const toc = await fetchToc(tail.blob, tail.data, tail.size, onBytes, this.#closing.signal);
+    if (more > 0) metrics.fetches.add(1, { reason: 'index' });
+    metrics.fetchedBytes.add(more, { reason: 'index' });
+    return toc;
+  }
+
+  /** @param tocDigest what that of the table must be, where that is known */
+  async #planToc(
+    { digest, tocDigest }: { digest: string; tocDigest?: string },
+    tail: Tail,
+    toc: TocBytes,
+    { diskPath, tablePath, pathsPath, hintsPath, stackingPath }: LayerDirectory,
+    isAwaited: () => boolean = () => true,
+  ): Promise<PlannedLayer> {
+    const fetchedMs = performance.now();
+    const paths = { diskPath, tablePath, pathsPath, hintsPath, stackingPath };
+    const request = { digest, tocDigest, blobBytes: tail.size, ...toc, ...paths };
+    const planned = await this.#options.threads.plan(request, isAwaited);
+    return { tail, tocOffset: toc.tocOffset, planned, fetchedMs };
+  }
+
+  /** Has the ends of layers fetched that will be asked for soon. */
+  #expect(reference: string, siblings: readonly string[]): void {
+    this.#tails.expect(
+      reference,
+      siblings.filter((digest) => !this.#ahead.has(digest)),
+    );
+  }
+
+  /** Has the layer planned that will be asked for next. */
+  #planAhead([next]: readonly string[]): void {
+    if (next === undefined || this.#ahead.has(next) || this.#ahead.isFull) return;
+    const tail = this.#tails.takeAhead(next);
+    if (tail !== undefined) this.#ahead.begin(next, tail);
   }
 
   /** The digests of which there is no directory yet. */

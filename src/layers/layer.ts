@@ -27,7 +27,7 @@ const maxTraceBytes = 256 << 20;
 const maxLittleBytes = 1 << 20;
 
 /** How long after a layer was indexed its files are brought to the disk: builds that have just begun have other use for it. */
-const keepAfterMs = 2_000;
+const keepAfterMs = 10_000;
 
 /** A line in so long says that the disk does not take what is written to it. */
 const unwritablePauseMs = 30_000;

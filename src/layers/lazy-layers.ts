@@ -24,6 +24,7 @@ import { Link } from './fetch/link.ts';
 import { type LayerMetrics, layerMetrics } from './metrics.ts';
 import { type LayerSource, layerSource } from './source.ts';
 import { TraceStore } from './fetch/trace.ts';
+import { removePlans } from './plans-ahead.ts';
 import { checkStacking, type Stacking } from './plan/stacking.ts';
 import { LayerThreads } from './threads/layer-threads.ts';
 import { Unwritten } from './disk/unwritten.ts';
@@ -65,6 +66,11 @@ interface Entry {
   readonly references: Set<string>;
   /** Mounts, and calls that are about to mount. */
   users: number;
+}
+
+/** Where layers are planned before they are asked for. */
+function aheadPath(root: string): string {
+  return join(root, 'ahead');
 }
 
 function keyOf({ digest, tocDigest }: LayerSource): string {
@@ -120,6 +126,7 @@ export class LazyLayers {
     try {
       await layers.#helper.ready; // what an earlier one mounts needs the file system that is served now
       await removeStage(root, layers.#helper);
+      await removePlans(aheadPath(root));
       layers.#left = await leftMounts(root);
       return layers;
     } catch (error) {
@@ -148,6 +155,7 @@ export class LazyLayers {
       traces: this.#traces,
       prefetchBytes: () => (this.cache.isFull ? undefined : options.prefetch?.bytes),
       directory: join(options.root, 'layers'),
+      aheadDirectory: aheadPath(options.root),
       serve: (layer) => this.#serve(layer),
       metrics: this.#metrics,
       log: options.log,
@@ -311,7 +319,7 @@ export class LazyLayers {
     this.#entries.clear();
     await Promise.all(this.#closing.values());
     await filling;
-    this.#indexer.close();
+    await this.#indexer.close();
     this.#awake.close();
     const idle = await this.#fuse.close();
     await this.#helper.close();

@@ -17,29 +17,53 @@ export interface TocContext {
   tocOffset: number;
 }
 
+/** A table of contents that has been taken out of its blob. */
+export interface OpenedToc {
+  readonly json: Buffer;
+  /** `sha256:<hex>` of the JSON. */
+  readonly tocDigest: string;
+}
+
 /**
- * Reads the table of contents of an eStargz blob (containerd/stargz-snapshotter, docs/estargz.md, "TOC").
+ * Takes the table of contents out of an eStargz blob (containerd/stargz-snapshotter, docs/estargz.md, "TOC"), whatever its digest is.
  *
  * @param compressedToc the blob from `tocOffset` on; the footer may be there or not
+ * @throws DataLoss where there is none; ResourceExhausted past the bounds of `limits.ts`
+ */
+export function openToc(
+  compressedToc: Uint8Array,
+  { blobSize, tocOffset }: Pick<TocContext, 'blobSize' | 'tocOffset'>,
+): OpenedToc {
+  if (!Number.isSafeInteger(blobSize) || !Number.isSafeInteger(tocOffset) || tocOffset < 0 || tocOffset >= blobSize) {
+    throw new LazypullError('DataLoss', `The table of contents cannot be at byte ${tocOffset} of ${blobSize}`);
+  }
+  const json = tocJson(compressedToc);
+  return { json, tocDigest: `sha256:${hash('sha256', json)}` };
+}
+
+/** Throws DataLoss unless the digest of a table of contents is the one that the manifest promises. */
+export function checkTocDigest(actual: string, promised: string): void {
+  if (actual === promised) return;
+  throw new LazypullError('DataLoss', `Wrong digest of the table of contents: ${actual} instead of ${promised}`);
+}
+
+/**
+ * Reads the table of contents of an eStargz blob.
+ *
+ * @param compressedToc as for `openToc`
  * @throws DataLoss where the digest is another, or the table does not hold; FailedPrecondition for a layer that can only be pulled the
  * ordinary way: files that cannot be verified, lost names; ResourceExhausted past the bounds of `limits.ts`
  */
-export function readToc(compressedToc: Uint8Array, { tocDigest, blobSize, tocOffset }: TocContext): LayerIndex {
+export function readToc(compressedToc: Uint8Array, { tocDigest, ...place }: TocContext): LayerIndex {
   if (!/^sha256:[0-9a-f]{64}$/.test(tocDigest)) {
     throw new LazypullError(
       'InvalidArgument',
       `The digest "${tocDigest}" of a table of contents is not a sha256 digest`,
     );
   }
-  if (!Number.isSafeInteger(blobSize) || !Number.isSafeInteger(tocOffset) || tocOffset < 0 || tocOffset >= blobSize) {
-    throw new LazypullError('DataLoss', `The table of contents cannot be at byte ${tocOffset} of ${blobSize}`);
-  }
-  const json = tocJson(compressedToc);
-  const actual = `sha256:${hash('sha256', json)}`;
-  if (actual !== tocDigest) {
-    throw new LazypullError('DataLoss', `Wrong digest of the table of contents: ${actual} instead of ${tocDigest}`);
-  }
-  return readTocJson(json, tocOffset);
+  const toc = openToc(compressedToc, place);
+  checkTocDigest(toc.tocDigest, tocDigest);
+  return readTocJson(toc.json, place.tocOffset);
 }
 
 /**

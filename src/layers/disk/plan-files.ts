@@ -15,6 +15,8 @@ export interface PlanRequest extends TocSource {
 
 /** What the files of a layer's directory that were written hold. */
 export interface Planned {
+  /** `sha256:<hex>` of the JSON of the table of contents. */
+  readonly tocDigest: string;
   readonly diskBytes: number;
   readonly metadataBytes: number;
   readonly table: ChunkTable;
@@ -28,8 +30,8 @@ export interface Planned {
  */
 export function planFiles(request: PlanRequest): Planned {
   const plan = planLayer(request);
-  const { diskBytes, metadata, chunks } = plan;
-  return { diskBytes, metadataBytes: metadata.length, table: chunks, sums: write(plan, request) };
+  const { tocDigest, diskBytes, metadata, chunks } = plan;
+  return { tocDigest, diskBytes, metadataBytes: metadata.length, table: chunks, sums: write(plan, request) };
 }
 
 /** Writes the files. @returns their digests */

@@ -61,14 +61,20 @@ export class Tails {
 
   /** The end of a blob. @throws DeadlineExceeded when the registry does not answer in time */
   async take(reference: string, digest: string): Promise<Tail> {
-    const ahead = this.#ahead.get(digest);
-    if (ahead !== undefined) this.#forget(digest, ahead);
+    const ahead = this.takeAhead(digest);
     try {
-      if (ahead !== undefined) return await ahead.tail;
+      if (ahead !== undefined) return await ahead;
     } catch {
       // It was for another reference, perhaps: asked again below.
     }
     return this.#fetch(reference, digest, tailBytes);
+  }
+
+  /** The end of a blob that is being fetched ahead, or was: it is the caller's then. Undefined for any other. */
+  takeAhead(digest: string): Promise<Tail> | undefined {
+    const ahead = this.#ahead.get(digest);
+    if (ahead !== undefined) this.#forget(digest, ahead);
+    return ahead?.tail;
   }
 
   close(): void {

@@ -1,6 +1,6 @@
 import type { ChunkTable } from '../../erofs/disk-plan.ts';
 import { planDisk } from '../../erofs/plan.ts';
-import { readToc } from '../../formats/estargz/toc.ts';
+import { checkTocDigest, openToc, readTocJson } from '../../formats/estargz/toc.ts';
 import { buildTree } from '../../formats/tree.ts';
 import { type Hints, hintsOf } from './hints.ts';
 import { type Stacking, stackingOf } from './stacking.ts';
@@ -8,7 +8,8 @@ import { type Stacking, stackingOf } from './stacking.ts';
 /** A table of contents as it came, and what it must be. */
 export interface TocSource {
   readonly digest: string;
-  readonly tocDigest: string;
+  /** Of the manifest. Undefined where that is not known yet: then whoever uses the plan compares it with the plan's. */
+  readonly tocDigest: string | undefined;
   readonly blobBytes: number;
   /** Where the table of contents begins in the blob. */
   readonly tocOffset: number;
@@ -18,6 +19,8 @@ export interface TocSource {
 
 /** All that is kept of a table of contents. */
 export interface LayerPlan {
+  /** `sha256:<hex>` of its JSON. */
+  readonly tocDigest: string;
   /** The start of the disk: all but the files' data. */
   readonly metadata: Uint8Array;
   readonly diskBytes: number;
@@ -34,9 +37,12 @@ export interface LayerPlan {
  * @throws DataLoss for what is damaged or has another digest, ResourceExhausted for what is too large, FailedPrecondition for what EROFS cannot show
  */
 export function planLayer({ digest, tocDigest, blobBytes, tocOffset, compressedToc }: TocSource): LayerPlan {
-  const tree = buildTree(readToc(compressedToc, { tocDigest, blobSize: blobBytes, tocOffset }));
+  const toc = openToc(compressedToc, { blobSize: blobBytes, tocOffset });
+  if (tocDigest !== undefined) checkTocDigest(toc.tocDigest, tocDigest);
+  const tree = buildTree(readTocJson(toc.json, tocOffset));
   const { metadata, diskBytes, chunks, firstRows, paths } = planDisk(tree, { digest });
   return {
+    tocDigest: toc.tocDigest,
     metadata,
     diskBytes,
     chunks,

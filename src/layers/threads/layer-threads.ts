@@ -112,15 +112,13 @@ export class LayerThreads {
     return this.#rehearsal.promise;
   }
 
-  /** Writes the files of a layer's directory but its record. Rejects with the class of what is wrong with the table of contents. */
-  async plan(request: PlanRequest): Promise<Planned> {
-    const result = await this.#run(
-      'plan',
-      () => ({ kind: 'plan', request }),
-      { first: 0, last: 0 },
-      0,
-      () => true,
-    );
+  /**
+   * Writes the files of a layer's directory but its record. Rejects with the class of what is wrong with the table of contents.
+   *
+   * @param isAwaited whether a client waits: asked until a thread begins
+   */
+  async plan(request: PlanRequest, isAwaited: () => boolean): Promise<Planned> {
+    const result = await this.#run('plan', () => ({ kind: 'plan', request }), { first: 0, last: 0 }, 0, isAwaited);
     if ('planned' in result) return result.planned;
     const { code, message } = errorOf(result);
     throw new LazypullError(code, message);

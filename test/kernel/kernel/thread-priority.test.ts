@@ -53,7 +53,7 @@ test('The thread that plans lets others go first while it rehearses, and not whe
   const threads = await rehearsing(t);
   const source = { digest: '', tocDigest: '', blobBytes: 0, tocOffset: 0, compressedToc: Buffer.alloc(1) };
   const files = { diskPath: '', tablePath: '', pathsPath: '', hintsPath: '', stackingPath: '' };
-  const plan = threads.plan({ ...source, ...files });
+  const plan = threads.plan({ ...source, ...files }, () => true);
   const left = yielding();
   await assert.rejects(plan);
   assert.equal(left, 0);

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { hash, randomBytes, randomInt } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
@@ -247,4 +248,20 @@ test('A malformed table of contents is refused with the reason, and the daemon g
   const good = estargzBlob(names.map((path) => ({ path, type: 'reg', content: Buffer.from(path) })));
   assert.equal(await lab.isLazy(lab.layer(good)), true);
   assert.ok((await lab.peakMemory()) < maxMemoryMb, `${await lab.peakMemory()} MB`);
+});
+
+test('A layer that was planned before it was asked for is refused when its table of contents is not the one that the client wants', async () => {
+  const [first, second, third] = ['a', 'b', 'c'].map((name) =>
+    estargzBlob(noiseFiles(3, 1000).map((file) => ({ ...file, path: `${name}-${file.path}` }))),
+  );
+  const image = [lab.layer(first!), lab.layer(second!), lab.layer(third!)];
+  const wanted = { ...image[1]!, annotations: image[2]!.annotations! };
+  await assert.rejects(lab.prepare([image[0]!, wanted, image[2]!]), /Layer 1 .* is not lazy/);
+  const line = lab.complaints.findLast(({ msg }) => msg === 'failed to prepare remote snapshot');
+  assert.match(String(line?.['error']), /Wrong digest of the table of contents/);
+  const root = await lab.mount(await lab.prepare(image));
+  assert.equal((await readFile(join(root, 'b-file-1'))).length, 1000);
+  await lab.unmount(root);
+  await lab.restart('SIGTERM');
+  assert.ok(!existsSync(join(lab.root, 'ahead')));
 });

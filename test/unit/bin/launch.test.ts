@@ -39,9 +39,15 @@ describe('the launchers', () => {
 
   it('give the daemon settings for little memory, and leave those that are set', () => {
     const { stdout } = run('containerd-stargz-grpc', ['--root', '/r']);
-    assert.match(stdout, /--max-semi-space-size=\d+\n--expose-gc\n.*containerd-stargz-grpc\.js\n--root\n\/r\n/);
+    assert.match(
+      stdout,
+      /--max-semi-space-size=\d+\n--heap-growing-percent=\d+\n--expose-gc\n.*containerd-stargz-grpc\.js\n--root\n\/r\n/,
+    );
     assert.match(stdout, /MALLOC_ARENA_MAX=2\nUV_THREADPOOL_SIZE=8\n/);
-    assert.match(run('lazypull', ['daemon']).stdout, /--max-semi-space-size=2\n--expose-gc\n.*lazypull\.js\ndaemon\n/);
+    assert.match(
+      run('lazypull', ['daemon']).stdout,
+      /--max-semi-space-size=2\n.*\n--expose-gc\n.*lazypull\.js\ndaemon\n/,
+    );
     assert.match(run('lazypull', ['daemon'], { MALLOC_ARENA_MAX: '7' }).stdout, /MALLOC_ARENA_MAX=7\n/);
   });
 
