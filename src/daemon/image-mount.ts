@@ -82,7 +82,7 @@ async function mountLazily(options: ImageMountOptions): Promise<ImageMount> {
   options.signal.addEventListener('abort', stop, { once: true });
   parts.defer(() => options.signal.removeEventListener('abort', stop));
   try {
-    const lower = await mountLayers(layers, options, join(work, 'layers'));
+    const lower = await mountLayers(layers, options, join(work, 'at'));
     await makeDirectory(options.directory, parts);
     await mountOverlay(lower, options.directory);
   } catch (error) {
@@ -107,7 +107,8 @@ async function mountLayers(layers: LazyLayers, options: ImageMountOptions, direc
   const { client, image, signal } = options;
   const descriptors = image.manifest.layers;
   const reference = formatReference(image.reference);
-  const points = descriptors.map((_, i) => join(directory, String(i)));
+  // Each in a directory of its own, which is put aside while the layer is mounted. Short: overlayfs takes no more than a page of them.
+  const points = descriptors.map((_, i) => join(directory, String(i), 'fs'));
   const failures: unknown[] = [];
   await inParallel([...descriptors.keys()], layersAtOnce, async (i) => {
     if (failures.length > 0 || signal.aborted) return;

@@ -123,6 +123,21 @@ test('lazypull mount shows an image as a directory, fetches what is read, and le
   await mount.assertNothingLeft();
 });
 
+test('lazypull mount mounts many layers at one time', async () => {
+  const names = Array.from({ length: 40 }, (_, i) => `file-${i}`);
+  serveImage(
+    registry,
+    'many',
+    names.map((name) => [dir('.'), file(name, Buffer.from(name))]),
+  );
+  const mount = await Mounted.start('many', 'many:1');
+  await mount.until(() => mount.has('mounted'));
+  assert.deepEqual((await readdir(mount.directory)).toSorted(), names.toSorted());
+  mount.process.kill('SIGTERM');
+  assert.deepEqual(await mount.ended, [0, null]);
+  await mount.assertNothingLeft();
+});
+
 test('lazypull mount names the directory that has no space for the layers', async (t) => {
   const full = join(workspace.path, 'full');
   await mkdir(full);
