@@ -11,11 +11,16 @@ import { silentLog } from '../../../src/log.ts';
 
 /** The nice value of each thread of this process. */
 function niceValues(): Map<number, number> {
-  const values = readdirSync('/proc/self/task').map((tid) => {
-    const stat = readFileSync(`/proc/self/task/${tid}/stat`, 'latin1');
-    return [Number(tid), Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[16])] as const;
-  });
-  return new Map(values);
+  const values = new Map<number, number>();
+  for (const tid of readdirSync('/proc/self/task')) {
+    try {
+      const stat = readFileSync(`/proc/self/task/${tid}/stat`, 'latin1');
+      values.set(Number(tid), Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[16]));
+    } catch {
+      // It has ended since.
+    }
+  }
+  return values;
 }
 
 const yielding = () => [...niceValues().values()].filter((nice) => nice === 19).length;
