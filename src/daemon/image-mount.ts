@@ -115,7 +115,6 @@ async function mountLayers(layers: LazyLayers, options: ImageMountOptions, direc
     const layer = descriptors[i]!;
     try {
       const tocDigest = await tocDigestOf(image, layer, client.blob(image.reference, layer.digest));
-      await mkdir(points[i]!, { recursive: true });
       await layers.mount(points[i]!, labelsOf(reference, layer.digest, tocDigest)).catch((error: unknown) => {
         throw layerError(image, layer, error);
       });

@@ -47,9 +47,10 @@ export async function fetchToc(
   }
   const end = tail.length - footerBytes;
   if (tocOffset >= tailStart) return { tocOffset, compressedToc: tail.subarray(tocOffset - tailStart, end) };
-  const signals = [AbortSignal.timeout(tocTimeoutMs), ...(signal === undefined ? [] : [signal])];
+  const timeout = AbortSignal.timeout(tocTimeoutMs);
+  const stop = signal === undefined ? timeout : AbortSignal.any([timeout, signal]);
   const pieces: Buffer[] = [];
-  for await (const piece of blob.range(tocOffset, tailStart, AbortSignal.any(signals))) {
+  for await (const piece of blob.range(tocOffset, tailStart, stop)) {
     onBytes(piece.length);
     pieces.push(piece);
   }

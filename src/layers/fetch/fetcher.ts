@@ -57,8 +57,6 @@ export class Fetcher {
   readonly #rows: Rows;
   readonly #verifier: Verifier;
   readonly #requests = new Set<Download>();
-  /** Rows of which one server gave wrong bytes, and that are fetched from another. */
-  readonly #elsewhere = new Set<number>();
   readonly #downloads = new Set<Promise<void>>();
   readonly #abort = new AbortController();
   /** Blob bytes of windows that the misses before made larger. */
@@ -351,20 +349,20 @@ export class Fetcher {
     for (let row = rows.first; row < rows.last; row++) {
       this.#rows.arrives(row);
       const failure = failed.get(row);
-      if (failure === undefined || this.#rows.isResident(row)) this.#settle(row, undefined);
+      if (failure === undefined || this.#rows.isResident(row)) this.#rows.settle(row);
       else if (failure.code === 'ResourceExhausted') this.#settleUnwritten(failure);
       else {
         const error = new LazypullError(failure.code, failure.message);
         if (error.code === 'DataLoss') this.#metrics.verificationFailures.add(1);
         const isTriedAgain =
-          error.code === 'DataLoss' && hasOther && this.#rows.isAwaited(row) && !this.#elsewhere.has(row);
+          error.code === 'DataLoss' && hasOther && this.#rows.isAwaited(row) && !this.#rows.isElsewhere(row);
         this.#options.onError(error, row, this.#rows.isAwaited(row) && !isTriedAgain);
         if (isTriedAgain) again.push(row);
-        else if (!this.#rows.isComing(row)) this.#settle(row, error);
+        else if (!this.#rows.isComing(row)) this.#rows.settle(row, error);
       }
     }
     for (const row of again) {
-      this.#elsewhere.add(row);
+      this.#rows.goElsewhere(row);
       if (this.#rows.isIdle(row)) this.#miss(row);
     }
   }
@@ -376,7 +374,7 @@ export class Fetcher {
     onUnwritable(new LazypullError(code, message));
     if (content !== undefined) {
       unwritten.add(target, row, content);
-      this.#settle(row, undefined, content);
+      this.#rows.settle(row, undefined, content);
     } else if (this.#rows.isAwaited(row) && this.#rows.isIdle(row)) this.#miss(row);
   }
 
@@ -389,12 +387,7 @@ export class Fetcher {
     }
     for (let row = first; row < last; row++) {
       this.#rows.arrives(row);
-      if (!this.#rows.isComing(row)) this.#settle(row, error);
+      if (!this.#rows.isComing(row)) this.#rows.settle(row, error);
     }
-  }
-
-  #settle(row: number, error: LazypullError | undefined, content?: Uint8Array): void {
-    this.#elsewhere.delete(row);
-    this.#rows.settle(row, error, content);
   }
 }

@@ -14,6 +14,8 @@ export class Rows {
   /** For each row, on how many ways it is coming. */
   readonly #inFlight: Uint8Array;
   readonly #waiters = new Map<number, Waiter[]>();
+  /** Rows of which one server gave wrong bytes, and that are fetched from another. */
+  readonly #elsewhere = new Set<number>();
 
   /** @param resident the `residency` of each row. Written by others meanwhile */
   constructor(resident: Uint8Array) {
@@ -92,8 +94,18 @@ export class Rows {
     return [...awaited, ...others];
   }
 
+  /** Notes that a row, until it is settled, is fetched from another server: what one gave of it was wrong. */
+  goElsewhere(row: number): void {
+    this.#elsewhere.add(row);
+  }
+
+  isElsewhere(row: number): boolean {
+    return this.#elsewhere.has(row);
+  }
+
   /** Answers who waits for a row: with an error, with its content where the disk did not take it, or that it is resident. */
   settle(row: number, error?: LazypullError, content?: Uint8Array): void {
+    this.#elsewhere.delete(row);
     const waiters = this.#waiters.get(row);
     if (waiters === undefined) return;
     this.#waiters.delete(row);

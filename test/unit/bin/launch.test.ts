@@ -46,7 +46,7 @@ describe('the launchers', () => {
     assert.match(stdout, /MALLOC_ARENA_MAX=2\nUV_THREADPOOL_SIZE=8\n/);
     assert.match(
       run('lazypull', ['daemon']).stdout,
-      /--max-semi-space-size=2\n.*\n--expose-gc\n.*lazypull\.js\ndaemon\n/,
+      /--max-semi-space-size=2\n--heap-growing-percent=200\n--expose-gc\n.*lazypull\.js\ndaemon\n/,
     );
     assert.match(run('lazypull', ['daemon'], { MALLOC_ARENA_MAX: '7' }).stdout, /MALLOC_ARENA_MAX=7\n/);
   });
