@@ -19,7 +19,7 @@ const pollMs = 5_000;
 export class AwakeLayers {
   readonly #layers = new Map<Restable, number>();
   readonly #timer = setInterval(() => this.#check(), pollMs).unref();
-  readonly #pressure = new BufferPressure();
+  readonly #pressure = new BufferPressure(true);
   #bytes = 0;
 
   /** Tells that a layer takes so many bytes of memory from now on, which came through a buffer of the same size. */

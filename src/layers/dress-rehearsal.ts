@@ -73,7 +73,7 @@ export async function rehearseLayer(options: RehearsalOptions): Promise<void> {
   } finally {
     await indexer.close();
     await removeStage(root, helper);
-    threads.rest();
+    threads.restSoon();
   }
 }
 

@@ -1,8 +1,17 @@
+import { setFlagsFromString } from 'node:v8';
+
 /** Bytes of buffers that may become garbage before a thread looks for it: of short-lived ones, and of those that it has had for long. */
 const collectAfterBytes = 4 << 20;
 const collectAllAfterBytes = 8 << 20;
 
+/** How long a collection in steps may take: one of the young generation would end it at once, in one go. */
+export const stepsMs = 500;
+
 type Collect = (options: { type: 'minor' | 'major'; flavor?: 'regular' | 'last-resort' }) => void;
+
+/** Until when, in `performance.now()` milliseconds, this thread may be collecting in steps. */
+let steppingUntilMs = Number.NEGATIVE_INFINITY;
+const isStepping = (): boolean => performance.now() < steppingUntilMs;
 
 /**
  * Keeps a thread's dropped buffers from piling up. V8 counts only its own heap when it decides to collect, and lets tens of MB of
@@ -10,13 +19,19 @@ type Collect = (options: { type: 'minor' | 'major'; flavor?: 'regular' | 'last-r
  */
 export class BufferPressure {
   readonly #collect = (globalThis as { gc?: Collect }).gc;
+  readonly #inSteps: boolean;
   #bytes = 0;
   #oldBytes = 0;
+
+  /** @param inSteps whether the thread has an event loop that is not to wait for a whole collection */
+  constructor(inSteps = false) {
+    this.#inSteps = inSteps;
+  }
 
   /** Tells that buffers of so many bytes have been used up. */
   dropped(bytes: number): void {
     this.#bytes += bytes;
-    if (this.#bytes < collectAfterBytes) return;
+    if (this.#bytes < collectAfterBytes || isStepping()) return;
     this.#bytes = 0;
     this.#collect?.({ type: 'minor' });
   }
@@ -24,18 +39,36 @@ export class BufferPressure {
   /** Tells that buffers of so many bytes, which had been there for long, have been used up. */
   released(bytes: number): void {
     this.#oldBytes += bytes;
-    if (this.#oldBytes < collectAllAfterBytes) return;
+    if (this.#oldBytes < collectAllAfterBytes || isStepping()) return;
     this.#oldBytes = 0;
-    this.#collect?.({ type: 'major' });
+    this.#collectAll('regular');
   }
 
   /**
-   * Collects everything at once: for a moment at which nobody waits.
+   * Collects everything, where a thread does not do so in steps at once: for a moment at which nobody waits.
    *
    * @param thoroughly also gives the pages back on which there is no object any more, which takes several times as long
    */
   rest(thoroughly = false): void {
     this.#bytes = 0;
-    this.#collect?.({ type: 'major', flavor: thoroughly ? 'last-resort' : 'regular' });
+    this.#collectAll(thoroughly ? 'last-resort' : 'regular');
+  }
+
+  #collectAll(flavor: 'regular' | 'last-resort'): void {
+    if (this.#collect === undefined) return;
+    if (!this.#inSteps) {
+      this.#collect({ type: 'major', flavor });
+      return;
+    }
+    if (isStepping()) return;
+    steppingUntilMs = performance.now() + stepsMs;
+    // With this flag V8 begins, after any collection of the young generation, one of everything: it marks on other threads and in tasks of a millisecond, and only
+    // the end of it, a fraction of the whole, is one pause. The flag says no more than when to begin.
+    setFlagsFromString('--stress-incremental-marking');
+    try {
+      this.#collect({ type: 'minor' });
+    } finally {
+      setFlagsFromString('--no-stress-incremental-marking');
+    }
   }
 }

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { type ErrorCode, LazypullError, messageOf } from '../../errors.ts';
 import type { Log } from '../../log.ts';
-import { BufferPressure } from '../../util/buffer-pressure.ts';
+import { BufferPressure, stepsMs } from '../../util/buffer-pressure.ts';
 import { endWorker } from '../../util/end-worker.ts';
 import { trimMemory } from '../../kernel/memory.ts';
 import { goFirstAgain, type YieldingThread } from '../../kernel/thread-priority.ts';
@@ -74,7 +74,7 @@ export class LayerThreads {
   readonly #room: (() => void)[] = [];
   readonly #rehearsal = Promise.withResolvers<void>();
   readonly #log: Log;
-  readonly #pressure = new BufferPressure();
+  readonly #pressure = new BufferPressure(true);
   #queuedBytes = 0;
   #untrimmedBytes = 0;
   #unrestedBytes = 0;
@@ -176,13 +176,11 @@ export class LayerThreads {
     while (this.#queuedBytes > maxQueuedBytes) await new Promise<void>((resolve) => this.#room.push(resolve));
   }
 
-  /** Gives memory back that nothing uses just now. */
-  rest(): void {
-    this.#unrestedBytes = 0;
-    this.slabs.clear();
-    this.#pressure.rest();
+  /** Has memory given back when there has been nothing to do for a while, however little was done before. */
+  restSoon(): void {
     const [first] = this.#threads;
-    if (first!.worker !== undefined) post(first!.worker, { kind: 'rest' });
+    this.#unrestedBytes = restAfterBytes;
+    this.#rest(first!);
   }
 
   /** Ends the threads after the jobs that they have; those that wait get none. */
@@ -288,16 +286,24 @@ export class LayerThreads {
   /** Lets a thread end, or rest, when no work comes for a while. */
   #rest(thread: Thread): void {
     clearTimeout(thread.idle);
-    if (thread.jobs.size > 0 || thread.worker === undefined || this.#closed) return;
     const { worker } = thread;
+    if (thread.jobs.size > 0 || worker === undefined || this.#closed) return;
     thread.idle = setTimeout(() => {
       if (!thread.isFirst) {
         thread.worker = undefined;
         void endWorker(worker).then(trimMemory);
-      } else if (this.#unrestedBytes > restAfterBytes) {
-        this.rest();
+      } else if (this.#unrestedBytes >= restAfterBytes) {
+        this.slabs.clear();
+        this.#pressure.rest();
+        // Together, on few processors, the pause of either one would be longer.
+        thread.idle = setTimeout(() => this.#restFirst(worker), stepsMs).unref();
       }
     }, idleMs).unref();
+  }
+
+  #restFirst(worker: Worker): void {
+    this.#unrestedBytes = 0;
+    post(worker, { kind: 'rest' });
   }
 }
 
