@@ -5,20 +5,26 @@ import { loadedBytes, neededLibraries, readElf } from '../formats/elf.ts';
 import { type FlatFile, rangesIn } from '../fuse/flat-file.ts';
 import type { Piece } from '../fuse/server.ts';
 import { Fetcher, type FetcherOptions } from './fetch/fetcher.ts';
-import { type Hints, rowsOfLibraries } from './plan/hints.ts';
+import { type CompanionRows, type Hints, rowsOfLibraries } from './plan/hints.ts';
+import type { RowRange } from './plan/row-range.ts';
 import { fileOf, type LayerDirectory, type LayerRecord } from './disk/layer-directory.ts';
 import type { LayerThreads } from './threads/layer-threads.ts';
 
 /** The most that is fetched at once because it is likely to be needed, in blob bytes. */
 export const maxGuessBytes = 8 << 20;
 
-/** How much of a program is fetched at once when it is loaded: the blob bytes that come in so many round trips, within bounds. */
-const roundTripsOfProgram = 6;
+/** How much of a program is fetched at once when it is loaded: the blob bytes that come in this time, within bounds. */
+const programMs = 500;
 const minProgramBytes = 1 << 20;
 const maxProgramBytes = 16 << 20;
 
+/** Where more than this comes in a round trip, that is what a reader waits for: what a program reads next is not put off until its own bytes are here. */
+const foretoldBytes = 1 << 20;
+
 /** Programs that are looked at while a layer is read: each is a few small reads, once. */
 const maxPrograms = 4096;
+
+const nothing: CompanionRows = { files: [], texts: [] };
 
 export interface LayerReaderOptions
   extends Pick<
@@ -44,7 +50,10 @@ export class LayerReader {
   readonly #target: number;
   /** First rows of the programs and libraries that were looked at. */
   readonly #programs = new Set<number>();
-  #hints: Promise<Hints> | undefined;
+  /** First rows of the programs of which it has been asked for what they read next. */
+  readonly #foretold = new Set<number>();
+  #hinting: Promise<Hints> | undefined;
+  #hints: Hints | undefined;
 
   constructor(table: ChunkTable, options: LayerReaderOptions) {
     const { record, directory, resident, read, threads, onError, onDamage } = options;
@@ -79,15 +88,47 @@ export class LayerReader {
   async read(offset: number, size: number): Promise<readonly Piece[]> {
     const { diskOffset } = this.table;
     const { first, last } = rangesIn(this.file, offset, size);
-    const unwritten = await this.fetcher.fetch(first, last);
+    const fetching = this.fetcher.fetch(first, last);
+    if (offset === diskOffset[first]) this.#foretell(first);
+    const unwritten = await fetching;
     if (offset === diskOffset[first]) void this.#prefetchProgram(first);
     return unwritten.map(({ row, content }) => ({ offset: diskOffset[row]!, content }));
+  }
+
+  /** What is likely to be read next. Rejects with `DataLoss` when it is damaged. */
+  async hints(): Promise<Hints> {
+    const { directory, record } = this.#options;
+    this.#hints = await (this.#hinting ??= directory.hints(record));
+    return this.#hints;
   }
 
   /** Ends requests, whose readers get EIO, and what threads keep for the layer. */
   async close(): Promise<void> {
     await this.fetcher.close();
     this.#options.threads.remove(this.#target);
+  }
+
+  /** What a program is known to read next, and what that does, is asked for beside its first bytes where the link makes these wait. */
+  #foretell(program: number): void {
+    if (this.#hints === undefined) this.hints().catch(() => undefined); // for the next one
+    const companions = this.#hints?.companions ?? {};
+    if (!(program in companions) || this.#options.link.bytesPerRoundTrip < foretoldBytes) return;
+    const wanted: RowRange[] = [];
+    const follow = (row: number): void => {
+      if (this.#foretold.has(row)) return;
+      this.#foretold.add(row);
+      const { files, texts } = companions[row] ?? nothing;
+      wanted.push(...files, ...texts);
+      for (const { first } of files) follow(first);
+    };
+    follow(program);
+    if (wanted.length > 0) this.fetcher.prefetch(wanted, this.#maxProgramBytes * 2);
+  }
+
+  /** A program that is loaded is read here and there, and each time waits for a round trip. */
+  get #maxProgramBytes(): number {
+    const wished = this.#options.link.bytesIn(programMs);
+    return Math.min(Math.max(wished, minProgramBytes), maxProgramBytes);
   }
 
   /**
@@ -99,7 +140,7 @@ export class LayerReader {
   async #prefetchProgram(row: number): Promise<void> {
     if (this.#programs.has(row) || this.#programs.size === maxPrograms) return;
     this.#programs.add(row);
-    const { directory, record, disk, link } = this.#options;
+    const { disk } = this.#options;
     const diskOffset = this.table.diskOffset[row]!;
     const read = async (offset: number, size: number): Promise<Buffer> => {
       const { first, last } = rangesIn(this.file, diskOffset + offset, size);
@@ -112,19 +153,17 @@ export class LayerReader {
       if (segments === undefined) return;
       const needed = neededLibraries(read, segments);
       needed.catch(() => undefined);
-      // What a few round trips would take: a program that is loaded is read here and there, and each time waits for one.
-      const maxBytes = Math.min(
-        Math.max(link.bytesPerRoundTrip * roundTripsOfProgram, minProgramBytes),
-        maxProgramBytes,
-      );
       const loaded = Math.min(loadedBytes(segments), maxProgramBytes * 8);
-      if (loaded > 0) this.fetcher.prefetch([rangesIn(this.file, diskOffset, loaded)], maxBytes);
-      const hints = await (this.#hints ??= directory.hints(record));
-      const companions = hints.companions[row] ?? [];
-      if (companions.length > 0) this.fetcher.prefetch(companions, maxBytes);
+      if (loaded > 0) this.fetcher.prefetch([rangesIn(this.file, diskOffset, loaded)], this.#maxProgramBytes);
+      const hints = await this.hints();
+      const { files, texts } = hints.companions[row] ?? nothing;
+      if (files.length > 0) this.fetcher.prefetch(files, this.#maxProgramBytes);
+      if (texts.length > 0) this.fetcher.prefetch(texts, maxGuessBytes);
       const libraries = rowsOfLibraries(hints, await needed);
       if (libraries.length > 0) this.fetcher.prefetch(libraries, maxGuessBytes);
-      for (const { first } of [...libraries, ...companions]) void this.#prefetchProgram(first);
+      for (const { first } of [...libraries, ...files]) {
+        if (this.fetcher.hasAskedFor(first)) void this.#prefetchProgram(first);
+      }
     } catch {
       // A guess that fails costs nothing: the reader that needs the bytes gets the error.
     }

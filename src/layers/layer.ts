@@ -155,13 +155,16 @@ export class Layer {
    * @param missing how much of the blob's start is not here yet
    */
   async prefetch(trace: Trace | undefined, bytes: number, missing: number): Promise<void> {
-    const { directory, record, link } = this.#options;
-    const { fetcher, table } = await this.#wake();
+    const { link } = this.#options;
+    const reader = await this.#wake();
+    const { fetcher, table } = reader;
+    const hinting = reader.hints();
+    hinting.catch(() => undefined);
     if (trace !== undefined) {
       fetcher.prefetch(rowsOfTrace(trace, table), maxTraceBytes);
       return;
     }
-    const { landmark, start } = await directory.hints(record);
+    const { landmark, start } = await hinting;
     if (landmark.kind === 'noprefetch') return;
     const little = missing <= Math.min(link.bytesPerRoundTrip, maxLittleBytes) ? missing : 0;
     const upTo = Math.max(landmark.kind === 'prefetch' ? landmark.offset : bytes, little);

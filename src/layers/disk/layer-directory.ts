@@ -33,7 +33,7 @@ export interface LayerRecord {
   readonly sums: LayerSums;
 }
 
-export const recordVersion = 4;
+export const recordVersion = 5;
 
 /** What is on the disk, as it was last written down, and whether that was since the machine was started: then the files beside it are as they were written. */
 export interface WrittenResidency {

@@ -123,6 +123,11 @@ export class Fetcher {
     if (parts.length > 0) this.#track(this.#download(parts, 'prefetch'));
   }
 
+  /** Whether a row is here or on its way. */
+  hasAskedFor(row: number): boolean {
+    return !this.#rows.isIdle(row);
+  }
+
   /** Fetches all rows whose streams begin before a blob offset, and does not wait for them. */
   prefetchUpTo(blobOffset: number): void {
     const { table } = this.#options;

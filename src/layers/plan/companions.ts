@@ -7,6 +7,8 @@ interface Habit {
   readonly programs: readonly string[];
   /** Given what the last `*` of its path stands for. A path with `|` in it is the first of these that is there. */
   readonly reads: (name: string) => readonly string[];
+  /** Small files of which it reads many. */
+  readonly texts?: readonly string[];
 }
 
 const inUsr = (path: string): string[] => [`usr/${path}`, `usr/local/${path}`];
@@ -31,27 +33,64 @@ const olderPythonModules = [
   'encodings/latin_1',
 ];
 
+/** The headers that any program in C includes some of, and those of C++. */
+const cHeaders = [
+  ...inUsr('include/*.h'),
+  ...['bits/*', 'bits/types/*', 'sys/*', 'gnu/*', 'asm/*'].flatMap((name) => [
+    `usr/include/${name}`,
+    `usr/include/*/${name}`,
+  ]),
+  ...['linux/errno.h', 'linux/limits.h', 'asm-generic/*'].map((name) => `usr/include/${name}`),
+  ...inGcc('include/std*.h'),
+];
+const cxxHeaders = [
+  ...['*', 'backward/*', 'bits/*', 'debug/*', 'ext/*', 'pstl/*'].flatMap((name) => inUsr(`include/c++/*/${name}`)),
+  'usr/include/*/c++/*/bits/*',
+  'usr/local/include/c++/*/*/bits/*',
+];
+
+/** What GCC's compilers are linked with. */
+const gccLibraries = inMultiarch(
+  'libisl.so.*',
+  'libmpc.so.*',
+  'libmpfr.so.*',
+  'libgmp.so.*',
+  'libz.so.1',
+  'libzstd.so.1',
+);
+const binutilsLibraries = inMultiarch('libbfd-*.so', 'libctf.so.*', 'libsframe.so.*', 'libjansson.so.*', 'libz.so.1');
+
 /**
- * Interpreters and the stages of compilers: what an ELF file does not tell. (CPython, Lib/site.py; GCC internals, "Collect2", and `gcc -v`; `go build -x`;
- * JDK, src/java.base/share/native/libjli.)
+ * Interpreters and the stages of compilers: what an ELF file does not tell, and of those that are used most also what it does, so that nobody has to wait for it.
+ * (CPython, Lib/site.py; GCC internals, "Collect2", and `gcc -v`; `go build -x`; JDK, src/java.base/share/native/libjli.)
  */
 const habits: readonly Habit[] = [
   {
     programs: inUsr('bin/python3.*'),
     reads: (minor) => {
       const modules = Number(minor) >= 11 ? pythonModules : [...pythonModules, ...olderPythonModules];
-      return inUsr(`lib/python3.${minor}`).flatMap((root) =>
+      const libraries = inMultiarch('libm.so.6', 'libz.so.1', 'libexpat.so.1', `libpython3.${minor}.so.1.0`);
+      const imported = inUsr(`lib/python3.${minor}`).flatMap((root) =>
         modules.map((module) => {
           const [directory, name] = module.split('/') as [string, string];
           const path = directory === '' ? root : `${root}/${directory}`;
           return `${path}/__pycache__/${name}.cpython-3${minor}.pyc|${path}/${name}.py`;
         }),
       );
+      return [...imported, ...libraries, `usr/local/lib/libpython3.${minor}.so.1.0`];
     },
   },
-  { programs: [...inUsr('bin/g++'), ...inUsr('bin/c++')], reads: () => inGcc('cc1plus') },
+  {
+    programs: [...inUsr('bin/g++'), ...inUsr('bin/c++')],
+    reads: () => inGcc('cc1plus', 'libstdc++.so'),
+  },
   { programs: [...inUsr('bin/gcc'), ...inUsr('bin/cc')], reads: () => inGcc('cc1') },
-  { programs: inGcc('cc1', 'cc1plus'), reads: () => inUsr('bin/as') },
+  { programs: inGcc('cc1'), reads: () => [...inUsr('bin/as'), ...gccLibraries], texts: cHeaders },
+  {
+    programs: inGcc('cc1plus'),
+    reads: () => [...inUsr('bin/as'), ...gccLibraries],
+    texts: [...cxxHeaders, ...cHeaders],
+  },
   {
     programs: inUsr('bin/as'),
     reads: () => [
@@ -59,6 +98,8 @@ const habits: readonly Habit[] = [
       ...inGcc('collect2', 'lto-wrapper', 'liblto_plugin.so', 'crtbegin.o', 'crtbeginS.o', 'crtend.o', 'crtendS.o'),
       ...inGcc('libgcc.a', 'libgcc_s.so'),
       ...inMultiarch('crt1.o', 'Scrt1.o', 'crti.o', 'crtn.o', 'libc.so', 'libm.so', 'libc_nonshared.a'),
+      ...inMultiarch('libm.so.6', 'libmvec.so.1', 'libgcc_s.so.1', 'libopcodes-*.so'),
+      ...binutilsLibraries,
     ],
   },
   {
@@ -79,13 +120,17 @@ const habits: readonly Habit[] = [
   },
 ];
 
-/** Of the programs of a tree and of what each reads no more than these are found: a real tree has a dozen. */
+/** Of the programs of a tree and of what each reads no more than these are found: a real tree has a dozen. Of its texts there are hundreds. */
 const maxFound = 64;
+const maxTexts = 1024;
 
 /** What programs read next that are in a tree. */
 export interface Companions {
   readonly program: TreeNode;
+  /** Programs and libraries. */
   readonly files: readonly TreeNode[];
+  /** Small files of which it reads some, often many. */
+  readonly texts: readonly TreeNode[];
 }
 
 /**
@@ -95,12 +140,14 @@ export interface Companions {
  */
 export function companionsOf(root: TreeNode, resolve: (path: string) => TreeNode | undefined): Companions[] {
   const found: Companions[] = [];
-  for (const { programs, reads } of habits) {
-    for (const { path, name } of programs.flatMap((pattern) => matching(root, pattern))) {
+  for (const { programs, reads, texts = [] } of habits) {
+    for (const { path, name } of programs.flatMap((pattern) => matching(root, pattern, maxFound))) {
       const program = resolve(path);
       if (program === undefined || found.length === maxFound) continue;
-      const files = reads(name).flatMap((choice) => firstOf(root, choice, resolve));
-      if (files.length > 0) found.push({ program, files: files.slice(0, maxFound) });
+      const files = new Set(reads(name).flatMap((choice) => firstOf(root, choice, resolve)));
+      const small = new Set(texts.flatMap((pattern) => matching(root, pattern, maxTexts).map(({ node }) => node)));
+      if (files.size + small.size === 0) continue;
+      found.push({ program, files: [...files].slice(0, maxFound), texts: [...small].slice(0, maxTexts) });
     }
   }
   return found;
@@ -108,14 +155,14 @@ export function companionsOf(root: TreeNode, resolve: (path: string) => TreeNode
 
 function firstOf(root: TreeNode, choice: string, resolve: (path: string) => TreeNode | undefined): TreeNode[] {
   for (const pattern of choice.split('|')) {
-    const nodes = matching(root, pattern).flatMap(({ path }) => resolve(path) ?? []);
+    const nodes = matching(root, pattern, maxFound).flatMap(({ path }) => resolve(path) ?? []);
     if (nodes.length > 0) return nodes;
   }
   return [];
 }
 
 /** The paths in a tree that a pattern stands for, and what its last `*` does. Links are not followed on the way. */
-function matching(root: TreeNode, pattern: string): { path: ByteString; name: string }[] {
+function matching(root: TreeNode, pattern: string, max: number): { node: TreeNode; path: ByteString; name: string }[] {
   let found = [{ node: root, path: '', name: '' }];
   for (const part of pattern.split('/')) {
     found = found.flatMap(({ node, path, name }) => {
@@ -131,11 +178,11 @@ function matching(root: TreeNode, pattern: string): { path: ByteString; name: st
         child.length > before.length + after.length && child.startsWith(before) && child.endsWith(after);
       return [...children]
         .filter(([child]) => isMatch(child))
-        .slice(0, maxFound)
+        .slice(0, max)
         .map(([child, node]) => {
           return { node, path: below(child), name: child.slice(before.length, child.length - after.length) };
         });
     });
   }
-  return found.map(({ path, name }) => ({ path, name }));
+  return found;
 }

@@ -14,7 +14,13 @@ export interface Hints {
   /** Shared libraries by the names that programs ask for. */
   readonly libraries: Readonly<Record<string, RowRange>>;
   /** By the first rows of programs what they read next, as `companionsOf` knows it. */
-  readonly companions: Readonly<Record<number, readonly RowRange[]>>;
+  readonly companions: Readonly<Record<number, CompanionRows>>;
+}
+
+/** Programs and libraries, and where small files are of which many are read. */
+export interface CompanionRows {
+  readonly files: readonly RowRange[];
+  readonly texts: readonly RowRange[];
 }
 
 /** The rows of the shared libraries with these names or paths, of those that are in the layer. */
@@ -47,6 +53,9 @@ const maxLinks = 16;
 const maxStartRows = 4;
 const maxStartFiles = 256;
 
+/** So many runs of texts are kept for a program, the longest ones: what one request asks for. */
+const maxTextRuns = 32;
+
 /** A layer's plan, as far as the files' rows go. */
 export interface PlannedRows {
   readonly chunks: ChunkTable;
@@ -78,10 +87,12 @@ export function hintsOf(tree: LayerTree, plan: PlannedRows): Hints {
       if (startLibraries.test(name)) want(node);
     }
   }
-  const companions: Record<number, RowRange[]> = {};
-  for (const { program, files } of companionsOf(tree.root, (path) => resolve(tree, path))) {
+  const companions: Record<number, CompanionRows> = {};
+  for (const { program, files, texts } of companionsOf(tree.root, (path) => resolve(tree, path))) {
     const first = rowsOf(program, tree, plan)?.first;
-    if (first !== undefined) companions[first] = files.flatMap((file) => rowsOf(file, tree, plan) ?? []);
+    if (first === undefined) continue;
+    const rows = (nodes: readonly TreeNode[]): RowRange[] => nodes.flatMap((node) => rowsOf(node, tree, plan) ?? []);
+    companions[first] = { files: rows(files), texts: runsOf(rows(texts)) };
   }
   return { landmark: tree.landmark, start, libraries: Object.fromEntries(libraries), companions };
 }
@@ -91,6 +102,18 @@ function librariesOf(tree: LayerTree): string[] {
     const names = [...(resolve(tree, directory)?.children?.keys() ?? [])];
     return [directory, ...names.filter((name) => multiarchDirectory.test(name)).map((name) => `${directory}/${name}`)];
   });
+}
+
+/** Rows that follow each other as one range, ascending: the longest such ranges. */
+function runsOf(rows: readonly RowRange[]): RowRange[] {
+  const runs: RowRange[] = [];
+  for (const { first, last } of rows.toSorted((a, b) => a.first - b.first)) {
+    const run = runs.at(-1);
+    if (run !== undefined && first <= run.last) run.last = Math.max(run.last, last);
+    else runs.push({ first, last });
+  }
+  const longest = runs.toSorted((a, b) => b.last - b.first - (a.last - a.first)).slice(0, maxTextRuns);
+  return longest.sort((a, b) => a.first - b.first);
 }
 
 /** The rows of a regular file's data; undefined for anything else. Files are in the order of their first chunks in the blob. */

@@ -46,3 +46,36 @@ test('When Python is started, the modules that it imports first come without a r
   await handle.close();
   await lab.unmount(root);
 });
+
+test('Over a slow link what Python imports is asked for before the program is here', async () => {
+  const program = await readFile(systemTool('busybox'));
+  const module = 'usr/lib/python3.11/encodings/__pycache__/__init__.cpython-311.pyc';
+  const { bytes, context } = estargzBlob([
+    file('usr/bin/python3.11', program),
+    ...noise('a'),
+    file(module, randomBytes(5000)),
+    ...noise('b'),
+  ]);
+  const { registry } = lab;
+  const root = await lab.mount(await lab.prepare([lab.layer({ bytes, context })]));
+  registry.gate = () => delay(100);
+  await readFile(join(root, 'usr/share/b-11')); // by which the daemon knows the link
+  const before = registry.requests.length;
+  const gate = Promise.withResolvers<void>();
+  registry.gate = () => gate.promise;
+  const reading = readFile(join(root, 'usr/bin/python3.11'));
+  try {
+    for (let waited = 0; registry.requests.length < before + 2; waited += 20) {
+      assert.ok(waited < 5000, 'nothing is asked for but the program');
+      await delay(20);
+    }
+  } finally {
+    gate.resolve();
+    registry.gate = () => Promise.resolve();
+    await reading;
+  }
+  const asked = registry.requests.length;
+  await readFile(join(root, module));
+  assert.equal(registry.requests.length, asked);
+  await lab.unmount(root);
+});

@@ -65,7 +65,7 @@ test('Hints know what interpreters and compilers read next, of what is in the la
     { name: 'usr/bin/as', type: 'symlink', linkName: 'x86_64-linux-gnu-as' },
   ];
   const { companions } = hints([...names.map((name, i) => ({ name, offset: i * 1000 })), ...links]);
-  const found = Object.entries(companions).map(([row, files]) => [
+  const found = Object.entries(companions).map(([row, { files }]) => [
     names[Number(row)],
     files.map(({ first }) => names[first]),
   ]);
@@ -75,6 +75,39 @@ test('Hints know what interpreters and compilers read next, of what is in the la
     ['usr/lib/gcc/x86_64-linux-gnu/12/cc1', ['usr/bin/x86_64-linux-gnu-as']],
     ['usr/lib/gcc/x86_64-linux-gnu/12/cc1plus', ['usr/bin/x86_64-linux-gnu-as']],
   ]);
+});
+
+test('Hints know the libraries of a compiler, and its headers as few runs', () => {
+  const names = [
+    'usr/include/c++/12/bits/a.h',
+    'usr/include/c++/12/bits/b.h',
+    'usr/include/c++/12/iostream',
+    'usr/include/c++/12/tr1/other.h',
+    'usr/include/linux/errno.h',
+    'usr/include/linux/other.h',
+    'usr/include/stdio.h',
+    'usr/include/x86_64-linux-gnu/bits/types.h',
+    'usr/lib/gcc/x86_64-linux-gnu/12/cc1plus',
+    'usr/lib/gcc/x86_64-linux-gnu/12/include/stddef.h',
+    'usr/lib/x86_64-linux-gnu/libmpc.so.3.3.1',
+  ];
+  const links = [{ name: 'usr/lib/x86_64-linux-gnu/libmpc.so.3', type: 'symlink', linkName: 'libmpc.so.3.3.1' }];
+  const { companions } = hints([...names.map((name, i) => ({ name, offset: i * 1000 })), ...links]);
+  assert.deepEqual(Object.keys(companions), ['8']);
+  assert.deepEqual(companions[8]!.files, [{ first: 10, last: 11 }]);
+  assert.deepEqual(companions[8]!.texts, [
+    { first: 0, last: 3 },
+    { first: 4, last: 5 },
+    { first: 6, last: 8 },
+    { first: 9, last: 10 },
+  ]);
+});
+
+test('A layer of a hundred thousand headers does not keep the planner busy', { timeout: 20_000 }, () => {
+  const rows = Array.from({ length: 100_000 }, (_, i) => ({ name: `usr/include/h${i}.h`, offset: i * 2 }));
+  const other = Array.from({ length: 100_000 }, (_, i) => ({ name: `srv/o${i}`, offset: i * 2 + 1 }));
+  const { companions } = hints([...rows, ...other, { name: 'usr/lib/gcc/x/12/cc1', offset: 300_000 }]);
+  assert.equal(companions[200_000]!.texts.length, 32);
 });
 
 test('A layer of a hundred thousand pythons does not keep the planner busy', { timeout: 20_000 }, () => {
