@@ -309,9 +309,15 @@ async function setUpStalled(t: TestContext) {
   const lab = await setUp(t, files(40, 100_000));
   const { table, blob, fetcher } = lab;
   const stall = Promise.withResolvers<undefined>();
-  blob.beforePiece = (offset) => (offset > 1 << 20 && blob.requests.length === 1 ? stall.promise : delay(8));
+  const reached = Promise.withResolvers<undefined>();
+  blob.beforePiece = (offset) => {
+    if (offset <= 1 << 20 || blob.requests.length > 1) return delay(8);
+    reached.resolve(undefined);
+    return stall.promise;
+  };
   fetcher.prefetchUpTo(table.streamEnd.at(-1)!);
   await fetcher.fetch(0, 1);
+  await reached.promise;
   assert.equal(blob.requests.length, 1);
   const over = new AbortController();
   t.after(() => over.abort());
