@@ -5,11 +5,11 @@ import type { RowRange } from '../plan/row-range.ts';
 import { streamBytesNeeded } from '../threads/streams.ts';
 
 /** The smallest and the largest window of a single miss, in blob bytes; powers of two. */
-const minWindowBytes = 512 << 10;
+const minWindowBytes = 128 << 10;
 const maxWindowBytes = 1 << 20;
 
 /** The part of what comes in a round trip that a window in vain may cost: of what comes along with a miss, builds read about a third. */
-const windowShare = 1 / 8;
+const windowShare = 1 / 5;
 
 /** The largest window that misses close to each other grow to, in blob bytes: minWindowBytes times a power of two. */
 const maxRegionBytes = 16 << 20;
