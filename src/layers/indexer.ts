@@ -196,6 +196,7 @@ export class Indexer {
 
   /** The digests of which there is no directory yet. */
   async #withoutKept(digests: readonly string[]): Promise<string[]> {
+    if (digests.length === 0) return [];
     const kept = await readdir(this.#options.directory).catch(() => []);
     const names = new Set(kept);
     return digests.filter((digest) => !names.has(digest.slice('sha256:'.length)));

@@ -49,6 +49,31 @@ test('When Python is started, the modules that it imports first come without a r
   await lab.unmount(root);
 });
 
+test('What is left out of a request because there is too much of it is not asked for by itself', async () => {
+  const program = await readFile(systemTool('busybox'));
+  const library = 'usr/lib/gcc/x/12/libstdc++.so';
+  const { bytes, context } = estargzBlob([
+    file('usr/bin/g++', program),
+    ...noise('a'),
+    file('usr/lib/gcc/x/12/cc1plus', randomBytes(20 << 20)),
+    ...noise('b'),
+    file(library, randomBytes(5000)),
+    ...noise('c'),
+  ]);
+  const root = await lab.mount(await lab.prepare([lab.layer({ bytes, context })]));
+  const before = lab.registry.requests.length;
+  await readFile(join(root, 'usr/bin/g++'));
+  for (let waited = 0; lab.registry.requests.length < before + 2; waited += 20) {
+    assert.ok(waited < 5000, 'nothing is asked for that the compiler reads');
+    await delay(20);
+  }
+  await delay(1000); // everything that is asked for is asked for by then
+  const asked = lab.registry.requests.length;
+  await readFile(join(root, library));
+  assert.equal(lab.registry.requests.length, asked + 1);
+  await lab.unmount(root);
+});
+
 test('Over a slow link what Python imports is asked for before the program is here', async () => {
   await using lab = await LayerLab.open(toml); // whose daemon does not know of a quick link
   const program = await readFile(systemTool('busybox'));
