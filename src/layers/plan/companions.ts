@@ -62,7 +62,7 @@ const binutilsLibraries = inMultiarch('libbfd-*.so', 'libctf.so.*', 'libsframe.s
 
 /**
  * Interpreters and the stages of compilers: what an ELF file does not tell, and of those that are used most also what it does, so that nobody has to wait for it.
- * (CPython, Lib/site.py; GCC internals, "Collect2", and `gcc -v`; `go build -x`; JDK, src/java.base/share/native/libjli.)
+ * (CPython, Lib/site.py; GCC internals, "Collect2", and `gcc -v`; `go build -x`; JDK, src/java.base/share/native/libjli; dpkg(1), "FILES"; apt.conf(5).)
  */
 const habits: readonly Habit[] = [
   {
@@ -100,6 +100,28 @@ const habits: readonly Habit[] = [
       ...inMultiarch('crt1.o', 'Scrt1.o', 'crti.o', 'crtn.o', 'libc.so', 'libm.so', 'libc_nonshared.a'),
       ...inMultiarch('libm.so.6', 'libmvec.so.1', 'libgcc_s.so.1', 'libopcodes-*.so'),
       ...binutilsLibraries,
+    ],
+  },
+  {
+    programs: ['usr/bin/apt-get', 'usr/bin/apt'],
+    reads: () => [
+      ...inMultiarch('libapt-pkg.so.*', 'libapt-private.so.*', 'libstdc++.so.6', 'libgcc_s.so.1', 'libm.so.6'),
+      ...inMultiarch('libz.so.1', 'libbz2.so.*', 'liblzma.so.*', 'liblz4.so.*', 'libzstd.so.*', 'libxxhash.so.*'),
+      ...inMultiarch('libudev.so.*', 'libsystemd.so.*', 'libcap.so.*', 'libgcrypt.so.*', 'libgpg-error.so.*'),
+      ...['http', 'store', 'gpgv'].map((method) => `usr/lib/apt/methods/${method}`),
+      ...['usr/bin/dpkg', 'var/lib/dpkg/status', 'var/lib/apt/extended_states'],
+    ],
+    texts: ['etc/apt/*', 'etc/apt/*/*', 'usr/share/dpkg/*table'],
+  },
+  {
+    programs: ['usr/bin/dpkg'],
+    reads: () => [
+      ...inMultiarch('libmd.so.*', 'libselinux.so.*', 'libpcre2-8.so.*'),
+      ...['usr/bin/dpkg-deb', 'usr/bin/dpkg-split', 'usr/bin/tar', 'usr/bin/rm', 'var/lib/dpkg/status'],
+    ],
+    texts: [
+      ...['etc/dpkg/*', 'etc/dpkg/dpkg.cfg.d/*'],
+      ...['*', 'info/*.list', 'triggers/*', 'updates/*'].map((name) => `var/lib/dpkg/${name}`),
     ],
   },
   {

@@ -103,6 +103,38 @@ test('Hints know the libraries of a compiler, and its headers as few runs', () =
   ]);
 });
 
+test('Hints know what the package manager of Debian reads', () => {
+  const names = [
+    'etc/apt/apt.conf.d/70debconf',
+    'usr/bin/apt-get',
+    'usr/bin/dpkg',
+    'usr/lib/apt/methods/http',
+    'usr/lib/x86_64-linux-gnu/libapt-pkg.so.6.0.0',
+    'var/lib/dpkg/info/bash.list',
+    'var/lib/dpkg/info/bash.md5sums',
+    'var/lib/dpkg/status',
+    'var/lib/dpkg/triggers/File',
+  ];
+  const links = [
+    { name: 'usr/lib/x86_64-linux-gnu/libapt-pkg.so.6.0', type: 'symlink', linkName: 'libapt-pkg.so.6.0.0' },
+  ];
+  const { companions } = hints([...names.map((name, i) => ({ name, offset: i * 1000 })), ...links]);
+  const rows = (ranges: readonly { first: number; last: number }[]) => ranges.map(({ first, last }) => [first, last]);
+  assert.deepEqual(Object.keys(companions), ['1', '2']);
+  assert.deepEqual(rows(companions[1]!.files).sort(), [
+    [2, 3],
+    [3, 4],
+    [4, 5],
+    [7, 8],
+  ]);
+  assert.deepEqual(rows(companions[1]!.texts), [[0, 1]]);
+  assert.deepEqual(rows(companions[2]!.files), [[7, 8]]);
+  assert.deepEqual(rows(companions[2]!.texts), [
+    [5, 6],
+    [7, 9],
+  ]);
+});
+
 test('A layer of a hundred thousand headers does not keep the planner busy', { timeout: 20_000 }, () => {
   const rows = Array.from({ length: 100_000 }, (_, i) => ({ name: `usr/include/h${i}.h`, offset: i * 2 }));
   const other = Array.from({ length: 100_000 }, (_, i) => ({ name: `srv/o${i}`, offset: i * 2 + 1 }));
