@@ -163,16 +163,22 @@ export interface Companions {
 export function companionsOf(root: TreeNode, resolve: (path: string) => TreeNode | undefined): Companions[] {
   const found: Companions[] = [];
   for (const { programs, reads, texts = [] } of habits) {
+    let small: readonly TreeNode[] | undefined; // of any of its programs the same, and found once
     for (const { path, name } of programs.flatMap((pattern) => matching(root, pattern, maxFound))) {
       const program = resolve(path);
       if (program === undefined || found.length === maxFound) continue;
       const files = new Set(reads(name).flatMap((choice) => firstOf(root, choice, resolve)));
-      const small = new Set(texts.flatMap((pattern) => matching(root, pattern, maxTexts).map(({ node }) => node)));
-      if (files.size + small.size === 0) continue;
-      found.push({ program, files: [...files].slice(0, maxFound), texts: [...small].slice(0, maxTexts) });
+      small ??= textsOf(root, texts);
+      if (files.size + small.length === 0) continue;
+      found.push({ program, files: [...files].slice(0, maxFound), texts: small });
     }
   }
   return found;
+}
+
+function textsOf(root: TreeNode, patterns: readonly string[]): TreeNode[] {
+  const nodes = patterns.flatMap((pattern) => matching(root, pattern, maxTexts).map(({ node }) => node));
+  return [...new Set(nodes)].slice(0, maxTexts);
 }
 
 function firstOf(root: TreeNode, choice: string, resolve: (path: string) => TreeNode | undefined): TreeNode[] {
@@ -183,7 +189,7 @@ function firstOf(root: TreeNode, choice: string, resolve: (path: string) => Tree
   return [];
 }
 
-/** The paths in a tree that a pattern stands for, and what its last `*` does. Links are not followed on the way. */
+/** The first `max` paths in a tree that a pattern stands for, and what its last `*` does. Links are not followed on the way. */
 function matching(root: TreeNode, pattern: string, max: number): { node: TreeNode; path: ByteString; name: string }[] {
   let found = [{ node: root, path: '', name: '' }];
   for (const part of pattern.split('/')) {
@@ -205,6 +211,7 @@ function matching(root: TreeNode, pattern: string, max: number): { node: TreeNod
           return { node, path: below(child), name: child.slice(before.length, child.length - after.length) };
         });
     });
+    found = found.slice(0, max);
   }
   return found;
 }

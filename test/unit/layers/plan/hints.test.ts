@@ -142,6 +142,23 @@ test('A layer of a hundred thousand headers does not keep the planner busy', { t
   assert.equal(companions[200_000]!.texts.length, 32);
 });
 
+test('A layer of dozens of compilers keeps the planner little busier than one of a single compiler', () => {
+  const headers = Array.from({ length: 50_000 }, (_, i) => ({
+    name: `usr/include/d${i % 500}/c++/${i % 7}/bits/h${i}`,
+    offset: 1000 + i,
+  }));
+  const cpuOf = (compilers: number): number => {
+    const rows = Array.from({ length: compilers }, (_, i) => ({ name: `usr/lib/gcc/x/${i}/cc1plus`, offset: i }));
+    const before = process.cpuUsage();
+    const { companions } = hints([...rows, ...headers]);
+    assert.equal(Object.keys(companions).length, compilers);
+    assert.ok(companions[0]!.texts.reduce((sum, { first, last }) => sum + last - first, 0) <= 1024);
+    return process.cpuUsage(before).user;
+  };
+  const one = cpuOf(1);
+  assert.ok(cpuOf(64) < 3 * one);
+});
+
 test('A layer of a hundred thousand pythons does not keep the planner busy', { timeout: 20_000 }, () => {
   const rows = Array.from({ length: 100_000 }, (_, i) => ({ name: `usr/bin/python3.${i}`, offset: i }));
   const { companions } = hints([...rows, { name: 'usr/lib/python3.5/os.py', offset: 200_000 }]);
