@@ -116,7 +116,7 @@ test('Fetcher takes no disk space for zeros', async (t) => {
 });
 
 test('Fetcher joins misses of rows that are on their way', async (t) => {
-  const contents = files(50, 5000);
+  const contents = files(50, 2000);
   const { fetcher, blob, content } = await setUp(t, contents);
   await Promise.all(Array.from({ length: 200 }, (_, i) => fetcher.fetch(i % 50, (i % 50) + 1)));
   assert.equal(blob.requests.length, 1);
@@ -161,9 +161,9 @@ test('Fetcher reports a broken gzip stream', async (t) => {
 });
 
 test('Fetcher rejects the waiters of a request that breaks, and tries again at the next miss', async (t) => {
-  const contents = files(8, 40_000);
+  const contents = files(8, 15_000);
   const { fetcher, blob, errors, content } = await setUp(t, contents);
-  blob.beforePiece = (at) => (at > 100_000 ? Promise.reject(new Error('reset')) : Promise.resolve());
+  blob.beforePiece = (at) => (at > 40_000 ? Promise.reject(new Error('reset')) : Promise.resolve());
   const outcomes = await Promise.allSettled([fetcher.fetch(0, 1), fetcher.fetch(7, 8)]);
   assert.deepEqual(
     outcomes.map(({ status }) => status),
