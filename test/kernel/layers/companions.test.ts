@@ -21,6 +21,14 @@ const file = (path: string, content: Buffer): FileSpec => ({ path, type: 'reg', 
 const noise = (name: string): FileSpec[] =>
   Array.from({ length: 12 }, (_, i) => file(`usr/share/${name}-${i}`, randomBytes(300_000)));
 
+/** Waits until the registry of a lab has seen so many requests; what it means if it does not is `complaint`. */
+async function untilAsked({ registry }: LayerLab, requests: number, complaint: string): Promise<void> {
+  for (let waited = 0; registry.requests.length < requests; waited += 20) {
+    assert.ok(waited < 5000, complaint);
+    await delay(20);
+  }
+}
+
 test('When Python is started, the modules that it imports first come without a request of their own', async () => {
   const modules = ['__init__', 'utf_8'].map(
     (name) => `usr/lib/python3.11/encodings/__pycache__/${name}.cpython-311.pyc`,
@@ -38,10 +46,7 @@ test('When Python is started, the modules that it imports first come without a r
   const before = lab.registry.requests.length;
   await using handle = await open(join(root, 'usr/bin/python3.11'));
   await handle.read(Buffer.alloc(4096), 0, 4096, 0);
-  for (let waited = 0; lab.registry.requests.length < before + 2; waited += 20) {
-    assert.ok(waited < 5000, 'nothing is asked for that Python imports');
-    await delay(20);
-  }
+  await untilAsked(lab, before + 2, 'nothing is asked for that Python imports');
   const asked = lab.registry.requests.length;
   for (const module of modules) await readFile(join(root, module));
   assert.equal(lab.registry.requests.length, asked);
@@ -63,10 +68,7 @@ test('What is left out of a request because there is too much of it is not asked
   const root = await lab.mount(await lab.prepare([lab.layer({ bytes, context })]));
   const before = lab.registry.requests.length;
   await readFile(join(root, 'usr/bin/g++'));
-  for (let waited = 0; lab.registry.requests.length < before + 2; waited += 20) {
-    assert.ok(waited < 5000, 'nothing is asked for that the compiler reads');
-    await delay(20);
-  }
+  await untilAsked(lab, before + 2, 'nothing is asked for that the compiler reads');
   await delay(1000); // everything that is asked for is asked for by then
   const asked = lab.registry.requests.length;
   await readFile(join(root, library));
@@ -93,10 +95,7 @@ test('Over a slow link what Python imports is asked for before the program is he
   registry.gate = () => gate.promise;
   const reading = readFile(join(root, 'usr/bin/python3.11'));
   try {
-    for (let waited = 0; registry.requests.length < before + 2; waited += 20) {
-      assert.ok(waited < 5000, 'nothing is asked for but the program');
-      await delay(20);
-    }
+    await untilAsked(lab, before + 2, 'nothing is asked for but the program');
   } finally {
     gate.resolve();
     registry.gate = () => Promise.resolve();

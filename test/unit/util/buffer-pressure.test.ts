@@ -8,14 +8,14 @@ import { runInNewContext } from 'node:vm';
 // As with `--expose-gc`, which has to be there when a pressure is made.
 setFlagsFromString('--expose-gc');
 Object.assign(globalThis, { gc: runInNewContext('gc') as unknown });
-const { BufferPressure } = await import('../../../src/util/buffer-pressure.ts');
+const { BufferPressure, stepsMs } = await import('../../../src/util/buffer-pressure.ts');
 
 const majorKind = 4;
 const isForcedFlag = 4;
 
 /** Has buffers of 32 MiB dropped that have been there for long, and lets `collect` begin. @returns what is left of them, and the whole collections */
 async function drop(collect: () => void): Promise<{ leftBytes: number; majors: { isForced: boolean }[] }> {
-  await sleep(600); // the steps of the test before are over
+  await sleep(stepsMs + 100); // the steps of the test before are over
   const majors: { isForced: boolean }[] = [];
   const observer = new PerformanceObserver((list) => {
     for (const { detail } of list.getEntries() as (PerformanceEntry & { detail: { kind: number; flags: number } })[]) {

@@ -14,6 +14,11 @@ function hints(rows: readonly object[]) {
   return { plan, ...hintsOf(tree, plan) };
 }
 
+/** Of files that lie in the blob in this order, the row of each its index. */
+function hintsOfFiles(names: readonly string[], links: readonly object[]) {
+  return hints([...names.map((name, i) => ({ name, offset: i * 1000 })), ...links]);
+}
+
 test('Hints name the rows of what a shell and the C library read, links followed', () => {
   const { plan, start, libraries } = hints([
     { name: 'usr/lib/libz.so.1', offset: 900 },
@@ -64,7 +69,7 @@ test('Hints know what interpreters and compilers read next, of what is in the la
     { name: 'usr/bin/g++-12', type: 'symlink', linkName: 'x86_64-linux-gnu-g++-12' },
     { name: 'usr/bin/as', type: 'symlink', linkName: 'x86_64-linux-gnu-as' },
   ];
-  const { companions } = hints([...names.map((name, i) => ({ name, offset: i * 1000 })), ...links]);
+  const { companions } = hintsOfFiles(names, links);
   const found = Object.entries(companions).map(([row, { files }]) => [
     names[Number(row)],
     files.map(({ first }) => names[first]),
@@ -92,7 +97,7 @@ test('Hints know the libraries of a compiler, and its headers as few runs', () =
     'usr/lib/x86_64-linux-gnu/libmpc.so.3.3.1',
   ];
   const links = [{ name: 'usr/lib/x86_64-linux-gnu/libmpc.so.3', type: 'symlink', linkName: 'libmpc.so.3.3.1' }];
-  const { companions } = hints([...names.map((name, i) => ({ name, offset: i * 1000 })), ...links]);
+  const { companions } = hintsOfFiles(names, links);
   assert.deepEqual(Object.keys(companions), ['8']);
   assert.deepEqual(companions[8]!.files, [{ first: 10, last: 11 }]);
   assert.deepEqual(companions[8]!.texts, [
@@ -118,7 +123,7 @@ test('Hints know what the package manager of Debian reads', () => {
   const links = [
     { name: 'usr/lib/x86_64-linux-gnu/libapt-pkg.so.6.0', type: 'symlink', linkName: 'libapt-pkg.so.6.0.0' },
   ];
-  const { companions } = hints([...names.map((name, i) => ({ name, offset: i * 1000 })), ...links]);
+  const { companions } = hintsOfFiles(names, links);
   const rows = (ranges: readonly { first: number; last: number }[]) => ranges.map(({ first, last }) => [first, last]);
   assert.deepEqual(Object.keys(companions), ['1', '2']);
   assert.deepEqual(rows(companions[1]!.files.toSorted((a, b) => a.first - b.first)), [
