@@ -168,14 +168,15 @@ export interface Companions {
  * @param resolve what a path leads to inside the layer, links followed
  */
 export function companionsOf(root: TreeNode, resolve: (path: string) => TreeNode | undefined): Companions[] {
+  const paths = new Paths(root);
   const found: Companions[] = [];
   for (const { programs, reads, texts = [] } of habits) {
     let small: readonly TreeNode[] | undefined; // of any of its programs the same, and found once
-    for (const { path, name } of programs.flatMap((pattern) => matching(root, pattern, maxFound))) {
+    for (const { path, name } of programs.flatMap((pattern) => paths.matching(pattern, maxFound))) {
       const program = resolve(path);
       if (program === undefined || found.length === maxFound) continue;
-      const files = new Set(reads(name).flatMap((choice) => firstOf(root, choice, resolve)));
-      small ??= textsOf(root, texts);
+      const files = new Set(reads(name).flatMap((choice) => firstOf(paths, choice, resolve)));
+      small ??= textsOf(paths, texts);
       if (files.size + small.length === 0) continue;
       found.push({ program, files: [...files].slice(0, maxFound), texts: small });
     }
@@ -183,42 +184,64 @@ export function companionsOf(root: TreeNode, resolve: (path: string) => TreeNode
   return found;
 }
 
-function textsOf(root: TreeNode, patterns: readonly string[]): TreeNode[] {
-  const nodes = patterns.flatMap((pattern) => matching(root, pattern, maxTexts).map(({ node }) => node));
+function textsOf(paths: Paths, patterns: readonly string[]): TreeNode[] {
+  const nodes = patterns.flatMap((pattern) => paths.matching(pattern, maxTexts).map(({ node }) => node));
   return [...new Set(nodes)].slice(0, maxTexts);
 }
 
-function firstOf(root: TreeNode, choice: string, resolve: (path: string) => TreeNode | undefined): TreeNode[] {
+function firstOf(paths: Paths, choice: string, resolve: (path: string) => TreeNode | undefined): TreeNode[] {
   for (const pattern of choice.split('|')) {
-    const nodes = matching(root, pattern, maxFound).flatMap(({ path }) => resolve(path) ?? []);
+    const nodes = paths.matching(pattern, maxFound).flatMap(({ path }) => resolve(path) ?? []);
     if (nodes.length > 0) return nodes;
   }
   return [];
 }
 
-/** The first `max` paths in a tree that a pattern stands for, and what its last `*` does. Links are not followed on the way. */
-function matching(root: TreeNode, pattern: string, max: number): { node: TreeNode; path: ByteString; name: string }[] {
-  let found = [{ node: root, path: '', name: '' }];
-  for (const part of pattern.split('/')) {
-    found = found.flatMap(({ node, path, name }) => {
-      const children = node.children;
-      if (children === undefined) return [];
-      const below = (child: string) => (path === '' ? child : `${path}/${child}`);
-      if (!part.includes('*')) {
-        const child = children.get(part);
-        return child === undefined ? [] : [{ node: child, path: below(part), name }];
-      }
-      const [before, after] = part.split('*') as [string, string];
-      const isMatch = (child: string) =>
-        child.length > before.length + after.length && child.startsWith(before) && child.endsWith(after);
-      return [...children]
-        .filter(([child]) => isMatch(child))
-        .slice(0, max)
-        .map(([child, node]) => {
-          return { node, path: below(child), name: child.slice(before.length, child.length - after.length) };
-        });
-    });
-    found = found.slice(0, max);
+interface Match {
+  readonly node: TreeNode;
+  readonly path: ByteString;
+  readonly name: string;
+}
+
+/** Finds paths of a tree by patterns. Many of these begin alike: what their beginnings stand for is found once. */
+class Paths {
+  readonly #root: Match;
+  readonly #found = new Map<string, readonly Match[]>();
+
+  constructor(root: TreeNode) {
+    this.#root = { node: root, path: '', name: '' };
   }
-  return found;
+
+  /** The first `max` paths that a pattern stands for, and what its last `*` does. Links are not followed on the way. */
+  matching(pattern: string, max: number): readonly Match[] {
+    const key = `${max} ${pattern}`;
+    let found = this.#found.get(key);
+    if (found === undefined) {
+      const slash = pattern.lastIndexOf('/');
+      const above = slash < 0 ? [this.#root] : this.matching(pattern.slice(0, slash), max);
+      const part = pattern.slice(slash + 1);
+      found = above.flatMap((directory) => matchesIn(directory, part, max)).slice(0, max);
+      this.#found.set(key, found);
+    }
+    return found;
+  }
+}
+
+function matchesIn({ node, path, name }: Match, part: string, max: number): Match[] {
+  const children = node.children;
+  if (children === undefined) return [];
+  const below = (child: string) => (path === '' ? child : `${path}/${child}`);
+  if (!part.includes('*')) {
+    const child = children.get(part);
+    return child === undefined ? [] : [{ node: child, path: below(part), name }];
+  }
+  const [before, after] = part.split('*') as [string, string];
+  const isMatch = (child: string) =>
+    child.length > before.length + after.length && child.startsWith(before) && child.endsWith(after);
+  return [...children]
+    .filter(([child]) => isMatch(child))
+    .slice(0, max)
+    .map(([child, node]) => {
+      return { node, path: below(child), name: child.slice(before.length, child.length - after.length) };
+    });
 }
