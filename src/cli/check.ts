@@ -1,5 +1,5 @@
 import { type DaemonFlags, defaults } from '../config/load.ts';
-import type { Finding } from '../daemon/finding.ts';
+import type { Finding } from '../doctor/finding.ts';
 import { printable } from './format.ts';
 import type { Environment } from './environment.ts';
 import { ExitError } from './output.ts';
@@ -22,7 +22,7 @@ The exit code is 0 where all that is needed is right, and 1 where something is n
       ['lazypull check', 'lazypull check --root /data/lazypull --json | jq \'select(.state == "wrong")\''],
     )
     .action(async ({ json, ...flags }: DaemonFlags & { address?: string; root?: string; json?: boolean }) => {
-      const { checkMachine } = await import('../daemon/check.ts');
+      const { checkMachine } = await import('../doctor/check.ts');
       const findings = await checkMachine({ ...flags, ...(await whichDaemon(flags, env)) }, env);
       for (const finding of findings) {
         process.stdout.write(json === true ? `${JSON.stringify(finding)}\n` : findingText(finding));

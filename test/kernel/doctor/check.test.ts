@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { mountOverlay, mountsBelow } from '../../src/kernel/mount.ts';
-import { logged, startDaemon } from '../support/daemon.ts';
-import { Workspace } from '../support/workspace.ts';
+import { mountOverlay, mountsBelow } from '../../../src/kernel/mount.ts';
+import { logged, startDaemon } from '../../support/daemon.ts';
+import { Workspace } from '../../support/workspace.ts';
 
-const main = fileURLToPath(new URL('../../src/bin/lazypull.ts', import.meta.url));
+const main = fileURLToPath(new URL('../../../src/bin/lazypull.ts', import.meta.url));
 
 let workspace: Workspace;
 
