@@ -19,16 +19,24 @@ export type ErrorCode =
   | 'DeadlineExceeded'
   | 'Unknown';
 
-/** An error with a class that callers act on. The message says what failed, where, and what to do; `cause` keeps the origin. */
+/**
+ * An error with a class that callers act on. The message says what failed and where; `cause` keeps the origin. `hint` says what to do, as a sentence without a
+ * capital; '' where nothing is to be added to the message. Without it the class of the error gives one.
+ */
 export class LazypullError extends Error {
   readonly code: ErrorCode;
+  readonly hint: string | undefined;
 
-  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown; hint?: string }) {
     super(message, options);
     this.name = 'LazypullError';
     this.code = code;
+    this.hint = options?.hint;
   }
 }
+
+/** How deep a chain of causes is looked into. */
+const maxCauses = 8;
 
 /** The class of any thrown value: that of a LazypullError, else 'Unknown'. */
 export function codeOf(error: unknown): ErrorCode {
@@ -38,12 +46,27 @@ export function codeOf(error: unknown): ErrorCode {
 /** The message of any thrown value followed by the messages of its causes, joined by ": ", without repeating a cause that the message already quotes. */
 export function messageOf(error: unknown): string {
   const parts: string[] = [];
-  for (let e: unknown = error, depth = 0; e !== undefined && e !== null && depth < 8; depth++) {
+  for (let e: unknown = error, depth = 0; e !== undefined && e !== null && depth < maxCauses; depth++) {
     const text: string = e instanceof Error ? e.message || e.name : inspect(e);
     if (!parts.some((part) => part.includes(text))) parts.push(text);
     e = e instanceof Error ? e.cause : undefined;
   }
   return parts.join(': ');
+}
+
+/** The hint of an error, else the first one among its causes; undefined where none has one. */
+export function hintOf(error: unknown): string | undefined {
+  for (let e: unknown = error, depth = 0; e instanceof Error && depth < maxCauses; depth++) {
+    if (e instanceof LazypullError && e.hint !== undefined) return e.hint;
+    e = e.cause;
+  }
+  return undefined;
+}
+
+/** As `messageOf`, followed by the hint: for logs, where nothing else says what to do. */
+export function explain(error: unknown): string {
+  const hint = hintOf(error);
+  return hint ? `${messageOf(error)}; ${hint}` : messageOf(error);
 }
 
 /** Whether a value is an error that a system call gave, as Node reports it. Its message does not always say of which file it speaks. */

@@ -1,6 +1,6 @@
 import { Option } from 'commander';
 import { type DaemonConfig, type DaemonFlags, defaults, loadConfig } from '../config/load.ts';
-import { messageOf } from '../errors.ts';
+import { explain } from '../errors.ts';
 import { createLog, logLevels } from '../log.ts';
 import { version } from '../version.ts';
 import type { Environment } from './environment.ts';
@@ -91,7 +91,7 @@ async function loadOrExit(flags: DaemonFlags, environment: Environment): Promise
   try {
     return await loadConfig(flags, environment.env);
   } catch (error) {
-    createLog('info').fatal({ error: messageOf(error) }, 'Cannot start');
+    createLog('info').fatal({ error: explain(error) }, 'Cannot start');
     throw new ExitError(1);
   }
 }

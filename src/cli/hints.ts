@@ -1,11 +1,13 @@
-import { type ErrorCode, LazypullError } from '../errors.ts';
+import { type ErrorCode, hintOf, LazypullError } from '../errors.ts';
 import { RegistryError } from '../registry/errors.ts';
 
 /** What the user of a command can do about an error; undefined where its message says it, or nobody knows. */
 export function hintFor(error: unknown): string | undefined {
+  const own = hintOf(error);
+  if (own !== undefined) return own === '' ? undefined : own;
   if (saysItself(error)) return undefined;
   const codes = systemCodes(error);
-  const byCause = hintsOf(error);
+  const byCause = tableFor(error);
   for (const code of codes) {
     const hint = byCause.find(([known]) => known.includes(code))?.[1];
     if (hint !== undefined) return hint;
@@ -55,7 +57,7 @@ const proxyHints: Hints = [
   ...registryHints,
 ];
 
-function hintsOf(error: unknown): Hints {
+function tableFor(error: unknown): Hints {
   if (!(error instanceof RegistryError)) return systemHints;
   return error.message.includes(' through the proxy ') ? proxyHints : registryHints;
 }

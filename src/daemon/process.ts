@@ -1,5 +1,5 @@
 import type { DaemonConfig } from '../config/load.ts';
-import { errnoOf, LazypullError, messageOf } from '../errors.ts';
+import { errnoOf, explain, LazypullError, messageOf } from '../errors.ts';
 import { exitNow } from '../kernel/exit.ts';
 import { createLog } from '../log.ts';
 import { runDaemon } from './daemon.ts';
@@ -42,6 +42,6 @@ export async function runDaemonProcess(config: DaemonConfig, env: NodeJS.Process
 /** What nobody has given a class to is of the disk: everything that is written before the daemon serves is below its root. */
 function startError(error: unknown, root: string): string {
   const isOfDisk = ['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'ERR_SQLITE_ERROR'].includes(errnoOf(error) ?? '');
-  if (error instanceof LazypullError || !isOfDisk) return messageOf(error);
+  if (error instanceof LazypullError || !isOfDisk) return explain(error);
   return `Cannot write below "${root}": ${messageOf(error)}; free some space there, or choose another --root`;
 }

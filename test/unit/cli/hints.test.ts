@@ -47,6 +47,13 @@ describe('hintFor', () => {
     assert.match(hintFor(config) ?? '', /correct the file/);
     assert.equal(hintFor(new LazypullError('NotFound', 'Cannot find "/x" in the image')), undefined);
   });
+
+  it('takes the hint of an error before that of its class, also from a cause', () => {
+    const inner = new LazypullError('InvalidArgument', 'It is wrong', { hint: 'mend it' });
+    assert.equal(hintFor(inner), 'mend it');
+    assert.equal(hintFor(new LazypullError('Unauthenticated', 'Cannot go on', { cause: inner })), 'mend it');
+    assert.equal(hintFor(new LazypullError('InvalidArgument', 'It says so itself', { hint: '' })), undefined);
+  });
 });
 
 describe('formatError', () => {
