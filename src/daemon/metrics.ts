@@ -5,6 +5,7 @@ import { mirrorMetrics } from '../mirror/metrics.ts';
 import { registryMetrics } from '../registry/metrics.ts';
 import { snapshotMetrics } from '../snapshots/metrics.ts';
 import { version } from '../version.ts';
+import { WorkSignal } from './delay.ts';
 
 /** Around 20 ms, which the event loop should not be blocked for. */
 const delayBounds = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1];
@@ -15,6 +16,8 @@ export type DaemonMetrics = ReturnType<typeof daemonMetrics>;
 /** Declares the metrics of a daemon. They count from 0. */
 export function daemonMetrics() {
   const all = new MetricsRegistry();
+  const work = new WorkSignal();
+  const begin = () => work.give();
   all
     .gauge('lazypull_build_info', 'Always 1; the labels tell the versions of lazypull and Node.', {
       version: [],
@@ -23,15 +26,16 @@ export function daemonMetrics() {
     .set(1, { version, node: process.versions.node });
   const metrics = {
     all,
-    snapshots: snapshotMetrics(all),
+    snapshots: snapshotMetrics(all, begin),
     layers: layerMetrics(all),
-    fuse: fuseMetrics(all),
+    fuse: fuseMetrics(all, begin),
     registry: registryMetrics(all),
-    mirror: mirrorMetrics(all),
+    mirror: mirrorMetrics(all, begin),
     delay: {
+      work,
       seconds: all.histogram(
         'lazypull_event_loop_delay_seconds',
-        'How late a timer of 10 ms was: how long other work blocked the event loop.',
+        'How late a timer of 10 ms was, which runs while there is work: how long other work blocked the event loop.',
         delayBounds,
       ),
       ownSeconds: all.histogram(

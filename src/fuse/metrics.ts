@@ -9,8 +9,10 @@ export const outcomes = ['hit', 'miss', 'error'] as const;
 /** What the FUSE server tells about itself. */
 export type FuseMetrics = ReturnType<typeof fuseMetrics>;
 
-export function fuseMetrics(metrics = new MetricsRegistry()) {
+/** @param begin what to call when a read begins that waits for data */
+export function fuseMetrics(metrics = new MetricsRegistry(), begin: () => void = () => undefined) {
   return {
+    begin,
     reads: metrics.counter(
       'lazypull_fuse_reads_total',
       'Reads by the kernel: answered at once (hit), after fetching (miss), or with an I/O error (error).',

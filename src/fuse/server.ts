@@ -195,6 +195,7 @@ export class FuseServer {
   }
 
   async #answer({ unique, nodeId, offset, size }: Miss): Promise<void> {
+    this.#metrics.begin();
     const started = performance.now();
     this.#waiting++;
     let outcome: (typeof outcomes)[number] = 'error';

@@ -6,8 +6,10 @@ const sources = ['node', 'registry'] as const;
 /** What the mirror tells about itself. */
 export type MirrorMetrics = ReturnType<typeof mirrorMetrics>;
 
-export function mirrorMetrics(metrics = new MetricsRegistry()) {
+/** @param begin what to call when a request begins */
+export function mirrorMetrics(metrics = new MetricsRegistry(), begin: () => void = () => undefined) {
   return {
+    begin,
     requests: metrics.counter(
       'lazypull_mirror_requests_total',
       'Requests of clients of the mirror, by the class of the status.',

@@ -75,6 +75,7 @@ class Handler {
 
   async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { metrics, log } = this.#options;
+    metrics.begin();
     const gone = new AbortController();
     response.once('close', () => gone.abort());
     response.on('error', () => {});

@@ -45,7 +45,7 @@ type Stream = ServerWritableStream<MessageShape<DescMessage>, MessageShape<DescM
 type Message = MessageInitShape<DescMessage>;
 
 /** What a service tells about its calls. */
-export type CallMetrics = Pick<SnapshotMetrics, 'calls' | 'callSeconds'>;
+export type CallMetrics = Pick<SnapshotMetrics, 'begin' | 'calls' | 'callSeconds'>;
 
 /** Is asked before each call of a method that does not stream, with the pid of the process that calls, 0 where that is not known. Throw to answer an error. */
 export type Guard = (method: string, pid: number) => void;
@@ -64,6 +64,7 @@ export function bridge<M extends GenServiceMethods>(
     methods.map(([name, method]) => {
       const handler: unknown = handlers[name];
       const measured = async (call: () => Promise<string>): Promise<void> => {
+        metrics.begin();
         const started = performance.now();
         const code = await call();
         metrics.calls.add(1, { method: method.name, code });

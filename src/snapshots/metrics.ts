@@ -7,8 +7,10 @@ const callBounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 /** What the snapshotter tells about itself. */
 export type SnapshotMetrics = ReturnType<typeof snapshotMetrics>;
 
-export function snapshotMetrics(metrics = new MetricsRegistry()) {
+/** @param begin what to call when a call of a method begins */
+export function snapshotMetrics(metrics = new MetricsRegistry(), begin: () => void = () => undefined) {
   return {
+    begin,
     prepared: metrics.counter(
       'lazypull_snapshots_prepared_total',
       'Layers that a client asked for: lazy, or left to the client to pull for the reason given.',

@@ -21,8 +21,9 @@ export interface KeptResidencyOptions {
 /** What is written down of a layer's residency: every few seconds, after the data that it speaks of has been synced. It takes back what the disk has lost. */
 export class KeptResidency {
   readonly #options: KeptResidencyOptions;
-  readonly #timer: NodeJS.Timeout;
-  #dirty: boolean;
+  #timer: NodeJS.Timeout | undefined;
+  #dirty = false;
+  #isClosed = false;
   #syncing: Promise<void> | undefined;
   #lossKnown: Promise<void> | undefined;
   /** Whether the disk failed to keep what was written to it, the last time that it was asked to. */
@@ -31,9 +32,7 @@ export class KeptResidency {
   /** @param isKept whether what is resident has been written down in this boot */
   constructor(options: KeptResidencyOptions, isKept: boolean) {
     this.#options = options;
-    this.#dirty = !isKept;
-    this.#timer = setInterval(() => void this.sync(), syncIntervalMs);
-    this.#timer.unref();
+    if (!isKept) this.change();
   }
 
   get diskFails(): boolean {
@@ -53,13 +52,14 @@ export class KeptResidency {
   /** Notes that the residency has changed. */
   change(): void {
     this.#dirty = true;
+    if (!this.#isClosed) this.#timer ??= setTimeout(() => void this.sync(), syncIntervalMs).unref();
   }
 
   /** Notes that the kernel could not write what the disk had taken: what has not been synced may be lost, and the rest has to be verified again. */
   lose(): void {
     const { record, resident, log } = this.#options;
     noteLost({ resident });
-    this.#dirty = true;
+    this.change();
     if (this.#lossKnown === undefined) {
       log.warn({ layer: record.digest }, 'the disk failed to keep what it had taken of a layer: that is fetched again');
     }
@@ -78,13 +78,16 @@ export class KeptResidency {
 
   /** Writes down what has changed, for the last time. */
   async close(): Promise<void> {
-    clearInterval(this.#timer);
     await this.sync();
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
   }
 
   async #sync(): Promise<void> {
     const { directory, resident, disk, onKept, log, record } = this.#options;
     this.#dirty = false;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
     try {
       const seen = Uint8Array.from(resident);
       await disk.datasync().catch((error: unknown) => this.#forgetUnsynced(error));
@@ -93,7 +96,7 @@ export class KeptResidency {
       if (this.#diskFails) log.info({ layer: record.digest }, 'the disk keeps what is written of the layer again');
       this.#diskFails = false;
     } catch (error) {
-      this.#dirty = true;
+      this.change();
       if (this.#diskFails) return;
       this.#diskFails = true;
       log.warn({ layer: record.digest, error: messageOf(error) }, 'cannot write down which parts of a layer are here');

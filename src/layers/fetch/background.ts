@@ -38,6 +38,8 @@ export class Background {
   readonly #layers = new Map<Fillable, number>();
   readonly #stop = new AbortController();
   #running: Promise<void> | undefined;
+  /** Ends the pause of one that waits for a layer that does not rest. */
+  #added = new AbortController();
   readonly #mayFetch: () => boolean;
 
   /**
@@ -54,6 +56,7 @@ export class Background {
   add(layer: Fillable): void {
     if (this.#stop.signal.aborted) return;
     this.#layers.set(layer, 0);
+    this.#added.abort();
     this.#running ??= this.#run();
   }
 
@@ -74,7 +77,7 @@ export class Background {
       await this.#quiet();
       const layer = this.#next();
       if (layer === undefined) {
-        await this.#pause(this.#patience.pollMs);
+        await this.#pauseForNext();
         continue;
       }
       const verified = await layer.verifySome();
@@ -112,13 +115,21 @@ export class Background {
       let lastMissMs = 0;
       for (const layer of this.#layers.keys()) lastMissMs = Math.max(lastMissMs, layer.lastMissMs);
       if (now - lastMissMs >= quietMs || now >= deadline || this.#stop.signal.aborted) return;
-      await this.#pause(pollMs);
+      await this.#pause(Math.max(pollMs, Math.min(lastMissMs + quietMs, deadline) - now));
     }
   }
 
-  async #pause(ms: number): Promise<void> {
+  /** Resolves when a layer has rested for long enough, or another one comes. */
+  async #pauseForNext(): Promise<void> {
+    if (this.#layers.size === 0) return;
+    this.#added = new AbortController();
+    const ms = Math.min(...this.#layers.values()) - performance.now();
+    await this.#pause(Math.max(this.#patience.pollMs, ms), AbortSignal.any([this.#added.signal, this.#stop.signal]));
+  }
+
+  async #pause(ms: number, signal = this.#stop.signal): Promise<void> {
     try {
-      await sleep(ms, undefined, { signal: this.#stop.signal, ref: false });
+      await sleep(ms, undefined, { signal, ref: false });
     } catch {
       // It is closed.
     }
