@@ -8,6 +8,7 @@ import { layerSource } from '../layers/source.ts';
 import { LayerThreads } from '../layers/threads/layer-threads.ts';
 import { silentLog } from '../log.ts';
 import { storedBlobs } from '../mirror/blob-store.ts';
+import { checkThere } from '../snapshots/database.ts';
 import { SnapshotStore } from '../snapshots/store.ts';
 import { CacheClient } from '../status/cache-client.ts';
 import { clientRoots } from './clients.ts';
@@ -100,6 +101,7 @@ function nothingIn(root: string): LazypullError {
 /** The layers that the snapshots of one client of a stopped daemon name. */
 function namedLayers(root: string): LayerKey[] {
   const path = join(root, 'snapshotter', 'snapshots.db');
+  checkThere(path); // else what lost snapshots name would count as unused
   if (!existsSync(path)) return [];
   using store = new SnapshotStore(path);
   return store.remotes().flatMap(({ info }) => {

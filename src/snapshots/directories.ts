@@ -1,26 +1,34 @@
 import { chmodSync, lchownSync, mkdirSync } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
+import { rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { LazypullError, messageOf } from '../errors.ts';
+import { errnoOf, LazypullError, messageOf } from '../errors.ts';
 import { mountsBelow } from '../kernel/mount.ts';
-import { nameBeforeAside } from '../kernel/mount-point.ts';
 import type { Log } from '../log.ts';
 import { contentPath, workPath } from './mounts.ts';
 import type { RemoteLayers } from './remote-layers.ts';
 import { removeTree } from './remove-tree.ts';
+import { idsIn } from './snapshot-id.ts';
 import type { Kind } from './snapshot.ts';
+
+/** So many directories are named in one line of the log. */
+const maxNamed = 20;
+
+/** What an empty snapshot consists of, in the order in which it can be removed: the content, and what overlayfs makes for itself. */
+const emptied = ['fs', 'work/work', 'work/index', 'work', ''];
 
 /**
  * The directories of one client's snapshots, `<path>/<id>/fs` and for an active one `<path>/<id>/work`, as stargz-snapshotter lays them out. A lazy layer is
- * mounted on its `fs`, so nothing here removes a directory that is, or holds, a mount point.
+ * mounted on its `fs`, so nothing here removes a directory that is, or holds, a mount point. What is not empty is removed only if a client removed the snapshot.
  */
 export class Directories {
   readonly path: string;
   readonly #layers: RemoteLayers;
   readonly #log: Log;
   readonly #inUse = new Set<number>();
-  readonly #removing = new Map<string, Promise<void>>();
-  #queue = Promise.resolve();
+  readonly #removing = new Map<number, Promise<boolean>>();
+  /** Directories that hold something and that no record names: the log has said so. */
+  readonly #kept = new Set<number>();
+  #queue: Promise<unknown> = Promise.resolve();
   #stopped = false;
   #isLeft = false;
 
@@ -58,31 +66,55 @@ export class Directories {
     this.#inUse.delete(id);
   }
 
-  /** Unmounts and removes the directory of a snapshot that got no record. What cannot be removed is logged and stays for `removeStrays`. */
+  /** Unmounts and removes the directory of a snapshot that got no record, and so is empty. What cannot be removed is logged and stays for `removeStrays`. */
   async remove(id: number): Promise<void> {
-    await this.#remove(String(id), Promise.resolve());
+    await this.#remove(id, removeEmpty, Promise.resolve());
   }
 
-  /** As `remove`, in the background, one directory after the other, and not before `after` has settled. */
-  removeLater(id: number, after?: Promise<void>): void {
-    this.#queue = this.#remove(String(id), Promise.allSettled([this.#queue, after]));
+  /**
+   * Unmounts and removes the directory of a snapshot that the client removed, with all that is in it: in the background, one directory after the other, and not
+   * before `after` has settled. Resolves to whether it is gone.
+   */
+  removeLater(id: number, after?: Promise<void>): Promise<boolean> {
+    const removal = this.#remove(id, removeTree, Promise.allSettled([this.#queue, after]));
+    this.#queue = removal;
+    return removal;
   }
 
-  /** Removes every directory that belongs to no id of `records()`, which is asked after the directory was read. */
-  async removeStrays(records: () => ReadonlySet<number>): Promise<void> {
-    const names = await this.#names();
-    const known = records();
-    const strays = names.filter((name) => !known.has(idOf(name)) && !this.#inUse.has(idOf(name)));
-    for (const name of new Set(strays)) {
-      if (this.#stopped) return;
-      await this.#remove(name, Promise.resolve());
+  /**
+   * Removes the directories of the ids in `removed` with all that is in them, and those of ids that `known` does not have if they are empty: somebody's work is
+   * never taken for debris because its record is lost. The others are logged, once. Both are asked after the directory was read.
+   *
+   * @returns the ids in `removed` that have no directory any more
+   */
+  async removeStrays(records: () => { known: ReadonlySet<number>; removed: ReadonlySet<number> }): Promise<number[]> {
+    const ids = idsIn(this.path);
+    const { known, removed } = records();
+    const gone = [...removed].filter((id) => !ids.has(id));
+    const kept: string[] = [];
+    for (const id of ids) {
+      if (this.#stopped) break;
+      if (known.has(id) || this.#inUse.has(id) || this.#kept.has(id)) continue;
+      const isRemoved = removed.has(id);
+      if (await this.#remove(id, isRemoved ? removeTree : removeEmpty, Promise.resolve())) {
+        if (isRemoved) gone.push(id);
+      } else if (!isRemoved && !this.#stopped && !this.#kept.has(id)) {
+        this.#kept.add(id);
+        kept.push(String(id));
+      }
     }
+    if (kept.length > 0) {
+      this.#log.warn(
+        { directory: this.path, snapshots: kept.slice(0, maxNamed), count: kept.length },
+        'directories that no snapshot names hold something, and are left alone: remove them if nobody needs that',
+      );
+    }
+    return gone;
   }
 
   /** The highest id that has a directory, 0 when none has. */
-  async highestId(): Promise<number> {
-    const ids = (await this.#names()).map(idOf).filter(Number.isSafeInteger);
-    return ids.reduce((highest, id) => Math.max(highest, id), 0);
+  highestId(): number {
+    return [...idsIn(this.path)].reduce((highest, id) => Math.max(highest, id), 0);
   }
 
   /** Ends removing, with what is left as it is. Resolves when nothing is under way any more. */
@@ -97,34 +129,42 @@ export class Directories {
     await Promise.all(this.#removing.values());
   }
 
-  async #names(): Promise<string[]> {
-    return (await readdir(this.path)).map(nameBeforeAside);
-  }
-
-  #remove(name: string, after: Promise<unknown>): Promise<void> {
-    const running = this.#removing.get(name);
+  /** @returns whether the directory is gone */
+  #remove(id: number, removeAt: (path: string) => Promise<boolean>, after: Promise<unknown>): Promise<boolean> {
+    const running = this.#removing.get(id);
     if (running) return running;
+    const path = join(this.path, String(id));
     const removal = after
-      .then(() => this.#unmountAndRemove(join(this.path, name)))
+      .then(() => this.#unmountAndRemove(path, removeAt))
       .catch((error: unknown) => {
-        this.#log.warn({ path: join(this.path, name), error: messageOf(error) }, 'failed to remove directory');
+        this.#log.warn({ path, error: messageOf(error) }, 'failed to remove directory');
+        return false;
       })
-      .finally(() => this.#removing.delete(name));
-    this.#removing.set(name, removal);
+      .finally(() => this.#removing.delete(id));
+    this.#removing.set(id, removal);
     return removal;
   }
 
-  async #unmountAndRemove(path: string): Promise<void> {
-    if (this.#isLeft) return;
+  async #unmountAndRemove(path: string, removeAt: (path: string) => Promise<boolean>): Promise<boolean> {
+    if (this.#isLeft) return false;
     await this.#layers.unmount(join(path, 'fs'));
     const [mounted] = await mountsBelow(path);
     if (mounted !== undefined) {
       throw new LazypullError('FailedPrecondition', `Cannot remove "${path}" while "${mounted}" is mounted`);
     }
-    if (!this.#stopped) await removeTree(path);
+    return this.#stopped ? false : removeAt(path);
   }
 }
 
-function idOf(name: string): number {
-  return /^[1-9]\d{0,15}$/.test(name) ? Number(name) : Number.NaN;
+/** Removes a snapshot's directory into which nobody has written. @returns whether it is gone */
+async function removeEmpty(path: string): Promise<boolean> {
+  for (const name of emptied) {
+    try {
+      await rmdir(join(path, name));
+    } catch (error) {
+      if (errnoOf(error) === 'ENOTEMPTY') return false;
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    }
+  }
+  return true;
 }

@@ -29,7 +29,7 @@ export interface SnapshotterParts {
 
 /**
  * Opens the snapshotter whose state is below `<root>/snapshotter`, and makes that directory when it is not there. FailedPrecondition when stargz-snapshotter
- * keeps its state there; Unavailable when another process has the store open.
+ * keeps its state there; else errors as for `Database`.
  */
 export async function openSnapshotter(parts: Omit<SnapshotterParts, 'store'>): Promise<Snapshotter> {
   const root = join(parts.root, 'snapshotter');
@@ -121,7 +121,9 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     const mounting = this.#unmounted.get(id);
     this.#unmounted.delete(id);
     this.#reasons.delete(id);
-    this.#directories.removeLater(id, mounting);
+    void this.#directories.removeLater(id, mounting).then((isGone) => {
+      if (isGone) this.#openStore.noteGone(id);
+    });
   }
 
   *list(filters: readonly string[]): Generator<SnapshotInfo> {
@@ -129,18 +131,19 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
   }
 
   async cleanup(): Promise<void> {
-    await this.#directories.removeStrays(() => this.#store.ids());
+    const records = () => ({ known: this.#store.ids(), removed: this.#store.removedIds() });
+    for (const id of await this.#directories.removeStrays(records)) this.#openStore.noteGone(id);
   }
 
   /**
-   * Makes every lazy layer readable again from what is on the disk, and then starts to remove directories without a record. A layer for which the registry is
+   * Makes every lazy layer readable again from what is on the disk, and then starts to remove what is left of removed snapshots and of interrupted calls. A layer for which the registry is
    * needed is mounted in the background. One that cannot be mounted is logged, keeps its record, and is Unavailable until a later try succeeds: the next Prepare
    * of its target, or of what lies on it.
    */
   async restore(): Promise<void> {
     const remotes = this.#store.remotes();
     for (const { id } of remotes) this.#unmounted.set(id, undefined);
-    this.#store.reserveIds(await this.#directories.highestId());
+    this.#store.reserveIds(this.#directories.highestId());
     const absent: StoredSnapshot[] = [];
     await forEach(remotes, async (snapshot) => {
       const { id, info } = snapshot;

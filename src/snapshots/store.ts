@@ -1,6 +1,6 @@
-import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
-import { errnoOf, LazypullError } from '../errors.ts';
+import { LazypullError } from '../errors.ts';
 import { wallClockMicros } from './clock.ts';
+import { Database, type Row } from './database.ts';
 import { type Filter, type Filters, matches } from './filters.ts';
 import {
   checkLabels,
@@ -27,30 +27,9 @@ export interface Link {
   readonly remote: boolean;
 }
 
-const SCHEMA_VERSION = 1;
 const PAGE_ROWS = 100;
 const MAX_NAME_LENGTH = 32 * 1024;
 const MAX_TEMPORARY_LABELS = 4096;
-const BUSY_MS = 10_000;
-
-const schema = `
-  CREATE TABLE snapshots (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    name TEXT NOT NULL UNIQUE,
-    kind TEXT NOT NULL CHECK (kind IN ('view', 'active', 'committed')),
-    parent INTEGER REFERENCES snapshots (id),
-    remote INTEGER NOT NULL,
-    created_us INTEGER NOT NULL,
-    updated_us INTEGER NOT NULL,
-    inodes INTEGER,
-    bytes INTEGER,
-    labels TEXT NOT NULL,
-    target TEXT GENERATED ALWAYS AS (labels ->> '$."${targetLabel}"') VIRTUAL
-  ) STRICT;
-  CREATE INDEX snapshots_parent ON snapshots (parent);
-  CREATE INDEX snapshots_target ON snapshots (target) WHERE target IS NOT NULL;
-  PRAGMA user_version = ${SCHEMA_VERSION};
-`;
 
 const selectRow = `
   SELECT s.id, s.name, s.kind, coalesce(p.name, '') AS parent, s.remote, s.created_us, s.updated_us, s.inodes, s.bytes, s.labels
@@ -68,31 +47,18 @@ const selectChain = `
  * transaction, and after a crash of this process nobody needs them.
  */
 export class SnapshotStore implements Disposable {
-  readonly #path: string;
-  readonly #database: DatabaseSync;
-  readonly #statements = new Map<string, StatementSync>();
+  readonly #database: Database;
   readonly #temporary = new Map<number, { labels: Labels; updatedMicros: number }>();
+  /** Removed snapshots whose directory is gone. */
+  #gone: number[] = [];
   #lastId: number;
 
-  /** Opens or creates the store at `path`. Unavailable when another process has it open, FailedPrecondition when a newer lazypull wrote it. */
+  /** Opens or creates the store at `path`. Errors as for `Database`. */
   constructor(path: string) {
-    this.#path = path;
-    this.#database = new DatabaseSync(path, { timeout: BUSY_MS });
-    try {
-      this.#exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
-      const version = Number(this.#row('PRAGMA user_version')?.user_version);
-      if (version > SCHEMA_VERSION) {
-        throw new LazypullError(
-          'FailedPrecondition',
-          `Cannot read "${path}": it has schema ${version}, and this lazypull knows ${SCHEMA_VERSION}; use the newer lazypull`,
-        );
-      }
-      if (version === 0) this.#transaction(() => this.#exec(schema));
-      this.#lastId = Number(this.#row("SELECT max(seq) AS id FROM sqlite_sequence WHERE name = 'snapshots'")?.id ?? 0);
-    } catch (error) {
-      this.#database.close();
-      throw error;
-    }
+    this.#database = new Database(path);
+    this.#lastId = Number(
+      this.#database.row("SELECT max(seq) AS id FROM sqlite_sequence WHERE name = 'snapshots'")?.id ?? 0,
+    );
   }
 
   /** The number of a snapshot to be: never given before, and above what `reserveIds` took. */
@@ -106,7 +72,7 @@ export class SnapshotStore implements Disposable {
   }
 
   find(name: string): StoredSnapshot | undefined {
-    const row = this.#row(`${selectRow} WHERE s.name = ?`, name);
+    const row = this.#database.row(`${selectRow} WHERE s.name = ?`, name);
     return row && this.#snapshotOf(row);
   }
 
@@ -119,7 +85,7 @@ export class SnapshotStore implements Disposable {
 
   /** The chain that starts with the snapshot `id`, nearest first. */
   chain(id: number): readonly Link[] {
-    return this.#rows(selectChain, id).map((row) => ({ id: Number(row.id), remote: row.remote === 1 }));
+    return this.#database.rows(selectChain, id).map((row) => ({ id: Number(row.id), remote: row.remote === 1 }));
   }
 
   /** The chain of the parents of a snapshot to be; empty without a parent. Errors as `create`, the parent's first. */
@@ -153,9 +119,9 @@ export class SnapshotStore implements Disposable {
       remote ? { ...snapshot.labels, [remoteLabel]: remoteLabelValue } : snapshot.labels,
     );
     const now = wallClockMicros();
-    const parents = this.#transaction(() => {
+    const parents = this.#database.transaction(() => {
       const chain = this.parentChain(name, parent);
-      this.#run(
+      this.#database.run(
         'INSERT INTO snapshots (id, name, kind, parent, remote, created_us, updated_us, inodes, bytes, labels) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
         id,
         name,
@@ -183,7 +149,7 @@ export class SnapshotStore implements Disposable {
     checkLabels(labels);
     const { durable, temporary } = splitLabels(labels);
     const now = wallClockMicros();
-    const id = this.#transaction(() => {
+    const id = this.#database.transaction(() => {
       const active = this.get(key);
       if (this.#idOf(name) !== undefined) {
         throw new LazypullError('AlreadyExists', `Cannot commit "${shown(key)}" as "${shown(name)}"`);
@@ -192,7 +158,7 @@ export class SnapshotStore implements Disposable {
         throw new LazypullError('FailedPrecondition', `Cannot commit "${shown(key)}": it is not active`);
       }
       const parentId = this.#rebase(active, parent);
-      this.#run(
+      this.#database.run(
         "UPDATE snapshots SET name = ?, kind = 'committed', parent = ?, created_us = ?, updated_us = ?, labels = ? WHERE id = ?",
         name,
         parentId,
@@ -219,18 +185,32 @@ export class SnapshotStore implements Disposable {
     return id;
   }
 
-  /** Forgets a snapshot and gives what it was. NotFound; FailedPrecondition while it has children. */
+  /** Forgets a snapshot, but that its directory is to be removed, and gives what it was. NotFound; FailedPrecondition while it has children. */
   remove(name: string): StoredSnapshot {
-    const removed = this.#transaction(() => {
+    const gone = this.#gone;
+    const removed = this.#database.transaction(() => {
       const snapshot = this.get(name);
-      if (this.#row('SELECT 1 AS found FROM snapshots WHERE parent = ? LIMIT 1', snapshot.id)) {
+      if (this.#database.row('SELECT 1 AS found FROM snapshots WHERE parent = ? LIMIT 1', snapshot.id)) {
         throw new LazypullError('FailedPrecondition', `Cannot remove snapshot "${shown(name)}" with child`);
       }
-      this.#run('DELETE FROM snapshots WHERE id = ?', snapshot.id);
+      this.#database.run('DELETE FROM snapshots WHERE id = ?', snapshot.id);
+      this.#database.run('INSERT INTO removed (id) VALUES (?)', snapshot.id);
+      for (const id of gone) this.#database.run('DELETE FROM removed WHERE id = ?', id);
       return snapshot;
     });
+    this.#gone = this.#gone.slice(gone.length);
     this.#temporary.delete(removed.id);
     return removed;
+  }
+
+  /** The removed snapshots whose directories may still be there. */
+  removedIds(): ReadonlySet<number> {
+    return new Set(this.#database.rows('SELECT id FROM removed').map((row) => Number(row.id)));
+  }
+
+  /** Says that the directory of a removed snapshot is gone. That is written with the next removal: until then it costs nothing. */
+  noteGone(id: number): void {
+    this.#gone.push(id);
   }
 
   /** Changes labels as `updateLabels` says, and gives the new state. Writes to disk only when a label changes that must survive. */
@@ -242,7 +222,8 @@ export class SnapshotStore implements Disposable {
     const after = splitLabels(updated);
     const now = wallClockMicros();
     if (!sameLabels(before.durable, after.durable)) {
-      this.#run('UPDATE snapshots SET labels = ?, updated_us = ? WHERE id = ?', JSON.stringify(after.durable), now, id);
+      const labels = JSON.stringify(after.durable);
+      this.#change('UPDATE snapshots SET labels = ?, updated_us = ? WHERE id = ?', labels, now, id);
     }
     this.#setTemporary(id, after.temporary, now);
     return this.get(name).info;
@@ -250,7 +231,7 @@ export class SnapshotStore implements Disposable {
 
   /** Keeps what a committed snapshot takes on disk. */
   setUsage(id: number, { inodes, bytes }: Usage): void {
-    this.#run('UPDATE snapshots SET inodes = ?, bytes = ? WHERE id = ?', inodes, bytes, id);
+    this.#change('UPDATE snapshots SET inodes = ?, bytes = ? WHERE id = ?', inodes, bytes, id);
   }
 
   /**
@@ -260,7 +241,9 @@ export class SnapshotStore implements Disposable {
   *list(filters: Filters): Generator<StoredSnapshot> {
     const lookups = filters.filters.map(lookupOf);
     if (lookups.length > 0 && lookups.every((lookup) => lookup !== undefined)) {
-      const rows = lookups.flatMap(({ condition, value }) => this.#rows(`${selectRow} WHERE ${condition}`, value));
+      const rows = lookups.flatMap(({ condition, value }) =>
+        this.#database.rows(`${selectRow} WHERE ${condition}`, value),
+      );
       const found = new Map(rows.map((row) => [Number(row.id), row]));
       for (const [, row] of [...found].sort(([a], [b]) => a - b)) {
         const snapshot = this.#snapshotOf(row);
@@ -269,7 +252,7 @@ export class SnapshotStore implements Disposable {
       return;
     }
     for (let last = 0; ; ) {
-      const rows = this.#rows(`${selectRow} WHERE s.id > ? ORDER BY s.id LIMIT ${PAGE_ROWS}`, last);
+      const rows = this.#database.rows(`${selectRow} WHERE s.id > ? ORDER BY s.id LIMIT ${PAGE_ROWS}`, last);
       for (const row of rows) {
         last = Number(row.id);
         const snapshot = this.#snapshotOf(row);
@@ -281,30 +264,33 @@ export class SnapshotStore implements Disposable {
 
   /** How many snapshots of a kind there are. */
   count(kind: Kind): number {
-    return Number(this.#row('SELECT count(*) AS count FROM snapshots WHERE kind = ?', kind)?.['count'] ?? 0);
+    return Number(this.#database.row('SELECT count(*) AS count FROM snapshots WHERE kind = ?', kind)?.['count'] ?? 0);
   }
 
   /** The ids of all snapshots. */
   ids(): ReadonlySet<number> {
-    return new Set(this.#rows('SELECT id FROM snapshots').map((row) => Number(row.id)));
+    return new Set(this.#database.rows('SELECT id FROM snapshots').map((row) => Number(row.id)));
   }
 
   /** The lazy layers, oldest first. */
   remotes(): readonly StoredSnapshot[] {
-    return this.#rows(`${selectRow} WHERE s.remote = 1 ORDER BY s.id`).map((row) => this.#snapshotOf(row));
+    return this.#database.rows(`${selectRow} WHERE s.remote = 1 ORDER BY s.id`).map((row) => this.#snapshotOf(row));
   }
 
   close(): void {
-    this.#statements.clear();
-    if (this.#database.isOpen) this.#database.close();
+    this.#database.close();
   }
 
   [Symbol.dispose](): void {
     this.close();
   }
 
+  #change(sql: string, ...values: (string | number)[]): void {
+    this.#database.transaction(() => this.#database.run(sql, ...values));
+  }
+
   #idOf(name: string): number | undefined {
-    const id = this.#row('SELECT id FROM snapshots WHERE name = ?', name)?.id;
+    const id = this.#database.row('SELECT id FROM snapshots WHERE name = ?', name)?.id;
     return id === undefined ? undefined : Number(id);
   }
 
@@ -334,60 +320,7 @@ export class SnapshotStore implements Disposable {
       },
     };
   }
-
-  #transaction<T>(body: () => T): T {
-    this.#exec('BEGIN IMMEDIATE');
-    try {
-      const result = body();
-      this.#exec('COMMIT');
-      return result;
-    } catch (error) {
-      if (this.#database.isTransaction) this.#exec('ROLLBACK');
-      throw error;
-    }
-  }
-
-  #row(sql: string, ...values: SQLInputValue[]): Row | undefined {
-    return this.#named(() => this.#prepare(sql).get(...values));
-  }
-
-  #rows(sql: string, ...values: SQLInputValue[]): Row[] {
-    return this.#named(() => this.#prepare(sql).all(...values));
-  }
-
-  #run(sql: string, ...values: SQLInputValue[]): void {
-    this.#named(() => this.#prepare(sql).run(...values));
-  }
-
-  #exec(sql: string): void {
-    this.#named(() => this.#database.exec(sql));
-  }
-
-  /** SQLite says what is wrong, and not with which file. */
-  #named<T>(action: () => T): T {
-    try {
-      return action();
-    } catch (cause) {
-      if (errnoOf(cause) !== 'ERR_SQLITE_ERROR') throw cause;
-      throw new LazypullError(
-        'Unavailable',
-        `Cannot use "${this.#path}"; make sure that its disk works and has space, and that no other daemon uses it`,
-        { cause },
-      );
-    }
-  }
-
-  #prepare(sql: string): StatementSync {
-    let statement = this.#statements.get(sql);
-    if (!statement) {
-      statement = this.#database.prepare(sql);
-      this.#statements.set(sql, statement);
-    }
-    return statement;
-  }
 }
-
-type Row = Record<string, unknown>;
 
 function lookupOf(filter: Filter): { condition: string; value: string } | undefined {
   for (const selector of filter) {

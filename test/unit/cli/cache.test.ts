@@ -64,6 +64,16 @@ test('lazypull cache ls shows what is kept; prune removes it by age and size, bu
   assert.ok(!(await readdir(root)).includes('traces'));
 });
 
+test('lazypull cache prune removes nothing if the records of what is in use are lost', async (t) => {
+  const { root, cache } = await setUp(t);
+  await cachedLayer(root, 'a', 0);
+  await mkdir(join(root, 'clients/buildkit/snapshotter/snapshots/1/fs'), { recursive: true });
+  const { code, stderr } = await cache('prune', '--all');
+  assert.equal(code, 1);
+  assert.match(stderr, /Cannot use ".*buildkit.*snapshots.db": it is missing/);
+  assert.deepEqual(await readdir(join(root, 'layers')), ['a'.repeat(64)]);
+});
+
 test('lazypull cache verify tells which layer is damaged, once', async (t) => {
   const { root, cache } = await setUp(t);
   await cachedLayer(root, 'a', 0);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { type TestContext, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type ErrorCode, LazypullError, codeOf } from '../../../src/errors.ts';
@@ -215,7 +215,7 @@ describe('a remote snapshot', () => {
 });
 
 describe('a restart', () => {
-  it('mounts every remote snapshot again and removes what has no record', async (t) => {
+  it('mounts every remote snapshot again and removes what an interrupted call left', async (t) => {
     const first = await start(t);
     await remote(first.snapshotter, 'k', '', lazy('r1'));
     await remote(first.snapshotter, 'k', 'r1', lazy('r2'));
@@ -228,7 +228,8 @@ describe('a restart', () => {
       (error) => codeOf(error) === 'Unavailable',
     );
     mkdirSync(join(first.directory, '77/fs'), { recursive: true });
-    mkdirSync(join(first.directory, 'new-1'));
+    mkdirSync(join(first.directory, '76/work/work'), { recursive: true });
+    mkdirSync(join(first.directory, '74'));
 
     const second = await start(t, first.root);
     assert.equal(second.layers.mounted.size, 2);
@@ -237,6 +238,50 @@ describe('a restart', () => {
     assert.deepEqual(readdirSync(second.directory).sort(), ['1', '2', '3']);
     await second.snapshotter.prepare('b', '', {});
     assert.ok(existsSync(join(second.directory, '78/fs')));
+  });
+
+  it('leaves alone what holds something and has no record, and what is not its own', async (t) => {
+    const { directory, root, snapshotter } = await start(t);
+    await snapshotter.close();
+    const kept = ['12/fs/file', '13/work/work/file', '14/file', 'new-1/file', 'lost+found/file'];
+    for (const path of kept) {
+      mkdirSync(join(directory, dirname(path)), { recursive: true });
+      writeFileSync(join(directory, path), '');
+    }
+    mkdirSync(join(directory, 'empty'));
+
+    const second = await start(t, root);
+    await second.settle();
+    await second.settle();
+    for (const path of kept) assert.ok(existsSync(join(directory, path)), path);
+    assert.ok(existsSync(join(directory, 'empty')));
+    const warnings = second.lines.filter(({ level }) => level === 'warn');
+    assert.deepEqual(
+      warnings.map(({ snapshots }) => snapshots),
+      [['12', '13', '14']],
+    );
+    await second.snapshotter.prepare('a', '', {});
+    assert.ok(existsSync(join(directory, '15/fs')));
+  });
+
+  it('removes with all its files what a client removed before it ended', async (t) => {
+    const first = await start(t);
+    for (const name of ['a', 'b']) {
+      await first.snapshotter.prepare(name, '', {});
+      first.snapshotter.commit(`c-${name}`, name, '', {});
+    }
+    writeFileSync(join(first.directory, '1/fs/file'), '');
+    writeFileSync(join(first.directory, '2/fs/file'), '');
+    first.snapshotter.remove('c-a');
+    await first.snapshotter.leave();
+    assert.ok(existsSync(join(first.directory, '1/fs/file')));
+
+    const second = await start(t, first.root);
+    await second.settle();
+    assert.deepEqual(readdirSync(second.directory), ['2']);
+    second.snapshotter.remove('c-b');
+    await second.settle();
+    assert.deepEqual(readdirSync(second.directory), []);
   });
 
   it('leaves what is to be removed to the next one that it hands over to', async (t) => {

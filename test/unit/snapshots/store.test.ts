@@ -40,7 +40,7 @@ describe('the store', () => {
     const long = 'x'.repeat(4000); // more of them than SQLite keeps in memory
     for (let i = 0; i < 1500; i++) add(store, `s${i}`, { labels: { long } });
     for (const file of [path, `${path}-wal`]) truncateSync(file);
-    const isNamed = (error: unknown) => codeOf(error) === 'Unavailable' && String(error).includes(`"${path}"`);
+    const isNamed = (error: unknown) => codeOf(error) === 'DataLoss' && String(error).includes(`"${path}"`);
     assert.throws(() => {
       for (let i = 0; i < 1500; i++) store.get(`s${i}`);
     }, isNamed);

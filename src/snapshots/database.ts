@@ -1,0 +1,229 @@
+import { statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
+import { errnoOf, LazypullError } from '../errors.ts';
+import { Generation } from './generation.ts';
+import { targetLabel } from './labels.ts';
+import { idsIn } from './snapshot-id.ts';
+
+export type Row = Record<string, unknown>;
+
+const schemaVersion = 1;
+const busyMs = 10_000;
+
+/** What is checked whole at every start; a larger one takes too long for that. */
+const maxCheckedBytes = 64 << 20;
+
+/** Result codes of SQLite, of which the lower eight bits count: what the file says makes no sense. */
+const damageCodes = new Set([1 /* ERROR: no such table */, 11 /* CORRUPT */, 26 /* NOTADB */]);
+
+const schema = `
+  CREATE TABLE snapshots (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL CHECK (kind IN ('view', 'active', 'committed')),
+    parent INTEGER REFERENCES snapshots (id),
+    remote INTEGER NOT NULL,
+    created_us INTEGER NOT NULL,
+    updated_us INTEGER NOT NULL,
+    inodes INTEGER,
+    bytes INTEGER,
+    labels TEXT NOT NULL,
+    target TEXT GENERATED ALWAYS AS (labels ->> '$."${targetLabel}"') VIRTUAL
+  ) STRICT;
+  CREATE INDEX snapshots_parent ON snapshots (parent);
+  CREATE INDEX snapshots_target ON snapshots (target) WHERE target IS NOT NULL;
+  PRAGMA user_version = ${schemaVersion};
+`;
+
+/** Later additions, which an older lazypull does not look at: snapshots whose directory is to be removed, and the number of the last change. */
+const additions = `
+  CREATE TABLE IF NOT EXISTS removed (id INTEGER PRIMARY KEY) STRICT;
+  CREATE TABLE IF NOT EXISTS generation (number INTEGER NOT NULL) STRICT;
+  INSERT INTO generation SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM generation);
+`;
+
+/**
+ * An SQLite file of one client's snapshots that this process alone has open. Each transaction is on disk when it has returned. A file that has lost what it
+ * held is never taken for a new one, nor for a whole one.
+ */
+export class Database implements Disposable {
+  readonly #path: string;
+  readonly #database: DatabaseSync;
+  readonly #statements = new Map<string, StatementSync>();
+  #written: Generation | undefined;
+  #generation = 0;
+
+  /**
+   * Opens the database at `path`, or makes it if no snapshot has a directory in `snapshots` beside it.
+   *
+   * @throws Unavailable if another process has it open, or its disk fails; DataLoss with how to go on if it is missing, empty or damaged, or has lost changes;
+   *   FailedPrecondition if another program or a newer lazypull wrote it
+   */
+  constructor(path: string) {
+    checkThere(path);
+    this.#path = path;
+    this.#database = new DatabaseSync(path, { timeout: busyMs });
+    try {
+      this.#open();
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** Runs `body` in a transaction, and gives what it gives. */
+  transaction<T>(body: () => T): T {
+    this.#exec('BEGIN IMMEDIATE');
+    let result: T;
+    try {
+      result = body();
+      this.run('UPDATE generation SET number = ?', this.#generation + 1);
+      this.#exec('COMMIT');
+    } catch (error) {
+      if (this.#database.isTransaction) this.#exec('ROLLBACK');
+      throw error;
+    }
+    this.#written?.write(++this.#generation);
+    return result;
+  }
+
+  row(sql: string, ...values: SQLInputValue[]): Row | undefined {
+    return this.#named(() => this.#prepare(sql).get(...values));
+  }
+
+  rows(sql: string, ...values: SQLInputValue[]): Row[] {
+    return this.#named(() => this.#prepare(sql).all(...values));
+  }
+
+  /** Changes rows; within a transaction. */
+  run(sql: string, ...values: SQLInputValue[]): void {
+    this.#named(() => this.#prepare(sql).run(...values));
+  }
+
+  close(): void {
+    this.#statements.clear();
+    if (this.#database.isOpen) this.#database.close();
+    this.#written?.[Symbol.dispose]();
+    this.#written = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #open(): void {
+    this.#exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
+    const version = Number(this.row('PRAGMA user_version')?.user_version);
+    if (version > schemaVersion) {
+      throw new LazypullError(
+        'FailedPrecondition',
+        `Cannot read "${this.#path}": it has schema ${version}, and this lazypull knows ${schemaVersion}; use the newer lazypull`,
+      );
+    }
+    const isNew = version === 0;
+    if (isNew) this.#checkNew();
+    else this.#check();
+    const generation = new Generation(generationPath(this.#path));
+    this.#written = generation;
+    this.#exec('BEGIN IMMEDIATE');
+    if (isNew) this.#exec(schema);
+    if (isNew || !this.#hasAdditions()) this.#exec(additions);
+    this.#exec('COMMIT');
+    this.#generation = Number(this.row('SELECT number FROM generation')?.number ?? 0);
+    const written = isNew ? 0 : generation.read();
+    if (written > this.#generation) {
+      throw new LazypullError(
+        'DataLoss',
+        `Cannot use "${this.#path}": it lacks the last ${written - this.#generation} changes, because its "-wal" file was removed or damaged, or because it is an older copy; restore both of one time from a backup, or delete "${generationPath(this.#path)}" to go on with what is left: then snapshots are missing or come back, and directories that no snapshot names any more are left where they are`,
+      );
+    }
+    generation.write(this.#generation);
+  }
+
+  #hasAdditions(): boolean {
+    return this.row("SELECT 1 FROM sqlite_schema WHERE name = 'generation'") !== undefined;
+  }
+
+  #checkNew(): void {
+    if (this.row('SELECT 1 FROM sqlite_schema LIMIT 1') !== undefined) {
+      throw new LazypullError(
+        'FailedPrecondition',
+        `Cannot use "${this.#path}": another program wrote it; move it away, or choose another root`,
+      );
+    }
+    if (idsIn(directoriesBeside(this.#path)).size > 0) throw lost(this.#path, 'has no records');
+  }
+
+  #check(): void {
+    if (statSync(this.#path).size > maxCheckedBytes) return;
+    const result = String(this.row('PRAGMA quick_check(1)')?.quick_check);
+    if (result !== 'ok') throw damaged(this.#path, new Error(result));
+  }
+
+  #exec(sql: string): void {
+    this.#named(() => this.#database.exec(sql));
+  }
+
+  /** SQLite says what is wrong, and not with which file. */
+  #named<T>(action: () => T): T {
+    try {
+      return action();
+    } catch (cause) {
+      if (errnoOf(cause) !== 'ERR_SQLITE_ERROR') throw cause;
+      if (damageCodes.has(Number((cause as { errcode?: number }).errcode) & 0xff)) throw damaged(this.#path, cause);
+      throw new LazypullError(
+        'Unavailable',
+        `Cannot use "${this.#path}"; make sure that its disk works and has space, and that no other daemon uses it`,
+        { cause },
+      );
+    }
+  }
+
+  #prepare(sql: string): StatementSync {
+    let statement = this.#statements.get(sql);
+    if (!statement) {
+      statement = this.#database.prepare(sql);
+      this.#statements.set(sql, statement);
+    }
+    return statement;
+  }
+}
+
+/**
+ * Sees to it that a database that is not there, or is empty, is not made anew beside the directories of snapshots. SQLite would delete the write-ahead log of
+ * an empty one, so this comes before it is opened.
+ *
+ * @throws DataLoss with how to go on
+ */
+export function checkThere(path: string): void {
+  const bytes = statSync(path, { throwIfNoEntry: false })?.size;
+  if ((bytes ?? 0) > 0 || idsIn(directoriesBeside(path)).size === 0) return;
+  throw lost(path, bytes === undefined ? 'is missing' : 'is empty');
+}
+
+function lost(path: string, what: string): LazypullError {
+  const directories = directoriesBeside(path);
+  const count = idsIn(directories).size;
+  const number = count === 1 ? 'the directory of 1 snapshot is' : `the directories of ${count} snapshots are`;
+  return new LazypullError(
+    'DataLoss',
+    `Cannot use "${path}": it ${what}, and ${number} in "${directories}"; ${restoreIt(path)}`,
+  );
+}
+
+function damaged(path: string, cause: unknown): LazypullError {
+  return new LazypullError('DataLoss', `Cannot use "${path}": it is damaged; ${restoreIt(path)}`, { cause });
+}
+
+function restoreIt(path: string): string {
+  return `restore it and its "-wal" file from a backup, or move "${dirname(path)}" away to begin without snapshots, and have the client forget its images and builds`;
+}
+
+function directoriesBeside(path: string): string {
+  return join(dirname(path), 'snapshots');
+}
+
+function generationPath(path: string): string {
+  return `${path}-generation`;
+}

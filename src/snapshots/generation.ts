@@ -1,0 +1,39 @@
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+
+const digits = 16;
+
+/**
+ * A file beside a database with the number of the last change that was committed. SQLite drops the changes of a write-ahead log that is damaged or gone without
+ * a word; this number tells that there were some.
+ *
+ * It is written after each commit and not synced, so after a power cut it can be behind the database, and never ahead of it.
+ */
+export class Generation implements Disposable {
+  readonly #fd: number;
+
+  constructor(path: string) {
+    this.#fd = openSync(path, 'a+', 0o600);
+    closeSync(this.#fd);
+    this.#fd = openSync(path, 'r+');
+  }
+
+  /** The number; 0 if the file is new or damaged. */
+  read(): number {
+    const bytes = Buffer.alloc(digits + 1);
+    const text = bytes.toString('latin1', 0, readSync(this.#fd, bytes, 0, bytes.length, 0));
+    return /^\d{16}\n$/.test(text) ? Number(text) : 0;
+  }
+
+  /** Writes the number. A disk that refuses it fails no change: the number stays behind then. */
+  write(number: number): void {
+    try {
+      writeSync(this.#fd, `${String(number).padStart(digits, '0')}\n`, 0);
+    } catch {
+      // An older number is right too.
+    }
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.#fd);
+  }
+}
