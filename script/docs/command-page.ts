@@ -1,5 +1,14 @@
 import type { CommandRow } from '../../src/cli/command-table.ts';
-import { environment, exitCodes, exitCodesOfOthers, files, introduction, type Item, withoutHelp } from './manual.ts';
+import {
+  environment,
+  exitCodes,
+  exitCodesOfOthers,
+  files,
+  introduction,
+  type Item,
+  rule,
+  withoutHelp,
+} from './manual.ts';
 
 /** The page of all commands, in Markdown. */
 export function commandPage(table: readonly CommandRow[]): string {
@@ -12,6 +21,8 @@ export function commandPage(table: readonly CommandRow[]): string {
       introduction,
       'Data goes to standard output, everything else to standard error. `--help`, which every command takes, says the same as this page.',
       `| Command | |\n|---|---|\n${leaves.map(({ path, description }) => `| [\`${path}\`](#${path.replaceAll(' ', '-')}) | ${cell(description)} |\n`).join('')}`.trimEnd(),
+      '## Which daemon is meant',
+      rule,
       ...leaves.map(commandSection),
       '## Exit codes',
       listTable('Code', exitCodes),

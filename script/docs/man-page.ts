@@ -1,6 +1,15 @@
 import type { CommandRow } from '../../src/cli/command-table.ts';
 import { version } from '../../src/version.ts';
-import { environment, exitCodes, exitCodesOfOthers, files, introduction, type Item, withoutHelp } from './manual.ts';
+import {
+  environment,
+  exitCodes,
+  exitCodesOfOthers,
+  files,
+  introduction,
+  type Item,
+  rule,
+  withoutHelp,
+} from './manual.ts';
 
 /** The manual page of section 1, in the macros of man(7). */
 export function manPage(table: readonly CommandRow[]): string {
@@ -17,6 +26,8 @@ export function manPage(table: readonly CommandRow[]): string {
     '.RI [ options ]',
     '.SH DESCRIPTION',
     prose(introduction),
+    '.SH WHICH DAEMON IS MEANT',
+    prose(rule),
     '.SH COMMANDS',
     ...commands.filter(({ children }) => children.length === 0).map(commandSection),
     '.SH EXIT STATUS',

@@ -1,4 +1,5 @@
 import type { OptionRow } from '../../src/cli/command-table.ts';
+import { whichDaemonRule } from '../../src/cli/which-daemon.ts';
 
 /** What the manual says beside the commands. Text in backquotes is literal. */
 export interface Item {
@@ -7,6 +8,9 @@ export interface Item {
 }
 
 export const introduction = `lazypull is a remote snapshotter for BuildKit and containerd: the client gets every layer of an eStargz image at once, and each part of it is fetched and verified when it is first read. \`lazypull daemon\` serves the client; the other commands look at images, at daemons, and at what is kept.`;
+
+/** Which daemon a command means. */
+export const rule = whichDaemonRule;
 
 export const exitCodes: readonly Item[] = [
   { name: '0', text: 'It was done.' },
@@ -22,8 +26,14 @@ export const exitCodesOfOthers =
   '`buildkitd` and `buildkit run` become buildkitd, so their exit code is that of buildkitd. A daemon that ends as it should, after a signal, ends with 0.';
 
 export const environment: readonly Item[] = [
-  { name: 'LAZYPULL_ADDRESS', text: 'Socket of the daemon, where `--address` does not say it.' },
-  { name: 'LAZYPULL_ROOT', text: 'Root of the daemon, where `--root` does not say it.' },
+  {
+    name: 'LAZYPULL_ADDRESS',
+    text: 'Socket of the daemon, where neither `--address` nor `--root` says which one is meant.',
+  },
+  {
+    name: 'LAZYPULL_ROOT',
+    text: 'Root of the daemon, where neither `--root` nor `--address` says which one is meant.',
+  },
   { name: 'LAZYPULL_CONFIG', text: 'Configuration file, where `--config` does not say it.' },
   { name: 'LAZYPULL_LOG_LEVEL', text: 'Log level of the daemon, where `--log-level` does not say it.' },
   {
@@ -36,7 +46,7 @@ export const environment: readonly Item[] = [
   },
   {
     name: 'LAZYPULL_HOME',
-    text: 'Directory of everything that `buildkitd` and `buildkit run` keep, their sockets and their log files, in place of directories in `/var/lib`, `/run` and `/var/log`.',
+    text: 'Directory of everything that `buildkitd` and `buildkit run` keep, their sockets and their log files, in place of directories in `/var/lib`, `/run` and `/var/log`. Where it is set, commands mean the daemons below it, and no others.',
   },
   {
     name: 'BUILDKIT_BIN_PATH',

@@ -28,7 +28,12 @@ export function defaultAddress(env: NodeJS.ProcessEnv): string {
 export function instanceAt(address: string, env: NodeJS.ProcessEnv): Instance {
   if (address === defaultAddress(env) && env.LAZYPULL_ROOT) return { address, root: env.LAZYPULL_ROOT };
   if (address === defaults.address) return { address, root: defaults.root };
-  return { address, root: join(home(env), 'roots', address.replace(/^\/+/, '').replaceAll('/', '-')) };
+  return { address, root: join(rootsAt(env), address.replace(/^\/+/, '').replaceAll('/', '-')) };
+}
+
+/** Directory of the roots of daemons that we start at sockets other than the default one. */
+export function rootsAt(env: NodeJS.ProcessEnv): string {
+  return join(home(env), 'roots');
 }
 
 /** The places of a containerd of our own with the socket `address`. */

@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { realpathSync, statSync } from 'node:fs';
 import { delimiter, dirname } from 'node:path';
 import { LazypullError } from '../errors.ts';
 import { becomeProgram, findProgram } from '../kernel/process.ts';
@@ -101,7 +101,15 @@ async function ensureLazypull(
     return;
   }
   const { address, root } = instance;
-  await startService(name, [...command, 'daemon', '--address', address, '--root', root, ...flags], address, starter);
+  const daemon = [...command, 'daemon', '--address', address, '--root', root, ...flags];
+  await startService(name, daemon, address, starter, `${callOf(command, starter.env)} stop --address ${address}`);
+}
+
+/** How a user calls lazypull: by its name, where that is what PATH finds. */
+function callOf(command: readonly string[], env: NodeJS.ProcessEnv): string {
+  const found = findProgram('lazypull', env.PATH ?? '');
+  const isSame = command.length === 1 && found !== undefined && realpathSync(found) === realpathSync(command[0] ?? '');
+  return isSame ? 'lazypull' : command.join(' ');
 }
 
 /** Programs beside buildkitd come first, those that script/setup built last. */

@@ -24,6 +24,7 @@ const shownLogBytes = 2_000;
  * Starts `command` in the background and waits until something listens at the unix socket `address`.
  *
  * @param name of the service, for messages and the name of its log file
+ * @param stop the command that ends it; undefined for kill(1)
  * @throws Unavailable with the end of its log when it ends or does not serve in time
  */
 export async function startService(
@@ -31,6 +32,7 @@ export async function startService(
   command: readonly string[],
   address: string,
   starter: Starter,
+  stop?: string,
 ): Promise<void> {
   const log = join(starter.logs, `${name}.log`);
   const service = await startDetached(command, log, starter.env);
@@ -44,7 +46,8 @@ export async function startService(
     }
     await sleep(pollMs);
   }
-  starter.say(`Started ${name}, process ${service.pid}, which runs on; log: ${log}`);
+  const how = stop ?? `kill ${service.pid}`;
+  starter.say(`Started ${name}, process ${service.pid}, which runs on until "${how}"; log: ${log}`);
 }
 
 function endOf(log: string): string {

@@ -1,4 +1,3 @@
-import { defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
 import type { CacheAccess, CachedLayer, ListedLayer, VerifiedLayer } from '../layers/cache/cache.ts';
 import { TraceStore } from '../layers/fetch/trace.ts';
@@ -7,7 +6,7 @@ import { shorten, sizeText, table } from './format.ts';
 import type { Environment } from './environment.ts';
 import { checkUsage, ExitError } from './output.ts';
 import { Verb } from './verb.ts';
-import { orOwn, whichDaemon } from './which-daemon.ts';
+import { chooseDaemon, type DaemonUse, whichDaemon } from './which-daemon.ts';
 
 interface Options {
   root?: string;
@@ -16,11 +15,14 @@ interface Options {
 }
 
 /** `lazypull cache ls|prune|verify`: the files of layers that are kept, with a running daemon or without one. */
-export function cacheCommand({ env }: Environment): Verb {
+export function cacheCommand(environment: Environment): Verb {
   const cache = new Verb('cache').description('Show, remove and verify the layers that are kept on disk');
-  const open = async (options: Options): Promise<{ root: string; access: CacheAccess & AsyncDisposable }> => {
+  const open = async (
+    options: Options,
+    use: DaemonUse = 'reads',
+  ): Promise<{ root: string; access: CacheAccess & AsyncDisposable }> => {
     const { openCache } = await import('../daemon/open-cache.ts');
-    const { root, address } = await whichDaemon(options, env);
+    const { root, address } = await whichDaemon(options, environment, use);
     return { root, access: await openCache(root, address) };
   };
   verb(cache, 'ls')
@@ -42,7 +44,7 @@ export function cacheCommand({ env }: Environment): Verb {
         unusedMs: durationOf(options.olderThan ?? '0s'),
         keepBytes: sizeOf(options.keepBytes ?? '0'),
       }));
-      const { root, access } = await open(options);
+      const { root, access } = await open(options, 'changes');
       await using _ = access;
       const removed = await Array.fromAsync(access.prune(limits));
       if (options.all === true) await new TraceStore(root).clear();
@@ -66,11 +68,7 @@ export function cacheCommand({ env }: Environment): Verb {
 }
 
 function verb(cache: Verb, name: string): Verb {
-  return cache
-    .command(name)
-    .option('--root <directory>', `the daemon's root (default: ${defaults.root}, ${orOwn})`)
-    .option('--address <path>', `socket of the daemon, if it is running (default: ${defaults.address}, ${orOwn})`)
-    .option('--json', 'print JSON, one object a line');
+  return chooseDaemon(cache.command(name)).option('--json', 'print JSON, one object a line');
 }
 
 function print({ json }: Options, values: readonly object[], text: string): void {

@@ -4,16 +4,15 @@ import { printable } from './format.ts';
 import type { Environment } from './environment.ts';
 import { ExitError } from './output.ts';
 import { Verb } from './verb.ts';
-import { orOwn, whichDaemon } from './which-daemon.ts';
+import { chooseDaemon, whichDaemon } from './which-daemon.ts';
 
 /** `lazypull check`: whether this machine has what a daemon needs. */
-export function checkCommand({ env }: Environment): Verb {
-  return new Verb('check')
-    .description(
+export function checkCommand(environment: Environment): Verb {
+  return chooseDaemon(
+    new Verb('check').description(
       'Try out on this machine what the daemon needs, with real mounts, and say what is wrong and what mends it',
-    )
-    .option('--address <path>', `socket of the daemon (default: ${defaults.address}, ${orOwn})`)
-    .option('--root <dir>', `the daemon's root (default: ${defaults.root}, ${orOwn})`)
+    ),
+  )
     .option('--config <file>', `config.toml (default: ${defaults.config}, which may be missing)`)
     .option('--json', 'print JSON, one object for each finding')
     .explain(
@@ -23,7 +22,10 @@ The exit code is 0 where all that is needed is right, and 1 where something is n
     )
     .action(async ({ json, ...flags }: DaemonFlags & { address?: string; root?: string; json?: boolean }) => {
       const { checkMachine } = await import('../doctor/check.ts');
-      const findings = await checkMachine({ ...flags, ...(await whichDaemon(flags, env)) }, env);
+      const findings = await checkMachine(
+        { ...flags, ...(await whichDaemon(flags, environment, 'asks')) },
+        environment.env,
+      );
       for (const finding of findings) {
         process.stdout.write(json === true ? `${JSON.stringify(finding)}\n` : findingText(finding));
       }

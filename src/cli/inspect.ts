@@ -8,11 +8,12 @@ import { printable, shorten, sizeText, table } from './format.ts';
 import type { Environment } from './environment.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { Verb } from './verb.ts';
-import { orOwn, whichDaemon } from './which-daemon.ts';
+import { chooseDaemon, whichDaemon } from './which-daemon.ts';
 
 const layersAtOnce = 4;
 
 interface Options {
+  address?: string;
   root?: string;
   config?: string;
   platform?: string;
@@ -23,14 +24,16 @@ interface Options {
 type Row = LayerReport & { readonly traceRanges: number | undefined };
 
 /** `lazypull inspect IMAGE`: what its layers are. */
-export function inspectCommand({ env }: Environment): Verb {
-  return new Verb('inspect')
-    .description(
-      'Show the layers of an image in a registry: format, sizes, files, landmarks, and traces on this machine',
-    )
-    .argument('<image>', 'image as Docker writes it', imageArgument)
-    .addOption(platformOption())
-    .option('--root <dir>', `the daemon's root, where traces are (default: ${defaults.root}, ${orOwn})`)
+export function inspectCommand(environment: Environment): Verb {
+  const { env } = environment;
+  return chooseDaemon(
+    new Verb('inspect')
+      .description(
+        'Show the layers of an image in a registry: format, sizes, files, landmarks, and traces on this machine',
+      )
+      .argument('<image>', 'image as Docker writes it', imageArgument)
+      .addOption(platformOption()),
+  )
     .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
     .option('--json', 'print JSON')
     .explain('', [
@@ -39,9 +42,10 @@ export function inspectCommand({ env }: Environment): Verb {
     ])
     .action(async (reference: Reference, options: Options) => {
       const { inspectLayer } = await import('../layers/inspect.ts');
+      const { root } = await whichDaemon(options, environment, 'reads');
       await using client = await openRegistry(options.config, env);
       const { digest, mediaType, platform, manifest } = await resolveImage(client, reference, options.platform);
-      const traces = new TraceStore((await whichDaemon({ root: options.root }, env)).root);
+      const traces = new TraceStore(root);
       const layers: Row[] = await inParallel(manifest.layers, layersAtOnce, async (layer) => ({
         ...(await inspectLayer(client.blob(reference, layer.digest), layer)),
         traceRanges: (await traces.load(layer.digest).catch(() => undefined))?.ranges.length,

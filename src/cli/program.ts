@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { version } from '../version.ts';
 import { daemonCommand } from './daemon.ts';
 import type { Environment } from './environment.ts';
+import { whichDaemonRule } from './which-daemon.ts';
 import { Verb } from './verb.ts';
 
 /**
@@ -14,7 +15,7 @@ export async function createProgram(environment: Environment, verb: string | und
     .description('Start a container build or a container on an image before it is pulled')
     .version(`${environment.name} ${version}`, '--version', 'print the version')
     .enablePositionalOptions()
-    .explain('', [
+    .explain(`Which daemon is meant: ${whichDaemonRule}`, [
       'lazypull check                     # what this machine lacks',
       'lazypull buildkitd                 # a buildkitd that is lazy',
       'lazypull convert IMAGE NEW_IMAGE   # an image that can be lazy',
@@ -27,6 +28,7 @@ export async function createProgram(environment: Environment, verb: string | und
   const { buildkitdCommand } = await import('./buildkitd.ts');
   const { buildkitCommand } = await import('./buildkit.ts');
   const { statusCommand } = await import('./status.ts');
+  const { stopCommand } = await import('./stop.ts');
   const { whyCommand } = await import('./why.ts');
   const { inspectCommand } = await import('./inspect.ts');
   const { lsCommand } = await import('./ls.ts');
@@ -40,6 +42,7 @@ export async function createProgram(environment: Environment, verb: string | und
   const { completionCommand } = await import('./completion.ts');
   program.addCommand(convertCommand(environment));
   program.addCommand(statusCommand(environment));
+  program.addCommand(stopCommand(environment));
   program.addCommand(whyCommand(environment));
   program.addCommand(inspectCommand(environment));
   program.addCommand(lsCommand(environment));

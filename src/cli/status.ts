@@ -1,28 +1,30 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { WriteStream } from 'node:tty';
-import { defaults } from '../config/load.ts';
 import type { LayerStatus } from '../layers/layer-status.ts';
 import type { DaemonStatus } from '../status/status.ts';
 import { bar, printable, shorten, sizeText, table } from './format.ts';
 import type { Environment } from './environment.ts';
 import { write } from './output.ts';
 import { Verb } from './verb.ts';
-import { orOwn, whichDaemon } from './which-daemon.ts';
+import { chooseDaemon, whichDaemon } from './which-daemon.ts';
 
 const watchMs = 1000;
 const barWidth = 20;
 
 interface Options {
   address?: string;
+  root?: string;
   json?: boolean;
   watch?: boolean;
 }
 
 /** `lazypull status`: what a running daemon is doing. Throws where none answers. */
-export function statusCommand({ env }: Environment): Verb {
-  return new Verb('status')
-    .description('Show what a running daemon is doing: its layers, how much of them is here, who waits')
-    .option('--address <path>', `socket of the daemon (default: ${defaults.address}, ${orOwn})`)
+export function statusCommand(environment: Environment): Verb {
+  return chooseDaemon(
+    new Verb('status').description(
+      'Show what a running daemon is doing: its layers, how much of them is here, who waits',
+    ),
+  )
     .option('--watch', 'show it again every second, until ctrl-C')
     .option('--json', 'print JSON, one object a line')
     .explain('The exit code is 0 where a daemon answers and 1 where none does.', [
@@ -32,7 +34,7 @@ export function statusCommand({ env }: Environment): Verb {
     ])
     .action(async (options: Options) => {
       const { StatusClient } = await import('../status/client.ts');
-      const { address } = await whichDaemon(options, env);
+      const { address } = await whichDaemon(options, environment, 'asks');
       using client = new StatusClient(address);
       let drawn = 0;
       do {

@@ -1,46 +1,52 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
-import { defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
 import { parseTrace, type Trace, TraceStore } from '../layers/fetch/trace.ts';
 import type { Environment } from './environment.ts';
-import { say } from './output.ts';
+import { sizeText } from './format.ts';
+import { say, write } from './output.ts';
 import { Verb } from './verb.ts';
-import { orOwn, whichDaemon } from './which-daemon.ts';
+import { chooseDaemon, whichDaemon } from './which-daemon.ts';
 
 /** A file of traces far larger than any real one is refused before it is read. */
 const maxTraces = 10_000;
 
 interface Options {
+  address?: string;
   root?: string;
   digest?: string[];
 }
 
 /** `lazypull trace export|import`: what containers read first of their layers, taken from one machine to another. */
-export function traceCommand({ env, name }: Environment): Verb {
+export function traceCommand(environment: Environment): Verb {
+  const { name } = environment;
   const trace = new Verb('trace').description(
     'Move access traces between machines: what containers read first of each layer',
   );
-  trace
-    .command('export')
-    .description('Write traces, a line of JSON for each layer')
+  chooseDaemon(trace.command('export').description('Write traces, a line of JSON for each layer'))
     .argument('[file]', 'where to write them; "-" for standard output', '-')
     .option('--digest <digest>', 'only the trace of this layer (repeatable; default: all)', append)
-    .option('--root <dir>', `the daemon's root (default: ${defaults.root}, ${orOwn})`)
     .explain('', ['lazypull trace export traces.jsonl', 'lazypull trace export | ssh builder lazypull trace import'])
     .action(async (file: string, options: Options) => {
-      const { root } = await whichDaemon(options, env);
+      const { root } = await whichDaemon(options, environment, 'reads');
       await exportTraces(file, root, options.digest, name);
     });
-  trace
-    .command('import')
-    .description(
-      'Take traces over; they are used when their layers are next cold. Those of the same layers are replaced',
-    )
+  chooseDaemon(
+    trace
+      .command('import')
+      .description(
+        'Take traces over; they are used when their layers are next cold. Those of the same layers are replaced',
+      ),
+  )
     .argument('[file]', 'what "lazypull trace export" wrote; "-" for standard input', '-')
-    .option('--root <dir>', `the daemon's root (default: ${defaults.root}, ${orOwn})`)
-    .explain('It prints how many there were.', ['lazypull trace import traces.jsonl'])
-    .action(async (file: string, options: Options) => importTraces(file, (await whichDaemon(options, env)).root));
+    .explain('Standard output gets how many there were, standard error where they are now.', [
+      'lazypull trace import traces.jsonl',
+    ])
+    .action(async (file: string, options: Options) => {
+      const traces = await tracesOf(file);
+      const { root } = await whichDaemon(options, environment, 'changes');
+      await importTraces(traces, root, name);
+    });
   return trace;
 }
 
@@ -54,19 +60,35 @@ async function exportTraces(file: string, root: string, digests: string[] | unde
     lines.push(`${JSON.stringify(trace)}\n`);
   }
   if (lines.length === 0) say(name, `There are no traces in "${root}"; give the daemon's --root`);
-  if (file === '-') process.stdout.write(lines.join(''));
-  else await writeTraceFile(file, lines.join(''));
+  const content = lines.join('');
+  if (file === '-') await write(process.stdout, content);
+  else await writeTraceFile(file, content);
+  if (lines.length === 0) return;
+  const where = file === '-' ? '' : ` to "${file}"`;
+  say(name, `Exported ${countText(lines.length)} of "${root}"${where}, ${sizeText(Buffer.byteLength(content))}`);
 }
 
-async function importTraces(file: string, root: string): Promise<void> {
+/** The traces in a file, or on standard input. */
+async function tracesOf(file: string): Promise<Trace[]> {
   const content = file === '-' ? await text(process.stdin) : await readTraceFile(file);
   const lines = content.split('\n').filter((line) => line.trim() !== '');
   if (lines.length > maxTraces)
     throw new LazypullError('InvalidArgument', `"${file}" has more than ${maxTraces} traces`);
-  const traces = lines.map((line, i) => parseLine(line, `line ${i + 1} of "${file}"`));
+  return lines.map((line, i) => parseLine(line, `line ${i + 1} of "${file}"`));
+}
+
+async function importTraces(traces: readonly Trace[], root: string, name: string): Promise<void> {
   const store = new TraceStore(root);
+  const before = new Set(await store.digests());
   for (const trace of traces) await store.save(trace);
-  process.stdout.write(`${traces.length}\n`);
+  const replaced = new Set(traces.map(({ digest }) => digest).filter((digest) => before.has(digest))).size;
+  await write(process.stdout, `${traces.length}\n`);
+  const more = replaced === 0 ? '' : `, ${replaced} in place of another one`;
+  say(name, `Imported ${countText(traces.length)} into "${root}"${more}`);
+}
+
+function countText(traces: number): string {
+  return `${traces} ${traces === 1 ? 'trace' : 'traces'}`;
 }
 
 function parseLine(line: string, where: string): Trace {

@@ -1,9 +1,16 @@
-import { containerdAt, instanceAt, type Instance, ownPlaces } from '../buildkit/places.ts';
-import { daemonAddress, daemonRoot } from '../config/load.ts';
-import { codeOf } from '../errors.ts';
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { containerdAt, type Instance, instanceAt, ownPlaces, rootsAt } from '../buildkit/places.ts';
+import { socketPath } from '../config/clients.ts';
+import { daemonRoot, defaults } from '../config/load.ts';
+import { LazypullError } from '../errors.ts';
+import { printable } from './format.ts';
+import type { Environment } from './environment.ts';
+import { say } from './output.ts';
+import type { Verb } from './verb.ts';
 
-/** What help says behind the default. */
-export const orOwn = 'or where "lazypull buildkitd" has its daemon';
+/** The rule, for people. */
+export const whichDaemonRule = `A command is about the daemon of --address or --root. Without them it is that of LAZYPULL_ADDRESS or LAZYPULL_ROOT; else, where LAZYPULL_HOME is set, the one that serves below that directory; else the one that serves at the place of containerd-stargz-grpc, or that "lazypull buildkitd" or "lazypull buildkit run" has started. If several serve, a command that changes something names them and does nothing, and one that only looks takes the first and says so.`;
 
 /** The flags by which a user says which daemon is meant. */
 export interface DaemonChoice {
@@ -11,34 +18,137 @@ export interface DaemonChoice {
   readonly root?: string | undefined;
 }
 
+/** What a command does: asks a daemon, reads what is kept in its root, or changes something, which must not be another one's. */
+export type DaemonUse = 'asks' | 'reads' | 'changes' | 'stops';
+
+/** Adds the flags that say which daemon is meant. */
+export function chooseDaemon(verb: Verb): Verb {
+  return verb
+    .option('--address <path>', 'socket of the daemon that is meant (default: the one that runs)')
+    .option('--root <dir>', 'root of the daemon that is meant (default: that of the one that runs)');
+}
+
 /**
- * The daemon that a command is about: that of the flags or the environment; else the one at the default socket; else, where none serves there, one that
- * `lazypull buildkitd` started.
+ * The daemon that a command is about, by `whichDaemonRule`. Where none runs, it is one of which something is kept, or else the first place of all.
+ *
+ * @throws FailedPrecondition where the use is one that changes something, and several daemons could be meant, or the flags are of two
  */
-export async function whichDaemon(flags: DaemonChoice, env: NodeJS.ProcessEnv): Promise<Instance> {
-  const named = { address: daemonAddress(flags.address, env), root: daemonRoot(flags.root, env) };
-  const own = ownDaemons(env);
-  if (flags.root !== undefined || env.LAZYPULL_ROOT) return named;
-  const isOwn = own.find(({ address }) => address === named.address);
-  if (flags.address !== undefined || env.LAZYPULL_ADDRESS) return isOwn ?? named;
-  return firstServed([named, ...own]);
-}
-
-/** The first at whose socket somebody serves, or may do so behind a directory that is not ours to look into; the first of all where nobody does. */
-export async function firstServed(instances: readonly [Instance, ...Instance[]]): Promise<Instance> {
-  const { listenerPid } = await import('../kernel/unix-socket.ts');
-  for (const instance of instances) {
-    const isServed = await listenerPid(instance.address).then(
-      (pid) => pid !== undefined,
-      (error: unknown) => codeOf(error) === 'Unavailable',
-    );
-    if (isServed) return instance;
+export async function whichDaemon(
+  flags: DaemonChoice,
+  { env, name }: Pick<Environment, 'env' | 'name'>,
+  use: DaemonUse,
+): Promise<Instance> {
+  const places = knownPlaces(env);
+  const named = await namedDaemon(flags, env, places, use);
+  if (named !== undefined) return named;
+  const living = await livingAt(places);
+  const candidates = living.length > 0 ? living : await leftAt(places, use);
+  const [first = places[0]!, ...others] = candidates;
+  if (others.length === 0) return first;
+  const what = living.length > 0 ? 'Several daemons run' : 'No daemon runs, and several roots have something';
+  const list = candidates.map(({ address, root }) => `  "${printable(address)}", root "${printable(root)}"`).join('\n');
+  if (use === 'changes' || use === 'stops') {
+    const ask = 'say which one is meant with --address or --root';
+    throw new LazypullError('FailedPrecondition', `${what}, and this is about one of them: ${ask}\n${list}`);
   }
-  return instances[0];
+  say(name, `${what}; this is the first, and --address or --root chooses another one\n${list}`);
+  return first;
 }
 
-/** What `lazypull buildkitd` starts, for buildkitd's own worker and for its containerd worker. */
-function ownDaemons(env: NodeJS.ProcessEnv): Instance[] {
+/** What the flags name, else the variables; undefined where neither does. What is not named of it is found by what is. */
+async function namedDaemon(
+  flags: DaemonChoice,
+  env: NodeJS.ProcessEnv,
+  places: readonly Instance[],
+  use: DaemonUse,
+): Promise<Instance | undefined> {
+  const isFlag = flags.address !== undefined || flags.root !== undefined;
+  const choice = isFlag ? flags : { address: env.LAZYPULL_ADDRESS || undefined, root: env.LAZYPULL_ROOT || undefined };
+  if (choice.address === undefined && choice.root === undefined) return undefined;
+  const { daemonAt, daemonOfRoot, isSamePath } = await import('../daemon/living.ts');
+  const address = choice.address && socketPath(choice.address);
+  const root = choice.root && daemonRoot(choice.root, {});
+  const serving = address ? await daemonAt(address).catch(() => undefined) : undefined;
+  if (root === undefined) {
+    const known = serving ?? places.find((place) => place.address === address);
+    const instance = { address: address!, root: known?.root ?? daemonRoot(undefined, env) };
+    if (serving === undefined && use !== 'asks') checkFree(instance, daemonOfRoot(instance.root)?.addresses);
+    return instance;
+  }
+  if (address === undefined) {
+    const known = places.find((place) => isSamePath(place.root, root))?.address;
+    const standard = socketPath(env.LAZYPULL_ADDRESS || defaults.address);
+    const [found] = daemonOfRoot(root)?.addresses ?? [];
+    return { address: found ?? (await keptAddress(root)) ?? (known || standard), root };
+  }
+  if (serving !== undefined && !isSamePath(serving.root, root) && use !== 'asks') {
+    throw new LazypullError(
+      'FailedPrecondition',
+      `The daemon at "${address}" has the root "${serving.root}", and not "${root}": leave out --root, or --address`,
+    );
+  }
+  return { address, root };
+}
+
+/** A root that was guessed must not be that of a daemon that serves elsewhere. */
+function checkFree({ address, root }: Instance, served: readonly string[] | undefined): void {
+  if (served === undefined || served.length === 0 || served.includes(address)) return;
+  throw new LazypullError(
+    'FailedPrecondition',
+    `Cannot tell the root of the daemon at "${address}", where none serves: that of "${served[0]}" is "${root}"; give its --root`,
+  );
+}
+
+/** Where daemons may be: the first is where one is when nobody says otherwise. */
+function knownPlaces(env: NodeJS.ProcessEnv): Instance[] {
   const { snapshotter, containerd } = ownPlaces(env);
-  return [instanceAt(snapshotter, env), containerdAt(containerd, env).lazypull];
+  const own = [instanceAt(snapshotter, env), containerdAt(containerd, env).lazypull];
+  const more = namesIn(rootsAt(env)).map((name) => ({ address: '', root: join(rootsAt(env), name) }));
+  const others = more.filter(({ root }) => own.every((place) => place.root !== root));
+  return [...(env.LAZYPULL_HOME ? [] : [{ address: defaults.address, root: defaults.root }]), ...own, ...others];
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory).sort();
+  } catch {
+    return [];
+  }
+}
+
+/** The daemons that run at some of the places, each once; where it is not ours to look, the first one that may. */
+async function livingAt(places: readonly Instance[]): Promise<Instance[]> {
+  const { daemonAt, daemonOfRoot, isServed } = await import('../daemon/living.ts');
+  const living: Instance[] = [];
+  const hidden: Instance[] = [];
+  for (const { address, root } of places) {
+    const served = address === '' ? false : await isServed(address);
+    if (served === undefined) hidden.push({ address, root });
+    const daemon = (served === true ? await daemonAt(address) : undefined) ?? daemonOfRoot(root);
+    if (daemon === undefined && served !== true) continue;
+    const { addresses = [], root: itsRoot = root } = daemon ?? {};
+    const [first = address] = addresses;
+    const found = { address: addresses.includes(address) ? address : first, root: itsRoot };
+    if (living.every((other) => other.root !== found.root)) living.push(found);
+  }
+  return living.length > 0 ? living : hidden.slice(0, 1);
+}
+
+/** The places of which something is left where no daemon runs: what is kept, or, where a daemon is to be stopped, a keeper. */
+async function leftAt(places: readonly Instance[], use: DaemonUse): Promise<Instance[]> {
+  if (use === 'asks') return [];
+  const left: Instance[] = [];
+  for (const { address, root } of places) {
+    const kept = await keptAddress(root);
+    const isLeft = use === 'stops' ? kept !== undefined : existsSync(join(root, 'lock'));
+    if (isLeft) left.push({ address: kept ?? (address || defaults.address), root });
+  }
+  return left;
+}
+
+/** The socket that a keeper holds for a root; undefined where none does, or where it is not ours to look. */
+async function keptAddress(root: string): Promise<string | undefined> {
+  const { keptAddresses } = await import('../daemon/keeper.ts');
+  const [first] = await keptAddresses(root).catch(() => []);
+  return first;
 }

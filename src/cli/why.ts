@@ -10,24 +10,27 @@ import type { Environment } from './environment.ts';
 import { ExitError, say } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { Verb } from './verb.ts';
-import { orOwn, whichDaemon } from './which-daemon.ts';
+import { chooseDaemon, whichDaemon } from './which-daemon.ts';
 
 const layersAtOnce = 4;
 
 interface Options {
   address?: string;
+  root?: string;
   config?: string;
   platform?: string;
   json?: boolean;
 }
 
 /** `lazypull why IMAGE`: which layers are lazy, and why the others are not. */
-export function whyCommand({ env, name }: Environment): Verb {
-  return new Verb('why')
-    .description('Say of each layer of an image whether it is lazy, and if not, why and what to do')
-    .argument('<image>', 'image as Docker writes it', imageArgument)
-    .addOption(platformOption())
-    .option('--address <path>', `socket of the daemon, which may be missing (default: ${defaults.address}, ${orOwn})`)
+export function whyCommand(environment: Environment): Verb {
+  const { env, name } = environment;
+  return chooseDaemon(
+    new Verb('why')
+      .description('Say of each layer of an image whether it is lazy, and if not, why and what to do')
+      .argument('<image>', 'image as Docker writes it', imageArgument)
+      .addOption(platformOption()),
+  )
     .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
     .option('--json', 'print JSON, one object for each layer')
     .explain('The exit code is 0 where every layer is lazy or can be, and 1 where one is not.', [
@@ -35,7 +38,7 @@ export function whyCommand({ env, name }: Environment): Verb {
       'lazypull why --json registry.example/app:1 | jq -r .message',
     ])
     .action(async (image: Reference, options: Options) => {
-      const { address } = await whichDaemon(options, env);
+      const { address } = await whichDaemon(options, environment, 'asks');
       const memory = await askDaemon(address, name);
       await using client = await openRegistry(options.config, env);
       const verdicts = await explain(client, image, options.platform, memory, name);

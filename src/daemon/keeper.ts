@@ -8,7 +8,7 @@ import { bootId } from '../kernel/boot.ts';
 import { firstHeldDescriptor, startHolder } from '../kernel/holder.ts';
 import { isRunning, type ProcessIdentity, takeDescriptor } from '../kernel/pidfd.ts';
 import type { Log } from '../log.ts';
-import type { ListeningSocket } from './socket.ts';
+import { type ListeningSocket, removeSocket } from './socket.ts';
 
 /** What is kept for the next life; descriptors are of the process that has this object. */
 export interface Kept {
@@ -117,6 +117,26 @@ export class Keeper {
 /** The process id of the keeper of a root directory; undefined where none runs. */
 export async function keeperOf(root: string): Promise<number | undefined> {
   return (await readRecord(root))?.keeper.pid;
+}
+
+/**
+ * Ends the keeper of a root directory that no daemon has, and removes its file and the sockets that it held.
+ *
+ * @returns its process id; undefined where none ran
+ */
+export async function endKeeper(root: string): Promise<number | undefined> {
+  const record = await readRecord(root);
+  if (record === undefined) return undefined;
+  for (const socket of [...(record.socket ? [record.socket] : []), ...(record.moreSockets ?? [])]) removeSocket(socket);
+  await rm(recordPath(root), { force: true });
+  await end(record.keeper);
+  return record.keeper.pid;
+}
+
+/** The paths of the sockets that the keeper of a root directory holds; none where none runs. */
+export async function keptAddresses(root: string): Promise<string[]> {
+  const { socket, moreSockets = [] } = (await readRecord(root)) ?? {};
+  return [...(socket ? [socket] : []), ...moreSockets].map(({ path }) => path);
 }
 
 async function startKeeper(root: string, kept: Kept): Promise<ProcessIdentity> {

@@ -8,6 +8,9 @@ const pidfdGetfd = 438;
 /** Of the flags in /proc/PID/stat: the process has begun to end. */
 const PF_EXITING = 0x4;
 
+/** Of the flags in /proc/net/unix: the socket listens (`__SO_ACCEPTCON`). */
+const acceptsConnections = 0x10000;
+
 /** Of the "pending signals" in /proc/PID/status. */
 const killBit = 1n << 8n;
 
@@ -54,11 +57,46 @@ export function isDying(pid: number): boolean {
 /** Whether the process has the file open. False for one that is dying: nothing of it can be seen then. */
 export function hasOpen(pid: number, path: string): boolean {
   try {
-    const file = realpathSync(path);
-    return readdirSync(`/proc/${pid}/fd`).some((fd) => linkOf(`/proc/${pid}/fd/${fd}`) === file);
+    return openFiles(pid).includes(realpathSync(path));
   } catch {
     return false;
   }
+}
+
+/** What a process calls itself in its own pid namespace; undefined where it cannot be seen. */
+export function innerPid(pid: number): number | undefined {
+  const numbers = /^NSpid:\s+(.*)$/m.exec(readOrUndefined(`/proc/${pid}/status`) ?? '')?.[1]?.split(/\s+/);
+  return numbers === undefined ? undefined : Number(numbers.at(-1));
+}
+
+/** The paths of the files, and the names of the sockets ("socket:[INODE]"), that a process has open; none where that cannot be seen. */
+export function openFiles(pid: number): string[] {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => linkOf(`/proc/${pid}/fd/${fd}`) ?? []);
+  } catch {
+    return [];
+  }
+}
+
+/** The paths of the unix sockets at which a process listens, in the order of their descriptors; none where that cannot be seen. */
+export function listeningPaths(pid: number): string[] {
+  const paths = new Map<string, string>();
+  for (const line of (readOrUndefined(`/proc/${pid}/net/unix`) ?? '').split('\n').slice(1)) {
+    const [, , , flags = '', , , inode = '', path = ''] = line.trim().split(/ +/);
+    if ((parseInt(flags, 16) & acceptsConnections) !== 0 && path.startsWith('/')) paths.set(`socket:[${inode}]`, path);
+  }
+  return [...new Set(openFiles(pid).flatMap((file) => paths.get(file) ?? []))];
+}
+
+/** A variable of the environment that a process was started with; undefined where it has none, or that cannot be seen. */
+export function variableOf(pid: number, name: string): string | undefined {
+  const all = (readOrUndefined(`/proc/${pid}/environ`) ?? '').split('\0');
+  return all.find((each) => each.startsWith(`${name}=`))?.slice(name.length + 1);
+}
+
+/** The last part of the path of a process's control group: under systemd the name of its unit. '' where that cannot be seen. */
+export function controlGroupOf(pid: number): string {
+  return /^0::.*\/([^/\n]*)$/m.exec(readOrUndefined(`/proc/${pid}/cgroup`) ?? '')?.[1] ?? '';
 }
 
 /**

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
@@ -70,6 +73,29 @@ describe('the command line', () => {
     const { code, stderr } = await run('lazypull', ['trace', 'export'], { LAZYPULL_ROOT: '/nonexistent/root' });
     assert.equal(code, 0);
     assert.match(stderr, /^lazypull: There are no traces in "\/nonexistent\/root"; give the daemon's --root\n$/);
+  });
+
+  it('says what it did with traces, and puts them where the flags say', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'lazypull-traces-'));
+    try {
+      const file = join(directory, 'traces.jsonl');
+      const [from, to] = [join(directory, 'from'), join(directory, 'to')];
+      const digest = (hex: string) => `sha256:${hex.repeat(64)}`;
+      const line = (hex: string) => JSON.stringify({ version: 1, digest: digest(hex), ranges: [[0, 10]] });
+      writeFileSync(file, `${line('a')}\n${line('b')}\n`);
+      const first = await run('lazypull', ['trace', 'import', file, '--root', from]);
+      assert.deepEqual([first.code, first.stdout], [0, '2\n']);
+      assert.equal(first.stderr, `lazypull: Imported 2 traces into "${from}"\n`);
+      const out = join(directory, 'out.jsonl');
+      const exported = await run('lazypull', ['trace', 'export', out, '--root', from, '--digest', digest('a')]);
+      assert.match(exported.stderr, /^lazypull: Exported 1 trace of "[^"]+\/from" to "[^"]+\/out\.jsonl", \d+ B\n$/);
+      assert.deepEqual(readFileSync(out, 'utf8').trim(), line('a'));
+      await run('lazypull', ['trace', 'import', out, '--root', to]);
+      const again = await run('lazypull', ['trace', 'import', file], { LAZYPULL_ROOT: to });
+      assert.equal(again.stderr, `lazypull: Imported 2 traces into "${to}", 1 in place of another one\n`);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
   });
 
   it('says what to do about files that cannot be written', async () => {

@@ -1,39 +1,122 @@
 import assert from 'node:assert/strict';
-import { closeSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'node:test';
-import { instanceAt, ownPlaces } from '../../../src/buildkit/places.ts';
-import { firstServed, whichDaemon } from '../../../src/cli/which-daemon.ts';
+import { afterEach, beforeEach, describe, it, type TestContext } from 'node:test';
+import { containerdAt, instanceAt, ownPlaces } from '../../../src/buildkit/places.ts';
+import { type DaemonUse, whichDaemon } from '../../../src/cli/which-daemon.ts';
 import { defaults } from '../../../src/config/load.ts';
-import { listenAt } from '../../../src/kernel/unix-socket.ts';
+import { startStandIn } from '../../support/stand-in-daemon.ts';
 
-const env = { LAZYPULL_HOME: '/nonexistent/home' };
+let home: string;
+let env: NodeJS.ProcessEnv;
 
-test('A command is about the daemon of its flags, or of the environment', async () => {
-  const { address, root } = defaults;
-  assert.deepEqual(await whichDaemon({ address: '/a.sock' }, env), { address: '/a.sock', root });
-  assert.deepEqual(await whichDaemon({ root: '/r' }, env), { address, root: '/r' });
-  const named = { ...env, LAZYPULL_ADDRESS: '/b.sock', LAZYPULL_ROOT: '/s' };
-  assert.deepEqual(await whichDaemon({}, named), { address: '/b.sock', root: '/s' });
+beforeEach(() => {
+  home = mkdtempSync(join(tmpdir(), 'lazypull-which-'));
+  env = { LAZYPULL_HOME: home };
+});
+afterEach(() => rmSync(home, { recursive: true }));
+
+const which = (flags: { address?: string; root?: string }, use: DaemonUse = 'reads', more: NodeJS.ProcessEnv = {}) =>
+  whichDaemon(flags, { env: { ...env, ...more }, name: 'lazypull' }, use);
+
+/** What is written to standard error in the meantime. */
+function listen(t: TestContext): () => string {
+  let text = '';
+  t.mock.method(process.stderr, 'write', (chunk: string) => ((text += chunk), true));
+  return () => text;
+}
+
+const own = () => instanceAt(ownPlaces(env).snapshotter, env);
+const ofContainerd = () => containerdAt(ownPlaces(env).containerd, env).lazypull;
+
+describe('whichDaemon, with flags', () => {
+  it('takes what they name, and for the rest what a daemon has that is started with them', async () => {
+    const { address, root } = defaults;
+    assert.deepEqual(await which({ address: join(home, 'a.sock') }, 'asks'), { address: join(home, 'a.sock'), root });
+    assert.deepEqual(await which({ root: join(home, 'r') }), { address, root: join(home, 'r') });
+    assert.deepEqual(await which({ address: own().address }), own());
+    assert.deepEqual(await which({ root: own().root }), own());
+  });
+
+  it('lets them win over the variables, and these over what runs', async () => {
+    await using _ = await startStandIn(own().root, own().address);
+    const variables = { LAZYPULL_ADDRESS: join(home, 'v.sock'), LAZYPULL_ROOT: join(home, 'v') };
+    assert.deepEqual(await which({}, 'changes', variables), { address: join(home, 'v.sock'), root: join(home, 'v') });
+    assert.deepEqual(await which({ root: own().root }, 'changes', variables), own());
+    assert.deepEqual(await which({ address: own().address }, 'changes', variables), own());
+  });
+
+  it('finds the root of the daemon at any socket, and the socket of the one with any root', async () => {
+    const odd = { address: join(home, 'odd.sock'), root: join(home, 'odd') };
+    await using _ = await startStandIn(odd.root, odd.address, join(home, 'second.sock'));
+    assert.deepEqual(await which({ address: odd.address }, 'changes'), odd);
+    assert.deepEqual(await which({ address: `unix://${odd.address}` }, 'changes'), odd);
+    assert.deepEqual(await which({ root: odd.root }, 'changes'), odd);
+    const second = await which({ address: join(home, 'second.sock') }, 'changes');
+    assert.deepEqual(second, { ...odd, address: join(home, 'second.sock') });
+  });
+
+  it('refuses a socket and a root that are not of one daemon, and a root that it would have to guess', async () => {
+    await using _ = await startStandIn(own().root, own().address);
+    await assert.rejects(which({ address: own().address, root: join(home, 'other') }, 'changes'), {
+      message: new RegExp(`^The daemon at "${own().address}" has the root "${own().root}", and not "${home}/other":`),
+    });
+    await assert.rejects(which({ address: join(home, 'none.sock') }, 'changes', { LAZYPULL_ROOT: own().root }), {
+      message: new RegExp(`^Cannot tell the root of the daemon at "${home}/none.sock".* give its --root$`),
+    });
+  });
 });
 
-test('The socket of a daemon of lazypull buildkitd is enough to find its root', async () => {
-  const { snapshotter } = ownPlaces(env);
-  assert.deepEqual(await whichDaemon({ address: snapshotter }, env), instanceAt(snapshotter, env));
-  const root = '/nonexistent/home/roots/nonexistent-home-run-lazypull-buildkitd-snapshotter.sock';
-  assert.equal(instanceAt(snapshotter, env).root, root);
-});
+describe('whichDaemon, without flags', () => {
+  it('takes the only daemon that runs below LAZYPULL_HOME, wherever that is', async () => {
+    {
+      await using _ = await startStandIn(ofContainerd().root, ofContainerd().address);
+      assert.deepEqual(await which({}, 'changes'), ofContainerd());
+    }
+    const odd = { address: join(home, 'x/lp.sock'), root: instanceAt(join(home, 'x/lp.sock'), env).root };
+    await using _ = await startStandIn(odd.root, odd.address);
+    assert.deepEqual(await which({}, 'changes'), odd);
+  });
 
-test('Of several daemons it is the first that serves, and the first of all where none does', async (t) => {
-  const directory = mkdtempSync(join(tmpdir(), 'lazypull-which-'));
-  t.after(() => rmSync(directory, { recursive: true }));
-  const [first, second, third] = ['a', 'b', 'c'].map((name) => ({ address: join(directory, name), root: name }));
-  assert.equal(await firstServed([first!, second!, third!]), first);
-  const fds = [await listenAt(second!.address), await listenAt(third!.address)];
-  assert.equal(await firstServed([first!, second!, third!]), second);
-  assert.equal(await firstServed([third!, second!, first!]), third);
-  fds.forEach(closeSync);
-  const tooLong = { address: join(directory, 'x'.repeat(200)), root: 'x' };
-  assert.equal(await firstServed([first!, tooLong]), first);
+  it('takes the first of several to look and says so, and refuses to change one of them', async (t) => {
+    await using _ = await startStandIn(own().root, own().address);
+    await using __ = await startStandIn(ofContainerd().root, ofContainerd().address);
+    const said = listen(t);
+    assert.deepEqual(await which({}, 'asks'), own());
+    const list = [own(), ofContainerd()].map(({ address, root }) => `  "${address}", root "${root}"`).join('\n');
+    assert.equal(
+      said(),
+      `lazypull: Several daemons run; this is the first, and --address or --root chooses another one\n${list}\n`,
+    );
+    for (const use of ['changes', 'stops'] as const) {
+      await assert.rejects(which({}, use), {
+        code: 'FailedPrecondition',
+        message: `Several daemons run, and this is about one of them: say which one is meant with --address or --root\n${list}`,
+      });
+    }
+    assert.deepEqual(await which({ root: ofContainerd().root }, 'changes'), ofContainerd());
+  });
+
+  it('counts a daemon with several sockets once', async (t) => {
+    const said = listen(t);
+    await using _ = await startStandIn(own().root, own().address, ofContainerd().address);
+    assert.deepEqual(await which({}, 'changes'), own());
+    assert.equal(said(), '');
+  });
+
+  it('takes the root in which something is where none runs, and refuses to change one of several', async (t) => {
+    assert.deepEqual(await which({}, 'changes'), own());
+    const keep = ({ root }: { root: string }) => {
+      mkdirSync(root, { recursive: true });
+      writeFileSync(join(root, 'lock'), `${process.pid}\n`); // of a process that does not have it
+    };
+    keep(ofContainerd());
+    assert.deepEqual(await which({}, 'changes'), ofContainerd());
+    keep(own());
+    await assert.rejects(which({}, 'changes'), { message: /^No daemon runs, and several roots have something/ });
+    const said = listen(t);
+    assert.deepEqual(await which({}, 'reads'), own());
+    assert.match(said(), /^lazypull: No daemon runs, and several roots have something; this is the first/);
+  });
 });

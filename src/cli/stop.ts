@@ -1,0 +1,49 @@
+import { printable } from './format.ts';
+import type { Environment } from './environment.ts';
+import { say } from './output.ts';
+import { Verb } from './verb.ts';
+import { chooseDaemon, type DaemonChoice, whichDaemon } from './which-daemon.ts';
+
+/** `lazypull stop`: ends a daemon and its keeper. */
+export function stopCommand(environment: Environment): Verb {
+  const { name } = environment;
+  return chooseDaemon(
+    new Verb('stop').description('End a daemon that runs in the background, with its mounts and its keeper'),
+  )
+    .explain(
+      `It does what SIGTERM does, and waits until the daemon, its mounts and its keeper are gone. Who still uses its layers gets errors where they are
+not complete. What is fetched stays on the disk, for the next daemon. Where a daemon was killed, its keeper is ended, which has readers wait. One that
+systemd runs is for "systemctl stop".
+
+The exit code is 0 where it was ended, and 1 where there is none, or where it does not end.`,
+      ['lazypull stop', 'lazypull stop --address /run/lazypull-buildkitd/snapshotter.sock'],
+    )
+    .action(async (options: DaemonChoice) => {
+      const { stopDaemon } = await import('../daemon/stop.ts');
+      const { address, root } = await whichDaemon(options, environment, 'stops');
+      const { isServed } = await import('../daemon/living.ts');
+      const users = (await isServed(address)) === true ? await usersOf(address) : [];
+      for (const user of users) {
+        say(
+          name,
+          `${printable(user.command)}, process ${user.pid}, uses it: what it builds or runs on its layers fails`,
+        );
+      }
+      const { daemon, keeper, mounts } = await stopDaemon(root, address);
+      if (daemon === undefined) {
+        say(name, `No daemon ran at "${address}": ended the keeper of one that was killed, process ${keeper}`);
+      } else {
+        say(name, `Stopped the daemon at "${address}", process ${daemon}`);
+      }
+      const left = mounts === 0 ? 'Nothing of it is mounted any more' : `${mounts} mounts of it are left`;
+      say(name, `${left}; what it fetched is kept in "${root}"`);
+    });
+}
+
+/** The processes that use a daemon; none where it does not answer. */
+async function usersOf(address: string): Promise<{ pid: number; command: string }[]> {
+  const { StatusClient } = await import('../status/client.ts');
+  using client = new StatusClient(address);
+  const status = await client.status().catch(() => undefined);
+  return status?.clients.flatMap(({ process }) => process ?? []) ?? [];
+}

@@ -1,0 +1,67 @@
+import { readFileSync, realpathSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
+import { codeOf } from '../errors.ts';
+import { hasOpen, innerPid, listeningPaths, openFiles } from '../kernel/pidfd.ts';
+import { listenerPid } from '../kernel/unix-socket.ts';
+
+/** A daemon that runs. */
+export interface LivingDaemon {
+  readonly pid: number;
+  readonly root: string;
+  /** The sockets at which it listens; none while it starts. */
+  readonly addresses: readonly string[];
+}
+
+/** The daemon that has a root directory; undefined where none does, or where that cannot be seen. */
+export function daemonOfRoot(root: string): LivingDaemon | undefined {
+  const lock = join(root, 'lock');
+  const pid = ownerOf(lock);
+  if (pid === undefined || !hasOpen(pid, lock)) return undefined;
+  return { pid, root: resolve(root), addresses: listeningPaths(pid) };
+}
+
+/**
+ * The daemon that listens at a socket; undefined where none does, or where it cannot be told which root it has: it may be of another program, in a pid
+ * namespace that is not ours, or of another user. A socket of a service manager is its own, so its daemon is found by its root only.
+ *
+ * @throws Unavailable where we may not connect
+ */
+export async function daemonAt(address: string): Promise<LivingDaemon | undefined> {
+  const pid = await listenerPid(address);
+  if (pid === undefined || pid === 0) return undefined;
+  const inside = innerPid(pid);
+  const lock = openFiles(pid).find((path) => basename(path) === 'lock' && ownerOf(path) === inside);
+  return lock === undefined ? undefined : { pid, root: dirname(lock), addresses: listeningPaths(pid) };
+}
+
+/** Whether somebody serves at a socket; undefined where we may not connect to it. */
+export async function isServed(address: string): Promise<boolean | undefined> {
+  try {
+    return (await listenerPid(address)) !== undefined;
+  } catch (error) {
+    return codeOf(error) === 'Unavailable' ? undefined : false;
+  }
+}
+
+/** Whether two paths are of one file or directory. */
+export function isSamePath(a: string, b: string): boolean {
+  return realPath(a) === realPath(b);
+}
+
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return resolve(path);
+  }
+}
+
+/** The process that a daemon wrote into its lock; undefined where there is none, or it is of a command that has the root for a moment. */
+function ownerOf(lock: string): number | undefined {
+  try {
+    const [, pid] = /^([0-9]{1,10})\s*$/.exec(readFileSync(lock, 'utf8')) ?? [];
+    return pid === undefined ? undefined : Number(pid);
+  } catch {
+    return undefined;
+  }
+}
