@@ -1,6 +1,7 @@
 import { defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
 import type { ImageFile } from '../images/image-tree.ts';
+import type { Platform } from '../images/platforms.ts';
 import { resolveImage } from '../images/resolve.ts';
 import type { Reference } from '../registry/reference.ts';
 import type { Environment } from './environment.ts';
@@ -10,7 +11,7 @@ import { Verb } from './verb.ts';
 
 interface Options {
   config?: string;
-  platform?: string;
+  platform?: Platform;
 }
 
 /** `lazypull cat IMAGE PATH`: the bytes of a file of an image, without pulling it. */

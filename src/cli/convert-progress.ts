@@ -1,5 +1,6 @@
 import type { WriteStream } from 'node:tty';
 import type { LayerEvent } from '../convert/layer-converter.ts';
+import type { KeptMember } from '../convert/convert.ts';
 import { megabytes, shorten } from './format.ts';
 
 const redrawMs = 100;
@@ -20,6 +21,11 @@ export class ConvertProgress implements Disposable {
     this.#layers.set(event.digest, event);
     if (this.#isFinished(event) && before?.state !== event.state) this.#line(lineOf(event));
     if (performance.now() - this.#drawnMs >= redrawMs) this.#draw();
+  }
+
+  onKept({ digest, platform, reason }: KeptMember): void {
+    const of = platform === undefined ? '' : ` for ${platform}`;
+    this.#line(`${shorten(digest)}${of} is copied as it is: ${reason}`);
   }
 
   /** The last line. */

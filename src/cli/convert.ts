@@ -4,6 +4,7 @@ import { checkEndpoint, openEndpoints } from '../convert/endpoints.ts';
 import { defaults } from '../config/load.ts';
 import { defaultChunkBytes, maxChunkBytes } from '../convert/estargz-writer.ts';
 import { messageOf } from '../errors.ts';
+import type { Platform } from '../images/platforms.ts';
 import { ConvertProgress } from './convert-progress.ts';
 import type { Environment } from './environment.ts';
 import { openRegistry, platformArgument } from './registry.ts';
@@ -34,7 +35,7 @@ export function convertCommand({ env }: Environment): Verb {
 }
 
 interface Options {
-  platform?: string[];
+  platform?: Platform[];
   level: number;
   chunkSize: number;
   tempDir?: string;
@@ -57,6 +58,7 @@ async function run(
     chunkBytes: options.chunkSize,
     temporaryDirectory: options.tempDir,
     onLayer: (event) => progress.onLayer(event),
+    onKept: (member) => progress.onKept(member),
     signal: interrupt.signal,
   });
   progress.finish(`Converted "${source.name}" to "${destination.name}"`);
@@ -93,7 +95,7 @@ function endpoint(text: string): string {
   }
 }
 
-function append(value: string, values: string[] = []): string[] {
+function append(value: string, values: Platform[] = []): Platform[] {
   return [...values, platformArgument(value)];
 }
 

@@ -1,4 +1,5 @@
 import { defaults } from '../config/load.ts';
+import type { Platform } from '../images/platforms.ts';
 import { resolveImage } from '../images/resolve.ts';
 import type { LayerReport } from '../layers/inspect.ts';
 import { TraceStore } from '../layers/fetch/trace.ts';
@@ -16,7 +17,7 @@ interface Options {
   address?: string;
   root?: string;
   config?: string;
-  platform?: string;
+  platform?: Platform;
   json?: boolean;
 }
 

@@ -1,6 +1,7 @@
 import { defaults } from '../config/load.ts';
 import type { EntryType } from '../formats/layer-index.ts';
 import type { ImageFile, ImageTree } from '../images/image-tree.ts';
+import type { Platform } from '../images/platforms.ts';
 import { resolveImage } from '../images/resolve.ts';
 import type { Reference } from '../registry/reference.ts';
 import { printable, table } from './format.ts';
@@ -11,7 +12,7 @@ import { Verb } from './verb.ts';
 
 interface Options {
   config?: string;
-  platform?: string;
+  platform?: Platform;
   json?: boolean;
   recursive?: boolean;
 }

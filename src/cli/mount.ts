@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import type { WriteStream } from 'node:tty';
 import { defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
+import type { Platform } from '../images/platforms.ts';
 import { resolveImage } from '../images/resolve.ts';
 import { exitNow } from '../kernel/exit.ts';
 import type { LayerStatus } from '../layers/layer-status.ts';
@@ -20,7 +21,7 @@ const barWidth = 20;
 
 interface Options {
   config?: string;
-  platform?: string;
+  platform?: Platform;
   root?: string;
   fill?: boolean;
   json?: boolean;

@@ -1,4 +1,5 @@
 import { defaults } from '../config/load.ts';
+import type { Platform } from '../images/platforms.ts';
 import { resolveImage } from '../images/resolve.ts';
 import type { Reference } from '../registry/reference.ts';
 import { shorten } from './format.ts';
@@ -11,7 +12,7 @@ interface Options {
   address?: string;
   namespace?: string;
   snapshotter: string;
-  platform?: string;
+  platform?: Platform;
   config?: string;
   json?: boolean;
 }

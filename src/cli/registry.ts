@@ -1,6 +1,7 @@
 import { InvalidArgumentError, Option } from 'commander';
 import { defaults, loadConfig } from '../config/load.ts';
 import { messageOf } from '../errors.ts';
+import { parsePlatform, type Platform } from '../images/platforms.ts';
 import { createLog, type LogLevel } from '../log.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { parseReference, type Reference } from '../registry/reference.ts';
@@ -38,8 +39,11 @@ export function platformOption(): Option {
   );
 }
 
-/** A platform as an image index names it, as commander parses arguments. */
-export function platformArgument(text: string): string {
-  if (/^[a-z0-9]+(\/[a-z0-9.]+){1,2}$/.test(text)) return text;
-  throw new InvalidArgumentError('It must be os/architecture, as in "linux/arm64", or os/architecture/variant.');
+/** A platform, as commander parses arguments. */
+export function platformArgument(text: string): Platform {
+  try {
+    return parsePlatform(text);
+  } catch (error) {
+    throw new InvalidArgumentError(messageOf(error));
+  }
 }

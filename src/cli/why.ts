@@ -1,5 +1,6 @@
 import { defaults } from '../config/load.ts';
 import { messageOf } from '../errors.ts';
+import type { Platform } from '../images/platforms.ts';
 import { type ResolvedImage, resolveImage } from '../images/resolve.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import type { Reference } from '../registry/reference.ts';
@@ -18,7 +19,7 @@ interface Options {
   address?: string;
   root?: string;
   config?: string;
-  platform?: string;
+  platform?: Platform;
   json?: boolean;
 }
 
@@ -66,7 +67,7 @@ async function askDaemon(address: string, name: string): Promise<DaemonMemory | 
 async function explain(
   client: RegistryClient,
   reference: Reference,
-  platform: string | undefined,
+  platform: Platform | undefined,
   memory: DaemonMemory | undefined,
   name: string,
 ): Promise<LayerVerdict[]> {

@@ -39,6 +39,7 @@ export interface PullOptions {
 export async function pullImage(options: PullOptions): Promise<string> {
   const { containerd, client, image, snapshotter } = options;
   const { documents, reference, manifest } = image;
+  if (!image.isFirst) throw notContainerds(image);
   const name = formatReference(reference);
   const configBytes = image.configuration ?? (await readConfig(client, reference, manifest.config));
   const { diffIds } = parseConfig(configBytes, manifest.layers.length);
@@ -52,13 +53,24 @@ export async function pullImage(options: PullOptions): Promise<string> {
     ...(top === undefined ? {} : { [`containerd.io/gc.ref.snapshot.${snapshotter}`]: top }),
   });
   const [root] = documents;
-  for (const document of documents.toReversed()) {
-    const references = document.digest === image.digest ? manifestReferences(image) : indexReferences(image);
-    await containerd.keep(document.digest, document.bytes, { ...source, ...references });
+  for (const [i, { digest, bytes }] of [...documents.entries()].toReversed()) {
+    const member = documents[i + 1];
+    const references = member === undefined ? manifestReferences(image) : { [memberLabel]: member.digest };
+    await containerd.keep(digest, bytes, { ...source, ...references });
   }
   const target = { mediaType: root!.mediaType, digest: root!.digest, size: BigInt(root!.bytes.length) };
   await record(containerd, name, target);
   return name;
+}
+
+function notContainerds({ reference, platform = '', digest }: ResolvedImage): LazypullError {
+  const { host, repository } = reference;
+  const own = formatReference({ host, repository, digest });
+  const what = `its index has something before the image for ${platform} that containerd would take instead, and fail`;
+  return new LazypullError(
+    'FailedPrecondition',
+    `Cannot pull "${formatReference(reference)}": ${what}; pull "${own}", or have the index made again`,
+  );
 }
 
 /** The names of the snapshots of an image's layers (OCI image-spec, config.md, "Layer ChainID"). */
@@ -144,9 +156,7 @@ function manifestReferences({ manifest: { config, layers } }: ResolvedImage): Re
   return { 'containerd.io/gc.ref.content.config': config.digest, ...Object.fromEntries(references) };
 }
 
-function indexReferences({ digest }: ResolvedImage): Record<string, string> {
-  return { 'containerd.io/gc.ref.content.m.0': digest };
-}
+const memberLabel = 'containerd.io/gc.ref.content.m.0';
 
 async function record(
   containerd: ContainerdClient,

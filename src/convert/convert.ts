@@ -2,23 +2,33 @@ import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { LazypullError } from '../errors.ts';
+import { codeOf, type ErrorCode, isSystemError, LazypullError, messageOf } from '../errors.ts';
+import { chooseImage, maxIndexDepth } from '../images/choose.ts';
 import {
+  attestedAnnotation,
   type Descriptor,
   type ImageManifest,
   isContainerImage,
-  isOfPlatform,
-  ofPlatforms,
   parseConfig,
   parseIndex,
   parseManifest,
-  platformName,
+  platformOf,
+  platformOfConfig,
 } from '../images/manifest.ts';
-import { isForeignLayer, isIndex, isManifest, ociIndex, ociManifest } from '../images/media-types.ts';
+import { isIndex, isManifest, ociIndex, ociManifest } from '../images/media-types.ts';
+import { type Platform, PlatformMatcher, platformText } from '../images/platforms.ts';
+import { RegistryError } from '../registry/errors.ts';
 import type { ImageDestination } from './destination.ts';
 import { defaultChunkBytes } from './estargz-writer.ts';
 import { GzipPool } from './gzip-pool.ts';
-import { replacedDescriptor, rewriteConfig, rewriteIndex, rewriteManifest } from './image.ts';
+import {
+  blobsOf,
+  replacedDescriptor,
+  rewriteConfig,
+  rewriteIndex,
+  rewriteManifest,
+  type WrittenMember,
+} from './image.ts';
 import { LayerConverter, type LayerEvent } from './layer-converter.ts';
 import { type ImageSource, readBlob } from './source.ts';
 
@@ -33,13 +43,23 @@ export interface ConvertOptions {
   level?: number | undefined;
   /** Where files are cut, in bytes. */
   chunkBytes?: number | undefined;
-  /** `os/architecture[/variant]` each; all of the image's where there is none. */
-  platforms?: readonly string[] | undefined;
+  /** The image of each that matches it best; all images where there is none. */
+  platforms?: readonly Platform[] | undefined;
   /** Converted layers lie in a directory below it until they are pushed; the system's by default. */
   temporaryDirectory?: string | undefined;
   /** Called often. */
   onLayer?: ((event: LayerEvent) => void) | undefined;
+  /** Is told of each member of an index that is an image and cannot be converted: it is copied as it is. */
+  onKept?: ((member: KeptMember) => void) | undefined;
   signal?: AbortSignal | undefined;
+}
+
+/** An image of an index that stays as it is. */
+export interface KeptMember {
+  digest: string;
+  /** As the index says; undefined where it says none. */
+  platform: string | undefined;
+  reason: string;
 }
 
 /** The image that was written. */
@@ -59,8 +79,7 @@ export async function convertImage(
   destination: ImageDestination,
   options: ConvertOptions = {},
 ): Promise<ConvertedImage> {
-  const failed = new AbortController();
-  const signal = options.signal === undefined ? failed.signal : AbortSignal.any([options.signal, failed.signal]);
+  const signal = options.signal ?? new AbortController().signal;
   const directory = await makeDirectory(options.temporaryDirectory ?? tmpdir());
   try {
     await using pool = new GzipPool(options.level ?? defaultGzipLevel);
@@ -72,7 +91,8 @@ export async function convertImage(
       chunkBytes: options.chunkBytes ?? defaultChunkBytes,
       onLayer: options.onLayer ?? (() => {}),
     });
-    return await new Conversion(source, destination, layers, failed, signal).run(options.platforms ?? []);
+    const onKept = options.onKept ?? (() => {});
+    return await new Conversion(source, destination, layers, onKept, signal).run(options.platforms ?? []);
   } catch (error) {
     if (!options.signal?.aborted) throw error;
     throw new LazypullError('Canceled', `Cannot convert "${source.name}": it was interrupted`);
@@ -91,8 +111,6 @@ async function makeDirectory(parent: string): Promise<string> {
 
 /** Configs are small; those of images that were built from thousands of steps are not. */
 const maxConfigBytes = 16 * 1024 * 1024;
-/** Indexes in an index. No tool writes more than one level. */
-const maxDepth = 4;
 /** While one layer waits for the network, another is compressed. */
 const layersAtOnce = 2;
 
@@ -100,27 +118,27 @@ class Conversion {
   readonly #source: ImageSource;
   readonly #destination: ImageDestination;
   readonly #layers: LayerConverter;
-  readonly #failed: AbortController;
+  readonly #onKept: (member: KeptMember) => void;
   readonly #signal: AbortSignal;
 
   constructor(
     source: ImageSource,
     destination: ImageDestination,
     layers: LayerConverter,
-    failed: AbortController,
+    onKept: (member: KeptMember) => void,
     signal: AbortSignal,
   ) {
     this.#source = source;
     this.#destination = destination;
     this.#layers = layers;
-    this.#failed = failed;
+    this.#onKept = onKept;
     this.#signal = signal;
   }
 
-  async run(platforms: readonly string[]): Promise<ConvertedImage> {
+  async run(platforms: readonly Platform[]): Promise<ConvertedImage> {
     const root = await this.#source.root(this.#signal);
     const converted = isIndex(root.mediaType)
-      ? await this.#index(root.bytes, platforms, 0)
+      ? await this.#index(root.bytes, await this.#choose(root.bytes, platforms), 0)
       : await this.#onlyManifest(root.mediaType, root.bytes, platforms);
     const { mediaType, bytes } = converted;
     const digest = sha256(bytes);
@@ -128,7 +146,25 @@ class Conversion {
     return { mediaType, digest, size: bytes.length };
   }
 
-  async #onlyManifest(mediaType: string, bytes: Buffer, platforms: readonly string[]): Promise<Document> {
+  /** The images of these platforms and the indexes that they are in; undefined for everything. */
+  async #choose(bytes: Buffer, platforms: readonly Platform[]): Promise<Chosen | undefined> {
+    if (platforms.length === 0) return undefined;
+    const documents = {
+      manifest: (descriptor: Descriptor) => this.#source.manifest(descriptor, this.#signal),
+      config: (descriptor: Descriptor) => readBlob(this.#source, descriptor, maxConfigBytes, this.#signal),
+    };
+    const chosen = { members: new Set<string>(), digests: new Set<string>() };
+    for (const platform of platforms) {
+      const { path } = await chooseImage(documents, parseIndex(bytes), platform);
+      for (const { descriptor } of path) {
+        chosen.members.add(memberKey(descriptor));
+        chosen.digests.add(descriptor.digest);
+      }
+    }
+    return chosen;
+  }
+
+  async #onlyManifest(mediaType: string, bytes: Buffer, platforms: readonly Platform[]): Promise<Document> {
     const manifest = isManifest(mediaType) ? parseManifest(bytes) : undefined;
     if (manifest === undefined || !isContainerImage(manifest)) {
       const type = manifest?.config.mediaType ?? mediaType;
@@ -140,50 +176,94 @@ class Conversion {
     return this.#image(manifest, platforms);
   }
 
-  async #index(bytes: Buffer, platforms: readonly string[], depth: number): Promise<Document> {
-    if (depth > maxDepth)
+  async #index(bytes: Buffer, chosen: Chosen | undefined, depth: number): Promise<Document> {
+    if (depth > maxIndexDepth)
       throw new LazypullError(
         'InvalidArgument',
-        `Cannot convert "${this.#source.name}": indexes are nested more than ${maxDepth} deep`,
+        `Cannot convert "${this.#source.name}": indexes are nested more than ${maxIndexDepth} deep`,
       );
     const index = parseIndex(bytes);
-    const manifests = platforms.length === 0 ? index.manifests : ofPlatforms(index, platforms);
-    const converted = new Map<string, Descriptor>();
-    for (const descriptor of manifests) {
-      const result = await this.#member(descriptor, depth);
-      const digest = sha256(result.bytes);
-      await this.#destination.putManifest(result.mediaType, digest, result.bytes, this.#signal);
-      if (digest !== descriptor.digest) {
-        converted.set(descriptor.digest, replacedDescriptor(descriptor, result.mediaType, digest, result.bytes.length));
-      }
+    const isChosen = (member: Descriptor) =>
+      chosen === undefined ||
+      chosen.members.has(memberKey(member)) ||
+      chosen.digests.has(member.annotations[attestedAnnotation] ?? '');
+    const members: WrittenMember[] = [];
+    for (const old of index.manifests.filter(isChosen)) {
+      const written = await this.#member(old, chosen, depth);
+      if (written !== undefined) members.push({ old, written });
     }
-    return { mediaType: ociIndex, bytes: rewriteIndex(index, manifests, converted) };
+    return { mediaType: ociIndex, bytes: rewriteIndex(index, members) };
   }
 
-  /** A manifest or index of an index: an image is converted, anything else is copied as it is. */
-  async #member(descriptor: Descriptor, depth: number): Promise<Document> {
+  /** Writes a member of an index: an image is converted, anything else is copied as it is. Undefined where that cannot be done either. */
+  async #member(descriptor: Descriptor, chosen: Chosen | undefined, depth: number): Promise<Descriptor | undefined> {
+    const { mediaType } = descriptor;
+    if (!isIndex(mediaType) && !isManifest(mediaType)) return this.#unknownMember(descriptor);
     const bytes = await this.#source.manifest(descriptor, this.#signal);
-    if (isIndex(descriptor.mediaType)) return this.#index(bytes, [], depth + 1);
-    const manifest = parseManifest(bytes);
-    if (isManifest(descriptor.mediaType) && isContainerImage(manifest)) return this.#image(manifest, []);
-    for (const blob of [manifest.config, ...manifest.layers]) {
-      if (!isForeignLayer(blob.mediaType)) await this.#layers.copy(blob, this.#signal);
+    if (isIndex(mediaType)) return this.#put(descriptor, await this.#index(bytes, chosen, depth + 1));
+    let reason: string | undefined;
+    try {
+      const manifest = parseManifest(bytes);
+      if (isContainerImage(manifest)) return await this.#put(descriptor, await this.#image(manifest, []));
+    } catch (error) {
+      if (!isInconvertible(error)) throw error;
+      reason = messageOf(error);
     }
-    return { mediaType: descriptor.mediaType, bytes };
+    await this.#copy(descriptor, bytes);
+    if (reason !== undefined) this.#keep(descriptor, reason);
+    return descriptor;
   }
 
-  async #image(manifest: ImageManifest, platforms: readonly string[]): Promise<Document> {
-    const config = parseConfig(
-      await readBlob(this.#source, manifest.config, maxConfigBytes, this.#signal),
-      manifest.layers.length,
-    );
-    const platform = platformName(config.json);
-    for (const asked of platforms) {
-      if (!isOfPlatform(platform, asked))
-        throw new LazypullError('NotFound', `The image has no platform "${asked}": it is for ${platform}`);
+  async #put(old: Descriptor, { mediaType, bytes }: Document): Promise<Descriptor> {
+    const digest = sha256(bytes);
+    await this.#destination.putManifest(mediaType, digest, bytes, this.#signal);
+    return replacedDescriptor(old, mediaType, digest, bytes.length);
+  }
+
+  /** What is of a type that is not known here, or is a blob, goes along where the destination takes it. */
+  async #unknownMember(descriptor: Descriptor): Promise<Descriptor | undefined> {
+    const { mediaType } = descriptor;
+    try {
+      const bytes = await this.#source.manifest(descriptor, this.#signal).catch((error: unknown) => {
+        if (codeOf(error) !== 'NotFound') throw error;
+      });
+      if (bytes === undefined) await this.#layers.copy(descriptor, this.#signal);
+      else await this.#copy(descriptor, bytes);
+      this.#keep(descriptor, `it is of the type "${mediaType}"`);
+      return descriptor;
+    } catch (error) {
+      if (!refusals.has(codeOf(error))) throw error;
+      this.#keep(descriptor, `it is of the type "${mediaType}", and is left out: ${messageOf(error)}`);
+      return undefined;
     }
-    const layers = await this.#inParallel(manifest.layers, (layer, i) =>
-      this.#layers.convert(layer, config.diffIds[i] ?? '', this.#signal),
+  }
+
+  #keep(descriptor: Descriptor, reason: string): void {
+    const platform = platformOf(descriptor);
+    this.#onKept({
+      digest: descriptor.digest,
+      platform: platform === undefined ? undefined : platformText(platform),
+      reason,
+    });
+  }
+
+  /** Copies a manifest with all that it names. */
+  async #copy({ mediaType, digest }: Descriptor, bytes: Buffer): Promise<void> {
+    for (const blob of blobsOf(bytes)) await this.#layers.copy(blob, this.#signal);
+    await this.#destination.putManifest(mediaType, digest, bytes, this.#signal);
+  }
+
+  async #image(manifest: ImageManifest, platforms: readonly Platform[]): Promise<Document> {
+    const configBytes = await readBlob(this.#source, manifest.config, maxConfigBytes, this.#signal);
+    const config = parseConfig(configBytes, manifest.layers.length);
+    const platform = platformOfConfig(configBytes);
+    for (const asked of platforms) {
+      if (new PlatformMatcher(asked).matches(platform)) continue;
+      const [wanted, is] = [asked, platform].map(platformText);
+      throw new LazypullError('NotFound', `The image has no platform "${wanted}": it is for ${is}`);
+    }
+    const layers = await this.#inParallel(manifest.layers, (layer, i, signal) =>
+      this.#layers.convert(layer, config.diffIds[i] ?? '', signal),
     );
     const bytes = rewriteConfig(config, layers);
     const blob = { digest: sha256(bytes), size: bytes.length };
@@ -192,22 +272,62 @@ class Conversion {
   }
 
   /** Runs `work` on each item, `layersAtOnce` at a time. After a failure the others are stopped and waited for. */
-  async #inParallel<T, R>(items: readonly T[], work: (item: T, index: number) => Promise<R>): Promise<R[]> {
+  async #inParallel<T, R>(
+    items: readonly T[],
+    work: (item: T, index: number, signal: AbortSignal) => Promise<R>,
+  ): Promise<R[]> {
+    const failed = new AbortController();
+    const signal = AbortSignal.any([this.#signal, failed.signal]);
     const results: R[] = [];
     const queue = items.entries();
     const runner = async () => {
-      for (const [index, item] of queue) results[index] = await work(item, index);
+      for (const [index, item] of queue) results[index] = await work(item, index, signal);
     };
     const runners = Array.from({ length: layersAtOnce }, runner);
     try {
       await Promise.all(runners);
     } catch (error) {
-      this.#failed.abort(error);
+      failed.abort(error);
       await Promise.allSettled(runners);
       throw error;
     }
     return results;
   }
+}
+
+/** Whether the image itself is the reason for an error, not the network or the machine: another image of the index may be better. */
+function isInconvertible(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof RegistryError || isSystemError(cause)) return false;
+  }
+  return inconvertible.has(codeOf(error));
+}
+
+const inconvertible: ReadonlySet<ErrorCode> = new Set([
+  'InvalidArgument',
+  'Unimplemented',
+  'DataLoss',
+  'ResourceExhausted',
+  'FailedPrecondition',
+]);
+
+/** How what is not there, or is not taken, is refused. */
+const refusals: ReadonlySet<ErrorCode> = new Set([
+  'NotFound',
+  'InvalidArgument',
+  'FailedPrecondition',
+  'Unimplemented',
+]);
+
+/** What is taken of an index. */
+interface Chosen {
+  readonly members: ReadonlySet<string>;
+  readonly digests: ReadonlySet<string>;
+}
+
+/** One manifest may be there for several platforms. */
+function memberKey({ digest, rest }: Descriptor): string {
+  return `${digest} ${JSON.stringify(rest['platform'])}`;
 }
 
 interface Document {

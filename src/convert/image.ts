@@ -1,4 +1,4 @@
-import { LazypullError } from '../errors.ts';
+import { goList, goStrings, isObject, type Json } from '../images/go-json.ts';
 import {
   attestedAnnotation,
   type Descriptor,
@@ -6,7 +6,7 @@ import {
   type ImageConfig,
   type ImageIndex,
   type ImageManifest,
-  type Json,
+  parseDescriptor,
   tocDigestAnnotation,
 } from '../images/manifest.ts';
 import {
@@ -30,28 +30,27 @@ export interface ConvertedLayer {
   diffId: string;
 }
 
-/** What is to be done with a layer: convert it, copy it as it is (it is eStargz already), or only keep its descriptor (no registry has it). */
+/** What is to be done with a layer: convert it, copy it as it is (it is eStargz already, or no tar), or only keep its descriptor (no registry has it). */
 export type LayerPlan = 'convert' | 'copy' | 'keep';
 
-/** @throws Unimplemented for layers that are not tar archives, such as encrypted ones. */
 export function planLayer({ mediaType, annotations }: Descriptor): LayerPlan {
   if (isForeignLayer(mediaType)) return 'keep';
-  if (!isLayer(mediaType)) {
-    throw new LazypullError(
-      'Unimplemented',
-      `Cannot convert a layer of the media type "${mediaType}": only plain, gzip and zstd tar layers are supported`,
-    );
-  }
+  if (!isLayer(mediaType)) return 'copy';
   return isGzipLayer(mediaType) && isDigest(annotations[tocDigestAnnotation] ?? '') ? 'copy' : 'convert';
+}
+
+/** Annotations by which lazy snapshotters find something in the bytes of a layer or an image, which are others after a conversion. */
+const ofOldBytes =
+  /^(io\.(github\.)?containers\.|containerd\.io\/snapshot\/(stargz|overlaybd|nydus)|com\.amazon\.soci\.)/;
+
+function withoutOld(annotations: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(annotations).filter(([key]) => !ofOldBytes.test(key)));
 }
 
 /** The descriptor of a layer that has been written as eStargz. Annotations of the source stay, but for those of a lazy format. */
 export function estargzLayer(source: Descriptor, result: EstargzResult): ConvertedLayer {
-  const kept = Object.entries(source.annotations).filter(
-    ([key]) => !/^io\.(github\.)?containers\.|^containerd\.io\/snapshot\/stargz\//.test(key),
-  );
   const annotations = {
-    ...Object.fromEntries(kept),
+    ...withoutOld(source.annotations),
     [tocDigestAnnotation]: result.tocDigest,
     [uncompressedSizeAnnotation]: String(result.uncompressedSize),
   };
@@ -59,9 +58,9 @@ export function estargzLayer(source: Descriptor, result: EstargzResult): Convert
   return { descriptor, diffId: result.diffId };
 }
 
-/** The descriptor of a layer that is eStargz already, with OCI's media type. */
+/** The descriptor of a layer that is copied as it is; where it is eStargz already, with OCI's media type. */
 export function copiedLayer(source: Descriptor): Descriptor {
-  return { ...source, mediaType: ociLayerGzip };
+  return isLayer(source.mediaType) ? { ...source, mediaType: ociLayerGzip } : source;
 }
 
 /** The config with the diff IDs of the converted layers. All else, history too, stays. */
@@ -78,6 +77,7 @@ export function rewriteManifest(
 ): Buffer {
   return encode({
     ...manifest.json,
+    ...annotationsOf(manifest.json),
     schemaVersion: 2,
     mediaType: ociManifest,
     config: encodeDescriptor({
@@ -90,24 +90,72 @@ export function rewriteManifest(
   });
 }
 
-/** The index, as one of OCI, with the manifests that `converted` gives for the old digests; attestations follow the image that they are tied to. */
-export function rewriteIndex(
-  index: ImageIndex,
-  manifests: readonly Descriptor[],
-  converted: ReadonlyMap<string, Descriptor>,
-): Buffer {
-  const rewritten = manifests.map((manifest) => {
-    const replaced = converted.get(manifest.digest) ?? manifest;
-    const attested = converted.get(replaced.annotations[attestedAnnotation] ?? '');
-    if (attested === undefined) return replaced;
-    return { ...replaced, annotations: { ...replaced.annotations, [attestedAnnotation]: attested.digest } };
-  });
-  return encode({ ...index.json, schemaVersion: 2, mediaType: ociIndex, manifests: rewritten.map(encodeDescriptor) });
+/** A member of an index as it was and as it is in the new index: the same where it was copied. */
+export interface WrittenMember {
+  readonly old: Descriptor;
+  readonly written: Descriptor;
 }
+
+/**
+ * The index, as one of OCI, with what was written of its members. Attestations follow the image that they are tied to; SOCI's index of a converted
+ * image is left out, as it speaks of layers that are not there any more.
+ */
+export function rewriteIndex(index: ImageIndex, members: readonly WrittenMember[]): Buffer {
+  const converted = new Map<string, string>();
+  for (const { old, written } of members) if (old.digest !== written.digest) converted.set(old.digest, written.digest);
+  const kept = members.filter(({ old }) => !converted.has(old.annotations[sociImageAnnotation] ?? ''));
+  const rewritten = kept.map(({ old, written }) => {
+    const attested = converted.get(old.annotations[attestedAnnotation] ?? '');
+    if (attested === undefined) return written;
+    return { ...written, annotations: { ...old.annotations, [attestedAnnotation]: attested } };
+  });
+  return encode({
+    ...index.json,
+    ...annotationsOf(index.json),
+    schemaVersion: 2,
+    mediaType: ociIndex,
+    manifests: rewritten.map(encodeDescriptor),
+  });
+}
+
+/** By which SOCI's index in an OCI index names the image that it is of. */
+const sociImageAnnotation = 'com.amazon.soci.image-manifest-digest';
+
+/** The annotations of a document that hold after the conversion too, as a field of it; nothing where it has none. */
+function annotationsOf(json: Json): { annotations?: Json } {
+  const annotations = goStrings(json['annotations']);
+  return annotations === undefined || json['annotations'] === undefined ? {} : { annotations: withoutOld(annotations) };
+}
+
+/** What a manifest of any kind names, as far as that can be told: whoever copies it copies these too. No layers that registries do not have. */
+export function blobsOf(manifest: Buffer): Descriptor[] {
+  const json = jsonOf(manifest);
+  const lists = [[json['config']], json['layers'], json['blobs']].map((list) => goList(list, maxBlobs) ?? []);
+  const named = lists.flat().flatMap((value) => {
+    try {
+      return [parseDescriptor(value, 'manifest')];
+    } catch {
+      return [];
+    }
+  });
+  return named.filter(({ mediaType }) => !isForeignLayer(mediaType));
+}
+
+function jsonOf(bytes: Buffer): Json {
+  try {
+    const json: unknown = JSON.parse(bytes.toString('utf8'));
+    return isObject(json) ? json : {};
+  } catch {
+    return {};
+  }
+}
+
+/** As many layers as are read of a manifest. */
+const maxBlobs = 4096;
 
 /** The descriptor of a rewritten manifest: platform and annotations of the old one, and what is new. */
 export function replacedDescriptor(old: Descriptor, mediaType: string, digest: string, size: number): Descriptor {
-  return { ...old, mediaType, digest, size, rest: withoutData(old.rest) };
+  return { mediaType, digest, size, annotations: withoutOld(old.annotations), rest: withoutData(old.rest) };
 }
 
 /** Embedded content (`data`) is that of the old blob. */

@@ -150,6 +150,8 @@ function once<T>(results: Map<string, Promise<T>>, key: string, make: () => Prom
   if (result === undefined) {
     result = make();
     results.set(key, result);
+    // Another image may have the layer too, and its conversion may not be stopped.
+    result.catch(() => results.delete(key));
   }
   return result;
 }

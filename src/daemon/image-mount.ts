@@ -102,7 +102,7 @@ async function mountLazily(options: ImageMountOptions): Promise<ImageMount> {
   };
 }
 
-/** Mounts each layer below `directory`. @returns the mount points, the uppermost first, and an empty directory, as overlayfs wants two at least */
+/** Mounts each layer below `directory`. @returns the mount points, the uppermost first, and empty directories, as overlayfs wants two at least */
 async function mountLayers(layers: LazyLayers, options: ImageMountOptions, directory: string): Promise<string[]> {
   const { client, image, signal } = options;
   const descriptors = image.manifest.layers;
@@ -131,9 +131,9 @@ async function mountLayers(layers: LazyLayers, options: ImageMountOptions, direc
       throw layerError(image, descriptors[i]!, error);
     }
   }
-  const empty = join(directory, 'none');
-  await mkdir(empty, { recursive: true });
-  return [...points.toReversed(), empty, ...(points.length === 0 ? [directory] : [])];
+  const empty = ['none', 'nothing'].map((name) => join(directory, name)).slice(0, points.length === 0 ? 2 : 1);
+  for (const path of empty) await mkdir(path, { recursive: true });
+  return [...points.toReversed(), ...empty];
 }
 
 async function makeDirectory(path: string, parts: AsyncDisposableStack): Promise<void> {

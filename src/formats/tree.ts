@@ -37,6 +37,11 @@ export function buildTree(index: LayerIndex): LayerTree {
   return { root, chunks: index.chunks, landmark };
 }
 
+/** The root of a layer that has nothing in it. */
+export function emptyDirectory(): TreeNode {
+  return { ...directoryNode(impliedDirectory), links: 2 };
+}
+
 class TreeBuilder {
   readonly #root = directoryNode(impliedDirectory);
   /** Directories with names that are whiteouts. */

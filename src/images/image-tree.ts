@@ -1,6 +1,7 @@
 import { LazypullError } from '../errors.ts';
 import type { ByteString, IndexEntry } from '../formats/layer-index.ts';
 import { maxPathBytes } from '../formats/limits.ts';
+import { emptyDirectory } from '../formats/tree.ts';
 import type { TreeNode } from '../formats/tree-node.ts';
 
 /** What Linux follows of one path before it gives up. */
@@ -15,7 +16,7 @@ export interface ImageFile {
   readonly entry: IndexEntry;
   /** Number of names of a file in its layer; of a directory, 2 and one for each directory in it. */
   readonly links: number;
-  /** Which layer it comes from, 0 the lowest. */
+  /** Which layer it comes from, 0 the lowest; -1 for the root of an image without layers. */
   readonly layer: number;
   readonly isDirectory: boolean;
 }
@@ -24,9 +25,9 @@ export interface ImageFile {
 export class ImageTree {
   readonly #root: Found;
 
-  /** @param roots of the layers' trees, the lowest first */
+  /** @param roots of the layers' trees, the lowest first; none of an image without layers, which is an empty directory */
   constructor(roots: readonly TreeNode[]) {
-    const parts: Part[] = [];
+    const parts: Part[] = roots.length === 0 ? [{ node: emptyDirectory(), layer: -1 }] : [];
     for (let layer = roots.length - 1; layer >= 0; layer--) {
       const node = roots[layer]!;
       parts.push({ node, layer });

@@ -12,9 +12,16 @@ export function isManifest(mediaType: string): boolean {
   return mediaType === ociManifest || mediaType === 'application/vnd.docker.distribution.manifest.v2+json';
 }
 
+/** Whether it is an image's configuration. Registries have old images whose manifests call it nothing but bytes; containerd does not look at it. */
 export function isConfig(mediaType: string): boolean {
-  return mediaType === ociConfig || mediaType === 'application/vnd.docker.container.image.v1+json';
+  return configs.has(mediaType);
 }
+
+const configs: ReadonlySet<string> = new Set([
+  ociConfig,
+  'application/vnd.docker.container.image.v1+json',
+  'application/octet-stream',
+]);
 
 /** Whether a layer is a tar, perhaps compressed, that a registry has. */
 export function isLayer(mediaType: string): boolean {

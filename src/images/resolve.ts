@@ -1,18 +1,18 @@
 import { LazypullError } from '../errors.ts';
 import type { Manifest, RegistryClient } from '../registry/client.ts';
 import { formatReference, type Reference } from '../registry/reference.ts';
+import { chooseImage } from './choose.ts';
 import { readConfig } from './config.ts';
 import {
+  type Descriptor,
   type ImageManifest,
   isContainerImage,
-  isOfPlatform,
-  ofPlatforms,
   parseIndex,
   parseManifest,
-  platformOf,
   platformOfConfig,
 } from './manifest.ts';
 import { isIndex, isManifest } from './media-types.ts';
+import { type Platform, PlatformMatcher, platformText, thisPlatform } from './platforms.ts';
 
 /** An image of one platform. */
 export interface ResolvedImage {
@@ -25,49 +25,54 @@ export interface ResolvedImage {
   readonly manifest: ImageManifest;
   /** The image's configuration, where it was read to see its platform. */
   readonly configuration: Buffer | undefined;
-  /** The documents that were read, as they are: the index where there is one, and the manifest. */
+  /** The documents that were read, as they are: the indexes where there are some, the outermost first, and the manifest. */
   readonly documents: readonly Manifest[];
+  /** Whether containerd and BuildKit choose it too: they do not go on to another member of an index where the first is not what it seems. */
+  readonly isFirst: boolean;
 }
-
-const architectures: Readonly<Record<string, string>> = { x64: 'amd64', ia32: '386' };
-
-/** `os/architecture` of this machine as images name it. */
-export const thisPlatform = `linux/${architectures[process.arch] ?? process.arch}`;
 
 /**
  * Reads the manifest of an image, out of its index where it has one.
  *
- * @param platform `os/architecture[/variant]`; undefined for that of this machine, where there is a choice
+ * @param platform undefined for that of this machine, where there is a choice
  * @throws NotFound where the image, or its platform, is not there; InvalidArgument where it is not a container image
  */
 export async function resolveImage(
   client: RegistryClient,
   reference: Reference,
-  platform?: string,
+  platform?: Platform,
   signal?: AbortSignal,
 ): Promise<ResolvedImage> {
   const root = await client.manifest(reference, undefined, signal);
   if (!isIndex(root.mediaType)) {
-    const only = image(reference, [root], root, undefined);
+    const only = onlyImage(reference, root);
     return platform === undefined ? only : checkPlatform(client, only, platform, signal);
   }
-  const asked = platform ?? thisPlatform;
-  const chosen = ofPlatforms(parseIndex(root.bytes), [asked]).find(({ mediaType }) => isManifest(mediaType));
-  if (chosen === undefined) {
-    throw new LazypullError('NotFound', `"${formatReference(reference)}" has no manifest for ${asked} in its index`);
-  }
   const { host, repository } = reference;
-  const { digest, mediaType } = chosen;
-  const manifest = await client.manifest({ host, repository, digest }, [mediaType], signal);
-  return image(reference, [root, manifest], manifest, platformOf(chosen));
+  const documents = {
+    manifest: async ({ digest, mediaType }: Descriptor) =>
+      (await client.manifest({ host, repository, digest }, [mediaType], signal)).bytes,
+    config: (descriptor: Descriptor) => readConfig(client, reference, descriptor, signal),
+  };
+  const choice = await chooseImage(documents, parseIndex(root.bytes), platform ?? thisPlatform);
+  const read = choice.path.map(({ descriptor: { mediaType, digest }, bytes }) => ({ mediaType, digest, bytes }));
+  const { digest, mediaType } = read.at(-1)!;
+  const { manifest, configuration, isFirst } = choice;
+  const chosen = platformText(choice.platform);
+  return {
+    reference,
+    digest,
+    mediaType,
+    platform: chosen,
+    manifest,
+    configuration,
+    documents: [root, ...read],
+    isFirst,
+  };
 }
 
-function image(
-  reference: Reference,
-  documents: readonly Manifest[],
-  { digest, mediaType, bytes }: Manifest,
-  platform: string | undefined,
-): ResolvedImage {
+function onlyImage(reference: Reference, root: Manifest): ResolvedImage {
+  const { digest, mediaType, bytes } = root;
   const manifest = isManifest(mediaType) ? parseManifest(bytes) : undefined;
   if (manifest === undefined || !isContainerImage(manifest)) {
     const type = manifest?.config.mediaType ?? mediaType;
@@ -76,21 +81,24 @@ function image(
       `"${formatReference(reference)}" is not a container image but "${type}"`,
     );
   }
-  return { reference, digest, mediaType, platform, manifest, configuration: undefined, documents };
+  const about = { reference, digest, mediaType, manifest, documents: [root], isFirst: true };
+  return { ...about, platform: undefined, configuration: undefined };
 }
 
 /** An image that is in no index says in its configuration what it is for. */
 async function checkPlatform(
   client: RegistryClient,
   image: ResolvedImage,
-  asked: string,
+  asked: Platform,
   signal: AbortSignal | undefined,
 ): Promise<ResolvedImage> {
   const configuration = await readConfig(client, image.reference, image.manifest.config, signal);
   const platform = platformOfConfig(configuration);
-  if (isOfPlatform(platform, asked)) return { ...image, platform, configuration };
+  if (new PlatformMatcher(asked).matches(platform))
+    return { ...image, platform: platformText(platform), configuration };
+  const what = platform.architecture === '' ? 'of no platform' : `for ${platformText(platform)}`;
   throw new LazypullError(
     'NotFound',
-    `"${formatReference(image.reference)}" has no platform "${asked}": it is ${platform === '' ? 'of no platform' : `for ${platform}`}, and in no index; leave --platform out to have it as it is`,
+    `"${formatReference(image.reference)}" has no platform "${platformText(asked)}": it is ${what}, and in no index; leave --platform out to have it as it is`,
   );
 }

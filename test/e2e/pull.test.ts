@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
 import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { thisPlatform } from '../../src/images/resolve.ts';
+import { platformText, thisPlatform } from '../../src/images/platforms.ts';
 import { type Containerd, startContainerd } from '../support/containerd.ts';
 import { type Daemon, startDaemon } from '../support/daemon.ts';
 import { Lab } from '../support/lab.ts';
@@ -76,7 +77,7 @@ test('lazypull pull --platform refuses an image in no index that is for another 
   assert.equal(other.status, 1);
   assert.match(other.stderr, /has no platform "linux\/s390x": it is for linux\/\w+, and in no index/);
   const since = lab.relay.requests.length;
-  const own = await pull(image, '--platform', thisPlatform);
+  const own = await pull(image, '--platform', platformText(thisPlatform));
   assert.equal(own.status, 0, own.stderr);
   const read = lab.relay.requests.slice(since).filter(({ path }) => path.includes(lab.base.config.digest));
   assert.equal(read.length, 1);
@@ -97,3 +98,78 @@ test('lazypull pull of an image that is not eStargz says what to do, and makes n
   assert.equal(nobody.status, 1);
   assert.match(nobody.stderr, /^lazypull: Cannot reach the containerd at "\/nonexistent\/cd\.sock": ENOENT; /);
 });
+
+test('lazypull pull chooses of an index what containerd runs, or says that containerd would fail', async () => {
+  const own = { os: 'linux', architecture: thisPlatform.architecture };
+  const { digest } = lab.base;
+  const type = 'application/vnd.oci.image.manifest.v1+json';
+  const size = (await fetchBytes(`base/manifests/${digest}`, type)).length;
+  const base = { mediaType: type, digest, size };
+  const config = JSON.stringify({ os: 'linux', architecture: 's390x', rootfs: { type: 'layers', diff_ids: null } });
+  const other = await pushManifest('base', undefined, type, {
+    schemaVersion: 2,
+    mediaType: type,
+    config: { mediaType: 'application/vnd.oci.image.config.v1+json', ...(await pushBlob('base', config)) },
+    layers: null,
+  });
+  const indexType = 'application/vnd.oci.image.index.v1+json';
+  const pushIndex = (tag: string, ...manifests: object[]) =>
+    pushManifest('base', tag, indexType, { schemaVersion: 2, mediaType: indexType, manifests });
+  const inner = await pushIndex('inner', { ...base, platform: own });
+  const indexes: Record<string, object[]> = {
+    variant: [
+      { ...other, platform: { ...own, variant: 'v2' } },
+      { ...base, platform: own },
+    ],
+    spelled: [
+      { ...other, platform: { ...own, 'os.features': ['nobody-has-this'] } },
+      { ...base, platform: { os: 'Linux', architecture: own.architecture === 'amd64' ? 'x86_64' : 'aarch64' } },
+    ],
+    nested: [{ ...other, platform: { os: 'linux', architecture: 's390x' } }, inner],
+    unnamed: [{ ...other, platform: { os: 'unknown', architecture: 'unknown' } }, base],
+    wrong: [other, base],
+  };
+  for (const [tag, manifests] of Object.entries(indexes)) {
+    await pushIndex(tag, ...manifests);
+    const image = lab.reference(`base:${tag}`);
+    const { status, stderr } = await pull(image);
+    if (tag === 'wrong') {
+      assert.equal(status, 1);
+      assert.match(stderr, new RegExp(`containerd would take instead, and fail; pull ".*@${digest}"`));
+      continue;
+    }
+    assert.equal(status, 0, `${tag}: ${stderr}`);
+    const target = join(lab.workspace.path, `mnt-${tag}`);
+    await mkdir(target);
+    await ctr('images', 'mount', '--snapshotter', 'stargz', image, target);
+    try {
+      assert.equal(await readFile(join(target, 'etc', 'group'), 'utf8'), 'root:x:0:\n', tag);
+    } finally {
+      await run('umount', [target]);
+    }
+  }
+});
+
+async function fetchBytes(path: string, accept: string): Promise<Buffer> {
+  const answer = await fetch(`http://${lab.relay.host}/v2/${path}`, { headers: { accept } });
+  assert.ok(answer.ok, `${path}: ${answer.status}`);
+  return Buffer.from(await answer.arrayBuffer());
+}
+
+async function pushBlob(name: string, text: string): Promise<{ digest: string; size: number }> {
+  const digest = `sha256:${hash('sha256', text)}`;
+  const started = await fetch(`http://${lab.relay.host}/v2/${name}/blobs/uploads/`, { method: 'POST' });
+  const url = new URL(started.headers.get('location') ?? '', `http://${lab.relay.host}`);
+  url.searchParams.set('digest', digest);
+  assert.equal((await fetch(url, { method: 'PUT', body: text })).status, 201);
+  return { digest, size: text.length };
+}
+
+async function pushManifest(name: string, tag: string | undefined, mediaType: string, manifest: object) {
+  const body = JSON.stringify(manifest);
+  const digest = `sha256:${hash('sha256', body)}`;
+  const url = `http://${lab.relay.host}/v2/${name}/manifests/${tag ?? digest}`;
+  const answer = await fetch(url, { method: 'PUT', headers: { 'content-type': mediaType }, body });
+  assert.equal(answer.status, 201, await answer.text());
+  return { mediaType, digest, size: body.length };
+}

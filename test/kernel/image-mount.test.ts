@@ -138,6 +138,16 @@ test('lazypull mount mounts many layers at one time', async () => {
   await mount.assertNothingLeft();
 });
 
+test('lazypull mount shows an image without layers as an empty directory', async () => {
+  serveImage(registry, 'nothing', []);
+  const mount = await Mounted.start('nothing', 'nothing:1');
+  await mount.until(() => mount.has('mounted'));
+  assert.deepEqual(await readdir(mount.directory), []);
+  mount.process.kill('SIGTERM');
+  assert.deepEqual(await mount.ended, [0, null]);
+  await mount.assertNothingLeft();
+});
+
 test('lazypull mount names the directory that has no space for the layers', async (t) => {
   const full = join(workspace.path, 'full');
   await mkdir(full);

@@ -21,12 +21,12 @@ describe('the command line', () => {
     assert.equal((await run('lazypull', [])).code, 2);
     assert.equal((await run('lazypull', ['daemon', 'extra'])).code, 2);
     for (const args of [
-      ['ls', 'localhost:1/a', '--platform', 'arm64'],
+      ['ls', 'localhost:1/a', '--platform', 'linux/a/b/c'],
       ['convert', 'localhost:1/a', 'localhost:1/b', '--platform', 'linux/'],
     ]) {
       const { code, stderr } = await run('lazypull', args);
       assert.equal(code, 2);
-      assert.match(stderr, /It must be os\/architecture, as in "linux\/arm64"/);
+      assert.match(stderr, /write OS\/ARCHITECTURE, as in "linux\/arm64"/);
     }
   });
 

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
+import { parsePlatform } from '../../../src/images/platforms.ts';
 import { resolveImage } from '../../../src/images/resolve.ts';
 import { inspectLayer } from '../../../src/layers/inspect.ts';
 import { RegistryClient } from '../../../src/registry/client.ts';
@@ -58,7 +59,7 @@ test('An image is resolved for a platform, and each of its layers told as it is'
   const indexType = 'application/vnd.oci.image.index.v1+json';
   registry.addManifest('app', '1', indexType, Buffer.from(JSON.stringify({ schemaVersion: 2, manifests })));
 
-  const image = await resolveImage(client, reference, 'linux/amd64');
+  const image = await resolveImage(client, reference, parsePlatform('linux/amd64/v3'));
   assert.equal(image.digest, digest);
   assert.equal(image.platform, 'linux/amd64/v2');
   const reports = await Promise.all(
@@ -78,7 +79,7 @@ test('An image is resolved for a platform, and each of its layers told as it is'
   assert.deepEqual(content, { files: 3, entries: 4, chunks: 4, bytes: 300_001 });
   assert.equal(landmark.kind, 'prefetch');
   assert.match(reports[1]!.problem!.message, /lacks its annotation/);
-  await assert.rejects(resolveImage(client, reference, 'linux/s390x'), /has no platform "linux\/s390x"/);
+  await assert.rejects(resolveImage(client, reference, parsePlatform('linux/s390x')), /has no platform "linux\/s390x"/);
 });
 
 test('The platform of an image that is in no index is looked up where one is asked for', async (t) => {
@@ -90,18 +91,18 @@ test('The platform of an image that is in no index is looked up where one is ask
     registry.addManifest('app', '1', manifestType, Buffer.from(JSON.stringify(manifest)));
   };
   serve({ os: 'linux', architecture: 'arm64', variant: 'v8' });
-  await assert.rejects(resolveImage(client, reference, 'linux/amd64'), {
+  await assert.rejects(resolveImage(client, reference, parsePlatform('linux/amd64')), {
     code: 'NotFound',
     message: /has no platform "linux\/amd64": it is for linux\/arm64\/v8, and in no index/,
   });
-  const { platform, configuration } = await resolveImage(client, reference, 'linux/arm64');
+  const { platform, configuration } = await resolveImage(client, reference, parsePlatform('linux/arm64'));
   assert.equal(platform, 'linux/arm64/v8');
   assert.match(String(configuration), /"arm64"/);
   registry.resetCounts();
   assert.equal((await resolveImage(client, reference)).platform, undefined);
   assert.equal(registry.requests.length, 1, 'nobody asked for a platform');
   serve({});
-  await assert.rejects(resolveImage(client, reference, 'linux/amd64'), /it is of no platform/);
+  await assert.rejects(resolveImage(client, reference, parsePlatform('linux/amd64')), /it is of no platform/);
 });
 
 test('A registry that refuses is the problem of the layer', async (t) => {

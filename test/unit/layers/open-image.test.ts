@@ -46,6 +46,15 @@ test('A file is read out of its layer alone, and only its own part of it', async
   assert.equal((await collect(image.read(image.tree.find('empty')))).length, 0);
 });
 
+test('An image without layers is an empty directory', async (t) => {
+  const { open } = await start(t, []);
+  const { tree } = await open();
+  const root = tree.find('/');
+  assert.deepEqual([root.isDirectory, root.entry.mode, root.links, tree.list(root)], [true, 0o755, 2, []]);
+  assert.equal(tree.find('/..').path, '');
+  assert.throws(() => tree.find('/etc/passwd'), { code: 'NotFound' });
+});
+
 test('Files that share a gzip stream, and files of several, are read as they are', async (t) => {
   const files = Array.from({ length: 40 }, (_, i) => file(`f${i}`, randomBytes(i * 9_000)));
   const { open } = await start(t, [estargzBlob(files, 50_000, 400_000)]);

@@ -1,0 +1,136 @@
+import { codeOf, LazypullError } from '../errors.ts';
+import {
+  type Descriptor,
+  type ImageIndex,
+  type ImageManifest,
+  isContainerImage,
+  parseIndex,
+  parseManifest,
+  platformOf,
+  platformOfConfig,
+} from './manifest.ts';
+import { isIndex, isManifest } from './media-types.ts';
+import { isNoPlatform, type Platform, PlatformMatcher, platformText } from './platforms.ts';
+
+/** Indexes in an index. No tool writes more than one level. */
+export const maxIndexDepth = 4;
+
+/** How many documents are read to find one platform. */
+const maxDocuments = 64;
+
+/** Where the documents of an image are read from, each verified against its descriptor's digest. */
+export interface Documents {
+  /** A manifest or an index. */
+  manifest(descriptor: Descriptor): Promise<Buffer>;
+  config(descriptor: Descriptor): Promise<Buffer>;
+}
+
+/** The image of one platform in an index. */
+export interface Choice {
+  /** From a member of the index down to the manifest: more than one where indexes are nested. With the bytes of each. */
+  readonly path: readonly { readonly descriptor: Descriptor; readonly bytes: Buffer }[];
+  readonly manifest: ImageManifest;
+  /** As the index says, else the configuration. */
+  readonly platform: Platform;
+  /** Where it was read, for its platform. */
+  readonly configuration: Buffer | undefined;
+  /** Whether it is what containerd and BuildKit choose: they look at one member of an index alone, the one that matches best. */
+  readonly isFirst: boolean;
+}
+
+/**
+ * Chooses from an index as containerd does (core/images, Manifest): what the platform can run, the best match first, then the members without a
+ * platform, for which the image's configuration speaks. Other than containerd it goes on to the next one where a member is no container image, or is not of the platform.
+ *
+ * @throws NotFound that lists the platforms which are there; what reading throws
+ */
+export async function chooseImage(documents: Documents, index: ImageIndex, platform: Platform): Promise<Choice> {
+  const chooser = new Chooser(documents, new PlatformMatcher(platform));
+  const choice = await chooser.choose(index, 0);
+  if (choice !== undefined) return choice;
+  const there = [...chooser.platforms].join(', ') || 'none';
+  throw new LazypullError('NotFound', `The image has no platform "${platformText(platform)}": it has ${there}`);
+}
+
+class Chooser {
+  /** Those that were seen. */
+  readonly platforms = new Set<string>();
+  readonly #documents: Documents;
+  readonly #matcher: PlatformMatcher;
+  #read = 0;
+  #isFirst = true;
+
+  constructor(documents: Documents, matcher: PlatformMatcher) {
+    this.#documents = documents;
+    this.#matcher = matcher;
+  }
+
+  async choose(index: ImageIndex, depth: number): Promise<Choice | undefined> {
+    for (const descriptor of this.#candidates(index)) {
+      const choice = await this.#enter(descriptor, depth);
+      if (choice !== undefined) return choice;
+      this.#isFirst = false;
+    }
+    return undefined;
+  }
+
+  #candidates({ manifests }: ImageIndex): Descriptor[] {
+    const named: { descriptor: Descriptor; platform: Platform }[] = [];
+    const unnamed: Descriptor[] = [];
+    for (const descriptor of manifests) {
+      const platform = platformOf(descriptor);
+      if (platform === undefined) unnamed.push(descriptor);
+      else if (this.#note(platform)) named.push({ descriptor, platform });
+    }
+    named.sort((a, b) => this.#matcher.compare(a.platform, b.platform));
+    return [...named.map(({ descriptor }) => descriptor), ...unnamed];
+  }
+
+  /** Whether a platform matches. */
+  #note(platform: Platform): boolean {
+    if (platform.architecture !== '' && !isNoPlatform(platform)) this.platforms.add(platformText(platform));
+    return this.#matcher.matches(platform);
+  }
+
+  async #enter(descriptor: Descriptor, depth: number): Promise<Choice | undefined> {
+    const { mediaType } = descriptor;
+    if (!isIndex(mediaType) && !isManifest(mediaType)) return undefined;
+    const bytes = await this.#optional(descriptor, () => this.#documents.manifest(descriptor));
+    if (bytes === undefined) return undefined;
+    if (isIndex(mediaType)) {
+      if (depth >= maxIndexDepth) {
+        throw new LazypullError(
+          'InvalidArgument',
+          `The image has indexes that are nested more than ${maxIndexDepth} deep`,
+        );
+      }
+      const inner = await this.choose(parseIndex(bytes), depth + 1);
+      return inner === undefined ? undefined : { ...inner, path: [{ descriptor, bytes }, ...inner.path] };
+    }
+    const manifest = parseManifest(bytes);
+    if (!isContainerImage(manifest)) return undefined;
+    const path = [{ descriptor, bytes }];
+    const named = platformOf(descriptor);
+    if (named !== undefined) {
+      return { path, manifest, platform: named, configuration: undefined, isFirst: this.#isFirst };
+    }
+    const configuration = await this.#optional(descriptor, () => this.#documents.config(manifest.config));
+    if (configuration === undefined) return undefined;
+    const platform = platformOfConfig(configuration);
+    if (!this.#note(platform)) return undefined;
+    return { path, manifest, platform, configuration, isFirst: this.#isFirst };
+  }
+
+  /** A document; undefined where it is not there, and nobody has said that it is of the platform. */
+  async #optional(descriptor: Descriptor, read: () => Promise<Buffer>): Promise<Buffer | undefined> {
+    if (++this.#read > maxDocuments) {
+      throw new LazypullError('ResourceExhausted', `More than ${maxDocuments} documents of the image say no platform`);
+    }
+    try {
+      return await read();
+    } catch (error) {
+      if (codeOf(error) === 'NotFound' && platformOf(descriptor) === undefined) return undefined;
+      throw error;
+    }
+  }
+}
