@@ -103,6 +103,7 @@ export async function runDaemon(
     parts.defer(() => sockets.remove());
     await sockets.open();
     await keeper.keep({ fuse: connection, sockets: sockets.own });
+    await layers.leaveDirectory();
     const more = [statusService(statusOf(layers, clients, mirror), log), cacheService(config.root, layers.cache, log)];
     const servers = parts.adopt<SnapshotsServer[]>([], (each) => closeAll(each, drainMs));
     for (const { config: client, snapshotter, process: user } of clients.all) {

@@ -17,7 +17,7 @@ export interface Kept {
   readonly sockets: readonly ListeningSocket[];
 }
 
-/** What the file `keeper.json` holds: descriptors are the keeper's. Versions that serve one client know one socket. */
+/** What the file `keeper.json` holds: descriptors are the keeper's. Versions that serve one client know one socket, and some no root of the connection. */
 interface KeeperRecord {
   readonly version: typeof recordVersion;
   readonly boot: string;
@@ -56,7 +56,8 @@ export class Keeper {
     };
     keeper.#identity = record.keeper;
     try {
-      const fuse = { ...record.fuse, fd: await take(record.fuse.fd) };
+      const { name, fd, root } = record.fuse;
+      const fuse = { name, fd: await take(fd), root: root === undefined ? undefined : await take(root) };
       const sockets: ListeningSocket[] = [];
       for (const socket of [...(record.socket ? [record.socket] : []), ...(record.moreSockets ?? [])]) {
         sockets.push({ ...socket, fd: await take(socket.fd) });
@@ -141,13 +142,15 @@ export async function keptAddresses(root: string): Promise<string[]> {
 
 async function startKeeper(root: string, kept: Kept): Promise<ProcessIdentity> {
   const { fuse, sockets } = kept;
-  const keeper = await startHolder(['lazypull-keeper', root], [fuse.fd, ...sockets.map(({ fd }) => fd)]);
+  const descriptors = [fuse.fd, ...sockets.map(({ fd }) => fd), ...(fuse.root === undefined ? [] : [fuse.root])];
+  const keeper = await startHolder(['lazypull-keeper', root], descriptors);
   const [socket, ...moreSockets] = sockets.map((each, i) => ({ ...each, fd: firstHeldDescriptor + 1 + i }));
+  const rootFd = fuse.root === undefined ? undefined : firstHeldDescriptor + descriptors.length - 1;
   const record: KeeperRecord = {
     version: recordVersion,
     boot: bootId(),
     keeper,
-    fuse: { ...fuse, fd: firstHeldDescriptor },
+    fuse: { name: fuse.name, fd: firstHeldDescriptor, root: rootFd },
     socket,
     moreSockets,
   };
@@ -159,7 +162,11 @@ async function startKeeper(root: string, kept: Kept): Promise<ProcessIdentity> {
 
 /** What is kept, as a text that tells it from anything else. */
 function identityOf({ fuse, sockets }: Kept): string {
-  return JSON.stringify([fuse.name, ...sockets.map(({ path, inode }) => `${inode} ${path}`).sort()]);
+  return JSON.stringify([
+    fuse.name,
+    fuse.root !== undefined,
+    ...sockets.map(({ path, inode }) => `${inode} ${path}`).sort(),
+  ]);
 }
 
 /** What the file says, if the keeper that it names is there. */

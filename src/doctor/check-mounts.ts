@@ -7,6 +7,7 @@ import type { IndexEntry } from '../formats/layer-index.ts';
 import { buildTree } from '../formats/tree.ts';
 import { openConnection } from '../fuse/connection.ts';
 import { FuseServer } from '../fuse/server.ts';
+import { pathOf } from '../kernel/detached-mount.ts';
 import { detach, mountErofs, mountOverlay, mountsBelow } from '../kernel/mount.ts';
 import { silentLog } from '../log.ts';
 import { type Finding, tryOut } from './finding.ts';
@@ -37,12 +38,14 @@ export async function checkMounts(parent: string): Promise<Finding[]> {
     return 'an image on the disk can be mounted';
   });
 
-  const mountpoint = await directory('fuse');
+  let files = '';
   let server: FuseServer | undefined;
   const fuse = await tryOut('FUSE', fileSystemAdvice('fuse'), async () => {
-    const connection = await openConnection(mountpoint);
+    const connection = await openConnection();
+    files = pathOf(connection.root);
+    const lookUp = (name: string): Promise<void> => access(join(files, name));
     server = parts.adopt(
-      new FuseServer(connection, () => Promise.reject(new Error('There is no such file')), access, silentLog),
+      new FuseServer(connection, () => Promise.reject(new Error('There is no such file')), lookUp, silentLog),
       async (each) => void (await each.close()),
     );
     return 'can be mounted and served';
@@ -66,7 +69,7 @@ export async function checkMounts(parent: string): Promise<Finding[]> {
   );
   const layer = await directory('layer');
   const stacked = await tryOut(stackName, stackAdvice, async () => {
-    await mountErofs(join(mountpoint, 'layer'), layer);
+    await mountErofs(join(files, 'layer'), layer);
     await readBack(layer);
     const [device] = (await readFile('/proc/self/mounts', 'utf8'))
       .split('\n')

@@ -1,29 +1,31 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { errnoOf, LazypullError, messageOf } from '../errors.ts';
-import { mountFuse, mountTable } from '../kernel/mount.ts';
+import { abortDetached, detachedCopy, isDisconnected, mountFuseDetached } from '../kernel/detached-mount.ts';
+import { mountTable } from '../kernel/mount.ts';
 import type { Log } from '../log.ts';
 import { resendNotification } from './abi.ts';
 
-/** A connection to the kernel by which a mounted FUSE file system is served. */
-export interface FuseConnection extends KeptConnection {
-  readonly mountpoint: string;
+/** A connection to the kernel by which a FUSE file system is served that is mounted in no directory. */
+export interface FuseConnection {
+  /** An open descriptor of /dev/fuse. */
+  readonly fd: number;
+  /** A descriptor of the file system's root directory: it is the mount, and the way to the files. */
+  readonly root: number;
+  /** No other connection has this name. */
+  readonly name: string;
   /** Whether an earlier life of the program mounted it. */
   readonly isInherited: boolean;
 }
 
-/** What of a connection can outlive the process that made it. */
-export interface KeptConnection {
-  /** An open descriptor of /dev/fuse. */
-  readonly fd: number;
-  /** The source that the mount table shows: no other mount has it. */
-  readonly name: string;
+/** What of a connection can outlive the process that made it. `root` is undefined for one of a version that mounted it in a directory. */
+export interface KeptConnection extends Pick<FuseConnection, 'fd' | 'name'> {
+  readonly root?: number | undefined;
 }
 
-const mountType = 'fuse.lazypull';
-
-/** Mounts a new FUSE file system at an existing directory. */
-export async function openConnection(mountpoint: string): Promise<FuseConnection> {
+const subtype = 'lazypull';
+/** Mounts a new FUSE file system. */
+export async function openConnection(): Promise<FuseConnection> {
   let fd: number;
   try {
     fd = openSync('/dev/fuse', 'r+');
@@ -34,8 +36,8 @@ export async function openConnection(mountpoint: string): Promise<FuseConnection
   }
   const name = `lazypull-${randomBytes(8).toString('hex')}`;
   try {
-    await mountFuse(fd, mountpoint, mountType, name);
-    return { fd, name, mountpoint, isInherited: false };
+    const root = await mountFuseDetached(fd, subtype, name);
+    return { fd, root, name, isInherited: false };
   } catch (error) {
     closeSync(fd);
     throw error;
@@ -45,24 +47,37 @@ export async function openConnection(mountpoint: string): Promise<FuseConnection
 /**
  * Takes a connection over from a process that is dead: the kernel sends every request again that it left unanswered.
  *
- * @returns undefined, with the descriptor closed and the reason in the log, when it is not the one at `mountpoint`, or the kernel cannot send again
+ * @param directory where a version mounted it that did so
+ * @returns undefined, with the connection aborted and the reason in the log, when it is dead or another one, or the kernel cannot send again
  */
 export async function inheritConnection(
-  mountpoint: string,
+  directory: string,
   kept: KeptConnection,
   log: Log,
 ): Promise<FuseConnection | undefined> {
+  let { root } = kept;
   try {
-    const mounted = (await mountTable(mountpoint)).filter(({ path }) => path === mountpoint);
-    if (mounted.length !== 1 || mounted[0]!.type !== mountType || mounted[0]!.source !== kept.name) {
-      throw new LazypullError('FailedPrecondition', `The file system at "${mountpoint}" is another one`);
-    }
+    if (isDisconnected(kept.fd)) throw new LazypullError('FailedPrecondition', 'It was aborted');
+    root ??= await takeFrom(directory, kept.name);
     writeSync(kept.fd, resendNotification());
-    return { ...kept, mountpoint, isInherited: true };
+    return { fd: kept.fd, root, name: kept.name, isInherited: true };
   } catch (error) {
     const reason = errnoOf(error) === 'EINVAL' ? 'This kernel cannot send requests again: Linux 6.9 can' : error;
-    log.warn({ mountpoint, error: messageOf(reason) }, 'cannot go on with the FUSE connection of a dead process');
+    log.warn({ error: messageOf(reason) }, 'cannot go on with the FUSE connection of a dead process');
+    if (root !== undefined) {
+      await abortDetached(root).catch(() => undefined); // it is dead already, or dies when nobody holds it
+      closeSync(root);
+    }
     closeSync(kept.fd);
     return undefined;
   }
+}
+
+/** The root of a connection that a version mounted in a directory, where it stays until the next life can find it otherwise. */
+async function takeFrom(directory: string, name: string): Promise<number> {
+  const mounted = (await mountTable(directory)).filter(({ path }) => path === directory);
+  if (mounted.length !== 1 || mounted[0]!.type !== `fuse.${subtype}` || mounted[0]!.source !== name) {
+    throw new LazypullError('FailedPrecondition', `The file system at "${directory}" is another one`);
+  }
+  return detachedCopy(directory);
 }

@@ -31,6 +31,7 @@ import {
   statfsReply,
   writeOutHeader,
 } from './abi.ts';
+import { nameOn } from './connection-name.ts';
 import { type FlatFile, noteLost, noteRead, noteUnreadable, type RestingFile, rangesIn } from './flat-file.ts';
 import { outcomes } from './metrics.ts';
 
@@ -54,7 +55,8 @@ type OpenFile = (FlatFile | RestingFile) & { readonly fd: number; hasLost: boole
 
 const port = parentPort;
 if (port === null) throw new Error('Cannot run outside a worker thread');
-const { fd: fuse, reads } = workerData as { fd: number; reads: BigInt64Array };
+const { fd: fuse, name: connection, reads } = workerData as { fd: number; name: string; reads: BigInt64Array };
+const prefix = nameOn(connection, '');
 const byNodeId = new Map<number, OpenFile>();
 const byName = new Map<string, OpenFile>();
 const pressure = new BufferPressure();
@@ -147,7 +149,7 @@ function answerTo(header: RequestHeader, length: number): Buffer | undefined {
       pass(unique, nodeId, readReadRequest(request));
       return undefined;
     case opcodes.lookup: {
-      const found = nodeId === rootNodeId ? byName.get(readLookupName(request, length)) : undefined;
+      const found = nodeId === rootNodeId ? named(readLookupName(request, length)) : undefined;
       return found === undefined ? errorReply(unique, errnos.ENOENT) : entryReply(unique, found.nodeId, found.bytes);
     }
     case opcodes.getattr:
@@ -174,6 +176,11 @@ function answerTo(header: RequestHeader, length: number): Buffer | undefined {
     default:
       return errorReply(unique, errnos.ENOSYS);
   }
+}
+
+/** The file with a name, or that which is mounted by it. */
+function named(name: string): OpenFile | undefined {
+  return byName.get(name.startsWith(prefix) ? name.slice(prefix.length) : name);
 }
 
 function pass(unique: bigint, nodeId: number, { offset, size }: { offset: number; size: number }): void {

@@ -1,13 +1,13 @@
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { errnoOf, LazypullError, messageOf } from '../errors.ts';
-import { detach, unmount } from '../kernel/mount.ts';
+import { isDisconnected } from '../kernel/detached-mount.ts';
 import { hasLostWrites } from '../kernel/writeback.ts';
 import type { Log } from '../log.ts';
 import { workerUrl } from '../util/worker-url.ts';
 import { errnos, errorReply, maxReadBytes, outHeaderBytes, writeOutHeader } from './abi.ts';
 import type { FuseConnection } from './connection.ts';
+import { nameOn } from './connection-name.ts';
 import { type FlatFile, noteLost, noteRead, type RestingFile } from './flat-file.ts';
 import { type FuseMetrics, fuseMetrics, outcomes } from './metrics.ts';
 import type { Loss, Miss, ReaderCommand } from './reader-worker.ts';
@@ -47,8 +47,8 @@ interface SleepingFile {
   readonly fd: number;
 }
 
-/** Looks a file up by its path; resolves whether it is there or not. */
-export type LookUp = (path: string) => Promise<unknown>;
+/** Looks a file up by its name; resolves whether it is there or not. */
+export type LookUp = (name: string) => Promise<unknown>;
 
 /** How long commands that give something back may wait for others. */
 const nudgeMs = 250;
@@ -64,8 +64,7 @@ const maxWakes = 10;
  * without the main thread; for the others `fetch` is called once for each read, and the read is answered when it resolves.
  */
 export class FuseServer {
-  readonly mountpoint: string;
-  readonly #fd: number;
+  readonly #connection: FuseConnection;
   readonly #worker: Worker;
   readonly #openAgain: OpenAgain;
   readonly #lookUp: LookUp;
@@ -89,14 +88,13 @@ export class FuseServer {
    * @param lookUp is used on its own files: from a process of its own, or this one cannot be killed meanwhile
    */
   constructor(
-    { mountpoint, fd }: FuseConnection,
+    connection: FuseConnection,
     openAgain: OpenAgain,
     lookUp: LookUp,
     log: Log,
     metrics: FuseMetrics = fuseMetrics(),
   ) {
-    this.mountpoint = mountpoint;
-    this.#fd = fd;
+    this.#connection = connection;
     this.#openAgain = openAgain;
     this.#lookUp = lookUp;
     this.#log = log;
@@ -106,7 +104,7 @@ export class FuseServer {
     }
     metrics.waiting.from(() => this.#waiting);
     this.#worker = new Worker(workerUrl(import.meta.url, './reader-worker'), {
-      workerData: { fd, reads: this.#reads },
+      workerData: { fd: connection.fd, name: connection.name, reads: this.#reads },
       resourceLimits: { maxYoungGenerationSizeMb: 2 },
     });
     this.#worker.on('message', (message: Miss | Loss) => {
@@ -122,7 +120,12 @@ export class FuseServer {
     });
   }
 
-  /** Starts to serve a file, or one that rested. Its path below the mount point is known to the kernel when a lookup comes after this call. */
+  /** The name by which a file is mounted: no other connection has one that is called so. */
+  nameOf(file: string): string {
+    return nameOn(this.#connection.name, file);
+  }
+
+  /** Starts to serve a file, or one that rested. Its name is known to the kernel when a lookup comes after this call. */
   add(file: FlatFile, fetch: Fetch, onLost: OnLost = () => undefined): void {
     this.#files.set(file.nodeId, { file, fetch, onLost, fd: this.#fdOf(file) });
     this.#command({ kind: 'add', file });
@@ -151,24 +154,20 @@ export class FuseServer {
   }
 
   /**
-   * Unmounts the file system. A file that something still has open is taken out of the tree, and its readers get EIO.
+   * Unmounts the file system, of which nobody else has a descriptor.
    *
-   * @returns false when the file system was still in use; its thread then lives until the process ends
+   * @returns false when something still has a file of it open, or mounted; the thread then lives until the process ends
    */
   async close(): Promise<boolean> {
-    let idle = true;
+    const { fd, root } = this.#connection;
     clearTimeout(this.#nudge);
     this.#closed = true;
     await this.#nudging;
-    try {
-      await unmount(this.mountpoint);
-    } catch {
-      idle = false;
-      await detach(this.mountpoint);
-    }
+    closeSync(root);
+    const idle = isDisconnected(fd);
     if (idle) {
       await this.#ended;
-      closeSync(this.#fd);
+      closeSync(fd);
     } else {
       this.#worker.unref();
     }
@@ -186,7 +185,7 @@ export class FuseServer {
     if (this.#closed || this.#nudge !== undefined) return;
     this.#nudge = setTimeout(() => {
       this.#nudge = undefined;
-      this.#nudging = this.#lookUp(join(this.mountpoint, '.nobody')).catch(() => undefined);
+      this.#nudging = this.#lookUp('.nobody').catch(() => undefined);
     }, nudgeMs).unref();
   }
 
@@ -226,7 +225,7 @@ export class FuseServer {
     Atomics.add(this.#reads, outcomes.indexOf(outcome), 1n);
     this.#metrics.waitSeconds.observe((performance.now() - started) / 1000);
     try {
-      writeSync(this.#fd, reply);
+      writeSync(this.#connection.fd, reply);
     } catch (error) {
       const code = errnoOf(error);
       if (code === 'ENOENT' || code === 'ENODEV' || code === 'EBADF') return; // nobody waits for it any more

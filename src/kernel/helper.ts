@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ErrorCode, LazypullError } from '../errors.ts';
 import { workerUrl } from '../util/worker-url.ts';
+import { pathOf } from './detached-mount.ts';
 import { type Lock, tryLockFile } from './flock.ts';
 import type { HelperAnswer, HelperCall } from './helper-process.ts';
 
@@ -12,6 +13,12 @@ const pollMs = 5;
 
 /** A heap of a few megabytes, and no threads to compile in. */
 const nodeOptions = ['--max-semi-space-size=1', '--v8-pool-size=0'];
+
+/** The descriptor by which a helper has the root directory of our FUSE file system. */
+const rootDescriptor = 5;
+
+/** Where a helper finds the files of our FUSE file system. */
+export const helperRoot = pathOf(rootDescriptor);
 
 interface Waiting {
   readonly resolve: (result: boolean) => void;
@@ -28,14 +35,19 @@ export class Helper {
   /** Resolves when no helper of an earlier life is left, and ours has been started. What is mounted changes by us alone from then on. */
   readonly ready: Promise<void>;
   readonly #lockPath: string;
+  readonly #root: number | undefined;
   readonly #waiting = new Map<number, Waiting>();
   #child: Promise<ChildProcess> | undefined;
   #next = 0;
   #isClosed = false;
 
-  /** @param lockPath a file that is locked as long as the helper lives */
-  constructor(lockPath: string) {
+  /**
+   * @param lockPath a file that is locked as long as the helper lives
+   * @param root a descriptor of the root directory of our FUSE file system, of which the helper has `helperRoot`
+   */
+  constructor(lockPath: string, root?: number) {
     this.#lockPath = lockPath;
+    this.#root = root;
     this.ready = this.#running().then(() => undefined);
     this.ready.catch(() => undefined); // who awaits it, or calls, sees that
   }
@@ -109,7 +121,7 @@ export class Helper {
     try {
       using lock = await this.#lock(); // which the helper has after that
       const child = fork(workerUrl(import.meta.url, './helper-process'), {
-        stdio: ['ignore', 'ignore', 'inherit', 'ipc', lock.fd],
+        stdio: ['ignore', 'ignore', 'inherit', 'ipc', lock.fd, ...(this.#root === undefined ? [] : [this.#root])],
         execArgv: nodeOptions,
         env: {},
       });

@@ -1,8 +1,7 @@
-import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
-import { promisify } from 'node:util';
 import { LazypullError, errnoOf } from '../errors.ts';
 import { syscall } from './libc.ts';
+import { openLoop } from './loop-device.ts';
 
 const MS_RDONLY = 1;
 const MS_NOSUID = 2;
@@ -31,23 +30,18 @@ export async function mountErofs(source: string, target: string): Promise<void> 
         cause: error,
       });
     }
-    await promisify(execFile)('mount', ['-i', '-t', 'erofs', '-o', 'ro,loop', source, target]);
+    await mountErofsThroughLoop(source, target);
   }
 }
 
-/**
- * Mounts a FUSE file system on an open descriptor of /dev/fuse.
- *
- * @param fd the descriptor; it stays the caller's
- * @param target an existing directory
- * @param type, source what the mount table shows
- */
-export async function mountFuse(fd: number, target: string, type: string, source: string): Promise<void> {
-  const data = `fd=${fd},rootmode=40000,user_id=0,group_id=0,allow_other`;
+/** As `mountErofs`, where the kernel cannot mount the file itself. */
+export async function mountErofsThroughLoop(source: string, target: string): Promise<void> {
   try {
-    await mount2(source, target, type, MS_NOSUID | MS_NODEV, data);
+    using device = await openLoop(source);
+    await mount2(device.path, target, 'erofs', MS_RDONLY, null);
   } catch (error) {
-    throw new LazypullError('Unavailable', `Cannot mount FUSE at "${target}"`, { cause: error });
+    const text = `Cannot mount the EROFS image "${source}" at "${target}" through a loop device`;
+    throw new LazypullError('Unavailable', text, { cause: error });
   }
 }
 
@@ -123,6 +117,8 @@ export interface MountEntry {
   readonly type: string;
   /** What was mounted; for a loop device the file behind it. */
   readonly source: string;
+  /** The directory of the file system that is seen there: "/" but for what was bound from elsewhere. */
+  readonly root: string;
 }
 
 /** The mounts of this mount namespace at or below `directory`, in the order in which they were mounted. */
@@ -131,10 +127,11 @@ export async function mountTable(directory: string): Promise<MountEntry[]> {
   const entries: MountEntry[] = [];
   for (const line of lines) {
     const [place = '', file = ''] = line.split(' - ');
-    const path = unescapeOctal(place.split(' ')[4] ?? '');
+    const [, , , root = '', point = ''] = place.split(' ');
+    const path = unescapeOctal(point);
     if (path !== directory && !path.startsWith(`${directory}/`)) continue;
     const [type = '', source = ''] = file.split(' ');
-    entries.push({ path, type, source: await behindLoop(unescapeOctal(source)) });
+    entries.push({ path, type, source: await behindLoop(unescapeOctal(source)), root: unescapeOctal(root) });
   }
   return entries;
 }

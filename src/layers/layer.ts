@@ -1,8 +1,9 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { ChunkTable } from '../erofs/disk-plan.ts';
 import { LazypullError, messageOf } from '../errors.ts';
 import type { FuseServer, Piece } from '../fuse/server.ts';
+import { helperRoot } from '../kernel/helper.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
 import type { AwakeLayers } from './awake-layers.ts';
@@ -107,16 +108,16 @@ export class Layer {
     else this.#serve(table);
   }
 
-  /** Path of the image to mount: the disk file itself where all of it is here, verified and synced, else the FUSE file that fills it. */
+  /** Path of the image for the helper to mount: the disk file itself where all of it is here, verified and synced, else the FUSE file that fills it. */
   get imagePath(): string {
     return this.complete && this.#kept.isSynced
       ? this.#options.directory.diskPath
-      : join(this.#options.fuse.mountpoint, this.name);
+      : join(helperRoot, this.#options.fuse.nameOf(this.name));
   }
 
-  /** The paths of which a mount shows this layer. */
-  get imagePaths(): readonly string[] {
-    return [this.#options.directory.diskPath, join(this.#options.fuse.mountpoint, this.name)];
+  /** Whether a mount of this source shows the layer by the connection that is served now. */
+  isShownBy(source: string): boolean {
+    return source === this.#options.directory.diskPath || basename(source) === this.#options.fuse.nameOf(this.name);
   }
 
   /** Whether all of the layer is on the disk, and has been verified in this life of the program. */

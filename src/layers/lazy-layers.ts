@@ -1,11 +1,11 @@
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir, readdir, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { codeOf, LazypullError, messageOf } from '../errors.ts';
 import { type FuseConnection, inheritConnection, type KeptConnection, openConnection } from '../fuse/connection.ts';
 import type { FuseMetrics } from '../fuse/metrics.ts';
 import { FuseServer } from '../fuse/server.ts';
-import { Helper } from '../kernel/helper.ts';
+import { Helper, helperRoot } from '../kernel/helper.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
 import { AwakeLayers } from './awake-layers.ts';
@@ -68,6 +68,11 @@ interface Entry {
   users: number;
 }
 
+/** Where versions mounted the FUSE file system that did so in a directory. */
+function attachedAt(root: string): string {
+  return join(root, 'fuse');
+}
+
 /** Where layers are planned before they are asked for. */
 function aheadPath(root: string): string {
   return join(root, 'ahead');
@@ -115,12 +120,11 @@ export class LazyLayers {
    */
   static async start(options: LazyLayersOptions, kept?: KeptConnection): Promise<LazyLayers> {
     const { root, log } = options;
-    const mountpoint = join(root, 'fuse');
-    let connection = kept && (await inheritConnection(mountpoint, kept, log));
+    await mkdir(root, { recursive: true, mode: 0o700 });
+    let connection = kept && (await inheritConnection(attachedAt(root), kept, log));
     if (connection === undefined) {
-      await takeAway(root, mountpoint, log);
-      await mkdir(mountpoint, { recursive: true, mode: 0o700 }); // not before: whoever looks at the mount of a dead process waits for its next life
-      connection = await openConnection(mountpoint);
+      await takeAway(root, attachedAt(root), log);
+      connection = await openConnection();
     }
     const layers = new LazyLayers(options, connection);
     try {
@@ -138,11 +142,11 @@ export class LazyLayers {
   private constructor(options: LazyLayersOptions, connection: FuseConnection) {
     this.#options = options;
     this.connection = connection;
-    this.#helper = new Helper(join(options.root, 'helper.lock'));
+    this.#helper = new Helper(join(options.root, 'helper.lock'), connection.root);
     this.#fuse = new FuseServer(
       connection,
       (nodeId) => this.#openAgain(nodeId),
-      (path) => this.#helper.exists(path),
+      (name) => this.#helper.exists(join(helperRoot, name)),
       options.log,
       options.metrics?.fuse,
     );
@@ -202,10 +206,25 @@ export class LazyLayers {
     const source = layerSource(labels);
     const restore = async (layer: Layer): Promise<void> => {
       const left = this.#left.get(mountpoint);
-      if (left !== undefined && layer.imagePaths.includes(left)) return;
+      if (left !== undefined && (layer.isShownBy(left) || left === this.#attachedPath(layer))) return;
       await this.#helper.fill(layer.imagePath, mountpoint);
     };
     await this.#use(source, mountpoint, this.#openKept, restore);
+  }
+
+  /**
+   * Takes the FUSE file system out of the directory in which a version mounted it that we go on for. Called once the keeper has what we have of it: until then
+   * the next life would find it there.
+   */
+  async leaveDirectory(): Promise<void> {
+    const directory = attachedAt(this.#options.root);
+    while (await this.#helper.detach(directory));
+    await rmdir(directory).catch(() => undefined);
+  }
+
+  /** What a mount of a layer has as its source that a version made which mounted our connection in a directory. */
+  #attachedPath(layer: Layer): string | undefined {
+    return this.connection.isInherited ? join(attachedAt(this.#options.root), layer.name) : undefined;
   }
 
   /** Opens a layer unless it is open, and makes it readable at a mount point. */
@@ -321,8 +340,8 @@ export class LazyLayers {
     await filling;
     await this.#indexer.close();
     this.#awake.close();
-    const idle = await this.#fuse.close();
     await this.#helper.close();
+    const idle = await this.#fuse.close();
     await this.#threads.close();
     return idle;
   }

@@ -1,32 +1,38 @@
+import { basename } from 'node:path';
+import { isOnConnection } from '../fuse/connection-name.ts';
 import { abort, detach, mountTable } from '../kernel/mount.ts';
 import { clearMountPoint } from '../kernel/mount-point.ts';
 import type { Log } from '../log.ts';
 
-/** The image at each mount point of a layer below `directory` at which nothing else is mounted. */
+/** The image at each mount point of a layer below `directory` at which nothing else is mounted, nor a part of one. */
 export async function leftMounts(directory: string): Promise<ReadonlyMap<string, string>> {
   const images = new Map<string, string>();
-  const several = new Set<string>();
-  for (const { path, type, source } of await mountTable(directory)) {
-    if (images.has(path) || type !== 'erofs') several.add(path);
+  const others = new Set<string>();
+  for (const { path, type, source, root } of await mountTable(directory)) {
+    if (images.has(path) || type !== 'erofs' || root !== '/') others.add(path);
     images.set(path, source);
   }
-  for (const path of several) images.delete(path);
+  for (const path of others) images.delete(path);
   return images;
 }
 
 /**
- * Takes away what a dead process mounted below `directory` that is of no use without it: its FUSE file system at `mountpoint`, and before that the layers
- * on it, so that whatever is found mounted there another time is on the next one.
+ * Takes away what a dead process mounted below `directory` that is of no use without it: the layers on its FUSE file system, so that whatever is found mounted there another
+ * time is on the next one.
+ *
+ * @param mountpoint where a version mounted its FUSE file system that did so
  */
 export async function takeAway(directory: string, mountpoint: string, log: Log): Promise<void> {
   const table = await mountTable(directory);
-  const dead = table.filter(({ type, source }) => type === 'erofs' && source.startsWith(`${mountpoint}/`));
+  const dead = table.filter(
+    ({ type, source }) => type === 'erofs' && (isOnConnection(basename(source)) || source.startsWith(`${mountpoint}/`)),
+  );
   for (const { path } of dead.toReversed()) await clearMountPoint(path, detach);
   let connections = 0;
   while (await abort(mountpoint)) connections++;
-  if (connections > 0) {
+  if (connections > 0 || dead.length > 0) {
     log.warn(
-      { mountpoint, layers: dead.length },
+      { layers: dead.length },
       'nothing keeps the mounts of a process that ended: they are made anew, and who used them gets errors',
     );
   }

@@ -180,7 +180,7 @@ test('A prune of one client removes nothing that the other one uses', async () =
   assert.equal(await reconnected(() => build('after')), digest);
   assert.equal(fetches(since), 0);
   await buildkitd.buildctl('prune', '--all');
-  await until(async () => (await mountsBelow(daemon.root)).every((path) => path === join(daemon.root, 'fuse')));
+  await until(async () => (await mountsBelow(daemon.root)).length === 0);
 });
 
 /** Waits until the layers are no longer mounted for `client`, but for the others. */

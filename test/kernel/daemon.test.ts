@@ -76,7 +76,7 @@ describe('The daemon', { skip }, () => {
       assert.equal(statSync(socket).mode & 0o777, 0o600);
       assert.equal(statSync(join(directory, 'run')).mode & 0o777, 0o700);
       assert.equal(statSync(root).mode & 0o777, 0o700);
-      assert.notDeepEqual(await mountsBelow(root), []);
+      assert.deepEqual(await mountsBelow(root), []);
       assert.equal((await keepersBelow(directory)).length, 1);
       daemon.process.kill(signal);
       assert.deepEqual(await daemon.ended, [0, null]);

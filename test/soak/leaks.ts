@@ -114,7 +114,7 @@ async function leftIn({ daemon, buildkitd }: World): Promise<Left> {
     records: records.filter((line) => !line.startsWith('true ')),
     snapshots: (await Promise.all(names)).flat(),
     layers: (await filesBelow(join(daemon.root, 'layers'))).slice(0, 20),
-    mounts: (await mountsBelow(daemon.root)).filter((path) => path !== join(daemon.root, 'fuse')),
+    mounts: await mountsBelow(daemon.root),
   };
 }
 

@@ -45,7 +45,7 @@ export class FuseReader {
     const setsockopt = libc.func('int setsockopt(int fd, int level, int name, const void *value, uint32_t length)');
     assert.equal(setsockopt(this.#ours, SOL_SOCKET, SO_RCVTIMEO, timeout, timeout.length), 0);
     this.#worker = new Worker(new URL('../../src/fuse/reader-worker.ts', import.meta.url), {
-      workerData: { fd: pair.readInt32LE(4), reads: new BigInt64Array(new SharedArrayBuffer(64)) },
+      workerData: { fd: pair.readInt32LE(4), name: 'lazypull-0', reads: new BigInt64Array(new SharedArrayBuffer(64)) },
     });
     const path = join(directory, 'file');
     writeFileSync(path, Buffer.alloc(FuseReader.fileBytes));

@@ -3,8 +3,8 @@ import { initReply, readInit, readRequestHeader, requestBytes } from '../../src/
 import { type FuseConnection, openConnection } from '../../src/fuse/connection.ts';
 
 /** Mounts a FUSE file system that is there and answers nothing: whoever looks at a file of it waits until the connection is aborted. */
-export async function mountSilentFuse(mountpoint: string): Promise<FuseConnection> {
-  const connection = await openConnection(mountpoint);
+export async function mountSilentFuse(): Promise<FuseConnection> {
+  const connection = await openConnection();
   const request = Buffer.alloc(requestBytes);
   readSync(connection.fd, request);
   writeSync(connection.fd, initReply(readRequestHeader(request).unique, readInit(request)));

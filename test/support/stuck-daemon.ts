@@ -3,22 +3,20 @@
  * file system that one of its threads waits for, and it will never answer it.
  */
 import { readSync, stat } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Keeper } from '../../src/daemon/keeper.ts';
 import { openRoot } from '../../src/daemon/root.ts';
 import { requestBytes } from '../../src/fuse/abi.ts';
+import { pathOf } from '../../src/kernel/detached-mount.ts';
 import { silentLog } from '../../src/log.ts';
 import { mountSilentFuse } from './silent-fuse.ts';
 
 const directory = process.argv[2]!;
 await openRoot(directory);
-const mountpoint = join(directory, 'fuse');
-await mkdir(mountpoint, { recursive: true });
-const connection = await mountSilentFuse(mountpoint);
+const connection = await mountSilentFuse();
 const keeper = await Keeper.open(directory, silentLog);
 await keeper.keep({ fuse: connection, sockets: [] });
-stat(join(mountpoint, 'layer'), () => undefined);
+stat(join(pathOf(connection.root), 'layer'), () => undefined);
 readSync(connection.fd, Buffer.alloc(requestBytes));
 process.stdout.write('stuck\n');
 setInterval(() => undefined, 1000);

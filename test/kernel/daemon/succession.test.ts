@@ -3,11 +3,13 @@ import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readFile, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { detach, mountErofs, mountTable } from '../../../src/kernel/mount.ts';
+import { attachFuse, forgetRoot } from '../../support/attach.ts';
 import { estargzBlob, type FileSpec } from '../../support/estargz-blob.ts';
 import { LayerLab } from '../../support/layer-lab.ts';
 import { run } from '../../support/program.ts';
@@ -112,6 +114,73 @@ test('Without a keeper everything is mounted anew, and whoever read before gets 
   const root = await lab.mount(layer.snapshot);
   assert.equal((await readFile(join(root, 'file-3'))).length, 3 * mib);
   await lab.unmount(root);
+});
+
+test('While a killed daemon is away only readers of its data wait: nobody who looks at mounts, sizes or names', async () => {
+  await using layer = await mountFiles();
+  await layer.read(0);
+  await lab.daemon.program.stop('SIGKILL');
+  const reading = layer.read(3);
+  const points = (await mountTable(lab.workspace.path)).map(({ path }) => path);
+  assert.ok(points.includes(layer.root));
+  for (const command of [
+    ['df', '-a', ...points],
+    ['stat', '-f', ...points],
+    ['stat', ...points],
+    ['findmnt', '-D', '--target', layer.root],
+    ['find', lab.workspace.path, '-xdev'],
+    ['du', '-x', lab.workspace.path],
+  ]) {
+    await run('timeout', ['-s', 'KILL', '20', ...command]);
+  }
+  assert.ok(points.every((path) => !path.endsWith('/fuse')));
+  await lab.restart('SIGKILL');
+  await reading;
+  await layer.read(1);
+});
+
+test('A daemon goes on with what a version left that mounted the connection in a directory, and takes it out of there', async () => {
+  await using layer = await mountFiles();
+  await layer.read(0);
+  const { root } = lab.daemon;
+  const directory = join(root, 'fuse');
+  await mkdir(directory);
+  await attachFuse(root, directory);
+  const own = (await mountTable(root)).filter(({ type }) => type === 'erofs').at(-1)!;
+  await detach(own.path);
+  const name = basename(own.source).replace(/^.*\./, '');
+  await mountErofs(join(directory, name), own.path);
+  await lab.daemon.program.stop('SIGKILL');
+  await forgetRoot(root);
+  const reading = layer.read(2);
+  const lines = (await mountLines()).filter((line) => !line.includes(' fuse.lazypull '));
+  const [keeper] = await keepersBelow(lab.workspace.path);
+  for (let life = 0; life < 2; life++) {
+    await lab.restart('SIGKILL');
+    assert.ok(lab.daemon.log().some(({ msg, inherited }) => msg === 'lazypull is ready' && inherited === true));
+    assert.deepEqual(await mountLines(), lines);
+    assert.equal(existsSync(directory), false);
+    assert.notEqual((await keepersBelow(lab.workspace.path))[0], keeper);
+  }
+  await reading;
+  await layer.read(1);
+  const root2 = await lab.mount(layer.snapshot);
+  assert.equal((await readFile(join(root2, 'file-3'))).length, 3 * mib);
+  await lab.unmount(root2);
+});
+
+test('A connection in a directory that is another one is not gone on with: everything is mounted anew', async () => {
+  await using layer = await mountFiles();
+  const { root } = lab.daemon;
+  await lab.daemon.program.stop('SIGKILL');
+  await forgetRoot(root);
+  const reading = assert.rejects(layer.read(2), { code: 'EIO' });
+  await lab.restart('SIGKILL');
+  await reading;
+  assert.match(messages(), /cannot go on with the FUSE connection of a dead process/);
+  const again = await lab.mount(layer.snapshot);
+  assert.equal((await readFile(join(again, 'file-2'))).length, 3 * mib);
+  await lab.unmount(again);
 });
 
 test('A layer that was removed while it is still read goes on after a crash', async () => {

@@ -3,14 +3,15 @@ import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { access, mkdir, mkdtemp, open, readdir, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { openConnection } from '../../../src/fuse/connection.ts';
 import type { FlatFile } from '../../../src/fuse/flat-file.ts';
 import { FuseServer } from '../../../src/fuse/server.ts';
-import { mountErofs, unmount } from '../../../src/kernel/mount.ts';
+import { pathOf } from '../../../src/kernel/detached-mount.ts';
+import { mountErofs, mountErofsThroughLoop, mountTable, unmount } from '../../../src/kernel/mount.ts';
 import { silentLog } from '../../../src/log.ts';
 
 const run = promisify(execFile);
@@ -49,17 +50,17 @@ async function sparseFile(directory: string, content: Buffer) {
 async function served(t: TestContext, content: Buffer) {
   const directory = await mkdtemp(join(tmpdir(), 'lazypull-fuse-'));
   const sparse = await sparseFile(directory, content);
-  const mountpoint = join(directory, 'fuse');
-  await mkdir(mountpoint);
-  const connection = await openConnection(mountpoint);
-  const server = new FuseServer(connection, () => Promise.reject(new Error('no such file')), access, silentLog);
+  const connection = await openConnection();
+  const root = pathOf(connection.root);
+  const lookUp = (name: string): Promise<void> => access(join(root, name));
+  const server = new FuseServer(connection, () => Promise.reject(new Error('no such file')), lookUp, silentLog);
   t.after(async () => {
     await server.close();
     await sparse.close();
     await rm(directory, { recursive: true });
   });
   server.add(sparse.file, sparse.fetch);
-  return { ...sparse, server, directory, path: join(server.mountpoint, 'layer') };
+  return { ...sparse, server, directory, root, path: join(root, 'layer') };
 }
 
 const sha256 = (data: Buffer) => createHash('sha256').update(data).digest('hex');
@@ -76,8 +77,8 @@ test('FuseServer serves a file that fills as it is read, and asks for each range
 });
 
 test('FuseServer lists nothing, so that whoever walks the root directory goes on', async (t) => {
-  const { server, path } = await served(t, randomBytes(rangeBytes));
-  assert.deepEqual(await readdir(server.mountpoint), []);
+  const { root, path } = await served(t, randomBytes(rangeBytes));
+  assert.deepEqual(await readdir(root), []);
   assert.ok((await stat(path)).isFile());
 });
 
@@ -125,25 +126,35 @@ test('FuseServer gives a file back that it stops to serve, also when nobody asks
   }
 });
 
-test('An EROFS image on a FuseServer mounts and reads while its data arrives', async (t) => {
-  const source = await mkdtemp(join(tmpdir(), 'lazypull-tree-'));
-  t.after(() => rm(source, { recursive: true }));
-  await mkdir(join(source, 'd'));
-  const big = randomBytes(9 * 1024 * 1024 + 7);
-  await writeFile(join(source, 'd', 'big'), big);
-  for (let i = 0; i < 300; i++) await writeFile(join(source, 'd', `f${i}`), randomBytes(i * 31));
-  const image = join(source, '..', `${Date.now()}.erofs`);
-  t.after(() => rm(image));
-  await run('mkfs.erofs', [image, source]);
+for (const [how, mount] of [
+  ['', mountErofs],
+  [' through a loop device', mountErofsThroughLoop],
+] as const) {
+  test(`An EROFS image on a FuseServer mounts${how} and reads while its data arrives, and what mounts it is its name`, async (t) => {
+    const source = await mkdtemp(join(tmpdir(), 'lazypull-tree-'));
+    t.after(() => rm(source, { recursive: true }));
+    await mkdir(join(source, 'd'));
+    const big = randomBytes(9 * 1024 * 1024 + 7);
+    await writeFile(join(source, 'd', 'big'), big);
+    for (let i = 0; i < 300; i++) await writeFile(join(source, 'd', `f${i}`), randomBytes(i * 31));
+    const image = join(source, '..', `${Date.now()}.erofs`);
+    t.after(() => rm(image));
+    await run('mkfs.erofs', [image, source]);
 
-  const { path, directory } = await served(t, await readFile(image));
-  const mountpoint = join(directory, 'mnt');
-  await mkdir(mountpoint);
-  await mountErofs(path, mountpoint);
-  try {
-    assert.equal(sha256(await readFile(join(mountpoint, 'd', 'big'))), sha256(big));
-    await run('diff', ['-r', source, mountpoint]);
-  } finally {
-    await unmount(mountpoint);
-  }
-});
+    const { server, root, directory } = await served(t, await readFile(image));
+    const mountpoint = join(directory, 'mnt');
+    await mkdir(mountpoint);
+    const name = server.nameOf('layer');
+    await mount(join(root, name), mountpoint);
+    try {
+      assert.deepEqual(
+        (await mountTable(directory)).map(({ source }) => basename(source)),
+        [name],
+      );
+      assert.equal(sha256(await readFile(join(mountpoint, 'd', 'big'))), sha256(big));
+      await run('diff', ['-r', source, mountpoint]);
+    } finally {
+      await unmount(mountpoint);
+    }
+  });
+}

@@ -10,7 +10,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { requestBytes } from '../../../src/fuse/abi.ts';
 import { Helper } from '../../../src/kernel/helper.ts';
-import { abort } from '../../../src/kernel/mount.ts';
 import { mountSilentFuse } from '../../support/silent-fuse.ts';
 
 const maxEndMs = 10_000;
@@ -23,23 +22,18 @@ async function workDirectory(t: TestContext): Promise<string> {
 
 test('A process that is killed while its mount waits for a file system that nobody serves ends; the next helper waits for that mount', async (t) => {
   const directory = await workDirectory(t);
-  const [mountpoint, target, lock] = ['fuse', 'target', 'lock'].map((name) => join(directory, name)) as [
-    string,
-    string,
-    string,
-  ];
-  await mkdir(mountpoint);
+  const [target, lock] = [join(directory, 'target'), join(directory, 'lock')];
   await mkdir(target);
-  const { fd } = await mountSilentFuse(mountpoint);
-  t.after(() => closeSync(fd));
+  const { fd, root } = await mountSilentFuse();
   const module = JSON.stringify(new URL('../../../src/kernel/helper.ts', import.meta.url).href);
   const script = `
-    const { Helper } = await import(${module});
-    const [lock, source, target] = process.argv.slice(1);
-    await new Helper(lock).mountErofs(source, target).catch(() => undefined);`;
-  const program = spawn(process.execPath, ['-e', script, lock, join(mountpoint, 'layer'), target], {
-    stdio: ['ignore', 'inherit', 'inherit'],
+    const { Helper, helperRoot } = await import(${module});
+    const [lock, target] = process.argv.slice(1);
+    await new Helper(lock, 3).mountErofs(helperRoot + '/layer', target).catch(() => undefined);`;
+  const program = spawn(process.execPath, ['-e', script, lock, target], {
+    stdio: ['ignore', 'inherit', 'inherit', root],
   });
+  closeSync(root);
   const ended = once(program, 'exit');
   await promisify(read)(fd, Buffer.alloc(requestBytes), 0, requestBytes, null); // the mount asks for "layer"
   program.kill('SIGKILL');
@@ -51,7 +45,7 @@ test('A process that is killed while its mount waits for a file system that nobo
     const state = await Promise.race([next.ready.then(() => 'ready'), delay(500, 'waits')]);
     assert.equal(state, 'waits');
   } finally {
-    await abort(mountpoint);
+    closeSync(fd);
   }
   await next.ready;
 });

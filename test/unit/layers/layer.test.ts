@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { FlatFile, RestingFile } from '../../../src/fuse/flat-file.ts';
 import type { Fetch, FuseServer } from '../../../src/fuse/server.ts';
+import { helperRoot } from '../../../src/kernel/helper.ts';
 import { Layer, type LayerOptions } from '../../../src/layers/layer.ts';
 import { LayerDirectory, type LayerRecord, recordVersion } from '../../../src/layers/disk/layer-directory.ts';
 import { Link } from '../../../src/layers/fetch/link.ts';
@@ -29,7 +30,7 @@ async function openLayer(t: TestContext, known: Known) {
   const awake = new AwakeLayers();
   const served: { file?: FlatFile; fetch?: Fetch; wake?: () => Promise<void> } = {};
   const fuse = {
-    mountpoint: '/fuse',
+    nameOf: (file: string) => `fuse.${file}`,
     add: (file: FlatFile, fetch: Fetch) => Object.assign(served, { file, fetch }),
     rest: (_: RestingFile, wake: () => Promise<void>) => Object.assign(served, { file: undefined, wake }),
     remove: () => undefined,
@@ -86,7 +87,7 @@ test('Layer takes back what it said to have when the disk cannot keep it, and fe
   await layer.sync();
   assert.deepEqual(warnings, ['cannot write down which parts of a layer are here']);
   assert.equal(await layer.fillSome(), 0);
-  assert.equal(layer.imagePath, join('/fuse', layer.name));
+  assert.equal(layer.imagePath, join(helperRoot, `fuse.${layer.name}`));
 });
 
 test('Layer can rest while its trace is recorded, and the trace has what was read before', async (t) => {

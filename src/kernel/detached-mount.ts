@@ -1,0 +1,112 @@
+import { closeSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { LazypullError } from '../errors.ts';
+import { syscall, syscallNow } from './libc.ts';
+import { deviceOf } from './statx.ts';
+
+/** Numbers of system calls, the same on all architectures (Linux 5.2). */
+const openTree = 428;
+const fsopen = 430;
+const fsconfig = 431;
+const fsmount = 432;
+
+const FSOPEN_CLOEXEC = 1;
+const FSMOUNT_CLOEXEC = 1;
+const FSCONFIG_SET_FLAG = 0;
+const FSCONFIG_SET_STRING = 1;
+const FSCONFIG_CMD_CREATE = 6;
+const MOUNT_ATTR_NOSUID = 2;
+const MOUNT_ATTR_NODEV = 4;
+const AT_FDCWD = -100;
+const OPEN_TREE_CLONE = 1;
+const OPEN_TREE_CLOEXEC = 0o2000000;
+
+const call = syscall<[number, number, number, number]>('syscall', 'long syscall(long number, long a, long b, long c)');
+const callWithName = syscall<[number, string, number]>('syscall', 'long syscall(long number, const char *a, long b)');
+const callWithPath = syscall<[number, number, string, number]>(
+  'syscall',
+  'long syscall(long number, long a, const char *b, long c)',
+);
+const callWithOption = syscall<[number, number, number, string | null, string | null, number]>(
+  'syscall',
+  'long syscall(long number, long a, long b, const char *c, const char *d, long e)',
+);
+const poll = syscallNow<[Buffer, number, number]>('poll', 'int poll(void *fds, unsigned long count, int timeout)');
+
+const POLLERR = 8;
+
+/**
+ * Mounts a FUSE file system on an open descriptor of /dev/fuse, in no directory: it is in no mount table, and nobody meets it who has not its descriptor.
+ *
+ * @param fuse the descriptor of /dev/fuse; it stays the caller's
+ * @param subtype, source what the kernel says of it
+ * @returns a descriptor of its root directory. It lives as long as a duplicate of that, or a file of it, is open
+ */
+export async function mountFuseDetached(fuse: number, subtype: string, source: string): Promise<number> {
+  const options = [
+    ['source', source],
+    ['subtype', subtype],
+    ['fd', String(fuse)],
+    ['rootmode', '40000'],
+    ['user_id', '0'],
+    ['group_id', '0'],
+  ] as const;
+  try {
+    return await mountDetached('fuse', options, ['allow_other']);
+  } catch (error) {
+    throw new LazypullError('Unavailable', 'Cannot mount FUSE', { cause: error });
+  }
+}
+
+async function mountDetached(
+  type: string,
+  options: readonly (readonly [string, string])[] = [],
+  flags: readonly string[] = [],
+): Promise<number> {
+  const context = await callWithName(fsopen, type, FSOPEN_CLOEXEC);
+  try {
+    for (const [key, value] of options) await callWithOption(fsconfig, context, FSCONFIG_SET_STRING, key, value, 0);
+    for (const flag of flags) await callWithOption(fsconfig, context, FSCONFIG_SET_FLAG, flag, null, 0);
+    await callWithOption(fsconfig, context, FSCONFIG_CMD_CREATE, null, null, 0);
+    return await call(fsmount, context, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+  } finally {
+    closeSync(context);
+  }
+}
+
+/**
+ * A second mount, in no directory, of the file system that is mounted at `target`. Does not wait for its server.
+ *
+ * @returns a descriptor as that of `mountFuseDetached`
+ */
+export async function detachedCopy(target: string): Promise<number> {
+  return callWithPath(openTree, AT_FDCWD, target, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+}
+
+/** The path by which a process finds a directory that it has a descriptor of, also one in no mount table. */
+export function pathOf(descriptor: number): string {
+  return `/proc/self/fd/${descriptor}`;
+}
+
+/** Whether a FUSE connection is dead: aborted, or without a file system. Does not wait. @param fuse a descriptor of /dev/fuse that was mounted */
+export function isDisconnected(fuse: number): boolean {
+  const polled = Buffer.alloc(8); // struct pollfd
+  polled.writeInt32LE(fuse);
+  poll(polled, 1, 0);
+  return (polled.readInt16LE(6) & POLLERR) !== 0;
+}
+
+/**
+ * Has everybody who waits for a FUSE file system, or uses it from now on, get an error, though its server can be reached no more.
+ *
+ * @param root a descriptor of its root directory
+ */
+export async function abortDetached(root: number): Promise<void> {
+  const { minor } = deviceOf(root);
+  const control = await mountDetached('fusectl'); // the one at /sys/fs/fuse/connections, which need not be mounted
+  try {
+    writeFileSync(join(pathOf(control), String(minor), 'abort'), '1');
+  } finally {
+    closeSync(control);
+  }
+}
