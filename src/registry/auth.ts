@@ -3,6 +3,7 @@ import type { Log } from '../log.ts';
 import { collect } from './body.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
 import type { Credential, Credentials } from './credentials.ts';
+import { Deadline } from './deadline.ts';
 import { abortError, type Asked, answerError } from './errors.ts';
 import type { Endpoint, Hosts } from './hosts.ts';
 import { followable, routeFrom } from './redirect.ts';
@@ -187,11 +188,14 @@ export class Authorizer {
     const { totalMs, tries: most } = this.#policy;
     const policy = { ...this.#policy, tries: Math.min(most, tokenTries), totalMs: Math.min(totalMs, tokenMs) };
     const tries = new Tries(policy, this.#log, undefined);
+    const headersMs = this.#transport.headersMsUpTo(tokenHeadersMs);
     return retrying(tries, async () => {
       const sentAtMs = performance.now();
+      using deadline = new Deadline(request, headersMs, undefined);
       const answer = await this.#transport.send({
         ...request,
-        headersMs: this.#transport.headersMsUpTo(tokenHeadersMs),
+        headersMs,
+        deadline,
         ...routeFrom(endpoint, request.url, this.#hosts, this.#transport),
       });
       if (answer.status !== 200) {
@@ -229,7 +233,7 @@ function tokenRequest(
   service: string | undefined,
   scope: string,
   credential: Credential | undefined,
-): Outgoing {
+): Omit<Outgoing, 'deadline'> {
   if (credential?.kind === 'identity-token') {
     const form = new URLSearchParams({
       grant_type: 'refresh_token',

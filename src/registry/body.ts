@@ -1,9 +1,14 @@
+import { errors } from 'undici';
 import { answerError, networkError, RegistryError } from './errors.ts';
 import type { Tries } from './retry.ts';
 import type { Answer, Counters } from './transport.ts';
 
 /** What an unwanted body may cost before its connection is dropped instead of kept. */
 const maxDiscardedBytes = 64 * 1024;
+const maxDiscardMs = 5_000;
+
+/** The time-out of the connection comes first. */
+const graceMs = 1_000;
 
 /**
  * Yields the body of an answer as it arrives: exactly `length` bytes, or a retryable error where it is shorter, longer or broken. Books
@@ -58,7 +63,9 @@ export async function concat(chunks: AsyncIterable<Buffer>, onChunk = (): void =
 
 /** Lets go of a body that nobody wants: reads the little that is left so that the connection can be used again, else drops it. */
 export function discard(answer: Answer): void {
-  void answer.body.dump({ limit: maxDiscardedBytes }).catch(() => {});
+  const giveUp = setTimeout(() => answer.body.destroy(), maxDiscardMs).unref();
+  const done = (): void => clearTimeout(giveUp);
+  answer.body.dump({ limit: maxDiscardedBytes }).then(done, done);
 }
 
 /**
@@ -74,17 +81,18 @@ export async function* paced(
   const iterator = answer.body[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
   let bytes = 0;
   let waitedMs = 0;
+  let timer: NodeJS.Timeout | undefined;
   try {
     for (;;) {
       const startedMs = performance.now();
+      timer = watch(answer, tries);
       const next = await iterator.next();
+      clearTimeout(timer);
       const ms = performance.now() - startedMs;
       tries.spent(ms);
       waitedMs += ms;
       if (next.done) return;
-      if (tries.exhausted) {
-        throw new RegistryError('DeadlineExceeded', answerError(answer, 'the answer comes too slowly').message);
-      }
+      if (tries.exhausted) throw tooSlow(answer);
       bytes += next.value.length;
       counters.bytes += next.value.length;
       yield next.value;
@@ -93,6 +101,21 @@ export async function* paced(
   } catch (error) {
     throw error instanceof RegistryError ? error : networkError(answer, error);
   } finally {
+    clearTimeout(timer);
     answer.body.destroy();
   }
+}
+
+/** Ends a body of which nothing comes in time. The time-out of the connection does not see it where empty frames keep coming. */
+function watch(answer: Answer, tries: Tries): NodeJS.Timeout {
+  const idleMs = answer.bodyIdleMs + Math.min(answer.bodyIdleMs, graceMs);
+  const leftMs = Math.max(tries.leftMs, 0) + 1;
+  return setTimeout(
+    () => answer.body.destroy(leftMs < idleMs ? tooSlow(answer) : new errors.BodyTimeoutError()),
+    Math.min(leftMs, idleMs),
+  );
+}
+
+function tooSlow(answer: Answer): RegistryError {
+  return new RegistryError('DeadlineExceeded', answerError(answer, 'the answer comes too slowly').message);
 }

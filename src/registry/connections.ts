@@ -3,6 +3,7 @@ import { createSecureContext, getCACertificates, type SecureContext } from 'node
 import { Agent, buildConnector, type Dispatcher, Pool, ProxyAgent } from 'undici';
 import { type Zone, zoneOf } from './addresses.ts';
 import { proxyFor } from './proxies.ts';
+import { skipInformational } from './informational.ts';
 import type { EndpointTls } from './tls.ts';
 
 const connectionsPerHost = 16;
@@ -63,7 +64,7 @@ export class Connections {
     if (known !== undefined) return known;
     const made =
       proxy === undefined
-        ? new Agent({ ...agentOptions, connect: endedByErrors(this.#connector(zone, tls)) })
+        ? new Agent({ ...agentOptions, connect: prepared(this.#connector(zone, tls)) })
         : this.#proxied(proxy, tls);
     this.#dispatchers.set(key, made);
     const [oldest] = this.#dispatchers;
@@ -119,7 +120,7 @@ export class Connections {
       clientFactory: (origin, options) => new Pool(origin, { ...options, headersTimeout: timeout }),
       factory: (origin, options) => {
         const { connect, ...others } = options as Pool.Options & { connect: buildConnector.connector };
-        return new Pool(origin, { ...agentOptions, ...others, connect: endedByErrors(connect) });
+        return new Pool(origin, { ...agentOptions, ...others, connect: prepared(connect) });
       },
     });
   }
@@ -160,14 +161,15 @@ export class Connections {
 }
 
 /**
- * A connector whose connections end with their first error. After a TLS alert that follows the handshake (in TLS 1.3, what the server thinks of our
+ * A connector whose connections skip informational answers, and end with their first error. After a TLS alert that follows the handshake (in TLS 1.3, what the server thinks of our
  * certificate) Node leaves the socket open, and undici would send all later requests into the dead HTTP/2 session on it.
  */
-function endedByErrors(connect: buildConnector.connector): buildConnector.connector {
+function prepared(connect: buildConnector.connector): buildConnector.connector {
   return (options, callback) => {
     connect(options, (...[error, socket]) => {
       if (error !== null) return callback(error, null);
       socket.once('error', () => socket.destroy());
+      if (!('alpnProtocol' in socket && socket.alpnProtocol === 'h2')) skipInformational(socket);
       callback(null, socket);
     });
   };

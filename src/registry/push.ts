@@ -15,6 +15,9 @@ import type { Answer } from './transport.ts';
 const stalledUploadMs = 60_000;
 const storingMs = 300_000;
 
+/** The longest that a timer of Node can wait: 24 days. */
+const maxTimerMs = 2 ** 31 - 1;
+
 /** The side of the distribution protocol that writes (distribution spec, "Push"). Goes to the origin, never to a mirror. */
 export class Pusher {
   readonly #requester: Requester;
@@ -116,7 +119,8 @@ export class Pusher {
     content: Uint8Array | (() => Readable),
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    await using watch = new UploadWatch({ method: 'PUT', url }, signal);
+    const totalMs = stalledUploadMs + storingMs + (size / this.#policy.minBytesPerSecond) * 1000;
+    await using watch = new UploadWatch({ method: 'PUT', url }, totalMs, signal);
     const stream = (): Readable => watch.over(typeof content === 'function' ? content() : Readable.from([content]));
     const headers = { 'content-type': 'application/octet-stream', 'content-length': String(size) };
     const answer = await watch.explaining(
@@ -139,19 +143,21 @@ export class Pusher {
   }
 }
 
-/** Ends an upload that stands still: the time-outs of the connection know only answers. */
+/** Ends an upload that stands still, or takes longer than its bytes are worth: the time-outs of the connection know only answers. */
 class UploadWatch implements AsyncDisposable {
   readonly #asked: Asked;
   readonly #stalled = new AbortController();
   readonly #streams: Readable[] = [];
   readonly #caller: AbortSignal | undefined;
+  readonly #total: NodeJS.Timeout;
   #timer: NodeJS.Timeout;
   readonly signal: AbortSignal;
 
-  constructor(asked: Asked, caller: AbortSignal | undefined) {
+  constructor(asked: Asked, totalMs: number, caller: AbortSignal | undefined) {
     this.#asked = asked;
     this.#caller = caller;
     this.#timer = this.#arm(stalledUploadMs);
+    this.#total = this.#arm(Math.min(totalMs, maxTimerMs));
     this.signal = caller === undefined ? this.#stalled.signal : AbortSignal.any([this.#stalled.signal, caller]);
   }
 
@@ -187,6 +193,7 @@ class UploadWatch implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     clearTimeout(this.#timer);
+    clearTimeout(this.#total);
     for (const stream of this.#streams) stream.destroy();
     return Promise.resolve();
   }

@@ -9,9 +9,9 @@ const maxLocationLength = 16_384;
 /** The most hops of one request. */
 export const maxRedirects = 5;
 
-/** Whether a status sends a request without a body on to the Location header. */
-export function isRedirect(status: number): boolean {
-  return status === 301 || status === 302 || status === 303 || status === 307 || status === 308;
+/** Whether a status sends a request on to the Location header, with its method and its body: one that has a body is sent elsewhere only by 307 and 308. */
+export function isRedirect(status: number, hasBody = false): boolean {
+  return status === 307 || status === 308 || (!hasBody && (status === 301 || status === 302 || status === 303));
 }
 
 /**

@@ -3,6 +3,7 @@ import type { Log } from '../log.ts';
 import { version } from '../version.ts';
 import type { Authorizer } from './auth.ts';
 import { discard } from './body.ts';
+import { Deadline } from './deadline.ts';
 import { answerError, type RegistryError } from './errors.ts';
 import type { Endpoint, Hosts } from './hosts.ts';
 import { followable, isRedirect, maxRedirects, routeFrom } from './redirect.ts';
@@ -40,18 +41,20 @@ export class Requester {
     this.#log = log;
   }
 
-  /** The answer of the last server in the chain; `url` in it is where the bytes are. */
+  /** The answer of the last server in the chain; `url` in it is where the bytes are. The time-out for its head is that of the whole chain, with tokens. */
   async send(endpoint: Endpoint, request: RegistryRequest): Promise<Answer> {
+    const headersMs = this.#transport.headersMs(request.headersMs ?? endpoint.headersMs);
+    using deadline = new Deadline(request, headersMs, request.signal);
     const own = request.url.origin === endpoint.origin;
     const authorization = own
-      ? await this.#authorizer.authorization(endpoint, request.scope, request.signal)
+      ? await this.#authorizer.authorization(endpoint, request.scope, deadline.signal)
       : undefined;
-    const answer = await this.#follow(endpoint, request, authorization);
+    const answer = await this.#follow(endpoint, request, authorization, deadline);
     if (answer.status !== 401 || answer.url.origin !== endpoint.origin) return answer;
-    const renewed = await this.#authorizer.renewed(endpoint, request.scope, authorization, answer, request.signal);
+    const renewed = await this.#authorizer.renewed(endpoint, request.scope, authorization, answer, deadline.signal);
     if (renewed === undefined) return answer;
     discard(answer);
-    return this.#follow(endpoint, request, renewed);
+    return this.#follow(endpoint, request, renewed, deadline);
   }
 
   /** The error for an answer with a status that the caller did not expect, with advice where a person can do something. */
@@ -69,11 +72,16 @@ export class Requester {
     return followable(answer, location, this.#hosts, this.#transport.zoneOf(new URL(endpoint.origin).hostname));
   }
 
-  async #follow(endpoint: Endpoint, request: RegistryRequest, authorization: string | undefined): Promise<Answer> {
+  async #follow(
+    endpoint: Endpoint,
+    request: RegistryRequest,
+    authorization: string | undefined,
+    deadline: Deadline,
+  ): Promise<Answer> {
     let url = request.url;
     for (let hops = 0; ; hops++) {
-      const answer = await this.#sendOnce(endpoint, request, url, authorization);
-      if (!isRedirect(answer.status) || request.body !== undefined || request.stream !== undefined) return answer;
+      const answer = await this.#sendOnce(endpoint, request, url, authorization, deadline);
+      if (!isRedirect(answer.status, request.body !== undefined || request.stream !== undefined)) return answer;
       discard(answer);
       if (hops === maxRedirects)
         throw answerError(answer, `redirected more than ${maxRedirects} times`, 'FailedPrecondition');
@@ -86,6 +94,7 @@ export class Requester {
     request: RegistryRequest,
     url: URL,
     authorization: string | undefined,
+    deadline: Deadline,
   ): Promise<Answer> {
     const own = url.origin === endpoint.origin;
     const startedMs = performance.now();
@@ -103,7 +112,7 @@ export class Requester {
       headersMs: request.headersMs ?? endpoint.headersMs,
       bodyIdleMs: request.bodyIdleMs,
       ...routeFrom(endpoint, url, this.#hosts, this.#transport),
-      signal: request.signal,
+      deadline,
     });
     const { range } = request.headers ?? {};
     const ms = Math.round(performance.now() - startedMs);

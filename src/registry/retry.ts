@@ -72,7 +72,12 @@ export class Tries {
 
   /** Whether the operation has waited longer than its bytes are worth. */
   get exhausted(): boolean {
-    return this.#spentMs > this.#budgetMs;
+    return this.leftMs < 0;
+  }
+
+  /** How much longer the operation may wait for what its bytes are worth; 0 or less if it has waited too long. */
+  get leftMs(): number {
+    return this.#budgetMs - this.#spentMs;
   }
 
   /** Waits before the next try; throws `error` where no retry can help or the tries or the time are used up, and the abort error of the signal. */

@@ -3,7 +3,8 @@ import type { Readable } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import type { Zone } from './addresses.ts';
 import { Connections, type Route } from './connections.ts';
-import { type Asked, networkError } from './errors.ts';
+import type { Deadline } from './deadline.ts';
+import { type Asked, networkError, RegistryError } from './errors.ts';
 import { type RegistryMetrics, registryMetrics, statusClass } from './metrics.ts';
 
 /** How long to wait for a connection, for the head of an answer, and between two pieces of its body. */
@@ -29,7 +30,8 @@ export interface Outgoing extends Asked, Route {
   /** Overrides the time-out of the client; 0 for none, where the caller watches the request itself. */
   readonly headersMs?: number | undefined;
   readonly bodyIdleMs?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
+  /** For the answer's head, and all that comes before it. */
+  readonly deadline: Deadline;
 }
 
 /** The head of an answer and its body, which must be read to its end or destroyed. */
@@ -37,6 +39,8 @@ export interface Answer extends Asked {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly body: Dispatcher.ResponseData['body'];
+  /** How long the body may keep silent. */
+  readonly bodyIdleMs: number;
 }
 
 /** What has gone over the network since the client was made. */
@@ -66,33 +70,46 @@ export class Transport {
     this.#connections = new Connections(timeouts.connectMs, certificates, environment);
   }
 
-  /** Throws RegistryError where no answer came, also for an aborted signal, and at once when that aborts. */
+  /** Throws RegistryError where no answer came, also for an aborted signal of the deadline, and at once when that aborts. */
   async send(outgoing: Outgoing): Promise<Answer> {
-    const { method, url, headers, body, signal } = outgoing;
+    const { method, url, headers, body, deadline } = outgoing;
+    const { signal } = deadline;
+    const bodyIdleMs = outgoing.bodyIdleMs ?? this.#timeouts.bodyIdleMs;
     this.counters.requests++;
     try {
-      signal?.throwIfAborted();
-      const sending = this.#connections.dispatcher(outgoing).request({
-        origin: url.origin,
-        path: url.pathname + url.search,
-        method,
-        headers: { ...headers },
-        ...(body === undefined ? {} : { body }),
-        ...(signal === undefined ? {} : { signal }),
-        headersTimeout: outgoing.headersMs ?? this.#timeouts.headersMs,
-        bodyTimeout: outgoing.bodyIdleMs ?? this.#timeouts.bodyIdleMs,
-      });
+      signal.throwIfAborted();
+      deadline.waiting();
+      const sending = this.#connections
+        .dispatcher(outgoing)
+        .compose(telling(deadline))
+        .request({
+          origin: url.origin,
+          path: url.pathname + url.search,
+          method,
+          headers: { ...headers },
+          ...(body === undefined ? {} : { body }),
+          signal,
+          headersTimeout: this.headersMs(outgoing.headersMs),
+          bodyTimeout: bodyIdleMs,
+        });
       const response = await unlessAborted(sending, signal);
       this.#metrics.requests.add(1, { status: statusClass(response.statusCode) });
       response.body.on('error', () => {});
-      return { method, url, status: response.statusCode, headers: response.headers, body: response.body };
+      return { method, url, status: response.statusCode, headers: response.headers, body: response.body, bodyIdleMs };
     } catch (error) {
+      deadline.sent();
       this.#metrics.requests.add(1, { status: 'none' });
+      if (error instanceof RegistryError) throw error;
       throw networkError(outgoing, error, this.#connections.proxyOf(url));
     }
   }
 
-  /** The time-out for the head of an answer, at most `ms`. */
+  /** The time-out for the head of an answer if a request has none of its own. */
+  headersMs(own: number | undefined): number {
+    return own ?? this.#timeouts.headersMs;
+  }
+
+  /** The same, at most `ms`. */
   headersMsUpTo(ms: number): number {
     return Math.min(this.#timeouts.headersMs, ms);
   }
@@ -108,12 +125,23 @@ export class Transport {
   }
 }
 
+/** Tells a deadline when a request has its connection. */
+function telling(deadline: Deadline): Dispatcher.DispatcherComposeInterceptor {
+  return (dispatch) => (options, handler) => {
+    const start = handler.onRequestStart?.bind(handler);
+    handler.onRequestStart = (...args) => {
+      deadline.sent();
+      start?.(...args);
+    };
+    return dispatch(options, handler);
+  };
+}
+
 /** A request that still waits for its connection does not see the signal by itself. */
 async function unlessAborted(
   sending: Promise<Dispatcher.ResponseData>,
-  signal: AbortSignal | undefined,
+  signal: AbortSignal,
 ): Promise<Dispatcher.ResponseData> {
-  if (signal === undefined) return sending;
   return new Promise((resolve, reject) => {
     const abort = (): void => {
       reject(signal.reason);

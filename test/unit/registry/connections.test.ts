@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { Zone } from '../../../src/registry/addresses.ts';
 import { RegistryClient } from '../../../src/registry/client.ts';
+import { Deadline } from '../../../src/registry/deadline.ts';
 import type { RegistryError } from '../../../src/registry/errors.ts';
 import { parseReference } from '../../../src/registry/reference.ts';
 import { endpointTls, withoutClients } from '../../../src/registry/tls.ts';
@@ -27,7 +28,8 @@ test('a name that a server named is not connected to where it is this machine, u
   const transport = new Transport(defaultTimeouts, [], {});
   const url = new URL(`http://localhost:${registry.host.split(':')[1]}/v2/`);
   const status = async (zone: Zone | undefined): Promise<number> => {
-    const { status, body } = await transport.send({ method: 'GET', url, headers: {}, zone });
+    using deadline = new Deadline({ method: 'GET', url }, 10_000, undefined);
+    const { status, body } = await transport.send({ method: 'GET', url, headers: {}, zone, deadline });
     await body.dump();
     return status;
   };
@@ -88,8 +90,9 @@ test('hosts.toml has a client certificate, which only the registry sees', async 
 async function refusesEach(transport: Transport, url: URL): Promise<void> {
   for (let i = 0; i < 3; i++) {
     const tls = endpointTls([], [], true);
+    using deadline = new Deadline({ method: 'GET', url }, 10_000, undefined);
     await assert.rejects(
-      transport.send({ method: 'GET', url, headers: {}, tls }),
+      transport.send({ method: 'GET', url, headers: {}, tls, deadline }),
       (error: RegistryError) =>
         /client certificate.*hosts\.toml.*ALERT_CERTIFICATE_REQUIRED/.test(error.message) && !error.retryable,
     );
