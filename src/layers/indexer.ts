@@ -9,6 +9,7 @@ import { type LayerDirectory, type LayerRecord, recordVersion } from './disk/lay
 import type { LayerThreads } from './threads/layer-threads.ts';
 import type { LayerMetrics } from './metrics.ts';
 import { type PlannedLayer, PlansAhead } from './plans-ahead.ts';
+import { SilentRegistries } from './silent-registries.ts';
 import type { LayerSource } from './source.ts';
 import { type Tail, Tails } from './fetch/tails.ts';
 import type { Trace, TraceStore } from './fetch/trace.ts';
@@ -41,11 +42,13 @@ export class Indexer {
   readonly #options: IndexerOptions;
   readonly #tails: Tails;
   readonly #ahead: PlansAhead;
+  readonly #silent: SilentRegistries;
   readonly #closing = new AbortController();
 
   constructor(options: IndexerOptions) {
     this.#options = options;
-    this.#tails = new Tails(options.openBlob, options.metrics);
+    this.#silent = new SilentRegistries(options.openBlob, options.log);
+    this.#tails = new Tails(options.openBlob, options.metrics, (reference) => this.#silent.answered(reference));
     this.#ahead = new PlansAhead(
       async (digest, tail, directory, isAwaited) =>
         this.#planToc({ digest }, tail, await this.#toc(tail), directory, isAwaited),
@@ -57,6 +60,7 @@ export class Indexer {
   async index(source: LayerSource, directory: LayerDirectory): Promise<Layer> {
     const { openBlob, traces, prefetchBytes } = this.#options;
     const { reference, digest } = source;
+    this.#silent.check(source);
     // What was read of the layer when it was new the last time, if that is known, is asked for at once.
     const trace = prefetchBytes() === undefined ? undefined : await traces.load(digest).catch(() => undefined); // a guess, and no reason to fail
     const parts = trace?.ranges.map(([start, end]) => ({ start, end })) ?? [];
@@ -71,6 +75,7 @@ export class Indexer {
   async close(): Promise<void> {
     this.#closing.abort(new LazypullError('Canceled', 'The daemon stops'));
     this.#tails.close();
+    this.#silent.close();
     await this.#ahead.close();
   }
 
@@ -83,7 +88,12 @@ export class Indexer {
     const { traces, serve, prefetchBytes, log } = this.#options;
     const started = performance.now();
     const siblings = await this.#withoutKept(source.siblings);
-    const { tail, tocOffset, planned, fetchedMs } = await this.#plan(source, siblings, directory);
+    const { tail, tocOffset, planned, fetchedMs } = await this.#plan(source, siblings, directory).catch(
+      (error: unknown) => {
+        this.#silent.failed(source, started, error);
+        throw error;
+      },
+    );
     const blob = headStart?.of(tail.blob) ?? tail.blob;
     const blobBytes = tail.size;
     const { table, diskBytes, metadataBytes, sums } = planned;

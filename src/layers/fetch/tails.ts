@@ -35,11 +35,18 @@ interface Ahead {
 export class Tails {
   readonly #openBlob: (reference: string, digest: string) => Blob;
   readonly #metrics: LayerMetrics;
+  readonly #answered: (reference: string) => void;
   readonly #ahead = new Map<string, Ahead>();
 
-  constructor(openBlob: (reference: string, digest: string) => Blob, metrics: LayerMetrics = layerMetrics()) {
+  /** `answered` is told whenever bytes come for a reference. */
+  constructor(
+    openBlob: (reference: string, digest: string) => Blob,
+    metrics: LayerMetrics = layerMetrics(),
+    answered: (reference: string) => void = () => {},
+  ) {
     this.#openBlob = openBlob;
     this.#metrics = metrics;
+    this.#answered = answered;
   }
 
   /** Starts to fetch the ends of layers that will be asked for soon. */
@@ -86,6 +93,7 @@ export class Tails {
     const patience = new AbortController();
     let silence = setTimeout(() => patience.abort(), maxSilenceMs);
     const onBytes = (): void => {
+      this.#answered(reference);
       clearTimeout(silence);
       silence = setTimeout(() => patience.abort(), maxSilenceMs);
     };

@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Random } from '../../fuzz/random.ts';
 import { estargzBlob, type FileSpec } from '../../support/estargz-blob.ts';
 import { faultSeed, faultsToMake, makeFault } from '../../support/faults.ts';
@@ -113,4 +114,29 @@ test('Whatever both servers answer, a reader gets the right bytes or EIO, and al
     let tries = 0;
     while ((await layer.read(i)) !== undefined) assert.ok(++tries < maxTriesToHeal, `file-${i} does not heal`);
   }
+});
+
+test('A registry that takes connections and never answers is waited for once, and its layers are lazy again when it answers', {
+  timeout: 120_000,
+}, async () => {
+  const layers = [0, 1, 2, 3].map((i) => {
+    const blob = estargzBlob([{ path: `file-${i}`, type: 'reg', content: randomBytes(kib) }], 64 * kib);
+    mirror.addBlob(blob.bytes);
+    return lab.layer(blob);
+  });
+  const open: (() => void)[] = [];
+  for (const server of [mirror, lab.registry])
+    server.gate = () => new Promise((resolve) => void open.push(() => resolve()));
+  for (const layer of layers.slice(0, 3)) assert.equal(await lab.isLazy(layer), false);
+  // Only the first one was waited for: what is asked about the others are probes, of one byte.
+  const asked = (i: number): (string | undefined)[] =>
+    [...mirror.requests, ...lab.registry.requests]
+      .filter(({ path }) => path.includes(layers[i]!.digest))
+      .map(({ range }) => range);
+  assert.ok(asked(0).some((range) => range !== 'bytes=-1'));
+  for (const i of [1, 2]) assert.ok(asked(i).every((range) => range === 'bytes=-1'));
+  assert.match(complaints(), /the registry does not answer: clients pull its layers themselves until it does/);
+  for (const server of [mirror, lab.registry]) server.gate = () => Promise.resolve();
+  for (const answer of open) answer();
+  while (!(await lab.isLazy(layers[3]!))) await sleep(200);
 });
