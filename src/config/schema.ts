@@ -152,6 +152,11 @@ export const fileSchema = z.object({
         .describe(
           'Kept for files that have it: a layer that cannot be mounted when the daemon starts is tried again in the background, and the daemon serves.',
         ),
+      xino: z.enum(['on', 'auto', 'off']).default('on').meta({
+        description:
+          'Whether files and directories of a lazy image have one device number and inode numbers that stay, by the mount option of overlayfs: `on`; `auto`, where the kernel finds that it can; or `off`, for what `/sys/module/overlay/parameters/xino_auto` says.',
+        own: true,
+      }),
     })
     .prefault({}),
   mirror: z

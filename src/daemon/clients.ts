@@ -6,6 +6,7 @@ import { LazypullError } from '../errors.ts';
 import type { LazyLayers } from '../layers/lazy-layers.ts';
 import type { Log } from '../log.ts';
 import type { SnapshotMetrics } from '../snapshots/metrics.ts';
+import type { Xino } from '../snapshots/mounts.ts';
 import type { PrepareOutcome } from '../snapshots/outcomes.ts';
 import { SoleClient } from '../snapshots/sole-client.ts';
 import { openSnapshotter, type Snapshotter } from '../snapshots/snapshotter.ts';
@@ -35,13 +36,15 @@ export class Clients implements AsyncDisposable {
     layers: LazyLayers,
     log: Log,
     metrics: SnapshotMetrics,
+    xino: Xino | undefined,
   ): Promise<Clients> {
     await checkStores(root, configs, log);
     await using stack = new AsyncDisposableStack();
     const all: Client[] = [];
     for (const config of configs) {
       const own = clientRoot(root, config.name);
-      const snapshotter = stack.use(await openSnapshotter({ root: own, layers, log, metrics, client: config.name }));
+      const parts = { root: own, layers, log, metrics, client: config.name, xino };
+      const snapshotter = stack.use(await openSnapshotter(parts));
       const process = new SoleClient(join(own, 'snapshotter', 'client.json'), config.address, log);
       all.push({ config, snapshotter, process });
     }

@@ -8,6 +8,7 @@ import type { Log } from '../log.ts';
 import { RegistryClient } from '../registry/client.ts';
 import { dockerCredentials } from '../registry/credentials.ts';
 import { parseReference } from '../registry/reference.ts';
+import type { Xino } from '../snapshots/mounts.ts';
 import type { SnapshotsServer } from '../snapshots/server.ts';
 import type { StatusSource } from '../status/status.ts';
 import { parseAmount } from '../util/amount.ts';
@@ -89,7 +90,8 @@ export async function runDaemon(
       log.info({ host: config.metricsAddress.host, port: server.port }, 'serves metrics');
     }
     await mirror?.serve(registry);
-    const clients = parts.use(await Clients.open(config.root, config.clients, layers, log, metrics.snapshots));
+    const xino = xinoOf(config.file);
+    const clients = parts.use(await Clients.open(config.root, config.clients, layers, log, metrics.snapshots, xino));
     await clients.restore();
     layers.cache.start(); // every layer that a snapshot names has been asked for
     if (signal.aborted && signal.reason !== handoverSignal) return;
@@ -201,6 +203,11 @@ function cacheLimits(file: DaemonConfig['file']): CacheLimits {
     highWater: high_water ?? defaultCacheLimits.highWater,
     lowWater: low_water ?? defaultCacheLimits.lowWater,
   };
+}
+
+function xinoOf(file: DaemonConfig['file']): Xino | undefined {
+  const { xino = 'on' } = file?.snapshotter ?? {};
+  return xino === 'off' ? undefined : xino;
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -55,7 +55,7 @@ export interface Upper {
 }
 
 /**
- * Mounts directories on top of each other, without set-id bits and devices.
+ * Mounts directories on top of each other, without set-id bits and devices, and with one device number for all that is in them.
  *
  * @param lower directories, the uppermost first, at least two where nothing is `writable`
  * @param target an existing directory
@@ -67,7 +67,7 @@ export async function mountOverlay(lower: readonly string[], target: string, wri
   if (upper !== undefined && work !== undefined) {
     options.push(`upperdir=${escapeOverlayPath(upper)}`, `workdir=${escapeOverlayPath(work)}`);
   }
-  const data = options.join(',');
+  const data = [...options, 'xino=on'].join(',');
   if (Buffer.byteLength(data) > maxOptionBytes) {
     const text = `Cannot mount ${lower.length} directories on top of each other: their paths are too long; choose a shorter TMPDIR`;
     throw new LazypullError('InvalidArgument', text);

@@ -7,7 +7,7 @@ import { Directories } from './directories.ts';
 import { parseFilters } from './filters.ts';
 import { sourceOf, targetLabel } from './labels.ts';
 import { type SnapshotMetrics, snapshotMetrics } from './metrics.ts';
-import { mountsOf } from './mounts.ts';
+import { mountsOf, type Xino } from './mounts.ts';
 import { PrepareOutcomes } from './outcomes.ts';
 import type { RemoteLayers } from './remote-layers.ts';
 import type { Kind, Labels, Mount, SnapshotInfo, Snapshots, Usage } from './snapshot.ts';
@@ -25,6 +25,8 @@ export interface SnapshotterParts {
   readonly metrics?: SnapshotMetrics | undefined;
   /** The name of the client, for metrics. */
   readonly client?: string;
+  /** For overlays with a lazy layer; undefined for the kernel's own setting. */
+  readonly xino?: Xino | undefined;
 }
 
 /**
@@ -57,18 +59,20 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
   readonly #log: Log;
   readonly #directories: Directories;
   readonly #metrics: SnapshotMetrics;
+  readonly #xino: Xino | undefined;
   /** Lazy layers that should be mounted and are not, and the mounting that is under way. */
   readonly #unmounted = new Map<number, Promise<void> | undefined>();
   /** Why they are not. */
   readonly #reasons = new Map<number, unknown>();
   #closing: Promise<void> | undefined;
 
-  constructor({ root, store, layers, log, metrics = snapshotMetrics(), client = '' }: SnapshotterParts) {
+  constructor({ root, store, layers, log, metrics = snapshotMetrics(), client = '', xino }: SnapshotterParts) {
     this.#openStore = store;
     this.#layers = layers;
     this.#log = log;
     this.#directories = new Directories(join(root, 'snapshots'), layers, log);
     this.#metrics = metrics;
+    this.#xino = xino;
     for (const kind of ['view', 'active', 'committed'] as const) {
       metrics.stored.from(() => store.count(kind), { client, kind });
     }
@@ -290,7 +294,8 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
   }
 
   #mountsOf(id: number, kind: Kind, parents: readonly Link[]): readonly Mount[] {
-    return mountsOf(this.#directories.path, { id, kind, parents: parents.map((parent) => parent.id) });
+    const xino = parents.some(({ remote }) => remote) ? this.#xino : undefined;
+    return mountsOf(this.#directories.path, { id, kind, parents: parents.map((parent) => parent.id), xino });
   }
 
   async #checkAvailable(chain: readonly Link[]): Promise<void> {

@@ -13,6 +13,11 @@ const platforms = ['--opt', 'platform=linux/amd64,linux/arm64'];
 const esgz = 'push=true,oci-mediatypes=true,compression=estargz,force-compression=true';
 
 let lab: Lab;
+/** Lists trees as what stays on one file system sees them, and the device numbers in each: a tree of an image has one. */
+const look = `for tree in /data /mnt/image /mnt/stage /mnt/writable; do
+  find $tree -xdev | busybox sort && find $tree -exec stat -c %d {} + | busybox sort -u | wc -l;
+done > /seen`.replaceAll('\n', ' ');
+
 /** What is built from lazy bases: the Dockerfile, and more arguments of the build. */
 let stories: Record<string, { dockerfile: string; args: readonly string[]; expected: string[] }>;
 
@@ -47,6 +52,7 @@ RUN --mount=type=bind,from=other,target=/mnt/other,rw sha256sum /mnt/other/data/
 RUN --mount=type=cache,target=/mnt/cache,from=second,source=/data/many rm /mnt/cache/file-1 && ls /mnt/cache > /listed
 RUN --mount=type=secret,id=word sha256sum /run/secrets/word >> /sums
 RUN --mount=type=tmpfs,target=/mnt/scratch cp /data/many/file-8 /mnt/scratch && sha256sum /mnt/scratch/file-8 >> /sums
+RUN --mount=from=${again},target=/mnt/image --mount=from=second,target=/mnt/stage --mount=from=second,rw,target=/mnt/writable ${look}
 `,
       args: ['--secret', `id=word,src=${secret}`],
       expected: [],

@@ -66,10 +66,10 @@ export class LayerLab implements AsyncDisposable {
     return this.#client.prepareLayer(`layer-${this.#snapshots++}`, parent, this.reference, layer);
   }
 
-  /** Mounts a view of a snapshot in a new directory, which is returned. */
-  async mount(snapshot: string): Promise<string> {
+  /** Mounts a view of a snapshot, or with `writable` an active one on it, in a new directory, which is returned. */
+  async mount(snapshot: string, writable = false): Promise<string> {
     const directory = join(this.workspace.path, `mnt-${this.#snapshots++}`);
-    await this.#client.mount(snapshot, directory);
+    await this.#client.mount(snapshot, directory, writable);
     return directory;
   }
 
