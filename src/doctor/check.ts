@@ -12,6 +12,7 @@ import type { ClientStatus } from '../status/status.ts';
 import { version } from '../version.ts';
 import { checkMounts } from './check-mounts.ts';
 import { type Finding, tryOut } from './finding.ts';
+import { checkInodeNumbers } from './inode-numbers.ts';
 
 /** Below that a daemon starts, and is soon in trouble. */
 const minFreeBytes = 1 << 30;
@@ -45,6 +46,12 @@ export async function checkMachine(
     await tryOut('config file', 'correct the file, or give another --config', () => checkConfig(flags, env)),
     await tryOut('credentials', 'correct the file, or set DOCKER_CONFIG to the directory of a right one', () =>
       checkCredentials(env),
+    ),
+    await checkInodeNumbers(
+      await loadConfig(flags, env).then(
+        ({ file }) => file,
+        () => undefined,
+      ),
     ),
     ...(await checkDaemon(daemonAddress(flags.address, env))),
   );

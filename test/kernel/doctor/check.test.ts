@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readdir, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -95,4 +95,25 @@ test('lazypull check says where mounts would not reach a client outside of a con
   assert.match(alone.advice, /-v (\S+):\1:rshared/);
   await promisify(execFile)('mount', ['--make-shared', directory]);
   assert.equal((await state()).state, 'right');
+});
+
+test('lazypull check says where a lazy image is several file systems to programs', async () => {
+  const config = join(workspace.path, 'xino.toml');
+  const parameter = '/sys/module/overlay/parameters/xino_auto';
+  const numbers = async (xino: string) => {
+    await writeFile(config, `[snapshotter]\nxino = "${xino}"\n`);
+    return (await check('--root', workspace.path, '--config', config)).findings.get('inode numbers')!;
+  };
+  const before = await readFile(parameter, 'utf8');
+  try {
+    await writeFile(parameter, 'N');
+    assert.match((await numbers('on')).text, /one device number.* xino=on/);
+    const without = await numbers('off');
+    assert.equal(without.state, 'absent');
+    assert.match(without.advice, /\[snapshotter\].*xino_auto/);
+    await writeFile(parameter, 'Y');
+    assert.match((await numbers('off')).text, /one device number.*xino_auto/);
+  } finally {
+    await writeFile(parameter, before);
+  }
 });
