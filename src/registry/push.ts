@@ -1,14 +1,15 @@
 import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import type { Log } from '../log.ts';
-import { discard } from './body.ts';
+import { messageOf } from '../errors.ts';
+import { collect, discard } from './body.ts';
 import { type Asked, nameOf, RegistryError } from './errors.ts';
 import type { Endpoint, Hosts } from './hosts.ts';
 import { defaultTag, type Reference } from './reference.ts';
 import { headerOf } from './refusal.ts';
 import type { Requester } from './requester.ts';
 import { type RetryPolicy, retrying, Tries } from './retry.ts';
-import { pullScope, pushScope } from './scopes.ts';
+import { pushScope } from './scopes.ts';
 import type { Answer } from './transport.ts';
 
 /** How long an upload may stand still, and how long a registry may take to store a blob after its last byte. */
@@ -17,6 +18,15 @@ const storingMs = 300_000;
 
 /** The longest that a timer of Node can wait: 24 days. */
 const maxTimerMs = 2 ** 31 - 1;
+
+/** With what registries accept something: the specification has 201 and 202, and others are seen. */
+const acceptedStatuses = new Set([200, 201, 202, 204]);
+
+/** Answers to the question for a blob after which it is pushed: if that is not allowed either, that answer says why. */
+const unknownStatuses = new Set([401, 403, 404, 405]);
+
+/** The longest manifest that is read to compare it with the one to be pushed. */
+const maxComparedBytes = 4 * 1024 * 1024;
 
 /** The side of the distribution protocol that writes (distribution spec, "Push"). Goes to the origin, never to a mirror. */
 export class Pusher {
@@ -32,13 +42,15 @@ export class Pusher {
     this.#log = log;
   }
 
+  /** Asks with the scope of the push that follows: some registries let nobody read a repository that does not exist yet, and all need one token less. */
   async blobExists(reference: Reference, digest: string, signal?: AbortSignal): Promise<boolean> {
     const endpoint = await this.#hosts.origin(reference.host);
     const url = new URL(`${endpoint.base}${reference.repository}/blobs/${digest}`);
-    const scope = pullScope(reference.repository);
+    const scope = pushScope(reference.repository);
     return retrying(this.#tries(signal), async () => {
       const answer = await this.#requester.send(endpoint, { method: 'HEAD', url, scope, signal });
-      if (answer.status !== 200 && answer.status !== 404) throw await this.#requester.refuse(endpoint, scope, answer);
+      if (answer.status !== 200 && !unknownStatuses.has(answer.status))
+        throw await this.#requester.refuse(endpoint, scope, answer);
       discard(answer);
       return answer.status === 200;
     });
@@ -52,15 +64,17 @@ export class Pusher {
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const endpoint = await this.#hosts.origin(reference.host);
-    const scope = pushScope(reference.repository, from);
+    const scope = pushScope(reference.repository);
     await retrying(this.#tries(signal, blob.size), async () => {
       const upload = await this.#startUpload(endpoint, reference, scope, blob.digest, from, signal);
       if (upload === undefined) return;
-      upload.searchParams.set('digest', blob.digest);
+      // What is in the query already stays as it is: it may be signed.
+      upload.search += `${upload.search === '' ? '?' : '&'}digest=${encodeURIComponent(blob.digest)}`;
       await this.#put(endpoint, upload, scope, blob.size, content, signal);
     });
   }
 
+  /** What is there already is not sent again, so that the same push succeeds twice where tags must not change. */
   async pushManifest(
     reference: Reference,
     mediaType: string,
@@ -73,15 +87,47 @@ export class Pusher {
     );
     const scope = pushScope(reference.repository);
     const headers = { 'content-type': mediaType };
-    return retrying(this.#tries(signal, bytes.length), async () => {
+    const digest = sha256(bytes);
+    const tries = this.#tries(signal, bytes.length);
+    return retrying(tries, async () => {
+      if (await this.#isThere(endpoint, url, scope, mediaType, digest, tries, signal)) return digest;
       const answer = await this.#requester.send(endpoint, { method: 'PUT', url, scope, headers, body: bytes, signal });
-      if (answer.status !== 201) throw await this.#requester.refuse(endpoint, scope, answer);
+      if (!acceptedStatuses.has(answer.status)) throw await this.#requester.refuse(endpoint, scope, answer);
       discard(answer);
-      return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+      return digest;
     });
   }
 
-  /** Where to send the blob; undefined where the registry mounted it from `from`. */
+  /** Whether a URL has the manifest with this digest. Where that cannot be told, the push goes on. */
+  async #isThere(
+    endpoint: Endpoint,
+    url: URL,
+    scope: string,
+    mediaType: string,
+    digest: string,
+    tries: Tries,
+    signal: AbortSignal | undefined,
+  ): Promise<boolean> {
+    const headers = { accept: `${mediaType}, */*` };
+    try {
+      const head = await this.#requester.send(endpoint, { method: 'HEAD', url, scope, headers, signal });
+      discard(head);
+      if (head.status !== 200) return false;
+      const told = headerOf(head, 'docker-content-digest');
+      if (told !== undefined) return told === digest;
+      const answer = await this.#requester.send(endpoint, { method: 'GET', url, scope, headers, signal });
+      if (answer.status === 200) {
+        return sha256(await collect(answer, maxComparedBytes, tries, { requests: 0, bytes: 0 })) === digest;
+      }
+      discard(answer);
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      this.#log.debug({ url: url.href, error: messageOf(error) }, 'cannot tell whether a manifest is there');
+    }
+    return false;
+  }
+
+  /** Where to send the blob; undefined if the registry has it now, as when it mounted it from `from`. */
   async #startUpload(
     endpoint: Endpoint,
     reference: Reference,
@@ -90,24 +136,55 @@ export class Pusher {
     from: string | undefined,
     signal: AbortSignal | undefined,
   ): Promise<URL | undefined> {
-    const url = new URL(`${endpoint.base}${reference.repository}/blobs/uploads/`);
+    const uploads = `${endpoint.base}${reference.repository}/blobs/uploads/`;
     if (from !== undefined && from !== reference.repository) {
-      url.searchParams.set('mount', digest);
-      url.searchParams.set('from', from);
+      const mounted = await this.#mount(endpoint, new URL(uploads), reference.repository, digest, from, signal);
+      if (mounted !== undefined) return mounted === 'mounted' ? undefined : mounted;
     }
-    const headers = { 'content-length': '0' };
-    const answer = await this.#requester.send(endpoint, { method: 'POST', url, scope, headers, signal });
-    if (answer.status !== 201 && answer.status !== 202) throw await this.#requester.refuse(endpoint, scope, answer);
+    const answer = await this.#post(endpoint, new URL(uploads), scope, signal);
+    if (!acceptedStatuses.has(answer.status)) throw await this.#requester.refuse(endpoint, scope, answer);
     discard(answer);
-    return answer.status === 201 ? undefined : this.#uploadUrl(endpoint, answer);
+    const isStored = answer.status === 201 && !headerOf(answer, 'location')?.includes('/uploads/');
+    return isStored ? undefined : this.#uploadUrl(endpoint, answer);
   }
 
-  /** A registry behind a TLS proxy often names itself in plain HTTP: it means the scheme by which it was reached. */
+  /** A registry that does not mount a blob, for whatever reason, may still take it: it gives the place of an upload instead, or undefined and is asked for one. */
+  async #mount(
+    endpoint: Endpoint,
+    url: URL,
+    repository: string,
+    digest: string,
+    from: string,
+    signal: AbortSignal | undefined,
+  ): Promise<'mounted' | URL | undefined> {
+    url.searchParams.set('mount', digest);
+    url.searchParams.set('from', from);
+    try {
+      const answer = await this.#post(endpoint, url, pushScope(repository, from), signal);
+      discard(answer);
+      if (answer.status === 201) return 'mounted';
+      if (acceptedStatuses.has(answer.status) && headerOf(answer, 'location') !== undefined)
+        return this.#uploadUrl(endpoint, answer);
+      this.#log.debug({ repository, from, digest, status: answer.status }, 'the registry does not mount a blob');
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      this.#log.debug({ repository, from, digest, error: messageOf(error) }, 'the registry does not mount a blob');
+    }
+    return undefined;
+  }
+
+  #post(endpoint: Endpoint, url: URL, scope: string, signal: AbortSignal | undefined): Promise<Answer> {
+    return this.#requester.send(endpoint, { method: 'POST', url, scope, headers: { 'content-length': '0' }, signal });
+  }
+
+  /** A registry behind a TLS proxy often names itself in plain HTTP: it means the scheme by which it was reached. So does one that leaves the scheme out. */
   #uploadUrl(endpoint: Endpoint, answer: Answer): URL {
-    const location = headerOf(answer, 'location');
+    const { protocol, host, hostname } = answer.url;
+    const told = headerOf(answer, 'location');
+    const location = told?.startsWith(`${host}/`) ? `${protocol}//${told}` : told;
     const plain =
       location !== undefined && URL.canParse(location, answer.url.href) ? new URL(location, answer.url) : undefined;
-    if (plain?.hostname === answer.url.hostname && plain.protocol === 'http:') plain.protocol = answer.url.protocol;
+    if (plain?.hostname === hostname && plain.protocol === 'http:') plain.protocol = protocol;
     return this.#requester.elsewhere(endpoint, answer, plain?.href ?? location);
   }
 
@@ -134,13 +211,17 @@ export class Pusher {
         signal: watch.signal,
       }),
     );
-    if (answer.status !== 201) throw await this.#requester.refuse(endpoint, scope, answer);
+    if (!acceptedStatuses.has(answer.status)) throw await this.#requester.refuse(endpoint, scope, answer);
     discard(answer);
   }
 
   #tries(signal: AbortSignal | undefined, bytes = 0): Tries {
     return new Tries(this.#policy, this.#log, signal, bytes);
   }
+}
+
+function sha256(bytes: Uint8Array): string {
+  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 }
 
 /** Ends an upload that stands still, or takes longer than its bytes are worth: the time-outs of the connection know only answers. */
