@@ -5,7 +5,8 @@ import { maxImpliedDirectories, maxNodes, maxSymlinkBytes } from './limits.ts';
 import { tocName } from './estargz/toc-tar.ts';
 import { cleanPath } from './paths.ts';
 import type { TreeNode } from './tree-node.ts';
-import { applyWhiteouts, isWhiteoutName, withoutOverlayXattrs } from './whiteouts.ts';
+import { applyWhiteouts, isWhiteoutName } from './whiteouts.ts';
+import { unpackedXattrs } from './xattrs.ts';
 
 /**
  * What the publisher says about fetching ahead: all that lies before byte `offset` of the blob, nothing, or not a word.
@@ -55,7 +56,7 @@ class TreeBuilder {
 
   add(source: IndexEntry): void {
     const path = cleanPath(source.path);
-    const entry = source.xattrs === undefined ? source : withoutOverlayXattrs(source);
+    const entry = unpackedXattrs(source);
     if (path === '') {
       if (entry.type !== 'dir') throw invalid(source, 'the root of a layer must be a directory');
       this.#root.entry = entry;
@@ -72,7 +73,7 @@ class TreeBuilder {
       if (there?.children === undefined) this.#set(parent, name, directoryNode(entry));
       else there.entry = entry;
     } else if (entry.type === 'hardlink') {
-      this.#set(parent, name, this.#linkTarget(entry));
+      this.#set(parent, name, this.#linkTarget(source));
     } else {
       if (entry.type === 'symlink') checkSymlink(entry);
       this.#set(parent, name, { entry, links: 0, children: undefined });
@@ -134,10 +135,18 @@ class TreeBuilder {
   #linkTarget(link: IndexEntry): TreeNode {
     const target = lookUp(this.#root, cleanPath(link.linkTarget));
     if (target?.children !== undefined) throw invalid(link, `its target "${link.linkTarget}" is a directory`);
-    if (target !== undefined) return target;
+    if (target !== undefined) return withXattrsOf(link, target);
     this.#hasPendingLinks = true;
     return { entry: link, links: 0, children: undefined };
   }
+}
+
+/** Unpacking sets the attributes of a link too, on the file that it is a name of. */
+function withXattrsOf(link: IndexEntry, target: TreeNode): TreeNode {
+  const { type, mode, xattrs = [] } = target.entry;
+  const more = unpackedXattrs({ ...link, type, mode }).xattrs;
+  if (more !== undefined) target.entry = { ...target.entry, xattrs: new Map([...xattrs, ...more]) };
+  return target;
 }
 
 const impliedDirectory: IndexEntry = {

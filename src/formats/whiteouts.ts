@@ -9,7 +9,6 @@ const prefix = '.wh.';
 const metaPrefix = '.wh..wh.';
 const opaqueName = '.wh..wh..opq';
 
-const overlayXattrs = 'trusted.overlay.';
 const opaqueXattr = 'trusted.overlay.opaque';
 
 /** Whether a name is not a file's but says something about others. */
@@ -30,13 +29,6 @@ export function applyWhiteouts(directory: TreeNode): void {
       children.set(hidden, { entry: whiteoutOf(node.entry), links: 0, children: undefined });
     }
   }
-}
-
-/** The entry without attributes that would mean something to overlayfs: they are not a publisher's to set, and unpacking does not set them either. */
-export function withoutOverlayXattrs(entry: IndexEntry): IndexEntry {
-  const { xattrs } = entry;
-  if (xattrs === undefined || ![...xattrs.keys()].some((name) => name.startsWith(overlayXattrs))) return entry;
-  return { ...entry, xattrs: new Map([...xattrs].filter(([name]) => !name.startsWith(overlayXattrs))) };
 }
 
 function isFileName(name: ByteString): boolean {

@@ -96,7 +96,7 @@ const arbitraryContent = fc
   .map(([length, seed]) => Buffer.from(Array.from({ length }, (_, i) => (i * 13 + (i >> 8) * seed) & 0xff)));
 
 const arbitraryXattrs = fc.dictionary(
-  fc.constantFrom('user.a', 'user.\xff', 'trusted.t', 'user.long-name-of-an-attribute'),
+  fc.constantFrom('user.a', 'user.\xff', 'security.t', 'user.long-name-of-an-attribute'),
   fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes)),
   { maxKeys: 3, noNullPrototype: true },
 );

@@ -103,7 +103,7 @@ test('the kernel reads directories and symlinks of every length around a block',
   for (const length of [1, 59, 60, 4000, 4032, 4033, 4094, 4095]) {
     files.push({ path: `s${length}`, type: 'symlink', linkTarget: 't'.repeat(length) });
     for (const xattr of [10, 3000, 4090, 20_000]) {
-      const xattrs = { 'trusted.x': Buffer.alloc(xattr, 1) };
+      const xattrs = { 'security.x': Buffer.alloc(xattr, 1) };
       files.push({ path: `s${length}-${xattr}`, type: 'symlink', linkTarget: 't'.repeat(length), xattrs });
     }
   }
@@ -123,11 +123,11 @@ test('the kernel reads directories and symlinks of every length around a block',
 });
 
 test('the kernel sees whiteouts, opaque directories and access control lists', async () => {
-  const acl = Buffer.from('0200000001000700ffffffff040005000000000004000000000000000000000000000000', 'hex');
+  const acl = Buffer.from('0200000001000600ffffffff04000400ffffffff10000400ffffffff20000400ffffffff', 'hex');
   await using image = await mountFiles([
     { path: 'd/.wh.gone', type: 'reg' },
     { path: 'd/.wh..wh..opq', type: 'reg' },
-    { path: 'acl', type: 'reg', mode: 0o644, xattrs: { 'system.posix_acl_access': acl.subarray(0, 28) } },
+    { path: 'acl', type: 'reg', mode: 0o644, xattrs: { 'system.posix_acl_access': acl } },
     { path: 'empty', type: 'dir' },
   ]);
   assert.deepEqual(await readdir(join(image.root, 'd')), ['gone']);
@@ -164,6 +164,73 @@ test('overlayfs takes mounted layers as lower directories', async () => {
     assert.deepEqual((await readdir(target)).sort(), ['d', 'o']);
     assert.deepEqual((await readdir(join(target, 'd'))).sort(), ['b', 'c']);
     assert.deepEqual(await readdir(join(target, 'o')), ['seen']);
+  } finally {
+    await unmount(target);
+  }
+});
+
+test('overlayfs copies up files of every type, whatever attributes the layer names', async () => {
+  const list = '0200000001000600ffffffff02000400e803000004000400ffffffff10000400ffffffff20000400ffffffff';
+  const xattrs = Object.fromEntries(
+    Object.entries({
+      'user.a': '31',
+      'user.overlay.origin': '31',
+      'trusted.a': '31',
+      'trusted.overlay.metacopy': '',
+      'trusted.overlay.redirect': '2f78',
+      'security.a': '31',
+      'security.capability': '0100000200200000000000000000000000000000',
+      'system.posix_acl_access': list,
+      'system.posix_acl_default': list,
+      'system.nfs4_acl': '31',
+      'other.a': '31',
+    }).map(([name, value]) => [name, Buffer.from(value, 'hex')]),
+  );
+  const types = ['reg', 'dir', 'symlink', 'fifo', 'char', 'block'] as const;
+  const files = types.flatMap((type) => {
+    const about = { type, xattrs, mode: 0o644, ...(type === 'symlink' ? { linkTarget: 'nowhere' } : {}) };
+    const device = type === 'char' || type === 'block' ? { devMajor: 1, devMinor: 3 } : {};
+    return ['mv', 'chown', 'ln', 'chmod', 'touch'].map((path) => ({ path: `${type}-${path}`, ...about, ...device }));
+  });
+  await using lower = await mountFiles([
+    ...files,
+    { path: 'reg-linked', type: 'hardlink', linkTarget: 'reg-mv', xattrs },
+  ]);
+  const [target, upper, work] = ['overlay', 'upper', 'work'].map((name) => join(lower.directory, name)) as [
+    string,
+    string,
+    string,
+  ];
+  for (const path of [target, upper, work]) await mkdir(path);
+  const options = `lowerdir=${lower.root},upperdir=${upper},workdir=${work}`;
+  await run('mount', ['-t', 'overlay', '-o', options, 'overlay', target]);
+  try {
+    const at = (name: string) => join(target, name);
+    for (const type of types) {
+      if (type !== 'dir') await run('mv', [at(`${type}-mv`), at(`${type}-moved`)]);
+      await run('chown', ['-h', '7:8', at(`${type}-chown`)]);
+      if (type !== 'dir') await run('ln', ['-f', '-P', at(`${type}-ln`), at(`${type}-second`)]);
+      if (type !== 'symlink') await run('chmod', ['0700', at(`${type}-chmod`)]);
+      await run('touch', ['-h', '-d', '@5', at(`${type}-touch`)]);
+      const { uid, mtimeMs } = await lstat(at(`${type}-chown`));
+      assert.deepEqual([uid, mtimeMs], [7, 0], type);
+      assert.equal((await lstat(at(`${type}-touch`))).mtimeMs, 5000, type);
+    }
+    await run('touch', [at('reg-linked')]);
+    const shown = await run('getfattr', [
+      '--absolute-names',
+      '-h',
+      '-d',
+      '-m',
+      '-',
+      at('reg-touch'),
+      at('symlink-touch'),
+    ]);
+    assert.match(
+      shown,
+      /reg-touch\nsecurity\.a=.*\nsecurity\.capability=.*\nsystem\.posix_acl_access=.*\nuser\.a=.*\nuser\.overlay\.origin=/,
+    );
+    assert.match(shown, /symlink-touch\nsecurity\.a=.*\nsecurity\.capability=.*\n\n/);
   } finally {
     await unmount(target);
   }

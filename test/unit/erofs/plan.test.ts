@@ -188,12 +188,12 @@ test('planDisk places directories and symlinks of every length around a block', 
 });
 
 test('planDisk stores the attributes that Linux would, of any length', () => {
-  const acl = Buffer.from('02000000' + '0100070000000000', 'hex');
+  const acl = Buffer.from('02000000' + '01000600ffffffff04000400ffffffff10000400ffffffff20000400ffffffff', 'hex');
   const xattrs = {
     'user.a': Buffer.from('1'),
     'user.': Buffer.from('no name'),
-    'trusted.x': Buffer.alloc(0),
-    'security.capability': Buffer.from('0100000200ff', 'hex'),
+    'security.x': Buffer.alloc(0),
+    'security.capability': Buffer.from('0100000200ff'.padEnd(40, '0'), 'hex'),
     'system.posix_acl_access': acl,
     'system.posix_acl_default': Buffer.from('not an acl'),
     'system.nfs4_acl': Buffer.from('x'),
@@ -205,15 +205,15 @@ test('planDisk stores the attributes that Linux would, of any length', () => {
     delete kept[name];
   const expected = Object.fromEntries(Object.entries(kept).map(([name, value]) => [name, value.toString('hex')]));
   const image = imageOfFiles(
-    { path: 'f', type: 'reg', content: bytes(5), xattrs },
-    { path: 'd', type: 'dir', xattrs },
-    { path: 's', type: 'symlink', linkTarget: 'target', xattrs: { 'trusted.x': Buffer.from('y') } },
+    { path: 'f', type: 'reg', mode: 0o644, content: bytes(5), xattrs },
+    { path: 'd', type: 'dir', mode: 0o644, xattrs },
+    { path: 's', type: 'symlink', linkTarget: 'target', xattrs: { 'security.x': Buffer.from('y') } },
     { path: 'none', type: 'dir', xattrs: { 'other.x': Buffer.from('y') } },
   );
   assert.deepEqual(image.get('f')!.xattrs, expected);
   assert.deepEqual(image.get('f')!.content, bytes(5));
   assert.deepEqual(image.get('d')!.xattrs, expected);
-  assert.deepEqual(image.get('s')!.xattrs, { 'trusted.x': '79' });
+  assert.deepEqual(image.get('s')!.xattrs, { 'security.x': '79' });
   assert.equal(image.get('s')!.content.toString(), 'target');
   assert.deepEqual(image.get('none')!.xattrs, {});
 });

@@ -220,10 +220,28 @@ test('buildTree does not let a publisher say things to overlayfs', () => {
   const xattrs = new Map([
     ['trusted.overlay.redirect', Buffer.from('/etc')],
     ['trusted.other', Buffer.from('1')],
+    ['user.kept', Buffer.from('1')],
   ]);
-  const tree = treeOf(['d', 'dir', { xattrs }]);
-  assert.deepEqual([...at(tree, 'd').entry.xattrs!.keys()], ['trusted.other']);
-  assert.equal(xattrs.size, 2);
+  const tree = treeOf(['d', 'dir', { xattrs }], ['s', 'symlink', { xattrs, linkTarget: 'd' }]);
+  assert.deepEqual([...at(tree, 'd').entry.xattrs!.keys()], ['user.kept']);
+  assert.equal(at(tree, 's').entry.xattrs, undefined);
+  assert.equal(xattrs.size, 3);
+});
+
+test('buildTree adds the attributes of a hard link to the file that it is a name of', () => {
+  const one = new Map([['user.one', Buffer.from('1')]]);
+  const two = new Map([
+    ['user.two', Buffer.from('2')],
+    ['trusted.two', Buffer.from('2')],
+  ]);
+  const tree = treeOf(
+    ['f', 'reg', { xattrs: one }],
+    ['l', 'hardlink', { linkTarget: 'f', xattrs: two }],
+    ['s', 'symlink', { linkTarget: 'f' }],
+    ['t', 'hardlink', { linkTarget: 's', xattrs: two }],
+  );
+  assert.deepEqual([...at(tree, 'f').entry.xattrs!.keys()], ['user.one', 'user.two']);
+  assert.equal(at(tree, 's').entry.xattrs, undefined);
 });
 
 test('buildTree reads the landmark and hides the files of the format', () => {
