@@ -1,4 +1,7 @@
+import { isatty } from 'node:tty';
 import { type DestinationStream, destination, pino, stdTimeFunctions } from 'pino';
+import { logText } from './log-text.ts';
+import { painter } from './util/colour.ts';
 
 /** Levels as containerd-stargz-grpc names them. `panic` is taken as `fatal`. */
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'panic'] as const;
@@ -17,8 +20,16 @@ export interface ProcessLog extends Log {
   fatal(fields: object, message: string): void;
 }
 
-/** A logger that writes one JSON object a line, with containerd's keys (`level`, `msg`, `time`), to standard error or to `stream`. */
-export function createLog(level: LogLevel, stream?: DestinationStream): ProcessLog {
+/** `auto` is text where standard error is a terminal, and JSON elsewhere. */
+export const logFormats = ['auto', 'json', 'text'] as const;
+export type LogFormat = (typeof logFormats)[number];
+
+/**
+ * A logger that writes to standard error or to `stream`: one JSON object a line, with containerd's keys (`level`, `msg`, `time`), or lines for people.
+ */
+export function createLog(level: LogLevel, format: LogFormat = 'auto', stream?: DestinationStream): ProcessLog {
+  const out = stream ?? destination({ fd: 2, sync: true });
+  const isText = format === 'text' || (format === 'auto' && stream === undefined && isatty(2));
   return pino(
     {
       level: level === 'panic' ? 'fatal' : level,
@@ -26,8 +37,13 @@ export function createLog(level: LogLevel, stream?: DestinationStream): ProcessL
       timestamp: stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
-    stream ?? destination({ fd: 2, sync: true }),
+    isText ? forPeople(out) : out,
   );
+}
+
+function forPeople(out: DestinationStream): DestinationStream {
+  const paint = painter({ isTTY: isatty(2) }, process.env);
+  return { write: (line) => out.write(logText(line, paint)) };
 }
 
 /** A log that drops everything, for tests and for commands that print their own errors. */

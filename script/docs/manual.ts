@@ -36,6 +36,7 @@ export const environment: readonly Item[] = [
   },
   { name: 'LAZYPULL_CONFIG', text: 'Configuration file, where `--config` does not say it.' },
   { name: 'LAZYPULL_LOG_LEVEL', text: 'Log level of the daemon, where `--log-level` does not say it.' },
+  { name: 'LAZYPULL_LOG_FORMAT', text: 'Format of its log, where `--log-format` does not say it.' },
   {
     name: 'LAZYPULL_METRICS_ADDRESS',
     text: 'Where the daemon serves metrics, where `--metrics-address` does not say it.',
@@ -59,6 +60,10 @@ export const environment: readonly Item[] = [
   {
     name: 'HTTP_PROXY, HTTPS_PROXY, NO_PROXY',
     text: 'Proxies for registries, and what is reached without them; also in small letters.',
+  },
+  {
+    name: 'NO_COLOR, FORCE_COLOR, TERM, COLUMNS',
+    text: 'Output has colours on a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`; and with `FORCE_COLOR` elsewhere too. `COLUMNS` is the width of lines that go to no terminal.',
   },
   { name: 'NODE_EXTRA_CA_CERTS', text: 'File of certificate authorities that are trusted beside those of the system.' },
   { name: 'CONTAINERD_ADDRESS, CONTAINERD_NAMESPACE', text: 'Socket and namespace of containerd, for `pull`.' },

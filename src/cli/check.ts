@@ -1,5 +1,6 @@
 import { type DaemonFlags, defaults } from '../config/load.ts';
 import type { Finding } from '../doctor/finding.ts';
+import { type Paint, painter, plain } from '../util/colour.ts';
 import { printable } from './format.ts';
 import type { Environment } from './environment.ts';
 import { ExitError } from './output.ts';
@@ -26,16 +27,18 @@ The exit code is 0 where all that is needed is right, and 1 where something is n
         { ...flags, ...(await whichDaemon(flags, environment, 'asks')) },
         environment.env,
       );
+      const paint = painter(process.stdout, environment.env);
       for (const finding of findings) {
-        process.stdout.write(json === true ? `${JSON.stringify(finding)}\n` : findingText(finding));
+        process.stdout.write(json === true ? `${JSON.stringify(finding)}\n` : findingText(finding, paint));
       }
       if (findings.some(({ state }) => state === 'wrong')) throw new ExitError(1);
     });
 }
 
-const marks = { right: 'ok   ', wrong: 'WRONG', absent: '-    ' } as const;
+const marks = { right: ['good', 'ok   '], wrong: ['bad', 'WRONG'], absent: ['quiet', '-    '] } as const;
 
 /** A finding for people: a line, and one more for what mends it. */
-export function findingText({ name, state, text, advice }: Finding): string {
-  return `${marks[state]} ${name}: ${printable(text)}\n${advice === '' ? '' : `      ${advice}\n`}`;
+export function findingText({ name, state, text, advice }: Finding, paint: Paint = plain): string {
+  const [tone, mark] = marks[state];
+  return `${paint(tone, mark)} ${name}: ${printable(text)}\n${advice === '' ? '' : `      ${advice}\n`}`;
 }

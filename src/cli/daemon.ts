@@ -1,7 +1,7 @@
 import { Option } from 'commander';
 import { type DaemonConfig, type DaemonFlags, defaults, loadConfig } from '../config/load.ts';
 import { explain } from '../errors.ts';
-import { createLog, logLevels } from '../log.ts';
+import { createLog, logFormats, logLevels } from '../log.ts';
 import { version } from '../version.ts';
 import type { Environment } from './environment.ts';
 import { ExitError } from './output.ts';
@@ -13,6 +13,7 @@ const goFlags = new Set([
   'root',
   'config',
   'log-level',
+  'log-format',
   'metrics-address',
   'mirror-address',
   'takeover',
@@ -35,12 +36,13 @@ export function daemonCommand(environment: Environment): Verb {
     .option('--root <directory>', `where everything is kept (default: ${defaults.root})`)
     .option('--config <file>', `config.toml (default: ${defaults.config}, which may be missing)`)
     .addOption(logLevelOption())
+    .addOption(logFormatOption())
     .option('--metrics-address <host:port>', 'serve Prometheus metrics at /metrics and /healthz (default: nowhere)')
     .option('--mirror-address <host:port>', 'serve a pull-through mirror of all registries (default: nowhere)')
     .option('--takeover', 'take the place of the daemon that has the root; readers and clients only wait')
     .option('--version', 'print the version')
     .explain(
-      `It needs root; "lazypull check" says what else. It says what it does in JSON on standard error, a line each.
+      `It needs root; "lazypull check" says what else. It says what it does on standard error: in lines for people on a terminal, and elsewhere in JSON, an object a line.
 Flags may also have one dash. A flag wins over the environment, that over the file, that over the default.
 
 SIGTERM and SIGINT unmount everything, a second one ends at once. SIGUSR2 ends it with everything left mounted.`,
@@ -69,6 +71,13 @@ function logLevelOption(): Option {
   return option;
 }
 
+function logFormatOption(): Option {
+  const text = `lines for people, or JSON; auto is text on a terminal (default: ${defaults.logFormat})`;
+  const option = new Option('--log-format <format>', text);
+  option.argChoices = [...logFormats];
+  return option;
+}
+
 /** `-address x` and `-address=x` with two dashes. Values are left alone, also those that look like flags. */
 export function withTwoDashes(args: readonly string[]): string[] {
   const result: string[] = [];
@@ -91,7 +100,8 @@ async function loadOrExit(flags: DaemonFlags, environment: Environment): Promise
   try {
     return await loadConfig(flags, environment.env);
   } catch (error) {
-    createLog('info').fatal({ error: explain(error) }, 'Cannot start');
+    const format = logFormats.find((known) => known === (flags.logFormat ?? environment.env.LAZYPULL_LOG_FORMAT));
+    createLog('info', format).fatal({ error: explain(error) }, 'Cannot start');
     throw new ExitError(1);
   }
 }

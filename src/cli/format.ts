@@ -1,3 +1,5 @@
+import { displayWidth, padEnd } from './layout.ts';
+
 /** The first twelve characters of a digest's hex, as container tools show it. */
 export function shorten(digest: string): string {
   return digest.slice(digest.indexOf(':') + 1).slice(0, 12);
@@ -23,12 +25,16 @@ export function bar(part: number, width: number): string {
   return `[${'#'.repeat(filled)}${'.'.repeat(width - filled)}]`;
 }
 
+/** A cell of a table: a text of others, or one of ours with colours in it. */
+export type Cell = string | { readonly painted: string };
+
 /** Rows in columns that are as wide as they must be, a line each. What a terminal would take as a command is shown as `?`. */
-export function table(rows: readonly (readonly string[])[]): string {
-  const safe = rows.map((row) => row.map(printable));
+export function table(rows: readonly (readonly Cell[])[]): string {
+  const safe = rows.map((row) => row.map((cell) => (typeof cell === 'string' ? printable(cell) : cell.painted)));
   const widths: number[] = [];
-  for (const row of safe) for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length);
-  const lines = safe.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  '));
+  for (const row of safe)
+    for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, displayWidth(cell));
+  const lines = safe.map((row) => row.map((cell, i) => padEnd(cell, widths[i] ?? 0)).join('  '));
   return lines.map((line) => `${line.trimEnd()}\n`).join('');
 }
 

@@ -1,5 +1,6 @@
 import type { Writable } from 'node:stream';
 import { errnoOf, isSystemError, LazypullError, messageOf } from '../errors.ts';
+import { type Paint, painter, plain } from '../util/colour.ts';
 import { hintFor } from './hints.ts';
 
 /** Ends a verb with an exit code of its own; the verb has said what there is to say. */
@@ -27,13 +28,13 @@ export function checkUsage<T>(check: () => T): T {
 
 /** Writes an error to standard error: "lazypull: Cannot …: …", and a line of advice where the class of the error has one. */
 export function printError(program: string, error: unknown): void {
-  process.stderr.write(formatError(program, error));
+  process.stderr.write(formatError(program, error, painter(process.stderr, process.env)));
 }
 
 /** What `printError` writes. */
-export function formatError(program: string, error: unknown): string {
+export function formatError(program: string, error: unknown, paint: Paint = plain): string {
   const hint = hintFor(error);
-  return `${program}: ${detailOf(error)}\n${hint === undefined ? '' : `hint: ${hint}\n`}`;
+  return `${paint('bad', `${program}:`)} ${detailOf(error)}\n${hint === undefined ? '' : `${paint('strong', 'hint:')} ${hint}\n`}`;
 }
 
 /** What is not expected comes with its stack, for a report; what the system refused says itself what it was. */

@@ -1,4 +1,11 @@
-import { Command } from 'commander';
+import { Command, type Help } from 'commander';
+import { displayWidth, padEnd, textColumns, wrapped } from './layout.ts';
+
+/** Options and commands that are longer have a line of their own in the help. */
+const maxTermColumns = 26;
+
+/** Before what is said of a term that leaves no room for it. */
+const smallIndent = 8;
 
 /** A command that knows what its help says beside its arguments and options, so that the manual can say it too. */
 export class Verb extends Command {
@@ -8,6 +15,8 @@ export class Verb extends Command {
   constructor(name?: string) {
     super(name);
     this.helpCommand(false);
+    const helpWidth = textColumns(process.stdout, process.env);
+    this.configureHelp({ helpWidth, minWidthToWrap: 10, formatItem: helpItem, subcommandTerm });
   }
 
   /** What is to be known beside the options; paragraphs, with an empty line between two. */
@@ -24,11 +33,41 @@ export class Verb extends Command {
   explain(notes: string, examples: readonly string[]): this {
     this.#notes = notes;
     this.#examples = examples;
-    const list = ['Examples:', ...examples.map((example) => `  ${example}`)].join('\n');
-    return this.addHelpText('after', `\n${notes === '' ? '' : `${notes}\n\n`}${list}`);
+    const width = textColumns(process.stdout, process.env);
+    const paragraphs = notes === '' ? [] : notes.split('\n\n').map((paragraph) => wrapped(paragraph, width));
+    const list = ['Examples:', ...examples.map((example) => exampleText(example, width))].join('\n');
+    return this.addHelpText('after', `\n${[...paragraphs, list].join('\n\n')}`);
   }
 
   override createCommand(name?: string): Verb {
     return new Verb(name);
   }
+}
+
+/** A command in the list of commands: what it takes is in its own help. */
+function subcommandTerm(command: Command): string {
+  return command.name();
+}
+
+/** A line of the help and those that go on with it: a term, and what is said of it. */
+function helpItem(term: string, termColumns: number, description: string, { helpWidth = 80 }: Help): string {
+  const columns = Math.min(termColumns, maxTermColumns, Math.floor(helpWidth / 3));
+  const indent = columns + 4;
+  const longest = Math.max(0, ...description.split(/\s+/).map(displayWidth));
+  const fits = displayWidth(term) <= columns && longest <= helpWidth - indent;
+  if (description === '') return `  ${term}`;
+  if (fits)
+    return `  ${padEnd(term, columns)}  ${wrapped(description, helpWidth - indent).replaceAll('\n', `\n${' '.repeat(indent)}`)}`;
+  const own = longest <= helpWidth - indent ? indent : smallIndent;
+  return `  ${term}\n${' '.repeat(own)}${wrapped(description, helpWidth - own).replaceAll('\n', `\n${' '.repeat(own)}`)}`;
+}
+
+/** A command line that can be copied also where it takes several lines; what is said behind it is said before it then. */
+function exampleText(example: string, width: number): string {
+  const line = `  ${example}`;
+  if (displayWidth(line) <= width) return line;
+  const [, command = example, comment] = /^(.*?) +# (.*)$/.exec(example) ?? [];
+  const above = comment === undefined ? '' : `  # ${wrapped(comment, width - 4).replaceAll('\n', '\n  # ')}\n`;
+  if (displayWidth(command) + 2 <= width) return `${above}  ${command}`;
+  return `${above}  ${wrapped(command, width - 4, 4).replaceAll('\n', ' \\\n')}`;
 }

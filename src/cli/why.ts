@@ -6,6 +6,7 @@ import type { RegistryClient } from '../registry/client.ts';
 import type { Reference } from '../registry/reference.ts';
 import type { DaemonMemory, LayerVerdict } from '../status/why.ts';
 import { inParallel } from '../util/in-parallel.ts';
+import { type Paint, painter, plain } from '../util/colour.ts';
 import { printable, shorten, sizeText } from './format.ts';
 import type { Environment } from './environment.ts';
 import { ExitError, say } from './output.ts';
@@ -43,8 +44,9 @@ export function whyCommand(environment: Environment): Verb {
       const memory = await askDaemon(address, name);
       await using client = await openRegistry(options.config, env);
       const verdicts = await explain(client, image, options.platform, memory, name);
+      const paint = painter(process.stdout, env);
       for (const verdict of verdicts) {
-        process.stdout.write(options.json === true ? `${JSON.stringify(verdict)}\n` : verdictText(verdict));
+        process.stdout.write(options.json === true ? `${JSON.stringify(verdict)}\n` : verdictText(verdict, paint));
       }
       if (verdicts.some(({ reason }) => reason !== undefined)) throw new ExitError(1);
     });
@@ -89,15 +91,16 @@ async function explain(
 }
 
 const words = {
-  lazy: 'lazy',
-  refused: 'NOT LAZY',
-  possible: 'can be lazy',
-  impossible: 'CANNOT BE LAZY',
+  lazy: ['good', 'lazy'],
+  refused: ['bad', 'NOT LAZY'],
+  possible: ['good', 'can be lazy'],
+  impossible: ['bad', 'CANNOT BE LAZY'],
 } as const;
 
 /** A verdict for people. */
-export function verdictText({ digest, bytes, verdict, message, advice }: LayerVerdict): string {
-  const first = `${shorten(digest)}  ${(bytes === undefined ? '?' : sizeText(bytes)).padStart(8)}  ${words[verdict]}`;
+export function verdictText({ digest, bytes, verdict, message, advice }: LayerVerdict, paint: Paint = plain): string {
+  const [tone, word] = words[verdict];
+  const first = `${shorten(digest)}  ${(bytes === undefined ? '?' : sizeText(bytes)).padStart(8)}  ${paint(tone, word)}`;
   const what = message === '' ? '' : `: ${printable(message)}`;
   return `${first}${what}\n${message.includes(advice) ? '' : `    ${advice}\n`}`;
 }

@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { LazypullError, errnoOf } from '../errors.ts';
-import { type LogLevel, logLevels } from '../log.ts';
+import { type LogFormat, logFormats, type LogLevel, logLevels } from '../log.ts';
 import { type ClientConfig, clientsOf, socketPath } from './clients.ts';
 import { type ListenAddress, parseListenAddress } from './listen-address.ts';
 import { isLoopback } from '../registry/addresses.ts';
@@ -13,6 +13,7 @@ export const defaults = {
   root: '/var/lib/containerd-stargz-grpc',
   config: '/etc/containerd-stargz-grpc/config.toml',
   logLevel: 'info',
+  logFormat: 'auto',
   /** Where containerd and Docker keep what is special about each registry. */
   registryHosts: '/etc/containerd/certs.d:/etc/docker/certs.d',
 } as const;
@@ -27,6 +28,7 @@ export interface DaemonFlags {
   root?: string | undefined;
   config?: string | undefined;
   logLevel?: string | undefined;
+  logFormat?: string | undefined;
   metricsAddress?: string | undefined;
   mirrorAddress?: string | undefined;
   takeover?: boolean | undefined;
@@ -39,6 +41,7 @@ export interface DaemonConfig {
   /** Directory of everything that is kept. */
   root: string;
   logLevel: LogLevel;
+  logFormat: LogFormat;
   /** Where to serve metrics; undefined for nowhere. */
   metricsAddress: ListenAddress | undefined;
   /** Where to serve the mirror; undefined for nowhere, and then nothing is kept for it. */
@@ -53,7 +56,7 @@ export interface DaemonConfig {
 
 /**
  * The configuration of the daemon: a flag wins over the environment (`LAZYPULL_ADDRESS`, `LAZYPULL_ROOT`,
- * `LAZYPULL_CONFIG`, `LAZYPULL_LOG_LEVEL`, `LAZYPULL_METRICS_ADDRESS`, `LAZYPULL_MIRROR_ADDRESS`), that over the file, that over the default. A missing file is an error only
+ * `LAZYPULL_CONFIG`, `LAZYPULL_LOG_LEVEL`, `LAZYPULL_LOG_FORMAT`, `LAZYPULL_METRICS_ADDRESS`, `LAZYPULL_MIRROR_ADDRESS`), that over the file, that over the default. A missing file is an error only
  * when it was named.
  *
  * @throws InvalidArgument that names the flag, variable or key
@@ -65,6 +68,7 @@ export async function loadConfig(flags: DaemonFlags, env: NodeJS.ProcessEnv): Pr
     clients: clientsOf(addresses(flags.address, env), file?.client ?? []),
     root: daemonRoot(flags.root, env),
     logLevel: logLevel(flags.logLevel ?? nonEmpty(env.LAZYPULL_LOG_LEVEL) ?? defaults.logLevel),
+    logFormat: logFormat(flags.logFormat ?? nonEmpty(env.LAZYPULL_LOG_FORMAT) ?? defaults.logFormat),
     metricsAddress: metricsAddress(flags.metricsAddress ?? nonEmpty(env.LAZYPULL_METRICS_ADDRESS), file),
     mirrorAddress: mirrorAddress(flags.mirrorAddress ?? nonEmpty(env.LAZYPULL_MIRROR_ADDRESS), file),
     takeover: flags.takeover ?? false,
@@ -133,6 +137,15 @@ function logLevel(text: string): LogLevel {
   throw new LazypullError(
     'InvalidArgument',
     `Cannot use the log level "${text}": it must be one of ${logLevels.join(', ')}`,
+  );
+}
+
+function logFormat(text: string): LogFormat {
+  const format = logFormats.find((known) => known === text.toLowerCase());
+  if (format !== undefined) return format;
+  throw new LazypullError(
+    'InvalidArgument',
+    `Cannot use the log format "${text}": it must be one of ${logFormats.join(', ')}`,
   );
 }
 

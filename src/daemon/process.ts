@@ -14,7 +14,7 @@ const maxStopMs = 18_000;
  * a signal stopped the daemon and with 1 after a failure.
  */
 export async function runDaemonProcess(config: DaemonConfig, env: NodeJS.ProcessEnv): Promise<never> {
-  const log = createLog(config.logLevel);
+  const log = createLog(config.logLevel, config.logFormat);
   const die = (error: unknown, message: string) => {
     log.fatal({ error: messageOf(error), stack: error instanceof Error ? error.stack : undefined }, message);
     exitNow(1);

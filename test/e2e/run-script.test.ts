@@ -145,7 +145,7 @@ async function findsDaemon(home: string, socket: string, image: string): Promise
   const lazypull = async (...args: string[]): Promise<string> =>
     run(join(repository, 'bin', 'lazypull'), args, { env: { LAZYPULL_HOME: home } });
   const digests = lab.base.layers.map(({ digest }) => digest).sort();
-  assert.ok((await lazypull('status')).includes(` at ${socket}, up `));
+  assert.ok((await lazypull('status')).includes(` at ${socket}\nup `));
   const status = JSON.parse(await lazypull('status', '--json')) as DaemonStatus & { address: string };
   assert.equal(status.address, socket);
   assert.deepEqual(status.layers.map(({ digest }) => digest).sort(), digests);

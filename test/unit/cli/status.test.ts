@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { statusText } from '../../../src/cli/status.ts';
+import { stripVTControlCharacters } from 'node:util';
+import { painter } from '../../../src/util/colour.ts';
+import { displayWidth } from '../../../src/cli/layout.ts';
+import { statusText } from '../../../src/cli/status-text.ts';
+import type { DaemonStatus } from '../../../src/status/status.ts';
 
 const layer = {
   digest: `sha256:${'ab'.repeat(32)}`,
@@ -32,11 +36,12 @@ const daemon = {
 
 test('lazypull status shows each layer with what is here of it', () => {
   assert.equal(
-    statusText({ ...daemon, layers: [layer] }, '/run/lp.sock', 3_700_000),
+    statusText({ ...daemon, layers: [layer] }, '/run/lp.sock', { nowMs: 3_700_000 }),
     [
-      'lazypull 1.2.3 at /run/lp.sock, up 1h 1m, 1 mounted, 5.0 MB on disk in 1 layer',
-      'IMAGE                 LAYER         HERE                                     RATE      WAITING  ERRORS  SINCE',
-      'localhost:5000/app:1  abababababab  [#####...............]  26% of 100.0 MB  1.3 MB/s  2        0       1h 1m',
+      'lazypull 1.2.3 at /run/lp.sock',
+      'up 1h 1m, 1 layer mounted, 5.0 MB on disk in 1 layer',
+      'LAYER         HERE                         RATE        WAITING  SIZE      SINCE  ERRORS  IMAGE',
+      'abababababab  [#####...............]  26%  1.3 MB/s    2        100.0 MB  1h 1m  0       localhost:5000/app:1',
       '',
     ].join('\n'),
   );
@@ -46,18 +51,20 @@ test('lazypull status tells clients apart where there are several, and which one
   const two = { ...one, name: 'bk', address: '/run/bk.sock', process: undefined };
   const refused = { pid: 13, command: 'build\x1bkitd' };
   const layers = [{ ...layer, clients: ['bk', 'default'] }];
-  const text = statusText({ ...daemon, clients: [{ ...one, refused }, two], layers }, '/run/lp.sock', 3_700_000);
+  const text = statusText({ ...daemon, clients: [{ ...one, refused }, two], layers }, '/run/lp.sock', {
+    nowMs: 3_700_000,
+  });
   const lines = text.split('\n').map((line) => line.trimEnd());
-  assert.equal(lines[1], 'client default at /run/lp.sock: containerd, process 12');
+  assert.equal(lines[2], 'client default at /run/lp.sock: containerd, process 12');
   assert.match(
-    lines[2]!,
-    /^REFUSED at \/run\/lp\.sock: build.*kitd, process 13, because it is the socket of containerd, process 12;/,
+    lines.slice(3, 5).join(' '),
+    /^REFUSED at \/run\/lp\.sock: build.*kitd, process 13, because it is the socket of *containerd, process 12;/,
   );
-  assert.equal(lines[3], 'client bk at /run/bk.sock: nobody yet');
-  assert.match(lines[4]!, /SINCE +CLIENTS$/);
-  assert.match(lines[5]!, /1h 1m +bk, default$/);
+  assert.equal(lines[5], 'client bk at /run/bk.sock: nobody yet');
+  assert.match(lines[6]!, /SINCE +CLIENTS +ERRORS +IMAGE$/);
+  assert.match(lines[7]!, /1h 1m +bk,default +0 +localhost:5000\/app:1$/);
   assert.match(
-    statusText({ ...daemon, clients: [{ ...one, refused }], layers: [] }, '/run/lp.sock', 0),
+    statusText({ ...daemon, clients: [{ ...one, refused }], layers: [] }, '/run/lp.sock', { nowMs: 0 }),
     /\nREFUSED at/,
   );
 });
@@ -65,19 +72,73 @@ test('lazypull status tells clients apart where there are several, and which one
 test('lazypull status says where the mirror is, and what is kept for it', () => {
   const mirror = { address: '127.0.0.1:8235', blobs: 2, bytes: 3_000_000 };
   assert.match(
-    statusText({ ...daemon, mirror, layers: [] }, '/run/lp.sock', 0),
+    statusText({ ...daemon, mirror, layers: [] }, '/run/lp.sock', { nowMs: 0 }),
     /\nmirror at 127\.0\.0\.1:8235: 3\.0 MB on disk in 2 blobs\n$/,
   );
 });
 
 test('lazypull status is short where nothing is mounted', () => {
-  const text = statusText({ ...daemon, cache: { bytes: 0, layers: 0 }, layers: [] }, '/run/lp.sock', 6_000);
-  assert.equal(text, 'lazypull 1.2.3 at /run/lp.sock, up 6s, 0 mounted, 0 B on disk in 0 layers\n');
+  const text = statusText({ ...daemon, cache: { bytes: 0, layers: 0 }, layers: [] }, '/run/lp.sock', { nowMs: 6_000 });
+  assert.equal(text, 'lazypull 1.2.3 at /run/lp.sock\nup 6s, 0 layers mounted, 0 B on disk in 0 layers\n');
 });
 
 test('lazypull status says that an empty layer is all here', () => {
   assert.match(
-    statusText({ ...daemon, layers: [{ ...layer, contentBytes: 0, presentBytes: 0 }] }, '/run/lp.sock', 0),
-    /100% of 0 B/,
+    statusText({ ...daemon, layers: [{ ...layer, contentBytes: 0, presentBytes: 0 }] }, '/run/lp.sock', { nowMs: 0 }),
+    /\[#{20}\] 100%  .* 0 B /,
   );
+});
+
+const long = 'registry.example.com:5000/a-team/with/a-long/path/to-the-application:2026.11.30-release-candidate';
+const many: DaemonStatus = {
+  ...daemon,
+  clients: [one, { ...one, name: 'a-buildkit', address: `/run/${'x'.repeat(80)}.sock` }],
+  layers: [
+    { ...layer, references: [`${long}@sha256:${'0'.repeat(64)}`] },
+    { ...layer, references: ['映像/アプリ:一二三四五六七八九十'], waiting: 12, bytesPerSecond: 999_900_000 },
+    { ...layer, references: [`x/y@sha512:${'0'.repeat(128)}`], presentBytes: 100_000_000, waiting: 0 },
+    { ...layer, references: ['evil\x1b[2J\u202e:1'], clients: ['a-buildkit', 'default'] },
+  ],
+};
+
+test('lazypull status fits any terminal: layer, bar, rate and who waits first, the image last and without its digest', () => {
+  for (const errors of [0, 34]) {
+    const status = { ...many, layers: many.layers.map((each) => ({ ...each, errors })) };
+    for (const columns of [60, 80, 200]) {
+      const text = statusText(status, `/run/${'y'.repeat(90)}/lp.sock`, { nowMs: 400_000_000, columns });
+      const lines = text.trimEnd().split('\n');
+      for (const line of lines) assert.ok(displayWidth(line) <= columns, `${columns}: ${line}`);
+      const rows = lines.slice(lines.findIndex((line) => line.startsWith('LAYER')));
+      assert.match(rows[0]!, /^LAYER +HERE +RATE +WAIT(ING)? .*IMAGE$/);
+      for (const row of rows.slice(1)) {
+        assert.match(row, /^abababababab {2}\[[#.]+\] +(26|100)% {2}(1\.3|999\.9) MB\/s +\d+ .*\S$/);
+        if (errors > 0) assert.match(row, / 34 /);
+      }
+      assert.match(rows[1]!, columns < 80 ? /…[-\w.]*didate$/ : /[.\d]*-release-candidate$/);
+      assert.match(rows[2]!, /九十$/);
+      assert.match(rows[3]!, / x\/y$/);
+      assert.match(rows[4]!, columns < 80 ? /\?:1$/ : / evil\?\[2J\?:1$/);
+      assert.ok(!text.includes('@'), text);
+      if (columns === 200)
+        assert.ok(rows[0]!.includes('SIZE') && rows[0]!.includes('CLIENTS') && rows[1]!.endsWith(long));
+    }
+  }
+});
+
+test('lazypull status shortens no name in a pipe, and on a terminal keeps to its lines, the layers with most to do first', () => {
+  assert.ok(statusText(many, '/run/lp.sock', { nowMs: 0 }).includes(` ${long}\n`));
+  const lines = statusText({ ...many, clients: [one] }, '/run/lp.sock', { nowMs: 0, columns: 80, lines: 6 }).split(
+    '\n',
+  );
+  assert.equal(lines.length - 1, 6);
+  assert.match(lines[3]!, / 999\.9 MB\/s {2}12 /);
+  assert.equal(lines[5], 'and 2 layers more');
+});
+
+test('lazypull status has colours where they are wanted, and is set the same', () => {
+  const strip = (text: string) => stripVTControlCharacters(text);
+  const view = { nowMs: 0, columns: 80 };
+  const painted = statusText(many, '/run/lp.sock', { ...view, paint: painter({ isTTY: true }, {}) });
+  assert.notEqual(painted, strip(painted));
+  assert.equal(strip(painted), statusText(many, '/run/lp.sock', view));
 });

@@ -1,0 +1,65 @@
+import type { WriteStream } from 'node:tty';
+import { write } from './output.ts';
+
+const enter = '\x1b[?1049h\x1b[?25l';
+const leave = '\x1b[?25h\x1b[?1049l';
+
+/** What a terminal shows at once: it does not draw between the two (synchronized output, where it knows that). */
+const begin = '\x1b[?2026h\x1b[H';
+const end = '\x1b[J\x1b[?2026l';
+
+/**
+ * A text in the place of all that a terminal shows, drawn again over itself without flicker. SIGINT and SIGTERM end it; ctrl-Z and a new size of the window are taken
+ * as they should be. What was there before comes back in the end.
+ */
+export class FullScreen implements Disposable {
+  readonly #stream: WriteStream;
+  readonly #text: () => string;
+  readonly #stop = new AbortController();
+  readonly #listeners: readonly (readonly [NodeJS.Signals, () => void])[];
+  readonly #draw = (): void => void this.draw();
+
+  /** @param text what is shown, made anew for each size of the window; no line may be wider than that */
+  constructor(stream: WriteStream, text: () => string) {
+    this.#stream = stream;
+    this.#text = text;
+    const stop = () => this.#stop.abort();
+    this.#listeners = [
+      ['SIGINT', stop],
+      ['SIGTERM', stop],
+      ['SIGTSTP', () => this.#pause()],
+      ['SIGCONT', () => this.#enter()],
+    ];
+    for (const [signal, listener] of this.#listeners) process.on(signal, listener);
+    stream.on('resize', this.#draw);
+    stream.write(enter);
+  }
+
+  /** Aborts when it is to end. */
+  get ended(): AbortSignal {
+    return this.#stop.signal;
+  }
+
+  async draw(): Promise<void> {
+    const lines = this.#text()
+      .trimEnd()
+      .split('\n')
+      .slice(0, this.#stream.rows || 24);
+    await write(this.#stream, `${begin}${lines.join('\x1b[K\n')}\x1b[K${end}`);
+  }
+
+  #enter(): void {
+    this.#stream.write(enter);
+    void this.draw();
+  }
+
+  #pause(): void {
+    this.#stream.write(leave, () => process.kill(process.pid, 'SIGSTOP'));
+  }
+
+  [Symbol.dispose](): void {
+    for (const [signal, listener] of this.#listeners) process.off(signal, listener);
+    this.#stream.off('resize', this.#draw);
+    this.#stream.write(leave);
+  }
+}
