@@ -21,6 +21,7 @@ const closeBrace = 0x7d;
 export class KeyTable {
   readonly #ids = new Int8Array(1 << 14).fill(-1);
   readonly #names: Buffer[];
+  readonly #folded: ReadonlyMap<string, number>;
 
   /** Up to 127 names of 1 to 15 ASCII characters; the id of a name is its index. */
   constructor(names: readonly string[]) {
@@ -30,6 +31,7 @@ export class KeyTable {
       if (this.#ids[hash] !== -1) throw new Error(`Cannot tell the key "${names[id]}" from another`);
       this.#ids[hash] = id;
     }
+    this.#folded = new Map(names.map((name, id) => [fold(name), id]));
   }
 
   /** The id of the name that is in `bytes` at [start, end), or -1. */
@@ -41,6 +43,19 @@ export class KeyTable {
     for (let i = 0; i < name.length; i++) if (bytes[start + i] !== name[i]) return -1;
     return id;
   }
+
+  /** The id of the name that Go's encoding/json takes a member's name for: the same one, or else one that differs in case only; or -1. */
+  findFolded(name: string): number {
+    return this.#folded.get(fold(name)) ?? -1;
+  }
+}
+
+/** As Go folds names to compare them with those of ASCII: two letters of other alphabets are among the cases of "k" and "s". */
+function fold(name: string): string {
+  return name
+    .replace(/[A-Z]/g, (letter) => letter.toLowerCase())
+    .replaceAll('\u212a', 'k')
+    .replaceAll('\u017f', 's');
 }
 
 function hashOf(bytes: Uint8Array, start: number, end: number): number {
@@ -83,10 +98,11 @@ export class JsonReader {
     return this.#more(closeBracket, first);
   }
 
-  /** Reads a member's name up to its value. @returns its id, or -1 for a name that is not in the table */
+  /** Reads a member's name up to its value. @returns its id, or -1 for a name that is not in the table, in no case of its letters */
   readKey(keys: KeyTable): number {
     this.readSpan();
-    const id = this.escaped ? -1 : keys.find(this.bytes, this.start, this.end);
+    let id = this.escaped ? -1 : keys.find(this.bytes, this.start, this.end);
+    if (id < 0) id = keys.findFolded(this.#text());
     this.#expect(colon, '":"');
     return id;
   }
@@ -146,6 +162,7 @@ export class JsonReader {
     for (let byte = bytes[at]!; byte >= zero && byte <= nine; byte = bytes[++at]!) value = value * 10 + (byte - zero);
     const next = bytes[at];
     this.#at = at;
+    if (bytes[first] === zero && at > first + 1) throw this.#error('a number begins with 0');
     if (at === first || next === 0x2e || next === 0x65 || next === 0x45) throw this.#error('an integer is expected');
     if (!Number.isSafeInteger(value)) throw this.#error('a number is too large');
     return negative && value !== 0 ? -value : value;
@@ -216,6 +233,17 @@ export class JsonReader {
     for (let byte = bytes[at]; byte === 0x20 || byte === 0x09 || byte === 0x0a || byte === 0x0d; byte = bytes[++at]);
     this.#at = at;
     return at;
+  }
+
+  /** The string that was read last, as Go has it. */
+  #text(): string {
+    const text = this.bytes.toString('utf8', this.start, this.end);
+    if (!this.escaped) return text;
+    try {
+      return String(JSON.parse(`"${text}"`));
+    } catch {
+      throw this.#error('a string has a malformed escape');
+    }
   }
 
   #unescape(): ByteString {

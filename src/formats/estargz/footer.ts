@@ -49,7 +49,7 @@ const formats = [
 
 /** A gzip member without content (RFC 1952, 2.3) whose extra field has the length and the sub-field header given; any operating system. */
 function footerPattern(extra: string): RegExp {
-  return new RegExp(`^\\x1f\\x8b\\x08\\x04\\0{4}[^][^]${extra}([0-9a-f]{16})STARGZ\\x01\\0\\0\\xff\\xff\\0{8}$`);
+  return new RegExp(`^\\x1f\\x8b\\x08\\x04\\0{4}[^][^]${extra}([0-9a-fA-F]{16})STARGZ\\x01\\0\\0\\xff\\xff\\0{8}$`);
 }
 
 /** zstd:chunked has the longest footer, in its newer form. */

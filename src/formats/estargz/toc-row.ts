@@ -63,7 +63,12 @@ export class TocRow implements Timestamp {
   }
 }
 
-/** Reads the object that comes next into `row`. @throws DataLoss for a value that is not of its member's kind, or is out of its range */
+/**
+ * Reads the object that comes next into `row`, as Go's encoding/json does: the case of a member's name does not matter, the last of several counts, and `null`
+ * leaves what is there but for maps.
+ *
+ * @throws DataLoss for a value that is not of its member's kind, or is out of its range
+ */
 export function readTocRow(json: JsonReader, row: TocRow): void {
   row.clear();
   json.beginObject();
@@ -71,6 +76,7 @@ export function readTocRow(json: JsonReader, row: TocRow): void {
     const key = json.readKey(keys);
     if (key === -1) json.skipValue();
     else if (!json.readNull()) readMember(json, row, key);
+    else if (names[key] === 'xattrs') row.xattrs = undefined;
   }
 }
 
@@ -140,7 +146,7 @@ function readMember(json: JsonReader, row: TocRow, key: number): void {
       row.devMinor = readNumber(json, 'devMinor', maxMinor);
       break;
     case 'xattrs':
-      row.xattrs = readXattrs(json, row);
+      row.xattrs = readXattrs(json, row, row.xattrs);
       break;
     case 'digest':
       row.digest = readDigest(json);
@@ -194,8 +200,11 @@ function readDigest(json: JsonReader): number {
   );
 }
 
-function readXattrs(json: JsonReader, row: TocRow): Map<ByteString, Uint8Array> {
-  const xattrs = new Map<ByteString, Uint8Array>();
+function readXattrs(
+  json: JsonReader,
+  row: TocRow,
+  xattrs = new Map<ByteString, Uint8Array>(),
+): Map<ByteString, Uint8Array> {
   json.beginObject();
   for (let first = true; json.inObject(first); first = false) {
     const name = json.readName();

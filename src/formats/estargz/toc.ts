@@ -67,7 +67,7 @@ export function readToc(compressedToc: Uint8Array, { tocDigest, ...place }: TocC
 }
 
 /**
- * Reads the JSON of a table of contents.
+ * Reads the JSON of a table of contents. What Go's encoding/json would read otherwise is refused.
  *
  * @param json not changed, and not needed afterwards
  * @param dataEnd no data in the blob reaches past this byte
@@ -75,17 +75,31 @@ export function readToc(compressedToc: Uint8Array, { tocDigest, ...place }: TocC
 export function readTocJson(json: Buffer, dataEnd: number): LayerIndex {
   const reader = new JsonReader(json);
   const rows = new RowReader(json, dataEnd);
+  let hasEntries = false;
   reader.beginObject();
   for (let first = true; reader.inObject(first); first = false) {
     const key = reader.readKey(keys);
+    if (key === entriesKey) {
+      // Go reads a second list into the entries of the first.
+      if (hasEntries) throw new LazypullError('DataLoss', 'The table of contents has several lists of entries');
+      hasEntries = true;
+    }
     if (reader.readNull()) continue;
     if (key === versionKey) checkVersion(reader.readInteger());
     else if (key === entriesKey) readEntries(reader, rows);
     else reader.skipValue();
   }
   reader.finish();
-  return rows.finish();
+  const index = rows.finish();
+  if (index.entries.length > 0 || dataEnd <= maxEmptyBytes) return index;
+  throw new LazypullError(
+    'FailedPrecondition',
+    `The table of contents lists nothing, and the layer has ${dataEnd} bytes of content`,
+  );
 }
+
+/** A tar archive of nothing, compressed; one of an empty directory has some 80 bytes. */
+const maxEmptyBytes = 64;
 
 const keys = new KeyTable(['version', 'entries']);
 const versionKey = 0;

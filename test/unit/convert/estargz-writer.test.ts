@@ -5,6 +5,8 @@ import { gunzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { type EstargzResult, writeEstargz } from '../../../src/convert/estargz-writer.ts';
 import { GzipPool } from '../../../src/convert/gzip-pool.ts';
+import { readFooter } from '../../../src/formats/estargz/footer.ts';
+import { readToc } from '../../../src/formats/estargz/toc.ts';
 import { buildTar, inPieces, type TarSpec } from '../../support/tar-builder.ts';
 
 interface Row {
@@ -223,4 +225,13 @@ test('writeEstargz() passes errors of the source and of the sink on', async () =
 
 test('GzipPool refuses a level that gzip does not have', () => {
   for (const level of [0, 10, 1.5, NaN]) assert.throws(() => new GzipPool(level), { code: 'InvalidArgument' });
+});
+
+test('The layer of an empty archive can be read, however long the archive is', async () => {
+  for (const zeros of [0, 1024, 10_240, 1 << 20]) {
+    const { blob, result } = await write(Buffer.alloc(zeros));
+    const { tocOffset, tocEnd } = readFooter(blob, blob.length);
+    const context = { tocDigest: result.tocDigest, blobSize: blob.length, tocOffset };
+    assert.deepEqual(readToc(blob.subarray(tocOffset, tocEnd), context).entries, [], `${zeros} zeros`);
+  }
 });

@@ -68,7 +68,7 @@ test('JsonReader reads integers and refuses other numbers', () => {
   assert.equal(reader('9007199254740991').readInteger(), 9007199254740991);
   assert.equal(reader('-5').readInteger(), -5);
   assert.ok(Object.is(reader('-0').readInteger(), 0));
-  for (const text of ['9007199254740992', '1.5', '1e3', '-', 'x', '', '"1"', '1'.repeat(10_000)]) {
+  for (const text of ['9007199254740992', '1.5', '1e3', '-', 'x', '', '"1"', '1'.repeat(10_000), '01', '-00']) {
     assert.throws(() => reader(text).readInteger(), { code: 'DataLoss' }, text);
   }
 });

@@ -26,6 +26,11 @@ test('readFooter takes the footer that Go writes with any compression hints', ()
   assert.equal(readFooter(bytes, 1000).tocOffset, 9);
 });
 
+test('readFooter takes the digits that Go takes', () => {
+  const upper = Buffer.from(footer(0xabcde).toString('latin1').replace('abcde', 'ABCDE'), 'latin1');
+  assert.equal(readFooter(upper, 1_000_000).tocOffset, 0xabcde);
+});
+
 test('readFooter refuses an offset outside of the blob', () => {
   for (const offset of [1000 - 51, 1000, 2 ** 53 + 2, Number.MAX_SAFE_INTEGER]) {
     assert.throws(() => readFooter(footer(offset), 1000), { code: 'DataLoss' });
