@@ -33,6 +33,13 @@ export MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-131072}"
 # Inflate, hash, mount(2) and file writes share libuv's threads; four are too few when some of them wait for the kernel.
 export UV_THREADPOOL_SIZE="${UV_THREADPOOL_SIZE:-8}"
 
+# Under nohup(1) SIGHUP is ignored, which a shell cannot change, and Node does. So the program is told.
+hangs_up=
+trap 'hangs_up=1' HUP
+kill -HUP $$
+trap - HUP
+[ -n "$hangs_up" ] || export LAZYPULL_NOHUP=1
+
 run() {
   exec "$node" "$root/dist/bin/$main" "$@"
 }

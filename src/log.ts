@@ -1,5 +1,6 @@
 import { isatty } from 'node:tty';
-import { type DestinationStream, destination, pino, stdTimeFunctions } from 'pino';
+import { type DestinationStream, pino, stdTimeFunctions } from 'pino';
+import { LogOutput } from './kernel/log-output.ts';
 import { logText } from './log-text.ts';
 import { painter } from './util/colour.ts';
 
@@ -25,11 +26,13 @@ export const logFormats = ['auto', 'json', 'text'] as const;
 export type LogFormat = (typeof logFormats)[number];
 
 /**
- * A logger that writes to standard error or to `stream`: one JSON object a line, with containerd's keys (`level`, `msg`, `time`), or lines for people.
+ * A logger that writes to standard error or to `stream`: one JSON object a line, with containerd's keys (`level`, `msg`, `time`), or lines for people. It never
+ * throws, and nobody waits for it: see `LogOutput`.
  */
 export function createLog(level: LogLevel, format: LogFormat = 'auto', stream?: DestinationStream): ProcessLog {
-  const out = stream ?? destination({ fd: 2, sync: true });
   const isText = format === 'text' || (format === 'auto' && stream === undefined && isatty(2));
+  const inShape = isText ? forPeople() : (line: string) => line;
+  const out = stream ?? new LogOutput(2, (count) => inShape(lostLines(count)));
   return pino(
     {
       level: level === 'panic' ? 'fatal' : level,
@@ -37,13 +40,19 @@ export function createLog(level: LogLevel, format: LogFormat = 'auto', stream?: 
       timestamp: stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
-    isText ? forPeople(out) : out,
+    { write: (line: string) => out.write(inShape(line)) },
   );
 }
 
-function forPeople(out: DestinationStream): DestinationStream {
+function forPeople(): (line: string) => string {
   const paint = painter({ isTTY: isatty(2) }, process.env);
-  return { write: (line) => out.write(logText(line, paint)) };
+  return (line) => logText(line, paint);
+}
+
+/** The line that stands for `count` lines which could not be written. */
+function lostLines(count: number): string {
+  const line = { level: 'warn', time: new Date().toISOString(), lines: count, msg: 'lines of the log were lost' };
+  return `${JSON.stringify(line)}\n`;
 }
 
 /** A log that drops everything, for tests and for commands that print their own errors. */

@@ -45,7 +45,8 @@ export function daemonCommand(environment: Environment): Verb {
       `It needs root; "lazypull check" says what else. It says what it does on standard error: in lines for people on a terminal, and elsewhere in JSON, an object a line.
 Flags may also have one dash. A flag wins over the environment, that over the file, that over the default.
 
-SIGTERM and SIGINT unmount everything, a second one ends at once. SIGUSR2 ends it with everything left mounted.`,
+SIGTERM and SIGINT unmount everything, a second one ends at once; so does the end of the terminal that it was started from. SIGUSR2 ends it with
+everything left mounted.`,
       [
         'lazypull daemon',
         'lazypull daemon --takeover    # a new version in the place of the one that runs',

@@ -13,6 +13,7 @@ import { createProgram } from './program.ts';
  */
 export async function main(argv: readonly string[], environment: Environment): Promise<number> {
   const outputFailure = watchOutput(process.stdout);
+  if (argv[0] !== 'daemon') process.stderr.on('error', () => undefined); // a terminal that was closed: nobody can be told
   try {
     const args = argv[0] === 'daemon' ? ['daemon', ...withTwoDashes(argv.slice(1))] : argv;
     const program = await createProgram(environment, args[0]);

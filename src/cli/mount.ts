@@ -39,7 +39,7 @@ export function mountCommand({ env, name }: Environment): Verb {
     .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
     .option('--json', 'print events as JSON, one a line: mounted, progress, unmounted')
     .explain(
-      `It needs root, and what the daemon needs. ctrl-C or SIGTERM unmounts and cleans up, a second one ends at once.
+      `It needs root, and what the daemon needs. ctrl-C, SIGTERM or the end of the terminal unmounts and cleans up, a second ctrl-C ends at once.
 The exit code is 0 where it was mounted and unmounted again, 130 where it was interrupted before.`,
       [
         'lazypull mount registry.example/app:1 /mnt',
@@ -47,10 +47,10 @@ The exit code is 0 where it was mounted and unmounted again, 130 where it was in
       ],
     )
     .action(async (reference: Reference, target: string, options: Options) => {
-      const { stopSignal } = await import('../daemon/signals.ts');
+      const { hangsUp, stopSignal } = await import('../daemon/signals.ts');
       const { mountImage } = await import('../daemon/image-mount.ts');
       const log = sayingLog(name);
-      const signal = stopSignal(log);
+      const signal = stopSignal(log, () => hangsUp(env));
       await using client = await openRegistry(options.config, env);
       const image = await resolveOrStop(client, reference, options.platform, signal);
       const directory = resolve(target);

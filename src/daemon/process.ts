@@ -4,7 +4,7 @@ import { exitNow } from '../kernel/exit.ts';
 import { createLog } from '../log.ts';
 import { runDaemon } from './daemon.ts';
 import { reportOnSignal } from './report.ts';
-import { handoverSignal, stopSignal } from './signals.ts';
+import { daemonHangsUp, handoverSignal, stopSignal } from './signals.ts';
 
 /** From the first signal to the end, come what may: process managers wait some 20 s before they kill. */
 const maxStopMs = 18_000;
@@ -16,12 +16,18 @@ const maxStopMs = 18_000;
 export async function runDaemonProcess(config: DaemonConfig, env: NodeJS.ProcessEnv): Promise<never> {
   const log = createLog(config.logLevel, config.logFormat);
   const die = (error: unknown, message: string) => {
-    log.fatal({ error: messageOf(error), stack: error instanceof Error ? error.stack : undefined }, message);
-    exitNow(1);
+    try {
+      log.fatal({ error: messageOf(error), stack: error instanceof Error ? error.stack : undefined }, message);
+    } finally {
+      exitNow(1);
+    }
   };
   process.on('uncaughtException', (error) => die(error, 'Unexpected error'));
   process.on('unhandledRejection', (error) => die(error, 'Unexpected error'));
-  const signal = stopSignal(log);
+  // Node would print them, and take an output that cannot be written for an unexpected error.
+  process.removeAllListeners('warning');
+  process.on('warning', (warning) => log.warn({ error: messageOf(warning) }, 'Node warns'));
+  const signal = stopSignal(log, daemonHangsUp(env, log));
   signal.addEventListener('abort', () => {
     setTimeout(
       () => die(new Error(`Cannot stop in ${maxStopMs / 1000} s`), 'Ends without cleaning up'),

@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
 import { exitNow } from '../kernel/exit.ts';
+import { hasTerminal } from '../kernel/pidfd.ts';
 import type { Log } from '../log.ts';
 
 const stopSignals = ['SIGTERM', 'SIGINT'] as const;
@@ -7,26 +8,57 @@ const stopSignals = ['SIGTERM', 'SIGINT'] as const;
 /** The signal at which the daemon ends and leaves everything to the next one: the reason of the abort is its name. */
 export const handoverSignal = 'SIGUSR2';
 
+/** After SIGHUP a terminal that was closed is gone at the latest. */
+const hangupMs = 100;
+
 /**
- * A signal that aborts at the first SIGTERM, SIGINT or SIGUSR2, with the name of it as the reason. A SIGTERM or SIGINT after that ends the
- * process at once with the exit code of a process killed by it.
+ * A signal that aborts at the first SIGTERM, SIGINT or SIGUSR2, with the name of it as the reason, and at a SIGHUP if `isEnd` resolves to true. A SIGTERM or
+ * SIGINT after that ends the process at once with the exit code of a process killed by it.
  */
-export function stopSignal(log: Log): AbortSignal {
+export function stopSignal(log: Log, isEnd: () => Promise<boolean>): AbortSignal {
   const controller = new AbortController();
+  const stop = (name: string) => {
+    log.info({ signal: name }, 'Stops');
+    controller.abort(name);
+  };
   for (const name of stopSignals) {
     process.on(name, () => {
-      if (controller.signal.aborted) {
-        log.warn({ signal: name }, 'Ends at once: second signal');
-        exitNow(128 + constants.signals[name]);
-      }
-      log.info({ signal: name }, 'Stops');
-      controller.abort(name);
+      if (!controller.signal.aborted) return stop(name);
+      log.warn({ signal: name }, 'Ends at once: second signal');
+      exitNow(128 + constants.signals[name]);
     });
   }
+  process.on('SIGHUP', () => {
+    void isEnd().then((yes) => {
+      if (yes && !controller.signal.aborted) stop('SIGHUP');
+    });
+  });
   process.on(handoverSignal, () => {
     if (controller.signal.aborted) return;
     log.info({ signal: handoverSignal }, 'Hands over');
     controller.abort(handoverSignal);
   });
   return controller.signal;
+}
+
+/** Whether a SIGHUP ends a program of a terminal: not under nohup(1), of which the launcher tells us, as Node takes no notice. */
+export function hangsUp(env: NodeJS.ProcessEnv): Promise<boolean> {
+  return Promise.resolve(env.LAZYPULL_NOHUP === undefined);
+}
+
+/**
+ * What a SIGHUP is to a daemon: the end if the terminal that it was started from has been closed. Else somebody wants it to read its configuration again,
+ * which must not cost the mounts of those who use them: the log says what to do.
+ */
+export function daemonHangsUp(env: NodeJS.ProcessEnv, log: Log): () => Promise<boolean> {
+  const hadTerminal = hasTerminal();
+  return async () => {
+    await new Promise((resolve) => setTimeout(resolve, hangupMs));
+    if (hadTerminal && !hasTerminal()) return hangsUp(env);
+    log.info(
+      { signal: 'SIGHUP' },
+      'Reads config.toml at its start only: restart it with SIGUSR2 or --takeover; credentials and hosts.toml are read when they are needed',
+    );
+    return false;
+  };
 }

@@ -30,6 +30,11 @@ export function identityOf(pid: number): ProcessIdentity | undefined {
   return { pid, startTicks: Number(fields[19]) };
 }
 
+/** Whether this process has a controlling terminal. It loses it when the terminal is closed. */
+export function hasTerminal(): boolean {
+  return Number(statOf(process.pid)?.[4] ?? 0) !== 0;
+}
+
 /** The name of a process as ps(1) shows it; '?' when it cannot be read. */
 export function commandOf(pid: number): string {
   return readOrUndefined(`/proc/${pid}/comm`)?.trimEnd() ?? '?';
