@@ -51,6 +51,11 @@ export function matches({ filters, budget }: Filters, info: SnapshotInfo): boole
   );
 }
 
+/** Whether the labels of a snapshot tell whether it matches. */
+export function askForLabels({ filters }: Filters): boolean {
+  return filters.some((filter) => filter.some(({ path }) => path[0] === 'labels'));
+}
+
 function selects(selector: Selector, info: SnapshotInfo): boolean {
   const value = fieldOf(info, selector.path);
   switch (selector.operator) {

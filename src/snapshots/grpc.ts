@@ -1,5 +1,3 @@
-import { once } from 'node:events';
-import { setImmediate } from 'node:timers/promises';
 import {
   type DescMessage,
   type DescMethod,
@@ -21,6 +19,8 @@ import {
 import { type ErrorCode, codeOf, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { type SnapshotMetrics, snapshotMetrics } from './metrics.ts';
+import { Turns } from './turns.ts';
+import { bytesSent, dropCall, UnreadAnswers } from './unread.ts';
 
 /** What a generated service needs: a function per method, which answers with a message, or with messages when the method streams. Throw to answer an error. */
 export type Handlers<M extends GenServiceMethods> = {
@@ -50,14 +50,20 @@ export type CallMetrics = Pick<SnapshotMetrics, 'begin' | 'calls' | 'callSeconds
 /** Is asked before each call of a method that does not stream, with the pid of the process that calls, 0 where that is not known. Throw to answer an error. */
 export type Guard = (method: string, pid: number) => void;
 
-/** Makes a grpc-js service of a protobuf-es descriptor. Errors become status codes as `statusOf` says, and are logged at debug level with the method. */
+/**
+ * Makes a grpc-js service of a protobuf-es descriptor. Errors become status codes as `statusOf` says, and are logged at debug level with the method.
+ *
+ * @param turns which calls that stream take, where not all of them may at any time
+ */
 export function bridge<M extends GenServiceMethods>(
   service: GenService<M>,
   handlers: Handlers<M>,
   log: Log,
   metrics: CallMetrics = snapshotMetrics(),
   guard?: Guard,
+  turns?: Turns,
 ): Bridged {
+  const unread = new UnreadAnswers();
   const methods = Object.entries<DescMethod>(service.method);
   const definition = Object.fromEntries(methods.map(([name, method]) => [name, methodDefinition(method)]));
   const implementation = Object.fromEntries(
@@ -73,14 +79,14 @@ export function bridge<M extends GenServiceMethods>(
       return [
         name,
         method.methodKind === 'server_streaming'
-          ? (call: Stream) => void measured(() => stream(method, handler as StreamHandler, call, log))
+          ? (call: Stream) => void measured(() => stream(method, handler as StreamHandler, call, log, turns))
           : (call: Call, done: sendUnaryData<unknown>) =>
               void measured(() => {
                 const guarded: UnaryHandler = (request) => {
                   guard?.(method.name, pidOf(call.getPeer()));
                   return (handler as UnaryHandler)(request);
                 };
-                return answer(method, guarded, call, done, log);
+                return answer(method, guarded, call, done, log, unread);
               }),
       ];
     }),
@@ -90,7 +96,10 @@ export function bridge<M extends GenServiceMethods>(
 
 function methodDefinition(method: DescMethod): ServiceDefinition[string] {
   const { input, output } = method;
-  const write = (schema: DescMessage) => (value: MessageShape<DescMessage>) => Buffer.from(toBinary(schema, value));
+  const write = (schema: DescMessage) => (value: MessageShape<DescMessage>) => {
+    const bytes = toBinary(schema, value);
+    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  };
   const read = (schema: DescMessage) => (bytes: Buffer) => fromBinary(schema, bytes);
   return {
     path: `/${method.parent.typeName}/${method.name}`,
@@ -113,9 +122,11 @@ async function answer(
   call: Call,
   done: sendUnaryData<unknown>,
   log: Log,
+  unread: UnreadAnswers,
 ): Promise<string> {
   try {
     done(null, create(method.output, await handler(call.request)));
+    unread.note(call);
     return 'OK';
   } catch (error) {
     done(failure(method, error, log));
@@ -123,22 +134,39 @@ async function answer(
   }
 }
 
-async function stream(method: DescMethod, handler: StreamHandler, call: Stream, log: Log): Promise<string> {
+/** Makes the next message when the client has taken the one before. */
+async function stream(
+  method: DescMethod,
+  handler: StreamHandler,
+  call: Stream,
+  log: Log,
+  turns: Turns = new Turns(),
+): Promise<string> {
   const gone = new AbortController();
   call.on('cancelled', () => gone.abort());
+  let isLost = false;
   try {
+    using turn = await turns.take(gone.signal);
     for await (const message of handler(call.request, gone.signal)) {
       if (gone.signal.aborted) return 'Canceled';
-      if (!call.write(create(method.output, message))) await once(call, 'drain', { signal: gone.signal });
-      await setImmediate();
+      const taken = turn.taken(written(call, create(method.output, message)), () => bytesSent(call));
+      await taken.finally(() => (isLost = turn.isLost));
     }
     call.end();
     return 'OK';
   } catch (error) {
     if (gone.signal.aborted) return 'Canceled';
-    call.emit('error', failure(method, error, log));
+    const failed = failure(method, error, log);
+    if (isLost) dropCall(call);
+    else call.emit('error', failed);
     return codeOf(error);
   }
+}
+
+function written(call: Stream, message: MessageShape<DescMessage>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    call.write(message, (error: Error | null | undefined) => (error ? reject(error) : resolve()));
+  });
 }
 
 const peerPrefix = 'pid:';

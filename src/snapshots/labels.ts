@@ -28,8 +28,14 @@ export function isTemporary(key: string): boolean {
 /** Labels of a snapshot in UTF-8: a message with all of them still fits gRPC's 16 MiB. */
 const maxLabelBytes = 15 * 1024 * 1024;
 
+/** Labels of a snapshot: more of them would keep everybody waiting while they are read. */
+const maxLabels = 65_536;
+
 /** @throws InvalidArgument for labels that no answer could hold: a client could not even list the snapshot to remove it */
 export function checkLabels(labels: Labels): void {
+  if (Object.keys(labels).length > maxLabels) {
+    throw new LazypullError('InvalidArgument', `A snapshot has at most ${maxLabels} labels`);
+  }
   if (labelBytes(labels) <= maxLabelBytes) return;
   throw new LazypullError('InvalidArgument', `The labels of a snapshot have at most ${maxLabelBytes} bytes`);
 }

@@ -13,11 +13,12 @@ import { bridge, type CallMetrics, type Guard } from './grpc.ts';
 import { labelBytes } from './labels.ts';
 import type { Kind, Mount, SnapshotInfo, Snapshots } from './snapshot.ts';
 import type { SoleClient } from './sole-client.ts';
+import { Turns } from './turns.ts';
 
 const INFOS_PER_MESSAGE = 100;
 
-/** Labels after which a message of a list is full, so that none is too large for a client. */
-const LABEL_BYTES_PER_MESSAGE = 1024 * 1024;
+/** Names and labels after which a message of a list is full, so that none is too large for a client. */
+const BYTES_PER_MESSAGE = 1024 * 1024;
 
 /** Adds `containerd.services.snapshots.v1.Snapshots` to a server. The field `snapshotter` of requests is ignored, as containerd's own service ignores it. */
 export function addSnapshots(
@@ -65,12 +66,12 @@ export function snapshotsService(
         if (!info) throw new LazypullError('InvalidArgument', 'An update needs an info with the name of a snapshot');
         return { info: wireInfo(snapshots.update(info.name, info.labels, updateMask?.paths ?? [])) };
       },
-      *list({ filters }) {
+      async *list({ filters }) {
         let block: MessageInitShape<typeof InfoSchema>[] = [];
         let bytes = 0;
-        for (const info of snapshots.list(filters)) {
-          const added = labelBytes(info.labels);
-          if (block.length === INFOS_PER_MESSAGE || (block.length > 0 && bytes + added > LABEL_BYTES_PER_MESSAGE)) {
+        for await (const info of snapshots.list(filters)) {
+          const added = labelBytes(info.labels) + info.name.length + info.parent.length;
+          if (block.length === INFOS_PER_MESSAGE || (block.length > 0 && bytes + added > BYTES_PER_MESSAGE)) {
             yield { info: block };
             block = [];
             bytes = 0;
@@ -92,6 +93,7 @@ export function snapshotsService(
     log,
     metrics,
     guard,
+    new Turns(),
   );
 }
 

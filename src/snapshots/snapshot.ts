@@ -65,7 +65,7 @@ export interface Snapshots {
   remove(key: string): void;
 
   /** The snapshots that any of `filters` matches, all of them without filters. InvalidArgument before the first one for a filter that does not parse. */
-  list(filters: readonly string[]): Iterable<SnapshotInfo>;
+  list(filters: readonly string[]): AsyncIterable<SnapshotInfo>;
 
   /** Removes the directories that no snapshot needs any more. */
   cleanup(): Promise<void>;

@@ -130,8 +130,8 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     });
   }
 
-  *list(filters: readonly string[]): Generator<SnapshotInfo> {
-    for (const { info } of this.#store.list(parseFilters(filters))) yield info;
+  async *list(filters: readonly string[]): AsyncGenerator<SnapshotInfo> {
+    for await (const { info } of this.#store.list(parseFilters(filters))) yield info;
   }
 
   async cleanup(): Promise<void> {
@@ -307,7 +307,7 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
       await this.#layers.check(this.#directories.content(id));
     } catch (error) {
       if (this.#unmounted.has(id) && !this.#unmounted.get(id)) {
-        const snapshot = this.#store.remotes().find((remote) => remote.id === id);
+        const snapshot = this.#store.findById(id);
         if (snapshot) void this.#retry(snapshot);
       }
       const reason = this.#reasons.get(id) ?? error;

@@ -1,9 +1,12 @@
+import { setImmediate } from 'node:timers/promises';
 import { LazypullError } from '../errors.ts';
+import { BufferPressure } from '../util/buffer-pressure.ts';
 import { wallClockMicros } from './clock.ts';
 import { Database, type Row } from './database.ts';
-import { type Filter, type Filters, matches } from './filters.ts';
+import { askForLabels, type Filter, type Filters, matches } from './filters.ts';
 import {
   checkLabels,
+  labelBytes,
   remoteLabel,
   remoteLabelValue,
   sameLabels,
@@ -31,9 +34,19 @@ const PAGE_ROWS = 100;
 const MAX_NAME_LENGTH = 32 * 1024;
 const MAX_TEMPORARY_LABELS = 4096;
 
-const selectRow = `
-  SELECT s.id, s.name, s.kind, coalesce(p.name, '') AS parent, s.remote, s.created_us, s.updated_us, s.inodes, s.bytes, s.labels
-  FROM snapshots s LEFT JOIN snapshots p ON p.id = s.parent`;
+/** Labels that are read with many other rows; longer ones are read one row at a time. */
+const SHORT_LABELS_BYTES = 16 * 1024;
+
+/** How long a list may keep everybody else waiting. */
+const MAX_BUSY_MS = 5;
+
+const fields = `s.id, s.name, s.kind, coalesce(p.name, '') AS parent, s.remote, s.created_us, s.updated_us, s.inodes, s.bytes`;
+const tables = 'snapshots s LEFT JOIN snapshots p ON p.id = s.parent';
+const selectRow = `SELECT ${fields}, s.labels FROM ${tables}`;
+
+/** As `selectRow`, for many rows: long labels are NULL. */
+const selectRows = `
+  SELECT ${fields}, CASE WHEN octet_length(s.labels) <= ${SHORT_LABELS_BYTES} THEN s.labels END AS labels FROM ${tables}`;
 
 const selectChain = `
   WITH RECURSIVE chain (id, parent, remote, depth) AS (
@@ -48,6 +61,8 @@ const selectChain = `
  */
 export class SnapshotStore implements Disposable {
   readonly #database: Database;
+  /** Long labels are as short-lived as buffers. A collection in one go takes less time than they do. */
+  readonly #pressure = new BufferPressure();
   readonly #temporary = new Map<number, { labels: Labels; updatedMicros: number }>();
   /** Removed snapshots whose directory is gone. */
   #gone: number[] = [];
@@ -73,6 +88,11 @@ export class SnapshotStore implements Disposable {
 
   find(name: string): StoredSnapshot | undefined {
     const row = this.#database.row(`${selectRow} WHERE s.name = ?`, name);
+    return row && this.#snapshotOf(row);
+  }
+
+  findById(id: number): StoredSnapshot | undefined {
+    const row = this.#database.row(`${selectRow} WHERE s.id = ?`, id);
     return row && this.#snapshotOf(row);
   }
 
@@ -236,30 +256,48 @@ export class SnapshotStore implements Disposable {
 
   /**
    * The snapshots that any of the filters matches, oldest first. Read in pages, so that a slow reader holds no transaction; a snapshot that is there from the
-   * first to the last page comes exactly once. Filters that ask for a name, a parent or a target are looked up, not searched for.
+   * first to the last page comes exactly once. Filters that ask for a name, a parent or a target are looked up, not searched for. Whoever else waits has a turn
+   * every few milliseconds, and after each row with long labels.
    */
-  *list(filters: Filters): Generator<StoredSnapshot> {
+  async *list(filters: Filters): AsyncGenerator<StoredSnapshot> {
+    let sinceMs = performance.now();
+    for (const row of this.#candidates(filters)) {
+      const snapshot = this.#matching(row, filters);
+      if (snapshot !== undefined) yield snapshot;
+      if (performance.now() - sinceMs < MAX_BUSY_MS) continue;
+      await setImmediate();
+      sinceMs = performance.now();
+    }
+  }
+
+  /** Rows without long labels, among which are all that match, each of them once. */
+  *#candidates(filters: Filters): Generator<Row> {
     const lookups = filters.filters.map(lookupOf);
     if (lookups.length > 0 && lookups.every((lookup) => lookup !== undefined)) {
       const rows = lookups.flatMap(({ condition, value }) =>
-        this.#database.rows(`${selectRow} WHERE ${condition}`, value),
+        this.#database.rows(`${selectRows} WHERE ${condition}`, value),
       );
       const found = new Map(rows.map((row) => [Number(row.id), row]));
-      for (const [, row] of [...found].sort(([a], [b]) => a - b)) {
-        const snapshot = this.#snapshotOf(row);
-        if (matches(filters, snapshot.info)) yield snapshot;
-      }
+      for (const [, row] of [...found].sort(([a], [b]) => a - b)) yield row;
       return;
     }
     for (let last = 0; ; ) {
-      const rows = this.#database.rows(`${selectRow} WHERE s.id > ? ORDER BY s.id LIMIT ${PAGE_ROWS}`, last);
+      const rows = this.#database.rows(`${selectRows} WHERE s.id > ? ORDER BY s.id LIMIT ${PAGE_ROWS}`, last);
       for (const row of rows) {
         last = Number(row.id);
-        const snapshot = this.#snapshotOf(row);
-        if (matches(filters, snapshot.info)) yield snapshot;
+        yield row;
       }
       if (rows.length < PAGE_ROWS) return;
     }
+  }
+
+  #matching(row: Row, filters: Filters): StoredSnapshot | undefined {
+    const snapshot = this.#snapshotOf(row);
+    if (row.labels !== null) return matches(filters, snapshot.info) ? snapshot : undefined;
+    if (!askForLabels(filters) && !matches(filters, snapshot.info)) return undefined;
+    const whole = this.findById(snapshot.id);
+    if (whole !== undefined) this.#pressure.released(labelBytes(whole.info.labels));
+    return whole !== undefined && matches(filters, whole.info) ? whole : undefined;
   }
 
   /** How many snapshots of a kind there are. */
@@ -274,7 +312,7 @@ export class SnapshotStore implements Disposable {
 
   /** The lazy layers, oldest first. */
   remotes(): readonly StoredSnapshot[] {
-    return this.#database.rows(`${selectRow} WHERE s.remote = 1 ORDER BY s.id`).map((row) => this.#snapshotOf(row));
+    return this.#database.rows(`${selectRows} WHERE s.remote = 1 ORDER BY s.id`).map((row) => this.#snapshotOf(row));
   }
 
   close(): void {
@@ -300,10 +338,17 @@ export class SnapshotStore implements Disposable {
     this.#temporary.set(id, { labels: Object.fromEntries(kept), updatedMicros });
   }
 
+  /** Labels that are not in the row are read whenever they are asked for. */
   #snapshotOf(row: Row): StoredSnapshot {
     const id = Number(row.id);
     const temporary = this.#temporary.get(id);
-    const labels = JSON.parse(String(row.labels)) as Labels;
+    const labelsOf = (text: unknown): Labels => {
+      const labels = JSON.parse(String(text)) as Labels;
+      return temporary ? Object.fromEntries([...Object.entries(labels), ...Object.entries(temporary.labels)]) : labels;
+    };
+    const labels = row.labels === null ? undefined : labelsOf(row.labels);
+    const readLabels = () =>
+      labelsOf(this.#database.row('SELECT labels FROM snapshots WHERE id = ?', id)?.['labels'] ?? '{}');
     return {
       id,
       remote: row.remote === 1,
@@ -314,9 +359,9 @@ export class SnapshotStore implements Disposable {
         kind: row.kind as Kind,
         createdMicros: Number(row.created_us),
         updatedMicros: Math.max(Number(row.updated_us), temporary?.updatedMicros ?? 0),
-        labels: temporary
-          ? Object.fromEntries([...Object.entries(labels), ...Object.entries(temporary.labels)])
-          : labels,
+        get labels() {
+          return labels ?? readLabels();
+        },
       },
     };
   }

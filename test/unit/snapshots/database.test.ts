@@ -85,7 +85,7 @@ describe('a store that was damaged', () => {
     const { snapshotter, directory } = await open(root);
     await snapshotter.restore();
     await snapshotter.cleanup();
-    assert.equal([...snapshotter.list([])].length, 3);
+    assert.equal((await Array.fromAsync(snapshotter.list([]))).length, 3);
     assert.deepEqual(readdirSync(directory).sort(), ['1', '2', '3', '4', '5', '6']);
     await snapshotter.prepare('next', '', {});
     assert.ok(existsSync(join(directory, '7/fs')));
@@ -98,7 +98,7 @@ describe('a store that was damaged', () => {
     cpSync(join(root, 'snapshotter'), join(root, 'old'), { recursive: true });
     rmSync(join(root, 'snapshotter'), { recursive: true });
     const { snapshotter } = await open(root);
-    assert.deepEqual([...snapshotter.list([])], []);
+    assert.deepEqual(await Array.fromAsync(snapshotter.list([])), []);
     await snapshotter.close();
   });
 });

@@ -13,7 +13,7 @@ test('All calls of the rehearsal come to something, and it stops when it is told
   const rehearsed = async (goesOn: () => boolean) => {
     await rehearseCalls(directory, goesOn);
     using store = new SnapshotStore(join(directory, 'snapshotter', 'snapshots.db'));
-    const kept = [...store.list(parseFilters([]))].map(({ info, usage }) => [
+    const kept = (await Array.fromAsync(store.list(parseFilters([])))).map(({ info, usage }) => [
       info.name,
       info.kind,
       info.labels['x'],

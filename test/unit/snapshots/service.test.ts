@@ -126,6 +126,20 @@ describe('the Snapshots service', () => {
     assert.equal((await list([])).length, 30);
   });
 
+  it('answers others while it looks through many megabytes of labels', async (t) => {
+    const { call, list } = await start(t);
+    const labels = Object.fromEntries(Array.from({ length: 3500 }, (_, i) => [`label-${i}`, 'x'.repeat(3900)]));
+    for (let i = 0; i < 12; i++) await call(method.prepare, { key: `k${i}`, labels });
+    for (const filter of ['labels.other==x', 'labels."label-7"~=/y$/,kind==active', 'kind==view']) {
+      let isOver = false;
+      const listed = list([filter]).finally(() => (isOver = true));
+      let answered = 0;
+      for (; !isOver; answered++) await call(method.usage, { key: 'k0' });
+      assert.deepEqual(await listed, []);
+      if (filter.startsWith('labels')) assert.ok(answered >= 3, `${answered} calls were answered during a list`);
+    }
+  });
+
   it('goes on after connections that do not speak HTTP/2, and calls that are abandoned', async (t) => {
     const { call, path, client } = await start(t);
     for (const bytes of ['', '\0', 'GET / HTTP/1.1\r\n\r\n', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff']) {

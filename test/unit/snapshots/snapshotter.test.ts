@@ -53,7 +53,7 @@ describe('an ordinary snapshot', () => {
     await rejectsCode('Unavailable', snapshotter.view('v', 'r', {}));
     assert.deepEqual(readdirSync(directory), before);
     assert.deepEqual(
-      [...snapshotter.list([])].map(({ name }) => name),
+      (await Array.fromAsync(snapshotter.list([]))).map(({ name }) => name),
       ['r'],
     );
     layers.broken.clear();
@@ -104,10 +104,10 @@ describe('a remote snapshot', () => {
     const { snapshotter } = await start(t);
     await remote(snapshotter, 'k1', '', lazy('sha256:1'));
     await remote(snapshotter, 'k2', 'sha256:1', lazy('sha256:2'));
-    const found = (filter: string) => [...snapshotter.list([filter])].map(({ name }) => name);
-    assert.deepEqual(found('labels."containerd.io/snapshot.ref"==sha256:2,parent=="sha256:1"'), ['sha256:2']);
-    assert.deepEqual(found('labels."containerd.io/snapshot.ref"==sha256:1,parent==""'), ['sha256:1']);
-    assert.deepEqual(found('labels."containerd.io/snapshot.ref"==sha256:2,parent==""'), []);
+    const found = async (filter: string) => (await Array.fromAsync(snapshotter.list([filter]))).map(({ name }) => name);
+    assert.deepEqual(await found('labels."containerd.io/snapshot.ref"==sha256:2,parent=="sha256:1"'), ['sha256:2']);
+    assert.deepEqual(await found('labels."containerd.io/snapshot.ref"==sha256:1,parent==""'), ['sha256:1']);
+    assert.deepEqual(await found('labels."containerd.io/snapshot.ref"==sha256:2,parent==""'), []);
   });
 
   it('is not mounted twice', async (t) => {
@@ -185,7 +185,7 @@ describe('a remote snapshot', () => {
     const [winner] = readdirSync(directory);
     assert.equal(readdirSync(directory).length, 1);
     assert.deepEqual([...layers.mounted.keys()], [join(directory, winner ?? '', 'fs')]);
-    assert.equal([...snapshotter.list([])].length, 1);
+    assert.equal((await Array.fromAsync(snapshotter.list([]))).length, 1);
   });
 
   it('goes when its parent went while it was mounted', async (t) => {

@@ -140,7 +140,7 @@ describe('the store', () => {
     throwsCode('InvalidArgument', () => add(store, 'x'.repeat(32 * 1024 + 1)));
   });
 
-  it('answers the classes that containerd answers', (t) => {
+  it('answers the classes that containerd answers', async (t) => {
     using store = new SnapshotStore(databasePath(t));
     add(store, 'active');
     add(store, 'other');
@@ -171,7 +171,7 @@ describe('the store', () => {
       throwsCode(code, call);
     }
     assert.deepEqual(
-      [...store.list(parseFilters([]))].map(({ info }) => info.name),
+      (await Array.fromAsync(store.list(parseFilters([])))).map(({ info }) => info.name),
       ['active', 'other', 'committed', 'view', 'child'],
     );
     store.commit('rebased', 'active', 'committed', {});
@@ -180,7 +180,7 @@ describe('the store', () => {
     throwsCode('FailedPrecondition', () => store.remove('committed'));
   });
 
-  it('finds by index what it finds by search', (t) => {
+  it('finds by index what it finds by search', async (t) => {
     using store = new SnapshotStore(databasePath(t));
     for (let i = 0; i < 250; i++) {
       const labels = i % 3 === 0 ? { 'containerd.io/snapshot.ref': `t${i % 7}`, n: String(i % 2) } : { n: '2' };
@@ -194,14 +194,14 @@ describe('the store', () => {
       fc.constantFrom('parent==""', 'kind==active', 'labels.n==1', 'labels.n!=2', 'name~=c1', 'parent'),
     );
     const filter = fc.array(selector, { minLength: 1, maxLength: 3 }).map((selectors) => selectors.join(','));
-    fc.assert(
-      fc.property(fc.array(filter, { maxLength: 3 }), (texts) => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(filter, { maxLength: 3 }), async (texts) => {
         const filters = parseFilters(texts);
-        const expected = [...store.list(parseFilters([]))]
+        const expected = (await Array.fromAsync(store.list(parseFilters([]))))
           .filter(({ info }) => matches(filters, info))
           .map(({ id }) => id);
         assert.deepEqual(
-          [...store.list(filters)].map(({ id }) => id),
+          (await Array.fromAsync(store.list(filters))).map(({ id }) => id),
           expected,
         );
       }),
@@ -209,11 +209,11 @@ describe('the store', () => {
     );
   });
 
-  it('lists each snapshot once while others come and go', (t) => {
+  it('lists each snapshot once while others come and go', async (t) => {
     using store = new SnapshotStore(databasePath(t));
     for (let i = 0; i < 300; i++) add(store, `a${i}`);
     const seen = new Map<number, string>();
-    for (const { id, info } of store.list(parseFilters([]))) {
+    for await (const { id, info } of store.list(parseFilters([]))) {
       assert.ok(!seen.has(id));
       seen.set(id, info.name);
       if (seen.size === 50) {
