@@ -15,16 +15,13 @@ import { Workspace } from '../test/support/workspace.ts';
 import { type BaseImage, baseName, ensureBaseImage } from './base-image.ts';
 import { interruption } from './interruption.ts';
 import { Progress } from './progress.ts';
-import { formatTable, type Measurement, megabytes } from './table.ts';
+import { conclusion, formatTable, type Measurement, megabytes, type Way } from './table.ts';
 
 const sampleContext = join(repository, 'script', 'buildkit', 'sample_sgz');
 const registryPort = 5000;
 const lazypullAgent = /lazypull/i;
 
 type WorkerKind = Worker['kind'];
-
-/** One of the two runs that are compared: how the builds get at the base. */
-type Way = 'lazy' | 'full pull';
 
 interface Settings {
   readonly worker: WorkerKind;
@@ -68,8 +65,10 @@ async function sample(
     ...(await builds('lazy', relay, settings, workspace, progress, signal)),
     ...(await builds('full pull', relay, settings, workspace, progress, signal)),
   ];
-  progress.say(`\nThe base image has ${megabytes(base.bytes)} in ${base.manifest.layers.length} layer(s).\n`);
+  const { length } = base.manifest.layers;
+  progress.say(`\nThe base image has ${megabytes(base.bytes)} in ${length} ${length === 1 ? 'layer' : 'layers'}.\n`);
   progress.say(formatTable(measurements, base.bytes));
+  progress.say(`\n${conclusion(measurements, base.bytes)}`);
   if (settings.keep) await keepRunning(relay, settings, workspace, progress, signal);
 }
 
@@ -99,7 +98,8 @@ async function builds(
     const seconds = (performance.now() - started) / 1000;
     const after = relay.traffic();
     return {
-      title: `${way}: ${title}`,
+      way,
+      title,
       seconds,
       requests: after.requests - before.requests,
       bytes: after.bytes - before.bytes,
@@ -107,11 +107,11 @@ async function builds(
     };
   };
   const tar = join(directory, 'sample.tar');
-  const build = await measured('build without exporting');
+  const build = await measured('build');
   if (way === 'lazy' && build.lazypullRequests === 0) {
     throw new Error('The base image was pulled: lazypull served nothing of it, and its log says why');
   }
-  const exported = await measured('build with a tar export', `type=tar,dest=${tar}`);
+  const exported = await measured('tar export', `type=tar,dest=${tar}`);
   const hello = await run('tar', ['-xf', tar, 'hello.txt', '-O']);
   progress.say(`    hello.txt in the exported tar: ${hello.trimEnd()}`);
   await rm(tar);

@@ -1,5 +1,12 @@
+import { wrapped } from '../src/cli/layout.ts';
+
+/** How the builds get at the base. */
+export type Way = 'lazy' | 'full pull';
+
 /** One build as it was measured. */
 export interface Measurement {
+  readonly way: Way;
+  /** What was built, in a word or two. */
   readonly title: string;
   readonly seconds: number;
   readonly requests: number;
@@ -8,26 +15,58 @@ export interface Measurement {
   readonly lazypullRequests: number;
 }
 
+const textColumns = 80;
 const headings = ['', 'seconds', 'requests', 'by lazypull', 'fetched', 'of the image'];
 
-/** The measurements as aligned lines of text; `imageBytes` is what "of the image" refers to. */
+/** The measurements as aligned lines of text, with the total of each way; `imageBytes` is what "of the image" refers to. */
 export function formatTable(measurements: readonly Measurement[], imageBytes: number): string {
-  const rows = measurements.map(({ title, seconds, requests, lazypullRequests, bytes }) => [
-    title,
+  const ways = [...new Set(measurements.map(({ way }) => way))];
+  const all = ways.flatMap((way) => {
+    const own = measurements.filter((measurement) => measurement.way === way);
+    return [...own, totalOf(way, own)];
+  });
+  const rows = all.map(({ way, title, seconds, requests, lazypullRequests, bytes }) => [
+    `${way}: ${title}`,
     seconds.toFixed(1),
     String(requests),
     String(lazypullRequests),
     megabytes(bytes),
     `${((100 * bytes) / imageBytes).toFixed(1)} %`,
   ]);
-  const all = [headings, ...rows];
-  const widths = headings.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
-  return all
+  const lines = [headings, ...rows];
+  const widths = headings.map((_, column) => Math.max(...lines.map((row) => row[column]?.length ?? 0)));
+  return lines
     .map((row) =>
       row.map((cell, column) => (column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0))),
     )
-    .map((cells) => cells.join('   ').trimEnd())
+    .map((cells) => cells.join('  ').trimEnd())
     .join('\n');
+}
+
+/** What the measurements come to, in one sentence. */
+export function conclusion(measurements: readonly Measurement[], imageBytes: number): string {
+  const [lazy, full] = (['lazy', 'full pull'] as const).map((way) =>
+    measurements.filter((measurement) => measurement.way === way),
+  ) as [Measurement[], Measurement[]];
+  const [lazyTotal, fullTotal] = [totalOf('lazy', lazy), totalOf('full pull', full)];
+  const [lazyBuild, fullBuild] = [lazy[0]!, full[0]!];
+  const share = ((100 * lazyBuild.bytes) / imageBytes).toFixed(1);
+  return wrapped(
+    `Lazy, the build took ${lazyBuild.seconds.toFixed(1)} s in place of ${fullBuild.seconds.toFixed(1)} s and fetched ${share} % of the image of ${megabytes(imageBytes)}, and with an export of everything after it ${lazyTotal.seconds.toFixed(1)} s in place of ${fullTotal.seconds.toFixed(1)} s.`,
+    textColumns,
+  );
+}
+
+function totalOf(way: Way, measurements: readonly Measurement[]): Measurement {
+  const sum = (of: (measurement: Measurement) => number) => measurements.reduce((total, each) => total + of(each), 0);
+  return {
+    way,
+    title: 'total',
+    seconds: sum(({ seconds }) => seconds),
+    requests: sum(({ requests }) => requests),
+    bytes: sum(({ bytes }) => bytes),
+    lazypullRequests: sum(({ lazypullRequests }) => lazypullRequests),
+  };
 }
 
 /** Bytes as decimal megabytes with one digit. */

@@ -78,9 +78,24 @@ function optionValue(option: Option): ValueKind | undefined {
   return valueOf(placeholder, option.argChoices, true);
 }
 
+/** Values that are offered by the name that they have in the help: others can be given too. */
+const usualWords: Readonly<Record<string, readonly string[]>> = {
+  'os/arch': [
+    'linux/amd64',
+    'linux/arm64',
+    'linux/arm/v7',
+    'linux/386',
+    'linux/ppc64le',
+    'linux/riscv64',
+    'linux/s390x',
+  ],
+  '1-9': ['1', '2', '3', '4', '5', '6', '7', '8', '9'],
+};
+
 /** The name of a value says what it is; a path that is no option's is one in an image. */
 function valueOf(name: string, choices: readonly string[] | undefined, isOption: boolean): ValueKind {
-  if (choices !== undefined) return { kind: 'words', words: choices };
+  const words = choices ?? usualWords[name];
+  if (words !== undefined) return { kind: 'words', words };
   if (name === 'file' || (name === 'path' && isOption)) return { kind: 'file' };
   return { kind: name === 'dir' || name === 'directory' ? 'directory' : 'text' };
 }

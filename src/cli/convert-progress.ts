@@ -1,66 +1,76 @@
 import type { WriteStream } from 'node:tty';
 import type { LayerEvent } from '../convert/layer-converter.ts';
 import type { KeptMember } from '../convert/convert.ts';
-import { megabytes, shorten } from './format.ts';
+import { Rate } from '../util/rate.ts';
+import { bar, megabytes, shorten, sizeText } from './format.ts';
+import { LiveLines, timeText } from './live-lines.ts';
 
-const redrawMs = 100;
+const barWidth = 10;
 
-/** Shows what happens to the layers: one line that is drawn over on a terminal, a line for each layer that is done elsewhere. */
+/** A layer that is under way, with what is done of the step that it is in. */
+interface Active {
+  readonly event: LayerEvent;
+  readonly rate: Rate;
+}
+
+/** Shows what happens to the layers: a line for each that is done, and on a terminal one for each under way: a bar, a rate and the time left. */
 export class ConvertProgress implements Disposable {
-  readonly #stream: WriteStream;
-  readonly #layers = new Map<string, LayerEvent>();
+  readonly #active = new Map<string, Active>();
+  readonly #finished = new Set<string>();
   readonly #startedMs = performance.now();
-  #drawnMs = 0;
+  readonly #lines: LiveLines;
 
-  constructor(stream: WriteStream) {
-    this.#stream = stream;
+  constructor(stream: WriteStream, env: NodeJS.ProcessEnv) {
+    this.#lines = new LiveLines(stream, env, (columns) =>
+      [...this.#active.values()].map(({ event, rate }) => progressLine(event, rate.perSecond, columns)),
+    );
   }
 
   onLayer(event: LayerEvent): void {
-    const before = this.#layers.get(event.digest);
-    this.#layers.set(event.digest, event);
-    if (this.#isFinished(event) && before?.state !== event.state) this.#line(lineOf(event));
-    if (performance.now() - this.#drawnMs >= redrawMs) this.#draw();
+    const { digest, state, bytes } = event;
+    if (state === 'done' || state === 'kept') {
+      this.#active.delete(digest);
+      if (this.#finished.has(digest)) return;
+      this.#finished.add(digest);
+      this.#lines.say(lineOf(event));
+      return;
+    }
+    const before = this.#active.get(digest);
+    const isSame = before?.event.state === state && bytes >= before.event.bytes;
+    const rate = isSame ? before.rate : new Rate();
+    rate.add(isSame ? bytes - before.event.bytes : 0);
+    this.#active.set(digest, { event, rate });
   }
 
   onKept({ digest, platform, reason }: KeptMember): void {
     const of = platform === undefined ? '' : ` for ${platform}`;
-    this.#line(`${shorten(digest)}${of} is copied as it is: ${reason}`);
+    this.#lines.say(`${shorten(digest)}${of} is copied as it is: ${reason}`);
   }
 
   /** The last line. */
   finish(text: string): void {
     const seconds = (performance.now() - this.#startedMs) / 1000;
-    this.#line(`${text} in ${seconds.toFixed(1)} s`);
+    this.#lines.say(`${text} in ${seconds.toFixed(1)} s`);
   }
 
-  /** Takes the drawn line away. */
+  /** Takes the lines that change away. */
   [Symbol.dispose](): void {
-    if (this.#stream.isTTY && this.#drawnMs > 0) this.#stream.write('\r\x1b[K');
-  }
-
-  #isFinished({ state }: LayerEvent): boolean {
-    return state === 'done' || state === 'kept';
-  }
-
-  #line(text: string): void {
-    this.#drawnMs = 0;
-    this.#stream.write(this.#stream.isTTY ? `\r\x1b[K${text}\n` : `${text}\n`);
-  }
-
-  #draw(): void {
-    if (!this.#stream.isTTY) return;
-    this.#drawnMs = performance.now();
-    const layers = [...this.#layers.values()];
-    const active = layers.filter((layer) => !this.#isFinished(layer)).map(statusOf);
-    const text = `${layers.length - active.length} layers done  ${active.join('  ')}`;
-    this.#stream.write(`\r\x1b[K${text.slice(0, (this.#stream.columns || 80) - 1)}`);
+    this.#lines[Symbol.dispose]();
   }
 }
 
-function statusOf({ digest, size, state, bytes }: LayerEvent): string {
-  if (state === 'pushing') return `${shorten(digest)} pushing ${megabytes(bytes)}`;
-  return `${shorten(digest)} ${megabytes(bytes)} of ${megabytes(size)}`;
+/** How far a layer is, in `columns` if that is possible: `abababababab [####......] 40% of 100.0 MB  1.5 MB/s  40s left`. */
+export function progressLine({ digest, state, bytes, total }: LayerEvent, perSecond: number, columns: number): string {
+  const part = total === 0 ? 1 : Math.min(1, bytes / total);
+  const left = timeText((total - bytes) / perSecond);
+  const parts = [
+    `${shorten(digest)} ${bar(part, barWidth)} ${String(Math.floor(part * 100)).padStart(3)}% of ${sizeText(total)}`,
+    `${sizeText(perSecond)}/s`,
+    ...(left === '' ? [] : [`${left} left`]),
+    ...(state === 'pushing' ? ['pushing'] : []),
+  ];
+  while (parts.length > 1 && parts.join('  ').length > columns) parts.pop();
+  return parts.join('  ');
 }
 
 function lineOf({ digest, size, state, bytes }: LayerEvent): string {

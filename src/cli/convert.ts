@@ -50,7 +50,7 @@ async function run(
 ): Promise<void> {
   await using client = await openRegistry(options.config, env, 'warn');
   const { source, destination } = openEndpoints(client, sourceText, destinationText);
-  using progress = new ConvertProgress(process.stderr);
+  using progress = new ConvertProgress(process.stderr, env);
   using interrupt = new Interrupt();
   const image = await convertImage(source, destination, {
     platforms: options.platform,

@@ -40,7 +40,7 @@ export function daemonCommand(environment: Environment): Verb {
     .option('--metrics-address <host:port>', 'serve Prometheus metrics at /metrics and /healthz (default: nowhere)')
     .option('--mirror-address <host:port>', 'serve a pull-through mirror of all registries (default: nowhere)')
     .option('--takeover', 'take the place of the daemon that has the root; readers and clients only wait')
-    .option('--version', 'print the version')
+    .option('-V, --version', 'print the version')
     .explain(
       `It needs root; "lazypull check" says what else. It says what it does on standard error: in lines for people on a terminal, and elsewhere in JSON, an object a line.
 Flags may also have one dash. A flag wins over the environment, that over the file, that over the default.
@@ -84,6 +84,10 @@ export function withTwoDashes(args: readonly string[]): string[] {
   const result: string[] = [];
   for (let i = 0; i < args.length; i++) {
     const arg = args[i] ?? '';
+    if (arg === '-v') {
+      result.push('--version');
+      continue;
+    }
     const name = /^--?([a-z][a-z-]*)(?:=|$)/.exec(arg)?.[1];
     if (arg === '--' || name === undefined || !goFlags.has(name)) {
       result.push(arg);

@@ -15,7 +15,8 @@ export async function main(argv: readonly string[], environment: Environment): P
   const outputFailure = watchOutput(process.stdout);
   if (argv[0] !== 'daemon') process.stderr.on('error', () => undefined); // a terminal that was closed: nobody can be told
   try {
-    const args = argv[0] === 'daemon' ? ['daemon', ...withTwoDashes(argv.slice(1))] : argv;
+    const [verb, ...rest] = argv;
+    const args = verb === 'daemon' ? ['daemon', ...withTwoDashes(rest)] : verb === '-v' ? ['-V', ...rest] : argv;
     const program = await createProgram(environment, args[0]);
     await program.parseAsync(args, { from: 'user' });
     return await ended(environment.name, outputFailure);

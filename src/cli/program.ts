@@ -13,7 +13,7 @@ import { Verb } from './verb.ts';
 export async function createProgram(environment: Environment, verb: string | undefined): Promise<Verb> {
   const program = new Verb(environment.name)
     .description('Start a container build or a container on an image before it is pulled')
-    .version(`${environment.name} ${version}`, '--version', 'print the version')
+    .version(`${environment.name} ${version}`, '-V, --version', 'print the version')
     .enablePositionalOptions()
     .explain(`Which daemon is meant: ${whichDaemonRule}`, [
       'lazypull check                     # what this machine lacks',
@@ -39,6 +39,7 @@ export async function createProgram(environment: Environment, verb: string | und
   const { setupCommand } = await import('./setup.ts');
   const { traceCommand } = await import('./trace.ts');
   const { cacheCommand } = await import('./cache.ts');
+  const { helpCommand, versionCommand } = await import('./help.ts');
   const { completionCommand } = await import('./completion.ts');
   program.addCommand(convertCommand(environment));
   program.addCommand(statusCommand(environment));
@@ -56,6 +57,8 @@ export async function createProgram(environment: Environment, verb: string | und
   program.addCommand(buildkitdCommand(environment));
   program.addCommand(buildkitCommand(environment));
   program.addCommand(completionCommand(program));
+  program.addCommand(versionCommand(environment));
+  program.addCommand(helpCommand(program));
   tame(program, environment.name);
   return program;
 }

@@ -2,9 +2,8 @@ import { defaults } from '../config/load.ts';
 import type { Platform } from '../images/platforms.ts';
 import { resolveImage } from '../images/resolve.ts';
 import type { Reference } from '../registry/reference.ts';
-import { shorten } from './format.ts';
 import type { Environment } from './environment.ts';
-import { say } from './output.ts';
+import { PullProgress } from './pull-progress.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { Verb } from './verb.ts';
 
@@ -49,18 +48,22 @@ is not eStargz is an error; "ctr images pull --snapshotter stargz" takes images 
       await using client = await openRegistry(options.config, env);
       using containerd = new ContainerdClient(address, namespace);
       const image = await resolveImage(client, reference, options.platform);
+      using progress = new PullProgress(process.stderr, env, image.manifest.layers, name);
       const pulled = await pullImage({
         containerd,
         client,
         image,
         snapshotter: options.snapshotter,
+        onStart: ({ digest }) => progress.onStart(digest),
         onLayer(layer) {
           event('layer', layer);
-          if (options.json !== true) say(name, `${shorten(layer.digest)} ${layer.wasThere ? 'was there' : 'is lazy'}`);
+          if (options.json === true) progress.onDone(layer.digest);
+          else progress.onDone(layer.digest, layer.wasThere ? 'was there' : 'is lazy');
         },
       });
       const { digest } = image.documents[0]!;
       event('image', { name: pulled, digest });
+      if (options.json !== true) progress.finish();
       if (options.json !== true) process.stdout.write(`${pulled}@${digest}\n`);
     });
 }

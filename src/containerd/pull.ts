@@ -25,7 +25,9 @@ export interface PullOptions {
   readonly image: ResolvedImage;
   /** Name of the snapshotter in containerd. */
   readonly snapshotter: string;
-  /** Is told of each layer, the lowest first. */
+  /** Is told when a layer's turn comes, the lowest first. */
+  readonly onStart?: (layer: { digest: string; size: number }) => void;
+  /** Is told of each layer that is there, the lowest first. */
   readonly onLayer: (layer: { digest: string; chainId: string; wasThere: boolean }) => void;
 }
 
@@ -96,6 +98,7 @@ async function prepareLayers(options: PullOptions, chainIds: readonly string[]):
   const { layers } = options.image.manifest;
   let parent = '';
   for (const [i, chainId] of chainIds.entries()) {
+    options.onStart?.(layers[i]!);
     const wasThere = await isThere(options, chainId);
     if (!wasThere) await prepareLayer(options, i, chainId, parent);
     options.onLayer({ digest: layers[i]!.digest, chainId, wasThere });

@@ -16,11 +16,13 @@ export interface LayerEvent {
   digest: string;
   size: number;
   /**
-   * `reading`: `bytes` of the source's blob have been read, to convert or to copy it. `pushing`: the converted blob is sent, and has `bytes` bytes.
+   * `reading`: `bytes` of the source's blob have been read, to convert or to copy it. `pushing`: `bytes` of the converted blob have been sent.
    * `done`: the destination has it; `bytes` is its size there. `kept`: no registry has such a layer, it stays as it is.
    */
   state: 'reading' | 'pushing' | 'done' | 'kept';
   bytes: number;
+  /** How many there are of those in this state. */
+  total: number;
 }
 
 export interface LayerConverterOptions {
@@ -48,7 +50,7 @@ export class LayerConverter {
   async convert(layer: Descriptor, diffId: string, signal: AbortSignal): Promise<ConvertedLayer> {
     const plan = planLayer(layer);
     if (plan === 'keep') {
-      this.#options.onLayer({ ...idOf(layer), state: 'kept', bytes: layer.size });
+      this.#options.onLayer({ ...idOf(layer), state: 'kept', bytes: layer.size, total: layer.size });
       return { descriptor: layer, diffId };
     }
     if (plan === 'copy') {
@@ -66,7 +68,7 @@ export class LayerConverter {
       if (!(await destination.hasBlob(blob.digest, signal))) {
         await destination.putBlob(blob, () => Readable.from(this.#read(idOf(blob), signal)), signal);
       }
-      onLayer({ ...idOf(blob), state: 'done', bytes: blob.size });
+      onLayer({ ...idOf(blob), state: 'done', bytes: blob.size, total: blob.size });
     });
   }
 
@@ -83,10 +85,11 @@ export class LayerConverter {
     try {
       const result = await this.#writeTo(path, layer, signal);
       if (!(await destination.hasBlob(result.digest, signal))) {
-        onLayer({ ...layer, state: 'pushing', bytes: result.size });
-        await destination.putBlob(result, () => createReadStream(path, { highWaterMark: readBytes }), signal);
+        const content = () =>
+          counted(path, (bytes) => onLayer({ ...layer, state: 'pushing', bytes, total: result.size }));
+        await destination.putBlob(result, () => Readable.from(content()), signal);
       }
-      onLayer({ ...layer, state: 'done', bytes: result.size });
+      onLayer({ ...layer, state: 'done', bytes: result.size, total: result.size });
       return result;
     } finally {
       await rm(path, { force: true });
@@ -119,16 +122,27 @@ export class LayerConverter {
 
   async *#read(blob: BlobId, signal: AbortSignal): AsyncGenerator<Buffer> {
     let bytes = 0;
-    this.#options.onLayer({ ...blob, state: 'reading', bytes });
+    this.#options.onLayer({ ...blob, state: 'reading', bytes, total: blob.size });
     for await (const data of this.#options.source.blob(blob, signal)) {
       bytes += data.length;
-      this.#options.onLayer({ ...blob, state: 'reading', bytes });
+      this.#options.onLayer({ ...blob, state: 'reading', bytes, total: blob.size });
       yield data;
     }
   }
 }
 
 const readBytes = 1024 * 1024;
+
+/** The content of a file, and how much of it has been taken. */
+async function* counted(path: string, tell: (bytes: number) => void): AsyncGenerator<Buffer> {
+  let bytes = 0;
+  tell(bytes);
+  for await (const data of createReadStream(path, { highWaterMark: readBytes }) as AsyncIterable<Buffer>) {
+    yield data;
+    bytes += data.length;
+    tell(bytes);
+  }
+}
 
 function explained(cause: unknown, digest: string, directory: string): LazypullError {
   if (errnoOf(cause) === 'ENOSPC') {

@@ -1,4 +1,4 @@
-import type { CommandRow, OptionRow } from '../command-table.ts';
+import type { CommandRow, OptionRow, ValueKind } from '../command-table.ts';
 
 /** A script for fish 3 or later. */
 export function fishCompletion(table: readonly CommandRow[]): string {
@@ -28,8 +28,7 @@ function commandLines(program: string, row: CommandRow, table: readonly CommandR
       return `${start} -a ${quote(child)} -d ${quote(text)}`;
     }),
     ...row.arguments.flatMap(({ value }) => {
-      if (value.kind === 'words') return [`${start} -a ${quote(value.words.join(' '))}`];
-      return value.kind === 'text' ? [] : [`${start} -F`];
+      return value.kind === 'text' ? [] : [`${start} ${valueFlags(value).replace(/^-[rx] /, '')}`];
     }),
     ...row.options.map((option) => `${start} ${optionFlags(option)}`),
   ];
@@ -40,12 +39,15 @@ function optionFlags({ long, short, text, value }: OptionRow): string {
   return [
     ...(short === undefined ? [] : [`-s ${short.slice(1)}`]),
     `-l ${long.slice(2)}`,
-    ...(value === undefined ? [] : ['-r']),
-    ...(value?.kind === 'words' ? [`-a ${quote(value.words.join(' '))}`] : []),
-    ...(value?.kind === 'file' ? ['-F'] : []),
-    ...(value?.kind === 'directory' ? ["-a '(__fish_complete_directories)'"] : []),
+    ...(value === undefined ? [] : [valueFlags(value)]),
     `-d ${quote(text)}`,
   ].join(' ');
+}
+
+/** fish offers files for every value, unless it is told that there are none (`-x`). */
+function valueFlags(value: ValueKind): string {
+  if (value.kind === 'words') return `-x -a ${quote(value.words.join(' '))}`;
+  return { text: '-x', file: '-r -F', directory: "-x -a '(__fish_complete_directories)'" }[value.kind];
 }
 
 function quote(text: string): string {

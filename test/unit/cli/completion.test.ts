@@ -91,6 +91,21 @@ describe('the completions of zsh and fish', () => {
     }
   });
 
+  it('of fish offer the values of an option and nothing else: words, directories, files, or nothing', () => {
+    const fish = completions.fish(table);
+    const flagsOf = (path: string, option: string) =>
+      new RegExp(`'__lazypull_at ${path}' .*-l ${option} (.*) -d `).exec(fish)?.[1];
+    assert.equal(flagsOf('lazypull daemon', 'log-format'), "-x -a 'auto json text'");
+    assert.match(flagsOf('lazypull pull', 'platform') ?? '', /^-x -a 'linux\/amd64 linux\/arm64 /);
+    assert.equal(flagsOf('lazypull convert', 'level'), "-x -a '1 2 3 4 5 6 7 8 9'");
+    assert.equal(flagsOf('lazypull pull', 'namespace'), '-x');
+    assert.equal(flagsOf('lazypull daemon', 'config'), '-r -F');
+    assert.equal(flagsOf('lazypull daemon', 'root'), "-x -a '(__fish_complete_directories)'");
+    assert.equal(flagsOf('lazypull cache prune', 'all'), undefined);
+    assert.match(fish, /'__lazypull_at lazypull mount' -a '\(__fish_complete_directories\)'$/m);
+    assert.match(fish, /'__lazypull_at lazypull trace import' -F$/m);
+  });
+
   it('quote what they show', () => {
     const row = { ...table[0]!, children: [], arguments: [] };
     const option = { long: '--x', short: undefined, usage: '--x', text: `it's [a] \\ "b"`, value: undefined };

@@ -14,6 +14,21 @@ describe('the command line', () => {
     assert.match((await run('containerd-stargz-grpc', ['-version'])).stdout, /^containerd-stargz-grpc \d/);
   });
 
+  it('takes the words and letters by which programs are asked for their version and their help', async () => {
+    for (const word of ['version', '-v', '-V', '--version']) {
+      assert.match((await run('lazypull', [word])).stdout, /^lazypull \d+\.\d+\.\d+\n$/, word);
+    }
+    assert.match((await run('containerd-stargz-grpc', ['-v'])).stdout, /^containerd-stargz-grpc \d/);
+    const { stdout } = await run('lazypull', ['--help']);
+    assert.match(stdout, /^Usage: lazypull \[options\] \[command\]\n/);
+    assert.equal((await run('lazypull', ['help'])).stdout, stdout);
+    const prune = await run('lazypull', ['cache', 'prune', '--help']);
+    assert.equal((await run('lazypull', ['help', 'cache', 'prune'])).stdout, prune.stdout);
+    const unknown = await run('lazypull', ['help', 'cache', 'nonsense']);
+    assert.deepEqual([unknown.code, unknown.stdout], [2, '']);
+    assert.match(unknown.stderr, /^lazypull: There is no command "cache nonsense": there are ls, prune, verify\n/);
+  });
+
   it('ends with 2 for wrong usage, on standard error, under the name that was called', async () => {
     const unknown = await run('containerd-stargz-grpc', ['-bogus']);
     assert.deepEqual([unknown.code, unknown.stdout], [2, '']);

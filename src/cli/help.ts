@@ -1,0 +1,38 @@
+import { Argument } from 'commander';
+import { version } from '../version.ts';
+import type { Environment } from './environment.ts';
+import { UsageError } from './output.ts';
+import { Verb } from './verb.ts';
+
+/** `lazypull help [COMMAND...]`: what --help of the command prints. */
+export function helpCommand(program: Verb): Verb {
+  const words = new Argument('[command...]', 'words of the command, as in "cache prune" (default: the program itself)');
+  words.argChoices = program.commands.map((command) => command.name());
+  return new Verb('help')
+    .description('Print what a command is for and what it takes')
+    .addArgument(words)
+    .explain('', ['lazypull help convert', 'lazypull help cache prune'])
+    .action((path: string[]) => {
+      let command = program as Verb;
+      for (const word of path) {
+        const next = command.commands.find((child) => child.name() === word);
+        if (next === undefined) throw unknown(path, command);
+        command = next as Verb;
+      }
+      command.outputHelp();
+    });
+}
+
+function unknown(path: readonly string[], nearest: Verb): UsageError {
+  const names = nearest.commands.map((child) => child.name());
+  const known = names.length === 0 ? `"${nearest.name()}" has no commands below it` : `there are ${names.join(', ')}`;
+  return new UsageError('InvalidArgument', `There is no command "${path.join(' ')}": ${known}`);
+}
+
+/** `lazypull version`. */
+export function versionCommand({ name }: Environment): Verb {
+  return new Verb('version')
+    .description('Print the version, as --version does')
+    .explain('', ['lazypull version'])
+    .action(() => void process.stdout.write(`${name} ${version}\n`));
+}

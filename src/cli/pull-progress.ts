@@ -1,0 +1,69 @@
+import type { WriteStream } from 'node:tty';
+import { bar, shorten, sizeText } from './format.ts';
+import { LiveLines, timeText } from './live-lines.ts';
+
+const barWidth = 20;
+
+/** What is known of a layer before it is there. */
+interface Layer {
+  readonly digest: string;
+  readonly size: number;
+}
+
+/** Shows a pull without downloads: a line for each layer that is there, and on a terminal how many are, how fast they come, and the time left. */
+export class PullProgress implements Disposable {
+  readonly #layers: readonly Layer[];
+  readonly #program: string;
+  readonly #startedMs = performance.now();
+  readonly #lines: LiveLines;
+  #current: Layer | undefined;
+  #done = 0;
+
+  constructor(stream: WriteStream, env: NodeJS.ProcessEnv, layers: readonly Layer[], program: string) {
+    this.#layers = layers;
+    this.#program = program;
+    this.#lines = new LiveLines(stream, env, () => {
+      const line = pullLine(this.#done, layers.length, performance.now() - this.#startedMs);
+      return this.#current === undefined ? [line] : [line, `${nameOf(this.#current)}: its table of contents is read`];
+    });
+  }
+
+  onStart(digest: string): void {
+    this.#current = this.#layers.find((layer) => layer.digest === digest);
+  }
+
+  /** @param what has become of the layer; undefined for nothing that is to be said */
+  onDone(digest: string, what?: string): void {
+    this.#done++;
+    const layer = this.#layers.find((each) => each.digest === digest);
+    if (what !== undefined) this.#lines.say(`${this.#program}: ${layer ? nameOf(layer) : shorten(digest)} ${what}`);
+    this.#current = undefined;
+  }
+
+  /** The last line. */
+  finish(): void {
+    const bytes = this.#layers.reduce((sum, { size }) => sum + size, 0);
+    const seconds = ((performance.now() - this.#startedMs) / 1000).toFixed(1);
+    const what = `${this.#done} ${this.#done === 1 ? 'layer' : 'layers'} of ${sizeText(bytes)}`;
+    this.#lines.say(`${this.#program}: ${what} can be used after ${seconds} s, and none was downloaded`);
+  }
+
+  [Symbol.dispose](): void {
+    this.#lines[Symbol.dispose]();
+  }
+}
+
+/** How far a pull is after so many milliseconds: `[#####.....] 3 of 6 layers  1.5 layers/s  2s left`. */
+export function pullLine(done: number, all: number, ms: number): string {
+  const perSecond = done / (ms / 1000);
+  const left = done === 0 ? '' : timeText((all - done) / perSecond);
+  return [
+    `${bar(all === 0 ? 1 : done / all, barWidth)} ${done} of ${all} ${all === 1 ? 'layer' : 'layers'}`,
+    ...(done === 0 ? [] : [`${perSecond.toFixed(1)} layers/s`]),
+    ...(left === '' ? [] : [`${left} left`]),
+  ].join('  ');
+}
+
+function nameOf({ digest, size }: Layer): string {
+  return `${shorten(digest)} ${sizeText(size)}`;
+}
