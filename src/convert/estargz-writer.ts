@@ -62,7 +62,7 @@ export async function writeEstargz(
     for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
       signal?.throwIfAborted();
       await members.appendHeaders(entry.globalHeaders);
-      if (isOfTheFormat(entry)) continue;
+      if (isLeftOut(entry)) continue;
       await members.appendHeaders(entry.headers);
       toc.add(entry.size === 0 ? [emptyRow(entry)] : await writeFile(entry, reader, members, chunkBytes));
     }
@@ -74,9 +74,10 @@ export async function writeEstargz(
   return finish(toc, members);
 }
 
-/** Whether an entry is not the image's but an earlier eStargz writer's. */
-function isOfTheFormat(entry: TarEntry): boolean {
-  return formatNames.has(cleanName(entry.path));
+/** Whether an entry is not the image's but an earlier eStargz writer's, or says something of the root that no directory can be: containerd passes that over. */
+function isLeftOut({ path, type }: TarEntry): boolean {
+  const name = cleanName(path);
+  return formatNames.has(name) || (name === '' && type !== 'dir');
 }
 
 const formatNames = new Set([tocName, '.prefetch.landmark', '.no.prefetch.landmark']);

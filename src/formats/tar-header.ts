@@ -48,7 +48,7 @@ export function decodeHeader(block: Buffer, position: number): TarHeader {
     uid: number('uid', 108, 116),
     gid: number('gid', 116, 124),
     size: number('size', 124, 136),
-    mtime: number('mtime', 136, 148),
+    mtime: decodeTime(block.subarray(136, 148), position),
     userName: isUstar || isGnu ? cString(block, 265, 297) : '',
     groupName: isUstar || isGnu ? cString(block, 297, 329) : '',
     devMajor: isDevice ? number('devmajor', 329, 337) : 0,
@@ -56,8 +56,14 @@ export function decodeHeader(block: Buffer, position: number): TarHeader {
   };
 }
 
-/** A ustar header for a regular file of root's with mtime 0. `name` has at most 100 bytes; `size` is below 8 GiB. */
-export function encodeFileHeader(name: string, size: number): Buffer {
+/** A time that no file system has is 0, as containerd has it. */
+function decodeTime(field: Buffer, position: number): number {
+  const seconds = decodeField(field);
+  return Number.isInteger(seconds) && !Number.isSafeInteger(seconds) ? 0 : decodeNumber(field, 'mtime', position);
+}
+
+/** A ustar header for a file of root's with mtime 0, a regular one by default. `name` has at most 100 bytes; `size` is below 8 GiB. */
+export function encodeFileHeader(name: string, size: number, typeflag = '0'): Buffer {
   const block = Buffer.alloc(blockBytes);
   const octal = (value: number, start: number, digits: number) =>
     block.write(value.toString(8).padStart(digits, '0'), start, 'latin1');
@@ -67,12 +73,17 @@ export function encodeFileHeader(name: string, size: number): Buffer {
   octal(0, 116, 7);
   octal(size, 124, 11);
   octal(0, 136, 11);
-  block.write('0', 156, 'latin1');
+  block.write(typeflag, 156, 'latin1');
   block.write('ustar\0' + '00', 257, 'latin1');
   octal(0, 329, 7);
   octal(0, 337, 7);
+  return withChecksum(block);
+}
+
+/** Writes the checksum of a header block that was changed. */
+export function withChecksum(block: Buffer): Buffer {
   block.fill(' ', 148, 156);
-  octal(sumOf(block).unsigned, 148, 6);
+  block.write(sumOf(block).unsigned.toString(8).padStart(6, '0'), 148, 'latin1');
   block[154] = 0;
   return block;
 }
@@ -105,14 +116,17 @@ function sumOf(block: Buffer): { unsigned: number; signed: number } {
 }
 
 /** Octal text, or GNU's base-256 where the first bit is set (two's complement, big endian, the first bit not counted). */
-function decodeNumber(field: Buffer, name: string, position: number): number {
-  const first = field.readUInt8(0);
-  const value = first & 0x80 ? decodeBase256(field) : decodeOctal(field);
+export function decodeNumber(field: Buffer, name: string, position: number): number {
+  const value = decodeField(field);
   if (Number.isSafeInteger(value)) return value;
   throw new LazypullError(
     'DataLoss',
     `Cannot read the tar archive at byte ${position}: the header field "${name}" is not a number in range`,
   );
+}
+
+function decodeField(field: Buffer): number {
+  return field.readUInt8(0) & 0x80 ? decodeBase256(field) : decodeOctal(field);
 }
 
 function decodeOctal(field: Buffer): number {

@@ -23,13 +23,21 @@ const configs: ReadonlySet<string> = new Set([
   'application/octet-stream',
 ]);
 
-/** Whether a layer is a tar, perhaps compressed, that a registry has. */
+/**
+ * Whether a layer is a tar, perhaps compressed, that a registry has. What else its type says after a `+` does not count, as in containerd
+ * (core/images, DiffCompression), but for encryption.
+ */
 export function isLayer(mediaType: string): boolean {
-  return (
-    /^application\/vnd\.oci\.image\.layer\.v1\.tar(\+gzip|\+zstd)?$/.test(mediaType) ||
-    /^application\/vnd\.docker\.image\.rootfs\.diff\.tar(\.gzip|\.zstd)?$/.test(mediaType)
-  );
+  const [base = '', ...suffixes] = mediaType.split('+');
+  return layers.has(base) && !suffixes.includes('encrypted');
 }
+
+const layers: ReadonlySet<string> = new Set([
+  'application/vnd.oci.image.layer.v1.tar',
+  'application/vnd.docker.image.rootfs.diff.tar',
+  'application/vnd.docker.image.rootfs.diff.tar.gzip',
+  'application/vnd.docker.image.rootfs.diff.tar.zstd',
+]);
 
 /** Whether a layer is one that registries do not have and nobody may pass on: it has to stay as it is. */
 export function isForeignLayer(mediaType: string): boolean {

@@ -42,14 +42,16 @@ test('decodePaxTime() rounds down and keeps nanoseconds', () => {
     ['-0.5', -1, 500_000_000],
     ['-0', 0, 0],
     ['5.', 5, 0],
+    ['+1', 1, 0],
   ];
   for (const [text, seconds, nanoseconds] of cases)
     assert.deepEqual(decodePaxTime(text), { seconds, nanoseconds }, text);
-  for (const text of ['', '.5', '1e9', '+1', ' 1', '1.2.3', '9'.repeat(16)])
+  for (const text of ['', '.5', '1e9', '+-1', ' 1', '1.2.3', '9'.repeat(16)])
     assert.equal(decodePaxTime(text), undefined, text);
 });
 
 test('decodePaxNumber() takes safe integers', () => {
   assert.equal(decodePaxNumber('9007199254740991'), Number.MAX_SAFE_INTEGER);
-  for (const text of ['9007199254740992', '-1', '', '1.0', '0x1']) assert.equal(decodePaxNumber(text), undefined, text);
+  assert.deepEqual(['-1', '+1'].map(decodePaxNumber), [-1, 1]);
+  for (const text of ['9007199254740992', '-', '--1', '', '1.0', '0x1']) assert.equal(decodePaxNumber(text), undefined, text);
 });
