@@ -17,8 +17,8 @@ import { Verb } from './verb.ts';
 export function convertCommand({ env }: Environment): Verb {
   return new Verb('convert')
     .description('Copy an image with its layers as eStargz, so that it can be used before it is pulled')
-    .argument('<source>', 'image: REGISTRY/NAME[:TAG][@DIGEST], or oci-layout:DIR[:TAG]', endpoint)
-    .argument('<destination>', 'where to write it: REGISTRY/NAME[:TAG], or oci-layout:DIR[:TAG]', endpoint)
+    .argument('<source>', 'image: REGISTRY/NAME[:TAG][@DIGEST], or oci-layout:DIR[:NAME][@DIGEST]', endpoint)
+    .argument('<destination>', 'where to write it: REGISTRY/NAME[:TAG], or oci-layout:DIR[:NAME]', endpoint)
     .option('--platform <os/arch>', 'convert only this platform of the image (repeatable; default: all)', append)
     .option('--level <1-9>', 'gzip level: higher is smaller and slower', integer(1, 9), defaultGzipLevel)
     .option('--chunk-size <bytes>', 'cut files into chunks of this size', integer(1, maxChunkBytes), defaultChunkBytes)

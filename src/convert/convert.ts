@@ -136,7 +136,7 @@ class Conversion {
   }
 
   async run(platforms: readonly Platform[]): Promise<ConvertedImage> {
-    const root = await this.#source.root(this.#signal);
+    const root = await this.#source.root(platforms, this.#signal);
     const converted = isIndex(root.mediaType)
       ? await this.#index(root.bytes, await this.#choose(root.bytes, platforms), 0)
       : await this.#onlyManifest(root.mediaType, root.bytes, platforms);

@@ -1,3 +1,4 @@
+import { LazypullError } from '../errors.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { parseReference } from '../registry/reference.ts';
 import { type ImageDestination, RegistryDestination } from './destination.ts';
@@ -10,7 +11,7 @@ export function checkEndpoint(text: string): void {
 }
 
 /**
- * The image and the place that two arguments name: each a reference as Docker writes it, or `oci-layout:DIR[:TAG]`. Nothing is read yet.
+ * The image and the place that two arguments name: each a reference as Docker writes it, or `oci-layout:DIR[:NAME][@DIGEST]`. Nothing is read yet.
  * @throws InvalidArgument where one cannot be parsed, or the destination has a digest.
  */
 export function openEndpoints(
@@ -21,6 +22,10 @@ export function openEndpoints(
   const sourceLayout = parseLayoutReference(source);
   const sourceReference = sourceLayout === undefined ? parseReference(source) : undefined;
   const destinationLayout = parseLayoutReference(destination);
+  if (destinationLayout?.digest !== undefined) {
+    const what = 'a destination is a name, its digest comes out of the conversion';
+    throw new LazypullError('InvalidArgument', `Cannot write to "${destination}": ${what}`);
+  }
   return {
     source:
       sourceLayout === undefined ? new RegistrySource(client, parseReference(source)) : new OciLayout(sourceLayout),

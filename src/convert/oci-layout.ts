@@ -1,5 +1,5 @@
-import { randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { hash, randomUUID } from 'node:crypto';
+import { createReadStream, statSync } from 'node:fs';
 import { access, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -7,8 +7,9 @@ import { pipeline } from 'node:stream/promises';
 import { createWriteStream } from 'node:fs';
 import { errnoOf, isSystemError, LazypullError } from '../errors.ts';
 import { makeDirectory } from '../kernel/make-directory.ts';
-import { type Descriptor, encodeDescriptor, parseIndex, type ImageIndex } from '../images/manifest.ts';
+import { type Descriptor, encodeDescriptor, parseIndex, type ImageIndex, platformOf } from '../images/manifest.ts';
 import { ociIndex } from '../images/media-types.ts';
+import { type Platform, platformText } from '../images/platforms.ts';
 import type { Manifest } from '../registry/client.ts';
 import { isDigest } from '../registry/reference.ts';
 import type { ImageDestination } from './destination.ts';
@@ -18,23 +19,44 @@ import { type BlobId, type ImageSource, readBlob, verified } from './source.ts';
 const maxManifestBytes = 4 * 1024 * 1024;
 
 const nameAnnotation = 'org.opencontainers.image.ref.name';
+/** The whole reference, where containerd and BuildKit wrote the layout: the other one is the tag alone. */
+const fullNameAnnotation = 'io.containerd.image.name';
 const prefix = 'oci-layout:';
 
-/** A directory with an image layout, and the name of one image in it. */
+/** A directory with an image layout, and the name or the digest of one image in it. */
 export interface LayoutReference {
   directory: string;
   tag: string | undefined;
+  digest?: string | undefined;
 }
 
-/** Reads `oci-layout:DIR[:TAG]`; undefined where the text does not start so. What follows the last colon is a tag where it has no slash. */
+/**
+ * Reads `oci-layout:DIR[:NAME][@DIGEST]`; undefined where the text does not start so. The directory is the longest one that is there; of one that is not, what follows the
+ * last colon is the name, where it has no slash.
+ */
 export function parseLayoutReference(text: string): LayoutReference | undefined {
   if (!text.startsWith(prefix)) return undefined;
-  const rest = text.slice(prefix.length);
-  const match = /^(.+):([\w][\w.-]{0,127})$/.exec(rest);
-  const [directory = rest, tag] = match === null ? [] : [match[1], match[2]];
-  if (directory === '')
-    throw new LazypullError('InvalidArgument', `Cannot parse "${text}": write ${prefix}DIRECTORY[:TAG]`);
-  return { directory, tag };
+  const at = /^(.*?)(?:@([a-z0-9]+:[0-9a-f]+))?$/s.exec(text.slice(prefix.length))!;
+  const [, rest = '', digest] = at;
+  const { directory, tag } = splitAtDirectory(rest) ?? splitAtTag(rest);
+  if (directory === '' || (digest !== undefined && !isDigest(digest)))
+    throw new LazypullError('InvalidArgument', `Cannot parse "${text}": write ${prefix}DIRECTORY[:NAME][@DIGEST]`);
+  return { directory, tag, ...(digest === undefined ? {} : { digest }) };
+}
+
+function splitAtDirectory(text: string): LayoutReference | undefined {
+  for (let end = text.length; end > 0; end = text.lastIndexOf(':', end - 1)) {
+    const directory = text.slice(0, end);
+    const tag = text.slice(end + 1);
+    if (end < text.length && tag === '') continue;
+    if (statSync(directory, { throwIfNoEntry: false })?.isDirectory()) return { directory, tag: tag || undefined };
+  }
+  return undefined;
+}
+
+function splitAtTag(text: string): LayoutReference {
+  const match = /^(.+):([\w][\w.-]{0,127})$/.exec(text);
+  return match === null ? { directory: text, tag: undefined } : { directory: match[1]!, tag: match[2] };
 }
 
 /** An OCI image layout (image-spec, image-layout.md), as a source and as a destination. */
@@ -42,29 +64,44 @@ export class OciLayout implements ImageSource, ImageDestination {
   readonly name: string;
   readonly #directory: string;
   readonly #tag: string | undefined;
+  readonly #digest: string | undefined;
 
-  constructor({ directory, tag }: LayoutReference) {
-    this.name = `${prefix}${directory}${tag === undefined ? '' : `:${tag}`}`;
+  constructor({ directory, tag, digest }: LayoutReference) {
+    this.name = `${prefix}${directory}${tag === undefined ? '' : `:${tag}`}${digest === undefined ? '' : `@${digest}`}`;
     this.#directory = directory;
     this.#tag = tag;
+    this.#digest = digest;
   }
 
-  /** The entry of index.json with the tag; without a tag, the only entry. */
-  async root(signal?: AbortSignal): Promise<Manifest> {
+  /**
+   * The entry of index.json with the name and the digest, as far as they are given. Where there are several, they are the members of an index that `platforms` choose
+   * from, unless their names tell them apart.
+   *
+   * @throws NotFound that lists what is there
+   */
+  async root(platforms: readonly Platform[], signal?: AbortSignal): Promise<Manifest> {
     const index = await this.#index();
     if (index === undefined)
       throw new LazypullError('NotFound', `Cannot read "${this.name}": "${this.#path('index.json')}" does not exist`);
     const { manifests } = index;
-    const found =
-      this.#tag === undefined
-        ? manifests
-        : manifests.filter((entry) => entry.annotations[nameAnnotation] === this.#tag);
+    const found = manifests.filter((entry) => this.#isNamed(entry));
     const [root] = found;
-    if (root === undefined || found.length > 1) {
-      const tags = manifests.map((entry) => entry.annotations[nameAnnotation] ?? '(without a name)').join(', ');
-      throw new LazypullError('NotFound', `Cannot choose an image in "${this.name}": name one of: ${tags}`);
+    const isOneName = new Set(found.map(({ annotations }) => annotations[nameAnnotation])).size === 1;
+    if (root !== undefined && found.length > 1 && isOneName && platforms.length > 0) {
+      const bytes = Buffer.from(JSON.stringify({ schemaVersion: 2, manifests: found.map(encodeDescriptor) }));
+      return { mediaType: ociIndex, digest: `sha256:${hash('sha256', bytes)}`, bytes };
+    }
+    if (root === undefined || (found.length > 1 && this.#digest === undefined)) {
+      const there = (root === undefined ? manifests : found).map(describe).join(', ');
+      const how = isOneName && root !== undefined ? 'choose by --platform, or append @DIGEST of one of' : 'name one of';
+      throw new LazypullError('NotFound', `Cannot choose an image in "${this.name}": ${how}: ${there || 'nothing'}`);
     }
     return { mediaType: root.mediaType, digest: root.digest, bytes: await this.manifest(root, signal) };
+  }
+
+  #isNamed({ digest, annotations }: Descriptor): boolean {
+    if (this.#digest !== undefined && this.#digest !== digest) return false;
+    return this.#tag === undefined || nameKeys.some((key) => annotations[key] === this.#tag);
   }
 
   manifest(descriptor: Descriptor, signal?: AbortSignal): Promise<Buffer> {
@@ -155,6 +192,16 @@ export class OciLayout implements ImageSource, ImageDestination {
       throw new LazypullError('Unavailable', `Cannot write "${path}"`, { cause: error });
     }
   }
+}
+
+const nameKeys = [nameAnnotation, fullNameAnnotation];
+
+/** An image as one can write it after the directory. */
+function describe(entry: Descriptor): string {
+  const { annotations, digest } = entry;
+  const platform = platformOf(entry);
+  const name = annotations[nameAnnotation] ?? `@${digest}`;
+  return platform === undefined ? name : `${name} (${platformText(platform)})`;
 }
 
 const readBytes = 1024 * 1024;

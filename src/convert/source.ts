@@ -3,6 +3,7 @@ import { LazypullError } from '../errors.ts';
 import type { Manifest, RegistryClient } from '../registry/client.ts';
 import { formatReference, type Reference } from '../registry/reference.ts';
 import type { Descriptor } from '../images/manifest.ts';
+import type { Platform } from '../images/platforms.ts';
 
 /** What a blob is addressed by. */
 export type BlobId = Pick<Descriptor, 'digest' | 'size'>;
@@ -11,8 +12,8 @@ export type BlobId = Pick<Descriptor, 'digest' | 'size'>;
 export interface ImageSource {
   /** For messages. */
   readonly name: string;
-  /** The manifest or index that the source's name stands for. */
-  root(signal?: AbortSignal): Promise<Manifest>;
+  /** The manifest or index that the source's name stands for; where it stands for several, an index of them that `platforms` are chosen from. */
+  root(platforms: readonly Platform[], signal?: AbortSignal): Promise<Manifest>;
   /** The bytes of a manifest or an index that the root names. */
   manifest(descriptor: Descriptor, signal?: AbortSignal): Promise<Buffer>;
   /** Streams a blob. It is verified at its end: whoever has not read to the end has unverified bytes. */
@@ -31,7 +32,7 @@ export class RegistrySource implements ImageSource {
     this.#client = client;
   }
 
-  root(signal?: AbortSignal): Promise<Manifest> {
+  root(_platforms: readonly Platform[], signal?: AbortSignal): Promise<Manifest> {
     return this.#client.manifest(this.reference, undefined, signal);
   }
 

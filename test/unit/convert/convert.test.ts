@@ -26,6 +26,7 @@ interface Document {
   manifests: [Descriptor, Descriptor, Required<Descriptor>];
   config: Descriptor;
   layers: [Required<Descriptor>, Required<Descriptor>];
+  architecture: string;
   rootfs: { diff_ids: string[] };
   history: object[];
 }
@@ -426,12 +427,53 @@ test('OciLayout keeps the other images of the directory, and says which there ar
   const to = (tag: string) => new OciLayout({ directory: join(directory, 'to'), tag });
   for (const tag of ['a', 'b', 'a'])
     await convertImage(source, to(tag), { temporaryDirectory: join(directory, 'temporary') });
-  assert.equal((await to('a').root()).digest, (await to('b').root()).digest);
-  await assert.rejects(to('c').root(), /name one of: b, a/);
-  await assert.rejects(new OciLayout({ directory: join(directory, 'to'), tag: undefined }).root(), /name one of: b, a/);
-  await assert.rejects(new OciLayout({ directory: join(directory, 'none'), tag: undefined }).root(), {
+  assert.equal((await to('a').root([])).digest, (await to('b').root([])).digest);
+  await assert.rejects(to('c').root([]), /name one of: b, a/);
+  await assert.rejects(
+    new OciLayout({ directory: join(directory, 'to'), tag: undefined }).root([]),
+    /name one of: b, a/,
+  );
+  await assert.rejects(new OciLayout({ directory: join(directory, 'none'), tag: undefined }).root([]), {
     code: 'NotFound',
   });
+});
+
+test('An image of a layout is chosen by a name with slashes and colons, by its digest, or by its platform', async () => {
+  const image = async (architecture: string, annotations?: Record<string, string>) => {
+    const content = tar(architecture);
+    const own = await putImage([await put(layerType, content)], [sha256(content)], { os: 'linux', architecture });
+    return { ...own, ...(annotations === undefined ? {} : { annotations }) };
+  };
+  const name = 'org.opencontainers.image.ref.name';
+  const named = await image('riscv64', { [name]: 'registry.example:5000/team/app:1.0' });
+  const tagged = await image('mips', { [name]: '2', 'io.containerd.image.name': 'docker.io/library/app:2' });
+  const [amd64, arm64] = [await image('amd64'), await image('arm64')];
+  await setRoot(amd64, named, arm64, tagged);
+  const from = `oci-layout:${join(directory, 'from')}`;
+  const source = (text: string) => new OciLayout(parseLayoutReference(text) ?? assert.fail());
+  const digestOf = async (text: string) => (await source(text).root([])).digest;
+  assert.equal(await digestOf(`${from}:registry.example:5000/team/app:1.0`), named.digest);
+  assert.equal(await digestOf(`${from}:2`), tagged.digest);
+  assert.equal(await digestOf(`${from}:docker.io/library/app:2`), tagged.digest);
+  assert.equal(await digestOf(`${from}@${arm64.digest}`), arm64.digest);
+  assert.equal(await digestOf(`${from}:2@${tagged.digest}`), tagged.digest);
+  await assert.rejects(digestOf(`${from}:2@${arm64.digest}`), { code: 'NotFound' });
+  await assert.rejects(
+    digestOf(from),
+    /name one of: @sha256:\w+, registry\.example:5000\/team\/app:1\.0, @sha256:\w+, 2$/,
+  );
+
+  await setRoot(amd64, arm64);
+  await assert.rejects(digestOf(from), /choose by --platform, or append @DIGEST of one of: @sha256:\w+, @sha256:\w+$/);
+  const { manifests } = await readJson((await convert(['linux/arm64'])).digest);
+  assert.equal(manifests.length, 1);
+  assert.equal((await readJson((await readJson(manifests[0].digest)).config.digest)).architecture, 'arm64');
+  const made = join(directory, 'made:here');
+  await mkdir(made);
+  const target = source(`oci-layout:${made}:registry.example/app:lazy`);
+  await convertImage(source(`${from}@${amd64.digest}`), target, { temporaryDirectory: join(directory, 'temporary') });
+  const { manifests: written } = JSON.parse(await readFile(join(made, 'index.json'), 'utf8')) as Document;
+  assert.equal(written[0].annotations?.[name], 'registry.example/app:lazy');
 });
 
 test('parseLayoutReference() takes what follows the last colon as a tag', () => {
@@ -442,6 +484,9 @@ test('parseLayoutReference() takes what follows the last colon as a tag', () => 
     ['oci-layout:a:b:c', 'a:b', 'c'],
   ];
   for (const [text, path, tag] of cases) assert.deepEqual(parseLayoutReference(text), { directory: path, tag });
+  const digest = sha256(Buffer.from('x'));
+  assert.deepEqual(parseLayoutReference(`oci-layout:a:b@${digest}`), { directory: 'a', tag: 'b', digest });
+  assert.throws(() => parseLayoutReference('oci-layout:a@sha256:123'), { code: 'InvalidArgument' });
   assert.equal(parseLayoutReference('localhost:5000/a'), undefined);
   assert.throws(() => parseLayoutReference('oci-layout:'), { code: 'InvalidArgument' });
 });

@@ -53,5 +53,6 @@ test('decodePaxTime() rounds down and keeps nanoseconds', () => {
 test('decodePaxNumber() takes safe integers', () => {
   assert.equal(decodePaxNumber('9007199254740991'), Number.MAX_SAFE_INTEGER);
   assert.deepEqual(['-1', '+1'].map(decodePaxNumber), [-1, 1]);
-  for (const text of ['9007199254740992', '-', '--1', '', '1.0', '0x1']) assert.equal(decodePaxNumber(text), undefined, text);
+  for (const text of ['9007199254740992', '-', '--1', '', '1.0', '0x1'])
+    assert.equal(decodePaxNumber(text), undefined, text);
 });
