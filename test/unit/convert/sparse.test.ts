@@ -66,7 +66,7 @@ test('Sparse files that GNU tar wrote, in each of its formats, have all their by
     const posix = i === 0 ? [] : ['--format=posix'];
     await run('tar', [...posix, ...format, '--sparse', '--hole-detection=raw', '-cf', path, '-C', source, name]);
     const tar = await readFile(path);
-    assert.ok(tar.length < content.length, `${format} is not sparse`);
+    assert.ok(tar.length < content.length, `${format.join()} is not sparse`);
     const { entry, content: read } = await readSparse(tar);
     assert.deepEqual([entry.path, entry.type, entry.size], [name, 'reg', content.length]);
     assert.ok(read.equals(content), format.join());
