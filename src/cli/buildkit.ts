@@ -1,12 +1,9 @@
-import { fileURLToPath } from 'node:url';
 import { composeFile } from '../buildkit/compose.ts';
 import { runBuildkit } from '../buildkit/run.ts';
 import type { Environment } from './environment.ts';
 import { checkUsage, say } from './output.ts';
+import { tools } from './tools.ts';
 import { Verb } from './verb.ts';
-
-/** Where script/setup puts what it builds. */
-const tools = fileURLToPath(new URL('../../.cache/bin', import.meta.url));
 
 /** `lazypull buildkit`: what stands behind script/buildkit. */
 export function buildkitCommand(environment: Environment): Verb {

@@ -1,15 +1,12 @@
 import { dirname } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { takeMirrorFlags } from '../buildkit/mirror.ts';
 import { ownBuildkitd, usageOf } from '../buildkit/own.ts';
 import { ownPlaces } from '../buildkit/places.ts';
 import { runBuildkit } from '../buildkit/run.ts';
 import type { Environment } from './environment.ts';
 import { say } from './output.ts';
+import { tools } from './tools.ts';
 import { Verb } from './verb.ts';
-
-/** Where script/setup puts what it builds. */
-const tools = fileURLToPath(new URL('../../.cache/bin', import.meta.url));
 
 /** `lazypull buildkitd`: a buildkitd that is lazy, without configuration. */
 export function buildkitdCommand({ env, name, self }: Environment): Verb {

@@ -4,6 +4,7 @@ import { type Paint, painter, plain } from '../util/colour.ts';
 import { printable } from './format.ts';
 import type { Environment } from './environment.ts';
 import { ExitError } from './output.ts';
+import { tools } from './tools.ts';
 import { Verb } from './verb.ts';
 import { chooseDaemon, whichDaemon } from './which-daemon.ts';
 
@@ -18,16 +19,16 @@ export function checkCommand(environment: Environment): Verb {
     .option('--json', 'print JSON, one object for each finding')
     .explain(
       `What is mounted is in a temporary directory beside the root, and is taken away again.
-The exit code is 0 where all that is needed is right, and 1 where something is not.`,
+The exit code is 0 if all that is needed is right, and 1 if something is not. A warning is about what a daemon runs with,
+but not as somebody wants it.`,
       ['lazypull check', 'lazypull check --root /data/lazypull --json | jq \'select(.state == "wrong")\''],
     )
     .action(async ({ json, ...flags }: DaemonFlags & { address?: string; root?: string; json?: boolean }) => {
-      const { checkMachine } = await import('../doctor/check.ts');
-      const findings = await checkMachine(
-        { ...flags, ...(await whichDaemon(flags, environment, 'asks')) },
-        environment.env,
-      );
-      const paint = painter(process.stdout, environment.env);
+      const { check } = await import('../doctor/check.ts');
+      const { env } = environment;
+      const daemon = await whichDaemon(flags, environment, 'asks');
+      const findings = await check({ flags: { ...flags, ...daemon }, env, tools });
+      const paint = painter(process.stdout, env);
       for (const finding of findings) {
         process.stdout.write(json === true ? `${JSON.stringify(finding)}\n` : findingText(finding, paint));
       }
@@ -35,10 +36,19 @@ The exit code is 0 where all that is needed is right, and 1 where something is n
     });
 }
 
-const marks = { right: ['good', 'ok   '], wrong: ['bad', 'WRONG'], absent: ['quiet', '-    '] } as const;
+const marks = {
+  right: ['good', 'ok   '],
+  warning: ['warning', 'warn '],
+  wrong: ['bad', 'WRONG'],
+  absent: ['quiet', '-    '],
+} as const;
 
-/** A finding for people: a line, and one more for what mends it. */
+/** Below its first line a finding stands behind the mark. */
+const indent = ' '.repeat(6);
+
+/** A finding for people: a line for each of its text, and one more for what mends it. */
 export function findingText({ name, state, text, advice }: Finding, paint: Paint = plain): string {
   const [tone, mark] = marks[state];
-  return `${paint(tone, mark)} ${name}: ${printable(text)}\n${advice === '' ? '' : `      ${advice}\n`}`;
+  const lines = `${name}: ${text}${advice === '' ? '' : `\n${advice}`}`.split('\n').map(printable);
+  return `${paint(tone, mark)} ${lines.join(`\n${indent}`)}\n`;
 }

@@ -12,12 +12,9 @@ export function hintFor(error: unknown): string | undefined {
     const hint = byCause.find(([known]) => known.includes(code))?.[1];
     if (hint !== undefined) return hint;
   }
-  if (error instanceof LazypullError && error.message.includes('the config file')) return configHint;
   if (error instanceof RegistryError) return registryHintsByClass[error.code] ?? hintsByClass[error.code];
   return error instanceof LazypullError ? hintsByClass[error.code] : undefined;
 }
-
-const configHint = 'correct the file, or give another one with --config; "lazypull check" reads it too';
 
 /** The messages of a refused login and of a client certificate that is wanted say themselves what to do. */
 function saysItself(error: unknown): boolean {

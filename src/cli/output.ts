@@ -22,7 +22,8 @@ export function checkUsage<T>(check: () => T): T {
     return check();
   } catch (error) {
     if (!(error instanceof LazypullError) || error.code !== 'InvalidArgument') throw error;
-    throw new UsageError(error.code, error.message, { cause: error.cause });
+    const { code, message, cause, hint } = error;
+    throw new UsageError(code, message, { cause, ...(hint === undefined ? {} : { hint }) });
   }
 }
 

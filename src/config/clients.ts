@@ -43,6 +43,7 @@ export function clientsOf(addresses: readonly string[], tables: readonly ClientC
       throw new LazypullError(
         'InvalidArgument',
         `Cannot serve two clients of the name "${name}": give each a name of its own, with [[client]] in the config file`,
+        { hint: '' },
       );
     }
     const twin = before.find((other) => other.address === address);
@@ -50,6 +51,7 @@ export function clientsOf(addresses: readonly string[], tables: readonly ClientC
       throw new LazypullError(
         'InvalidArgument',
         `Cannot serve the clients "${twin.name}" and "${name}" at one socket, "${address}": each would remove the snapshots of the other; give each a socket of its own`,
+        { hint: '' },
       );
     }
   }
@@ -75,6 +77,7 @@ function checkName(name: string, address: string): void {
   throw new LazypullError(
     'InvalidArgument',
     `Cannot use the client name "${name.slice(0, 100)}" for "${address.slice(0, 300)}": ${why}; set another one with [[client]] in the config file`,
+    { hint: '' },
   );
 }
 
@@ -83,5 +86,6 @@ function checkAddress(address: string): void {
   throw new LazypullError(
     'InvalidArgument',
     `Cannot listen at "${address.slice(0, 300)}": the path of a socket has at most ${maxSocketPathBytes} bytes; choose a shorter one`,
+    { hint: '' },
   );
 }

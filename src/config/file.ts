@@ -1,6 +1,10 @@
-import { parse } from 'smol-toml';
 import { LazypullError } from '../errors.ts';
-import { type FileConfig, fileSchema, problemsIn, unknownKeysIn } from './schema.ts';
+import { lineOf, parseTomlText, type TomlPath } from '../util/toml.ts';
+import { configHint } from './load.ts';
+import { dotted, type FileConfig, fileSchema, problemsIn, quoted, unknownKeysIn } from './schema.ts';
+
+/** Of a file in which much is wrong the first are told. */
+const maxProblems = 20;
 
 /**
  * Parses the text of a config file.
@@ -12,19 +16,36 @@ import { type FileConfig, fileSchema, problemsIn, unknownKeysIn } from './schema
 export function parseConfig(text: string, path: string): { file: FileConfig; warnings: string[] } {
   let value: unknown;
   try {
-    value = parse(text);
+    value = parseTomlText(text);
   } catch (error) {
-    throw new LazypullError('InvalidArgument', `Cannot parse the config file "${path}"`, { cause: error });
+    throw new LazypullError('InvalidArgument', `Cannot parse the config file "${path}"`, {
+      cause: error,
+      hint: configHint,
+    });
   }
+  const at = (where: TomlPath): string => {
+    const line = lineOf(text, where);
+    return line === undefined ? '' : ` (line ${line})`;
+  };
   const problems = problemsIn(value);
   if (problems.length > 0) {
-    throw new LazypullError('InvalidArgument', `Cannot use the config file "${path}": ${problems.join('; ')}`);
+    const texts = problems
+      .slice(0, maxProblems)
+      .map((problem) => `${dotted(problem.path) || '(top)'}: ${problem.text}${at(problem.path)}`);
+    throw new LazypullError('InvalidArgument', `Cannot use the config file "${path}": ${texts.join('; ')}`, {
+      hint: configHint,
+    });
   }
   const file = fileSchema.parse(value);
   const unknown = unknownKeysIn(value);
   const idle = keysWithoutEffect(file);
   const warnings = [
-    ...(unknown.length > 0 ? [`Unknown keys in the config file "${path}" are ignored: ${unknown.join(', ')}`] : []),
+    ...unknown
+      .slice(0, maxProblems)
+      .map(
+        (key) =>
+          `Unknown key ${quoted(dotted(key.path))} in the config file "${path}"${at(key.path)} is ignored${key.text && `: ${key.text}`}`,
+      ),
     ...(idle.length > 0 ? [`Keys in the config file "${path}" that have no effect yet: ${idle.join(', ')}`] : []),
   ];
   return { file, warnings };

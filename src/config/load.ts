@@ -21,6 +21,9 @@ export const defaults = {
 /** A config file far larger than any real one; a wrong path such as a disk image is refused before it is read. */
 const maxFileBytes = 1024 * 1024;
 
+/** What mends a config file that cannot be used. */
+export const configHint = 'correct the file, or give another one with --config; "lazypull check" reads it too';
+
 /** Flags of the daemon as the user wrote them; undefined where absent. */
 export interface DaemonFlags {
   /** One for each client; `lazypull check` has one at most. */
@@ -96,6 +99,7 @@ function mirrorAddress(asked: string | undefined, file: FileConfig | undefined):
   throw new LazypullError(
     'InvalidArgument',
     `Cannot serve the mirror at "${text}": whoever reaches it reads what this machine may pull; use 127.0.0.1, or set allow_remote in [mirror] of the config file`,
+    { hint: '' },
   );
 }
 
@@ -107,7 +111,11 @@ async function readConfigFile(path: string, required: boolean): Promise<Pick<Dae
     text = readFileSync(path, 'utf8');
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' && !required) text = '';
-    else throw new LazypullError('InvalidArgument', `Cannot read the config file "${path}"`, { cause: error });
+    else
+      throw new LazypullError('InvalidArgument', `Cannot read the config file "${path}"`, {
+        cause: error,
+        ...(errnoOf(error) === undefined ? { hint: configHint } : {}),
+      });
   }
   if (text.trim() === '') return { file: undefined, warnings: [] };
   // The parser and the schema take more memory than anything else that the daemon loads, so only who has a file pays for them.

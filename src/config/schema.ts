@@ -1,11 +1,15 @@
 import { z } from 'zod';
 import { parseAmount } from '../util/amount.ts';
+import { similarTo } from '../util/similar.ts';
+import type { TomlPath } from '../util/toml.ts';
+import { mustBe, problemWith } from './problems.ts';
 
 const seconds = z.int().min(-1).max(86_400);
 const bytes = z.int().min(0).max(Number.MAX_SAFE_INTEGER);
-const amount = z.union([bytes, z.string()]).refine((value) => parseAmount(value) !== undefined, {
-  error: 'it must be bytes, or text like "20GB", "20GiB" or "40%"',
-});
+const noAmount = {
+  error: ({ input }: { readonly input?: unknown }) => mustBe('bytes, or text like "20GB", "20GiB" or "40%"', input),
+};
+const amount = z.union([bytes, z.string()], noAmount).refine((value) => parseAmount(value) !== undefined, noAmount);
 const share = z.number().gt(0).max(1);
 const count = z.int().min(0).max(1_000_000);
 
@@ -216,32 +220,74 @@ export const fileSchema = z.object({
 /** A parsed `config.toml`, complete with defaults. Names are those of the file. */
 export type FileConfig = z.infer<typeof fileSchema>;
 
-/** What is wrong with `value` as a config file, one "key: reason" each; empty when it is right. */
-export function problemsIn(value: unknown): string[] {
-  const result = fileSchema.safeParse(value);
-  if (result.success) return [];
-  return result.error.issues.map((issue) => `${issue.path.map(String).join('.') || '(top)'}: ${issue.message}`);
+/** Something in a config file that is not as it should be: where, by keys and numbers of elements, and what to say of it. */
+export interface ConfigProblem {
+  readonly path: TomlPath;
+  readonly text: string;
 }
 
-/** The dotted names of the keys in `value` that the schema does not have. */
-export function unknownKeysIn(value: unknown, schema: z.ZodType = fileSchema, path: string[] = []): string[] {
+/** What is wrong with `value` as a config file; empty when it is right. */
+export function problemsIn(value: unknown): ConfigProblem[] {
+  const result = fileSchema.safeParse(value, { error: problemWith });
+  if (result.success) return [];
+  return result.error.issues.map(({ path, message }) => ({
+    path: path.map((key) => (typeof key === 'number' ? key : String(key))),
+    text: message,
+  }));
+}
+
+/** The keys in `value` that the schema does not have, and what each may stand for: '' or "did you mean …?". */
+export function unknownKeysIn(value: unknown, schema: z.ZodType = fileSchema, path: TomlPath = []): ConfigProblem[] {
   const inner = unwrap(schema);
   if (Array.isArray(value)) {
     return inner instanceof z.ZodArray
-      ? value.flatMap((item) => unknownKeysIn(item, inner.element as z.ZodType, path))
+      ? value.flatMap((item, i) => unknownKeysIn(item, inner.element as z.ZodType, [...path, i]))
       : [];
   }
   if (typeof value !== 'object' || value === null) return [];
   if (inner instanceof z.ZodRecord) {
     return Object.entries(value).flatMap(([key, item]) =>
-      unknownKeysIn(item, inner.valueType as z.ZodType, [...path, JSON.stringify(key)]),
+      unknownKeysIn(item, inner.valueType as z.ZodType, [...path, key]),
     );
   }
   if (!(inner instanceof z.ZodObject)) return [];
   return Object.entries(value).flatMap(([key, item]) => {
     const known = Object.hasOwn(inner.shape, key) ? inner.shape[key] : undefined;
-    return known === undefined ? [[...path, key].join('.')] : unknownKeysIn(item, known as z.ZodType, [...path, key]);
+    if (known !== undefined) return unknownKeysIn(item, known as z.ZodType, [...path, key]);
+    return [{ path: [...path, key], text: suggestionFor(key, Object.keys(inner.shape), path) }];
   });
+}
+
+/** Among the keys of the same table, else the same key of another one. */
+function suggestionFor(key: string, siblings: readonly string[], table: TomlPath): string {
+  const similar = similarTo(key, siblings);
+  const meant = similar === undefined ? placesOf(key) : [dotted([...table, similar])];
+  if (meant.length === 0 || meant.length > maxPlaces) return '';
+  return `did you mean ${meant.map(quoted).join(' or ')}?`;
+}
+
+/** A key that stands in more tables than that is no hint to any. */
+const maxPlaces = 2;
+
+/** The dotted names of tables and keys that end in `key`. */
+function placesOf(key: string, schema: z.ZodType = fileSchema, path: TomlPath = []): string[] {
+  const inner = unwrap(schema);
+  if (inner instanceof z.ZodArray) return placesOf(key, inner.element as z.ZodType, path);
+  if (!(inner instanceof z.ZodObject)) return [];
+  const below = Object.entries(inner.shape).flatMap(([name, each]) =>
+    placesOf(key, each as z.ZodType, [...path, name]),
+  );
+  return Object.hasOwn(inner.shape, key) ? [dotted([...path, key]), ...below] : below;
+}
+
+/** A path as TOML has it in a dotted key; numbers of elements are parts of it too. */
+export function dotted(path: TomlPath): string {
+  return path.map((key) => (/^[\w-]+$/.test(String(key)) ? key : JSON.stringify(key))).join('.');
+}
+
+/** A name in quotation marks, unless it has some of its own. */
+export function quoted(name: string): string {
+  return name.includes('"') ? name : `"${name}"`;
 }
 
 function unwrap(schema: z.ZodType): z.ZodType {

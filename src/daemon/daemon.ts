@@ -1,7 +1,6 @@
 import { type DaemonConfig, defaults } from '../config/load.ts';
-import { LazypullError } from '../errors.ts';
 import type { KeptConnection } from '../fuse/connection.ts';
-import { missingFrom, probeMachine } from '../kernel/probe.ts';
+import { checkMachineFor } from '../kernel/probe.ts';
 import { type CacheLimits, defaultCacheLimits } from '../layers/cache/cache-limits.ts';
 import { LazyLayers } from '../layers/lazy-layers.ts';
 import type { Log } from '../log.ts';
@@ -21,6 +20,7 @@ import { type DaemonMetrics, daemonMetrics } from './metrics.ts';
 import { DaemonMirror, removeMirror } from './mirror.ts';
 import { feedWatchdog, notifyManager } from './notify.ts';
 import { rehearse, rehearseAsClient } from './rehearsal.ts';
+import { checkRootDisk } from './root-disk.ts';
 import { openRoot } from './root.ts';
 import { handoverSignal } from './signals.ts';
 
@@ -45,13 +45,10 @@ export async function runDaemon(
 ): Promise<void> {
   const started = performance.now();
   for (const warning of config.warnings) log.warn({}, warning);
-  const missing = missingFrom(await probeMachine());
-  if (missing.length > 0) {
-    throw new LazypullError('FailedPrecondition', `Cannot run the daemon: ${missing.join('; ')}`);
-  }
+  await checkMachineFor('run the daemon');
 
   await using parts = new AsyncDisposableStack();
-  const root = parts.use(await openRoot(config.root, config));
+  const root = parts.use(await openRoot(config.root, { takeover: config.takeover, suits: checkRootDisk }));
   const keeper = await Keeper.open(config.root, log);
   const sockets = await ClientSockets.claim(config.clients, env, keeper.kept?.sockets ?? []);
   const metrics = daemonMetrics();

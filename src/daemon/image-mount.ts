@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { isSystemError, LazypullError } from '../errors.ts';
 import type { ResolvedImage } from '../images/resolve.ts';
 import { detach, mountOverlay, mountsBelow, unmount } from '../kernel/mount.ts';
-import { missingFrom, probeMachine } from '../kernel/probe.ts';
+import { checkMachineFor } from '../kernel/probe.ts';
 import type { LayerStatus } from '../layers/layer-status.ts';
 import { LazyLayers } from '../layers/lazy-layers.ts';
 import { layerError, tocDigestOf } from '../layers/not-lazy.ts';
@@ -55,10 +55,7 @@ export async function mountImage(options: ImageMountOptions): Promise<ImageMount
 }
 
 async function mountLazily(options: ImageMountOptions): Promise<ImageMount> {
-  const missing = missingFrom(await probeMachine());
-  if (missing.length > 0) {
-    throw new LazypullError('FailedPrecondition', `Cannot mount an image: ${missing.join('; ')}`);
-  }
+  await checkMachineFor('mount an image');
   await using parts = new AsyncDisposableStack();
   const ending = { idle: true };
   const work = parts.adopt(await mkdtemp(join(tmpdir(), 'lazypull-')), removeWork);

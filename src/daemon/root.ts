@@ -24,6 +24,8 @@ export interface Root extends Disposable {
 export interface RootOptions {
   /** Has the process that uses the root hand over to us, and waits for that. */
   readonly takeover?: boolean;
+  /** Rejects for a directory that cannot be used; nobody has to hand over before that. */
+  readonly suits?: (path: string) => Promise<void>;
   /** Whoever wants the root next waits for us instead of giving up. */
   readonly isBrief?: boolean;
 }
@@ -33,7 +35,8 @@ export interface RootOptions {
  *
  * @throws FailedPrecondition that names the pid of the process that has it, or for a directory of somebody else; Unavailable when it cannot be made, or is not handed over in time
  */
-export async function openRoot(path: string, { takeover = false, isBrief = false }: RootOptions = {}): Promise<Root> {
+export async function openRoot(path: string, options: RootOptions = {}): Promise<Root> {
+  const { takeover = false, isBrief = false } = options;
   try {
     makeDirectory(path, 0o700);
     chmodSync(path, 0o700);
@@ -46,6 +49,7 @@ export async function openRoot(path: string, { takeover = false, isBrief = false
   if (!('lock' in next)) throw inUse(path, next.holder);
   let held: Disposable = next.lock;
   try {
+    await options.suits?.(path);
     const file = join(path, 'lock');
     const first = await tryLock(file, isBrief);
     const locking = 'lock' in first || !takeover ? first : await handedOver(file, isBrief);

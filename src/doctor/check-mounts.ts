@@ -1,4 +1,4 @@
-import { access, mkdir, mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, open, readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { planDisk } from '../erofs/plan.ts';
 import { LazypullError } from '../errors.ts';
@@ -22,7 +22,7 @@ const fileName = 'file';
  */
 export async function checkMounts(parent: string): Promise<Finding[]> {
   await using parts = new AsyncDisposableStack();
-  const work = parts.adopt(await mkdtemp(join(parent, 'lazypull-check-')), remove);
+  const work = parts.adopt(await mkdtemp(join(await realpath(parent), 'lazypull-check-')), remove);
   const directory = async (name: string): Promise<string> => {
     await mkdir(join(work, name), { recursive: true });
     return join(work, name);

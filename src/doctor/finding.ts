@@ -1,21 +1,37 @@
-import { messageOf } from '../errors.ts';
+import { hintOf, messageOf } from '../errors.ts';
 
 /** What was found out about one thing of a machine. */
 export interface Finding {
   readonly name: string;
-  /** `absent`: it is not there, and nothing needs it. */
-  readonly state: 'right' | 'wrong' | 'absent';
-  /** What was found, for people. */
+  /** `warning`: a daemon runs with it, and not as somebody wants it. `absent`: it is not there, and nothing needs it. */
+  readonly state: 'right' | 'warning' | 'wrong' | 'absent';
+  /** What was found, for people; it may have several lines. */
   readonly text: string;
   /** What mends it; '' where nothing has to be mended. */
   readonly advice: string;
 }
 
-/** What comes of trying something: it gives what to say where it works, and rejects where it does not. */
+/** What comes of trying something: it gives what to say where it works, and rejects where it does not. The hint of an error wins over `advice`. */
 export async function tryOut(name: string, advice: string, work: () => Promise<string>): Promise<Finding> {
   try {
-    return { name, state: 'right', text: await work(), advice: '' };
+    return right(name, await work());
   } catch (error) {
-    return { name, state: 'wrong', text: messageOf(error), advice };
+    return wrong(name, messageOf(error), hintOf(error) ?? advice);
   }
+}
+
+export function right(name: string, text: string): Finding {
+  return { name, state: 'right', text, advice: '' };
+}
+
+export function warning(name: string, text: string, advice: string): Finding {
+  return { name, state: 'warning', text, advice };
+}
+
+export function wrong(name: string, text: string, advice: string): Finding {
+  return { name, state: 'wrong', text, advice };
+}
+
+export function absent(name: string, text: string, advice: string): Finding {
+  return { name, state: 'absent', text, advice };
 }

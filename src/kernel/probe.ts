@@ -1,61 +1,147 @@
 import { execFile } from 'node:child_process';
-import { accessSync, constants, readFileSync } from 'node:fs';
-import { promisify } from 'node:util';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
+import { release } from 'node:os';
+import { errnoOf, LazypullError } from '../errors.ts';
 
 /** What of a machine matters to the daemon. */
 export interface Machine {
   /** Effective user id. */
   uid: number;
-  /** Whether /dev/fuse can be opened for reading and writing. */
-  fuseDevice: boolean;
+  /** Whether user ids are those of the machine; false in the user namespace of a rootless container. */
+  isRealUser: boolean;
+  /** Whether this process may mount file systems (CAP_SYS_ADMIN). */
+  mayMount: boolean;
+  /** Why /dev/fuse cannot be opened for reading and writing (`'ENOENT'`, `'EPERM'`, …); undefined where it can be. */
+  fuseError: string | undefined;
   /** Names of the file systems that the kernel has now. */
   fileSystems: ReadonlySet<string>;
+  /** What comes of loading those that it lacked. */
+  modules: ReadonlyMap<string, ModuleOutcome>;
+  /** Of the kernel, as uname(2) has it: `6.12.9-amd64`. */
+  release: string;
+}
+
+/** Whether a kernel module was loaded, is not there to be loaded, or cannot be loaded from here, as in a container. */
+export type ModuleOutcome = 'loaded' | 'missing' | 'refused';
+
+/** Something that the daemon cannot run without. */
+export interface Lack {
+  readonly name: string;
+  /** What is wrong. */
+  readonly text: string;
+  /** What mends it. */
+  readonly advice: string;
 }
 
 const neededFileSystems = ['fuse', 'erofs', 'overlay'];
 
-/** Looks at this machine, and loads the kernel modules that are missing where that is possible. */
+/** Of capabilities(7), by bit. */
+const capSysAdmin = 21n;
+
+const modprobeTimeoutMs = 20_000;
+
+/** Looks at this machine, and loads the kernel modules that are missing if that is possible. */
 export async function probeMachine(): Promise<Machine> {
-  const first = look();
+  const first = look(new Map());
   const absent = neededFileSystems.filter((name) => !first.fileSystems.has(name));
-  if (absent.length === 0 && first.fuseDevice) return first;
-  for (const module of first.fuseDevice ? absent : ['fuse', ...absent]) {
-    await promisify(execFile)('modprobe', [module]).catch(() => undefined);
+  if (first.uid !== 0 || (absent.length === 0 && first.fuseError === undefined)) return first;
+  const modules = new Map<string, ModuleOutcome>();
+  for (const module of new Set([...(first.fuseError === undefined ? [] : ['fuse']), ...absent])) {
+    modules.set(module, await load(module));
   }
-  return look();
+  return look(modules);
 }
 
-/** What `machine` lacks to run the daemon, one sentence each with what to do; empty when it lacks nothing. */
-export function missingFrom(machine: Machine): string[] {
-  const missing: string[] = [];
-  if (machine.uid !== 0) missing.push('it must run as root: start it with sudo');
-  if (!machine.fuseDevice) {
-    missing.push(
-      '/dev/fuse cannot be opened: run "modprobe fuse", or start the container with --device /dev/fuse or --privileged',
-    );
-  }
+/** What `machine` lacks to run the daemon; of a user who cannot mount nothing else is said. */
+export function lacksOf(machine: Machine): Lack[] {
+  const user = userLack(machine);
+  if (user !== undefined) return [user];
+  const lacks: Lack[] = [];
+  if (machine.fuseError !== undefined) lacks.push(fuseLack(machine));
   for (const name of neededFileSystems) {
-    if (!machine.fileSystems.has(name)) {
-      missing.push(`the kernel has no ${name} file system: run "modprobe ${name}" or use a kernel that has it`);
-    }
+    if (machine.fileSystems.has(name)) continue;
+    lacks.push({ name, text: `the kernel has no ${name} file system`, advice: moduleAdvice(name, machine) });
   }
-  return missing;
+  return lacks;
 }
 
-function look(): Machine {
+/**
+ * Makes sure that this machine has all that `work` needs.
+ *
+ * @param work for the message: "run the daemon"
+ * @throws FailedPrecondition that says what is missing and what mends it
+ */
+export async function checkMachineFor(work: string): Promise<void> {
+  const lacks = lacksOf(await probeMachine());
+  if (lacks.length === 0) return;
+  const text = lacks.map((lack) => `${lack.text}: ${lack.advice}`).join('; ');
+  throw new LazypullError('FailedPrecondition', `Cannot ${work}: ${text}`, { hint: '' });
+}
+
+function userLack({ uid, isRealUser, mayMount }: Machine): Lack | undefined {
+  const name = 'user';
+  if (uid !== 0) return { name, text: `it must run as root, and this is user ${uid}`, advice: 'start it with sudo' };
+  if (!isRealUser) {
+    const text = 'this is root of a user namespace alone, as in a rootless container, and cannot mount EROFS';
+    return { name, text, advice: 'run it as root of the machine, or in a container of a daemon that is not rootless' };
+  }
+  if (mayMount) return undefined;
+  const text = 'this is root without CAP_SYS_ADMIN, as in a container, and cannot mount anything';
+  return { name, text, advice: 'start the container with --privileged' };
+}
+
+function fuseLack(machine: Machine): Lack {
+  const name = '/dev/fuse';
+  const inContainer = 'in a container start it with --device /dev/fuse or --privileged';
+  if (machine.fuseError === 'ENOENT' && !machine.fileSystems.has('fuse')) {
+    return { name, text: '/dev/fuse is not there', advice: `${moduleAdvice('fuse', machine)}; ${inContainer}` };
+  }
+  return { name, text: `/dev/fuse cannot be opened: ${machine.fuseError}`, advice: inContainer };
+}
+
+function moduleAdvice(name: string, machine: Machine): string {
+  if (machine.modules.get(name) === 'missing') {
+    return `its module is not installed: install the package with the modules of this kernel, such as linux-modules-extra-${machine.release}, or use a kernel that has it`;
+  }
+  return `run "modprobe ${name}" on the machine itself, or use a kernel that has it`;
+}
+
+async function load(module: string): Promise<ModuleOutcome> {
+  const said = await new Promise<string | undefined>((resolve) => {
+    execFile('modprobe', [module], { timeout: modprobeTimeoutMs }, (error, _, text) =>
+      resolve(error === null ? undefined : text),
+    );
+  });
+  if (said === undefined) return 'loaded';
+  return /not found/.test(said) && existsSync(`/lib/modules/${release()}`) ? 'missing' : 'refused';
+}
+
+function look(modules: ReadonlyMap<string, ModuleOutcome>): Machine {
   const lines = readFileSync('/proc/filesystems', 'utf8').split('\n');
+  const capabilities = BigInt(
+    `0x${/^CapEff:\s+([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'}`,
+  );
   return {
     uid: process.geteuid?.() ?? -1,
-    fuseDevice: canOpen('/dev/fuse'),
+    isRealUser: isIdentity(readFileSync('/proc/self/uid_map', 'utf8')),
+    mayMount: (capabilities & (1n << capSysAdmin)) !== 0n,
+    fuseError: openError('/dev/fuse'),
     fileSystems: new Set(lines.map((line) => line.split('\t').at(-1) ?? '')),
+    modules,
+    release: release(),
   };
 }
 
-function canOpen(path: string): boolean {
+/** Whether a uid_map (user_namespaces(7)) says that every id is that of the machine. */
+function isIdentity(map: string): boolean {
+  return /^\s*0\s+0\s+4294967295\s*$/.test(map);
+}
+
+function openError(path: string): string | undefined {
   try {
-    accessSync(path, constants.R_OK | constants.W_OK);
-    return true;
-  } catch {
-    return false;
+    closeSync(openSync(path, 'r+'));
+    return undefined;
+  } catch (error) {
+    return errnoOf(error) ?? 'EIO';
   }
 }

@@ -1,0 +1,78 @@
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, rm, statfs, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { LazypullError } from '../errors.ts';
+import { detach, mountOverlay } from '../kernel/mount.ts';
+
+/** File systems that never do, by f_type (statfs(2), linux/magic.h), and why. */
+const unfit = new Map([
+  [
+    0x794c7630,
+    'it is on overlayfs, as everything in a container is that is not in a volume, and what clients write cannot be kept there',
+  ],
+  [0x01021994, 'it is on tmpfs: what is kept there takes memory, and is lost at a reboot'],
+  [0x858458f6, 'it is on ramfs: what is kept there takes memory without a bound, and is lost at a reboot'],
+]);
+
+/** What mends it. */
+export const rootDiskAdvice =
+  'choose a --root on a disk with ext4, Btrfs, or XFS made with ftype=1; in a container give it a volume, such as --volume DIR:DIR:rshared';
+
+/**
+ * Makes sure that the file system of the root directory can hold what clients write: the upper directories of overlayfs, which need d_type, extended
+ * attributes and whiteouts (Documentation/filesystems/overlayfs.rst, "Upper and Lower"). Mounts an overlay for that, and takes it away again.
+ *
+ * @param root for messages
+ * @param place an existing directory on that file system, in which `trial` is nobody else's
+ * @throws FailedPrecondition that says what is wrong with it and what to do
+ */
+export async function checkRootDisk(root: string, place = root, trial = 'trial'): Promise<void> {
+  const reason = unfit.get((await statfs(place)).type);
+  if (reason !== undefined) throw refusal(root, reason);
+  const directory = join(place, trial);
+  await remove(directory); // of a process that was killed meanwhile
+  try {
+    await tryOverlay(directory);
+  } catch (error) {
+    throw refusal(root, 'overlayfs cannot write there', error);
+  } finally {
+    await remove(directory);
+  }
+}
+
+/** The directory itself, or the nearest one above it that is there. */
+export function nearestDirectory(path: string): string {
+  return existsSync(path) || path === '/' ? path : nearestDirectory(dirname(path));
+}
+
+function refusal(root: string, reason: string, cause?: unknown): LazypullError {
+  const text = `Cannot use the root directory "${root}": ${reason}`;
+  return new LazypullError('FailedPrecondition', text, { cause, hint: rootDiskAdvice });
+}
+
+/** Deletes a file and replaces a directory of the lower layer, and looks whether both are gone. */
+async function tryOverlay(directory: string): Promise<void> {
+  const place = (name: string): string => join(directory, name);
+  await mkdir(directory, { mode: 0o700 });
+  for (const name of ['lower', 'lower/directory', 'upper', 'work', 'merged']) await mkdir(place(name));
+  await writeFile(place('lower/file'), '');
+  await writeFile(place('lower/directory/file'), '');
+  await mountOverlay([place('lower')], place('merged'), { upper: place('upper'), work: place('work') });
+  await rm(place('merged/file'));
+  if ((await readdir(place('merged'))).join() !== 'directory') throw listed();
+  await rm(place('merged/directory'), { recursive: true });
+  await mkdir(place('merged/directory'));
+  if ((await readdir(place('merged/directory'))).length > 0) throw listed();
+}
+
+function listed(): LazypullError {
+  return new LazypullError(
+    'FailedPrecondition',
+    'what was deleted is still listed, as it is without d_type or extended attributes',
+  );
+}
+
+async function remove(directory: string): Promise<void> {
+  await detach(join(directory, 'merged'));
+  await rm(directory, { recursive: true, force: true });
+}

@@ -1,0 +1,146 @@
+import { accessSync, constants, existsSync, lstatSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { instanceAt, ownPlaces } from '../buildkit/places.ts';
+import { findBuildkitd } from '../buildkit/run.ts';
+import { checkOnlyOursIn } from '../daemon/ownership.ts';
+import { nearestDirectory } from '../daemon/root-disk.ts';
+import { LazypullError, messageOf } from '../errors.ts';
+import { findProgram } from '../kernel/process.ts';
+import { listenerPid } from '../kernel/unix-socket.ts';
+import { StatusClient } from '../status/client.ts';
+import type { ClientStatus } from '../status/status.ts';
+import { version } from '../version.ts';
+import { absent, type Finding, right, tryOut, warning, wrong } from './finding.ts';
+
+/** The daemon at this socket and who uses it; or, for root, whether one could serve there. */
+export async function checkDaemon(address: string, isRoot: boolean): Promise<Finding[]> {
+  const name = 'daemon';
+  const pid = await listenerPid(address).catch(() => undefined);
+  if (pid === undefined) {
+    const none = absent(name, `none serves "${address}"`, 'start it with "lazypull daemon"');
+    if (!isRoot) return [none];
+    const socket = await tryOut('socket', 'choose another --address', async () => checkSocket(address));
+    return socket.state === 'wrong' ? [socket, none] : [none];
+  }
+  using client = new StatusClient(address);
+  try {
+    const { version: other, clients: served } = await client.status();
+    const text = `lazypull ${other} serves "${address}" as process ${pid}`;
+    const same =
+      other === version
+        ? right(name, text)
+        : wrong(name, `${text}, and this is ${version}`, 'restart it to have this version');
+    return [same, ...served.flatMap(checkServed)];
+  } catch (error) {
+    return [wrong(name, messageOf(error), 'stop what serves there, and start "lazypull daemon"')];
+  }
+}
+
+/** Throws where no socket can be made at a path that nobody serves. */
+function checkSocket(path: string): string {
+  const stats = lstatSync(path, { throwIfNoEntry: false });
+  if (stats !== undefined && !stats.isSocket()) {
+    const text = `Cannot listen at "${path}": the file is not a socket`;
+    throw new LazypullError('FailedPrecondition', text, { hint: 'remove it, or choose another --address' });
+  }
+  const directory = nearestDirectory(dirname(path));
+  if (!statSync(directory).isDirectory()) {
+    throw new LazypullError('FailedPrecondition', `Cannot listen at "${path}": "${directory}" is not a directory`);
+  }
+  accessSync(directory, constants.W_OK);
+  if (existsSync(dirname(path))) checkOnlyOursIn(dirname(path));
+  return `"${path}" can be made`;
+}
+
+/** What is to be said of a client of the running daemon: who uses its socket. */
+function checkServed({ name, address, process, refused }: ClientStatus): Finding[] {
+  if (process === undefined) return [];
+  const who = `process ${process.pid} (${process.command})`;
+  if (refused === undefined) return [right(`client ${name}`, `${who} uses "${address}"`)];
+  return [
+    wrong(
+      `client ${name}`,
+      `${who} uses "${address}", and process ${refused.pid} (${refused.command}) wants to: it is refused`,
+      'give it a socket of its own: another --address of the daemon, or [[client]] in its config file',
+    ),
+  ];
+}
+
+/**
+ * The programs that build and run on top of a daemon: those that serve, and those that could be started.
+ *
+ * @param tools directory of the programs that script/setup builds
+ */
+export async function checkClients(env: NodeJS.ProcessEnv, tools: string): Promise<Finding[]> {
+  const buildkitd = await checkBuildkitd(env, tools);
+  const containerd = await checkContainerd(env);
+  const findings = [...buildkitd, ...containerd];
+  const hasClient = findings.some(({ state }) => state === 'right');
+  return [...findings.map((each) => (hasClient ? each : needed(each))), checkRunc(env, tools, hasClient)];
+}
+
+/** Where there is neither, nobody can use the daemon. */
+function needed({ name, text, advice }: Finding): Finding {
+  return advice === '' ? absent(name, text, advice) : warning(name, text, advice);
+}
+
+/** Where buildkitd listens that nobody has moved, and the one of `lazypull buildkitd`. */
+async function checkBuildkitd(env: NodeJS.ProcessEnv, tools: string): Promise<Finding[]> {
+  const name = 'buildkitd';
+  const own = ownPlaces(env);
+  const snapshotter = instanceAt(own.snapshotter, env);
+  const serving = [
+    ...(await serves(
+      name,
+      own.buildkitd,
+      `that of "lazypull buildkitd", on the snapshotter at "${snapshotter.address}"`,
+    )),
+    ...(await serves(name, '/run/buildkit/buildkitd.sock', '"lazypull setup buildkit" shows how it is made lazy')),
+  ];
+  if (serving.length > 0) return serving;
+  try {
+    const program = findBuildkitd(env, tools);
+    return [right(name, `"${program}" is there, and does not run: "lazypull buildkitd" starts it`)];
+  } catch (error) {
+    const advice =
+      'for lazy builds install BuildKit (https://github.com/moby/buildkit), or set BUILDKIT_BIN_PATH to its directory; containerd does without';
+    return [absent(name, messageOf(error), advice)];
+  }
+}
+
+async function checkContainerd(env: NodeJS.ProcessEnv): Promise<Finding[]> {
+  const name = 'containerd';
+  const setup = '"lazypull setup containerd" shows how it is made lazy';
+  const serving = await serves(name, env['CONTAINERD_ADDRESS'] || '/run/containerd/containerd.sock', setup);
+  if (serving.length > 0) return serving;
+  const program = findProgram(name, env.PATH ?? '');
+  if (program !== undefined) return [right(name, `"${program}" is there, and does not run; ${setup}`)];
+  return [
+    absent(
+      name,
+      'it does not run, and is not in PATH',
+      'for lazy containers install containerd; builds with buildkitd do without',
+    ),
+  ];
+}
+
+/** Only buildkitd and containerd run it. */
+function checkRunc(env: NodeJS.ProcessEnv, tools: string, hasClient: boolean): Finding {
+  const name = 'runc';
+  const path = [env['BUILDKIT_BIN_PATH'] ?? '', env.PATH ?? '', tools].join(':');
+  const program = findProgram('buildkit-runc', path) ?? findProgram('runc', path);
+  if (program !== undefined) return right(name, `"${program}" runs the steps of builds, and containers`);
+  const text = 'it is not in PATH: buildkitd and containerd run steps of builds, and containers, with it';
+  const state = hasClient ? warning : absent;
+  return state(name, text, 'install it, for instance with "apt-get install runc"');
+}
+
+async function serves(name: string, socket: string, more: string): Promise<Finding[]> {
+  try {
+    const pid = await listenerPid(socket.replace(/^unix:\/\//, ''));
+    return pid === undefined ? [] : [right(name, `process ${pid} serves "${socket}": ${more}`)];
+  } catch (error) {
+    // A socket in a directory that is not ours to look into says nothing to a user; root sees all.
+    return [absent(name, messageOf(error), '')];
+  }
+}

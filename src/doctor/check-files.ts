@@ -1,0 +1,95 @@
+import { existsSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type DaemonConfig, type DaemonFlags, defaults, loadConfig } from '../config/load.ts';
+import { errnoOf, hintOf, messageOf } from '../errors.ts';
+import { dockerCredentials } from '../registry/credentials.ts';
+import { readHostDirectory } from '../registry/hosts-file.ts';
+import { absent, type Finding, right, warning, wrong } from './finding.ts';
+import { checkInodeNumbers } from './inode-numbers.ts';
+
+/** More directories of registries than anybody has; the others are not looked at. */
+const maxRegistries = 1_000;
+
+/** config.toml, the files of registries, and Docker's config.json: whether they can be read, and what in them does nothing. */
+export async function checkFiles(flags: DaemonFlags, env: NodeJS.ProcessEnv): Promise<Finding[]> {
+  const { finding, config } = await checkConfig(flags, env);
+  return [
+    finding,
+    ...(await checkRegistries(config)),
+    await checkCredentials(env),
+    await checkInodeNumbers(config?.file),
+  ];
+}
+
+async function checkConfig(
+  flags: DaemonFlags,
+  env: NodeJS.ProcessEnv,
+): Promise<{ finding: Finding; config: DaemonConfig | undefined }> {
+  const name = 'config file';
+  const path = flags.config ?? (env.LAZYPULL_CONFIG || defaults.config);
+  try {
+    const config = await loadConfig(flags, env);
+    if (config.file === undefined) {
+      return { finding: right(name, `"${path}" has nothing: every key has its default`), config };
+    }
+    const { warnings } = config;
+    if (warnings.length === 0) return { finding: right(name, `"${path}" can be used`), config };
+    return {
+      finding: warning(name, warnings.join('\n'), 'correct or remove these keys: the daemon starts without them'),
+      config,
+    };
+  } catch (error) {
+    return { finding: unreadable(name, error, 'correct the file, or give another --config'), config: undefined };
+  }
+}
+
+/** The hosts.toml files, which are read when a registry is asked, and then fail. Right ones are not listed. */
+async function checkRegistries(config: DaemonConfig | undefined): Promise<Finding[]> {
+  const roots = (config?.file?.resolver.config_path ?? defaults.registryHosts).split(':').filter(Boolean);
+  const findings: Finding[] = [];
+  let count = 0;
+  for (const root of roots) {
+    const entries = await readdir(root, { withFileTypes: true }).catch(() => []);
+    for (const entry of entries.slice(0, maxRegistries)) {
+      if (entry.isFile()) continue;
+      count++;
+      try {
+        await readHostDirectory(join(root, entry.name), new URL('https://registry.invalid/v2/'));
+      } catch (error) {
+        findings.push(
+          unreadable(`registry ${entry.name}`, error, 'correct the file: nothing is fetched from that registry before'),
+        );
+      }
+    }
+  }
+  if (findings.length > 0 || count === 0) return findings;
+  return [
+    right('registries', `the files of ${count} in ${roots.map((root) => `"${root}"`).join(' and ')} can be read`),
+  ];
+}
+
+async function checkCredentials(env: NodeJS.ProcessEnv): Promise<Finding> {
+  const name = 'credentials';
+  const credentials = dockerCredentials(env);
+  try {
+    await credentials.find('lazypull.invalid');
+  } catch (error) {
+    return unreadable(name, error, 'correct the file, or set DOCKER_CONFIG to the directory of a right one');
+  }
+  if (existsSync(credentials.source)) return right(name, `"${credentials.source}" can be read`);
+  return right(name, `"${credentials.source}" is not there: registries are read without a login`);
+}
+
+/** A file that only root reads is right for a daemon. */
+function unreadable(name: string, error: unknown, advice: string): Finding {
+  if (process.geteuid?.() !== 0 && isRefused(error)) {
+    return absent(name, messageOf(error), 'run "lazypull check" as root, as the daemon does');
+  }
+  return wrong(name, messageOf(error), hintOf(error) ?? advice);
+}
+
+function isRefused(error: unknown): boolean {
+  for (let e: unknown = error; e instanceof Error; e = e.cause) if (errnoOf(e) === 'EACCES') return true;
+  return false;
+}

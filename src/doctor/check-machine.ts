@@ -1,0 +1,66 @@
+import { readFileSync } from 'node:fs';
+import { lacksOf, type Machine } from '../kernel/probe.ts';
+import { type Finding, right, warning, wrong } from './finding.ts';
+
+/** Linux versions from which on something is better. */
+const versions = { keepsReaders: [6, 9], mountsFiles: [6, 12] } as const;
+
+/** How many mounts must still be possible: a layer is one, and a container at least another one. */
+const minFreeMounts = 2_000;
+
+/** A reader may have to wait for a registry that long, with all tries. */
+const maxReadSeconds = 600;
+
+/** The user, /dev/fuse, the kernel and its settings; the user alone, where that one cannot mount. */
+export function checkMachine(machine: Machine): Finding[] {
+  const lacks = lacksOf(machine).map(({ name, text, advice }) => wrong(name, text, advice));
+  if (lacks.some(({ name }) => name === 'user')) return lacks;
+  const found = (name: string, text: string): Finding[] =>
+    lacks.some((lack) => lack.name === name) ? [] : [right(name, text)];
+  return [
+    right('user', 'root'),
+    ...found('/dev/fuse', 'can be opened'),
+    ...lacks,
+    checkKernel(machine.release),
+    ...checkSettings(readSetting),
+  ];
+}
+
+/** @param release as uname(2) has it */
+export function checkKernel(release: string): Finding {
+  const name = 'kernel';
+  const [, major, minor] = /^(\d+)\.(\d+)/.exec(release) ?? [];
+  const isFrom = ([x, y]: readonly [number, number]): boolean =>
+    Number(major) > x || (Number(major) === x && Number(minor) >= y);
+  if (isFrom(versions.mountsFiles)) return right(name, `Linux ${release}`);
+  const loops = 'layers are mounted through loop devices before Linux 6.12';
+  if (isFrom(versions.keepsReaders)) return right(name, `Linux ${release}: ${loops}`);
+  const text = `Linux ${release}: readers get errors when the daemon is killed or replaced before Linux 6.9, and ${loops}`;
+  return warning(name, text, 'use a newer kernel if readers are not to notice a restart');
+}
+
+/** @param read the text of a file below /proc, or undefined where it is not there */
+export function checkSettings(read: (path: string) => string | undefined): Finding[] {
+  const findings: Finding[] = [];
+  for (const key of ['default_request_timeout', 'max_request_timeout']) {
+    const seconds = Number(read(`/proc/sys/fs/fuse/${key}`) ?? 0);
+    if (seconds === 0 || seconds > maxReadSeconds) continue;
+    const text = `the kernel ends the FUSE connection when a read takes longer than ${seconds} s, as it may with a registry that is slow or down`;
+    findings.push(warning(`fs.fuse.${key}`, text, `run "sysctl -w fs.fuse.${key}=0" before the daemon starts`));
+  }
+  const most = Number(read('/proc/sys/fs/mount-max') ?? Infinity);
+  const mounts = (read('/proc/self/mountinfo') ?? '').split('\n').length - 1;
+  if (most - mounts < minFreeMounts) {
+    const text = `${mounts} of ${most} mounts are there, and every layer is one more`;
+    findings.push(warning('fs.mount-max', text, 'run "sysctl -w fs.mount-max=100000"'));
+  }
+  return findings;
+}
+
+function readSetting(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}

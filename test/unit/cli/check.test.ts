@@ -1,0 +1,19 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { findingText } from '../../../src/cli/check.ts';
+
+describe('findingText', () => {
+  it('has a line for each of the text, behind the mark, and one for what mends it', () => {
+    const finding = { name: 'config file', state: 'warning', text: 'one\ntwo', advice: 'mend it' } as const;
+    assert.equal(findingText(finding), 'warn  config file: one\n      two\n      mend it\n');
+    assert.equal(
+      findingText({ ...finding, state: 'right', text: 'can be used', advice: '' }),
+      'ok    config file: can be used\n',
+    );
+  });
+
+  it('gives a terminal nothing to do', () => {
+    const text = findingText({ name: 'x', state: 'wrong', text: 'a\x1b[2Jb\u009bc\td', advice: '' });
+    assert.equal(text, 'WRONG x: a?[2Jb?c?d\n');
+  });
+});
