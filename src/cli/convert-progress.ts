@@ -11,6 +11,7 @@ const barWidth = 10;
 interface Active {
   readonly event: LayerEvent;
   readonly rate: Rate;
+  readonly sinceMs: number;
 }
 
 /** Shows what happens to the layers: a line for each that is done, and on a terminal one for each under way: a bar, a rate and the time left. */
@@ -22,7 +23,7 @@ export class ConvertProgress implements Disposable {
 
   constructor(stream: WriteStream, env: NodeJS.ProcessEnv) {
     this.#lines = new LiveLines(stream, env, (columns) =>
-      [...this.#active.values()].map(({ event, rate }) => progressLine(event, rate.perSecond, columns)),
+      [...this.#active.values()].map((active) => progressLine(active.event, rateOf(active), columns)),
     );
   }
 
@@ -39,7 +40,7 @@ export class ConvertProgress implements Disposable {
     const isSame = before?.event.state === state && bytes >= before.event.bytes;
     const rate = isSame ? before.rate : new Rate();
     rate.add(isSame ? bytes - before.event.bytes : 0);
-    this.#active.set(digest, { event, rate });
+    this.#active.set(digest, { event, rate, sinceMs: isSame ? before.sinceMs : performance.now() });
   }
 
   onKept({ digest, platform, reason }: KeptMember): void {
@@ -58,6 +59,15 @@ export class ConvertProgress implements Disposable {
     this.#lines[Symbol.dispose]();
   }
 }
+
+/** Bytes a second: in the first seconds the mean of all of them, later of the last ones. */
+function rateOf({ event, rate, sinceMs }: Active): number {
+  const mean = event.bytes / Math.max(0.2, (performance.now() - sinceMs) / 1000);
+  return performance.now() - sinceMs < warmUpMs ? mean : rate.perSecond;
+}
+
+/** As long as the running estimate of a rate is too small. */
+const warmUpMs = 6_000;
 
 /** How far a layer is, in `columns` if that is possible: `abababababab [####......] 40% of 100.0 MB  1.5 MB/s  40s left`. */
 export function progressLine({ digest, state, bytes, total }: LayerEvent, perSecond: number, columns: number): string {

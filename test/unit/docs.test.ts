@@ -3,6 +3,10 @@ import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { ownPlaces } from '../../src/buildkit/places.ts';
+import { statusText } from '../../src/cli/status-text.ts';
+import { verdictText } from '../../src/cli/why.ts';
+import { version } from '../../src/version.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const pages = ['README.md', ...globSync('docs/**/*.md', { cwd: root })];
@@ -33,6 +37,45 @@ describe('the documentation', () => {
       pages.filter((page) => !linked.has(page)),
       [],
     );
+  });
+
+  it('shows in the README what status and why print on a terminal of 80 columns', () => {
+    const layer = (digest: string, contentBytes: number, presentBytes: number, bytesPerSecond: number) => ({
+      digest: `sha256:${digest}${'0'.repeat(52)}`,
+      references: ['registry.example/app:1-esgz'],
+      mounts: 1,
+      mountedMs: 0,
+      blobBytes: contentBytes,
+      contentBytes,
+      presentBytes,
+      fetchedBytes: presentBytes,
+      bytesPerSecond,
+      waiting: 0,
+      errors: 0,
+      clients: ['default'],
+    });
+    const layers = [layer('1c862951d497', 48_400_000, 3_200_000, 428_700), layer('20a2c1685898', 38, 38, 0)];
+    const status = {
+      version,
+      startedMs: 0,
+      layers,
+      clients: [],
+      cache: { bytes: 3_200_000, layers: 2 },
+      mirror: undefined,
+    };
+    const { snapshotter } = ownPlaces({});
+    const shown = statusText(status, snapshotter, { nowMs: 126_000, columns: 80 });
+    assert.ok(text('README.md').includes(`# lazypull status\n${shown}\`\`\`\n`), shown);
+    const verdict = {
+      reference: 'x',
+      verdict: 'lazy',
+      reason: undefined,
+      message: '',
+      advice: '',
+      askedMs: undefined,
+    } as const;
+    const lines = [39_300_000, 1_200].map((bytes, i) => verdictText({ ...verdict, digest: layers[i]!.digest, bytes }));
+    assert.ok(text('README.md').includes(`app:1-esgz\n${lines.join('')}# lazypull status`), lines.join(''));
   });
 
   it('quotes messages that the program has', () => {
