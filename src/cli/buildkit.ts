@@ -1,8 +1,9 @@
 import { composeFile } from '../buildkit/compose.ts';
 import { runBuildkit } from '../buildkit/run.ts';
 import type { Environment } from './environment.ts';
-import { checkUsage, say } from './output.ts';
+import { say } from './output.ts';
 import { tools } from './tools.ts';
+import { checkUsage } from './usage-error.ts';
 import { Verb } from './verb.ts';
 
 /** `lazypull buildkit`: what stands behind script/buildkit. */

@@ -4,7 +4,8 @@ import { TraceStore } from '../layers/fetch/trace.ts';
 import { bytesOf, parseAmount } from '../util/amount.ts';
 import { shorten, sizeText, table } from './format.ts';
 import type { Environment } from './environment.ts';
-import { checkUsage, ExitError } from './output.ts';
+import { ExitError } from './output.ts';
+import { checkUsage } from './usage-error.ts';
 import { Verb } from './verb.ts';
 import { chooseDaemon, type DaemonUse, whichDaemon } from './which-daemon.ts';
 

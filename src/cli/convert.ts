@@ -8,6 +8,7 @@ import type { Platform } from '../images/platforms.ts';
 import { ConvertProgress } from './convert-progress.ts';
 import type { Environment } from './environment.ts';
 import { openRegistry, platformArgument } from './registry.ts';
+import { checkUsage } from './usage-error.ts';
 import { Verb } from './verb.ts';
 
 /**
@@ -49,7 +50,7 @@ async function run(
   env: NodeJS.ProcessEnv,
 ): Promise<void> {
   await using client = await openRegistry(options.config, env, 'warn');
-  const { source, destination } = openEndpoints(client, sourceText, destinationText);
+  const { source, destination } = checkUsage(() => openEndpoints(client, sourceText, destinationText));
   using progress = new ConvertProgress(process.stderr, env);
   using interrupt = new Interrupt();
   const image = await convertImage(source, destination, {

@@ -1,7 +1,7 @@
 import { Argument } from 'commander';
 import { version } from '../version.ts';
 import type { Environment } from './environment.ts';
-import { UsageError } from './output.ts';
+import { UsageError } from './usage-error.ts';
 import { Verb } from './verb.ts';
 
 /** `lazypull help [COMMAND...]`: what --help of the command prints. */

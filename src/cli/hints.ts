@@ -1,5 +1,6 @@
 import { type ErrorCode, hintOf, LazypullError } from '../errors.ts';
 import { RegistryError } from '../registry/errors.ts';
+import { UsageError } from './usage-error.ts';
 
 /** What the user of a command can do about an error; undefined where its message says it, or nobody knows. */
 export function hintFor(error: unknown): string | undefined {
@@ -13,6 +14,7 @@ export function hintFor(error: unknown): string | undefined {
     if (hint !== undefined) return hint;
   }
   if (error instanceof RegistryError) return registryHintsByClass[error.code] ?? hintsByClass[error.code];
+  if (error instanceof UsageError) return 'add --help to the command for what it takes';
   return error instanceof LazypullError ? hintsByClass[error.code] : undefined;
 }
 
@@ -61,6 +63,7 @@ function tableFor(error: unknown): Hints {
 
 const registryHintsByClass: Partial<Record<ErrorCode, string>> = {
   NotFound: 'check the name and the tag of the image',
+  DataLoss: 'what the server sent is not what its digest promises; try again, or ask whoever runs the registry',
   ResourceExhausted: 'log in with "docker login HOST" for higher limits, wait, or set up a mirror',
   Unavailable: 'try again later; with a mirror in hosts.toml there is another server to ask',
 };
@@ -73,11 +76,10 @@ const systemHints: Hints = [
 ];
 
 const hintsByClass: Partial<Record<ErrorCode, string>> = {
-  InvalidArgument: 'add --help to the command for what it takes',
   Unauthenticated:
     'log in with "docker login HOST", or set DOCKER_CONFIG to the directory of a config.json that has the credentials',
   PermissionDenied: 'log in with "docker login HOST" as a user who may do this',
-  DataLoss: 'what the server sent is not what its digest promises; try again, or ask whoever runs the registry',
+  DataLoss: 'the image is damaged, or its bytes were on the way: try again, then build it anew and push it',
 };
 
 /** The codes of the errors of the system in a chain of causes, and in those that were collected in one. */

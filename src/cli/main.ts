@@ -2,7 +2,8 @@ import { CommanderError } from 'commander';
 import { errnoOf, LazypullError } from '../errors.ts';
 import { withTwoDashes } from './daemon.ts';
 import { type Environment, exitCodes } from './environment.ts';
-import { ExitError, printError, UsageError, watchOutput } from './output.ts';
+import { ExitError, printError, watchOutput } from './output.ts';
+import { UsageError } from './usage-error.ts';
 import { createProgram } from './program.ts';
 
 /**

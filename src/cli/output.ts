@@ -13,20 +13,6 @@ export class ExitError extends Error {
   }
 }
 
-/** What the user wrote cannot be; the exit code is that of wrong usage. */
-export class UsageError extends LazypullError {}
-
-/** Runs what checks the words of the user: its InvalidArgument is a UsageError. */
-export function checkUsage<T>(check: () => T): T {
-  try {
-    return check();
-  } catch (error) {
-    if (!(error instanceof LazypullError) || error.code !== 'InvalidArgument') throw error;
-    const { code, message, cause, hint } = error;
-    throw new UsageError(code, message, { cause, ...(hint === undefined ? {} : { hint }) });
-  }
-}
-
 /** Writes an error to standard error: "lazypull: Cannot …: …", and a line of advice where the class of the error has one. */
 export function printError(program: string, error: unknown): void {
   process.stderr.write(formatError(program, error, painter(process.stderr, process.env)));

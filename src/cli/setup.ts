@@ -5,7 +5,8 @@ import { parseListenAddress } from '../config/listen-address.ts';
 import { LazypullError } from '../errors.ts';
 import type { ClientName } from '../setup/clients.ts';
 import type { Environment } from './environment.ts';
-import { checkUsage, ExitError, printError, say } from './output.ts';
+import { ExitError, printError, say } from './output.ts';
+import { checkUsage } from './usage-error.ts';
 import { Verb } from './verb.ts';
 
 interface Options {

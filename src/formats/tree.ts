@@ -26,7 +26,7 @@ export interface LayerTree {
  * wins, a directory that comes again keeps its content, and directories that no entry names are there, 0755. A hard link
  * is to what its target's name means at that point, or else in the end.
  *
- * @throws FailedPrecondition for what only unpacking over the parent layers can tell: an entry below something that is not a directory, a link whose
+ * @throws Unimplemented for what only unpacking over the parent layers can tell: an entry below something that is not a directory, a link whose
  * target is not in the layer; DataLoss for a link to itself; ResourceExhausted past the bounds of `limits.ts`; InvalidArgument for names with NUL
  */
 export function buildTree(index: LayerIndex): LayerTree {
@@ -260,5 +260,5 @@ function countLinks(root: TreeNode): void {
 }
 
 function invalid(entry: IndexEntry, why: string): LazypullError {
-  return new LazypullError('FailedPrecondition', `Cannot place "${entry.path}": ${why}`);
+  return new LazypullError('Unimplemented', `Cannot place "${entry.path}": ${why}`);
 }

@@ -2,7 +2,7 @@ import { codeOf, messageOf } from '../errors.ts';
 import { footerBytes, readFooter } from '../formats/estargz/footer.ts';
 import { buildTree, type Landmark } from '../formats/tree.ts';
 import { type Descriptor, tocDigestAnnotation } from '../images/manifest.ts';
-import { isForeignLayer } from '../images/media-types.ts';
+import { isForeignLayer, isLayer } from '../images/media-types.ts';
 import { readLayerIndex } from '../images/toc.ts';
 import type { Blob } from '../registry/blob.ts';
 import { Refusal, type RefusalReason, refusalReason } from './refusal.ts';
@@ -41,7 +41,16 @@ export async function inspectLayer(blob: Blob, layer: Descriptor, signal?: Abort
   let format = plainFormat(layer);
   try {
     const tocDigest = layer.annotations[tocDigestAnnotation];
-    if (format === 'foreign') throw new Refusal('format', 'FailedPrecondition', 'Registries do not have such a layer');
+    if (format === 'foreign') {
+      throw new Refusal('unsupported', 'FailedPrecondition', 'Registries do not have such a layer');
+    }
+    if (!isLayer(layer.mediaType)) {
+      throw new Refusal(
+        'unsupported',
+        'FailedPrecondition',
+        `The layer is of the type "${layer.mediaType}", which is no tar`,
+      );
+    }
     if (!tocDigest) {
       if (await hasFooter(blob, signal)) format = 'estargz';
       throw new Refusal(format === 'estargz' ? 'no_toc_digest' : 'no_toc', 'FailedPrecondition', withoutDigest(format));

@@ -25,7 +25,7 @@ export function layerError(image: ResolvedImage, layer: Descriptor, cause: unkno
 }
 
 /** Reasons whose advice is the same without a daemon. */
-const advised: ReadonlySet<RefusalReason> = new Set(['format', 'content']);
+const advised: ReadonlySet<RefusalReason> = new Set(['format', 'unsupported', 'content']);
 
 function nameOf({ reference, manifest: { layers } }: ResolvedImage, layer: Descriptor): string {
   return `layer ${layers.indexOf(layer) + 1} of ${layers.length} of "${formatReference(reference)}", ${layer.digest},`;

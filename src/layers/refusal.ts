@@ -11,6 +11,7 @@ export const refusalReasons = [
   'credentials',
   'not_found',
   'registry',
+  'unsupported',
   'stacking',
   'name',
   'limit',
@@ -40,6 +41,7 @@ export function refusalReason(error: unknown): RefusalReason {
 
 const reasons: Partial<Record<ErrorCode, RefusalReason>> = {
   FailedPrecondition: 'format',
+  Unimplemented: 'unsupported',
   InvalidArgument: 'content',
   DataLoss: 'content',
   ResourceExhausted: 'limit',
@@ -54,7 +56,8 @@ export const refusalAdvice: Readonly<Record<RefusalReason, string>> = {
   no_toc: 'convert the image with "lazypull convert"',
   no_toc_digest:
     'push the image again, in OCI media types (BuildKit: oci-mediatypes=true) and with a tool that keeps the annotations of manifests; or convert it with "lazypull convert"',
-  format: 'the layer is of a format or has content that is not supported: convert the image with "lazypull convert"',
+  format: 'the layer is of a format that is not supported: convert the image with "lazypull convert"',
+  unsupported: 'nothing makes this layer lazy: its client pulls it, as it does any other',
   content: 'the layer contradicts its digests or itself: build or convert the image again',
   credentials: 'log in with "docker login" on the machine of the daemon, as the user that it runs as',
   not_found: 'the registry does not have the layer any more: push the image again',

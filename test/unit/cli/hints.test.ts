@@ -3,7 +3,8 @@ import { describe, it } from 'node:test';
 import { hintFor } from '../../../src/cli/hints.ts';
 import { formatError } from '../../../src/cli/output.ts';
 import { LazypullError } from '../../../src/errors.ts';
-import { networkError, statusError } from '../../../src/registry/errors.ts';
+import { UsageError } from '../../../src/cli/usage-error.ts';
+import { networkError, RegistryError, statusError } from '../../../src/registry/errors.ts';
 
 const asked = { method: 'GET', url: new URL('https://registry.example/v2/app/manifests/1') };
 
@@ -44,6 +45,16 @@ describe('hintFor', () => {
     assert.match(hintFor(wrapped) ?? '', /free some space/);
     assert.match(hintFor(systemError('EACCES')) ?? '', /as root/);
     assert.equal(hintFor(new LazypullError('NotFound', 'Cannot find "/x" in the image')), undefined);
+  });
+
+  it('says --help about the words of the user alone, not about the content of an image', () => {
+    assert.match(hintFor(new UsageError('InvalidArgument', 'Cannot use "x"')) ?? '', /add --help/);
+    const content = ['InvalidArgument', 'DataLoss', 'Unimplemented', 'ResourceExhausted'] as const;
+    for (const code of content) {
+      assert.doesNotMatch(hintFor(new LazypullError(code, 'The manifest is not valid')) ?? '', /--help|login/, code);
+    }
+    assert.match(hintFor(new LazypullError('DataLoss', 'Cannot read the tar archive')) ?? '', /the image is damaged/);
+    assert.match(hintFor(new RegistryError('DataLoss', 'It is another one')) ?? '', /not what its digest promises/);
   });
 
   it('takes the hint of an error before that of its class, also from a cause', () => {

@@ -5,6 +5,7 @@ import { gzipSync } from 'node:zlib';
 import { parsePlatform } from '../../../src/images/platforms.ts';
 import { resolveImage } from '../../../src/images/resolve.ts';
 import { inspectLayer } from '../../../src/layers/inspect.ts';
+import { refusalAdvice } from '../../../src/layers/refusal.ts';
 import { RegistryClient } from '../../../src/registry/client.ts';
 import { parseReference } from '../../../src/registry/reference.ts';
 import { estargzBlob } from '../../support/estargz-blob.ts';
@@ -41,12 +42,22 @@ const files = [
 test('An image is resolved for a platform, and each of its layers told as it is', async (t) => {
   const { registry, client, descriptor, reference } = await start(t);
   const blob = estargzBlob(files, 100_000);
+  // Not even a conversion makes such a layer lazy, so nobody is told to convert it.
+  const odd = estargzBlob(
+    [
+      { path: 'link', type: 'symlink', mode: 0o777, linkTarget: 'a' },
+      { path: 'link/file', type: 'reg', mode: 0o644, content: Buffer.from('x') },
+    ],
+    100_000,
+  );
   const layers = [
     descriptor(blob.bytes, gzipLayer, { [tocDigest]: blob.context.tocDigest }),
     descriptor(blob.bytes, gzipLayer),
     descriptor(gzipSync(Buffer.alloc(5000)), gzipLayer),
     descriptor(blob.bytes, gzipLayer, { [tocDigest]: `sha256:${'0'.repeat(64)}` }),
     descriptor(Buffer.from('x'), 'application/vnd.oci.image.layer.nondistributable.v1.tar+gzip'),
+    descriptor(Buffer.from('x'), `${gzipLayer}+encrypted`),
+    descriptor(odd.bytes, gzipLayer, { [tocDigest]: odd.context.tocDigest }),
   ];
   const config = descriptor(Buffer.from('{}'), 'application/vnd.oci.image.config.v1+json');
   const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: manifestType, config, layers }));
@@ -72,7 +83,9 @@ test('An image is resolved for a platform, and each of its layers told as it is'
       ['estargz', 'no_toc_digest'],
       ['gzip', 'no_toc'],
       ['gzip', 'content'],
-      ['foreign', 'format'],
+      ['foreign', 'unsupported'],
+      ['unknown', 'unsupported'],
+      ['gzip', 'unsupported'],
     ],
   );
   const { landmark, ...content } = reports[0]!.content!;
@@ -80,6 +93,11 @@ test('An image is resolved for a platform, and each of its layers told as it is'
   assert.equal(landmark.kind, 'prefetch');
   assert.match(reports[1]!.problem!.message, /lacks its annotation/);
   await assert.rejects(resolveImage(client, reference, parsePlatform('linux/s390x')), /has no platform "linux\/s390x"/);
+});
+
+test('Nobody is told to convert what a conversion leaves as it is', () => {
+  assert.doesNotMatch(refusalAdvice.unsupported, /convert/);
+  assert.match(refusalAdvice.format, /lazypull convert/);
 });
 
 test('The platform of an image that is in no index is looked up where one is asked for', async (t) => {
