@@ -101,15 +101,59 @@ export class ContainerdClient implements Disposable {
   }
 
   #failure(method: string, cause: ServiceError | null): LazypullError {
-    const at = `the containerd at "${this.#address}"`;
-    if (cause?.code === status.UNAVAILABLE) {
-      const reason = /connect (E[A-Z]+)/.exec(cause.details)?.[1] ?? cause.details;
-      const advice = 'start it, give its --address, or be root';
-      return new LazypullError('Unavailable', `Cannot reach ${at}: ${reason}; ${advice}`);
-    }
-    const code = codes.get(cause?.code ?? status.UNKNOWN) ?? 'Unknown';
-    return new LazypullError(code, `Cannot have ${at} do ${method}: ${cause?.details ?? 'no answer'}`);
+    return failureOf(this.#address, method, cause);
   }
+}
+
+/**
+ * What to tell of a call that failed: of containerd, or of the snapshotter that containerd could not reach for it.
+ *
+ * @param address of containerd
+ */
+export function failureOf(
+  address: string,
+  method: string,
+  cause: Pick<ServiceError, 'code' | 'details'> | null,
+): LazypullError {
+  const at = `the containerd at "${address}"`;
+  const { code = status.UNKNOWN, details = 'no answer' } = cause ?? {};
+  const [, notLoaded] = /snapshotter not loaded: (\S+?):? /.exec(`${details} `) ?? [];
+  if (notLoaded !== undefined) {
+    const hint =
+      'add what "lazypull setup containerd" prints to its configuration, or give the --snapshotter that it has';
+    return new LazypullError('FailedPrecondition', `Cannot find the snapshotter "${notLoaded}" in ${at}`, { hint });
+  }
+  if (code === status.UNIMPLEMENTED && /unknown service/.test(details)) {
+    const text = `Cannot use what serves "${address}": it is not containerd`;
+    return new LazypullError('FailedPrecondition', text, { hint: 'give the --address of containerd' });
+  }
+  // grpc-js speaks of our connection in Node's words, and containerd of its own in Go's.
+  const [, dialled, reason] = /dial unix:?(?:\/\/)? ?(\/\S*?): (.*?)"?$/.exec(details) ?? [];
+  if (dialled !== undefined) {
+    const text = `Cannot reach the daemon at "${dialled}", which ${at} has as a snapshotter: ${wordsOf(reason ?? '')}`;
+    return new LazypullError('Unavailable', text, { hint: `start it: lazypull daemon --address ${dialled}` });
+  }
+  if (code === status.UNAVAILABLE && ofGo.test(details)) {
+    const text = `Cannot have ${at} do ${method}: its snapshotter ended the connection (${details})`;
+    return new LazypullError('Unavailable', text, { hint: 'try again; the log of the daemon says why' });
+  }
+  if (code === status.UNAVAILABLE) {
+    const why = /connect (E[A-Z]+)/.exec(details)?.[1] ?? details;
+    const text = `Cannot reach ${at}: ${why}; start it, give its --address, or be root`;
+    return new LazypullError('Unavailable', text, { hint: '' });
+  }
+  return new LazypullError(codes.get(code) ?? 'Unknown', `Cannot have ${at} do ${method}: ${details}`);
+}
+
+/** How grpc-go says that a connection has ended. */
+const ofGo = /error reading|server preface|closing transport|transport is closing/;
+
+/** Go's words for why nobody could be reached at a socket. */
+function wordsOf(reason: string): string {
+  if (/timeout|deadline/.test(reason)) return 'nobody serves there';
+  if (/no such file/.test(reason)) return 'there is no such socket';
+  if (/connection refused/.test(reason)) return 'nobody serves there';
+  return reason.replace(/^connect: /, '');
 }
 
 const codes: ReadonlyMap<number, ErrorCode> = new Map([

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { errnoOf, LazypullError, messageOf } from '../errors.ts';
+import { jsonProblem } from '../util/json.ts';
 
 /** What proves to a registry who we are. */
 export type Credential =
@@ -64,14 +65,16 @@ async function readConfig(path: string): Promise<Json | undefined> {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined;
     throw new LazypullError('FailedPrecondition', `Cannot read the credentials in "${path}"`, { cause: error });
   }
+  if (text.trim() === '') return undefined; // as Docker takes it
   const config = text.length > maxConfigBytes ? undefined : parseObject(text);
-  if (config === undefined) {
-    throw new LazypullError(
-      'FailedPrecondition',
-      `Cannot read the credentials in "${path}": it is not a JSON object of Docker's`,
-    );
-  }
-  return config;
+  if (config !== undefined) return config;
+  const isLarge = text.length > maxConfigBytes;
+  const problem = isLarge ? `it is larger than ${maxConfigBytes} bytes` : jsonProblem(text);
+  throw new LazypullError(
+    'FailedPrecondition',
+    `Cannot read the credentials in "${path}": it is not a JSON object of Docker's${problem === undefined ? '' : `: ${problem}`}`,
+    { hint: 'correct the file, or set DOCKER_CONFIG to the directory of a right one' },
+  );
 }
 
 /** The key of `section` that stands for `host`: the name itself before forms such as `https://name/v1/`. */
@@ -101,6 +104,7 @@ function credentialIn(auths: unknown, key: string | undefined, source: string): 
     throw new LazypullError(
       'FailedPrecondition',
       `Cannot read the credentials for "${key}" in "${source}": "auth" is not the base64 of USER:PASSWORD`,
+      { hint: `run "docker login ${key}", which writes it anew` },
     );
   }
   return {

@@ -1,8 +1,8 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
 import { createSecureContext } from 'node:tls';
-import { parse } from 'smol-toml';
 import { errnoOf, LazypullError, messageOf } from '../errors.ts';
+import { parseTomlText } from '../util/toml.ts';
 import type { Capability, Headers, HostEntry } from './host-entry.ts';
 import { type ClientCertificate, endpointTls, type EndpointTls } from './tls.ts';
 
@@ -30,7 +30,7 @@ export async function readHostDirectory(directory: string, origin: URL): Promise
     if (text === undefined) {
       return [{ url: origin, headers: {}, tls: await certificatesIn(directory), capabilities: undefined }];
     }
-    return await entriesOf(parse(text) as Table, directory, origin);
+    return await entriesOf(parseTomlText(text), directory, origin);
   } catch (error) {
     throw new LazypullError('FailedPrecondition', `Cannot use "${path}": ${messageOf(error)}`, { cause: error });
   }

@@ -1,4 +1,5 @@
 import { LazypullError } from '../errors.ts';
+import { jsonProblem } from '../util/json.ts';
 import { buildkitMirrorTables, type HostsFile, hostsFiles, type MirrorSetup, withBuildkitMirror } from './mirrors.ts';
 import { parseToml, type TomlTable, tomlOf, withElements, withTables } from './toml.ts';
 
@@ -115,8 +116,8 @@ function parseJson(text: string): Record<string, unknown> {
   let config: unknown;
   try {
     config = JSON.parse(text);
-  } catch (cause) {
-    throw new LazypullError('InvalidArgument', 'It is not JSON', { cause });
+  } catch {
+    throw new LazypullError('InvalidArgument', 'It is not JSON', { cause: new Error(jsonProblem(text)) });
   }
   if (typeof config === 'object' && config !== null && !Array.isArray(config)) return config as Record<string, unknown>;
   throw new LazypullError('InvalidArgument', 'It is not a JSON object');

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { parse } from 'smol-toml';
 import { LazypullError } from '../errors.ts';
+import { parseTomlText } from '../util/toml.ts';
 
 /** Values of one table of a TOML file. */
 export interface TomlTable {
@@ -65,7 +66,7 @@ export function withElements(text: string, path: readonly string[], elements: re
 /** What a TOML text says. @throws InvalidArgument for what is not TOML */
 export function parseToml(text: string): Json {
   try {
-    return parse(text) as Json;
+    return parseTomlText(text);
   } catch (cause) {
     throw new LazypullError('InvalidArgument', 'It is not TOML', { cause });
   }

@@ -150,6 +150,20 @@ test('lazypull pull chooses of an index what containerd runs, or says that conta
   }
 });
 
+test('lazypull pull says which of containerd and the daemon does not serve', async () => {
+  const image = lab.reference('base:esgz');
+  await daemon.program.stop('SIGTERM');
+  const { status, stderr } = await pull(image, '--namespace', 'other');
+  assert.equal(status, 1);
+  assert.match(
+    stderr,
+    new RegExp(`^lazypull: Cannot reach the daemon at "${daemon.socket}", which the containerd at `),
+  );
+  assert.match(stderr, new RegExp(`\nhint: start it: lazypull daemon --address ${daemon.socket}\n$`));
+  const named = await pull(image, '--snapshotter', 'nope');
+  assert.match(named.stderr, /^lazypull: Cannot find the snapshotter "nope" in the containerd at /);
+});
+
 async function fetchBytes(path: string, accept: string): Promise<Buffer> {
   const answer = await fetch(`http://${lab.relay.host}/v2/${path}`, { headers: { accept } });
   assert.ok(answer.ok, `${path}: ${answer.status}`);
