@@ -1,44 +1,21 @@
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { collect } from './body.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
 import type { Credential, Credentials } from './credentials.ts';
-import { Deadline } from './deadline.ts';
-import { abortError, type Asked, answerError } from './errors.ts';
-import type { Endpoint, Hosts } from './hosts.ts';
-import { followable, routeFrom } from './redirect.ts';
-import { headerOf, refusal } from './refusal.ts';
-import { type RetryPolicy, retrying, Tries } from './retry.ts';
+import { abortError } from './errors.ts';
+import type { Endpoint } from './hosts.ts';
+import { headerOf } from './refusal.ts';
 import { mergeScopes } from './scopes.ts';
-import type { Answer, Outgoing, Transport } from './transport.ts';
-
-/** An Authorization header that a server has taken or is likely to take. */
-interface Grant {
-  readonly value: string;
-  readonly expiresAtMs: number;
-}
+import { basic, type Grant, type TokenDemand, type TokenFetcher } from './token.ts';
+import type { Answer } from './transport.ts';
 
 /** How a server wants to be convinced, remembered from its last 401. */
-type Demand =
-  | { readonly kind: 'basic' }
-  | { readonly kind: 'bearer'; readonly realm: string; readonly service: string | undefined };
+type Demand = { readonly kind: 'basic' } | ({ readonly kind: 'bearer' } & TokenDemand);
 
 const maxGrants = 1_000;
-const maxTokenAnswerBytes = 1024 * 1024;
-const maxTokenLength = 512 * 1024;
-const clientId = 'lazypull';
 
-/** A token is fetched within a request that is tried again itself, so this is short. */
-const tokenTries = 3;
-const tokenMs = 30_000;
-const tokenHeadersMs = 10_000;
-
-/** Docker's token specification: a token without `expires_in` lives for 60 seconds. */
-const defaultExpirySeconds = 60;
-const maxExpirySeconds = 24 * 60 * 60;
-
-/** A token is renewed in the last tenth of its life, and not in the middle of a request. */
-const usedLife = 0.9;
+/** Servers whose challenges are remembered: those of registries, and whatever they redirect to. */
+const maxDemands = 1_000;
 
 /**
  * Knows what to send in Authorization: Basic, or a Bearer token from the realm that a 401 names (Docker's token authentication). Tokens are
@@ -46,9 +23,7 @@ const usedLife = 0.9;
  */
 export class Authorizer {
   readonly #credentials: Credentials;
-  readonly #transport: Transport;
-  readonly #hosts: Hosts;
-  readonly #policy: RetryPolicy;
+  readonly #tokens: TokenFetcher;
   readonly #log: Log;
   readonly #demands = new Map<string, Demand>();
   readonly #grants = new Map<string, Grant>();
@@ -57,11 +32,9 @@ export class Authorizer {
   /** Hosts for which there were credentials when they were last looked for. */
   readonly #found = new Set<string>();
 
-  constructor(credentials: Credentials, transport: Transport, hosts: Hosts, policy: RetryPolicy, log: Log) {
+  constructor(credentials: Credentials, tokens: TokenFetcher, log: Log) {
     this.#credentials = credentials;
-    this.#transport = transport;
-    this.#hosts = hosts;
-    this.#policy = policy;
+    this.#tokens = tokens;
     this.#log = log;
   }
 
@@ -99,6 +72,8 @@ export class Authorizer {
     if (challenge === undefined) return undefined;
     const demand = demandOf(challenge);
     this.#demands.set(endpoint.origin, demand);
+    const [oldest] = this.#demands.keys();
+    if (this.#demands.size > maxDemands && oldest !== undefined) this.#demands.delete(oldest);
     const key = grantKey(endpoint, demand, scope);
     const cached = this.#cached(key);
     if (cached !== undefined && cached !== sent) return cached;
@@ -106,6 +81,11 @@ export class Authorizer {
     const asked = mergeScopes(scope, challenge.parameters.get('scope') ?? '');
     const value = await this.#obtain(endpoint, demand, scope, asked, signal);
     return value === sent ? undefined : value;
+  }
+
+  /** Whether a server has asked for an authorization. */
+  isAsked({ origin }: Endpoint): boolean {
+    return this.#demands.has(origin);
   }
 
   /** Forgets what was granted, after a 403: the next request asks again, perhaps with better credentials. */
@@ -154,7 +134,8 @@ export class Authorizer {
 
   async #grant(endpoint: Endpoint, demand: Demand, scope: string): Promise<Grant | undefined> {
     const credential = await this.#find(endpoint.host);
-    if (demand.kind === 'bearer') return this.#fetchToken(endpoint, demand, scope, credential);
+    if (demand.kind === 'bearer')
+      return this.#tokens.fetch(endpoint, demand, scope, credential, () => this.advice(endpoint));
     if (credential?.kind !== 'password') return undefined;
     return { value: basic(credential), expiresAtMs: Number.POSITIVE_INFINITY };
   }
@@ -172,40 +153,6 @@ export class Authorizer {
       this.#log.warn({ host, error: messageOf(error) }, 'no credentials: going on without');
       return undefined;
     }
-  }
-
-  /** https://distribution.github.io/distribution/spec/auth/token/ (GET) and …/auth/oauth/ (POST, for identity tokens). */
-  async #fetchToken(
-    endpoint: Endpoint,
-    demand: Demand & { kind: 'bearer' },
-    scope: string,
-    credential: Credential | undefined,
-  ): Promise<Grant> {
-    const registry: Asked = { method: 'GET', url: new URL(endpoint.base) };
-    const zone = this.#transport.zoneOf(registry.url.hostname);
-    const realm = followable(registry, demand.realm, this.#hosts, zone);
-    const request = tokenRequest(realm, demand.service, scope, credential);
-    const { totalMs, tries: most } = this.#policy;
-    const policy = { ...this.#policy, tries: Math.min(most, tokenTries), totalMs: Math.min(totalMs, tokenMs) };
-    const tries = new Tries(policy, this.#log, undefined);
-    const headersMs = this.#transport.headersMsUpTo(tokenHeadersMs);
-    return retrying(tries, async () => {
-      const sentAtMs = performance.now();
-      using deadline = new Deadline(request, headersMs, undefined);
-      const answer = await this.#transport.send({
-        ...request,
-        headersMs,
-        deadline,
-        ...routeFrom(endpoint, request.url, this.#hosts, this.#transport),
-      });
-      if (answer.status !== 200) {
-        const { hint, cause } = this.advice(endpoint);
-        throw await refusal(answer, answer.status < 500 && answer.status !== 429 ? hint : undefined, cause);
-      }
-      const text = (await collect(answer, maxTokenAnswerBytes, tries, this.#transport.counters)).toString('utf8');
-      const { token, seconds } = readToken(answer, text);
-      return { value: `Bearer ${token}`, expiresAtMs: sentAtMs + seconds * 1000 * usedLife };
-    });
   }
 
   #keep(key: string, grant: Grant): void {
@@ -226,51 +173,6 @@ function grantKey(endpoint: Endpoint, demand: Demand, scope: string): string {
   return demand.kind === 'basic'
     ? `${endpoint.origin} basic`
     : `${endpoint.origin} ${demand.realm} ${demand.service ?? ''} ${scope}`;
-}
-
-function tokenRequest(
-  realm: URL,
-  service: string | undefined,
-  scope: string,
-  credential: Credential | undefined,
-): Omit<Outgoing, 'deadline'> {
-  if (credential?.kind === 'identity-token') {
-    const form = new URLSearchParams({
-      grant_type: 'refresh_token',
-      refresh_token: credential.token,
-      client_id: clientId,
-      ...(service === undefined ? {} : { service }),
-      scope,
-    });
-    const headers = { 'content-type': 'application/x-www-form-urlencoded', accept: 'application/json' };
-    return { method: 'POST', url: realm, headers, body: Buffer.from(form.toString()) };
-  }
-  if (service !== undefined) realm.searchParams.set('service', service);
-  for (const one of scope.split(' ')) realm.searchParams.append('scope', one);
-  if (credential === undefined) return { method: 'GET', url: realm, headers: { accept: 'application/json' } };
-  realm.searchParams.set('account', credential.username);
-  return { method: 'GET', url: realm, headers: { accept: 'application/json', authorization: basic(credential) } };
-}
-
-function readToken(answer: Answer, text: string): { token: string; seconds: number } {
-  let body: unknown;
-  try {
-    body = JSON.parse(text);
-  } catch {
-    body = undefined;
-  }
-  const fields: Partial<Record<string, unknown>> = typeof body === 'object' && body !== null ? { ...body } : {};
-  const token = fields['token'] || fields['access_token'];
-  if (typeof token !== 'string' || token.length > maxTokenLength || !/^[\x21-\x7e]+$/.test(token)) {
-    throw answerError(answer, 'the token server answered without a token', 'FailedPrecondition');
-  }
-  const expiry = fields['expires_in'];
-  const seconds = typeof expiry === 'number' && expiry > 0 ? Math.min(expiry, maxExpirySeconds) : defaultExpirySeconds;
-  return { token, seconds };
-}
-
-function basic({ username, password }: Credential & { kind: 'password' }): string {
-  return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
 }
 
 /** A shared promise must outlive the caller that started it, so only the waiting is cut short. */

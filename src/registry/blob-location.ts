@@ -143,7 +143,7 @@ export class BlobLocation {
     also: ReadonlySet<number> | undefined,
   ): Promise<Answer> {
     const answer = await this.#ask(endpoint, this.#url(endpoint), range, signal, also);
-    if (answer.url.origin !== endpoint.origin) this.#resolved = { endpoint, url: answer.url };
+    if (!this.#requester.isAt(endpoint, answer.url)) this.#resolved = { endpoint, url: answer.url };
     return answer;
   }
 
@@ -166,7 +166,7 @@ export class BlobLocation {
     this.#sources.set(answer, endpoint);
     const { status } = answer;
     if (status === 200 || status === 206 || status === 416 || also?.has(status)) return answer;
-    if (status < 500 && status !== 429 && url.origin === endpoint.origin)
+    if (status < 500 && status !== 429 && this.#requester.isAt(endpoint, url))
       this.#lacking.set(endpoint.origin, performance.now() + lackingMs);
     throw await this.#requester.refuse(endpoint, this.#scope, answer);
   }

@@ -21,6 +21,7 @@ import { Requester } from './requester.ts';
 import { defaultRetryPolicy, type RetryPolicy, retrying, Tries } from './retry.ts';
 import { pullScope } from './scopes.ts';
 import { ServerHealth } from './server-health.ts';
+import { TokenFetcher } from './token.ts';
 import { type Answer, type Counters, defaultTimeouts, type Timeouts, Transport } from './transport.ts';
 
 /** What a client is made of; everything but the credentials has a good default. */
@@ -105,7 +106,8 @@ export class RegistryClient implements AsyncDisposable {
       options.metrics,
     );
     const credentials = options.credentials ?? noCredentials;
-    const authorizer = new Authorizer(credentials, this.#transport, this.#hosts, this.#policy, this.#log);
+    const tokens = new TokenFetcher(this.#transport, this.#hosts, this.#policy, this.#log);
+    const authorizer = new Authorizer(credentials, tokens, this.#log);
     this.#requester = new Requester(this.#transport, authorizer, this.#hosts, this.#log);
     this.#mirrors = new Mirrors(new ServerHealth(), timeouts.patienceMs, this.#log);
     this.#blobs = {

@@ -1,4 +1,5 @@
 import { STATUS_CODES } from 'node:http';
+import { errors } from 'undici';
 import { type ErrorCode, errnoOf, LazypullError, messageOf } from '../errors.ts';
 
 /** An error of a request to a registry. `retryable` says whether the same request may well succeed later. */
@@ -66,7 +67,7 @@ export function networkError(asked: Asked, cause: unknown, proxy?: string): Regi
   const retryable =
     code === undefined || !(permanentCodes.has(code) || code.startsWith('ERR_TLS_') || certificateAlert.test(code));
   const through = proxy === undefined ? '' : ` through the proxy "${proxy}"`;
-  return new RegistryError('Unavailable', `Cannot ${nameOf(asked)}${through}: ${reasonOf(cause, code)}`, {
+  return new RegistryError('Unavailable', `Cannot ${nameOf(asked)}${through}: ${networkReason(cause)}`, {
     retryable,
     cause,
   });
@@ -127,8 +128,16 @@ const reasons = new Map([
   ],
 ]);
 
-function reasonOf(cause: unknown, code: string | undefined): string {
+/** Whether a connection ended because what came was not HTTP. */
+export function isNotHttp(cause: unknown): boolean {
+  return cause instanceof errors.HTTPParserError;
+}
+
+/** Why no answer came, in a few words. */
+export function networkReason(cause: unknown): string {
+  const code = errnoOf(cause);
   if (code !== undefined && certificateAlert.test(code)) return `${wantsCertificate} (${code})`;
+  if (isNotHttp(cause)) return 'the answer is not HTTP';
   const reason = code === undefined ? undefined : reasons.get(code);
   return reason === undefined ? messageOf(cause) : `${reason} (${code})`;
 }

@@ -1,7 +1,8 @@
 import { LazypullError } from '../errors.ts';
 import { isLoopback, type Zone, zoneOf } from './addresses.ts';
 import type { Capability, Headers } from './host-entry.ts';
-import type { EndpointTls } from './tls.ts';
+import { inScheme, type Scheme, Schemes } from './schemes.ts';
+import { anyCertificate, type EndpointTls } from './tls.ts';
 
 /** Mirrors and time-outs, with the names of `[resolver]` in config.toml, so that the section can be passed as it is. */
 export interface HostsConfig {
@@ -43,6 +44,8 @@ export interface Endpoint {
 /** Where the names of docker.io's images are served. */
 const addressOf = new Map([['docker.io', 'registry-1.docker.io']]);
 
+const nameOf = new Map([...addressOf].map(([name, address]) => [address, name]));
+
 /** "No time-out" in the configuration still ends. */
 const maxHeadersMs = 600_000;
 
@@ -53,6 +56,8 @@ export class Hosts {
   readonly #named = new Set<string>();
   readonly #insecure = new Set<string>();
   readonly #isOwn: (origin: URL) => boolean;
+  /** For registries of this machine, whose scheme may be either. */
+  readonly schemes = new Schemes();
 
   /** @param isOwn whether a URL leads to this process itself, which is never asked */
   constructor(config: HostsConfig = {}, isOwn: (origin: URL) => boolean = () => false) {
@@ -108,6 +113,11 @@ export class Hosts {
     return this.#named.has(url.host);
   }
 
+  /** A server to which an endpoint redirected, with its own name for credentials and nothing of what the configuration has for the endpoint. */
+  elsewhere(url: URL, { headersMs }: Endpoint): Endpoint {
+    return this.#server(`${url.origin}/v2/`, nameOf.get(url.host) ?? url.host, {}, headersMs, undefined);
+  }
+
   /** Whether a URL that a server named may be followed in plain HTTP. */
   allowsPlainHttp(url: URL): boolean {
     return isLoopback(url.hostname) || this.#insecure.has(url.host);
@@ -129,7 +139,8 @@ export class Hosts {
     if (directory === undefined) return undefined;
     // The parser of TOML is loaded only where there is something to parse.
     const { readHostDirectory } = await import('./hosts-file.ts');
-    const entries = await readHostDirectory(directory, new URL(this.#default(host).base));
+    const origin = new URL(this.#implied(host).base);
+    const entries = await readHostDirectory(directory, origin);
     return entries.map(({ url, headers, tls, capabilities }) => {
       url.host = addressOf.get(url.host) ?? url.host;
       this.#named.add(url.host);
@@ -142,20 +153,29 @@ export class Hosts {
         undefined,
         isOrigin ? undefined : host,
       );
-      return { ...endpoint, tls, capabilities };
+      const implied = { ...endpoint, tls, capabilities };
+      if (url.origin !== origin.origin || !mayBeEither(host)) return implied;
+      this.schemes.guess(host);
+      return tls === undefined ? implied : inScheme(implied, 'https'); // somebody has said something of TLS
     });
   }
 
   #default(host: string): Endpoint {
+    if (mayBeEither(host)) this.schemes.guess(host);
+    return this.#implied(host);
+  }
+
+  /** The registry at its name. */
+  #implied(host: string): Endpoint {
     const address = addressOf.get(host) ?? host;
-    const scheme = isLoopback(hostnameOf(address)) ? 'http' : 'https';
-    return this.#endpoint(`${scheme}://${address}/v2/`, host, {}, undefined, undefined);
+    const endpoint = this.#endpoint(`${impliedScheme(address)}://${address}/v2/`, host, {}, undefined, undefined);
+    return mayBeEither(host) && endpoint.origin.startsWith('https:') ? { ...endpoint, tls: anyCertificate } : endpoint;
   }
 
   #mirror(host: string, mirror: MirrorConfig): Endpoint {
     const { scheme, host: name, path } = splitMirror(mirror);
-    const plain = mirror.insecure || scheme === 'http' || (scheme === undefined && isLoopback(hostnameOf(name)));
-    const base = `${plain ? 'http' : 'https'}://${name}/v2/${path}`;
+    const base = `${mirror.insecure ? 'http' : (scheme ?? impliedScheme(name))}://${name}/v2/${path}`;
+    if (!mirror.insecure && scheme === undefined && mayBeEither(name)) this.schemes.guess(name);
     return this.#endpoint(
       base,
       name,
@@ -178,12 +198,21 @@ export class Hosts {
         `Cannot ask the registry "${host}": it is not a host name with an optional port`,
       );
     }
+    return this.#server(base, host, headers, headersMsOf(seconds ?? this.#config.request_timeout_sec), namespace);
+  }
+
+  #server(
+    base: string,
+    host: string,
+    headers: Headers,
+    headersMs: number | undefined,
+    namespace: string | undefined,
+  ): Endpoint {
     const url = new URL(base);
     const lowered = Object.entries(headers).map(([key, value]) => [
       key.toLowerCase(),
       typeof value === 'string' ? value : value.length === 1 ? value[0]! : [...value],
     ]);
-    const headersMs = headersMsOf(seconds ?? this.#config.request_timeout_sec);
     return { base: url.href, origin: url.origin, host, headers: Object.fromEntries(lowered), headersMs, namespace };
   }
 }
@@ -203,6 +232,16 @@ function splitMirror(mirror: MirrorConfig): { scheme: string | undefined; host: 
   const match = /^(?:(https?):\/\/)?([^/]*)\/?(.*?)\/?$/s.exec(mirror.host);
   const [, scheme, host = '', path = ''] = match ?? [];
   return { scheme, host, path: path === '' ? '' : `${path}/` };
+}
+
+/** How a registry is asked first whose scheme nobody has named. */
+function impliedScheme(host: string): Scheme {
+  return isLoopback(hostnameOf(host)) && !host.endsWith(':443') ? 'http' : 'https';
+}
+
+/** Whether a registry of that name may speak HTTP or HTTPS: one of this machine, unless its port says it. */
+function mayBeEither(host: string): boolean {
+  return isLoopback(hostnameOf(host)) && !host.endsWith(':80');
 }
 
 function hostnameOf(host: string): string {

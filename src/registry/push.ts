@@ -145,7 +145,7 @@ export class Pusher {
     if (!acceptedStatuses.has(answer.status)) throw await this.#requester.refuse(endpoint, scope, answer);
     discard(answer);
     const isStored = answer.status === 201 && !headerOf(answer, 'location')?.includes('/uploads/');
-    return isStored ? undefined : this.#uploadUrl(endpoint, answer);
+    return isStored ? undefined : this.#uploadUrl(answer);
   }
 
   /** A registry that does not mount a blob, for whatever reason, may still take it: it gives the place of an upload instead, or undefined and is asked for one. */
@@ -164,7 +164,7 @@ export class Pusher {
       discard(answer);
       if (answer.status === 201) return 'mounted';
       if (acceptedStatuses.has(answer.status) && headerOf(answer, 'location') !== undefined)
-        return this.#uploadUrl(endpoint, answer);
+        return this.#uploadUrl(answer);
       this.#log.debug({ repository, from, digest, status: answer.status }, 'the registry does not mount a blob');
     } catch (error) {
       if (signal?.aborted) throw error;
@@ -178,14 +178,14 @@ export class Pusher {
   }
 
   /** A registry behind a TLS proxy often names itself in plain HTTP: it means the scheme by which it was reached. So does one that leaves the scheme out. */
-  #uploadUrl(endpoint: Endpoint, answer: Answer): URL {
+  #uploadUrl(answer: Answer): URL {
     const { protocol, host, hostname } = answer.url;
     const told = headerOf(answer, 'location');
     const location = told?.startsWith(`${host}/`) ? `${protocol}//${told}` : told;
     const plain =
       location !== undefined && URL.canParse(location, answer.url.href) ? new URL(location, answer.url) : undefined;
     if (plain?.hostname === hostname && plain.protocol === 'http:') plain.protocol = protocol;
-    return this.#requester.elsewhere(endpoint, answer, plain?.href ?? location);
+    return this.#requester.elsewhere(answer, plain?.href ?? location);
   }
 
   async #put(

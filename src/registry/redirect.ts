@@ -1,8 +1,8 @@
-import { type Zone, zoneOf } from './addresses.ts';
+import { isLoopback, type Zone, zoneOf } from './addresses.ts';
 import type { Route } from './connections.ts';
 import { type Asked, nameOf, RegistryError } from './errors.ts';
 import type { Endpoint, Hosts } from './hosts.ts';
-import { withoutClients } from './tls.ts';
+import { anyCertificate, withoutClients } from './tls.ts';
 
 const maxLocationLength = 16_384;
 
@@ -55,8 +55,9 @@ export function routeFrom(
 ): Omit<Route, 'url'> {
   if (url.origin === endpoint.origin) return { tls: endpoint.tls, zone: endpoint.zone };
   const own = new URL(endpoint.origin).hostname;
-  return {
-    zone: hosts.names(url) ? undefined : zones.zoneOf(own),
-    tls: url.hostname === own ? endpoint.tls : withoutClients(endpoint.tls),
-  };
+  const zone = hosts.names(url) ? undefined : zones.zoneOf(own);
+  if (url.hostname === own) return { zone, tls: endpoint.tls };
+  // That this machine needs no certificate says nothing about others.
+  const isHereOnly = endpoint.tls === anyCertificate && !isLoopback(url.hostname);
+  return { zone, tls: isHereOnly ? undefined : withoutClients(endpoint.tls) };
 }

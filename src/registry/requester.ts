@@ -8,6 +8,8 @@ import { answerError, type RegistryError } from './errors.ts';
 import type { Endpoint, Hosts } from './hosts.ts';
 import { followable, isRedirect, maxRedirects, routeFrom } from './redirect.ts';
 import { headerOf, refusal } from './refusal.ts';
+import { movedTo, neitherScheme, type Outcome } from './schemes.ts';
+import { scopeOf } from './scopes.ts';
 import type { Answer, Transport } from './transport.ts';
 
 /** A request to a registry. */
@@ -41,62 +43,109 @@ export class Requester {
     this.#log = log;
   }
 
-  /** The answer of the last server in the chain; `url` in it is where the bytes are. The time-out for its head is that of the whole chain, with tokens. */
+  /**
+   * The answer of the last server in the chain; `url` in it is where the bytes are. The time-out for its head is that of the whole chain, with tokens. Each server
+   * in it gets what it wants to be convinced by, and nothing that is for another one.
+   */
   async send(endpoint: Endpoint, request: RegistryRequest): Promise<Answer> {
     const headersMs = this.#transport.headersMs(request.headersMs ?? endpoint.headersMs);
     using deadline = new Deadline(request, headersMs, request.signal);
-    const own = request.url.origin === endpoint.origin;
-    const authorization = own
-      ? await this.#authorizer.authorization(endpoint, request.scope, deadline.signal)
-      : undefined;
-    const answer = await this.#follow(endpoint, request, authorization, deadline);
-    if (answer.status !== 401 || answer.url.origin !== endpoint.origin) return answer;
-    const renewed = await this.#authorizer.renewed(endpoint, request.scope, authorization, answer, deadline.signal);
-    if (renewed === undefined) return answer;
-    discard(answer);
-    return this.#follow(endpoint, request, renewed, deadline);
+    let { url } = request;
+    for (let hops = 0; ; hops++) {
+      const answer = await this.#convince(endpoint, request, url, deadline);
+      if (!isRedirect(answer.status, request.body !== undefined || request.stream !== undefined)) return answer;
+      discard(answer);
+      if (hops === maxRedirects)
+        throw answerError(answer, `redirected more than ${maxRedirects} times`, 'FailedPrecondition');
+      url = this.elsewhere(answer, headerOf(answer, 'location'));
+    }
   }
 
   /** The error for an answer with a status that the caller did not expect, with advice where a person can do something. */
   async refuse(endpoint: Endpoint, scope: string, answer: Answer): Promise<RegistryError> {
     if (answer.status !== 401 && answer.status !== 403) return refusal(answer);
-    if (answer.url.origin !== endpoint.origin)
+    const server = this.#serverAt(endpoint, answer.url);
+    const isOwn = this.isAt(endpoint, answer.url);
+    if (!isOwn && !this.#authorizer.isAsked(server))
       return refusal(answer, `the registry "${endpoint.host}" redirected there`);
-    this.#authorizer.forget(endpoint, scope);
-    const { hint, cause } = this.#authorizer.advice(endpoint);
+    this.#authorizer.forget(server, isOwn ? scope : scopeOf(answer.method, answer.url));
+    const { hint, cause } = this.#authorizer.advice(server);
     return refusal(answer, hint, cause);
   }
 
-  /** The URL that an answer of `endpoint`, or of where it sent us, names. Throws PermissionDenied where we do not go there. */
-  elsewhere(endpoint: Endpoint, answer: Answer, location: string | undefined): URL {
-    return followable(answer, location, this.#hosts, this.#transport.zoneOf(new URL(endpoint.origin).hostname));
+  /** The URL that an answer names. Throws PermissionDenied where we do not go there. */
+  elsewhere(answer: Answer, location: string | undefined): URL {
+    return followable(answer, location, this.#hosts, this.#transport.zoneOf(answer.url.hostname));
   }
 
-  async #follow(
-    endpoint: Endpoint,
-    request: RegistryRequest,
-    authorization: string | undefined,
-    deadline: Deadline,
-  ): Promise<Answer> {
-    let url = request.url;
-    for (let hops = 0; ; hops++) {
-      const answer = await this.#sendOnce(endpoint, request, url, authorization, deadline);
-      if (!isRedirect(answer.status, request.body !== undefined || request.stream !== undefined)) return answer;
-      discard(answer);
-      if (hops === maxRedirects)
-        throw answerError(answer, `redirected more than ${maxRedirects} times`, 'FailedPrecondition');
-      url = this.elsewhere(endpoint, answer, headerOf(answer, 'location'));
-    }
+  /** Whether a URL is at an endpoint itself, and not at a server to which it redirected. */
+  isAt(endpoint: Endpoint, url: URL): boolean {
+    return url.origin === endpoint.origin || url.origin === this.#hosts.schemes.current(endpoint).origin;
   }
 
-  async #sendOnce(
-    endpoint: Endpoint,
+  /** The server at a URL that an endpoint has, or to which it redirected. */
+  #serverAt(endpoint: Endpoint, url: URL): Endpoint {
+    if (this.isAt(endpoint, url)) return this.#hosts.schemes.current(endpoint);
+    const route = routeFrom(this.#hosts.schemes.current(endpoint), url, this.#hosts, this.#transport);
+    return { ...this.#hosts.elsewhere(url, endpoint), ...route };
+  }
+
+  /** Sends a request with authorization, renewed once on a 401. */
+  async #convince(endpoint: Endpoint, request: RegistryRequest, url: URL, deadline: Deadline): Promise<Answer> {
+    const server = this.#serverAt(endpoint, url);
+    const at = movedTo(server, endpoint, url);
+    const isOwn = this.isAt(endpoint, url);
+    // A registry could have us write into another one with what we have for that.
+    if (!isOwn && request.method !== 'GET' && request.method !== 'HEAD')
+      return this.#sendOnce(server, request, at, undefined, deadline);
+    const scope = isOwn ? request.scope : scopeOf(request.method, url);
+    const authorization = await this.#authorizer.authorization(server, scope, deadline.signal);
+    const answer = await this.#sendEither(server, request, at, authorization, deadline);
+    if (answer.status !== 401) return answer;
+    const asking = this.#serverAt(endpoint, answer.url); // perhaps over another scheme
+    const sent = asking.origin === server.origin ? authorization : undefined;
+    const renewed = await this.#authorizer.renewed(asking, scope, sent, answer, deadline.signal);
+    if (renewed === undefined) return answer;
+    discard(answer);
+    return this.#sendOnce(asking, request, answer.url, renewed, deadline);
+  }
+
+  /** Sends a request over the scheme that the server is thought to speak, and over the other one if it seems to speak that. */
+  async #sendEither(
+    server: Endpoint,
     request: RegistryRequest,
     url: URL,
     authorization: string | undefined,
     deadline: Deadline,
   ): Promise<Answer> {
-    const own = url.origin === endpoint.origin;
+    const { schemes } = this.#hosts;
+    const outcome: Outcome = await this.#sendOnce(server, request, url, authorization, deadline).then(
+      (answer) => ({ answer }),
+      (error: unknown) => ({ error }),
+    );
+    const other = deadline.signal.aborted ? undefined : schemes.other(server, outcome);
+    if (other !== undefined) {
+      try {
+        const answer = await this.#sendOnce(other, request, movedTo(other, server, url), undefined, deadline);
+        if ('answer' in outcome) discard(outcome.answer);
+        schemes.answered(other);
+        return answer;
+      } catch (error) {
+        if ('error' in outcome) throw neitherScheme(server, outcome.error, error);
+      }
+    }
+    if ('error' in outcome) throw outcome.error;
+    schemes.answered(server);
+    return outcome.answer;
+  }
+
+  async #sendOnce(
+    server: Endpoint,
+    request: RegistryRequest,
+    url: URL,
+    authorization: string | undefined,
+    deadline: Deadline,
+  ): Promise<Answer> {
     const startedMs = performance.now();
     const answer = await this.#transport.send({
       method: request.method,
@@ -104,14 +153,15 @@ export class Requester {
       headers: {
         'user-agent': userAgent,
         'accept-encoding': 'identity',
-        ...(own ? endpoint.headers : {}),
+        ...server.headers,
         ...request.headers,
-        ...(own && authorization !== undefined ? { authorization } : {}),
+        ...(authorization === undefined ? {} : { authorization }),
       },
       body: request.body ?? request.stream?.(),
-      headersMs: request.headersMs ?? endpoint.headersMs,
+      headersMs: request.headersMs ?? server.headersMs,
       bodyIdleMs: request.bodyIdleMs,
-      ...routeFrom(endpoint, url, this.#hosts, this.#transport),
+      zone: server.zone,
+      tls: server.tls,
       deadline,
     });
     const { range } = request.headers ?? {};

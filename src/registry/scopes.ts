@@ -9,6 +9,13 @@ export function pushScope(repository: string, from?: string): string {
   return from === undefined || from === repository ? own : `${own} ${pullScope(from)}`;
 }
 
+/** The scope that a request to a registry needs, as far as its URL says it; empty if that is none of the distribution protocol. */
+export function scopeOf(method: string, url: URL): string {
+  const repository = /^\/v2\/(.+)\/(?:manifests|blobs|tags|referrers)\//.exec(url.pathname)?.[1];
+  if (repository === undefined) return '';
+  return method === 'GET' || method === 'HEAD' ? pullScope(repository) : pushScope(repository);
+}
+
 const maxScopes = 16;
 
 /** The scopes of both lists, separated by blanks; actions on the same resource are joined. */

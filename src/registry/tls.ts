@@ -28,6 +28,9 @@ export function endpointTls(
   return { id: createHash('sha256').update(content).digest('hex'), authorities, clients, skipVerify };
 }
 
+/** For registries of this machine, of which nobody has said that they speak TLS: any certificate is taken, as containerd and Docker do there. */
+export const anyCertificate: EndpointTls = endpointTls([], [], true)!;
+
 /** For another host to which the endpoint sent us: as much trust, but nothing that proves who we are. */
 export function withoutClients(tls: EndpointTls | undefined): EndpointTls | undefined {
   return tls === undefined || tls.clients.length === 0 ? tls : endpointTls(tls.authorities, [], tls.skipVerify);
