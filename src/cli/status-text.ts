@@ -36,12 +36,13 @@ interface Column {
 
 /** A status for people, of the daemon at the socket `address`. */
 export function statusText(status: DaemonStatus, address: string, view: View): string {
-  const { layers, clients, cache, mirror, version, startedMs } = status;
+  const { layers, clients, cache, mirror, problems, version, startedMs } = status;
   const { nowMs, columns, lines, paint = plain } = view;
   const kept = `${sizeText(cache.bytes)} on disk in ${countText(cache.layers, 'layer')}`;
   const head = [
     { text: `lazypull ${version} at ${printable(address)}` },
     { text: `up ${duration(nowMs - startedMs)}, ${countText(layers.length, 'layer')} mounted, ${kept}` },
+    ...problems.map((problem) => ({ text: `PROBLEM: ${printable(problem)}`, isBad: true })),
     ...clientLines(clients),
     ...mirrorLines(mirror),
   ];

@@ -2,10 +2,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { StatusClient } from '../status/client.ts';
 import type { DaemonStatus } from '../status/status.ts';
 import { painter } from '../util/colour.ts';
-import type { Environment } from './environment.ts';
+import { type Environment, exitCodes } from './environment.ts';
 import { FullScreen } from './full-screen.ts';
 import { columnsOf } from './layout.ts';
-import { write } from './output.ts';
+import { ExitError, write } from './output.ts';
 import { statusText } from './status-text.ts';
 import { Verb } from './verb.ts';
 import { chooseDaemon, type DaemonChoice, whichDaemon } from './which-daemon.ts';
@@ -28,7 +28,7 @@ export function statusCommand(environment: Environment): Verb {
     .option('--watch', 'show it again every second, until ctrl-C')
     .option('--json', 'print JSON, one object a line')
     .explain(
-      'The exit code is 0 if a daemon answers, also when ctrl-C ends --watch, and 1 if none does. On a terminal, and where COLUMNS is set, names of images are shortened to what fits into a line; elsewhere they are not.',
+      'The exit code is 0 if a daemon answers and is well, also when ctrl-C ends --watch, and 1 if none does or a line begins with PROBLEM. On a terminal, and where COLUMNS is set, names of images are shortened to what fits into a line; elsewhere they are not.',
       [
         'lazypull status --watch',
         "lazypull status --json | jq '.layers[].digest'",
@@ -51,6 +51,7 @@ export function statusCommand(environment: Environment): Verb {
         const shown = options.json === true ? `${JSON.stringify({ address, ...status })}\n` : text(status);
         await write(process.stdout, shown);
         if (options.watch === true) await delay(watchMs);
+        else if (status.problems.length > 0) throw new ExitError(exitCodes.failure);
       } while (options.watch === true);
     });
 }

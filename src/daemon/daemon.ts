@@ -1,5 +1,5 @@
 import { type DaemonConfig, defaults } from '../config/load.ts';
-import type { KeptConnection } from '../fuse/connection.ts';
+import type { FuseConnection, KeptConnection } from '../fuse/connection.ts';
 import { checkMachineFor } from '../kernel/probe.ts';
 import { type CacheLimits, defaultCacheLimits } from '../layers/cache/cache-limits.ts';
 import { LazyLayers } from '../layers/lazy-layers.ts';
@@ -83,7 +83,9 @@ export async function runDaemon(
     let ready = false;
     if (config.metricsAddress !== undefined) {
       const { serveMetrics } = await import('./metrics-server.ts');
-      const server = parts.use(await serveMetrics(config.metricsAddress, metrics.all, () => ready));
+      const server = parts.use(
+        await serveMetrics(config.metricsAddress, metrics.all, () => ready && layers.problem === undefined),
+      );
       log.info({ host: config.metricsAddress.host, port: server.port }, 'serves metrics');
     }
     await mirror?.serve(registry);
@@ -101,9 +103,14 @@ export async function runDaemon(
     if (!connection.isInherited) await rehearseAsClient(config.root, log, signal);
     parts.defer(() => sockets.remove());
     await sockets.open();
-    await keeper.keep({ fuse: connection, sockets: sockets.own });
+    const keep = (fuse: FuseConnection) => keeper.keep({ fuse, sockets: sockets.own });
+    await keep(layers.connection);
+    layers.onConnection(keep);
     await layers.leaveDirectory();
-    const more = [statusService(statusOf(layers, clients, mirror), log), cacheService(config.root, layers.cache, log)];
+    const more = [
+      statusService(statusOf(layers, clients, mirror, keeper), log),
+      cacheService(config.root, layers.cache, log),
+    ];
     const servers = parts.adopt<SnapshotsServer[]>([], (each) => closeAll(each, drainMs));
     for (const { config: client, snapshotter, process: user } of clients.all) {
       const fd = sockets.descriptor(client);
@@ -178,7 +185,12 @@ async function closeAll(servers: readonly SnapshotsServer[], graceMs: number): P
   await Promise.all(servers.map((server) => server.close(graceMs)));
 }
 
-function statusOf(layers: LazyLayers, clients: Clients, mirror: DaemonMirror | undefined): StatusSource {
+function statusOf(
+  layers: LazyLayers,
+  clients: Clients,
+  mirror: DaemonMirror | undefined,
+  keeper: Keeper,
+): StatusSource {
   return {
     status: async () => ({
       version,
@@ -187,6 +199,10 @@ function statusOf(layers: LazyLayers, clients: Clients, mirror: DaemonMirror | u
       clients: clients.status(),
       cache: await layers.cacheSize(),
       mirror: await mirror?.status(),
+      problems: [
+        ...(layers.problem === undefined ? [] : [layers.problem]),
+        ...(keeper.isRunning ? [] : ['No keeper runs: if the daemon is killed now, readers get errors']),
+      ],
     }),
     outcomes: (digests) => clients.outcomes(digests),
   };

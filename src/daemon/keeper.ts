@@ -42,6 +42,7 @@ export class Keeper {
   #kept: Kept | undefined;
   #identity: ProcessIdentity | undefined;
   #watch: NodeJS.Timeout | undefined;
+  #isEnded = false;
 
   /** The keeper of a root directory: that which an earlier life started, where it runs and what it holds can be had; else none yet. */
   static async open(root: string, log: Log): Promise<Keeper> {
@@ -85,8 +86,9 @@ export class Keeper {
     return this.#identity !== undefined && isRunning(this.#identity);
   }
 
-  /** Has it hold these things and nothing else, from when this resolves until `end`. */
+  /** Has it hold these things and nothing else, from when this resolves until `end`; nothing after that. */
   async keep(kept: Kept): Promise<void> {
+    if (this.#isEnded) return;
     const isSame = this.#kept !== undefined && identityOf(this.#kept) === identityOf(kept);
     const before = this.#identity;
     this.#kept = kept;
@@ -94,18 +96,20 @@ export class Keeper {
       this.#identity = await startKeeper(this.#root, kept);
       if (before !== undefined) await end(before);
     }
-    this.#watch ??= setInterval(() => void this.#revive(kept), watchMs).unref();
+    this.#watch ??= setInterval(() => void this.#revive(), watchMs).unref();
   }
 
   /** Ends it and removes its file. What it held lives as long as this process. */
   async end(): Promise<void> {
+    this.#isEnded = true;
     clearInterval(this.#watch);
     await rm(recordPath(this.#root), { force: true });
     if (this.#identity !== undefined) await end(this.#identity);
   }
 
-  async #revive(kept: Kept): Promise<void> {
-    if (this.isRunning) return;
+  async #revive(): Promise<void> {
+    const kept = this.#kept;
+    if (this.isRunning || kept === undefined) return;
     this.#log.warn({ pid: this.#identity?.pid }, 'the keeper of the mounts has ended: another one is started');
     try {
       this.#identity = await startKeeper(this.#root, kept);

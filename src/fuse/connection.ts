@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync, statSync, writeSync } from 'node:fs';
 import { errnoOf, LazypullError, messageOf } from '../errors.ts';
 import { abortDetached, detachedCopy, isDisconnected, mountFuseDetached } from '../kernel/detached-mount.ts';
 import { mountTable } from '../kernel/mount.ts';
@@ -16,6 +16,8 @@ export interface FuseConnection {
   readonly name: string;
   /** Whether an earlier life of the program mounted it. */
   readonly isInherited: boolean;
+  /** Whatever is asked is to be answered in so many milliseconds, or the kernel may abort the connection; undefined where it waits for ever. */
+  readonly answerWithinMs?: number | undefined;
 }
 
 /** What of a connection can outlive the process that made it. `root` is undefined for one of a version that mounted it in a directory. */
@@ -23,12 +25,20 @@ export interface KeptConnection extends Pick<FuseConnection, 'fd' | 'name'> {
   readonly root?: number | undefined;
 }
 
+const device = '/dev/fuse';
 const subtype = 'lazypull';
+
+/** fs.fuse in sysctl(8): how long requests may take in seconds, 0 for as long as they do. The kernel looks in so long a time, and calls nothing shorter too long. */
+const timeoutFiles = ['default_request_timeout', 'max_request_timeout'].map((name) => `/proc/sys/fs/fuse/${name}`);
+const leastTimeoutSeconds = 15;
+
+/** What requests may wait in the kernel before they come to us. */
+const marginMs = 3_000;
 /** Mounts a new FUSE file system. */
 export async function openConnection(): Promise<FuseConnection> {
   let fd: number;
   try {
-    fd = openSync('/dev/fuse', 'r+');
+    fd = openSync(device, 'r+');
   } catch (error) {
     throw new LazypullError('FailedPrecondition', 'Cannot open /dev/fuse: load the fuse module (modprobe fuse)', {
       cause: error,
@@ -37,7 +47,7 @@ export async function openConnection(): Promise<FuseConnection> {
   const name = `lazypull-${randomBytes(8).toString('hex')}`;
   try {
     const root = await mountFuseDetached(fd, subtype, name);
-    return { fd, root, name, isInherited: false };
+    return { fd, root, name, isInherited: false, answerWithinMs: answerWithinMs() };
   } catch (error) {
     closeSync(fd);
     throw error;
@@ -57,10 +67,12 @@ export async function inheritConnection(
 ): Promise<FuseConnection | undefined> {
   let { root } = kept;
   try {
+    if (fstatSync(kept.fd).rdev !== statSync(device).rdev)
+      throw new LazypullError('FailedPrecondition', `It is not of ${device}`);
     if (isDisconnected(kept.fd)) throw new LazypullError('FailedPrecondition', 'It was aborted');
     root ??= await takeFrom(directory, kept.name);
     writeSync(kept.fd, resendNotification());
-    return { fd: kept.fd, root, name: kept.name, isInherited: true };
+    return { fd: kept.fd, root, name: kept.name, isInherited: true, answerWithinMs: answerWithinMs() };
   } catch (error) {
     const reason = errnoOf(error) === 'EINVAL' ? 'This kernel cannot send requests again: Linux 6.9 can' : error;
     log.warn({ error: messageOf(reason) }, 'cannot go on with the FUSE connection of a dead process');
@@ -80,4 +92,18 @@ async function takeFrom(directory: string, name: string): Promise<number> {
     throw new LazypullError('FailedPrecondition', `The file system at "${directory}" is another one`);
   }
   return detachedCopy(directory);
+}
+
+function answerWithinMs(): number | undefined {
+  const seconds = timeoutFiles.map(numberIn).filter((each) => each > 0);
+  return seconds.length === 0 ? undefined : Math.max(leastTimeoutSeconds, Math.min(...seconds)) * 1000 - marginMs;
+}
+
+/** 0 where there is no such file: kernels before 6.15. */
+function numberIn(path: string): number {
+  try {
+    return Number(readFileSync(path, 'utf8'));
+  } catch {
+    return 0;
+  }
 }

@@ -23,6 +23,14 @@ export function fuseMetrics(metrics = new MetricsRegistry(), begin: () => void =
       'How long reads waited for data that had to be fetched.',
       waitBounds,
     ),
+    lost: metrics.counter(
+      'lazypull_fuse_connections_lost_total',
+      'FUSE connections that were aborted: whoever used layers then gets I/O errors, and everything is mounted anew.',
+    ),
+    connected: metrics.gauge(
+      'lazypull_fuse_connected',
+      '1 while there is a FUSE connection to serve layers by, else 0.',
+    ),
     waiting: metrics.gauge('lazypull_fuse_waiting_reads', 'Reads that wait for data now.'),
   };
 }

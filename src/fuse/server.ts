@@ -41,6 +41,7 @@ interface ServedFile {
 }
 
 interface SleepingFile {
+  readonly file: RestingFile;
   /** Has the file added again when it resolves. A rejection becomes EIO. */
   readonly wake: () => Promise<void>;
   readonly onLost: OnLost;
@@ -53,6 +54,9 @@ export type LookUp = (name: string) => Promise<unknown>;
 /** How long commands that give something back may wait for others. */
 const nudgeMs = 250;
 
+/** A line in so long says that readers get errors because the kernel does not wait. */
+const latePauseMs = 30_000;
+
 /** How often a local file may lose bytes before a read of it has been answered. */
 const maxLosses = 3;
 
@@ -64,15 +68,16 @@ const maxWakes = 10;
  * without the main thread; for the others `fetch` is called once for each read, and the read is answered when it resolves.
  */
 export class FuseServer {
-  readonly #connection: FuseConnection;
-  readonly #worker: Worker;
+  #connection: FuseConnection;
+  #worker: Worker;
   readonly #openAgain: OpenAgain;
   readonly #lookUp: LookUp;
   readonly #log: Log;
   readonly #files = new Map<number, ServedFile | SleepingFile>();
   /** The node ids of files whose local files may have lost bytes. */
   readonly #lost = new Set<number>();
-  readonly #ended: Promise<void>;
+  #ended: Promise<void>;
+  #onDisconnect: () => void = () => undefined;
   readonly #reply = Buffer.alloc(outHeaderBytes + maxReadBytes);
   readonly #metrics: FuseMetrics;
   /** How many reads ended in which of `outcomes`. */
@@ -81,6 +86,7 @@ export class FuseServer {
   #nudge: NodeJS.Timeout | undefined;
   #nudging: Promise<unknown> | undefined;
   #closed = false;
+  #lateMs = Number.NEGATIVE_INFINITY;
 
   /**
    * Serves the file system of a connection, which it closes in the end.
@@ -103,21 +109,50 @@ export class FuseServer {
       metrics.reads.from(() => Number(Atomics.load(this.#reads, i)), { outcome });
     }
     metrics.waiting.from(() => this.#waiting);
-    this.#worker = new Worker(workerUrl(import.meta.url, './reader-worker'), {
+    ({ worker: this.#worker, ended: this.#ended } = this.#startReader(connection));
+  }
+
+  /** Has `action` called when the connection has ended though nobody closed it: it was aborted. Whoever reads gets errors until `reconnect`. */
+  onDisconnect(action: () => void): void {
+    this.#onDisconnect = action;
+  }
+
+  /** Whether the kernel still brings requests. Does not wait. */
+  get isConnected(): boolean {
+    return !isDisconnected(this.#connection.fd);
+  }
+
+  /** Serves the same files by another connection, which takes the place of one that is dead. */
+  async reconnect(connection: FuseConnection): Promise<void> {
+    await this.#ended; // it has the descriptor
+    const before = this.#connection;
+    this.#connection = connection;
+    closeSync(before.root);
+    closeSync(before.fd);
+    ({ worker: this.#worker, ended: this.#ended } = this.#startReader(connection));
+    for (const { file } of this.#files.values()) this.#command({ kind: 'add', file });
+  }
+
+  #startReader(connection: FuseConnection): { worker: Worker; ended: Promise<void> } {
+    const worker = new Worker(workerUrl(import.meta.url, './reader-worker'), {
       workerData: { fd: connection.fd, name: connection.name, reads: this.#reads },
       resourceLimits: { maxYoungGenerationSizeMb: 2 },
     });
-    this.#worker.on('message', (message: Miss | Loss) => {
+    worker.on('message', (message: Miss | Loss) => {
       if ('lost' in message) this.#noteLost(message.lost);
-      else void this.#answer(message);
+      else void this.#answer(message, connection);
     });
-    this.#ended = new Promise((resolve) => {
-      this.#worker.once('exit', () => resolve());
-    });
-    this.#worker.once('error', (error) => {
+    worker.once('error', (error) => {
       // Every reader would wait for ever. The next life of the program takes over what they wait for.
       throw new Error('The thread that reads /dev/fuse has failed', { cause: error });
     });
+    const ended = new Promise<void>((resolve) => {
+      worker.once('exit', () => {
+        resolve();
+        if (!this.#closed) this.#onDisconnect();
+      });
+    });
+    return { worker, ended };
   }
 
   /** The name by which a file is mounted: no other connection has one that is called so. */
@@ -137,7 +172,7 @@ export class FuseServer {
    * @param wake has added the file when it resolves; called when something from `dataOffset` on is read. A rejection becomes EIO
    */
   rest(file: RestingFile, wake: () => Promise<void>, onLost: OnLost): void {
-    this.#files.set(file.nodeId, { wake, onLost, fd: this.#fdOf(file) });
+    this.#files.set(file.nodeId, { file, wake, onLost, fd: this.#fdOf(file) });
     this.#command({ kind: 'add', file });
     this.#nudgeSoon();
   }
@@ -193,12 +228,19 @@ export class FuseServer {
     this.#worker.postMessage(command);
   }
 
-  async #answer({ unique, nodeId, offset, size }: Miss): Promise<void> {
+  async #answer({ unique, nodeId, offset, size }: Miss, connection: FuseConnection): Promise<void> {
     this.#metrics.begin();
     const started = performance.now();
     this.#waiting++;
     let outcome: (typeof outcomes)[number] = 'error';
-    let reply = errorReply(unique, errnos.EIO);
+    const failure = errorReply(unique, errnos.EIO);
+    let reply = failure;
+    let isLate = false;
+    const late = setTimer(connection.answerWithinMs, () => {
+      isLate = true;
+      this.#noteLate(connection);
+      this.#send(connection, failure);
+    });
     try {
       if (!this.#files.has(nodeId)) await this.#openAgain(nodeId);
       for (let losses = 0; outcome === 'error' && losses <= maxLosses; losses++) {
@@ -224,13 +266,29 @@ export class FuseServer {
     this.#waiting--;
     Atomics.add(this.#reads, outcomes.indexOf(outcome), 1n);
     this.#metrics.waitSeconds.observe((performance.now() - started) / 1000);
+    clearTimeout(late);
+    if (!isLate) this.#send(connection, reply);
+  }
+
+  #send(connection: FuseConnection, reply: Buffer): void {
+    if (connection !== this.#connection) return; // it is dead, and its descriptor closed
     try {
-      writeSync(this.#connection.fd, reply);
+      writeSync(connection.fd, reply);
     } catch (error) {
       const code = errnoOf(error);
       if (code === 'ENOENT' || code === 'ENODEV' || code === 'EBADF') return; // nobody waits for it any more
       this.#log.error({ error: messageOf(error) }, 'cannot answer a FUSE read');
     }
+  }
+
+  #noteLate({ answerWithinMs }: FuseConnection): void {
+    const now = performance.now();
+    if (now - this.#lateMs < latePauseMs) return;
+    this.#lateMs = now;
+    this.#log.warn(
+      { waitedMs: answerWithinMs },
+      'readers get EIO before their data has come: fs.fuse.default_request_timeout or max_request_timeout is so short that the kernel would end everything; set both to 0, and start lazypull again',
+    );
   }
 
   #noteLost(nodeId: number): void {
@@ -267,4 +325,8 @@ export class FuseServer {
       throw error;
     }
   }
+}
+
+function setTimer(ms: number | undefined, action: () => void): NodeJS.Timeout | undefined {
+  return ms === undefined ? undefined : setTimeout(action, ms).unref();
 }

@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ErrorCode, LazypullError } from '../errors.ts';
+import { type Log, silentLog } from '../log.ts';
 import { workerUrl } from '../util/worker-url.ts';
 import { pathOf } from './detached-mount.ts';
 import { type Lock, tryLockFile } from './flock.ts';
@@ -20,9 +21,14 @@ const rootDescriptor = 5;
 /** Where a helper finds the files of our FUSE file system. */
 export const helperRoot = pathOf(rootDescriptor);
 
-interface Waiting {
-  readonly resolve: (result: boolean) => void;
-  readonly reject: (error: unknown) => void;
+/** How often a call is made that the end of a helper has cut short. */
+const maxTries = 2;
+
+interface Running {
+  readonly child: ChildProcess;
+  /** Who waits for the answers to which calls; an undefined one where it has ended instead. */
+  readonly waiting: Map<number, (answer: HelperAnswer | undefined) => void>;
+  isUnwanted: boolean;
 }
 
 /**
@@ -35,9 +41,9 @@ export class Helper {
   /** Resolves when no helper of an earlier life is left, and ours has been started. What is mounted changes by us alone from then on. */
   readonly ready: Promise<void>;
   readonly #lockPath: string;
-  readonly #root: number | undefined;
-  readonly #waiting = new Map<number, Waiting>();
-  #child: Promise<ChildProcess> | undefined;
+  readonly #log: Log;
+  #root: number | undefined;
+  #current: Promise<Running> | undefined;
   #next = 0;
   #isClosed = false;
 
@@ -45,8 +51,9 @@ export class Helper {
    * @param lockPath a file that is locked as long as the helper lives
    * @param root a descriptor of the root directory of our FUSE file system, of which the helper has `helperRoot`
    */
-  constructor(lockPath: string, root?: number) {
+  constructor(lockPath: string, root?: number, log: Log = silentLog) {
     this.#lockPath = lockPath;
+    this.#log = log;
     this.#root = root;
     this.ready = this.#running().then(() => undefined);
     this.ready.catch(() => undefined); // who awaits it, or calls, sees that
@@ -87,37 +94,59 @@ export class Helper {
     return this.#call('exists', path);
   }
 
+  /** Works with another FUSE file system from now on. What waits for the one of before, whose connection must be dead, is done once more. */
+  renew(root: number): void {
+    this.#root = root;
+    const before = this.#current;
+    this.#current = undefined;
+    void before?.then(dismiss, () => undefined);
+  }
+
   /** Ends the process, whose calls have been answered; every call after that is rejected. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    const child = await this.#child?.catch(() => undefined);
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    child.ref();
-    const gone = once(child, 'exit');
-    if (child.connected) child.disconnect();
-    await gone;
+    const running = await this.#current?.catch(() => undefined);
+    if (running !== undefined) await dismiss(running);
   }
 
   async #call(kind: HelperCall['kind'], ...paths: readonly string[]): Promise<boolean> {
-    const child = await this.#running();
-    return new Promise((resolve, reject) => {
+    for (let tries = 0; tries < maxTries; tries++) {
+      const answer = await this.#ask(await this.#running(), kind, paths);
+      if (answer === undefined) continue;
+      if ('result' in answer) return answer.result;
+      throw errorOf(answer.error);
+    }
+    throw new LazypullError('Unavailable', 'The process that mounts has ended');
+  }
+
+  /** Resolves to undefined when the process ends before it has answered. Whether the call has had an effect is not known then. */
+  #ask({ child, waiting }: Running, kind: HelperCall['kind'], paths: readonly string[]) {
+    return new Promise<HelperAnswer | undefined>((resolve) => {
       const id = this.#next++;
-      this.#waiting.set(id, { resolve, reject });
+      waiting.set(id, resolve);
       child.channel?.ref();
       child.send({ id, kind, paths } satisfies HelperCall, (error) => {
-        if (error !== null) this.#fail(error);
+        if (error !== null && waiting.delete(id)) resolve(undefined);
       });
     });
   }
 
   /** The process: another one where that has ended. */
-  #running(): Promise<ChildProcess> {
+  #running(): Promise<Running> {
     if (this.#isClosed) return Promise.reject(new LazypullError('Unavailable', 'The process that mounts was closed'));
-    this.#child ??= this.#start();
-    return this.#child;
+    if (this.#current === undefined) {
+      const starting = this.#start(() => this.#forget(starting));
+      this.#current = starting;
+      starting.catch(() => this.#forget(starting));
+    }
+    return this.#current;
   }
 
-  async #start(): Promise<ChildProcess> {
+  #forget(running: Promise<Running>): void {
+    if (this.#current === running) this.#current = undefined;
+  }
+
+  async #start(onEnd: () => void): Promise<Running> {
     try {
       using lock = await this.#lock(); // which the helper has after that
       const child = fork(workerUrl(import.meta.url, './helper-process'), {
@@ -125,18 +154,26 @@ export class Helper {
         execArgv: nodeOptions,
         env: {},
       });
-      child.on('message', (answer: HelperAnswer) => this.#settle(child, answer));
+      const running: Running = { child, waiting: new Map(), isUnwanted: false };
+      child.on('message', (answer: HelperAnswer) => settle(running, answer));
       await once(child, 'spawn');
-      child.on('error', (error) => this.#fail(error));
+      child.on('error', () => undefined); // a call could not be sent, which `#ask` sees
       child.once('exit', (code, signal) => {
-        this.#child = undefined;
-        this.#fail(new Error(signal ?? `exit code ${code}`));
+        onEnd();
+        const reason = signal ?? `exit code ${code}`;
+        if (!running.isUnwanted) {
+          this.#log.warn(
+            { pid: child.pid, reason },
+            'the process that mounts has ended: the next call starts another one',
+          );
+        }
+        for (const resolve of running.waiting.values()) resolve(undefined);
+        running.waiting.clear();
       });
       child.unref();
       child.channel?.unref();
-      return child;
+      return running;
     } catch (error) {
-      this.#child = undefined;
       throw new LazypullError('Unavailable', 'Cannot start the process that mounts', { cause: error });
     }
   }
@@ -151,21 +188,23 @@ export class Helper {
       }
     }
   }
+}
 
-  #settle(child: ChildProcess, answer: HelperAnswer): void {
-    const waiting = this.#waiting.get(answer.id);
-    this.#waiting.delete(answer.id);
-    if (this.#waiting.size === 0) child.channel?.unref();
-    if ('result' in answer) waiting?.resolve(answer.result);
-    else waiting?.reject(errorOf(answer.error));
-  }
+function settle({ child, waiting }: Running, answer: HelperAnswer): void {
+  const resolve = waiting.get(answer.id);
+  waiting.delete(answer.id);
+  if (waiting.size === 0) child.channel?.unref();
+  resolve?.(answer);
+}
 
-  /** Whether the calls under way have had an effect is not known. */
-  #fail(cause: unknown): void {
-    const error = new LazypullError('Unavailable', 'The process that mounts has ended', { cause });
-    for (const { reject } of this.#waiting.values()) reject(error);
-    this.#waiting.clear();
-  }
+async function dismiss(running: Running): Promise<void> {
+  const { child } = running;
+  running.isUnwanted = true;
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  child.ref();
+  const gone = once(child, 'exit');
+  if (child.connected) child.disconnect();
+  await gone;
 }
 
 function errorOf({ code, message, cause }: { code: ErrorCode; message: string; cause?: string | undefined }): Error {

@@ -120,6 +120,11 @@ export class Layer {
     return source === this.#options.directory.diskPath || basename(source) === this.#options.fuse.nameOf(this.name);
   }
 
+  /** Whether a mount of this source needs somebody who serves it. */
+  isServedAs(source: string): boolean {
+    return source !== this.#options.directory.diskPath;
+  }
+
   /** Whether all of the layer is on the disk, and has been verified in this life of the program. */
   get complete(): boolean {
     const { resident } = this.#options;

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { codeOf, LazypullError, messageOf } from '../errors.ts';
 import { type FuseConnection, inheritConnection, type KeptConnection, openConnection } from '../fuse/connection.ts';
-import type { FuseMetrics } from '../fuse/metrics.ts';
+import { type FuseMetrics, fuseMetrics } from '../fuse/metrics.ts';
 import { FuseServer } from '../fuse/server.ts';
 import { Helper, helperRoot } from '../kernel/helper.ts';
 import type { Log } from '../log.ts';
@@ -19,6 +19,7 @@ import { type OwnOfLayer, rehearseLayer, removeStage, type ServeQuietly } from '
 import type { MadeUpLayer } from './made-up-layer.ts';
 import { checkRecord, findRecord, LayerDirectory } from './disk/layer-directory.ts';
 import type { LayerStatus } from './layer-status.ts';
+import { MountPoints } from './mount-points.ts';
 import { leftMounts, takeAway } from './left-mounts.ts';
 import { Link } from './fetch/link.ts';
 import { type LayerMetrics, layerMetrics } from './metrics.ts';
@@ -33,6 +34,8 @@ const unpackThreads = 2;
 
 /** The images that are remembered of a layer. */
 const maxReferences = 8;
+/** How long after another connection could not be made that is tried again. */
+const reconnectAfterMs = 2_000;
 /** How long a layer that could not be opened for its readers is left alone. */
 const reopenAfterMs = 5_000;
 
@@ -84,7 +87,6 @@ function keyOf({ digest, tocDigest }: LayerSource): string {
 
 /** All lazy layers of a daemon, keyed by layer digest and TOC digest: every mount of one layer shares its data. */
 export class LazyLayers {
-  readonly connection: FuseConnection;
   /** What is kept on the disk. */
   readonly cache: Cache;
   readonly #options: LazyLayersOptions;
@@ -98,12 +100,14 @@ export class LazyLayers {
   readonly #traces: TraceStore;
   readonly #indexer: Indexer;
   readonly #metrics: LayerMetrics;
+  readonly #fuseMetrics: FuseMetrics;
   readonly #background: Background | undefined;
   readonly #entries = new Map<string, Entry>();
   /** Layers that are being closed, or whose files are being removed or verified: who opens one again waits. */
   readonly #closing = new Map<string, Promise<void>>();
   /** The key of the layer at each mount point. */
   readonly #mounts = new Map<string, string>();
+  readonly #points: MountPoints;
   /** The image that was mounted at each mount point when we started. */
   #left: ReadonlyMap<string, string> = new Map();
   /** Layers of an earlier life that something reads and no mount of ours has opened. */
@@ -112,6 +116,13 @@ export class LazyLayers {
   readonly #named = new Map<string, LayerKey>();
   #rehearsing: Promise<void> | undefined;
   #isClosed = false;
+  #connection: FuseConnection;
+  #onConnection: (connection: FuseConnection) => Promise<void> = () => Promise.resolve();
+  /** The making of another connection, once one has been lost; rejected where it failed, until it is tried again. */
+  #connecting: Promise<void> | undefined;
+  /** Why it failed. */
+  #failure: unknown;
+  #renewing: Promise<void> | undefined;
 
   /**
    * Serves the FUSE file system: that of an earlier life where its connection is kept, else a new one. Then what a dead process left mounted is taken away.
@@ -141,17 +152,26 @@ export class LazyLayers {
 
   private constructor(options: LazyLayersOptions, connection: FuseConnection) {
     this.#options = options;
-    this.connection = connection;
-    this.#helper = new Helper(join(options.root, 'helper.lock'), connection.root);
+    this.#fuseMetrics = options.metrics?.fuse ?? fuseMetrics();
+    this.#connection = connection;
+    this.#helper = new Helper(join(options.root, 'helper.lock'), connection.root, options.log);
     this.#fuse = new FuseServer(
       connection,
       (nodeId) => this.#openAgain(nodeId),
       (name) => this.#helper.exists(join(helperRoot, name)),
       options.log,
-      options.metrics?.fuse,
+      this.#fuseMetrics,
     );
+    this.#fuse.onDisconnect(() => void this.#reconnect());
+    this.#fuseMetrics.connected.from(() => (this.#isConnected ? 1 : 0));
     this.#threads = new LayerThreads(unpackThreads, options.log);
     this.#metrics = options.metrics?.layers ?? layerMetrics();
+    this.#points = new MountPoints({
+      helper: this.#helper,
+      served: () => this.#served(),
+      metrics: this.#metrics,
+      log: options.log,
+    });
     this.#traces = new TraceStore(options.root);
     this.#indexer = new Indexer({
       openBlob: options.openBlob,
@@ -195,7 +215,7 @@ export class LazyLayers {
   /** Mounts the layer that a client's labels name at a directory, as `Helper.fill` does. Rejects with the reason when it cannot be lazy. */
   async mount(mountpoint: string, labels: Labels): Promise<void> {
     const source = layerSource(labels);
-    await this.#use(source, mountpoint, this.#openLayer, (layer) => this.#helper.fill(layer.imagePath, mountpoint));
+    await this.#use(source, mountpoint, this.#openLayer, (layer) => this.#points.fill(mountpoint, layer));
   }
 
   /**
@@ -206,8 +226,9 @@ export class LazyLayers {
     const source = layerSource(labels);
     const restore = async (layer: Layer): Promise<void> => {
       const left = this.#left.get(mountpoint);
-      if (left !== undefined && (layer.isShownBy(left) || left === this.#attachedPath(layer))) return;
-      await this.#helper.fill(layer.imagePath, mountpoint);
+      const isShown = left !== undefined && (layer.isShownBy(left) || left === this.#attachedPath(layer));
+      if (isShown) this.#points.adopt(mountpoint, layer, left);
+      else await this.#points.fill(mountpoint, layer);
     };
     await this.#use(source, mountpoint, this.#openKept, restore);
   }
@@ -277,10 +298,9 @@ export class LazyLayers {
     signal.throwIfAborted();
   }
 
-  /** Rejects with `Unavailable` unless a layer is mounted at `mountpoint`. */
+  /** Rejects with `Unavailable` unless a layer is mounted at `mountpoint`: what somebody has unmounted is mounted again. */
   check(mountpoint: string): Promise<void> {
-    if (this.#mounts.has(mountpoint)) return Promise.resolve();
-    return Promise.reject(new LazypullError('Unavailable', `No layer is mounted at "${mountpoint}"`));
+    return this.#points.check(mountpoint);
   }
 
   /** Rejects with the reason unless the layer at `mountpoint` looks on top of the `lower` ones, nearest first, as it would unpacked there. */
@@ -301,17 +321,86 @@ export class LazyLayers {
     const key = this.#mounts.get(mountpoint);
     this.#mounts.delete(mountpoint);
     this.#named.delete(mountpoint);
-    let busy = false;
-    try {
-      await this.#helper.unmountAll(mountpoint);
-    } catch (error) {
-      busy = true;
-      this.#options.log.warn({ mountpoint, error: messageOf(error) }, 'a layer is in use and is unmounted lazily');
-      await this.#helper.detachAll(mountpoint);
-    }
+    const busy = await this.#points.clear(mountpoint, () => this.#takeAway(mountpoint));
     const entry = key === undefined ? undefined : this.#entries.get(key);
     if (key !== undefined && entry !== undefined && !busy) await this.#release(key, entry);
     this.cache.check();
+  }
+
+  /** @returns whether something still uses it */
+  async #takeAway(mountpoint: string): Promise<boolean> {
+    try {
+      await this.#helper.unmountAll(mountpoint);
+      return false;
+    } catch (error) {
+      this.#options.log.warn({ mountpoint, error: messageOf(error) }, 'a layer is in use and is unmounted lazily');
+      await this.#helper.detachAll(mountpoint);
+      return true;
+    }
+  }
+
+  /** The connection that is served now. */
+  get connection(): FuseConnection {
+    return this.#connection;
+  }
+
+  /** Has `action` called with each connection that takes the place of one that was lost, before anything is mounted on it. */
+  onConnection(action: (connection: FuseConnection) => Promise<void>): void {
+    this.#onConnection = action;
+  }
+
+  /** Why layers cannot be read; undefined where they can. */
+  get problem(): string | undefined {
+    if (this.#isConnected) return undefined;
+    const why = this.#failure === undefined ? '' : `, and another one cannot be made: ${messageOf(this.#failure)}`;
+    return `The FUSE connection was aborted${why}`;
+  }
+
+  get #isConnected(): boolean {
+    return this.#connecting === undefined && this.#fuse.isConnected;
+  }
+
+  /** Resolves when there is a connection, or rejects with the reason why not. */
+  async #served(): Promise<void> {
+    if (!this.#isConnected) await this.#reconnect();
+  }
+
+  /** Makes another connection in place of one that is dead, and mounts everything anew. */
+  #reconnect(): Promise<void> {
+    if (this.#isClosed) return Promise.resolve();
+    if (this.#connecting !== undefined) return this.#connecting;
+    if (this.#failure === undefined) {
+      this.#fuseMetrics.lost.add(1);
+      this.#options.log.error(
+        { mounts: this.#mounts.size },
+        'the FUSE connection was aborted: another one is made and everything mounted anew; who used layers gets errors, so containers on them must be started again',
+      );
+    }
+    this.#connecting = this.#connect();
+    this.#connecting.then(
+      () => {
+        this.#connecting = undefined;
+        this.#failure = undefined;
+        this.#renewing = this.#points.renew();
+      },
+      (error: unknown) => {
+        this.#failure = error;
+        this.#options.log.error({ error: messageOf(error) }, 'cannot make another FUSE connection');
+        setTimeout(() => {
+          this.#connecting = undefined;
+          void this.#reconnect();
+        }, reconnectAfterMs).unref();
+      },
+    );
+    return this.#connecting;
+  }
+
+  async #connect(): Promise<void> {
+    const connection = await openConnection();
+    await this.#fuse.reconnect(connection);
+    this.#connection = connection;
+    this.#helper.renew(connection.root);
+    await this.#onConnection(connection);
   }
 
   /** Writes down what is here, for the next life, and leaves everything mounted. The process ends after that. */
@@ -320,6 +409,8 @@ export class LazyLayers {
     void this.#background?.close();
     await this.cache.close();
     await this.#rehearsing;
+    await this.#connecting?.catch(() => undefined);
+    await this.#renewing;
     for (const entry of this.#entries.values()) await (await entry.layer.catch(() => undefined))?.sync();
     await this.#helper.close();
   }
@@ -330,6 +421,8 @@ export class LazyLayers {
     const filling = this.#background?.close();
     await this.cache.close();
     await this.#rehearsing;
+    await this.#connecting?.catch(() => undefined);
+    await this.#renewing;
     for (const mountpoint of this.#mounts.keys()) await this.unmount(mountpoint);
     for (const entry of this.#entries.values()) {
       const layer = await entry.layer.catch(() => undefined);

@@ -10,6 +10,10 @@ export type LayerMetrics = ReturnType<typeof layerMetrics>;
 export function layerMetrics(metrics = new MetricsRegistry()) {
   return {
     mounted: metrics.gauge('lazypull_layers_mounted', 'Layers that are mounted.'),
+    remounted: metrics.counter(
+      'lazypull_layers_remounted_total',
+      'Layers mounted again, because somebody had unmounted them or mounted something else in their place.',
+    ),
     incomplete: metrics.gauge('lazypull_layers_incomplete', 'Mounted layers that are not all on the disk.'),
     fetchedBytes: metrics.counter('lazypull_layers_fetched_bytes_total', 'Bytes of layers fetched, by reason.', {
       reason: fetchReasons,

@@ -15,7 +15,8 @@ export class StatusClient implements Disposable {
 
   /** @throws Unavailable, with what to do, where no daemon answers */
   async status(): Promise<DaemonStatus> {
-    const { version, startedMs, layers, clients, cache, mirror } = await this.#calls.unary(Status.method.get, {});
+    const answer = await this.#calls.unary(Status.method.get, {});
+    const { version, startedMs, layers, clients, cache, mirror, problems } = answer;
     return {
       version,
       startedMs: Number(startedMs),
@@ -41,6 +42,7 @@ export class StatusClient implements Disposable {
       })),
       cache: { bytes: Number(cache?.bytes ?? 0), layers: cache?.layers ?? 0 },
       mirror: mirror && { address: mirror.address, blobs: mirror.blobs, bytes: Number(mirror.bytes) },
+      problems,
     };
   }
 

@@ -12,7 +12,7 @@ export function statusService(source: StatusSource, log: Log): Bridged {
     Status,
     {
       async get() {
-        const { version, startedMs, layers, clients, cache, mirror } = await source.status();
+        const { version, startedMs, layers, clients, cache, mirror, problems } = await source.status();
         return {
           version,
           startedMs: BigInt(Math.round(startedMs)),
@@ -34,6 +34,7 @@ export function statusService(source: StatusSource, log: Log): Bridged {
             ...(refused && { refused }),
           })),
           cache: { bytes: BigInt(cache.bytes), layers: cache.layers },
+          problems: [...problems],
           ...(mirror && { mirror: { ...mirror, bytes: BigInt(mirror.bytes) } }),
         };
       },

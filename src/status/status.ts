@@ -29,6 +29,8 @@ export interface DaemonStatus {
   readonly cache: { readonly bytes: number; readonly layers: number };
   /** Undefined where it serves none. */
   readonly mirror: MirrorStatus | undefined;
+  /** What keeps it from serving as it should, a sentence each; none where it is well. */
+  readonly problems: readonly string[];
 }
 
 /** Where a daemon's mirror is, and what is kept for it: how many blobs, and their disk space in bytes. */

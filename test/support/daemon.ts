@@ -15,14 +15,15 @@ export interface Daemon extends AsyncDisposable {
   log(): Record<string, unknown>[];
 }
 
-/** Starts the daemon under its drop-in name with fresh or kept state in `directory`, and waits until it serves; `toml` is its config file, and `env` is added to the environment. */
+/** Starts the daemon under its drop-in name with fresh or kept state in `directory`, and waits until it serves; `toml` is its config file, `env` is added to the environment, and `launcher` is what runs it. */
 export async function startDaemon(
   directory: string,
   logLevel = 'debug',
   toml = '',
   env: Readonly<Record<string, string>> = {},
+  launcher: readonly string[] = [],
 ): Promise<Daemon> {
-  const daemon = await launchDaemon(directory, logLevel, toml, [], env);
+  const daemon = await launchDaemon(directory, logLevel, toml, [], env, launcher);
   await serving(daemon);
   return daemon;
 }
@@ -39,16 +40,19 @@ export async function launchDaemon(
   toml = '',
   flags: readonly string[] = [],
   env: Readonly<Record<string, string>> = {},
+  launcher: readonly string[] = [],
 ): Promise<Daemon> {
   await mkdir(directory, { recursive: true });
   const socket = join(directory, 'lp.sock');
   const root = join(directory, 'root');
   const config = join(directory, 'config.toml');
   await writeFile(config, toml);
+  const main = join(repository, 'bin', 'containerd-stargz-grpc');
+  const [command, ...args] = launcher[0] === undefined ? ([main] as const) : [launcher[0], ...launcher.slice(1), main];
   const program = new Program({
     name: 'containerd-stargz-grpc',
-    command: join(repository, 'bin', 'containerd-stargz-grpc'),
-    args: ['--address', socket, '--root', root, '--config', config, '--log-level', logLevel, ...flags],
+    command,
+    args: [...args, '--address', socket, '--root', root, '--config', config, '--log-level', logLevel, ...flags],
     log: join(directory, 'lazypull.log'),
     env,
   });

@@ -62,6 +62,7 @@ describe('the documentation', () => {
       clients: [],
       cache: { bytes: 3_200_000, layers: 2 },
       mirror: undefined,
+      problems: [],
     };
     const { snapshotter } = ownPlaces({});
     const shown = statusText(status, snapshotter, { nowMs: 126_000, columns: 80 });

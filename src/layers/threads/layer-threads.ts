@@ -255,6 +255,9 @@ export class LayerThreads {
       } else this.#settle(thread, answer.job, answer.result);
     });
     worker.once('error', (error) => this.#lost(thread, worker, error));
+    worker.once('exit', (code) => {
+      if (thread.worker === worker && !this.#closed) this.#lost(thread, worker, new Error(`exit code ${code}`));
+    });
     return worker;
   }
 

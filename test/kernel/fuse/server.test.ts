@@ -47,10 +47,10 @@ async function sparseFile(directory: string, content: Buffer) {
   return { file, fetch, fetches: () => fetches, close: () => local.close() };
 }
 
-async function served(t: TestContext, content: Buffer) {
+async function served(t: TestContext, content: Buffer, answerWithinMs?: number) {
   const directory = await mkdtemp(join(tmpdir(), 'lazypull-fuse-'));
   const sparse = await sparseFile(directory, content);
-  const connection = await openConnection();
+  const connection = { ...(await openConnection()), answerWithinMs };
   const root = pathOf(connection.root);
   const lookUp = (name: string): Promise<void> => access(join(root, name));
   const server = new FuseServer(connection, () => Promise.reject(new Error('no such file')), lookUp, silentLog);
@@ -90,6 +90,20 @@ test('FuseServer answers EIO when a range cannot be fetched, and asks again at t
   server.add(file, (offset, size) => (broken ? Promise.reject(new Error('no')) : fetch(offset, size)));
   await assert.rejects(readFile(path), { code: 'EIO' });
   broken = false;
+  assert.equal(sha256(await readFile(path)), sha256(content));
+});
+
+test('FuseServer answers EIO before the kernel gives the connection up, and the next read finds what has come since', async (t) => {
+  const content = randomBytes(rangeBytes);
+  const { server, path, file, fetch } = await served(t, content, 300);
+  server.remove(file.nodeId);
+  const come = Promise.withResolvers<void>();
+  server.add(file, async (offset, size) => {
+    await come.promise;
+    return fetch(offset, size);
+  });
+  await assert.rejects(readFile(path), { code: 'EIO' });
+  come.resolve();
   assert.equal(sha256(await readFile(path)), sha256(content));
 });
 

@@ -32,6 +32,7 @@ const daemon = {
   clients: [one],
   cache: { bytes: 5_000_000, layers: 1 },
   mirror: undefined,
+  problems: [],
 };
 
 test('lazypull status shows each layer with what is here of it', () => {
@@ -141,4 +142,11 @@ test('lazypull status has colours where they are wanted, and is set the same', (
   const painted = statusText(many, '/run/lp.sock', { ...view, paint: painter({ isTTY: true }, {}) });
   assert.notEqual(painted, strip(painted));
   assert.equal(strip(painted), statusText(many, '/run/lp.sock', view));
+});
+
+test('lazypull status says first what is wrong', () => {
+  const problems = ['The \x1bconnection'];
+  const line = statusText({ ...daemon, problems, layers: [] }, '/run/lp.sock', { nowMs: 0 }).split('\n')[2]!;
+  assert.match(line, /^PROBLEM: The .*connection$/);
+  assert.ok(!line.includes('\x1b'));
 });

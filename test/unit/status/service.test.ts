@@ -68,6 +68,7 @@ test('The client gets what the daemon says', async (t) => {
     ],
     cache: { bytes: 2 ** 42, layers: 3 },
     mirror: { address: '127.0.0.1:1', blobs: 4, bytes: 2 ** 43 },
+    problems: ['Something is wrong'],
   };
   const outcomes = new PrepareOutcomes();
   outcomes.note(labels('sha256:lazy'));

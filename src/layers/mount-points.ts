@@ -1,0 +1,128 @@
+import { LazypullError, messageOf } from '../errors.ts';
+import type { Helper } from '../kernel/helper.ts';
+import { mountAt } from '../kernel/statx.ts';
+import type { Log } from '../log.ts';
+import { inParallel } from '../util/in-parallel.ts';
+import type { Layer } from './layer.ts';
+import type { LayerMetrics } from './metrics.ts';
+
+/** Mounts that are made anew at a time when the connection is another one. */
+const mountsAtOnce = 8;
+
+interface Mounted {
+  readonly layer: Layer;
+  /** Whether it needs the daemon: it is not the layer's own disk file that is mounted. */
+  readonly isServed: boolean;
+  /** Which mount it is, as `mountAt` tells; undefined for one that is of no use any more. */
+  readonly id: string | undefined;
+}
+
+export interface MountPointsOptions {
+  readonly helper: Helper;
+  /** Resolves when the FUSE file system is served, or rejects with the reason why it is not. */
+  readonly served: () => Promise<void>;
+  readonly metrics: LayerMetrics;
+  readonly log: Log;
+}
+
+/**
+ * What we have mounted where. What is there now is asked of the kernel: anybody who is root can unmount it, or mount something else there. Each mount point is worked on
+ * by one at a time.
+ */
+export class MountPoints {
+  readonly #options: MountPointsOptions;
+  readonly #mounted = new Map<string, Mounted>();
+  readonly #turns = new Map<string, Promise<void>>();
+
+  constructor(options: MountPointsOptions) {
+    this.#options = options;
+  }
+
+  /** Mounts a layer, as `Helper.fill` does. */
+  async fill(mountpoint: string, layer: Layer): Promise<void> {
+    await this.#inTurn(mountpoint, () => this.#fill(mountpoint, layer));
+  }
+
+  /** Takes what is mounted there, which is the layer, for what `fill` has mounted. */
+  adopt(mountpoint: string, layer: Layer, source: string): void {
+    this.#mounted.set(mountpoint, { layer, isServed: layer.isServedAs(source), id: mountAt(mountpoint) });
+  }
+
+  /** Mounts a layer again unless it is what is mounted there. Rejects with `Unavailable` when none was, or it cannot be mounted. Takes some microseconds where all is well. */
+  async check(mountpoint: string): Promise<void> {
+    await this.#options.served();
+    if (this.#isRight(mountpoint)) return;
+    await this.#inTurn(mountpoint, async () => {
+      if (!this.#isRight(mountpoint)) await this.#mend(mountpoint);
+    });
+  }
+
+  /** Runs `action`, which takes away what is mounted there. Nothing should be mounted there from now on. */
+  async clear<T>(mountpoint: string, action: () => Promise<T>): Promise<T> {
+    return this.#inTurn(mountpoint, () => {
+      this.#mounted.delete(mountpoint);
+      return action();
+    });
+  }
+
+  /** Mounts everything again that the connection of before served. What cannot be mounted is logged, and tried again by `check`. */
+  async renew(): Promise<void> {
+    const dead = [...this.#mounted].filter(([, { isServed }]) => isServed).map(([mountpoint]) => mountpoint);
+    for (const mountpoint of dead) this.#mounted.set(mountpoint, { ...this.#mounted.get(mountpoint)!, id: undefined });
+    await inParallel(dead, mountsAtOnce, async (mountpoint) => {
+      try {
+        if (this.#mounted.has(mountpoint)) await this.check(mountpoint);
+      } catch (error) {
+        this.#options.log.error({ mountpoint, error: messageOf(error) }, 'cannot mount a layer again');
+      }
+    });
+  }
+
+  #isRight(mountpoint: string): boolean {
+    const mounted = this.#mounted.get(mountpoint);
+    if (mounted === undefined) throw new LazypullError('Unavailable', `No layer is mounted at "${mountpoint}"`);
+    return mounted.id !== undefined && mountAt(mountpoint) === mounted.id;
+  }
+
+  async #mend(mountpoint: string): Promise<void> {
+    const { layer, id } = this.#mounted.get(mountpoint)!;
+    const { log, metrics } = this.#options;
+    if (id !== undefined) {
+      metrics.remounted.add(1);
+      log.warn(
+        { mountpoint, layer: layer.record.digest },
+        'somebody has unmounted a layer, or mounted something else there: it is mounted again',
+      );
+    }
+    await this.#fill(mountpoint, layer);
+  }
+
+  /** A connection that dies meanwhile is another one by the second time. */
+  async #fill(mountpoint: string, layer: Layer): Promise<void> {
+    const { helper, served } = this.#options;
+    await served();
+    let source = layer.imagePath;
+    try {
+      await helper.fill(source, mountpoint);
+    } catch (error) {
+      await served();
+      if (layer.imagePath === source) throw error;
+      source = layer.imagePath;
+      await helper.fill(source, mountpoint);
+    }
+    this.adopt(mountpoint, layer, source);
+  }
+
+  #inTurn<T>(mountpoint: string, action: () => Promise<T>): Promise<T> {
+    const done = (this.#turns.get(mountpoint) ?? Promise.resolve()).then(action);
+    const over = done.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#turns.set(mountpoint, over);
+    void over.then(() => {
+      if (this.#turns.get(mountpoint) === over) this.#turns.delete(mountpoint);
+    });
+    return done;
+  }
+}

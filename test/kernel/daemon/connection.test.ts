@@ -1,0 +1,197 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { closeSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, beforeEach, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { abortDetached } from '../../../src/kernel/detached-mount.ts';
+import { mountTable } from '../../../src/kernel/mount.ts';
+import { takeDescriptor } from '../../../src/kernel/pidfd.ts';
+import { keeperRecord } from '../../support/attach.ts';
+import { startDaemon } from '../../support/daemon.ts';
+import { estargzBlob } from '../../support/estargz-blob.ts';
+import { LayerLab } from '../../support/layer-lab.ts';
+import { run, tryRun } from '../../support/program.ts';
+import { repository } from '../../support/tools.ts';
+import { keepersBelow, mountsBelow, Workspace } from '../../support/workspace.ts';
+
+const bytes = 1 << 20;
+const lostMessage = /the FUSE connection was aborted/;
+
+let lab: LayerLab;
+/** The lines of the log that earlier tests have caused. */
+let linesBefore = 0;
+
+before(async () => {
+  lab = await LayerLab.open('metrics_address = "127.0.0.1:0"\nno_background_fetch = true\nnoprefetch = true\n');
+});
+beforeEach(() => {
+  lab.registry.forgetFaults();
+  linesBefore = lab.daemon.log().length;
+});
+after(() => lab[Symbol.asyncDispose]());
+
+/** An image of one layer, prepared, and what its file holds. Nothing of it has been read. */
+async function image() {
+  const content = randomBytes(bytes);
+  const files = [0, 1, 2, 3].map((i) => ({ path: `file-${i}`, type: 'reg' as const, content }));
+  const snapshot = await lab.prepare([lab.layer(estargzBlob(files, bytes))]);
+  return {
+    snapshot,
+    /** Reads a file of a new view. */
+    async check(index: number) {
+      const root = await lab.mount(snapshot);
+      assert.ok((await readFile(join(root, `file-${index}`))).equals(content));
+      await lab.unmount(root);
+    },
+    /** Reads a file of a view that is mounted. */
+    read: (root: string, index: number) => readFile(join(root, `file-${index}`)),
+  };
+}
+
+async function abort(directory = lab.root): Promise<void> {
+  const { keeper, fuse } = await keeperRecord(directory);
+  const root = await takeDescriptor(keeper.pid, fuse.root!);
+  await abortDetached(root);
+  closeSync(root);
+}
+
+const said = (message: RegExp): boolean =>
+  lab.daemon
+    .log()
+    .slice(linesBefore)
+    .some(({ msg }) => message.test(String(msg)));
+
+/** Whether the daemon that runs has gone on with the connection of one before it. */
+const hasInherited = (): unknown => lab.daemon.log().findLast(({ msg }) => msg === 'lazypull is ready')?.['inherited'];
+
+async function until(what: () => boolean | Promise<boolean>): Promise<void> {
+  for (let waited = 0; waited < 15_000; waited += 20) {
+    if (await what()) return;
+    await delay(20);
+  }
+  assert.fail(`Not so after 15 s: ${what.toString()}`);
+}
+
+const lost = async (): Promise<number> =>
+  (await lab.metrics()).get('lazypull_fuse_connections_lost_total') ?? Number.NaN;
+
+async function statusCode(): Promise<number | null> {
+  const { status } = await tryRun(join(repository, 'bin', 'lazypull'), ['status', '--address', lab.socket]);
+  return status;
+}
+
+test('A connection that is aborted is noticed at once, and another one takes its place with all mounts', async () => {
+  const [one, another] = [await image(), await image()];
+  const used = await lab.mount(one.snapshot);
+  await one.read(used, 0);
+  const before = await lost();
+  const [keeper] = await keepersBelow(lab.workspace.path);
+  await abort();
+  await until(() => said(lostMessage));
+  await one.check(1);
+  await another.check(0);
+  assert.equal(await lost(), before + 1);
+  assert.equal((await lab.metrics()).get('lazypull_fuse_connected'), 1);
+  assert.equal(await statusCode(), 0);
+  await assert.rejects(one.read(used, 2), { code: 'EIO' });
+  await lab.unmount(used);
+  await (await image()).check(0);
+  assert.notEqual((await keepersBelow(lab.workspace.path))[0], keeper);
+  await lab.crash();
+  assert.equal(hasInherited(), true);
+  await one.check(2);
+});
+
+test('A connection that was aborted while no daemon served is not inherited', async () => {
+  const one = await image();
+  await one.check(0);
+  await lab.daemon.program.stop('SIGKILL');
+  await abort();
+  await lab.restart('SIGKILL');
+  assert.ok(said(/cannot go on with the FUSE connection of a dead process/));
+  assert.equal(hasInherited(), false);
+  await one.check(1);
+  await (await image()).check(0);
+});
+
+test('While no connection can be made the health check, a metric and `lazypull status` say so, and all is well once one can', async () => {
+  await using workspace = await Workspace.open('lp-cut');
+  const directory = join(workspace.path, 'lp');
+  const toml = 'metrics_address = "127.0.0.1:0"\n';
+  await using daemon = await startDaemon(directory, 'info', toml, {}, ['unshare', '--mount', '--']);
+  const port = daemon.log().find(({ msg }) => msg === 'serves metrics')?.['port'];
+  const health = async () => (await fetch(`http://127.0.0.1:${String(port)}/healthz`)).status;
+  const inside = (...command: string[]) => run('nsenter', ['-t', String(daemon.program.pid), '-m', ...command]);
+  const status = () => tryRun(join(repository, 'bin', 'lazypull'), ['status', '--address', daemon.socket]);
+  await until(async () => (await health()) === 200);
+  await inside('mount', '--bind', '/dev/null', '/dev/fuse');
+  await abort(daemon.root);
+  await until(async () => (await health()) === 503);
+  const cut = await status();
+  assert.equal(cut.status, 1);
+  assert.match(cut.stdout, /^PROBLEM: The FUSE connection was aborted, and another one cannot be made: /m);
+  await inside('umount', '/dev/fuse');
+  await until(async () => (await health()) === 200);
+  assert.equal((await status()).status, 0);
+});
+
+test('A helper that is killed is noticed, and what it was asked for is done all the same', async () => {
+  const { pid } = lab.daemon.program;
+  const children = (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).split(' ').filter(Boolean);
+  for (const child of children) {
+    const command = await readFile(`/proc/${child}/cmdline`, 'utf8');
+    if (command.includes('helper-process')) process.kill(Number(child), 'SIGKILL');
+  }
+  await (await image()).check(0);
+  assert.ok(said(/the process that mounts has ended/));
+});
+
+test('Connections that are aborted again and again, beside readers and clients, end in the right bytes', async () => {
+  const one = await image();
+  for (let round = 0; round < 6; round++) {
+    const before = await lost();
+    const preparing = image();
+    await abort();
+    await (await preparing).check(0);
+    await one.check(round % 4);
+    await until(async () => (await lost()) === before + 1);
+  }
+  assert.equal(await statusCode(), 0);
+});
+
+const disturbances: Record<string, (point: string, another: string) => Promise<unknown>> = {
+  umount: (point) => run('umount', [point]),
+  'umount -l': (point) => run('umount', ['-l', point]),
+  'something else mounted on top': (point) => run('mount', ['-t', 'tmpfs', 'none', point]),
+  'another layer in its place': async (point, another) => {
+    await run('umount', [point]);
+    await run('mount', ['--bind', another, point]);
+  },
+  'two things mounted on top': async (point) => {
+    await run('mount', ['-t', 'tmpfs', 'none', point]);
+    await run('mount', ['--bind', '/proc/self', point]);
+  },
+};
+
+for (const [name, disturb] of Object.entries(disturbances)) {
+  test(`After ${name} whoever asks for a layer gets it all the same`, async () => {
+    const [other, one] = [await image(), await image()];
+    const [another, point] = (await mountTable(lab.root)).slice(-2).map(({ path }) => path);
+    await disturb(point!, another!);
+    await one.check(0);
+    assert.ok(said(/somebody has unmounted a layer/));
+    await other.check(0);
+    await disturb(point!, another!);
+    await lab.crash();
+    await one.check(1);
+  });
+}
+
+test('After all of the tree was unmounted everything is lazy again without a restart', async () => {
+  const images = [await image(), await image(), await image()];
+  for (const point of await mountsBelow(lab.root)) await run('umount', ['-l', point]);
+  for (const each of images) await each.check(0);
+  await (await image()).check(0);
+});
