@@ -46,7 +46,7 @@ export function statusText(status: DaemonStatus, address: string, view: View): s
     ...clientLines(clients),
     ...mirrorLines(mirror),
   ];
-  const width = Math.min(columns ?? maxTextColumns, maxTextColumns);
+  const width = columns === undefined ? Infinity : Math.min(columns, maxTextColumns);
   const top = head.map(({ text, isBad }: Line) => {
     const prose = chopped(wrapped(text, width, 2), columns);
     return `${isBad === true ? paint('bad', prose) : prose}\n`;
