@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf, messageOf } from '../errors.ts';
 import type { KeptConnection } from '../fuse/connection.ts';
 import { bootId } from '../kernel/boot.ts';
+import { directoryIdentity } from '../kernel/directory-identity.ts';
 import { firstHeldDescriptor, startHolder } from '../kernel/holder.ts';
 import { isRunning, type ProcessIdentity, takeDescriptor } from '../kernel/pidfd.ts';
 import type { Log } from '../log.ts';
@@ -21,6 +22,8 @@ export interface Kept {
 interface KeeperRecord {
   readonly version: typeof recordVersion;
   readonly boot: string;
+  /** Which directory the root is, whatever its path: a copy of it has no keeper. Not in records of all versions. */
+  readonly directory?: string | undefined;
   readonly keeper: ProcessIdentity;
   readonly fuse: KeptConnection;
   readonly socket?: ListeningSocket | undefined;
@@ -153,14 +156,20 @@ async function startKeeper(root: string, kept: Kept): Promise<ProcessIdentity> {
   const record: KeeperRecord = {
     version: recordVersion,
     boot: bootId(),
+    directory: directoryIdentity(root),
     keeper,
     fuse: { name: fuse.name, fd: firstHeldDescriptor, root: rootFd },
     socket,
     moreSockets,
   };
   const path = recordPath(root);
-  await writeFile(`${path}.new`, JSON.stringify(record), { mode: 0o600 });
-  await rename(`${path}.new`, path);
+  try {
+    await writeFile(`${path}.new`, JSON.stringify(record), { mode: 0o600 });
+    await rename(`${path}.new`, path);
+  } catch (error) {
+    await end(keeper); // nobody would find it
+    throw error;
+  }
   return keeper;
 }
 
@@ -178,6 +187,7 @@ async function readRecord(root: string): Promise<KeeperRecord | undefined> {
   try {
     const record = JSON.parse(await readFile(recordPath(root), 'utf8')) as KeeperRecord;
     if (record.version !== recordVersion || record.boot !== bootId() || !isRunning(record.keeper)) return undefined;
+    if (record.directory !== undefined && record.directory !== directoryIdentity(root)) return undefined;
     return record;
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' || error instanceof SyntaxError || error instanceof TypeError) return undefined;

@@ -3,6 +3,7 @@ import { errnoOf, explain, LazypullError, messageOf } from '../errors.ts';
 import { exitNow } from '../kernel/exit.ts';
 import { createLog } from '../log.ts';
 import { runDaemon } from './daemon.ts';
+import { acceptsHandover } from './handover.ts';
 import { reportOnSignal } from './report.ts';
 import { daemonHangsUp, handoverSignal, stopSignal } from './signals.ts';
 
@@ -27,7 +28,7 @@ export async function runDaemonProcess(config: DaemonConfig, env: NodeJS.Process
   // Node would print them, and take an output that cannot be written for an unexpected error.
   process.removeAllListeners('warning');
   process.on('warning', (warning) => log.warn({ error: messageOf(warning) }, 'Node warns'));
-  const signal = stopSignal(log, daemonHangsUp(env, log));
+  const signal = stopSignal(log, daemonHangsUp(env, log), () => acceptsHandover(config.root, log));
   signal.addEventListener('abort', () => {
     setTimeout(
       () => die(new Error(`Cannot stop in ${maxStopMs / 1000} s`), 'Ends without cleaning up'),

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { LazypullError } from '../errors.ts';
 import { type Holder, tryLockFile } from '../kernel/flock.ts';
 import { hasOpen, identityOf, isDying } from '../kernel/pidfd.ts';
+import { forgetHandover, HandoverRequest } from './handover.ts';
 import { checkOnlyOursIn } from './ownership.ts';
 import { makeDirectory } from '../kernel/make-directory.ts';
 
@@ -28,6 +29,8 @@ export interface RootOptions {
   readonly suits?: (path: string) => Promise<void>;
   /** Whoever wants the root next waits for us instead of giving up. */
   readonly isBrief?: boolean;
+  /** How long the process that uses the root may take to hand over; 30 s by default. */
+  readonly handoverMs?: number;
 }
 
 /**
@@ -36,7 +39,7 @@ export interface RootOptions {
  * @throws FailedPrecondition that names the pid of the process that has it, or for a directory of somebody else; Unavailable when it cannot be made, or is not handed over in time
  */
 export async function openRoot(path: string, options: RootOptions = {}): Promise<Root> {
-  const { takeover = false, isBrief = false } = options;
+  const { takeover = false, isBrief = false, handoverMs = maxWaitMs } = options;
   try {
     makeDirectory(path, 0o700);
     chmodSync(path, 0o700);
@@ -52,10 +55,11 @@ export async function openRoot(path: string, options: RootOptions = {}): Promise
     await options.suits?.(path);
     const file = join(path, 'lock');
     const first = await tryLock(file, isBrief);
-    const locking = 'lock' in first || !takeover ? first : await handedOver(file, isBrief);
+    const locking = 'lock' in first || !takeover ? first : await handedOver(path, isBrief, handoverMs);
     const hold = (lock: Disposable): void => {
       held[Symbol.dispose]();
       held = lock;
+      forgetHandover(path);
     };
     let alone = Promise.resolve();
     if ('lock' in locking) hold(locking.lock);
@@ -88,21 +92,41 @@ async function tryLock(file: string, isBrief: boolean): Promise<Locking> {
 }
 
 /** Asks whoever has the lock to hand over until we have it, or it is held by a process that only waits to be gone. */
-async function handedOver(file: string, isBrief: boolean): Promise<Locking> {
+async function handedOver(root: string, isBrief: boolean, waitMs: number): Promise<Locking> {
+  const file = join(root, 'lock');
   const asked = new Set<number>();
-  for (const deadline = Date.now() + maxWaitMs; ; await sleep(pollMs)) {
-    const locking = await tryLockFile(file, isBrief);
-    if ('lock' in locking) return locking;
-    const { holder } = locking;
-    if (holder !== undefined && isDying(holder)) return { ...locking, isDying: true };
-    if (holder !== undefined && !locking.isBrief && !asked.has(holder) && hasOpen(holder, file)) {
-      asked.add(holder);
-      process.kill(holder, 'SIGUSR2');
+  let request: HandoverRequest | undefined;
+  try {
+    for (let deadline = Date.now() + waitMs; ; await sleep(pollMs)) {
+      const locking = await tryLockFile(file, isBrief);
+      if ('lock' in locking) return locking;
+      const { holder } = locking;
+      if (holder !== undefined && isDying(holder)) return { ...locking, isDying: true };
+      if (holder !== undefined && !locking.isBrief && !asked.has(holder) && hasOpen(holder, file)) {
+        asked.add(holder);
+        request ??= HandoverRequest.write(root);
+        process.kill(holder, 'SIGUSR2');
+      }
+      if (Date.now() <= deadline) continue;
+      // One that has begun hands over to us or to nobody.
+      const isAccepted = request?.withdraw() === false;
+      request = undefined;
+      if (!isAccepted) throw notHandedOver(root, holder, waitMs);
+      deadline = Date.now() + maxWaitMs;
     }
-    if (Date.now() > deadline) {
-      throw new LazypullError('Unavailable', `Process ${holder} did not hand over in ${maxWaitMs / 1000} s`);
-    }
+  } finally {
+    request?.withdraw();
   }
+}
+
+function notHandedOver(root: string, holder: number | undefined, waitMs: number): LazypullError {
+  return new LazypullError(
+    'Unavailable',
+    `Process ${holder ?? 'unknown'}, which has the root directory "${root}", did not hand over in ${waitMs / 1000} s, and is not going to for us any more`,
+    {
+      hint: 'look at its log; if it is stuck or stopped, kill it with SIGKILL and start the daemon again: readers wait meanwhile',
+    },
+  );
 }
 
 async function gone(file: string, isBrief: boolean): Promise<Disposable> {

@@ -12,10 +12,14 @@ export const handoverSignal = 'SIGUSR2';
 const hangupMs = 100;
 
 /**
- * A signal that aborts at the first SIGTERM, SIGINT or SIGUSR2, with the name of it as the reason, and at a SIGHUP if `isEnd` resolves to true. A SIGTERM or
+ * A signal that aborts at the first SIGTERM or SIGINT, with the name of it as the reason, at a SIGHUP if `isEnd` resolves to true, and at a SIGUSR2 if `handsOver`. A SIGTERM or
  * SIGINT after that ends the process at once with the exit code of a process killed by it.
  */
-export function stopSignal(log: Log, isEnd: () => Promise<boolean>): AbortSignal {
+export function stopSignal(
+  log: Log,
+  isEnd: () => Promise<boolean>,
+  handsOver: () => boolean = () => true,
+): AbortSignal {
   const controller = new AbortController();
   const stop = (name: string) => {
     log.info({ signal: name }, 'Stops');
@@ -34,7 +38,7 @@ export function stopSignal(log: Log, isEnd: () => Promise<boolean>): AbortSignal
     });
   });
   process.on(handoverSignal, () => {
-    if (controller.signal.aborted) return;
+    if (controller.signal.aborted || !handsOver()) return;
     log.info({ signal: handoverSignal }, 'Hands over');
     controller.abort(handoverSignal);
   });

@@ -1,6 +1,8 @@
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { LazypullError, messageOf } from '../errors.ts';
 import { bootId } from '../kernel/boot.ts';
+import { directoryIdentity } from '../kernel/directory-identity.ts';
 import { commandOf, identityOf, isDying, isRunning, type ProcessIdentity } from '../kernel/pidfd.ts';
 import type { Log } from '../log.ts';
 
@@ -14,6 +16,8 @@ export interface ClientProcess {
 /** What the file holds. */
 interface ClientRecord extends ProcessIdentity, ClientProcess {
   readonly boot: string;
+  /** Which directory the record is in: that of a copy has no client. Not in records of all versions. */
+  readonly directory?: string | undefined;
 }
 
 const maxRefused = 64;
@@ -56,7 +60,12 @@ export class SoleClient {
     if (this.#owner !== undefined && isAlive(this.#owner)) throw this.#refuse(pid, this.#owner);
     const identity = identityOf(pid);
     if (identity === undefined) return; // it has ended meanwhile
-    this.#owner = { boot: bootId(), ...identity, command: commandOf(pid) };
+    this.#owner = {
+      boot: bootId(),
+      directory: directoryIdentity(dirname(this.#path)),
+      ...identity,
+      command: commandOf(pid),
+    };
     this.#refused = undefined;
     this.#told.clear();
     this.#write(this.#owner);
@@ -113,7 +122,8 @@ function readRecord(path: string): ClientRecord | undefined {
   try {
     const record = JSON.parse(readFileSync(path, 'utf8')) as ClientRecord;
     const isRight = record.boot === bootId() && Number.isSafeInteger(record.pid) && typeof record.command === 'string';
-    return isRight ? record : undefined;
+    const isHere = record.directory === undefined || record.directory === directoryIdentity(dirname(path));
+    return isRight && isHere ? record : undefined;
   } catch {
     return undefined; // whoever comes first has the store
   }

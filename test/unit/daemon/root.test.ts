@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, describe, it } from 'node:test';
+import { after, describe, it, type TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { openRoot } from '../../../src/daemon/root.ts';
+import { openRoot, type RootOptions } from '../../../src/daemon/root.ts';
 import { tryLockFile } from '../../../src/kernel/flock.ts';
 
 describe('openRoot', () => {
@@ -72,9 +72,84 @@ describe('openRoot', () => {
     assert.ok(!('lock' in (await tryLockFile(join(path, 'lock')))));
   });
 
+  it('is handed over to who waits, and to nobody who has given up', async (t) => {
+    const path = join(directory, 'stopped');
+    const user = await startUser(t, path);
+    user.kill('SIGSTOP');
+    await assert.rejects(openRoot(path, { takeover: true, handoverMs: 100 }), {
+      code: 'Unavailable',
+      message: /did not hand over in 0.1 s, and is not going to for us any more$/,
+    });
+    user.kill('SIGCONT');
+    await user.says('Does not hand over: the process that asked for it has given up');
+    await assert.rejects(openRoot(path), { message: new RegExp(`process ${user.pid} uses it`) });
+    (await openRoot(path, { takeover: true }))[Symbol.dispose]();
+    await user.says('Hands over');
+    assert.deepEqual(readdirSync(path).sort(), ['lock', 'lock.next']);
+  });
+
+  it('is not handed over to a process that was killed while it waited', async (t) => {
+    const path = join(directory, 'killed');
+    const user = await startUser(t, path);
+    user.kill('SIGSTOP');
+    const asker = await startUser(t, path, { takeover: true });
+    for (let waited = 0; !existsSync(join(path, 'handover')); waited += 10) {
+      assert.ok(waited < 20_000);
+      await delay(10);
+    }
+    asker.kill('SIGKILL');
+    await once(asker, 'exit');
+    user.kill('SIGCONT');
+    await user.says('Does not hand over: the process that asked for it has given up');
+    user.kill('SIGUSR2'); // as a service manager does, which starts the next one later
+    await user.says('Hands over');
+  });
+
+  it('is waited for longer once the handover has begun', async (t) => {
+    const path = join(directory, 'slow');
+    const user = await startUser(t, path, {}, 1000);
+    const taken = openRoot(path, { takeover: true, handoverMs: 300 });
+    await user.says('Hands over');
+    (await taken)[Symbol.dispose]();
+  });
+
   it('says which directory cannot be made', async () => {
     const path = join(directory, 'file', 'root');
     writeFileSync(join(directory, 'file'), '');
     await assert.rejects(openRoot(path), { message: `Cannot make the root directory "${path}"` });
   });
 });
+
+/** A process that has a root, or wants it, and hands it over `slowMs` after it was asked to. */
+async function startUser(t: TestContext, path: string, options: RootOptions = {}, slowMs = 0) {
+  const source = (name: string) => new URL(`../../../src/daemon/${name}.ts`, import.meta.url).href;
+  const script = `
+    import { openRoot } from '${source('root')}';
+    import { acceptsHandover } from '${source('handover')}';
+    let root;
+    process.on('SIGUSR2', () => {
+      if (!acceptsHandover('${path}', { warn: (_, message) => console.log(message) })) return;
+      console.log('Hands over');
+      setTimeout(() => root[Symbol.dispose](), ${slowMs});
+    });
+    setInterval(() => undefined, 1000);
+    console.log('asks');
+    root = await openRoot('${path}', ${JSON.stringify(options)});
+    console.log('has it');`;
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  t.after(() => child.kill('SIGKILL'));
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    output += text;
+  });
+  const says = async (text: string) => {
+    for (let waited = 0; !output.includes(text); waited += 10) {
+      assert.ok(waited < 20_000, `It does not say "${text}", but "${output}"`);
+      await delay(10);
+    }
+  };
+  await says(options.takeover === true ? 'asks' : 'has it');
+  return Object.assign(child, { says });
+}

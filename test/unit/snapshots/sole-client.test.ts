@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
@@ -43,6 +43,18 @@ test('The first process has the store until it ends, and the second one is told 
   assert.equal(sole.refused, undefined);
   sole.check(second.pid);
   assert.deepEqual(sole.process, { pid: second.pid, command: 'sleep' });
+});
+
+test('A copy of a store has no client yet, while that of the original goes on', async (t) => {
+  const [original, copy] = [mkdtempSync(join(directory, 'original-')), mkdtempSync(join(directory, 'copy-'))];
+  const [first, second] = [await start(t), await start(t)];
+  new SoleClient(join(original, 'client.json'), '/x', silentLog).check(first.pid);
+  copyFileSync(join(original, 'client.json'), join(copy, 'client.json'));
+  const sole = new SoleClient(join(copy, 'client.json'), '/y', silentLog);
+  sole.check(second.pid);
+  assert.deepEqual(sole.process, { pid: second.pid, command: 'sleep' });
+  const again = new SoleClient(join(original, 'client.json'), '/x', silentLog);
+  assert.throws(() => again.check(second.pid), { code: 'FailedPrecondition' });
 });
 
 test('The first call of any process is told of, also of one that cannot be named or is refused', async (t) => {
