@@ -1,62 +1,69 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { once } from 'node:events';
 import { join } from 'node:path';
-import { afterEach, beforeEach, test } from 'node:test';
-import { estargzBlob } from '../../support/estargz-blob.ts';
+import { after, before, beforeEach, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { estargzBlob, type FileSpec } from '../../support/estargz-blob.ts';
 import { LayerLab } from '../../support/layer-lab.ts';
-import { tryRun } from '../../support/program.ts';
-import { repository } from '../../support/tools.ts';
-import { keepersBelow, mountsBelow } from '../../support/workspace.ts';
+import type { Fault } from '../../support/registry.ts';
+import { mountsBelow } from '../../support/workspace.ts';
+
+const mib = 1 << 20;
 
 let lab: LayerLab;
 
-beforeEach(async () => {
+before(async () => {
   lab = await LayerLab.open();
 });
-afterEach(() => lab[Symbol.asyncDispose]());
+beforeEach(() => lab.registry.forgetFaults());
+after(() => lab[Symbol.asyncDispose]());
 
-const lazypull = (...args: string[]) => tryRun(join(repository, 'bin', 'lazypull'), args, {});
-
-/** A layer that is mounted by the daemon, and by nobody else. */
-async function mountLayer(): Promise<void> {
-  const layer = lab.layer(estargzBlob([{ path: 'file', type: 'reg', content: randomBytes(1 << 20) }], 1 << 20));
-  const directory = await lab.mount(await lab.prepare([layer]));
-  await readFile(join(directory, 'file'));
-  await lab.unmount(directory);
-  assert.ok((await mountsBelow(lab.root)).length > 1);
+/** The directory at which a layer is mounted that nobody has read. */
+async function mountLayer(): Promise<string> {
+  const files: FileSpec[] = [{ path: 'file', type: 'reg', content: randomBytes(3 * mib) }];
+  return lab.mount(await lab.prepare([lab.layer(estargzBlob(files, mib))]));
 }
 
-async function assertNothingLeft(): Promise<void> {
-  assert.deepEqual(await mountsBelow(lab.root), []);
-  assert.deepEqual(await keepersBelow(lab.workspace.path), []);
-  assert.ok(!existsSync(lab.socket) && !existsSync(join(lab.root, 'keeper.json')));
+/** A process in a mount namespace of its own, which has copies of all mounts. */
+async function elsewhere(script: string) {
+  const child = spawn('unshare', ['--mount', '--propagation', 'private', 'sh', '-c', `echo started; ${script}`], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+    detached: true,
+  });
+  await once(child.stdout, 'data');
+  return {
+    child,
+    [Symbol.dispose]() {
+      try {
+        process.kill(-child.pid!, 'SIGKILL');
+      } catch {
+        // It has ended.
+      }
+    },
+  };
 }
 
-test('lazypull stop ends the daemon at an address, with its mounts, its socket and its keeper, and says so', async () => {
-  await mountLayer();
-  const { pid } = lab.daemon.program;
-  const { status, stdout, stderr } = await lazypull('stop', '--address', lab.socket);
-  assert.deepEqual([status, stdout], [0, ''], stderr);
-  await assertNothingLeft();
-  await lab.daemon.program.ended;
-  assert.equal(lab.daemon.program.outcome, 'ended with status 0');
-  assert.ok(stderr.includes(`lazypull: Stopped the daemon at "${lab.socket}", process ${pid}\n`), stderr);
-  assert.ok(stderr.includes(`Nothing of it is mounted any more; what it fetched is kept in "${lab.root}"\n`), stderr);
-  const again = await lazypull('stop', '--root', lab.root);
-  assert.equal(again.status, 1);
-  assert.match(again.stderr, /^lazypull: No daemon serves ".*" or has the root ".*": nothing to stop\n/);
-});
-
-test('lazypull stop ends the keeper of a daemon that was killed, and takes away what that had mounted', async () => {
-  await mountLayer();
-  await lab.daemon.program.stop('SIGKILL');
-  assert.equal((await keepersBelow(lab.workspace.path)).length, 1);
-  const { status, stderr } = await lazypull('stop', '--root', lab.root);
-  assert.equal(status, 0, stderr);
-  await assertNothingLeft();
-  assert.ok(stderr.includes(`No daemon ran at "${lab.socket}": ended the keeper of one that was killed`), stderr);
-  await lab.restart('SIGKILL');
-  assert.equal((await keepersBelow(lab.workspace.path)).length, 1);
-});
+for (const isRead of [false, true]) {
+  const reads = isRead ? ', and reads what does not come' : '';
+  test(`A daemon ends as it should while another mount namespace has its layers${reads}`, async () => {
+    const directory = await mountLayer();
+    lab.registry.script({ path: /blobs/ }, ...Array<Fault>(100).fill({ kind: 'stall', after: -1 }));
+    using _other = await elsewhere(isRead ? `cat '${join(directory, 'file')}' >/dev/null; sleep 600` : 'sleep 600');
+    if (isRead) await delay(500);
+    await lab.unmount(directory);
+    const { program } = lab.daemon;
+    process.kill(program.pid, 'SIGTERM');
+    await program.ended;
+    const messages = lab.daemon.log().map(({ msg }) => msg);
+    assert.equal(messages.at(-1), 'Stopped');
+    assert.ok(!messages.includes('Ends without cleaning up'));
+    assert.deepEqual(
+      (await mountsBelow(lab.root)).filter((path) => path !== lab.root),
+      [],
+    );
+    lab.registry.forgetFaults();
+    await lab.restart('SIGKILL');
+  });
+}
