@@ -1,10 +1,10 @@
-import { statSync } from 'node:fs';
-import { mkdir, mkdtemp, rm, rmdir } from 'node:fs/promises';
+import { realpathSync, statSync } from 'node:fs';
+import { mkdir, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { isSystemError, LazypullError } from '../errors.ts';
 import type { ResolvedImage } from '../images/resolve.ts';
-import { detach, mountOverlay, mountsBelow, unmount } from '../kernel/mount.ts';
+import { detach, mountOverlay, unmount } from '../kernel/mount.ts';
 import { checkMachineFor } from '../kernel/probe.ts';
 import type { LayerStatus } from '../layers/layer-status.ts';
 import { LazyLayers } from '../layers/lazy-layers.ts';
@@ -15,6 +15,7 @@ import type { RegistryClient } from '../registry/client.ts';
 import { formatReference, parseReference } from '../registry/reference.ts';
 import { inParallel } from '../util/in-parallel.ts';
 import { openRoot } from './root.ts';
+import { clearLeft, WorkDirectory } from './work-directory.ts';
 
 const layersAtOnce = 4;
 
@@ -58,8 +59,10 @@ async function mountLazily(options: ImageMountOptions): Promise<ImageMount> {
   await checkMachineFor('mount an image');
   await using parts = new AsyncDisposableStack();
   const ending = { idle: true };
-  const work = parts.adopt(await mkdtemp(join(tmpdir(), 'lazypull-')), removeWork);
-  const root = options.root ?? join(work, 'root');
+  const target = realPathOf(options.directory);
+  await clearLeft(tmpdir(), target, options.log);
+  const work = parts.use(await WorkDirectory.make(tmpdir()));
+  const root = options.root ?? join(work.path, 'root');
   const { alone } = parts.use(await openRoot(root));
   const { client, log } = options;
   const layers = parts.adopt(
@@ -79,15 +82,16 @@ async function mountLazily(options: ImageMountOptions): Promise<ImageMount> {
   options.signal.addEventListener('abort', stop, { once: true });
   parts.defer(() => options.signal.removeEventListener('abort', stop));
   try {
-    const lower = await mountLayers(layers, options, join(work, 'at'));
-    await makeDirectory(options.directory, parts);
-    await mountOverlay(lower, options.directory);
+    const lower = await mountLayers(layers, options, join(work.path, 'at'));
+    await makeDirectory(target, parts);
+    work.noteTarget(target);
+    await mountOverlay(lower, target, undefined, work.path);
   } catch (error) {
     if (options.signal.aborted) throw new LazypullError('Canceled', 'Interrupted');
     throw error;
   }
   parts.defer(async () => {
-    if (!(await unmountNow(options.directory))) ending.idle = false;
+    if (!(await unmountNow(target))) ending.idle = false;
   });
   const kept = parts.move();
   return {
@@ -155,7 +159,12 @@ async function unmountNow(path: string): Promise<boolean> {
   }
 }
 
-/** Never removes what is below a mount point. */
-async function removeWork(path: string): Promise<void> {
-  if ((await mountsBelow(path)).length === 0) await rm(path, { recursive: true, force: true });
+/** A path without symlinks, as the mount table has it. What is not there is taken as it is. */
+function realPathOf(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    const parent = dirname(path);
+    return parent === path ? path : join(realPathOf(parent), basename(path));
+  }
 }

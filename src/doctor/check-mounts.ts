@@ -1,5 +1,6 @@
-import { access, mkdir, mkdtemp, open, readdir, readFile, realpath, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { clearLeft, WorkDirectory } from '../daemon/work-directory.ts';
 import { planDisk } from '../erofs/plan.ts';
 import { LazypullError } from '../errors.ts';
 import { ChunkColumns } from '../formats/chunk-columns.ts';
@@ -8,7 +9,7 @@ import { buildTree } from '../formats/tree.ts';
 import { openConnection } from '../fuse/connection.ts';
 import { FuseServer } from '../fuse/server.ts';
 import { pathOf } from '../kernel/detached-mount.ts';
-import { detach, mountErofs, mountOverlay, mountsBelow } from '../kernel/mount.ts';
+import { detach, mountErofs, mountOverlay } from '../kernel/mount.ts';
 import { silentLog } from '../log.ts';
 import { type Finding, tryOut } from './finding.ts';
 
@@ -22,7 +23,8 @@ const fileName = 'file';
  */
 export async function checkMounts(parent: string): Promise<Finding[]> {
   await using parts = new AsyncDisposableStack();
-  const work = parts.adopt(await mkdtemp(join(await realpath(parent), 'lazypull-check-')), remove);
+  await clearLeft(parent, undefined, silentLog);
+  const { path: work } = parts.use(await WorkDirectory.make(parent, 'lazypull-check-'));
   const directory = async (name: string): Promise<string> => {
     await mkdir(join(work, name), { recursive: true });
     return join(work, name);
@@ -152,10 +154,4 @@ async function writeImage(path: string): Promise<number> {
 async function readBack(directory: string): Promise<void> {
   if (content.equals(await readFile(join(directory, fileName)))) return;
   throw new LazypullError('DataLoss', `What is read from "${directory}" is not what was written`);
-}
-
-/** Takes away what is still mounted below, and then the directory. */
-async function remove(path: string): Promise<void> {
-  for (const point of (await mountsBelow(path)).toReversed()) await detach(point);
-  await rm(path, { recursive: true, force: true });
 }

@@ -60,8 +60,14 @@ export interface Upper {
  * @param lower directories, the uppermost first, at least two where nothing is `writable`
  * @param target an existing directory
  * @param writable undefined for a read-only mount
+ * @param source what the mount table shows
  */
-export async function mountOverlay(lower: readonly string[], target: string, writable?: Upper): Promise<void> {
+export async function mountOverlay(
+  lower: readonly string[],
+  target: string,
+  writable?: Upper,
+  source = 'overlay',
+): Promise<void> {
   const { upper, work } = writable ?? {};
   const options = [`lowerdir=${lower.map(escapeOverlayPath).join(':')}`];
   if (upper !== undefined && work !== undefined) {
@@ -74,7 +80,7 @@ export async function mountOverlay(lower: readonly string[], target: string, wri
   }
   const flags = MS_NOSUID | MS_NODEV | (writable === undefined ? MS_RDONLY : 0);
   try {
-    await mount2('overlay', target, 'overlay', flags, data);
+    await mount2(source, target, 'overlay', flags, data);
   } catch (error) {
     throw new LazypullError('Unavailable', `Cannot mount overlayfs at "${target}"`, { cause: error });
   }

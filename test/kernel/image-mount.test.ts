@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir, open, readdir, readFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -58,10 +58,15 @@ class Mounted {
   output = '';
   errors = '';
 
-  static async start(name: string, image: string, ...flags: string[]): Promise<Mounted> {
-    const temporary = join(workspace.path, `${name}-tmp`);
-    await mkdir(temporary);
-    const mounted = new Mounted(join(workspace.path, name), temporary, image, flags);
+  static async start(
+    name: string,
+    image: string,
+    flags: readonly string[] = [],
+    directory = join(workspace.path, name),
+    temporary = join(workspace.path, `${name}-tmp`),
+  ): Promise<Mounted> {
+    await mkdir(temporary, { recursive: true });
+    const mounted = new Mounted(directory, temporary, image, flags);
     started.push(mounted);
     return mounted;
   }
@@ -154,7 +159,7 @@ test('lazypull mount names the directory that has no space for the layers', asyn
   await run('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'lazypull-test', full]);
   t.after(() => run('umount', [full]));
   await run('sh', ['-c', 'cat /dev/zero > "$0/zeros" || true', full]);
-  const mount = await Mounted.start('no-space', 'app:1', '--root', full);
+  const mount = await Mounted.start('no-space', 'app:1', ['--root', full]);
   assert.deepEqual(await mount.ended, [1, null]);
   assert.equal(
     mount.errors.replace(/: ENOSPC: .*/, ': ENOSPC'),
@@ -221,12 +226,12 @@ test('lazypull ls and cat show what overlayfs does of the same layers', async ()
 
 test('lazypull mount keeps the layers where a root is given, and fills them where that is asked for', async () => {
   const root = join(workspace.path, 'root');
-  const first = await Mounted.start('filled', 'app:1', '--root', root, '--fill');
+  const first = await Mounted.start('filled', 'app:1', ['--root', root, '--fill']);
   await first.until(() => first.events.some((each) => Number(each['presentBytes']) >= large.length + 10));
   first.process.kill('SIGTERM');
   assert.deepEqual(await first.ended, [0, null]);
   await first.assertNothingLeft();
-  const second = await Mounted.start('again', 'app:1', '--root', root);
+  const second = await Mounted.start('again', 'app:1', ['--root', root]);
   await second.until(() => second.has('mounted'));
   registry.resetCounts();
   assert.ok((await readFile(join(second.directory, 'large'))).equals(large));
@@ -264,4 +269,40 @@ test('lazypull mount that fails or is interrupted leaves nothing behind', async 
   assert.ok(!existsSync(stuck.directory));
   await stuck.assertNothingLeft();
   registry.forgetFaults();
+});
+
+test('lazypull mount takes away what one that was killed has left, and mounts nothing on one that is there', async () => {
+  const killed = await Mounted.start('killed', 'app:1');
+  await killed.until(() => killed.has('mounted'));
+  const [overlay] = await mountsBelow(killed.directory);
+  assert.equal(overlay, killed.directory);
+  assert.ok((await mountsBelow(killed.temporary)).length >= 2);
+
+  const second = await Mounted.start('second', 'app:1', [], killed.directory);
+  assert.deepEqual(await second.ended, [1, null]);
+  assert.match(second.errors, new RegExp(`Cannot mount at ".*/killed": process ${killed.process.pid} has an image`));
+  assert.deepEqual(await readdir(second.temporary), []);
+
+  killed.process.kill('SIGKILL');
+  await killed.ended;
+  assert.equal((await mountsBelow(killed.directory)).length, 1);
+  // Found by what is mounted at the directory, which this time has a symlink in its path, and another TMPDIR.
+  await symlink(workspace.path, join(workspace.path, 'link'));
+  const next = await Mounted.start('next', 'app:1', [], join(workspace.path, 'link', '.', 'killed'));
+  await next.until(() => next.has('mounted'));
+  assert.match(next.errors, /took away what a command that was killed had mounted: .*\/killed\n/);
+  assert.equal((await mountsBelow(killed.directory)).length, 1);
+  assert.deepEqual(await mountsBelow(killed.temporary), []);
+  assert.deepEqual(await readdir(killed.temporary), []);
+  assert.ok(large.equals(await readFile(join(killed.directory, 'large'))));
+
+  next.process.kill('SIGKILL');
+  await next.ended;
+  // Found by its temporary directory, while another image is mounted elsewhere.
+  const last = await Mounted.start('last', 'app:1', [], undefined, next.temporary);
+  await last.until(() => last.has('mounted'));
+  assert.deepEqual(await mountsBelow(killed.directory), []);
+  last.process.kill('SIGHUP');
+  assert.deepEqual(await last.ended, [0, null]);
+  await last.assertNothingLeft();
 });
