@@ -15,6 +15,10 @@ export const maxImpliedDirectories = 50_000;
 /** Bytes of all names, link targets and extended attributes of a layer. A real one has some 80 an entry. */
 export const maxTextBytes = 96 * 1024 * 1024;
 
+/** The same two of all layers of an image that is looked into as a whole; this takes some 600 MB of memory. */
+export const maxImageRows = 1_000_000;
+export const maxImageTextBytes = 128 * 1024 * 1024;
+
 /** What an extended attribute takes besides its text. */
 export const xattrOverheadBytes = 128;
 

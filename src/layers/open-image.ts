@@ -1,5 +1,8 @@
 import { chunkTable, type ChunkTable } from '../erofs/disk-plan.ts';
+import { LazypullError } from '../errors.ts';
 import type { ChunkColumns } from '../formats/chunk-columns.ts';
+import type { LayerIndex } from '../formats/layer-index.ts';
+import { maxImageRows, maxImageTextBytes, xattrOverheadBytes } from '../formats/limits.ts';
 import { buildTree, type LayerTree } from '../formats/tree.ts';
 import { type ImageFile, ImageTree } from '../images/image-tree.ts';
 import type { ResolvedImage } from '../images/resolve.ts';
@@ -38,10 +41,13 @@ export interface OpenImage {
 export async function openImage(client: RegistryClient, image: ResolvedImage): Promise<OpenImage> {
   const { layers } = image.manifest;
   const blobs = layers.map(({ digest }) => client.blob(image.reference, digest));
+  const bounds = new ImageBounds();
   const trees = await inParallel([...layers.keys()], layersAtOnce, async (i): Promise<LayerTree> => {
     const tocDigest = await tocDigestOf(image, layers[i]!, blobs[i]!);
     try {
-      return buildTree(await readLayerIndex(blobs[i]!, tocDigest));
+      const index = await readLayerIndex(blobs[i]!, tocDigest);
+      bounds.count(index);
+      return buildTree(index);
     } catch (error) {
       throw layerError(image, layers[i]!, error);
     }
@@ -50,6 +56,24 @@ export async function openImage(client: RegistryClient, image: ResolvedImage): P
     tree: new ImageTree(trees.map(({ root }) => root)),
     read: ({ entry, layer }) => readRows(blobs[layer]!, rowsOf(trees[layer]!.chunks, entry)),
   };
+}
+
+/** Bounds what the layers of an image take together. */
+class ImageBounds {
+  #rows = 0;
+  #textBytes = 0;
+
+  /** @throws ResourceExhausted when a layer is too much beside the others */
+  count({ entries, chunks }: LayerIndex): void {
+    this.#rows += Math.max(entries.length, chunks.length);
+    for (const { path, linkTarget, xattrs } of entries) {
+      this.#textBytes += path.length + linkTarget.length;
+      for (const [name, value] of xattrs ?? []) this.#textBytes += name.length + value.length + xattrOverheadBytes;
+    }
+    if (this.#rows <= maxImageRows && this.#textBytes <= maxImageTextBytes) return;
+    const bound = `${maxImageRows} files and chunks, ${maxImageTextBytes} bytes of names and attributes`;
+    throw new LazypullError('ResourceExhausted', `The layers of the image have more than ${bound} together`);
+  }
 }
 
 /** The chunks of a file as a table of their own, in file order; their places on a disk are not filled in. */

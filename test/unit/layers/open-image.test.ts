@@ -96,3 +96,18 @@ test('A table of contents that is not the one of the manifest is refused', async
   const { open } = await start(t, [wrong]);
   await assert.rejects(open(), { code: 'DataLoss', message: /^Cannot read layer 1 of 1 .* build or convert/ });
 });
+
+test('What the layers of an image take together is bounded, whatever each of them takes', async (t) => {
+  const names = estargzBlob(Array.from({ length: 350_000 }, (_, i): FileSpec => ({ path: `f${i}`, type: 'fifo' })));
+  const rows = await start(t, [names, names]);
+  assert.equal((await rows.open()).tree.find('f349999').entry.type, 'fifo');
+  const more = await start(t, [names, names, names]);
+  await assert.rejects(more.open(), {
+    code: 'ResourceExhausted',
+    message: /^Cannot read layer \d of 3 .* have more than 1000000 files and chunks, .* together/,
+  });
+  const xattrs = Object.fromEntries(Array.from({ length: 16 }, (_, i) => [`user.${i}`, Buffer.alloc(64_000)]));
+  const files = Array.from({ length: 70 }, (_, i): FileSpec => ({ path: `f${i}`, type: 'reg', xattrs }));
+  const long = await start(t, [estargzBlob(files), estargzBlob(files)]);
+  await assert.rejects(long.open(), { code: 'ResourceExhausted', message: /of names and attributes together/ });
+});
