@@ -58,10 +58,19 @@ export function messageOf(error: unknown): string {
 export function hintOf(error: unknown): string | undefined {
   for (let e: unknown = error, depth = 0; e instanceof Error && depth < maxCauses; depth++) {
     if (e instanceof LazypullError && e.hint !== undefined) return e.hint;
+    const hint = hintsOfExhaustion[errnoOf(e) ?? ''];
+    if (hint !== undefined) return hint;
     e = e.cause;
   }
   return undefined;
 }
+
+/** What to do where a process has all that it may have. */
+const hintsOfExhaustion: Readonly<Record<string, string>> = {
+  EMFILE: 'raise the number of files that a process may have open (LimitNOFILE= of systemd, "ulimit -n" of a shell)',
+  ENFILE: 'raise the number of files that the machine may have open (sysctl fs.file-max)',
+  ERR_WORKER_INIT_FAILED: 'raise the number of threads that may run (TasksMax= of systemd, pids.max of a control group)',
+};
 
 /** As `messageOf`, followed by the hint: for logs, where nothing else says what to do. */
 export function explain(error: unknown): string {

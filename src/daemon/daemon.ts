@@ -21,6 +21,7 @@ import { DaemonMirror, removeMirror } from './mirror.ts';
 import { feedWatchdog, notifyManager } from './notify.ts';
 import { rehearse, rehearseAsClient } from './rehearsal.ts';
 import { checkRootDisk } from './root-disk.ts';
+import { claimResources } from './resources.ts';
 import { openRoot } from './root.ts';
 import { handoverSignal } from './signals.ts';
 
@@ -45,6 +46,7 @@ export async function runDaemon(
 ): Promise<void> {
   const started = performance.now();
   for (const warning of config.warnings) log.warn({}, warning);
+  claimResources(log);
   await checkMachineFor('run the daemon');
 
   await using parts = new AsyncDisposableStack();

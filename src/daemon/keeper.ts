@@ -2,7 +2,7 @@ import { closeSync } from 'node:fs';
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { errnoOf, messageOf } from '../errors.ts';
+import { errnoOf, explain, messageOf } from '../errors.ts';
 import type { KeptConnection } from '../fuse/connection.ts';
 import { bootId } from '../kernel/boot.ts';
 import { directoryIdentity } from '../kernel/directory-identity.ts';
@@ -117,7 +117,7 @@ export class Keeper {
     try {
       this.#identity = await startKeeper(this.#root, kept);
     } catch (error) {
-      this.#log.error({ error: messageOf(error) }, 'cannot start a keeper');
+      this.#log.error({ error: explain(error) }, 'cannot start a keeper');
     }
   }
 }

@@ -1,4 +1,5 @@
 import { closeSync, readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
+import { errnoOf } from '../errors.ts';
 import { syscall } from './libc.ts';
 
 /** Numbers of system calls; those since Linux 5.0 are the same on all architectures. */
@@ -23,7 +24,7 @@ export interface ProcessIdentity {
   readonly startTicks: number;
 }
 
-/** Who the process `pid` is; undefined when there is none, or when it has ended and only waits for its parent. */
+/** Who the process `pid` is; undefined when there is none, or when it has ended and only waits for its parent. Throws a system error where that cannot be seen. */
 export function identityOf(pid: number): ProcessIdentity | undefined {
   const fields = statOf(pid);
   if (fields === undefined || fields[0] === 'Z' || fields[0] === 'X') return undefined;
@@ -40,16 +41,27 @@ export function commandOf(pid: number): string {
   return readOrUndefined(`/proc/${pid}/comm`)?.trimEnd() ?? '?';
 }
 
+/** Whether it has not ended. Where that cannot be seen, for want of a descriptor, a process of that pid is taken for it. */
 export function isRunning({ pid, startTicks }: ProcessIdentity): boolean {
-  return identityOf(pid)?.startTicks === startTicks;
+  try {
+    return identityOf(pid)?.startTicks === startTicks;
+  } catch {
+    return exists(pid);
+  }
 }
 
 /**
  * Whether a process has been killed and is not gone yet, because the kernel waits for something in one of its threads. It runs none of
- * its program any more. So is one that ends by itself. False when there is no such process.
+ * its program any more. So is one that ends by itself. False when there is no such process, or that cannot be seen.
  */
 export function isDying(pid: number): boolean {
-  const [state, , , , , , flags] = statOf(pid) ?? [];
+  let fields: string[] | undefined;
+  try {
+    fields = statOf(pid);
+  } catch {
+    return false;
+  }
+  const [state, , , , , , flags] = fields ?? [];
   if (state === undefined) return false;
   return (
     state === 'Z' ||
@@ -119,10 +131,25 @@ export async function takeDescriptor(pid: number, fd: number): Promise<number> {
   }
 }
 
-/** The fields of /proc/PID/stat from the state on, which is the third. */
+/** The fields of /proc/PID/stat from the state on, which is the third; undefined where there is no such process. */
 function statOf(pid: number): string[] | undefined {
-  const text = readOrUndefined(`/proc/${pid}/stat`);
-  return text?.slice(text.lastIndexOf(')') + 2).split(' ');
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return text.slice(text.lastIndexOf(')') + 2).split(' ');
+  } catch (error) {
+    const code = errnoOf(error);
+    if (code === 'ENOENT' || code === 'ESRCH') return undefined;
+    throw error;
+  }
+}
+
+function exists(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return errnoOf(error) === 'EPERM';
+  }
 }
 
 function pendingSignals(pid: number): string {

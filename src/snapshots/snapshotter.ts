@@ -1,6 +1,6 @@
 import { access, chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { LazypullError, codeOf, messageOf } from '../errors.ts';
+import { LazypullError, codeOf, explain, messageOf } from '../errors.ts';
 import { Refusal, refusalReason } from '../layers/refusal.ts';
 import type { Log } from '../log.ts';
 import { Directories } from './directories.ts';
@@ -220,7 +220,7 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
       this.#warn('failed to prepare remote snapshot', labels, {
         key,
         parent,
-        error: messageOf(error),
+        error: explain(error),
         'remote-snapshot-prepared': 'false',
       });
     };

@@ -1,0 +1,69 @@
+import { LazypullError, messageOf } from '../errors.ts';
+import { cgroupLimits } from '../kernel/cgroup.ts';
+import { raiseOpenFiles } from '../kernel/open-files.ts';
+import type { Log } from '../log.ts';
+
+/** Open files: what a daemon wants, with which it serves an image or two, and without which it does not get far. Each layer takes three. */
+const wantedFiles = 65_536;
+const fewFiles = 1024;
+const leastFiles = 128;
+
+/** Threads and processes: the daemon has some 20 of them, its helpers 10, and some more come and go. */
+const leastThreads = 48;
+
+/** Memory, the page cache of what is being written included. */
+const mib = 1 << 20;
+export const littleMemoryBytes = 512 * mib;
+const leastMemoryBytes = 150 * mib;
+
+const howToOpenMore =
+  'set LimitNOFILE= in the unit of systemd, "ulimit -n" in the shell, or --ulimit nofile= of the container';
+const howToStartMore = 'set TasksMax= in the unit of systemd, or --pids-limit of the container';
+const howToHaveMore = 'set MemoryMax= in the unit of systemd, or --memory of the container';
+
+/** What the daemon may have of the machine. */
+export interface Resources {
+  /** The limit on the memory of its control group; undefined where there is none. */
+  readonly memoryBytes: number | undefined;
+}
+
+/**
+ * Looks what this process may have, and has the number of open files raised as far as it may be.
+ *
+ * @throws FailedPrecondition, which says what to set, where a daemon cannot run with it
+ */
+export function claimResources(log: Log): Resources {
+  const files = openFiles(log);
+  const { memoryBytes, newThreads } = cgroupLimits();
+  const missing = [
+    ...(files < leastFiles ? [`it may have ${files} files open and needs ${leastFiles}: ${howToOpenMore}`] : []),
+    ...(newThreads !== undefined && newThreads < leastThreads
+      ? [`it may start ${newThreads} more threads and processes and needs ${leastThreads}: ${howToStartMore}`]
+      : []),
+    ...(memoryBytes !== undefined && memoryBytes < leastMemoryBytes
+      ? [`it may have ${mebibytes(memoryBytes)} of memory and needs ${mebibytes(leastMemoryBytes)}: ${howToHaveMore}`]
+      : []),
+  ];
+  if (missing.length > 0) {
+    throw new LazypullError('FailedPrecondition', `Cannot run the daemon: ${missing.join('; ')}`, { hint: '' });
+  }
+  if (files < fewFiles) log.warn({ files }, `Few files may be open, and each layer takes three: ${howToOpenMore}`);
+  if (memoryBytes !== undefined && memoryBytes < littleMemoryBytes) {
+    const text = `The control group has little memory, so layers are unpacked one part at a time: ${howToHaveMore}`;
+    log.warn({ memory: mebibytes(memoryBytes) }, text);
+  }
+  return { memoryBytes };
+}
+
+function openFiles(log: Log): number {
+  try {
+    return raiseOpenFiles(wantedFiles);
+  } catch (error) {
+    log.warn({ error: messageOf(error) }, 'cannot raise the number of files that may be open');
+    return wantedFiles;
+  }
+}
+
+function mebibytes(bytes: number): string {
+  return `${Math.floor(bytes / mib)} MiB`;
+}
