@@ -3,13 +3,14 @@ import type { ListenAddress } from '../config/listen-address.ts';
 import type { MetricsRegistry } from '../metrics.ts';
 import { type ListeningServer, listen } from '../util/http-server.ts';
 
-/** Nobody who scrapes needs more; whoever comes beyond is sent away. */
+/** Nobody who scrapes needs more. */
 const maxConnections = 32;
 const maxRequestsPerConnection = 1000;
 const maxHeaderBytes = 8 << 10;
 /** How long a request may take to come, and a connection may be idle. Prometheus keeps its connections between scrapes. */
 const requestMs = 5_000;
 const idleMs = 90_000;
+const lookMs = 5_000;
 
 /**
  * Serves `/metrics` in the text format of Prometheus, and `/healthz`, which answers 200 as long as the daemon lives and 503 while it starts.
@@ -22,13 +23,19 @@ export async function serveMetrics(
   isReady: () => boolean,
 ): Promise<ListeningServer> {
   const server = createServer(
-    { maxHeaderSize: maxHeaderBytes, requestTimeout: requestMs, headersTimeout: requestMs, keepAliveTimeout: idleMs },
+    {
+      maxHeaderSize: maxHeaderBytes,
+      requestTimeout: requestMs,
+      headersTimeout: requestMs,
+      keepAliveTimeout: idleMs,
+      connectionsCheckingInterval: lookMs,
+    },
     (request, response) => void answer(request, response, metrics, isReady),
   );
-  server.maxConnections = maxConnections;
+  server.timeout = idleMs;
   server.maxRequestsPerSocket = maxRequestsPerConnection;
   const problem = `Cannot serve metrics at "${host}:${port}": choose another --metrics-address`;
-  return listen(server, { host, port }, problem);
+  return listen(server, { host, port }, problem, maxConnections);
 }
 
 async function answer(

@@ -10,6 +10,9 @@ import { RegistryClient } from '../registry/client.ts';
 import { parseReference } from '../registry/reference.ts';
 import { listen } from '../util/http-server.ts';
 
+/** The client of the rehearsal makes a few. */
+const maxConnections = 16;
+
 /**
  * Does once what the first build will have done: has a layer served. Leaves nothing behind, and never rejects.
  *
@@ -83,6 +86,7 @@ async function rehearseLayer(layers: LazyLayers, signal: AbortSignal): Promise<v
     createServer((request, response) => answer(layer, request, response)),
     { host, port: 0 },
     'Cannot listen on loopback',
+    maxConnections,
   );
   await using client = new RegistryClient({ environment: {} });
   const reference = parseReference(`${host}:${server.port}/rehearsal:1`);

@@ -1,7 +1,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { isIP } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import type { ListenAddress } from '../config/listen-address.ts';
 import { codeOf, type ErrorCode, LazypullError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
@@ -9,6 +9,7 @@ import { isLoopback, zoneOf } from '../registry/addresses.ts';
 import type { ManifestHead, RegistryClient } from '../registry/client.ts';
 import type { Reference } from '../registry/reference.ts';
 import { type ListeningServer, listen } from '../util/http-server.ts';
+import { Admission, Served } from './admission.ts';
 import type { BlobStore } from './blob-store.ts';
 import { askedRange } from './byte-range.ts';
 import { ManifestCache } from './manifest-cache.ts';
@@ -16,9 +17,12 @@ import type { MirrorMetrics } from './metrics.ts';
 import { parseMirrorRequest } from './request.ts';
 import type { Piece } from './shared-blob.ts';
 
-/** Who comes beyond is sent away, and asks the registry itself. */
+/** Who comes beyond and finds nobody that gives way is sent away, and asks the registry itself. */
 const maxConnections = 512;
 const maxRequests = 128;
+
+/** Requests that a client may send on a connection before it has the answers. */
+const maxPipelined = 4;
 const maxHeaderBytes = 16 << 10;
 const maxAcceptLength = 4096;
 
@@ -26,6 +30,7 @@ const maxAcceptLength = 4096;
 const requestMs = 10_000;
 const idleMs = 60_000;
 const stalledMs = 60_000;
+const lookMs = 5_000;
 const answerMs = 30_000;
 
 export interface MirrorOptions {
@@ -46,12 +51,17 @@ export async function serveMirror(options: MirrorOptions): Promise<ListeningServ
   const { host, port } = options.address;
   const handler = new Handler(options);
   const server = createServer(
-    { maxHeaderSize: maxHeaderBytes, requestTimeout: requestMs, headersTimeout: requestMs, keepAliveTimeout: idleMs },
+    {
+      maxHeaderSize: maxHeaderBytes,
+      requestTimeout: requestMs,
+      headersTimeout: requestMs,
+      keepAliveTimeout: idleMs,
+      connectionsCheckingInterval: lookMs,
+    },
     (request, response) => void handler.handle(request, response),
   );
-  server.maxConnections = maxConnections;
   const problem = `Cannot serve the mirror at "${host}:${port}": choose another --mirror-address`;
-  return listen(server, options.address, problem);
+  return listen(server, options.address, problem, maxConnections);
 }
 
 /** An answer with a status that no error class stands for. */
@@ -67,7 +77,8 @@ class Refused extends Error {
 class Handler {
   readonly #options: MirrorOptions;
   readonly #manifests = new ManifestCache();
-  #requests = 0;
+  readonly #admission = new Admission(maxRequests);
+  readonly #outstanding = new WeakMap<Socket, number>();
 
   constructor(options: MirrorOptions) {
     this.#options = options;
@@ -79,37 +90,53 @@ class Handler {
     const gone = new AbortController();
     response.once('close', () => gone.abort());
     response.on('error', () => {});
-    this.#requests++;
+    const served = new Served(response);
     try {
-      this.#admit(request);
-      await this.#answer(request, response, gone.signal);
+      this.#admit(request, served);
+      response.once('close', () => this.#leave(request, served));
+      await this.#answer(request, response, served, gone.signal);
+      await taken(response, gone.signal);
     } catch (error) {
       if (gone.signal.aborted) return;
       log.debug({ url: request.url?.slice(0, 300), error: messageOf(error) }, 'the mirror could not serve a request');
       if (response.headersSent) response.destroy();
       else refuse(request, response, error);
     } finally {
-      this.#requests--;
       const status = `${Math.floor(response.statusCode / 100)}xx`;
       if (status === '2xx' || status === '4xx' || status === '5xx') metrics.requests.add(1, { status });
     }
   }
 
   /** Throws Refused where the request must not be served, whatever it is for. */
-  #admit({ method, headers }: IncomingMessage): void {
+  #admit({ method, headers, socket }: IncomingMessage, served: Served): void {
     const { address } = this.#options;
     if (method !== 'GET' && method !== 'HEAD') throw new Refused(405, 'Only GET and HEAD are possible');
-    // A page in a browser reaches this port under a name of its own; no client of a mirror does.
-    const name = (headers.host ?? '').replace(/:\d*$/, '').replace(/^\[(.*)\]$/, '$1');
+    // Browsers say of themselves that a page asks; no client of a mirror sends these.
+    const mark = Object.keys(headers).find((name) => name === 'origin' || name.startsWith('sec-fetch-'));
+    if (mark !== undefined) throw new Refused(403, `The mirror serves no browser: the request has "${mark}"`);
+    // A page reaches this port under a name of its own, also in a browser that says nothing.
+    const name = (headers.host ?? '')
+      .toLowerCase()
+      .replace(/:\d*$/, '')
+      .replace(/^\[(.*)\]$/, '$1');
     if (isIP(name) === 0 && name !== 'localhost' && name !== address.host) {
       throw new Refused(421, `"${name.slice(0, 100)}" is not the name of this mirror`);
     }
     // Two daemons whose hosts.toml name each other's mirror would ask each other for ever.
     if (headers['user-agent']?.startsWith('lazypull/')) throw new Refused(508, 'The mirror does not serve lazypull');
-    if (this.#requests > maxRequests) throw new Refused(503, 'The mirror is busy: ask the registry');
+    const outstanding = this.#outstanding.get(socket) ?? 0;
+    if (outstanding >= maxPipelined || !this.#admission.admit(served)) {
+      throw new Refused(503, 'The mirror is busy: ask the registry');
+    }
+    this.#outstanding.set(socket, outstanding + 1);
   }
 
-  async #answer(request: IncomingMessage, response: ServerResponse, gone: AbortSignal): Promise<void> {
+  #leave({ socket }: IncomingMessage, served: Served): void {
+    this.#admission.leave(served);
+    this.#outstanding.set(socket, (this.#outstanding.get(socket) ?? 1) - 1);
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse, served: Served, gone: AbortSignal): Promise<void> {
     const asked = parseMirrorRequest(request.url ?? '');
     if (asked.kind === 'version') {
       send(request, response, 200, { 'content-type': 'application/json' }, Buffer.from('{}'));
@@ -117,7 +144,7 @@ class Handler {
     }
     this.#checkRegistry(asked.reference);
     if (asked.kind === 'manifest') await this.#sendManifest(request, response, asked.reference, gone);
-    else await this.#sendBlob(request, response, asked, gone);
+    else await this.#sendBlob(request, response, asked, served, gone);
   }
 
   /** Who may reach this port from elsewhere must not reach what listens on this machine only. */
@@ -155,6 +182,7 @@ class Handler {
     request: IncomingMessage,
     response: ServerResponse,
     { reference, digest }: { reference: Reference; digest: string },
+    served: Served,
     gone: AbortSignal,
   ): Promise<void> {
     const { registry, store } = this.#options;
@@ -185,11 +213,12 @@ class Handler {
       return;
     }
     const whole = isWhole ? createHash('sha256') : undefined;
-    const last = await this.#stream(response, blob.read(upstream, start, end, gone), whole, gone);
+    const last = await this.#stream(response, blob.read(upstream, start, end, gone), whole, served, gone);
     // The last bytes are held back, so that nobody takes a blob that is known to be wrong for a whole one.
     if (whole !== undefined && `sha256:${whole.digest('hex')}` !== digest) blob.drop();
     else if (whole !== undefined || end < size || (await blob.isSound())) {
       response.end(last);
+      served.give(last.length, true);
       return;
     }
     await upstream.distrust(startedMs);
@@ -201,6 +230,7 @@ class Handler {
     response: ServerResponse,
     pieces: AsyncIterable<Piece>,
     whole: Hash | undefined,
+    served: Served,
     gone: AbortSignal,
   ): Promise<Buffer> {
     let held: Buffer = Buffer.alloc(0);
@@ -208,12 +238,23 @@ class Handler {
       gone.throwIfAborted();
       this.#options.metrics.sentBytes.add(data.length, { from });
       whole?.update(data);
-      if (held.length > 0 && !response.write(held)) {
-        await once(response, 'drain', { signal: AbortSignal.any([gone, AbortSignal.timeout(stalledMs)]) });
-      }
+      const isFull = held.length > 0 && !response.write(held);
+      served.give(held.length, isFull);
+      if (isFull) await once(response, 'drain', { signal: AbortSignal.any([gone, AbortSignal.timeout(stalledMs)]) });
+      served.taken();
       held = data;
     }
     return held;
+  }
+}
+
+/** Waits until the client has the end of its answer; one that does not take it has its connection ended. */
+async function taken(response: ServerResponse, gone: AbortSignal): Promise<void> {
+  if (response.writableFinished) return;
+  try {
+    await once(response, 'finish', { signal: AbortSignal.any([gone, AbortSignal.timeout(stalledMs)]) });
+  } catch {
+    response.destroy();
   }
 }
 

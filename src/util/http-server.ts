@@ -1,5 +1,5 @@
 import type { Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { LazypullError } from '../errors.ts';
 
 /** A listening server. `port` is the one it got where 0 was asked for. */
@@ -10,6 +10,8 @@ export interface ListeningServer extends AsyncDisposable {
 /**
  * Has a server listen; it does not keep the program alive. Disposing of the result ends its connections too.
  *
+ * @param maxConnections one too many takes the place of the oldest that never asked for anything, else of the one that has been idle for longest; where
+ * all of them wait for an answer it is sent away
  * @param problem what to say where it cannot listen
  * @throws FailedPrecondition with the problem
  */
@@ -17,7 +19,9 @@ export async function listen(
   server: Server,
   address: { readonly host: string; readonly port: number },
   problem: string,
+  maxConnections: number,
 ): Promise<ListeningServer> {
+  boundConnections(server, maxConnections);
   await new Promise<void>((resolve, reject) => {
     server.once('error', (cause) => reject(new LazypullError('FailedPrecondition', problem, { cause })));
     server.listen({ host: address.host, port: address.port }, resolve);
@@ -31,4 +35,42 @@ export async function listen(
         server.closeAllConnections();
       }),
   };
+}
+
+/** Connections in the order in which they came, those that asked for something behind all that did not. */
+function boundConnections(server: Server, max: number): void {
+  /** How many requests of each are being answered. */
+  const silent = new Map<Socket, number>();
+  const known = new Map<Socket, number>();
+  server.on('connection', (socket) => {
+    if (silent.size + known.size >= max) {
+      const [first] = silent.keys();
+      const out = first ?? [...known].find(([, answered]) => answered === 0)?.[0];
+      if (out === undefined) {
+        socket.destroy();
+        return;
+      }
+      silent.delete(out);
+      known.delete(out);
+      out.destroy();
+    }
+    silent.set(socket, 0);
+    socket.once('close', () => {
+      silent.delete(socket);
+      known.delete(socket);
+    });
+  });
+  server.on('request', ({ socket }, response) => {
+    if (socket.destroyed) return;
+    const before = known.get(socket) ?? 0;
+    silent.delete(socket);
+    known.delete(socket);
+    known.set(socket, before + 1);
+    response.once('close', () => {
+      const answered = known.get(socket);
+      if (answered === undefined) return;
+      known.delete(socket); // it has been idle since now
+      known.set(socket, answered - 1);
+    });
+  });
 }

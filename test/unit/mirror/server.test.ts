@@ -3,10 +3,11 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, open, rm } from 'node:fs/promises';
 import { type IncomingHttpHeaders, type IncomingMessage, request } from 'node:http';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { silentLog } from '../../../src/log.ts';
 import { BlobStore } from '../../../src/mirror/blob-store.ts';
 import { mirrorMetrics } from '../../../src/mirror/metrics.ts';
@@ -213,6 +214,71 @@ test('The mirror only reads, under its own names, and serves no other lazypull',
   }
   assert.equal((await get(`/v2/a/blobs/${digest}`, { 'user-agent': 'lazypull/9.9.9' })).status, 508);
   assert.equal((await get(`/v2/a/manifests/x`, { accept: 'x'.repeat(5000) })).status, 400);
+});
+
+test('The mirror answers no browser', async (t) => {
+  const { registry, get } = await setUp(t);
+  const digest = registry.addBlob(randomBytes(10));
+  registry.addManifest('a', 'x', manifestType, manifest);
+  for (const headers of [
+    { origin: 'https://evil.example' },
+    { origin: 'null' },
+    { 'sec-fetch-site': 'cross-site' },
+    { 'sec-fetch-site': 'none' },
+    { 'Sec-Fetch-Mode': 'no-cors' },
+  ] as Record<string, string>[]) {
+    for (const path of [`/v2/a/blobs/${digest}`, '/v2/a/manifests/x', '/v2/']) {
+      const { status, body, headers: sent } = await get(path, headers);
+      assert.deepEqual([status, sent['access-control-allow-origin']], [403, undefined], JSON.stringify(headers));
+      assert.match(body.toString(), /serves no browser/);
+    }
+  }
+  assert.deepEqual(registry.requests, []);
+});
+
+test('Neither connections that say nothing or half a word nor idle ones keep a client out', async (t) => {
+  const { registry, get, mirror } = await setUp(t);
+  const digest = registry.addBlob(randomBytes(10));
+  const sockets: Socket[] = [];
+  t.after(() => sockets.forEach((socket) => socket.destroy()));
+  for (const said of ['', 'GET /v2/ HT', 'GET /v2/ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n']) {
+    for (let i = 0; i < 600; i++) {
+      const socket = connect(mirror.port, '127.0.0.1').on('error', () => {});
+      sockets.push(socket);
+      await once(socket, 'connect');
+      socket.write(said);
+      if (i % 100 === 0) assert.equal((await get(`/v2/a/blobs/${digest}`)).status, 200);
+    }
+    assert.equal((await get(`/v2/a/blobs/${digest}`)).status, 200, said);
+  }
+});
+
+test('Clients that do not read what they asked for give way to one that does', { timeout: 60_000 }, async (t) => {
+  const { registry, get, mirror } = await setUp(t);
+  const content = randomBytes(24 * mib);
+  const digest = registry.addBlob(content);
+  const whole = async () => (await get(`/v2/a/blobs/${digest}`)).body.equals(content);
+  assert.ok(await whole());
+  const request = `GET /v2/a/blobs/${digest}?ns=${registry.host} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`;
+  const sockets = Array.from({ length: 140 }, () => connect(mirror.port, '127.0.0.1').on('error', () => {}));
+  t.after(() => sockets.forEach((socket) => socket.destroy()));
+  // Each sends several at once, of which some are answered before they are read.
+  for (const socket of sockets) socket.pause().write(request.repeat(3));
+  const refused = await get('/v2/');
+  assert.ok([200, 503].includes(refused.status));
+  await sleep(2500);
+  for (let i = 0; i < 3; i++) assert.ok(await whole());
+});
+
+test('One connection does not have all requests', async (t) => {
+  const { registry, get, mirror } = await setUp(t);
+  const digest = registry.addBlob(randomBytes(8 * mib));
+  await get(`/v2/a/blobs/${digest}`);
+  const socket = connect(mirror.port, '127.0.0.1').on('error', () => {});
+  t.after(() => socket.destroy());
+  const path = `/v2/a/blobs/${digest}?ns=${registry.host}`;
+  socket.pause().write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n`.repeat(300));
+  for (let i = 0; i < 10; i++) assert.equal((await get('/v2/')).status, 200);
 });
 
 test('The mirror is no way to what only this machine can reach', async (t) => {

@@ -1,0 +1,91 @@
+import type { ServerResponse } from 'node:http';
+
+/** A client that takes less than that, once it has kept us waiting for a while, gives way to others when there is no room. */
+const slowBytesPerMs = 64;
+const patienceMs = 2_000;
+
+/** A request that is being answered. */
+export class Served {
+  readonly address: string;
+  readonly #response: ServerResponse;
+  readonly #now: () => number;
+  #sentBytes = 0;
+  #clientMs = 0;
+  /** Since when it waits for its client; undefined while it does not. */
+  #sinceMs: number | undefined;
+
+  constructor(response: ServerResponse, now: () => number = () => performance.now()) {
+    this.#response = response;
+    this.#now = now;
+    this.address = response.req.socket.remoteAddress ?? '';
+  }
+
+  /** Notes that the client has been given bytes, and whether it takes more; it does again when `isTaken` is called. */
+  give(bytes: number, isFull: boolean): void {
+    this.#sentBytes += bytes;
+    if (isFull) this.#sinceMs ??= this.#now();
+  }
+
+  taken(): void {
+    if (this.#sinceMs === undefined) return;
+    this.#clientMs += this.#now() - this.#sinceMs;
+    this.#sinceMs = undefined;
+  }
+
+  /** Bytes a millisecond of waiting for the client; undefined where that was not long. */
+  get rate(): number | undefined {
+    const ms = this.#clientMs + (this.#sinceMs === undefined ? 0 : this.#now() - this.#sinceMs);
+    // What was given last may not have been taken at all.
+    return ms < patienceMs ? undefined : this.#sentBytes / ms;
+  }
+
+  /** Ends it, with what its client has of the answer. */
+  drop(): void {
+    this.#response.destroy();
+  }
+}
+
+/**
+ * Who is served where not all can be: slow clients give way to others, and of an address that has more requests than the one that comes, the last gives way.
+ */
+export class Admission {
+  readonly #max: number;
+  readonly #served = new Set<Served>();
+
+  constructor(max: number) {
+    this.#max = max;
+  }
+
+  /** @returns false where there is no room, also not with others gone */
+  admit(request: Served): boolean {
+    if (this.#served.size >= this.#max) {
+      const out = this.#slowest() ?? this.#beyondItsShare(request.address);
+      if (out === undefined) return false;
+      this.#served.delete(out);
+      out.drop();
+    }
+    this.#served.add(request);
+    return true;
+  }
+
+  leave(request: Served): void {
+    this.#served.delete(request);
+  }
+
+  #slowest(): Served | undefined {
+    let slowest: Served | undefined;
+    for (const each of this.#served) {
+      const { rate } = each;
+      if (rate !== undefined && rate < (slowest?.rate ?? slowBytesPerMs)) slowest = each;
+    }
+    return slowest;
+  }
+
+  #beyondItsShare(newcomer: string): Served | undefined {
+    const counts = new Map<string, number>();
+    for (const { address } of this.#served) counts.set(address, (counts.get(address) ?? 0) + 1);
+    const [largest, count] = [...counts].toSorted(([, a], [, b]) => b - a)[0] ?? ['', 0];
+    if (count <= (counts.get(newcomer) ?? 0) + 1) return undefined;
+    return [...this.#served].findLast(({ address }) => address === largest);
+  }
+}
