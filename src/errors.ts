@@ -69,7 +69,8 @@ export function hintOf(error: unknown): string | undefined {
 const hintsOfExhaustion: Readonly<Record<string, string>> = {
   EMFILE: 'raise the number of files that a process may have open (LimitNOFILE= of systemd, "ulimit -n" of a shell)',
   ENFILE: 'raise the number of files that the machine may have open (sysctl fs.file-max)',
-  ERR_WORKER_INIT_FAILED: 'raise the number of threads that may run (TasksMax= of systemd, pids.max of a control group)',
+  ERR_WORKER_INIT_FAILED:
+    'raise the number of threads that may run (TasksMax= of systemd, pids.max of a control group)',
 };
 
 /** As `messageOf`, followed by the hint: for logs, where nothing else says what to do. */

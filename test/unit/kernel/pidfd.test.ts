@@ -29,9 +29,13 @@ const script = `
 `;
 
 test('A process that has no descriptor left does not take others for dead, and says what it lacks', () => {
-  const [pidfd, errors] = ['kernel/pidfd.ts', 'errors.ts'].map((path) => new URL(`../../../src/${path}`, import.meta.url));
+  const [pidfd, errors] = ['kernel/pidfd.ts', 'errors.ts'].map(
+    (path) => new URL(`../../../src/${path}`, import.meta.url),
+  );
   const node = [process.execPath, '--input-type=module', '-e', script, String(pidfd), String(errors)];
-  const { stdout, stderr } = spawnSync('/bin/sh', ['-c', 'ulimit -n 64; exec "$@"', 'sh', ...node], { encoding: 'utf8' });
+  const { stdout, stderr } = spawnSync('/bin/sh', ['-c', 'ulimit -n 64; exec "$@"', 'sh', ...node], {
+    encoding: 'utf8',
+  });
   assert.equal(stderr, '');
   const { before, after, thrown, text } = JSON.parse(stdout);
   assert.deepEqual(before, [true, false, false]);
