@@ -10,7 +10,7 @@ import { say } from './output.ts';
 import type { Verb } from './verb.ts';
 
 /** The rule, for people. */
-export const whichDaemonRule = `A command is about the daemon of --address or --root. Without them it is that of LAZYPULL_ADDRESS or LAZYPULL_ROOT; else, where LAZYPULL_HOME is set, the one that serves below that directory; else the one that serves at the place of containerd-stargz-grpc, or that "lazypull buildkitd" or "lazypull buildkit run" has started. If several serve, a command that changes something names them and does nothing, and one that only looks takes the first and says so.`;
+export const whichDaemonRule = `A command is about the daemon of --address or --root. Without them it is that of LAZYPULL_ADDRESS or LAZYPULL_ROOT; else, if LAZYPULL_HOME is set, the one that serves below that directory; else the one that runs on this machine. If several do, a command that changes something names them and does nothing, and one that only looks names them and takes the first: that at the place of containerd-stargz-grpc, then those that "lazypull buildkitd" and "lazypull buildkit run" have started, then others.`;
 
 /** The flags by which a user says which daemon is meant. */
 export interface DaemonChoice {
@@ -41,7 +41,7 @@ export async function whichDaemon(
   const places = knownPlaces(env);
   const named = await namedDaemon(flags, env, places, use);
   if (named !== undefined) return named;
-  const living = await livingAt(places);
+  const living = await livingAt(places, env.LAZYPULL_HOME === undefined || env.LAZYPULL_HOME === '');
   const candidates = living.length > 0 ? living : await leftAt(places, use);
   const [first = places[0]!, ...others] = candidates;
   if (others.length === 0) return first;
@@ -116,9 +116,9 @@ function namesIn(directory: string): string[] {
   }
 }
 
-/** The daemons that run at some of the places, each once; where it is not ours to look, the first one that may. */
-async function livingAt(places: readonly Instance[]): Promise<Instance[]> {
-  const { daemonAt, daemonOfRoot, isServed } = await import('../daemon/living.ts');
+/** The daemons that run at some of the places, or anywhere, each once; where it is not ours to look, the first one that may. */
+async function livingAt(places: readonly Instance[], isAnywhere: boolean): Promise<Instance[]> {
+  const { daemonAt, daemonOfRoot, isServed, livingDaemons } = await import('../daemon/living.ts');
   const living: Instance[] = [];
   const hidden: Instance[] = [];
   for (const { address, root } of places) {
@@ -130,6 +130,10 @@ async function livingAt(places: readonly Instance[]): Promise<Instance[]> {
     const [first = address] = addresses;
     const found = { address: addresses.includes(address) ? address : first, root: itsRoot };
     if (living.every((other) => other.root !== found.root)) living.push(found);
+  }
+  for (const { root, addresses } of isAnywhere ? livingDaemons() : []) {
+    const [address] = addresses;
+    if (address !== undefined && living.every((other) => other.root !== root)) living.push({ address, root });
   }
   return living.length > 0 ? living : hidden.slice(0, 1);
 }

@@ -1,7 +1,7 @@
 import { readFileSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { codeOf } from '../errors.ts';
-import { hasOpen, innerPid, listeningPaths, openFiles } from '../kernel/pidfd.ts';
+import { commandLineOf, hasOpen, innerPid, listeningPaths, openFiles, processIds } from '../kernel/pidfd.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
 
 /** A daemon that runs. */
@@ -29,6 +29,22 @@ export function daemonOfRoot(root: string): LivingDaemon | undefined {
 export async function daemonAt(address: string): Promise<LivingDaemon | undefined> {
   const pid = await listenerPid(address);
   if (pid === undefined || pid === 0) return undefined;
+  return daemonOf(pid);
+}
+
+/** The daemons on this machine, wherever they are, as far as they can be seen. */
+export function livingDaemons(): LivingDaemon[] {
+  return processIds()
+    .filter((pid) => programs.test(commandLineOf(pid)))
+    .flatMap((pid) => daemonOf(pid) ?? [])
+    .filter(({ addresses }) => addresses.length > 0);
+}
+
+/** What the command line of a daemon names. */
+const programs = /(^|[\0/])(lazypull|containerd-stargz-grpc)\.[jt]s\0/;
+
+/** A process as a daemon: one that has the lock of a root. */
+function daemonOf(pid: number): LivingDaemon | undefined {
   const inside = innerPid(pid);
   const lock = openFiles(pid).find((path) => basename(path) === 'lock' && ownerOf(path) === inside);
   return lock === undefined ? undefined : { pid, root: dirname(lock), addresses: listeningPaths(pid) };

@@ -80,6 +80,19 @@ export function hasOpen(pid: number, path: string): boolean {
   }
 }
 
+/** The processes that this pid namespace has, in the order of their ids. */
+export function processIds(): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^[0-9]+$/.test(name))
+    .map(Number)
+    .sort((a, b) => a - b);
+}
+
+/** The command line of a process, each word with a NUL behind it; '' where it cannot be read. */
+export function commandLineOf(pid: number): string {
+  return readOrUndefined(`/proc/${pid}/cmdline`) ?? '';
+}
+
 /** What a process calls itself in its own pid namespace; undefined where it cannot be seen. */
 export function innerPid(pid: number): number | undefined {
   const numbers = /^NSpid:\s+(.*)$/m.exec(readOrUndefined(`/proc/${pid}/status`) ?? '')?.[1]?.split(/\s+/);

@@ -1,24 +1,26 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 
 /** What a daemon of lazypull looks like from outside: a process that listens at a socket and has the lock of a root open, with its pid in it. */
 const script = `
 const { createServer } = require('node:net');
 const { openSync, writeSync } = require('node:fs');
-const [root, ...addresses] = process.argv.slice(1);
+const [root, ...addresses] = process.argv.slice(2);
 writeSync(openSync(root + '/lock', 'w'), process.pid + '\\n');
 let waiting = addresses.length;
 for (const address of addresses) createServer().listen(address, () => --waiting || process.stdout.write('ready'));
 `;
 
-/** Starts one; it needs neither root nor mounts, and answers nothing. */
+/** Starts one, of which the command line says what a daemon's does; it needs neither root nor mounts, and answers nothing. */
 export async function startStandIn(root: string, ...addresses: string[]): Promise<AsyncDisposable & { pid: number }> {
   for (const directory of [root, ...addresses.map((address) => dirname(address))]) {
     mkdirSync(directory, { recursive: true });
   }
-  const child: ChildProcess = spawn(process.execPath, ['-e', script, root, ...addresses]);
+  const program = join(root, 'lazypull.js');
+  writeFileSync(program, script);
+  const child: ChildProcess = spawn(process.execPath, [program, root, ...addresses]);
   const ended = once(child, 'exit');
   await Promise.race([once(child.stdout!, 'data'), ended]);
   return {
