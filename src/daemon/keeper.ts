@@ -60,8 +60,8 @@ export class Keeper {
     };
     keeper.#identity = record.keeper;
     try {
-      const { name, fd, root } = record.fuse;
-      const fuse = { name, fd: await take(fd), root: root === undefined ? undefined : await take(root) };
+      const { name, fd, root, wasAttached } = record.fuse;
+      const fuse = { name, fd: await take(fd), root: root === undefined ? undefined : await take(root), wasAttached };
       const sockets: ListeningSocket[] = [];
       for (const socket of [...(record.socket ? [record.socket] : []), ...(record.moreSockets ?? [])]) {
         sockets.push({ ...socket, fd: await take(socket.fd) });
@@ -158,7 +158,7 @@ async function startKeeper(root: string, kept: Kept): Promise<ProcessIdentity> {
     boot: bootId(),
     directory: directoryIdentity(root),
     keeper,
-    fuse: { name: fuse.name, fd: firstHeldDescriptor, root: rootFd },
+    fuse: { name: fuse.name, fd: firstHeldDescriptor, root: rootFd, wasAttached: fuse.wasAttached },
     socket,
     moreSockets,
   };

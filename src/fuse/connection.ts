@@ -16,6 +16,8 @@ export interface FuseConnection {
   readonly name: string;
   /** Whether an earlier life of the program mounted it. */
   readonly isInherited: boolean;
+  /** Whether a version has made it that mounted it in a directory: layers may be mounted by a path there. */
+  readonly wasAttached: boolean;
   /** Whatever is asked is to be answered in so many milliseconds, or the kernel may abort the connection; undefined where it waits for ever. */
   readonly answerWithinMs?: number | undefined;
 }
@@ -23,6 +25,7 @@ export interface FuseConnection {
 /** What of a connection can outlive the process that made it. `root` is undefined for one of a version that mounted it in a directory. */
 export interface KeptConnection extends Pick<FuseConnection, 'fd' | 'name'> {
   readonly root?: number | undefined;
+  readonly wasAttached?: boolean | undefined;
 }
 
 const device = '/dev/fuse';
@@ -47,7 +50,7 @@ export async function openConnection(): Promise<FuseConnection> {
   const name = `lazypull-${randomBytes(8).toString('hex')}`;
   try {
     const root = await mountFuseDetached(fd, subtype, name);
-    return { fd, root, name, isInherited: false, answerWithinMs: answerWithinMs() };
+    return { fd, root, name, isInherited: false, wasAttached: false, answerWithinMs: answerWithinMs() };
   } catch (error) {
     closeSync(fd);
     throw error;
@@ -66,13 +69,14 @@ export async function inheritConnection(
   log: Log,
 ): Promise<FuseConnection | undefined> {
   let { root } = kept;
+  const wasAttached = root === undefined || kept.wasAttached === true;
   try {
     if (fstatSync(kept.fd).rdev !== statSync(device).rdev)
       throw new LazypullError('FailedPrecondition', `It is not of ${device}`);
     if (isDisconnected(kept.fd)) throw new LazypullError('FailedPrecondition', 'It was aborted');
     root ??= await takeFrom(directory, kept.name);
     writeSync(kept.fd, resendNotification());
-    return { fd: kept.fd, root, name: kept.name, isInherited: true, answerWithinMs: answerWithinMs() };
+    return { fd: kept.fd, root, name: kept.name, isInherited: true, wasAttached, answerWithinMs: answerWithinMs() };
   } catch (error) {
     const reason = errnoOf(error) === 'EINVAL' ? 'This kernel cannot send requests again: Linux 6.9 can' : error;
     log.warn({ error: messageOf(reason) }, 'cannot go on with the FUSE connection of a dead process');

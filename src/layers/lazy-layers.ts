@@ -3,9 +3,7 @@ import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { codeOf, LazypullError, messageOf } from '../errors.ts';
 import { type FuseConnection, inheritConnection, type KeptConnection, openConnection } from '../fuse/connection.ts';
-import { type FuseMetrics, fuseMetrics } from '../fuse/metrics.ts';
-import { FuseServer } from '../fuse/server.ts';
-import { Helper, helperRoot } from '../kernel/helper.ts';
+import type { FuseMetrics } from '../fuse/metrics.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
 import { AwakeLayers } from './awake-layers.ts';
@@ -13,6 +11,7 @@ import { Background } from './fetch/background.ts';
 import { Cache, type KeptBeside, type LayerKey } from './cache/cache.ts';
 import { cacheBytes } from './cache/cache-bytes.ts';
 import { type CacheLimits, defaultCacheLimits } from './cache/cache-limits.ts';
+import { FuseLink } from './fuse-link.ts';
 import { Indexer, type KnownLayer } from './indexer.ts';
 import { Layer } from './layer.ts';
 import { type OwnOfLayer, rehearseLayer, removeStage, type ServeQuietly } from './dress-rehearsal.ts';
@@ -34,8 +33,6 @@ const unpackThreads = 2;
 
 /** The images that are remembered of a layer. */
 const maxReferences = 8;
-/** How long after another connection could not be made that is tried again. */
-const reconnectAfterMs = 2_000;
 /** How long a layer that could not be opened for its readers is left alone. */
 const reopenAfterMs = 5_000;
 
@@ -90,9 +87,7 @@ export class LazyLayers {
   /** What is kept on the disk. */
   readonly cache: Cache;
   readonly #options: LazyLayersOptions;
-  readonly #fuse: FuseServer;
-  /** Everything that may wait for `#fuse` goes through it. */
-  readonly #helper: Helper;
+  readonly #fuse: FuseLink;
   readonly #threads: LayerThreads;
   readonly #link = new Link();
   readonly #unwritten = new Unwritten();
@@ -100,7 +95,6 @@ export class LazyLayers {
   readonly #traces: TraceStore;
   readonly #indexer: Indexer;
   readonly #metrics: LayerMetrics;
-  readonly #fuseMetrics: FuseMetrics;
   readonly #background: Background | undefined;
   readonly #entries = new Map<string, Entry>();
   /** Layers that are being closed, or whose files are being removed or verified: who opens one again waits. */
@@ -116,13 +110,6 @@ export class LazyLayers {
   readonly #named = new Map<string, LayerKey>();
   #rehearsing: Promise<void> | undefined;
   #isClosed = false;
-  #connection: FuseConnection;
-  #onConnection: (connection: FuseConnection) => Promise<void> = () => Promise.resolve();
-  /** The making of another connection, once one has been lost; rejected where it failed, until it is tried again. */
-  #connecting: Promise<void> | undefined;
-  /** Why it failed. */
-  #failure: unknown;
-  #renewing: Promise<void> | undefined;
 
   /**
    * Serves the FUSE file system: that of an earlier life where its connection is kept, else a new one. Then what a dead process left mounted is taken away.
@@ -139,8 +126,8 @@ export class LazyLayers {
     }
     const layers = new LazyLayers(options, connection);
     try {
-      await layers.#helper.ready; // what an earlier one mounts needs the file system that is served now
-      await removeStage(root, layers.#helper);
+      await layers.#fuse.helper.ready; // what an earlier one mounts needs the file system that is served now
+      await removeStage(root, layers.#fuse.helper);
       await removePlans(aheadPath(root));
       layers.#left = await leftMounts(root);
       return layers;
@@ -152,23 +139,18 @@ export class LazyLayers {
 
   private constructor(options: LazyLayersOptions, connection: FuseConnection) {
     this.#options = options;
-    this.#fuseMetrics = options.metrics?.fuse ?? fuseMetrics();
-    this.#connection = connection;
-    this.#helper = new Helper(join(options.root, 'helper.lock'), connection.root, options.log);
-    this.#fuse = new FuseServer(
-      connection,
-      (nodeId) => this.#openAgain(nodeId),
-      (name) => this.#helper.exists(join(helperRoot, name)),
-      options.log,
-      this.#fuseMetrics,
-    );
-    this.#fuse.onDisconnect(() => void this.#reconnect());
-    this.#fuseMetrics.connected.from(() => (this.#isConnected ? 1 : 0));
+    this.#fuse = new FuseLink(connection, {
+      lockPath: join(options.root, 'helper.lock'),
+      openAgain: (nodeId) => this.#openAgain(nodeId),
+      onRenewed: () => this.#renew(),
+      metrics: options.metrics?.fuse,
+      log: options.log,
+    });
     this.#threads = new LayerThreads(unpackThreads, options.log);
     this.#metrics = options.metrics?.layers ?? layerMetrics();
     this.#points = new MountPoints({
-      helper: this.#helper,
-      served: () => this.#served(),
+      helper: this.#fuse.helper,
+      served: () => this.#fuse.served(),
       metrics: this.#metrics,
       log: options.log,
     });
@@ -239,13 +221,13 @@ export class LazyLayers {
    */
   async leaveDirectory(): Promise<void> {
     const directory = attachedAt(this.#options.root);
-    while (await this.#helper.detach(directory));
+    while (await this.#fuse.helper.detach(directory));
     await rmdir(directory).catch(() => undefined);
   }
 
   /** What a mount of a layer has as its source that a version made which mounted our connection in a directory. */
   #attachedPath(layer: Layer): string | undefined {
-    return this.connection.isInherited ? join(attachedAt(this.#options.root), layer.name) : undefined;
+    return this.connection.wasAttached ? join(attachedAt(this.#options.root), layer.name) : undefined;
   }
 
   /** Opens a layer unless it is open, and makes it readable at a mount point. */
@@ -289,7 +271,7 @@ export class LazyLayers {
     if (this.#entries.size > 0 || this.#isClosed) return;
     const { root, log } = this.#options;
     const serve: ServeQuietly = (known, own) => this.#serve(known, own);
-    const parts = { root, layer, openBlob, threads: this.#threads, helper: this.#helper, serve, signal };
+    const parts = { root, layer, openBlob, threads: this.#threads, helper: this.#fuse.helper, serve, signal };
     this.#rehearsing = rehearseLayer(parts).catch((error: unknown) => {
       if (signal.aborted) return;
       log.warn({ error: messageOf(error) }, 'cannot rehearse: the first layer takes a little longer');
@@ -330,77 +312,28 @@ export class LazyLayers {
   /** @returns whether something still uses it */
   async #takeAway(mountpoint: string): Promise<boolean> {
     try {
-      await this.#helper.unmountAll(mountpoint);
+      await this.#fuse.helper.unmountAll(mountpoint);
       return false;
     } catch (error) {
       this.#options.log.warn({ mountpoint, error: messageOf(error) }, 'a layer is in use and is unmounted lazily');
-      await this.#helper.detachAll(mountpoint);
+      await this.#fuse.helper.detachAll(mountpoint);
       return true;
     }
   }
 
   /** The connection that is served now. */
   get connection(): FuseConnection {
-    return this.#connection;
+    return this.#fuse.connection;
   }
 
   /** Has `action` called with each connection that takes the place of one that was lost, before anything is mounted on it. */
   onConnection(action: (connection: FuseConnection) => Promise<void>): void {
-    this.#onConnection = action;
+    this.#fuse.onConnection(action);
   }
 
   /** Why layers cannot be read; undefined where they can. */
   get problem(): string | undefined {
-    if (this.#isConnected) return undefined;
-    const why = this.#failure === undefined ? '' : `, and another one cannot be made: ${messageOf(this.#failure)}`;
-    return `The FUSE connection was aborted${why}`;
-  }
-
-  get #isConnected(): boolean {
-    return this.#connecting === undefined && this.#fuse.isConnected;
-  }
-
-  /** Resolves when there is a connection, or rejects with the reason why not. */
-  async #served(): Promise<void> {
-    if (!this.#isConnected) await this.#reconnect();
-  }
-
-  /** Makes another connection in place of one that is dead, and mounts everything anew. */
-  #reconnect(): Promise<void> {
-    if (this.#isClosed) return Promise.resolve();
-    if (this.#connecting !== undefined) return this.#connecting;
-    if (this.#failure === undefined) {
-      this.#fuseMetrics.lost.add(1);
-      this.#options.log.error(
-        { mounts: this.#mounts.size },
-        'the FUSE connection was aborted: another one is made and everything mounted anew; who used layers gets errors, so containers on them must be started again',
-      );
-    }
-    this.#connecting = this.#connect();
-    this.#connecting.then(
-      () => {
-        this.#connecting = undefined;
-        this.#failure = undefined;
-        this.#renewing = this.#points.renew();
-      },
-      (error: unknown) => {
-        this.#failure = error;
-        this.#options.log.error({ error: messageOf(error) }, 'cannot make another FUSE connection');
-        setTimeout(() => {
-          this.#connecting = undefined;
-          void this.#reconnect();
-        }, reconnectAfterMs).unref();
-      },
-    );
-    return this.#connecting;
-  }
-
-  async #connect(): Promise<void> {
-    const connection = await openConnection();
-    await this.#fuse.reconnect(connection);
-    this.#connection = connection;
-    this.#helper.renew(connection.root);
-    await this.#onConnection(connection);
+    return this.#fuse.problem;
   }
 
   /** Writes down what is here, for the next life, and leaves everything mounted. The process ends after that. */
@@ -409,10 +342,9 @@ export class LazyLayers {
     void this.#background?.close();
     await this.cache.close();
     await this.#rehearsing;
-    await this.#connecting?.catch(() => undefined);
-    await this.#renewing;
+    await this.#fuse.stop();
     for (const entry of this.#entries.values()) await (await entry.layer.catch(() => undefined))?.sync();
-    await this.#helper.close();
+    await this.#fuse.helper.close();
   }
 
   /** Unmounts everything and ends all threads. @returns false when something still uses a layer, which then reads EIO where data is missing */
@@ -421,8 +353,7 @@ export class LazyLayers {
     const filling = this.#background?.close();
     await this.cache.close();
     await this.#rehearsing;
-    await this.#connecting?.catch(() => undefined);
-    await this.#renewing;
+    await this.#fuse.stop();
     for (const mountpoint of this.#mounts.keys()) await this.unmount(mountpoint);
     for (const entry of this.#entries.values()) {
       const layer = await entry.layer.catch(() => undefined);
@@ -433,7 +364,6 @@ export class LazyLayers {
     await filling;
     await this.#indexer.close();
     this.#awake.close();
-    await this.#helper.close();
     const idle = await this.#fuse.close();
     await this.#threads.close();
     return idle;
@@ -464,6 +394,17 @@ export class LazyLayers {
 
   get #mounted(): Layer[] {
     return [...this.#entries.values()].flatMap(({ mounted }) => mounted ?? []);
+  }
+
+  /** Mounts everything anew; nobody can read by a connection of before any more. */
+  async #renew(): Promise<void> {
+    const gone = new Set(this.#readers.keys());
+    this.#readers.clear();
+    await this.#points.renew();
+    for (const [key, entry] of this.#entries) {
+      const layer = await entry.layer.catch(() => undefined);
+      if (layer !== undefined && gone.has(layer.nodeId)) await this.#release(key, entry);
+    }
   }
 
   /** Opens the layer that the kernel knows from an earlier life, or from a mount that has been taken out of the tree. */
@@ -582,7 +523,7 @@ export class LazyLayers {
   #serve(layer: KnownLayer, own?: OwnOfLayer): Promise<Layer> {
     return Layer.open({
       ...layer,
-      fuse: this.#fuse,
+      fuse: this.#fuse.server,
       threads: this.#threads,
       link: this.#link,
       unwritten: this.#unwritten,

@@ -6,7 +6,7 @@ test('A program ends when its thread that reads /dev/fuse fails: nobody would an
   const script = `
     import { openSync } from 'node:fs';
     const { FuseServer } = await import(${JSON.stringify(new URL('../../../src/fuse/server.ts', import.meta.url).href)});
-    new FuseServer({ fd: openSync('/', 'r'), root: openSync('/', 'r'), name: 'none', isInherited: false }, () => Promise.reject(), () => Promise.resolve(), undefined);
+    new FuseServer({ fd: openSync('/', 'r'), root: openSync('/', 'r'), name: 'none', isInherited: false, wasAttached: false }, () => Promise.reject(), () => Promise.resolve(), undefined);
     setTimeout(() => {}, 60_000);
   `;
   const { status, stderr } = await tryRun(process.execPath, ['-e', script]);

@@ -1,0 +1,131 @@
+import { join } from 'node:path';
+import { messageOf } from '../errors.ts';
+import { type FuseConnection, openConnection } from '../fuse/connection.ts';
+import { type FuseMetrics, fuseMetrics } from '../fuse/metrics.ts';
+import { FuseServer, type OpenAgain } from '../fuse/server.ts';
+import { Helper, helperRoot } from '../kernel/helper.ts';
+import type { Log } from '../log.ts';
+
+/** How long after another connection could not be made that is tried again. */
+const againAfterMs = 2_000;
+
+export interface FuseLinkOptions {
+  /** Is locked as long as the helper lives. */
+  readonly lockPath: string;
+  readonly openAgain: OpenAgain;
+  /** Mounts what was mounted by the connection of before; called once another one is served. Does not reject. */
+  readonly onRenewed: () => Promise<void>;
+  readonly metrics: FuseMetrics | undefined;
+  readonly log: Log;
+}
+
+/**
+ * The FUSE file system by which layers are served, and the process that mounts what is on it. When its connection dies another one takes its place: the files stay the same, what was
+ * mounted has to be mounted again.
+ */
+export class FuseLink {
+  readonly server: FuseServer;
+  /** Everything that may wait for `server` goes through it. */
+  readonly helper: Helper;
+  readonly #options: FuseLinkOptions;
+  readonly #metrics: FuseMetrics;
+  #connection: FuseConnection;
+  #onConnection: (connection: FuseConnection) => Promise<void> = () => Promise.resolve();
+  /** The making of another connection, once one has been lost; rejected where it failed, until it is tried again. */
+  #connecting: Promise<void> | undefined;
+  /** Why it failed. */
+  #failure: unknown;
+  #renewing: Promise<void> | undefined;
+  #isClosed = false;
+
+  constructor(connection: FuseConnection, options: FuseLinkOptions) {
+    const { lockPath, openAgain, metrics = fuseMetrics(), log } = options;
+    this.#options = options;
+    this.#metrics = metrics;
+    this.#connection = connection;
+    this.helper = new Helper(lockPath, connection.root, log);
+    const lookUp = (name: string): Promise<boolean> => this.helper.exists(join(helperRoot, name));
+    this.server = new FuseServer(connection, openAgain, lookUp, log, metrics);
+    this.server.onDisconnect(() => void this.#reconnect());
+    metrics.connected.from(() => (this.#isConnected ? 1 : 0));
+  }
+
+  /** The connection that is served now. */
+  get connection(): FuseConnection {
+    return this.#connection;
+  }
+
+  /** Has `action` called with each connection that takes the place of one that was lost, before anything is mounted on it. */
+  onConnection(action: (connection: FuseConnection) => Promise<void>): void {
+    this.#onConnection = action;
+  }
+
+  /** Why nothing can be read; undefined where it can. */
+  get problem(): string | undefined {
+    if (this.#isConnected) return undefined;
+    const why = this.#failure === undefined ? '' : `, and another one cannot be made: ${messageOf(this.#failure)}`;
+    return `The FUSE connection was aborted${why}`;
+  }
+
+  /** Resolves when there is a connection, or rejects with the reason why not. */
+  async served(): Promise<void> {
+    if (!this.#isConnected) await this.#reconnect();
+  }
+
+  /** Makes no connection any more, and resolves when none is being made. */
+  async stop(): Promise<void> {
+    this.#isClosed = true;
+    await this.#connecting?.catch(() => undefined);
+    await this.#renewing;
+  }
+
+  /** Ends the helper and gives the file system up. @returns false when something still uses it */
+  async close(): Promise<boolean> {
+    await this.stop();
+    await this.helper.close(); // it has a descriptor of the file system
+    return this.server.close();
+  }
+
+  get #isConnected(): boolean {
+    return this.#connecting === undefined && this.server.isConnected;
+  }
+
+  #reconnect(): Promise<void> {
+    if (this.#isClosed) return Promise.resolve();
+    if (this.#connecting !== undefined) return this.#connecting;
+    if (this.#failure === undefined) {
+      this.#metrics.lost.add(1);
+      this.#options.log.error(
+        {},
+        'the FUSE connection was aborted: another one is made and everything mounted anew; who used layers gets errors, so containers on them must be started again',
+      );
+    }
+    this.#connecting = this.#connect();
+    this.#connecting.then(
+      () => {
+        this.#connecting = undefined;
+        this.#failure = undefined;
+        this.#renewing = this.#options.onRenewed();
+      },
+      (error: unknown) => {
+        this.#failure = error;
+        this.#options.log.error({ error: messageOf(error) }, 'cannot make another FUSE connection');
+        setTimeout(() => {
+          this.#connecting = undefined;
+          void this.#reconnect();
+        }, againAfterMs).unref();
+      },
+    );
+    return this.#connecting;
+  }
+
+  async #connect(): Promise<void> {
+    const connection = await openConnection();
+    await this.server.reconnect(connection);
+    this.#connection = connection;
+    this.helper.renew(connection.root);
+    await this.#onConnection(connection).catch((error: unknown) => {
+      this.#options.log.error({ error: messageOf(error) }, 'cannot keep the new FUSE connection for the next life');
+    });
+  }
+}
