@@ -1,4 +1,5 @@
 import { plain, type Paint, type Tone } from './util/colour.ts';
+import { printable } from './util/printable.ts';
 
 const tones: Readonly<Record<string, Tone>> = {
   debug: 'quiet',
@@ -45,9 +46,4 @@ function valueText(value: unknown): string {
   const text = typeof value === 'string' ? value : JSON.stringify(value);
   const safe = printable(text);
   return typeof value === 'string' && /[\s"=]|^$/.test(safe) ? JSON.stringify(safe) : safe;
-}
-
-/** Names and messages of others can hold what commands a terminal. */
-function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?');
 }

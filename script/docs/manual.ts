@@ -19,6 +19,10 @@ export const exitCodes: readonly Item[] = [
     text: 'It could not be done, and standard error says why; or the answer is no: `status` without a daemon, `why` with a layer that is not lazy, `check` with something wrong, `cache verify` with something damaged.',
   },
   { name: '2', text: 'Wrong usage: an unknown command or option, an argument that is missing or cannot be.' },
+  {
+    name: '3',
+    text: 'Only of `convert`: the image was written, but a layer of it cannot be lazy; standard error says which, and why.',
+  },
   { name: '130', text: 'SIGINT or SIGTERM ended it before it was done.' },
 ];
 

@@ -2,6 +2,7 @@ import { LazypullError } from '../errors.ts';
 import type { CacheAccess, CachedLayer, ListedLayer, VerifiedLayer } from '../layers/cache/cache.ts';
 import { TraceStore } from '../layers/fetch/trace.ts';
 import { bytesOf, parseAmount } from '../util/amount.ts';
+import { jsonLine } from '../util/printable.ts';
 import { shorten, sizeText, table } from './format.ts';
 import type { Environment } from './environment.ts';
 import { ExitError } from './output.ts';
@@ -73,7 +74,7 @@ function verb(cache: Verb, name: string): Verb {
 }
 
 function print({ json }: Options, values: readonly object[], text: string): void {
-  process.stdout.write(json === true ? values.map((value) => `${JSON.stringify(value)}\n`).join('') : text);
+  process.stdout.write(json === true ? values.map((value) => jsonLine(value)).join('') : text);
 }
 
 /** `nowMs` is the time in milliseconds since 1970. */

@@ -1,7 +1,7 @@
 import { type DaemonFlags, defaults } from '../config/load.ts';
 import type { Finding } from '../doctor/finding.ts';
 import { type Paint, painter, plain } from '../util/colour.ts';
-import { printable } from './format.ts';
+import { jsonLine, printable } from '../util/printable.ts';
 import type { Environment } from './environment.ts';
 import { ExitError } from './output.ts';
 import { tools } from './tools.ts';
@@ -30,7 +30,7 @@ but not as somebody wants it.`,
       const findings = await check({ flags: { ...flags, ...daemon }, env, tools });
       const paint = painter(process.stdout, env);
       for (const finding of findings) {
-        process.stdout.write(json === true ? `${JSON.stringify(finding)}\n` : findingText(finding, paint));
+        process.stdout.write(json === true ? jsonLine(finding) : findingText(finding, paint));
       }
       if (findings.some(({ state }) => state === 'wrong')) throw new ExitError(1);
     });

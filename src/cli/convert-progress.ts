@@ -1,6 +1,8 @@
 import type { WriteStream } from 'node:tty';
 import type { LayerEvent } from '../convert/layer-converter.ts';
 import type { KeptMember } from '../convert/convert.ts';
+import type { NotLazyLayer } from '../convert/laziness.ts';
+import { printable } from '../util/printable.ts';
 import { Rate } from '../util/rate.ts';
 import { bar, megabytes, shorten, sizeText } from './format.ts';
 import { LiveLines, timeText } from './live-lines.ts';
@@ -45,13 +47,17 @@ export class ConvertProgress implements Disposable {
 
   onKept({ digest, platform, reason }: KeptMember): void {
     const of = platform === undefined ? '' : ` for ${platform}`;
-    this.#lines.say(`${shorten(digest)}${of} is copied as it is: ${reason}`);
+    this.#lines.say(printable(`${shorten(digest)}${of} is copied as it is: ${reason}`));
+  }
+
+  onNotLazy({ source, message, advice }: NotLazyLayer & { source: string }): void {
+    this.#lines.say(printable(`${shorten(source)} cannot be lazy: ${message}; ${advice}`));
   }
 
   /** The last line. */
   finish(text: string): void {
     const seconds = (performance.now() - this.#startedMs) / 1000;
-    this.#lines.say(`${text} in ${seconds.toFixed(1)} s`);
+    this.#lines.say(printable(`${text} in ${seconds.toFixed(1)} s`));
   }
 
   /** Takes the lines that change away. */

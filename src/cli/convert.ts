@@ -1,12 +1,16 @@
 import { InvalidArgumentError } from 'commander';
-import { convertImage, defaultGzipLevel } from '../convert/convert.ts';
+import { convertImage, defaultGzipLevel, type KeptMember } from '../convert/convert.ts';
+import type { LayerEvent } from '../convert/layer-converter.ts';
+import type { NotLazyLayer } from '../convert/laziness.ts';
 import { checkEndpoint, openEndpoints } from '../convert/endpoints.ts';
 import { defaults } from '../config/load.ts';
 import { defaultChunkBytes, maxChunkBytes } from '../convert/estargz-writer.ts';
 import { messageOf } from '../errors.ts';
 import type { Platform } from '../images/platforms.ts';
+import { jsonLine } from '../util/printable.ts';
 import { ConvertProgress } from './convert-progress.ts';
-import type { Environment } from './environment.ts';
+import { type Environment, exitCodes } from './environment.ts';
+import { ExitError } from './output.ts';
 import { openRegistry, platformArgument } from './registry.ts';
 import { checkUsage } from './usage-error.ts';
 import { Verb } from './verb.ts';
@@ -25,8 +29,13 @@ export function convertCommand({ env }: Environment): Verb {
     .option('--chunk-size <bytes>', 'cut files into chunks of this size', integer(1, maxChunkBytes), defaultChunkBytes)
     .option('--temp-dir <dir>', "directory for converted layers until they are pushed (default: the system's)")
     .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
+    .option('--json', 'print events as JSON, one a line, in place of the digest and the progress')
     .explain(
-      'The digest of the new image goes to standard output, progress to standard error. Layers that are eStargz already are copied as they are.',
+      `The digest of the new image goes to standard output, progress to standard error. Layers that are eStargz already are copied as they are,
+and so is what cannot be converted.
+
+Each layer is checked by the rules of the daemon. The exit code is 3 where one that was converted, or every image, cannot be lazy: then the image is there, and
+standard error says which layers are concerned and why. It is 0 where all is lazy that can be.`,
       [
         'lazypull convert registry.example/app:1 registry.example/app:1-esgz',
         'lazypull convert --platform linux/amd64 --level 9 oci-layout:./app:1 registry.example/app:1-esgz',
@@ -41,6 +50,7 @@ interface Options {
   chunkSize: number;
   tempDir?: string;
   config?: string;
+  json?: boolean;
 }
 
 async function run(
@@ -51,19 +61,46 @@ async function run(
 ): Promise<void> {
   await using client = await openRegistry(options.config, env, 'warn');
   const { source, destination } = checkUsage(() => openEndpoints(client, sourceText, destinationText));
-  using progress = new ConvertProgress(process.stderr, env);
+  using report = options.json === true ? new JsonReport() : new ConvertProgress(process.stderr, env);
   using interrupt = new Interrupt();
+  const { LazyCheck } = await import('../layers/lazy-check.ts');
   const image = await convertImage(source, destination, {
     platforms: options.platform,
     level: options.level,
     chunkBytes: options.chunkSize,
     temporaryDirectory: options.tempDir,
-    onLayer: (event) => progress.onLayer(event),
-    onKept: (member) => progress.onKept(member),
+    onLayer: (event) => report.onLayer(event),
+    onKept: (member) => report.onKept(member),
+    check: new LazyCheck(),
+    onNotLazy: (layer) => report.onNotLazy(layer),
     signal: interrupt.signal,
   });
-  progress.finish(`Converted "${source.name}" to "${destination.name}"`);
-  process.stdout.write(`${image.digest}\n`);
+  report.finish(`Converted "${source.name}" to "${destination.name}"`);
+  process.stdout.write(options.json === true ? jsonLine({ event: 'image', ...image }) : `${image.digest}\n`);
+  if (!image.isLazy) throw new ExitError(exitCodes.notLazy);
+}
+
+/** What happens, for programs. */
+class JsonReport implements Disposable {
+  onLayer({ digest, size, state, bytes }: LayerEvent): void {
+    if (state === 'done' || state === 'kept') this.#write({ event: 'layer', digest, size, state, bytes });
+  }
+
+  onKept(member: KeptMember): void {
+    this.#write({ event: 'kept', ...member });
+  }
+
+  onNotLazy(layer: NotLazyLayer & { source: string }): void {
+    this.#write({ event: 'not-lazy', ...layer });
+  }
+
+  finish(): void {}
+
+  [Symbol.dispose](): void {}
+
+  #write(event: object): void {
+    process.stdout.write(jsonLine(event));
+  }
 }
 
 /** Turns the first SIGINT or SIGTERM into an abort, so that temporary files are removed. The second one ends the process. */

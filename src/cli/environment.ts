@@ -1,5 +1,5 @@
-/** Exit codes: success, failure, wrong usage, ended by SIGINT. */
-export const exitCodes = { ok: 0, failure: 1, usage: 2, interrupted: 130 } as const;
+/** Exit codes: success, failure, wrong usage, an image that was written and cannot be lazy, ended by SIGINT. */
+export const exitCodes = { ok: 0, failure: 1, usage: 2, notLazy: 3, interrupted: 130 } as const;
 
 /** What a verb needs of the process that runs it. */
 export interface Environment {

@@ -1,3 +1,4 @@
+import { printable } from '../util/printable.ts';
 import { displayWidth, padEnd } from './layout.ts';
 
 /** The first twelve characters of a digest's hex, as container tools show it. */
@@ -36,9 +37,4 @@ export function table(rows: readonly (readonly Cell[])[]): string {
     for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, displayWidth(cell));
   const lines = safe.map((row) => row.map((cell, i) => padEnd(cell, widths[i] ?? 0)).join('  '));
   return lines.map((line) => `${line.trimEnd()}\n`).join('');
-}
-
-/** A text of others without control characters. */
-export function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}]/gu, '?');
 }

@@ -5,7 +5,8 @@ import type { LayerReport } from '../layers/inspect.ts';
 import { TraceStore } from '../layers/fetch/trace.ts';
 import { formatReference, type Reference } from '../registry/reference.ts';
 import { inParallel } from '../util/in-parallel.ts';
-import { printable, shorten, sizeText, table } from './format.ts';
+import { jsonLine, printable } from '../util/printable.ts';
+import { shorten, sizeText, table } from './format.ts';
 import type { Environment } from './environment.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { Verb } from './verb.ts';
@@ -52,7 +53,7 @@ export function inspectCommand(environment: Environment): Verb {
         traceRanges: (await traces.load(layer.digest).catch(() => undefined))?.ranges.length,
       }));
       const image = { reference: formatReference(reference), digest, mediaType, platform };
-      if (options.json === true) process.stdout.write(`${JSON.stringify({ ...image, layers })}\n`);
+      if (options.json === true) process.stdout.write(jsonLine({ ...image, layers }));
       else process.stdout.write(inspectText(image, layers));
     });
 }

@@ -4,7 +4,8 @@ import type { ImageFile, ImageTree } from '../images/image-tree.ts';
 import type { Platform } from '../images/platforms.ts';
 import { resolveImage } from '../images/resolve.ts';
 import type { Reference } from '../registry/reference.ts';
-import { printable, table } from './format.ts';
+import { jsonLine, printable } from '../util/printable.ts';
+import { table } from './format.ts';
 import type { Environment } from './environment.ts';
 import { write } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
@@ -115,7 +116,7 @@ export function jsonLines(files: readonly ImageFile[], digests: readonly string[
       layer: digests[layer],
     };
   });
-  return lines.map((line) => `${JSON.stringify(line)}\n`).join('');
+  return lines.map((line) => jsonLine(line)).join('');
 }
 
 const typeLetters: Readonly<Record<EntryType, string>> = {

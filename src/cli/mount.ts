@@ -8,7 +8,8 @@ import { exitNow } from '../kernel/exit.ts';
 import type { LayerStatus } from '../layers/layer-status.ts';
 import type { Log } from '../log.ts';
 import { formatReference, type Reference } from '../registry/reference.ts';
-import { bar, printable, sizeText } from './format.ts';
+import { jsonLine, printable } from '../util/printable.ts';
+import { bar, sizeText } from './format.ts';
 import { type Environment, exitCodes } from './environment.ts';
 import { say } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
@@ -57,7 +58,7 @@ The exit code is 0 where it was mounted and unmounted again, 130 where it was in
       const root = options.root === undefined ? undefined : resolve(options.root);
       const mount = await mountImage({ client, image, directory, root, fill: options.fill === true, log, signal });
       const event = (kind: string, more: object) => {
-        if (options.json === true) process.stdout.write(`${JSON.stringify({ event: kind, ...more })}\n`);
+        if (options.json === true) process.stdout.write(jsonLine({ event: kind, ...more }));
       };
       event('mounted', { directory, reference: formatReference(reference), digest: image.digest });
       say(name, `Mounted "${formatReference(reference)}" at "${directory}"; ctrl-C unmounts it`);

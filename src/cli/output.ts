@@ -1,6 +1,7 @@
 import type { Writable } from 'node:stream';
 import { errnoOf, isSystemError, LazypullError, messageOf } from '../errors.ts';
 import { type Paint, painter, plain } from '../util/colour.ts';
+import { printableLines } from '../util/printable.ts';
 import { hintFor } from './hints.ts';
 
 /** Ends a verb with an exit code of its own; the verb has said what there is to say. */
@@ -21,7 +22,7 @@ export function printError(program: string, error: unknown): void {
 /** What `printError` writes. */
 export function formatError(program: string, error: unknown, paint: Paint = plain): string {
   const hint = hintFor(error);
-  return `${paint('bad', `${program}:`)} ${detailOf(error)}\n${hint === undefined ? '' : `${paint('strong', 'hint:')} ${hint}\n`}`;
+  return `${paint('bad', `${program}:`)} ${printableLines(detailOf(error))}\n${hint === undefined ? '' : `${paint('strong', 'hint:')} ${printableLines(hint)}\n`}`;
 }
 
 /** What is not expected comes with its stack, for a report; what the system refused says itself what it was. */
@@ -33,7 +34,7 @@ function detailOf(error: unknown): string {
 
 /** Tells the user something that is neither data nor an error. */
 export function say(program: string, text: string): void {
-  process.stderr.write(`${program}: ${text}\n`);
+  process.stderr.write(`${program}: ${printableLines(text)}\n`);
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { printableLines } from '../util/printable.ts';
 import { version } from '../version.ts';
 import { daemonCommand } from './daemon.ts';
 import type { Environment } from './environment.ts';
@@ -70,7 +71,7 @@ function tame(command: Command, name: string): void {
     .showHelpAfterError('hint: add --help for what it takes')
     .configureOutput({
       outputError: (text, write) =>
-        write(text.replace(/^error: ./, (start) => `${name}: ${start.slice(-1).toUpperCase()}`)),
+        write(printableLines(text).replace(/^error: ./, (start) => `${name}: ${start.slice(-1).toUpperCase()}`)),
     });
   for (const child of command.commands) tame(child, name);
 }

@@ -2,6 +2,7 @@ import { defaults } from '../config/load.ts';
 import type { Platform } from '../images/platforms.ts';
 import { resolveImage } from '../images/resolve.ts';
 import type { Reference } from '../registry/reference.ts';
+import { jsonLine } from '../util/printable.ts';
 import type { Environment } from './environment.ts';
 import { PullProgress } from './pull-progress.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
@@ -43,7 +44,7 @@ is not eStargz is an error; "ctr images pull --snapshotter stargz" takes images 
       const address = (options.address ?? (env.CONTAINERD_ADDRESS || standard.address)).replace(/^unix:\/\//, '');
       const namespace = options.namespace ?? (env.CONTAINERD_NAMESPACE || standard.namespace);
       const event = (kind: string, more: object) => {
-        if (options.json === true) process.stdout.write(`${JSON.stringify({ event: kind, ...more })}\n`);
+        if (options.json === true) process.stdout.write(jsonLine({ event: kind, ...more }));
       };
       await using client = await openRegistry(options.config, env);
       using containerd = new ContainerdClient(address, namespace);

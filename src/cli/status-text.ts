@@ -1,6 +1,7 @@
 import type { DaemonStatus, MountedLayer } from '../status/status.ts';
 import { type Paint, plain } from '../util/colour.ts';
-import { bar, type Cell, printable, shorten, sizeText, table } from './format.ts';
+import { printable } from '../util/printable.ts';
+import { bar, type Cell, shorten, sizeText, table } from './format.ts';
 import { chopped, displayWidth, endOf, wrapped } from './layout.ts';
 
 /** How a status is shown. */

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { StatusClient } from '../status/client.ts';
 import type { DaemonStatus } from '../status/status.ts';
 import { painter } from '../util/colour.ts';
+import { jsonLine } from '../util/printable.ts';
 import { type Environment, exitCodes } from './environment.ts';
 import { FullScreen } from './full-screen.ts';
 import { columnsOf } from './layout.ts';
@@ -48,7 +49,7 @@ export function statusCommand(environment: Environment): Verb {
       }
       do {
         const status = await client.status();
-        const shown = options.json === true ? `${JSON.stringify({ address, ...status })}\n` : text(status);
+        const shown = options.json === true ? jsonLine({ address, ...status }) : text(status);
         await write(process.stdout, shown);
         if (options.watch === true) await delay(watchMs);
         else if (status.problems.length > 0) throw new ExitError(exitCodes.failure);

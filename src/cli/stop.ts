@@ -1,4 +1,4 @@
-import { printable } from './format.ts';
+import { printable } from '../util/printable.ts';
 import type { Environment } from './environment.ts';
 import { say } from './output.ts';
 import { Verb } from './verb.ts';

@@ -4,7 +4,7 @@ import { containerdAt, type Instance, instanceAt, ownPlaces, rootsAt } from '../
 import { socketPath } from '../config/clients.ts';
 import { daemonRoot, defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
-import { printable } from './format.ts';
+import { printable } from '../util/printable.ts';
 import type { Environment } from './environment.ts';
 import { say } from './output.ts';
 import type { Verb } from './verb.ts';

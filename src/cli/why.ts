@@ -7,7 +7,8 @@ import type { Reference } from '../registry/reference.ts';
 import type { DaemonMemory, LayerVerdict } from '../status/why.ts';
 import { inParallel } from '../util/in-parallel.ts';
 import { type Paint, painter, plain } from '../util/colour.ts';
-import { printable, shorten, sizeText } from './format.ts';
+import { jsonLine, printable } from '../util/printable.ts';
+import { shorten, sizeText } from './format.ts';
 import type { Environment } from './environment.ts';
 import { ExitError, say } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
@@ -46,7 +47,7 @@ export function whyCommand(environment: Environment): Verb {
       const verdicts = await explain(client, image, options.platform, memory, name);
       const paint = painter(process.stdout, env);
       for (const verdict of verdicts) {
-        process.stdout.write(options.json === true ? `${JSON.stringify(verdict)}\n` : verdictText(verdict, paint));
+        process.stdout.write(options.json === true ? jsonLine(verdict) : verdictText(verdict, paint));
       }
       if (verdicts.some(({ reason }) => reason !== undefined)) throw new ExitError(1);
     });

@@ -15,7 +15,7 @@ import {
   platformOf,
   platformOfConfig,
 } from '../images/manifest.ts';
-import { isIndex, isManifest, ociIndex, ociManifest } from '../images/media-types.ts';
+import { isIndex, isLayer, isManifest, ociIndex, ociManifest } from '../images/media-types.ts';
 import { type Platform, PlatformMatcher, platformText } from '../images/platforms.ts';
 import { RegistryError } from '../registry/errors.ts';
 import type { ImageDestination } from './destination.ts';
@@ -23,12 +23,14 @@ import { defaultChunkBytes } from './estargz-writer.ts';
 import { GzipPool } from './gzip-pool.ts';
 import {
   blobsOf,
+  type ConvertedLayer,
   replacedDescriptor,
   rewriteConfig,
   rewriteIndex,
   rewriteManifest,
   type WrittenMember,
 } from './image.ts';
+import { type LazinessCheck, noCheck, type NotLazyLayer } from './laziness.ts';
 import { LayerConverter, type LayerEvent } from './layer-converter.ts';
 import { type ImageSource, readBlob } from './source.ts';
 
@@ -51,6 +53,10 @@ export interface ConvertOptions {
   onLayer?: ((event: LayerEvent) => void) | undefined;
   /** Is told of each member of an index that is an image and cannot be converted: it is copied as it is. */
   onKept?: ((member: KeptMember) => void) | undefined;
+  /** Says of the layers that are written whether they can be lazy; nothing is said without it. */
+  check?: LazinessCheck | undefined;
+  /** Is told, once, of each layer that cannot be lazy; `source` is the digest that it had. */
+  onNotLazy?: ((layer: NotLazyLayer & { source: string }) => void) | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -67,6 +73,8 @@ export interface ConvertedImage {
   mediaType: string;
   digest: string;
   size: number;
+  /** False where a layer that was converted cannot be lazy, or no image can be as a whole. What had to stay as it is counts only then. */
+  isLazy: boolean;
 }
 
 /**
@@ -90,9 +98,9 @@ export async function convertImage(
       directory,
       chunkBytes: options.chunkBytes ?? defaultChunkBytes,
       onLayer: options.onLayer ?? (() => {}),
+      check: options.check ?? noCheck,
     });
-    const onKept = options.onKept ?? (() => {});
-    return await new Conversion(source, destination, layers, onKept, signal).run(options.platforms ?? []);
+    return await new Conversion(source, destination, layers, options, signal).run(options.platforms ?? []);
   } catch (error) {
     if (!options.signal?.aborted) throw error;
     throw new LazypullError('Canceled', `Cannot convert "${source.name}": it was interrupted`);
@@ -118,20 +126,24 @@ class Conversion {
   readonly #source: ImageSource;
   readonly #destination: ImageDestination;
   readonly #layers: LayerConverter;
-  readonly #onKept: (member: KeptMember) => void;
+  readonly #options: ConvertOptions;
+  readonly #notLazy = new Set<string>();
+  #images = 0;
+  #lazyImages = 0;
+  #isConvertedLazy = true;
   readonly #signal: AbortSignal;
 
   constructor(
     source: ImageSource,
     destination: ImageDestination,
     layers: LayerConverter,
-    onKept: (member: KeptMember) => void,
+    options: ConvertOptions,
     signal: AbortSignal,
   ) {
     this.#source = source;
     this.#destination = destination;
     this.#layers = layers;
-    this.#onKept = onKept;
+    this.#options = options;
     this.#signal = signal;
   }
 
@@ -143,7 +155,8 @@ class Conversion {
     const { mediaType, bytes } = converted;
     const digest = sha256(bytes);
     await this.#destination.putRoot(mediaType, digest, bytes, this.#signal);
-    return { mediaType, digest, size: bytes.length };
+    const isLazy = this.#isConvertedLazy && (this.#images === 0 || this.#lazyImages > 0);
+    return { mediaType, digest, size: bytes.length, isLazy };
   }
 
   /** The images of these platforms and the indexes that they are in; undefined for everything. */
@@ -240,7 +253,8 @@ class Conversion {
 
   #keep(descriptor: Descriptor, reason: string): void {
     const platform = platformOf(descriptor);
-    this.#onKept({
+    this.#images++;
+    this.#options.onKept?.({
       digest: descriptor.digest,
       platform: platform === undefined ? undefined : platformText(platform),
       reason,
@@ -265,10 +279,26 @@ class Conversion {
     const layers = await this.#inParallel(manifest.layers, (layer, i, signal) =>
       this.#layers.convert(layer, config.diffIds[i] ?? '', signal),
     );
+    await this.#checkLazy(manifest.layers, layers);
     const bytes = rewriteConfig(config, layers);
     const blob = { digest: sha256(bytes), size: bytes.length };
     await this.#layers.put(blob, bytes, this.#signal);
     return { mediaType: ociManifest, bytes: rewriteManifest(manifest, blob, layers) };
+  }
+
+  async #checkLazy(sources: readonly Descriptor[], layers: readonly ConvertedLayer[]): Promise<void> {
+    const { check = noCheck, onNotLazy } = this.#options;
+    const written = layers.map(({ descriptor }) => descriptor);
+    const problems = await check.ofImage(written.map(({ digest }) => digest));
+    this.#images++;
+    if (problems.length === 0) this.#lazyImages++;
+    for (const problem of problems) {
+      const place = written.findIndex(({ digest }) => digest === problem.digest);
+      if (isLayer(written[place]!.mediaType)) this.#isConvertedLazy = false;
+      const key = `${problem.digest} ${problem.message}`;
+      if (!this.#notLazy.has(key)) onNotLazy?.({ ...problem, source: sources[place]!.digest });
+      this.#notLazy.add(key);
+    }
   }
 
   /** Runs `work` on each item, `layersAtOnce` at a time. After a failure the others are stopped and waited for. */

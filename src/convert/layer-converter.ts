@@ -3,12 +3,15 @@ import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { codeOf, errnoOf, LazypullError } from '../errors.ts';
-import type { Descriptor } from '../images/manifest.ts';
+import { type Descriptor, tocDigestAnnotation } from '../images/manifest.ts';
+import { isLayer } from '../images/media-types.ts';
 import { decompress } from './decompress.ts';
 import type { ImageDestination } from './destination.ts';
 import { type EstargzResult, writeEstargz } from './estargz-writer.ts';
+import { FileBlob } from './file-blob.ts';
 import type { GzipPool } from './gzip-pool.ts';
 import { type ConvertedLayer, copiedLayer, estargzLayer, planLayer } from './image.ts';
+import type { LazinessCheck } from './laziness.ts';
 import type { BlobId, ImageSource } from './source.ts';
 
 /** What happens to a layer, named by the digest and the size that it has in the source. */
@@ -34,6 +37,7 @@ export interface LayerConverterOptions {
   /** A directory for converted layers until they are pushed. The caller removes it. */
   directory: string;
   onLayer: (event: LayerEvent) => void;
+  check: LazinessCheck;
 }
 
 /** Brings layers to the destination as eStargz, each one once however many images have it. */
@@ -50,15 +54,26 @@ export class LayerConverter {
   async convert(layer: Descriptor, diffId: string, signal: AbortSignal): Promise<ConvertedLayer> {
     const plan = planLayer(layer);
     if (plan === 'keep') {
+      this.#options.check.refuse(layer.digest, 'Registries do not have such a layer: it stays as it is');
       this.#options.onLayer({ ...idOf(layer), state: 'kept', bytes: layer.size, total: layer.size });
       return { descriptor: layer, diffId };
     }
     if (plan === 'copy') {
       await this.copy(layer, signal);
+      await this.#checkCopied(layer, signal);
       return { descriptor: copiedLayer(layer), diffId };
     }
     const result = await once(this.#converted, layer.digest, () => this.#write(idOf(layer), signal));
     return estargzLayer(layer, result);
+  }
+
+  async #checkCopied({ digest, mediaType, annotations }: Descriptor, signal: AbortSignal): Promise<void> {
+    const { source, check } = this.#options;
+    const tocDigest = annotations[tocDigestAnnotation];
+    if (isLayer(mediaType) && tocDigest !== undefined) {
+      await check.read(source.ranged(digest), { digest, tocDigest }, signal);
+    } else
+      check.refuse(digest, `A layer of the type "${mediaType}" is no tar that can be converted: it is copied as it is`);
   }
 
   /** Brings a blob to the destination as it is. */
@@ -84,6 +99,7 @@ export class LayerConverter {
     const path = join(directory, layer.digest.replace(':', '-'));
     try {
       const result = await this.#writeTo(path, layer, signal);
+      await this.#options.check.read(new FileBlob(path), result, signal);
       if (!(await destination.hasBlob(result.digest, signal))) {
         const content = () =>
           counted(path, (bytes) => onLayer({ ...layer, state: 'pushing', bytes, total: result.size }));

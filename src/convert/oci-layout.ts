@@ -13,6 +13,8 @@ import { type Platform, platformText } from '../images/platforms.ts';
 import type { Manifest } from '../registry/client.ts';
 import { isDigest } from '../registry/reference.ts';
 import type { ImageDestination } from './destination.ts';
+import { FileBlob } from './file-blob.ts';
+import type { RangedBlob } from './laziness.ts';
 import { type BlobId, type ImageSource, readBlob, verified } from './source.ts';
 
 /** As registries limit manifests. */
@@ -118,6 +120,10 @@ export class OciLayout implements ImageSource, ImageDestination {
         cause,
       });
     }
+  }
+
+  ranged(digest: string): RangedBlob {
+    return new FileBlob(this.#blobPath(digest));
   }
 
   hasBlob(digest: string): Promise<boolean> {

@@ -4,6 +4,7 @@ import type { Manifest, RegistryClient } from '../registry/client.ts';
 import { formatReference, type Reference } from '../registry/reference.ts';
 import type { Descriptor } from '../images/manifest.ts';
 import type { Platform } from '../images/platforms.ts';
+import type { RangedBlob } from './laziness.ts';
 
 /** What a blob is addressed by. */
 export type BlobId = Pick<Descriptor, 'digest' | 'size'>;
@@ -18,6 +19,8 @@ export interface ImageSource {
   manifest(descriptor: Descriptor, signal?: AbortSignal): Promise<Buffer>;
   /** Streams a blob. It is verified at its end: whoever has not read to the end has unverified bytes. */
   blob(blob: BlobId, signal?: AbortSignal): AsyncIterable<Buffer>;
+  /** A blob to be read in parts, of which nothing is verified. */
+  ranged(digest: string): RangedBlob;
 }
 
 /** An image in a registry: of the reference's digest, else its tag, else `latest`. */
@@ -39,6 +42,10 @@ export class RegistrySource implements ImageSource {
   async manifest({ digest, mediaType }: Descriptor, signal?: AbortSignal): Promise<Buffer> {
     const { host, repository } = this.reference;
     return (await this.#client.manifest({ host, repository, digest }, [mediaType], signal)).bytes;
+  }
+
+  ranged(digest: string): RangedBlob {
+    return this.#client.blob(this.reference, digest);
   }
 
   blob({ digest, size }: BlobId, signal?: AbortSignal): AsyncIterable<Buffer> {

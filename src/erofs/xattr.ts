@@ -1,5 +1,6 @@
 import { LazypullError } from '../errors.ts';
 import type { ByteString, IndexEntry } from '../formats/layer-index.ts';
+import { shownPath } from '../formats/paths.ts';
 
 const headerBytes = 12;
 const maxNameBytes = 255;
@@ -64,6 +65,6 @@ function isAccessControlList(value: Uint8Array): boolean {
 function tooLarge(entry: IndexEntry, name: ByteString): LazypullError {
   return new LazypullError(
     'ResourceExhausted',
-    `The extended attribute "${name.slice(0, 80)}" of "${entry.path}" does not fit on the disk`,
+    `The extended attribute "${shownPath(name.slice(0, 80))}" of "${shownPath(entry.path)}" does not fit on the disk`,
   );
 }

@@ -1,5 +1,6 @@
 import { LazypullError } from '../errors.ts';
 import type { ByteString } from './layer-index.ts';
+import { printable } from '../util/printable.ts';
 import { maxNameBytes, maxPathBytes } from './limits.ts';
 
 /**
@@ -10,7 +11,7 @@ import { maxNameBytes, maxPathBytes } from './limits.ts';
  */
 export function cleanPath(path: ByteString): ByteString {
   if (path.length > maxPathBytes) throw tooLong(path, maxPathBytes);
-  if (path.includes('\0')) throw new LazypullError('InvalidArgument', `The path "${path}" has a NUL in it`);
+  if (path.includes('\0')) throw new LazypullError('InvalidArgument', `The path "${shownPath(path)}" has a NUL in it`);
   const relative = withoutOuterSlashes(path);
   const clean = isClean(relative) ? relative : cleanSlowly(relative);
   let start = 0;
@@ -56,9 +57,14 @@ function cleanSlowly(path: ByteString): ByteString {
   return parts.join('/');
 }
 
+/** A path as messages show it: what is not UTF-8 or not printable has signs in its place. */
+export function shownPath(path: ByteString): string {
+  return printable(Buffer.from(path, 'latin1').toString('utf8'));
+}
+
 function tooLong(path: ByteString, limit: number): LazypullError {
   return new LazypullError(
     'ResourceExhausted',
-    `The path "${path.slice(0, 80)}…" has a part of more than ${limit} bytes`,
+    `The path "${shownPath(path.slice(0, 80))}…" has a part of more than ${limit} bytes`,
   );
 }

@@ -3,7 +3,7 @@ import type { ChunkColumns } from './chunk-columns.ts';
 import type { ByteString, IndexEntry, LayerIndex } from './layer-index.ts';
 import { maxImpliedDirectories, maxNodes, maxSymlinkBytes } from './limits.ts';
 import { tocName } from './estargz/toc-tar.ts';
-import { cleanPath } from './paths.ts';
+import { cleanPath, shownPath } from './paths.ts';
 import type { TreeNode } from './tree-node.ts';
 import { applyWhiteouts, isWhiteoutName } from './whiteouts.ts';
 import { unpackedXattrs } from './xattrs.ts';
@@ -108,7 +108,8 @@ class TreeBuilder {
       if (child?.children === undefined) {
         const isWhiteout = isWhiteoutName(name);
         if (isWhiteout) this.#marked.add(node);
-        else if (child !== undefined) throw invalid(entry, `"${path.slice(0, end)}" is not a directory in this layer`);
+        else if (child !== undefined)
+          throw invalid(entry, `"${shownPath(path.slice(0, end))}" is not a directory in this layer`);
         if (++this.#implied > maxImpliedDirectories) {
           throw new LazypullError(
             'ResourceExhausted',
@@ -134,7 +135,8 @@ class TreeBuilder {
   /** The node that a hard link is another name of. While its target is not there, that is a node of type 'hardlink'. */
   #linkTarget(link: IndexEntry): TreeNode {
     const target = lookUp(this.#root, cleanPath(link.linkTarget));
-    if (target?.children !== undefined) throw invalid(link, `its target "${link.linkTarget}" is a directory`);
+    if (target?.children !== undefined)
+      throw invalid(link, `its target "${shownPath(link.linkTarget)}" is a directory`);
     if (target !== undefined) return withXattrsOf(link, target);
     this.#hasPendingLinks = true;
     return { entry: link, links: 0, children: undefined };
@@ -181,12 +183,12 @@ function lookUp(root: TreeNode, path: ByteString): TreeNode | undefined {
 
 function checkSymlink({ path, linkTarget }: IndexEntry): void {
   if (linkTarget.length === 0 || linkTarget.includes('\0')) {
-    throw new LazypullError('InvalidArgument', `Cannot link "${path}" to "${linkTarget}"`);
+    throw new LazypullError('InvalidArgument', `Cannot link "${shownPath(path)}" to "${shownPath(linkTarget)}"`);
   }
   if (linkTarget.length > maxSymlinkBytes) {
     throw new LazypullError(
       'ResourceExhausted',
-      `The target of the symlink "${path}" has ${linkTarget.length} bytes: more than ${maxSymlinkBytes}`,
+      `The target of the symlink "${shownPath(path)}" has ${linkTarget.length} bytes: more than ${maxSymlinkBytes}`,
     );
   }
 }
@@ -222,14 +224,18 @@ function resolveLink(root: TreeNode, link: TreeNode, resolved: Map<TreeNode, Tre
       break;
     }
     if (chain.has(node)) {
-      throw new LazypullError('DataLoss', `The hard link "${link.entry.path}" leads to itself`);
+      throw new LazypullError('DataLoss', `The hard link "${shownPath(link.entry.path)}" leads to itself`);
     }
     chain.add(node);
     const next = lookUp(root, cleanPath(node.entry.linkTarget));
     if (next === undefined) {
-      throw invalid(link.entry, `there is no "${node.entry.linkTarget}" in this layer that it could be a hard link to`);
+      throw invalid(
+        link.entry,
+        `there is no "${shownPath(node.entry.linkTarget)}" in this layer that it could be a hard link to`,
+      );
     }
-    if (next.children !== undefined) throw invalid(link.entry, `its target "${node.entry.linkTarget}" is a directory`);
+    if (next.children !== undefined)
+      throw invalid(link.entry, `its target "${shownPath(node.entry.linkTarget)}" is a directory`);
     node = next;
   }
   for (const each of chain) resolved.set(each, node);
@@ -260,5 +266,5 @@ function countLinks(root: TreeNode): void {
 }
 
 function invalid(entry: IndexEntry, why: string): LazypullError {
-  return new LazypullError('Unimplemented', `Cannot place "${entry.path}": ${why}`);
+  return new LazypullError('Unimplemented', `Cannot place "${shownPath(entry.path)}": ${why}`);
 }

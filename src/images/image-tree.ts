@@ -1,6 +1,7 @@
 import { LazypullError } from '../errors.ts';
 import type { ByteString, IndexEntry } from '../formats/layer-index.ts';
 import { maxPathBytes } from '../formats/limits.ts';
+import { shownPath } from '../formats/paths.ts';
 import { emptyDirectory } from '../formats/tree.ts';
 import type { TreeNode } from '../formats/tree-node.ts';
 
@@ -157,7 +158,7 @@ function join(directory: ByteString, name: ByteString): ByteString {
 }
 
 function show(path: ByteString): string {
-  return Buffer.from(path, 'latin1').toString('utf8');
+  return shownPath(path);
 }
 
 function checkLength(text: ByteString, path: ByteString): void {

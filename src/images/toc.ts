@@ -11,7 +11,7 @@ const maxCompressedTocBytes = 128 << 20;
 const tocTimeoutMs = 60_000;
 
 /** How much of a blob's end is asked for: footer and table of contents of most layers. */
-const tailBytes = 1 << 20;
+export const tocTailBytes = 1 << 20;
 
 /** A table of contents as it lies in the blob: the bytes from `tocOffset` on, without the footer. */
 export interface TocBytes {
@@ -21,7 +21,7 @@ export interface TocBytes {
 
 /** The index of an eStargz layer, verified against the TOC digest of its manifest. Throws what says why it cannot be read lazily. */
 export async function readLayerIndex(blob: Blob, tocDigest: string, signal?: AbortSignal): Promise<LayerIndex> {
-  const { data, size } = await blob.tail(tailBytes, signal);
+  const { data, size } = await blob.tail(tocTailBytes, signal);
   const { tocOffset, compressedToc } = await fetchToc(blob, data, size);
   return readToc(compressedToc, { tocDigest, blobSize: size, tocOffset });
 }
@@ -34,7 +34,7 @@ export async function readLayerIndex(blob: Blob, tocDigest: string, signal?: Abo
  * @throws FailedPrecondition where the blob is not eStargz; ResourceExhausted where its table is too large
  */
 export async function fetchToc(
-  blob: Blob,
+  blob: Pick<Blob, 'range'>,
   tail: Buffer,
   blobBytes: number,
   onBytes: (bytes: number) => void = () => {},

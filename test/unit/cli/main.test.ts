@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { hash } from 'node:crypto';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { buildTar } from '../../support/tar-builder.ts';
 
 const bin = (name: string) => fileURLToPath(new URL(`../../../src/bin/${name}.ts`, import.meta.url));
 
@@ -57,6 +60,50 @@ describe('the command line', () => {
       assert.deepEqual([code, stdout], [2, ''], args.join(' '));
       assert.match(stderr, /^lazypull: Cannot use .*\nhint: .*\n$/);
     }
+  });
+
+  it('ends with 3 where convert wrote an image that cannot be lazy, and lets no name in it command the terminal', async (t) => {
+    const directory = await mkdtemp(join(tmpdir(), 'lazypull-test-'));
+    t.after(() => rm(directory, { recursive: true }));
+    const put = async (mediaType: string, bytes: Buffer) => {
+      const digest = hash('sha256', bytes);
+      await mkdir(join(directory, 'blobs/sha256'), { recursive: true });
+      await writeFile(join(directory, 'blobs/sha256', digest), bytes);
+      return { mediaType, digest: `sha256:${digest}`, size: bytes.length };
+    };
+    const name = Buffer.from('bin\x1b[31m\u009b2J\u202e\n').toString('latin1');
+    const tar = buildTar([
+      { name, typeflag: '2', linkName: 'x' },
+      { name: `${name}/tool`, data: Buffer.from('x') },
+    ]);
+    const layer = await put('application/vnd.oci.image.layer.v1.tar', tar);
+    const diffIds = [layer.digest];
+    const json = (value: object) => Buffer.from(JSON.stringify(value));
+    const config = await put('application/vnd.oci.image.config.v1+json', json({ rootfs: { diff_ids: diffIds } }));
+    const manifest = await put('application/vnd.oci.image.manifest.v1+json', json({ config, layers: [layer] }));
+    await writeFile(join(directory, 'index.json'), json({ manifests: [manifest] }));
+    const args = ['convert', `oci-layout:${directory}`, `oci-layout:${directory}:lazy`];
+    const people = await run('lazypull', args);
+    assert.equal(people.code, 3, people.stderr);
+    assert.match(people.stderr, /cannot be lazy: Cannot place "bin\?\[31m\?2J\?\?\/tool"/);
+    assert.match(people.stdout, /^sha256:[0-9a-f]{64}\n$/);
+    const programs = await run('lazypull', ['convert', '--json', `${args[1]}@${manifest.digest}`, args[2]!]);
+    assert.equal(programs.code, 3);
+    for (const text of [people.stderr, programs.stderr, programs.stdout]) {
+      assert.doesNotMatch(text.replaceAll('\n', ''), /[\p{Cc}\p{Cf}]/u);
+    }
+    const events = programs.stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    assert.deepEqual(
+      events.map(({ event, reason, isLazy }) => [event, reason, isLazy]),
+      [
+        ['layer', undefined, undefined],
+        ['not-lazy', 'unsupported', undefined],
+        ['image', undefined, false],
+      ],
+    );
   });
 
   it('does not hang on a directory that takes no entries', async () => {

@@ -8,6 +8,7 @@ import { gunzipSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { convertImage, type KeptMember } from '../../../src/convert/convert.ts';
 import type { LayerEvent } from '../../../src/convert/layer-converter.ts';
 import { OciLayout, parseLayoutReference } from '../../../src/convert/oci-layout.ts';
+import { LazyCheck } from '../../../src/layers/lazy-check.ts';
 import { parsePlatform } from '../../../src/images/platforms.ts';
 import { buildTar } from '../../support/tar-builder.ts';
 
@@ -85,6 +86,7 @@ async function convert(
   platforms: string[] = [],
   onLayer?: (event: LayerEvent) => void,
   onKept?: (member: KeptMember) => void,
+  onNotLazy?: (layer: { source: string; reason: string }) => void,
 ) {
   const source = new OciLayout({ directory: join(directory, 'from'), tag: undefined });
   const destination = new OciLayout({ directory: join(directory, 'to'), tag: 'lazy' });
@@ -95,6 +97,8 @@ async function convert(
       platforms: platforms.map(parsePlatform),
       onLayer,
       onKept,
+      check: new LazyCheck(),
+      onNotLazy,
     });
   } finally {
     assert.deepEqual(await readdir(temporaryDirectory), []);
@@ -299,6 +303,53 @@ test('convertImage() copies a layer that is no tar, and converts the others', as
   assert.match(manifest.layers[1].annotations[tocAnnotation] ?? '', /^sha256:/);
   assert.equal((await readJson(manifest.config.digest)).rootfs.diff_ids[0], secret);
   assert.equal(String(await readBytes(encrypted.digest)), 'secret');
+});
+
+test('convertImage() says of each layer that cannot be lazy, and whether the image is', async () => {
+  const layerOf = async (...names: string[]) => {
+    const entries = names.map((name) =>
+      name.endsWith('@') ? { name: name.slice(0, -1), typeflag: '2', linkName: 'x' } : { name },
+    );
+    const content = buildTar(entries);
+    return { layer: await put(layerType, content), diffId: sha256(content) };
+  };
+  const good = await layerOf('a');
+  const below = await layerOf('bin@', 'bin/tool');
+  const long = await layerOf(`${'d'.repeat(250)}/`.repeat(17));
+  const link = await layerOf('bin@');
+  const through = await layerOf('bin/tool');
+  const encrypted = { layer: await put(`${layerType}+encrypted`, Buffer.from('x')), diffId: good.diffId };
+  const imageOf = async (...layers: { layer: Descriptor; diffId: string }[]) =>
+    putImage(
+      layers.map(({ layer }) => layer),
+      layers.map(({ diffId }) => diffId),
+    );
+  const outcome = async (...images: Descriptor[]) => {
+    const found: string[] = [];
+    const [only] = images as [Descriptor];
+    await setRoot(images.length === 1 ? only : await put(indexType, { schemaVersion: 2, manifests: images }));
+    const all = { below, long, link, through, encrypted };
+    const { isLazy } = await convert([], undefined, undefined, ({ source, reason }) => {
+      found.push(`${Object.entries(all).find(([, { layer }]) => layer.digest === source)?.[0]} ${reason}`);
+    });
+    return [isLazy, ...found];
+  };
+  assert.deepEqual(await outcome(await imageOf(good)), [true]);
+  assert.deepEqual(await outcome(await imageOf(good, below)), [false, 'below unsupported']);
+  assert.deepEqual(await outcome(await imageOf(long)), [false, 'long limit']);
+  assert.deepEqual(await outcome(await imageOf(link, through)), [false, 'through stacking']);
+  assert.deepEqual(await outcome(await imageOf(good), await imageOf(below), await imageOf(below, good)), [
+    false,
+    'below unsupported',
+  ]);
+  assert.deepEqual(await outcome(await imageOf(encrypted, good)), [false, 'encrypted unsupported']);
+  const mixed = await outcome(await imageOf(good), await imageOf(encrypted, good));
+  assert.deepEqual(
+    mixed,
+    [true, 'encrypted unsupported'],
+    'what stays as it is does not count where another image is lazy',
+  );
+  assert.deepEqual(await outcome(await imageOf()), [true]);
 });
 
 test('convertImage() takes null for an empty list, as Go does, and an image without layers', async () => {
