@@ -7,13 +7,11 @@ export function hintFor(error: unknown): string | undefined {
   const own = hintOf(error);
   if (own !== undefined) return own === '' ? undefined : own;
   if (saysItself(error)) return undefined;
-  const codes = systemCodes(error);
-  const byCause = tableFor(error);
-  for (const code of codes) {
-    const hint = byCause.find(([known]) => known.includes(code))?.[1];
+  if (error instanceof RegistryError) return registryHintsByClass[error.code] ?? hintsByClass[error.code];
+  for (const code of systemCodes(error)) {
+    const hint = systemHints.find(([known]) => known.includes(code))?.[1];
     if (hint !== undefined) return hint;
   }
-  if (error instanceof RegistryError) return registryHintsByClass[error.code] ?? hintsByClass[error.code];
   if (error instanceof UsageError) return 'add --help to the command for what it takes';
   return error instanceof LazypullError ? hintsByClass[error.code] : undefined;
 }
@@ -24,42 +22,6 @@ function saysItself(error: unknown): boolean {
 }
 
 type Hints = readonly (readonly [codes: readonly string[], hint: string])[];
-
-const registryHints: Hints = [
-  [['ENOTFOUND', 'EAI_AGAIN'], 'check the name of the registry, and DNS; set HTTPS_PROXY where there is a proxy'],
-  [
-    ['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ETIMEDOUT', 'UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT'],
-    'check that the registry runs there and can be reached from here; set HTTPS_PROXY where there is a proxy',
-  ],
-  [
-    ['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG'],
-    'say so with server = "http://HOST" in /etc/containerd/certs.d/HOST/hosts.toml',
-  ],
-  [
-    [
-      'DEPTH_ZERO_SELF_SIGNED_CERT',
-      'SELF_SIGNED_CERT_IN_CHAIN',
-      'UNABLE_TO_GET_ISSUER_CERT',
-      'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
-      'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-    ],
-    'give its certificate authority with ca = "FILE" in /etc/containerd/certs.d/HOST/hosts.toml',
-  ],
-];
-
-/** Where a request went through a proxy, what cannot be reached is the proxy, or is so for it. */
-const proxyHints: Hints = [
-  [
-    ['ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ETIMEDOUT', 'UND_ERR_ABORTED'],
-    'check HTTPS_PROXY and HTTP_PROXY, and that the proxy may reach the registry; NO_PROXY lists what is reached without it',
-  ],
-  ...registryHints,
-];
-
-function tableFor(error: unknown): Hints {
-  if (!(error instanceof RegistryError)) return systemHints;
-  return error.message.includes(' through the proxy ') ? proxyHints : registryHints;
-}
 
 const registryHintsByClass: Partial<Record<ErrorCode, string>> = {
   NotFound: 'check the name and the tag of the image',

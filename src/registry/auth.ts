@@ -4,7 +4,7 @@ import { type Challenge, parseChallenges } from './challenge.ts';
 import type { Credential, Credentials } from './credentials.ts';
 import { abortError } from './errors.ts';
 import type { Endpoint } from './hosts.ts';
-import { headerOf } from './refusal.ts';
+import { type Advice, headerOf } from './refusal.ts';
 import { mergeScopes } from './scopes.ts';
 import { basic, type Grant, type TokenDemand, type TokenFetcher } from './token.ts';
 import type { Answer } from './transport.ts';
@@ -94,16 +94,19 @@ export class Authorizer {
     if (demand !== undefined) this.#grants.delete(grantKey(endpoint, demand, scope));
   }
 
-  /** What a person can do about a 401 or 403 of a server, and what was wrong with the credentials for it. */
-  advice({ host }: Endpoint): { hint: string; cause: unknown } {
+  /** What stands behind a 401 or 403 of a server: what is wrong with the credentials for it, or what a person can do. */
+  advice({ host }: Endpoint): Advice {
+    const problem = this.#problems.get(host);
+    if (problem !== undefined) return { problem, host };
     const { source } = this.#credentials;
     const place = source === '' ? '' : ` in "${source}"`;
     const state = this.#found.has(host)
       ? `the credentials for "${host}"${place} were not enough`
       : `there are no credentials for "${host}"${place}, and BuildKit and containerd do not pass theirs on`;
     const login = `"docker login${host === 'docker.io' ? '' : ` ${host}`}"`;
-    const hint = `${state}: run ${login} as the user that runs lazypull, or set its DOCKER_CONFIG to a directory with them`;
-    return { hint, cause: this.#problems.get(host) };
+    return {
+      hint: `${state}: run ${login} as the user that runs lazypull, or set its DOCKER_CONFIG to a directory with them`,
+    };
   }
 
   #cached(key: string): string | undefined {

@@ -124,6 +124,7 @@ async function askHelper(
     throw new LazypullError(
       'FailedPrecondition',
       `Cannot run the credential helper ${JSON.stringify(helper)}: it is not the name of a program`,
+      { hint: 'correct "credHelpers" or "credsStore" in the config.json of Docker' },
     );
   }
   const program = `docker-credential-${helper}`;
@@ -144,7 +145,11 @@ async function askHelper(
     throw new LazypullError(
       'FailedPrecondition',
       `Cannot get the credentials for "${server}" from "${program}": ${said}`,
-      { cause: error },
+      {
+        hint: isMissing(error)
+          ? `install "${program}" where the PATH of lazypull finds it, or take "${helper}" out of "credHelpers" and "credsStore" in the config.json of Docker and log in again`
+          : `see why "${program}" fails: it is the program that "credHelpers" or "credsStore" names in the config.json of Docker`,
+      },
     );
   }
   const answer = parseObject(stdout);
@@ -155,8 +160,12 @@ async function askHelper(
   return { kind: 'password', username: username ?? '', password: secret };
 }
 
+function isMissing(error: Error): boolean {
+  return errnoOf(error) === 'ENOENT';
+}
+
 function helperProblem(error: Error): string {
-  if (errnoOf(error) === 'ENOENT') return 'there is no such program in PATH';
+  if (isMissing(error)) return 'there is no such program in PATH';
   if ('killed' in error && error.killed === true) return `it gave no answer in ${helperTimeoutMs / 1000} seconds`;
   return messageOf(error).slice(0, 200);
 }

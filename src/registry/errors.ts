@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http';
-import { errors } from 'undici';
-import { type ErrorCode, errnoOf, LazypullError, messageOf } from '../errors.ts';
+import { type ErrorCode, LazypullError } from '../errors.ts';
+import { networkReason } from './network-reasons.ts';
 
 /** An error of a request to a registry. `retryable` says whether the same request may well succeed later. */
 export class RegistryError extends LazypullError {
@@ -17,10 +17,11 @@ export class RegistryError extends LazypullError {
       status?: number | undefined;
       retryable?: boolean | undefined;
       retryAfterMs?: number | undefined;
+      hint?: string | undefined;
       cause?: unknown;
     } = {},
   ) {
-    super(code, message, { cause: about.cause });
+    super(code, message, { cause: about.cause, ...(about.hint === undefined ? {} : { hint: about.hint }) });
     this.name = 'RegistryError';
     this.status = about.status;
     this.retryable = about.retryable ?? false;
@@ -29,7 +30,8 @@ export class RegistryError extends LazypullError {
 
   /** The same, where another server may do better. */
   toBeRetried(): RegistryError {
-    return new RegistryError(this.code, this.message, { status: this.status, retryable: true, cause: this.cause });
+    const { status, hint, cause } = this;
+    return new RegistryError(this.code, this.message, { status, retryable: true, hint, cause });
   }
 }
 
@@ -63,13 +65,13 @@ export function statusError(
 
 /** The error for a request or a body that the network broke, and that may be tried again unless the cause cannot pass. `proxy` is where it was sent. */
 export function networkError(asked: Asked, cause: unknown, proxy?: string): RegistryError {
-  const code = errnoOf(cause);
-  const retryable =
-    code === undefined || !(permanentCodes.has(code) || code.startsWith('ERR_TLS_') || certificateAlert.test(code));
+  const { code, text, isPermanent, hint, isAll } = networkReason(cause, asked.url, proxy !== undefined);
   const through = proxy === undefined ? '' : ` through the proxy "${proxy}"`;
-  return new RegistryError('Unavailable', `Cannot ${nameOf(asked)}${through}: ${networkReason(cause)}`, {
-    retryable,
-    cause,
+  return new RegistryError('Unavailable', `Cannot ${nameOf(asked)}${through}: ${text}`, {
+    retryable: !isPermanent,
+    hint,
+    // Messages have the words of all causes, and those of Node and OpenSSL are for others than our users.
+    cause: isAll ? Object.assign(new Error(text), code === undefined ? {} : { code }) : cause,
   });
 }
 
@@ -86,60 +88,6 @@ export function abortError(signal: AbortSignal): LazypullError {
     return new LazypullError('DeadlineExceeded', 'The time for the request to the registry is over', { cause: reason });
   }
   return new LazypullError('Canceled', 'The request to the registry was canceled', { cause: reason });
-}
-
-/** Causes that no retry cures: names that do not exist, certificates, requests that we built wrongly, a closed client. */
-const permanentCodes = new Set([
-  'ENOTFOUND',
-  'EACCES',
-  'CERT_HAS_EXPIRED',
-  'DEPTH_ZERO_SELF_SIGNED_CERT',
-  'SELF_SIGNED_CERT_IN_CHAIN',
-  'UNABLE_TO_GET_ISSUER_CERT',
-  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
-  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-  'ERR_SSL_WRONG_VERSION_NUMBER',
-  'ERR_SSL_PACKET_LENGTH_TOO_LONG',
-  'UND_ERR_INVALID_ARG',
-  'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH',
-  'UND_ERR_DESTROYED',
-  'UND_ERR_CLOSED',
-]);
-
-/** The TLS alerts (RFC 8446, 6.2) of a server that did not get the client certificate that it wants; before TLS 1.3 some only say that the handshake failed. */
-const certificateAlert = /_ALERT_(HANDSHAKE_FAILURE|.*CERTIFICATE.*|UNKNOWN_CA|ACCESS_DENIED)$/;
-const wantsCertificate =
-  'the server does not take this client in TLS: it may want a client certificate, or another one; name it with client = [["CERT", "KEY"]] in the hosts.toml of this registry';
-
-const reasons = new Map([
-  ['UND_ERR_CONNECT_TIMEOUT', 'the connection was not made in time'],
-  ['UND_ERR_HEADERS_TIMEOUT', 'no answer came in time'],
-  ['UND_ERR_BODY_TIMEOUT', 'the answer stopped in the middle'],
-  ['ECONNREFUSED', 'the connection was refused'],
-  ['ECONNRESET', 'the connection was reset'],
-  ['ENOTFOUND', 'the host name does not exist'],
-  [
-    'ERR_SSL_WRONG_VERSION_NUMBER',
-    'the server speaks plain HTTP, not TLS: configure it as an insecure mirror of itself',
-  ],
-  [
-    'ERR_SSL_PACKET_LENGTH_TOO_LONG',
-    'the server speaks plain HTTP, not TLS: configure it as an insecure mirror of itself',
-  ],
-]);
-
-/** Whether a connection ended because what came was not HTTP. */
-export function isNotHttp(cause: unknown): boolean {
-  return cause instanceof errors.HTTPParserError;
-}
-
-/** Why no answer came, in a few words. */
-export function networkReason(cause: unknown): string {
-  const code = errnoOf(cause);
-  if (code !== undefined && certificateAlert.test(code)) return `${wantsCertificate} (${code})`;
-  if (isNotHttp(cause)) return 'the answer is not HTTP';
-  const reason = code === undefined ? undefined : reasons.get(code);
-  return reason === undefined ? messageOf(cause) : `${reason} (${code})`;
 }
 
 function codeOfStatus(status: number): ErrorCode {

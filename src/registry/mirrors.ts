@@ -130,6 +130,7 @@ function together(failures: readonly Failure[]): RegistryError {
     status: registryError?.status,
     retryable: all.some((error) => error?.retryable),
     retryAfterMs: Math.min(...all.map((error) => error?.retryAfterMs ?? 0)),
+    hint: registryError?.hint,
     cause: registryError?.cause,
   });
 }

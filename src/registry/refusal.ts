@@ -1,5 +1,6 @@
 import { collect } from './body.ts';
-import { type RegistryError, statusError } from './errors.ts';
+import { hintOf, messageOf } from '../errors.ts';
+import { RegistryError, statusError } from './errors.ts';
 import { defaultRetryPolicy, parseRetryAfter, Tries } from './retry.ts';
 import { silentLog } from '../log.ts';
 import type { Answer } from './transport.ts';
@@ -8,19 +9,21 @@ const maxErrorBodyBytes = 16 * 1024;
 const maxDetailLength = 300;
 const maxErrorBodyMs = 5_000;
 
+/** What goes with a refusal: what to do about it, or what went wrong before, so that the request had no credentials for `host`. */
+export type Advice = { readonly hint: string | undefined } | { readonly problem: unknown; readonly host: string };
+
 /**
  * The error for an answer whose status is not what was asked for: reads the registry's own words from the body
- * (distribution spec, "Error Codes"), and ends the request.
+ * (distribution spec, "Error Codes"), and ends the request. A problem that may be behind it is named first.
  */
-export async function refusal(answer: Answer, hint?: string, cause?: unknown): Promise<RegistryError> {
+export async function refusal(answer: Answer, advice: Advice = { hint: undefined }): Promise<RegistryError> {
   const detail = answer.method === 'HEAD' ? undefined : await detailOf(answer);
   answer.body.destroy();
-  return statusError(answer, answer.status, {
-    detail,
-    hint,
-    retryAfterMs: parseRetryAfter(headerOf(answer, 'retry-after')),
-    cause,
-  });
+  const retryAfterMs = parseRetryAfter(headerOf(answer, 'retry-after'));
+  if ('hint' in advice) return statusError(answer, answer.status, { detail, hint: advice.hint, retryAfterMs });
+  const { code, message, status, retryable } = statusError(answer, answer.status, { detail });
+  const what = `${messageOf(advice.problem)}; so "${advice.host}" was asked without credentials: ${message}`;
+  return new RegistryError(code, what, { status, retryable, retryAfterMs, hint: hintOf(advice.problem) });
 }
 
 /** The value of a header, several of them joined as HTTP joins lists. */

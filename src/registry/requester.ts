@@ -67,10 +67,9 @@ export class Requester {
     const server = this.#serverAt(endpoint, answer.url);
     const isOwn = this.isAt(endpoint, answer.url);
     if (!isOwn && !this.#authorizer.isAsked(server))
-      return refusal(answer, `the registry "${endpoint.host}" redirected there`);
+      return refusal(answer, { hint: `the registry "${endpoint.host}" redirected there` });
     this.#authorizer.forget(server, isOwn ? scope : scopeOf(answer.method, answer.url));
-    const { hint, cause } = this.#authorizer.advice(server);
-    return refusal(answer, hint, cause);
+    return refusal(answer, this.#authorizer.advice(server));
   }
 
   /** The URL that an answer names. Throws PermissionDenied where we do not go there. */

@@ -1,5 +1,6 @@
 import { errnoOf } from '../errors.ts';
-import { isNotHttp, networkReason, RegistryError } from './errors.ts';
+import { RegistryError } from './errors.ts';
+import { networkReason, notHttp } from './network-reasons.ts';
 import type { Endpoint } from './hosts.ts';
 import { anyCertificate } from './tls.ts';
 import type { Answer } from './transport.ts';
@@ -52,7 +53,7 @@ export class Schemes {
     const isSign =
       'answer' in outcome
         ? outcome.answer.status === 400 && scheme === 'http' && !isSure
-        : isNotHttp(causeOf(outcome.error)) ||
+        : code === notHttp ||
           (scheme === 'https' && notTls.has(code)) ||
           (closed.has(code) && !isSure) ||
           (unreachable.has(code) && hasNoPort);
@@ -84,10 +85,13 @@ export function neitherScheme(endpoint: Endpoint, first: unknown, second: unknow
   const isTroubledHttp = notTls.has(codeOfCause(second)) && closed.has(codeOfCause(first));
   if (!(first instanceof RegistryError) || isTroubledHttp) return first;
   const reason = (error: unknown): string =>
-    notTls.has(codeOfCause(error)) ? 'the answer is not TLS' : networkReason(causeOf(error) ?? error);
+    notTls.has(codeOfCause(error))
+      ? 'the answer is not TLS'
+      : networkReason(causeOf(error) ?? error, new URL(endpoint.origin)).text;
   const [http, https] = schemeOf(endpoint) === 'http' ? [first, second] : [second, first];
   const what = `Cannot reach the registry "${endpoint.host}": over http, ${reason(http)}; over https, ${reason(https)}`;
-  return new RegistryError(first.code, what, { retryable: first.retryable, cause: first.cause });
+  const hint = 'check which program of this machine listens at that port';
+  return new RegistryError(first.code, what, { retryable: first.retryable, hint });
 }
 
 /** The same URL at an endpoint, if it was at the same one over another scheme. */

@@ -5,7 +5,7 @@ import { Deadline } from './deadline.ts';
 import { type Asked, answerError } from './errors.ts';
 import type { Endpoint, Hosts } from './hosts.ts';
 import { followable, isRedirect, maxRedirects, routeFrom } from './redirect.ts';
-import { headerOf, refusal } from './refusal.ts';
+import { type Advice, headerOf, refusal } from './refusal.ts';
 import { type RetryPolicy, retrying, Tries } from './retry.ts';
 import type { Answer, Outgoing, Transport } from './transport.ts';
 
@@ -66,7 +66,7 @@ export class TokenFetcher {
     { realm, service }: TokenDemand,
     scope: string,
     credential: Credential | undefined,
-    advice: () => { hint: string; cause: unknown },
+    advice: () => Advice,
   ): Promise<Grant> {
     const registry: Asked = { method: 'GET', url: new URL(endpoint.base) };
     const zone = this.#transport.zoneOf(registry.url.hostname);
@@ -76,8 +76,7 @@ export class TokenFetcher {
       const sentAtMs = performance.now();
       const answer = await this.#ask(endpoint, request);
       if (answer.status < 200 || answer.status >= 300) {
-        const { hint, cause } = advice();
-        throw await refusal(answer, answer.status < 500 && answer.status !== 429 ? hint : undefined, cause);
+        throw await refusal(answer, answer.status < 500 && answer.status !== 429 ? advice() : undefined);
       }
       const text = (await collect(answer, maxTokenAnswerBytes, tries, this.#transport.counters)).toString('utf8');
       const { token, seconds } = readToken(answer, text);

@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { hintFor } from '../../../src/cli/hints.ts';
 import { codeOf, type ErrorCode, messageOf } from '../../../src/errors.ts';
 import { RegistryClient } from '../../../src/registry/client.ts';
-import type { Credential, Credentials } from '../../../src/registry/credentials.ts';
+import { type Credential, type Credentials, dockerCredentials } from '../../../src/registry/credentials.ts';
 import { parseReference } from '../../../src/registry/reference.ts';
 import { startRegistry, type TestRegistry } from '../../support/registry.ts';
 
@@ -228,7 +232,40 @@ test('broken credentials do not stand in the way of a public image, and are told
   await using closed = await startRegistry({ auth: 'token', users });
   await using client = clientWith(new TestCredentials(new Error('the helper is gone')));
   await tail(client, open);
-  await fails(tail(client, closed), 'Unauthenticated', /docker login.*: the helper is gone/);
+  await fails(
+    tail(client, closed),
+    'Unauthenticated',
+    /^the helper is gone; so "127\.0\.0\.1:\d+" was asked without credentials: Cannot GET ".*\/token": 401 Unauthorized/,
+  );
+});
+
+test('what is wrong with the credentials comes first, and what to do about it', async () => {
+  const directory = await mkdtemp(join(tmpdir(), 'lazypull-credentials-'));
+  const file = join(directory, 'config.json');
+  await using token = await startRegistry({ auth: 'token', users });
+  await using basic = await startRegistry({ auth: 'basic', users });
+  await using client = clientWith(dockerCredentials({ DOCKER_CONFIG: directory, PATH: '/nonexistent' }));
+  for (const [text, message, hint] of [
+    [
+      '{"auths": {',
+      /^Cannot read the credentials in ".*config\.json": it is not a JSON object.*; so "127.* 401 /,
+      /correct the file/,
+    ],
+    [
+      '{"credsStore":"gone"}',
+      /^Cannot get the credentials for ".*" from "docker-credential-gone": there is no such program in PATH; so "127.* 401 /,
+      /install "docker-credential-gone"/,
+    ],
+  ] as const) {
+    await writeFile(file, text);
+    for (const registry of [token, basic])
+      await assert.rejects(tail(client, registry), (error) => {
+        assert.match(messageOf(error), message);
+        assert.match(hintFor(error) ?? '', hint);
+        return codeOf(error) === 'Unauthenticated';
+      });
+  }
+  await rm(directory, { recursive: true });
 });
 
 test('no credentials are sent to the storage behind a redirect, nor to a mirror of another name', async () => {
