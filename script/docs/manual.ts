@@ -71,6 +71,10 @@ export const environment: readonly Item[] = [
   },
   { name: 'NODE_EXTRA_CA_CERTS', text: 'File of certificate authorities that are trusted beside those of the system.' },
   { name: 'CONTAINERD_ADDRESS, CONTAINERD_NAMESPACE', text: 'Socket and namespace of containerd, for `pull`.' },
+  {
+    name: 'LAZYPULL_NOHUP',
+    text: 'Set by the launcher under nohup(1): SIGHUP does not end the program.',
+  },
   { name: 'TMPDIR', text: 'Where `mount` and `convert` keep layers while they run, where no option says it.' },
 ];
 

@@ -272,7 +272,7 @@ test('planDisk gives the same bytes for the same layer, and shares its table bet
 });
 
 test('planDisk gives an empty layer a disk', () => {
-  const plan = planOfRows([]);
+  const plan = planOfRows([], 45);
   assert.equal(plan.diskBytes, 4096);
   assert.equal(plan.chunks.length, 0);
   assert.deepEqual([...readImage(Buffer.from(plan.metadata)).keys()], ['']);
