@@ -1,6 +1,7 @@
 import { LazypullError } from '../errors.ts';
 import type { CacheAccess, CachedLayer, ListedLayer, VerifiedLayer } from '../layers/cache/cache.ts';
 import { TraceStore } from '../layers/fetch/trace.ts';
+import { type Paint, painter, plain } from '../util/colour.ts';
 import { bytesOf, parseAmount } from '../util/amount.ts';
 import { jsonLine } from '../util/printable.ts';
 import { shorten, sizeText, table } from './format.ts';
@@ -62,7 +63,7 @@ export function cacheCommand(environment: Environment): Verb {
       let isWell = true;
       for await (const verified of access.verify()) {
         if (verified.found?.damaged !== 0) isWell = false;
-        print(options, [verified], verifyText(verified));
+        print(options, [verified], verifyText(verified, painter(process.stdout, environment.env)));
       }
       if (!isWell) throw new ExitError(1);
     });
@@ -97,11 +98,11 @@ export function pruneText(removed: readonly CachedLayer[]): string {
   return `${lines.join('')}removed ${countText(removed.length)}, ${sizeText(bytes)}\n`;
 }
 
-export function verifyText({ layer, found }: VerifiedLayer): string {
+export function verifyText({ layer, found }: VerifiedLayer, paint: Paint = plain): string {
   if (found === undefined)
     return `${layer.digest}  cannot be read: ${layer.inUse ? 'it is in use' : 'it was removed'}\n`;
   const { parts, damaged } = found;
-  return `${layer.digest}  ${damaged === 0 ? `ok, ${parts} parts` : `${damaged} of ${parts} parts damaged`}\n`;
+  return `${layer.digest}  ${damaged === 0 ? paint('good', `ok, ${parts} parts`) : paint('bad', `${damaged} of ${parts} parts damaged`)}\n`;
 }
 
 function countText(layers: number): string {

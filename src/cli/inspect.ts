@@ -5,6 +5,7 @@ import type { LayerReport } from '../layers/inspect.ts';
 import { TraceStore } from '../layers/fetch/trace.ts';
 import { formatReference, type Reference } from '../registry/reference.ts';
 import { inParallel } from '../util/in-parallel.ts';
+import { type Paint, painter, plain } from '../util/colour.ts';
 import { jsonLine, printable } from '../util/printable.ts';
 import { shorten, sizeText, table } from './format.ts';
 import type { Environment } from './environment.ts';
@@ -54,7 +55,7 @@ export function inspectCommand(environment: Environment): Verb {
       }));
       const image = { reference: formatReference(reference), digest, mediaType, platform };
       if (options.json === true) process.stdout.write(jsonLine({ ...image, layers }));
-      else process.stdout.write(inspectText(image, layers));
+      else process.stdout.write(inspectText(image, layers, painter(process.stdout, env)));
     });
 }
 
@@ -62,6 +63,7 @@ export function inspectCommand(environment: Environment): Verb {
 export function inspectText(
   image: { reference: string; digest: string; mediaType: string; platform: string | undefined },
   layers: readonly Row[],
+  paint: Paint = plain,
 ): string {
   const lazy = layers.filter(({ problem }) => problem === undefined).length;
   const bytes = layers.reduce((sum, layer) => sum + layer.bytes, 0);
@@ -77,12 +79,14 @@ export function inspectText(
     traceRanges === undefined ? '-' : `${traceRanges} ranges`,
   ]);
   const problems = layers.flatMap(({ digest, problem }) =>
-    problem === undefined ? [] : [`${shorten(digest)} cannot be lazy: ${printable(problem.message)}\n`],
+    problem === undefined
+      ? []
+      : [`${shorten(digest)} ${paint('bad', 'cannot be lazy')}: ${printable(problem.message)}\n`],
   );
   return [
     `${printable(image.reference)}\n`,
     `${image.digest}${image.platform === undefined ? '' : `, ${printable(image.platform)}`}, ${printable(image.mediaType)}\n`,
-    `${layers.length} ${layers.length === 1 ? 'layer' : 'layers'}, ${sizeText(bytes)}; ${lazy} can be lazy\n\n`,
+    `${layers.length} ${layers.length === 1 ? 'layer' : 'layers'}, ${sizeText(bytes)}; ${paint(lazy < layers.length ? 'warning' : 'good', `${lazy} can be lazy`)}\n\n`,
     table([head, ...rows]),
     ...(problems.length > 0 ? ['\n', ...problems] : []),
   ].join('');

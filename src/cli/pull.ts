@@ -5,6 +5,7 @@ import type { Reference } from '../registry/reference.ts';
 import { jsonLine } from '../util/printable.ts';
 import type { Environment } from './environment.ts';
 import { PullProgress } from './pull-progress.ts';
+import { painter } from '../util/colour.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { Verb } from './verb.ts';
 
@@ -49,6 +50,7 @@ is not eStargz is an error; "ctr images pull --snapshotter stargz" takes images 
       await using client = await openRegistry(options.config, env);
       using containerd = new ContainerdClient(address, namespace);
       const image = await resolveImage(client, reference, options.platform);
+      const paint = painter(process.stderr, env);
       using progress = new PullProgress(process.stderr, env, image.manifest.layers, name);
       const pulled = await pullImage({
         containerd,
@@ -59,7 +61,7 @@ is not eStargz is an error; "ctr images pull --snapshotter stargz" takes images 
         onLayer(layer) {
           event('layer', layer);
           if (options.json === true) progress.onDone(layer.digest);
-          else progress.onDone(layer.digest, layer.wasThere ? 'was there' : 'is lazy');
+          else progress.onDone(layer.digest, layer.wasThere ? 'was there' : paint('good', 'is lazy'));
         },
       });
       const { digest } = image.documents[0]!;

@@ -1,11 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { messageOf } from '../errors.ts';
 import type { StatusClient } from '../status/client.ts';
 import type { DaemonStatus } from '../status/status.ts';
 import { painter } from '../util/colour.ts';
 import { jsonLine } from '../util/printable.ts';
 import { type Environment, exitCodes } from './environment.ts';
+import { printable } from '../util/printable.ts';
 import { FullScreen } from './full-screen.ts';
-import { columnsOf } from './layout.ts';
+import { columnsOf, wrapped } from './layout.ts';
 import { ExitError, write } from './output.ts';
 import { statusText } from './status-text.ts';
 import { Verb } from './verb.ts';
@@ -57,15 +59,25 @@ export function statusCommand(environment: Environment): Verb {
     });
 }
 
-/** Shows it on the whole terminal until ctrl-C, and leaves the last of it there. */
+/** Shows it on the whole terminal until ctrl-C, also while the daemon is away, and leaves the last of it there. */
 async function watch(client: StatusClient, text: (status: DaemonStatus, lines?: number) => string): Promise<void> {
   let status = await client.status();
+  let missing = '';
   {
-    using screen = new FullScreen(process.stdout, () => text(status, process.stdout.rows || 24));
+    using screen = new FullScreen(process.stdout, () => {
+      const notice = missing === '' ? '' : `${wrapped(printable(missing), columnsOf(process.stdout, {}) ?? 80)}\n`;
+      return notice + text(status, (process.stdout.rows || 24) - notice.split('\n').length + 1);
+    });
     while (!screen.ended.aborted) {
       await screen.draw();
       await delay(watchMs, undefined, { signal: screen.ended }).catch(() => undefined);
-      if (!screen.ended.aborted) status = await client.status();
+      if (screen.ended.aborted) break;
+      try {
+        status = await client.status();
+        missing = '';
+      } catch (error) {
+        missing = messageOf(error);
+      }
     }
   }
   await write(process.stdout, text(status));
