@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 import { main } from '../cli/main.ts';
 import { selfCommand } from '../cli/self.ts';
+import { exitWritten } from '../kernel/exit.ts';
 
-process.exit(
+await exitWritten(
   await main(['daemon', ...process.argv.slice(2)], {
     env: process.env,
     name: 'containerd-stargz-grpc',

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { main } from '../cli/main.ts';
 import { selfCommand } from '../cli/self.ts';
+import { exitWritten } from '../kernel/exit.ts';
 
-process.exit(await main(process.argv.slice(2), { env: process.env, name: 'lazypull', self: selfCommand() }));
+await exitWritten(await main(process.argv.slice(2), { env: process.env, name: 'lazypull', self: selfCommand() }));

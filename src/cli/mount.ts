@@ -1,10 +1,10 @@
-import { resolve } from 'node:path';
 import type { WriteStream } from 'node:tty';
 import { defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
 import type { Platform } from '../images/platforms.ts';
 import { resolveImage } from '../images/resolve.ts';
 import { exitNow } from '../kernel/exit.ts';
+import { realPath } from '../kernel/real-path.ts';
 import type { LayerStatus } from '../layers/layer-status.ts';
 import type { Log } from '../log.ts';
 import { formatReference, type Reference } from '../registry/reference.ts';
@@ -54,8 +54,8 @@ The exit code is 0 where it was mounted and unmounted again, 130 where it was in
       const signal = stopSignal(log, () => hangsUp(env));
       await using client = await openRegistry(options.config, env);
       const image = await resolveOrStop(client, reference, options.platform, signal);
-      const directory = resolve(target);
-      const root = options.root === undefined ? undefined : resolve(options.root);
+      const directory = realPath(target);
+      const root = options.root === undefined ? undefined : realPath(options.root);
       const mount = await mountImage({ client, image, directory, root, fill: options.fill === true, log, signal });
       const event = (kind: string, more: object) => {
         if (options.json === true) process.stdout.write(jsonLine({ event: kind, ...more }));

@@ -65,7 +65,8 @@ async function namedDaemon(
   const isFlag = flags.address !== undefined || flags.root !== undefined;
   const choice = isFlag ? flags : { address: env.LAZYPULL_ADDRESS || undefined, root: env.LAZYPULL_ROOT || undefined };
   if (choice.address === undefined && choice.root === undefined) return undefined;
-  const { daemonAt, daemonOfRoot, isSamePath } = await import('../daemon/living.ts');
+  const { daemonAt, daemonOfRoot } = await import('../daemon/living.ts');
+  const { isSamePath } = await import('../kernel/real-path.ts');
   const address = choice.address && socketPath(choice.address);
   const root = choice.root && daemonRoot(choice.root, {});
   const serving = address ? await daemonAt(address).catch(() => undefined) : undefined;

@@ -1,6 +1,7 @@
 import { readFileSync, statSync } from 'node:fs';
-import { resolve } from 'node:path';
+
 import { LazypullError, errnoOf } from '../errors.ts';
+import { realPath } from '../kernel/real-path.ts';
 import { type LogFormat, logFormats, type LogLevel, logLevels } from '../log.ts';
 import { type ClientConfig, clientsOf, socketPath } from './clients.ts';
 import { type ListenAddress, parseListenAddress } from './listen-address.ts';
@@ -132,9 +133,9 @@ export function daemonAddress(flag: string | undefined, env: NodeJS.ProcessEnv):
   return socketPath(flag ?? nonEmpty(env.LAZYPULL_ADDRESS) ?? defaults.address);
 }
 
-/** The daemon's root directory: the flag, else `LAZYPULL_ROOT`, else the default. */
+/** The daemon's root directory, as `realPath` gives it: the flag, else `LAZYPULL_ROOT`, else the default. */
 export function daemonRoot(flag: string | undefined, env: NodeJS.ProcessEnv): string {
-  return resolve(flag ?? nonEmpty(env.LAZYPULL_ROOT) ?? defaults.root);
+  return realPath(flag ?? nonEmpty(env.LAZYPULL_ROOT) ?? defaults.root);
 }
 
 /** `warning` is taken for `warn`, as containerd's programs do. */

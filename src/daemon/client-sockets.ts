@@ -1,6 +1,7 @@
 import { closeSync } from 'node:fs';
 import type { ClientConfig } from '../config/clients.ts';
 import { LazypullError } from '../errors.ts';
+import { isSamePath } from '../kernel/real-path.ts';
 import {
   clearSocket,
   isReachableAt,
@@ -87,7 +88,7 @@ function assign(
   for (const socket of sockets) {
     const client =
       clients.find(({ name }) => name === socket.name) ??
-      clients.find(({ address }) => address === socket.path) ??
+      clients.find(({ address }) => socket.path !== undefined && isSamePath(address, socket.path)) ??
       (sockets.length === 1 ? clients[0] : undefined);
     if (client === undefined || assigned.has(client)) {
       throw new LazypullError(

@@ -20,8 +20,8 @@ import { type DaemonMetrics, daemonMetrics } from './metrics.ts';
 import { DaemonMirror, removeMirror } from './mirror.ts';
 import { feedWatchdog, notifyManager } from './notify.ts';
 import { rehearse, rehearseAsClient } from './rehearsal.ts';
-import { checkRootDisk } from './root-disk.ts';
 import { claimResources } from './resources.ts';
+import { checkRootDisk, checkRootPath } from './root-disk.ts';
 import { openRoot } from './root.ts';
 import { handoverSignal } from './signals.ts';
 
@@ -50,6 +50,7 @@ export async function runDaemon(
   await checkMachineFor('run the daemon');
 
   await using parts = new AsyncDisposableStack();
+  checkRootPath(config.root);
   const root = parts.use(await openRoot(config.root, { takeover: config.takeover, suits: checkRootDisk }));
   const keeper = await Keeper.open(config.root, log);
   const sockets = await ClientSockets.claim(config.clients, env, keeper.kept?.sockets ?? []);

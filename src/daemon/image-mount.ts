@@ -1,11 +1,12 @@
-import { realpathSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { mkdir, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { isSystemError, LazypullError } from '../errors.ts';
 import type { ResolvedImage } from '../images/resolve.ts';
 import { detach, mountOverlay, unmount } from '../kernel/mount.ts';
 import { checkMachineFor } from '../kernel/probe.ts';
+import { realPath } from '../kernel/real-path.ts';
 import type { LayerStatus } from '../layers/layer-status.ts';
 import { LazyLayers } from '../layers/lazy-layers.ts';
 import { layerError, tocDigestOf } from '../layers/not-lazy.ts';
@@ -59,10 +60,10 @@ async function mountLazily(options: ImageMountOptions): Promise<ImageMount> {
   await checkMachineFor('mount an image');
   await using parts = new AsyncDisposableStack();
   const ending = { idle: true };
-  const target = realPathOf(options.directory);
+  const target = realPath(options.directory);
   await clearLeft(tmpdir(), target, options.log);
   const work = parts.use(await WorkDirectory.make(tmpdir()));
-  const root = options.root ?? join(work.path, 'root');
+  const root = realPath(options.root ?? join(work.path, 'root'));
   const { alone } = parts.use(await openRoot(root));
   const { client, log } = options;
   const layers = parts.adopt(
@@ -156,15 +157,5 @@ async function unmountNow(path: string): Promise<boolean> {
   } catch {
     await detach(path);
     return false;
-  }
-}
-
-/** A path without symlinks, as the mount table has it. What is not there is taken as it is. */
-function realPathOf(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    const parent = dirname(path);
-    return parent === path ? path : join(realPathOf(parent), basename(path));
   }
 }

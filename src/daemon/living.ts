@@ -1,4 +1,4 @@
-import { readFileSync, realpathSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { codeOf } from '../errors.ts';
 import { commandLineOf, hasOpen, innerPid, listeningPaths, openFiles, processIds } from '../kernel/pidfd.ts';
@@ -56,19 +56,6 @@ export async function isServed(address: string): Promise<boolean | undefined> {
     return (await listenerPid(address)) !== undefined;
   } catch (error) {
     return codeOf(error) === 'Unavailable' ? undefined : false;
-  }
-}
-
-/** Whether two paths are of one file or directory. */
-export function isSamePath(a: string, b: string): boolean {
-  return realPath(a) === realPath(b);
-}
-
-function realPath(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    return resolve(path);
   }
 }
 

@@ -1,8 +1,9 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readlinkSync } from 'node:fs';
 import { mkdir, readdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { LazypullError } from '../errors.ts';
 import { detach, mountOverlay } from '../kernel/mount.ts';
+import { isDangling } from '../kernel/real-path.ts';
 
 /** File systems that never do, by f_type (statfs(2), linux/magic.h), and why. */
 const unfit = new Map([
@@ -27,6 +28,7 @@ export const rootDiskAdvice =
  * @throws FailedPrecondition that says what is wrong with it and what to do
  */
 export async function checkRootDisk(root: string, place = root, trial = 'trial'): Promise<void> {
+  checkRootPath(root);
   const reason = unfit.get((await statfs(place)).type);
   if (reason !== undefined) throw refusal(root, reason);
   const directory = join(place, trial);
@@ -38,6 +40,31 @@ export async function checkRootDisk(root: string, place = root, trial = 'trial')
   } finally {
     await remove(directory);
   }
+}
+
+/**
+ * Makes sure that clients can mount what is below a root directory, which need not be there: they join its path with others in the options of overlayfs, where
+ * colons, commas and backslashes have a meaning of their own, and some of them escape none of these.
+ *
+ * @throws FailedPrecondition
+ */
+export function checkRootPath(root: string): void {
+  if (isDangling(root)) {
+    throw new LazypullError(
+      'FailedPrecondition',
+      `Cannot use the root directory "${root}": it is a symlink to "${readlinkSync(root)}", which is not there`,
+      { hint: 'mount what should be there, or make that directory' },
+    );
+  }
+  const [character] = /[:,\\\p{Cc}]/u.exec(root) ?? [];
+  if (character === undefined) return;
+  throw new LazypullError(
+    'FailedPrecondition',
+    `Cannot use the root directory ${JSON.stringify(root)}: overlayfs cannot take ${JSON.stringify(character)} in a path from every client`,
+    {
+      hint: 'choose a --root without colons, commas, backslashes and control characters in its path, where symlinks lead to',
+    },
+  );
 }
 
 /** The directory itself, or the nearest one above it that is there. */

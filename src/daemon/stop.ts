@@ -3,11 +3,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf, LazypullError } from '../errors.ts';
 import { commandOf, controlGroupOf, identityOf, isRunning, type ProcessIdentity, variableOf } from '../kernel/pidfd.ts';
 import { mountsBelow } from '../kernel/mount.ts';
+import { isSamePath } from '../kernel/real-path.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
 import { takeAway } from '../layers/left-mounts.ts';
 import { silentLog } from '../log.ts';
 import { endKeeper, keeperOf } from './keeper.ts';
-import { daemonAt, daemonOfRoot, isSamePath, type LivingDaemon } from './living.ts';
+import { daemonAt, daemonOfRoot, type LivingDaemon } from './living.ts';
 import { openRoot } from './root.ts';
 
 /** A daemon ends by itself within 18 s of a signal, whatever happens. */

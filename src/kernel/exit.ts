@@ -1,3 +1,4 @@
+import type { Writable } from 'node:stream';
 import koffi from 'koffi';
 
 const exit = koffi.load('libc.so.6').func('void _exit(int status)');
@@ -9,4 +10,17 @@ const exit = koffi.load('libc.so.6').func('void _exit(int status)');
 export function exitNow(status: number): never {
   exit(status);
   throw new Error('_exit returned');
+}
+
+/** As `exitNow`, once the standard streams have taken what was written to them. */
+export async function exitWritten(status: number): Promise<never> {
+  await Promise.all([written(process.stdout), written(process.stderr)]);
+  exitNow(status);
+}
+
+function written(stream: Writable): Promise<void> {
+  return new Promise((resolve) => {
+    if (stream.destroyed) return resolve();
+    stream.once('error', () => resolve()).write('', () => resolve());
+  });
 }

@@ -306,3 +306,25 @@ test('lazypull mount takes away what one that was killed has left, and mounts no
   assert.deepEqual(await last.ended, [0, null]);
   await last.assertNothingLeft();
 });
+
+test('lazypull mount takes temporary directories and directories of any name', async () => {
+  const odd = join(workspace.path, 'o:d,d\\ d"ü');
+  await mkdir(join(odd, 'tmp'), { recursive: true });
+  await symlink(join(odd, 'tmp'), join(workspace.path, 'tmp-link'));
+  const names = { directory: join(odd, 'at\\:,'), temporary: join(workspace.path, 'tmp-link') };
+  const mount = await Mounted.start('names', 'app:1', ['--root', join(odd, 'root')], names.directory, names.temporary);
+  await mount.until(() => mount.has('mounted'));
+  assert.ok(large.equals(await readFile(join(mount.directory, 'large'))));
+  assert.equal(await readFile(join(mount.directory, 'etc/upper'), 'utf8'), 'upper');
+  mount.process.kill('SIGKILL');
+  await mount.ended;
+  assert.equal((await mountsBelow(mount.directory)).length, 1);
+
+  const next = await Mounted.start('names', 'app:1', ['--root', join(odd, 'root')], names.directory, names.temporary);
+  await next.until(() => next.has('mounted'));
+  assert.equal((await mountsBelow(mount.directory)).length, 1);
+  next.process.kill('SIGTERM');
+  assert.deepEqual(await next.ended, [0, null]);
+  await next.assertNothingLeft();
+  assert.deepEqual(await mountsBelow(odd), []);
+});

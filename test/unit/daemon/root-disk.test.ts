@@ -1,0 +1,26 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { checkRootPath } from '../../../src/daemon/root-disk.ts';
+
+test('A root whose path overlayfs cannot take from every client is refused', () => {
+  for (const path of ['/a:b', '/data,x/root', '/data\\root', '/a\nb/root', '/a/root:', '/a\tb', '/a\u007fb']) {
+    assert.throws(() => checkRootPath(path), {
+      code: 'FailedPrecondition',
+      message: /^Cannot use the root directory ".*": overlayfs cannot take ".*" in a path from every client$/,
+    });
+  }
+  for (const path of ['/var/lib/lazypull', '/a b/ä€-_=+@%"\'$(x)', '/a.b;c']) checkRootPath(path);
+});
+
+test('A root that is a symlink to what is not there is refused, and says where that leads', (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'root-disk-'));
+  t.after(() => rmSync(directory, { recursive: true }));
+  symlinkSync('/nowhere/at all', join(directory, 'root'));
+  assert.throws(() => checkRootPath(join(directory, 'root')), {
+    code: 'FailedPrecondition',
+    message: /it is a symlink to "\/nowhere\/at all", which is not there$/,
+  });
+});

@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { execFile, execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { promisify } from 'node:util';
+
+test('A process ends with all that it wrote while a thread of it waits in a system call', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'exit-'));
+  t.after(() => rmSync(directory, { recursive: true }));
+  execFileSync('mkfifo', [join(directory, 'pipe')]);
+  const exit = new URL('../../../src/kernel/exit.ts', import.meta.url).href;
+  const script = `
+    import { openSync } from 'node:fs';
+    import { Worker } from 'node:worker_threads';
+    import { exitWritten } from '${exit}';
+    const worker = new Worker(
+      "import { workerData, parentPort } from 'node:worker_threads'; import fs from 'node:fs'; parentPort.postMessage(0); fs.readSync(workerData, Buffer.alloc(1));",
+      { eval: true, workerData: openSync('${directory}/pipe', 'r+') },
+    );
+    await new Promise((resolve) => worker.once('message', resolve));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    process.stdout.write('x'.repeat(1 << 20));
+    process.stderr.write('errors');
+    await exitWritten(7);`;
+  const failure = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', script], {
+    timeout: 30_000,
+    killSignal: 'SIGKILL',
+    maxBuffer: 1 << 22,
+  }).then(
+    () => assert.fail('The exit code is 7'),
+    (error: { code: number; killed: boolean; stdout: string; stderr: string }) => error,
+  );
+  assert.equal(failure.killed, false);
+  assert.equal(failure.code, 7, failure.stderr);
+  assert.equal(failure.stdout.length, 1 << 20);
+  assert.equal(failure.stderr, 'errors');
+});
