@@ -45,9 +45,9 @@ export class ConvertProgress implements Disposable {
     this.#active.set(digest, { event, rate, sinceMs: isSame ? before.sinceMs : performance.now() });
   }
 
-  onKept({ digest, platform, reason }: KeptMember): void {
+  onKept({ digest, platform, reason, isLeftOut }: KeptMember): void {
     const of = platform === undefined ? '' : ` for ${platform}`;
-    this.#lines.say(printable(`${shorten(digest)}${of} is copied as it is: ${reason}`));
+    this.#lines.say(printable(`${shorten(digest)}${of} is ${isLeftOut ? 'left out' : 'copied as it is'}: ${reason}`));
   }
 
   onNotLazy({ source, message, advice }: NotLazyLayer & { source: string }): void {

@@ -60,12 +60,14 @@ export interface ConvertOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** An image of an index that stays as it is. */
+/** A member of an index that stays as it is, or is not in the new index. */
 export interface KeptMember {
   digest: string;
   /** As the index says; undefined where it says none. */
   platform: string | undefined;
   reason: string;
+  /** The destination does not take it. */
+  isLeftOut: boolean;
 }
 
 /** The image that was written. */
@@ -246,18 +248,19 @@ class Conversion {
       return descriptor;
     } catch (error) {
       if (!refusals.has(codeOf(error))) throw error;
-      this.#keep(descriptor, `it is of the type "${mediaType}", and is left out: ${messageOf(error)}`);
+      this.#keep(descriptor, `it is of the type "${mediaType}", and cannot be copied: ${messageOf(error)}`, true);
       return undefined;
     }
   }
 
-  #keep(descriptor: Descriptor, reason: string): void {
+  #keep(descriptor: Descriptor, reason: string, isLeftOut = false): void {
     const platform = platformOf(descriptor);
     this.#images++;
     this.#options.onKept?.({
       digest: descriptor.digest,
       platform: platform === undefined ? undefined : platformText(platform),
       reason,
+      isLeftOut,
     });
   }
 

@@ -284,7 +284,11 @@ test('convertImage() copies what it cannot convert of an index as it is, and say
   );
   assert.match(kept[0]!.reason, /Cannot read the tar archive at byte 0/);
   assert.match(kept[1]!.reason, /0 diff IDs for 1 layers/);
-  assert.match(kept[4]!.reason, /left out/);
+  assert.match(kept[4]!.reason, /cannot be copied: /);
+  assert.deepEqual(
+    kept.map(({ isLeftOut }) => isLeftOut),
+    [false, false, false, false, true],
+  );
   for (const { digest } of [broken, layer, noIds, ...written]) await readBytes(digest);
   assert.match((await readJson(written[1]!.digest)).layers[0].annotations[tocAnnotation] ?? '', /^sha256:/);
   await rm(join(directory, 'to'), { recursive: true });
