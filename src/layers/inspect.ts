@@ -1,4 +1,5 @@
 import { codeOf, messageOf } from '../errors.ts';
+import { planDisk } from '../erofs/plan.ts';
 import { footerBytes, readFooter } from '../formats/estargz/footer.ts';
 import { buildTree, type Landmark } from '../formats/tree.ts';
 import { type Descriptor, tocDigestAnnotation } from '../images/manifest.ts';
@@ -55,15 +56,18 @@ export async function inspectLayer(blob: Blob, layer: Descriptor, signal?: Abort
       if (await hasFooter(blob, signal)) format = 'estargz';
       throw new Refusal(format === 'estargz' ? 'no_toc_digest' : 'no_toc', 'FailedPrecondition', withoutDigest(format));
     }
-    const content = contentOf(await readLayerIndex(blob, tocDigest, signal));
+    const content = contentOf(layer, await readLayerIndex(blob, tocDigest, signal));
     return { ...report, format: 'estargz', problem: undefined, content };
   } catch (error) {
     return { ...report, format, problem: problemOf(error), content: undefined };
   }
 }
 
-function contentOf(index: Parameters<typeof buildTree>[0]): LayerContent {
-  const { landmark } = buildTree(index);
+/** Plans the layer's disk too, as a daemon does: what has no room there makes the layer one that cannot be lazy. */
+function contentOf({ digest }: Descriptor, index: Parameters<typeof buildTree>[0]): LayerContent {
+  const tree = buildTree(index);
+  planDisk(tree, { digest });
+  const { landmark } = tree;
   const { entries, chunks } = index;
   let files = 0;
   for (const { type } of entries) if (type === 'reg') files++;

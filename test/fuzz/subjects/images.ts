@@ -20,18 +20,20 @@ const descriptor = fc.record(
   },
   { requiredKeys: ['digest'] },
 );
-const manifest = fc.record({
-  schemaVersion: fc.constant(2),
-  config: descriptor,
-  layers: fc.array(descriptor, { maxLength: 3 }),
-  manifests: fc.array(descriptor, { maxLength: 3 }),
-  rootfs: fc.record({ diff_ids: fc.constantFrom([], [digest]) }),
-});
+const list = fc.option(fc.array(descriptor, { maxLength: 3 }));
+const document = fc.oneof(
+  fc.record({ schemaVersion: fc.constant(2), config: descriptor, layers: list }),
+  fc.record({ schemaVersion: fc.constant(2), manifests: list }),
+  fc.record({
+    os: fc.constantFrom('linux', null),
+    rootfs: fc.record({ diff_ids: fc.constantFrom(null, [], [digest]) }),
+  }),
+);
 
 const documents: Subject = {
   name: 'manifests',
   weight: 60,
-  inputs: manifest.map((value) => Buffer.from(JSON.stringify(value))),
+  inputs: document.map((value) => Buffer.from(JSON.stringify(value))),
   tokens: ['{', '}', '[', ']', '"', ',', ':', 'null', '{}', '[]', '""', '"__proto__":', '"digest":'],
   run(input, random) {
     const parse = random.pick([parseManifest, parseIndex, (bytes: Buffer) => parseConfig(bytes, 1)]);

@@ -50,6 +50,10 @@ test('An image is resolved for a platform, and each of its layers told as it is'
     ],
     100_000,
   );
+  const full = estargzBlob(
+    [{ path: 'f', type: 'reg', mode: 0o644, content: Buffer.from('x'), xattrs: { 'user.a': Buffer.alloc(65_536) } }],
+    100_000,
+  );
   const layers = [
     descriptor(blob.bytes, gzipLayer, { [tocDigest]: blob.context.tocDigest }),
     descriptor(blob.bytes, gzipLayer),
@@ -58,6 +62,7 @@ test('An image is resolved for a platform, and each of its layers told as it is'
     descriptor(Buffer.from('x'), 'application/vnd.oci.image.layer.nondistributable.v1.tar+gzip'),
     descriptor(Buffer.from('x'), `${gzipLayer}+encrypted`),
     descriptor(odd.bytes, gzipLayer, { [tocDigest]: odd.context.tocDigest }),
+    descriptor(full.bytes, gzipLayer, { [tocDigest]: full.context.tocDigest }),
   ];
   const config = descriptor(Buffer.from('{}'), 'application/vnd.oci.image.config.v1+json');
   const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: manifestType, config, layers }));
@@ -86,6 +91,7 @@ test('An image is resolved for a platform, and each of its layers told as it is'
       ['foreign', 'unsupported'],
       ['unknown', 'unsupported'],
       ['gzip', 'unsupported'],
+      ['gzip', 'limit'],
     ],
   );
   const { landmark, ...content } = reports[0]!.content!;
