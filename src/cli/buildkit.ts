@@ -14,9 +14,10 @@ export function buildkitCommand(environment: Environment): Verb {
     .helpOption(false)
     .allowUnknownOption()
     .passThroughOptions()
-    .explain('It has no help of its own: --help is that of buildkitd. What it starts runs on when buildkitd ends.', [
-      'lazypull buildkit run --oci-worker-snapshotter=stargz',
-    ])
+    .explain(
+      'It has no help of its own: --help is that of buildkitd. What it starts runs on when buildkitd ends, until "lazypull stop" for the daemon.',
+      ['lazypull buildkit run --oci-worker-snapshotter=stargz'],
+    )
     .action(async (args: string[]) => {
       await runBuildkit({
         args,

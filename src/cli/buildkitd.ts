@@ -24,7 +24,7 @@ export function buildkitdCommand({ env, name, self }: Environment): Verb {
     .allowUnknownOption()
     .passThroughOptions()
     .explain(
-      `Starts the daemon of its snapshotter unless that runs; it runs on afterwards. Then this process becomes buildkitd: signals
+      `Starts the daemon of its snapshotter unless that runs; it runs on afterwards, until "lazypull stop". Then this process becomes buildkitd: signals
 and the exit code are buildkitd's, which is that of BUILDKIT_BIN_PATH (a directory), else of PATH. All flags of buildkitd
 can be given; those of sockets, root and snapshotter are set where they are not.
 

@@ -15,12 +15,25 @@ for (const address of addresses) createServer().listen(address, () => --waiting 
 
 /** Starts one, of which the command line says what a daemon's does; it needs neither root nor mounts, and answers nothing. */
 export async function startStandIn(root: string, ...addresses: string[]): Promise<AsyncDisposable & { pid: number }> {
+  return start('exec "$@"', root, addresses);
+}
+
+/** The same as a service that systemd has started. */
+export async function startServiceStandIn(root: string, address: string): Promise<AsyncDisposable & { pid: number }> {
+  return start('SYSTEMD_EXEC_PID=$$ exec "$@"', root, [address]);
+}
+
+async function start(
+  shell: string,
+  root: string,
+  addresses: readonly string[],
+): Promise<AsyncDisposable & { pid: number }> {
   for (const directory of [root, ...addresses.map((address) => dirname(address))]) {
     mkdirSync(directory, { recursive: true });
   }
   const program = join(root, 'lazypull.js');
   writeFileSync(program, script);
-  const child: ChildProcess = spawn(process.execPath, [program, root, ...addresses]);
+  const child: ChildProcess = spawn('sh', ['-c', shell, 'sh', process.execPath, program, root, ...addresses]);
   const ended = once(child, 'exit');
   await Promise.race([once(child.stdout!, 'data'), ended]);
   return {
