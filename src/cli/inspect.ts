@@ -87,7 +87,7 @@ export function inspectText(
     `${printable(image.reference)}\n`,
     `${image.digest}${image.platform === undefined ? '' : `, ${printable(image.platform)}`}, ${printable(image.mediaType)}\n`,
     `${layers.length} ${layers.length === 1 ? 'layer' : 'layers'}, ${sizeText(bytes)}; ${paint(lazy < layers.length ? 'warning' : 'good', `${lazy} can be lazy`)}\n\n`,
-    table([head, ...rows]),
+    ...(rows.length > 0 ? [table([head, ...rows])] : []),
     ...(problems.length > 0 ? ['\n', ...problems] : []),
   ].join('');
 }

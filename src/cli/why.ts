@@ -46,6 +46,7 @@ export function whyCommand(environment: Environment): Verb {
       await using client = await openRegistry(options.config, env);
       const verdicts = await explain(client, image, options.platform, memory, name);
       const paint = painter(process.stdout, env);
+      if (verdicts.length === 0) say(name, 'The image has no layers: nothing of it has to be pulled');
       for (const verdict of verdicts) {
         process.stdout.write(options.json === true ? jsonLine(verdict) : verdictText(verdict, paint));
       }

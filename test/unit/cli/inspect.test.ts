@@ -57,3 +57,8 @@ test('lazypull why says what to do below the reason', () => {
     'bbbbbbbbbbbb         ?  lazy\n',
   );
 });
+
+test('An image without layers has no table', () => {
+  const image = { reference: 'registry.example/empty:1', digest: 'sha256:ab', mediaType: 'm', platform: undefined };
+  assert.match(inspectText(image, []), /0 layers, 0 B; 0 can be lazy\n+$/);
+});
