@@ -1,6 +1,7 @@
 import { LazypullError, messageOf } from '../errors.ts';
 import { fetchToc, tocTailBytes } from '../images/toc.ts';
 import type { Blob } from '../registry/blob.ts';
+import { RegistryError } from '../registry/errors.ts';
 import { planLayer } from './plan/layer-plan.ts';
 import { checkStacking, type Stacking } from './plan/stacking.ts';
 import { refusalAdvice, type RefusalReason, refusalReason } from './refusal.ts';
@@ -20,19 +21,23 @@ export interface LayerProblem {
 export class LazyCheck {
   readonly #found = new Map<string, Stacking | LayerProblem>();
 
-  /** Reads and plans a layer. Rejects only where `signal` aborts: any other failure is the layer's problem. */
+  /**
+   * Reads and plans a layer, once. Rejects only where `signal` aborts: any other failure is the layer's problem, unless it is one of the registry that it is read from,
+   * which says nothing of the one that it goes to.
+   */
   async read(
     blob: Pick<Blob, 'tail' | 'range'>,
     { digest, tocDigest }: { digest: string; tocDigest: string },
     signal: AbortSignal,
   ): Promise<void> {
+    if (this.#found.has(digest)) return;
     try {
       const { data, size } = await blob.tail(tocTailBytes, signal);
       const toc = await fetchToc(blob, data, size, undefined, signal);
       this.#found.set(digest, planLayer({ digest, tocDigest, blobBytes: size, ...toc }).stacking);
     } catch (error) {
       signal.throwIfAborted();
-      this.#found.set(digest, problemOf(digest, error));
+      if (!(error instanceof RegistryError)) this.#found.set(digest, problemOf(digest, error));
     }
   }
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LazyCheck } from '../../../src/layers/lazy-check.ts';
+import { RegistryError } from '../../../src/registry/errors.ts';
 import { estargzBlob, type FileSpec } from '../../support/estargz-blob.ts';
 
 const dir = (path: string, more: Partial<FileSpec> = {}): FileSpec => ({ path, type: 'dir', mode: 0o755, ...more });
@@ -51,11 +52,15 @@ test('What is no eStargz, or another one than was promised, has a reason too; of
   await check.read(blobOf(Buffer.alloc(500)), { digest: plain, tocDigest: context.tocDigest }, signal);
   await check.read(blobOf(bytes), { digest: other, tocDigest: plain }, signal);
   check.refuse(refused, 'It is encrypted');
+  const down = () => Promise.reject(new RegistryError('Unavailable', 'The registry is down'));
+  await check.read({ ...blobOf(bytes), tail: down }, { digest: digests[3]!, tocDigest: context.tocDigest }, signal);
   const problems = await check.ofImage(digests);
   assert.deepEqual(
     problems.map(({ reason }) => reason),
     ['format', 'content', 'unsupported'],
   );
   assert.equal(problems[2]!.message, 'It is encrypted');
-  await assert.rejects(check.read(blobOf(Buffer.alloc(5)), { digest: plain, tocDigest: plain }, AbortSignal.abort()));
+  await assert.rejects(
+    check.read(blobOf(Buffer.alloc(5)), { digest: digests[3]!, tocDigest: plain }, AbortSignal.abort()),
+  );
 });
