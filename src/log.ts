@@ -3,6 +3,7 @@ import { type DestinationStream, pino, stdTimeFunctions } from 'pino';
 import { LogOutput } from './kernel/log-output.ts';
 import { logText } from './log-text.ts';
 import { painter } from './util/colour.ts';
+import { printableJson } from './util/printable.ts';
 
 /** Levels as containerd-stargz-grpc names them. `panic` is taken as `fatal`. */
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'panic'] as const;
@@ -31,7 +32,7 @@ export type LogFormat = (typeof logFormats)[number];
  */
 export function createLog(level: LogLevel, format: LogFormat = 'auto', stream?: DestinationStream): ProcessLog {
   const isText = format === 'text' || (format === 'auto' && stream === undefined && isatty(2));
-  const inShape = isText ? forPeople() : (line: string) => line;
+  const inShape = isText ? forPeople() : printableJson;
   const out = stream ?? new LogOutput(2, (count) => inShape(lostLines(count)));
   return pino(
     {

@@ -13,7 +13,12 @@ export function printableLines(text: string): string {
 
 /** A value as a line of JSON, in which all that `printable` takes away is escaped: JSON itself escapes no more than the control characters of ASCII. */
 export function jsonLine(value: unknown): string {
-  return `${JSON.stringify(value).replace(unprintable, escaped)}\n`;
+  return printableJson(`${JSON.stringify(value)}\n`);
+}
+
+/** Lines of JSON that somebody else made, with the same escaped: they say what they said. */
+export function printableJson(lines: string): string {
+  return lines.replace(unprintable, (character) => (character === '\n' ? character : escaped(character)));
 }
 
 function escaped(character: string): string {

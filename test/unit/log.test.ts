@@ -32,5 +32,9 @@ describe('the log', () => {
   it('lets no name command the terminal', () => {
     const text = lines('text', (log) => log.error({ file: 'a\x1b[2J\u202eb\nc' }, 'x\x07'));
     assert.match(text, /^\S+ ERROR x\? file=a\?\[2J\?b\?c\n$/);
+    const file = 'a\x1b[2J\u009b2J\x7f\u202eb\nc';
+    const json = lines('json', (log) => log.error({ file }, 'x\u009b'));
+    assert.doesNotMatch(json.slice(0, -1), /[\p{Cc}\p{Cf}]/u);
+    assert.equal((JSON.parse(json) as { file: string }).file, file);
   });
 });
