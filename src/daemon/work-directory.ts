@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import { lstatSync, mkdtempSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LazypullError, messageOf } from '../errors.ts';
@@ -103,9 +103,11 @@ function directoriesIn(parent: string): string[] {
   }
 }
 
-/** The lock of a directory that a command made; undefined for one that is of somebody else. */
+/** The lock of a directory that a command of our user made; undefined for anything else: others may write into a directory for temporary files. */
 async function lockOf(path: string): Promise<Locking | undefined> {
-  if (readOrUndefined(lockPath(path)) === undefined) return undefined;
+  const stats = lstatSync(path, { throwIfNoEntry: false });
+  const isOurs = stats?.isDirectory() && stats.uid === process.geteuid?.() && (stats.mode & 0o077) === 0;
+  if (!isOurs || readOrUndefined(lockPath(path)) === undefined) return undefined;
   return tryLockFile(lockPath(path)).catch(() => undefined);
 }
 
