@@ -46,6 +46,7 @@ export class Keeper {
   #identity: ProcessIdentity | undefined;
   #watch: NodeJS.Timeout | undefined;
   #isEnded = false;
+  #turn: Promise<void> = Promise.resolve();
 
   /** The keeper of a root directory: that which an earlier life started, where it runs and what it holds can be had; else none yet. */
   static async open(root: string, log: Log): Promise<Keeper> {
@@ -90,35 +91,45 @@ export class Keeper {
   }
 
   /** Has it hold these things and nothing else, from when this resolves until `end`; nothing after that. */
-  async keep(kept: Kept): Promise<void> {
-    if (this.#isEnded) return;
-    const isSame = this.#kept !== undefined && identityOf(this.#kept) === identityOf(kept);
-    const before = this.#identity;
-    this.#kept = kept;
-    if (!isSame || !this.isRunning) {
+  keep(kept: Kept): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#isEnded) return;
+      const isSame = this.#kept !== undefined && identityOf(this.#kept) === identityOf(kept);
+      const before = this.#identity;
+      this.#kept = kept;
+      this.#watch ??= setInterval(() => void this.#inTurn(() => this.#revive()), watchMs).unref();
+      if (isSame && this.isRunning) return;
       this.#identity = await startKeeper(this.#root, kept);
       if (before !== undefined) await end(before);
-    }
-    this.#watch ??= setInterval(() => void this.#revive(), watchMs).unref();
+    });
   }
 
   /** Ends it and removes its file. What it held lives as long as this process. */
-  async end(): Promise<void> {
+  end(): Promise<void> {
     this.#isEnded = true;
     clearInterval(this.#watch);
-    await rm(recordPath(this.#root), { force: true });
-    if (this.#identity !== undefined) await end(this.#identity);
+    return this.#inTurn(async () => {
+      await rm(recordPath(this.#root), { force: true });
+      if (this.#identity !== undefined) await end(this.#identity);
+    });
   }
 
   async #revive(): Promise<void> {
     const kept = this.#kept;
-    if (this.isRunning || kept === undefined) return;
+    if (this.isRunning || kept === undefined || this.#isEnded) return;
     this.#log.warn({ pid: this.#identity?.pid }, 'the keeper of the mounts has ended: another one is started');
     try {
       this.#identity = await startKeeper(this.#root, kept);
     } catch (error) {
       this.#log.error({ error: explain(error) }, 'cannot start a keeper');
     }
+  }
+
+  /** One at a time, so that none is started that nobody knows. */
+  #inTurn(action: () => Promise<void>): Promise<void> {
+    const done = this.#turn.then(action);
+    this.#turn = done.catch(() => undefined);
+    return done;
   }
 }
 

@@ -4,6 +4,7 @@ import { setImmediate } from 'node:timers/promises';
 import { codeOf, LazypullError, messageOf } from '../errors.ts';
 import { type FuseConnection, inheritConnection, type KeptConnection, openConnection } from '../fuse/connection.ts';
 import type { FuseMetrics } from '../fuse/metrics.ts';
+import { directoryIdentity } from '../kernel/directory-identity.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
 import { AwakeLayers } from './awake-layers.ts';
@@ -87,6 +88,7 @@ export class LazyLayers {
   /** What is kept on the disk. */
   readonly cache: Cache;
   readonly #options: LazyLayersOptions;
+  readonly #rootIdentity: string;
   readonly #fuse: FuseLink;
   readonly #threads: LayerThreads;
   readonly #link = new Link();
@@ -139,6 +141,7 @@ export class LazyLayers {
 
   private constructor(options: LazyLayersOptions, connection: FuseConnection) {
     this.#options = options;
+    this.#rootIdentity = directoryIdentity(options.root);
     this.#fuse = new FuseLink(connection, {
       lockPath: join(options.root, 'helper.lock'),
       openAgain: (nodeId) => this.#openAgain(nodeId),
@@ -150,7 +153,7 @@ export class LazyLayers {
     this.#metrics = options.metrics?.layers ?? layerMetrics();
     this.#points = new MountPoints({
       helper: this.#fuse.helper,
-      served: () => this.#fuse.served(),
+      served: () => this.#served(),
       metrics: this.#metrics,
       log: options.log,
     });
@@ -333,7 +336,24 @@ export class LazyLayers {
 
   /** Why layers cannot be read; undefined where they can. */
   get problem(): string | undefined {
-    return this.#fuse.problem;
+    return this.#rootProblem ?? this.#fuse.problem;
+  }
+
+  /** What is at the path of the root is another directory when somebody has unmounted it: nothing may be looked for, or made, there. */
+  get #rootProblem(): string | undefined {
+    const { root } = this.#options;
+    try {
+      if (directoryIdentity(root) === this.#rootIdentity) return undefined;
+    } catch {
+      // There is none.
+    }
+    return `"${root}" is not the directory that it was when lazypull started: mount it again, or start lazypull again`;
+  }
+
+  async #served(): Promise<void> {
+    const problem = this.#rootProblem;
+    if (problem !== undefined) throw new LazypullError('Unavailable', problem);
+    await this.#fuse.served();
   }
 
   /** Writes down what is here, for the next life, and leaves everything mounted. The process ends after that. */

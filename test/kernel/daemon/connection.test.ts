@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { closeSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -11,7 +11,7 @@ import { takeDescriptor } from '../../../src/kernel/pidfd.ts';
 import { keeperRecord } from '../../support/attach.ts';
 import { startDaemon } from '../../support/daemon.ts';
 import { estargzBlob } from '../../support/estargz-blob.ts';
-import { LayerLab } from '../../support/layer-lab.ts';
+import { LayerLab, mountDisk } from '../../support/layer-lab.ts';
 import { run, tryRun } from '../../support/program.ts';
 import { repository } from '../../support/tools.ts';
 import { keepersBelow, mountsBelow, Workspace } from '../../support/workspace.ts';
@@ -194,4 +194,25 @@ test('After all of the tree was unmounted everything is lazy again without a res
   for (const point of await mountsBelow(lab.root)) await run('umount', ['-l', point]);
   for (const each of images) await each.check(0);
   await (await image()).check(0);
+});
+
+test('While the root directory is unmounted nobody is told of an empty one, and all is well when it is mounted again', async () => {
+  let image = '';
+  await using own = await LayerLab.open('', async (root) => {
+    image = `${root}.ext4`;
+    await mountDisk(root, 256 << 20, image);
+  });
+  const content = randomBytes(1000);
+  const blob = estargzBlob([{ path: 'file', type: 'reg', content }], bytes);
+  const snapshot = await own.prepare([own.layer(blob)]);
+  await run('umount', ['-l', own.root]);
+  await assert.rejects(own.mount(snapshot), /is not the directory that it was when lazypull started: mount it again/);
+  const status = await tryRun(join(repository, 'bin', 'lazypull'), ['status', '--address', own.socket]);
+  assert.equal(status.status, 1);
+  assert.match(status.stdout, /^PROBLEM: .*is not the directory that it was/m);
+  assert.deepEqual(await readdir(own.root), []);
+  await run('mount', ['-o', 'loop', image, own.root]);
+  const view = await own.mount(snapshot);
+  assert.deepEqual(await readFile(join(view, 'file')), content);
+  await own.unmount(view);
 });
