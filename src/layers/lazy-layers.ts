@@ -10,7 +10,7 @@ import type { Blob } from '../registry/blob.ts';
 import { AwakeLayers } from './awake-layers.ts';
 import { Background } from './fetch/background.ts';
 import { Cache, type KeptBeside, type LayerKey } from './cache/cache.ts';
-import { cacheBytes } from './cache/cache-bytes.ts';
+import { cacheBytes, layerUsage } from './cache/cache-bytes.ts';
 import { type CacheLimits, defaultCacheLimits } from './cache/cache-limits.ts';
 import { FuseLink } from './fuse-link.ts';
 import { Indexer, type KnownLayer } from './indexer.ts';
@@ -288,6 +288,13 @@ export class LazyLayers {
     return this.#points.check(mountpoint);
   }
 
+  /** The inodes and bytes that the files of the layer at `mountpoint` take of the disk, and the bytes once it is complete. All 0 where nobody asked for one there. */
+  async usage(mountpoint: string): Promise<{ inodes: number; bytes: number; mostBytes: number }> {
+    const [digest, tocDigest] = this.#named.get(mountpoint)?.split('\n') ?? [];
+    if (digest === undefined || tocDigest === undefined) return { inodes: 0, bytes: 0, mostBytes: 0 };
+    return layerUsage(this.#directory({ digest, tocDigest }));
+  }
+
   /** Rejects with the reason unless the layer at `mountpoint` looks on top of the `lower` ones, nearest first, as it would unpacked there. */
   async checkStacking(mountpoint: string, lower: readonly string[]): Promise<void> {
     const stackingAt = async (path: string): Promise<Stacking | undefined> => {
@@ -535,7 +542,7 @@ export class LazyLayers {
     return this.#serve({ record, directory, table, ...residency, blob, traces: this.#traces });
   };
 
-  #directory({ digest, tocDigest }: LayerSource): LayerDirectory {
+  #directory({ digest, tocDigest }: Pick<LayerSource, 'digest' | 'tocDigest'>): LayerDirectory {
     const [layer, toc] = [digest, tocDigest].map((each) => each.slice('sha256:'.length));
     return new LayerDirectory(join(this.#options.root, 'layers', layer!, toc!));
   }

@@ -27,6 +27,7 @@ const noLayers: RemoteLayers = {
   restore: () => Promise.resolve(),
   checkStacking: () => Promise.resolve(),
   check: () => Promise.resolve(),
+  usage: () => Promise.resolve({ inodes: 0, bytes: 0, mostBytes: 0 }),
   unmount: () => Promise.resolve(),
 };
 

@@ -1,3 +1,11 @@
+import type { Usage } from './snapshot.ts';
+
+/** What the files of a lazy layer take on disk. */
+export interface LayerUsage extends Usage {
+  /** What they take once all of the layer is here. */
+  readonly mostBytes: number;
+}
+
 /** What the snapshotter needs of the rooms below it; `layers/` implements it. */
 export interface RemoteLayers {
   /** Throws the reason where `labels` alone say that the layer cannot be lazy: `mount` would reject with it. Waits for nothing. */
@@ -24,6 +32,9 @@ export interface RemoteLayers {
 
   /** Rejects with `Unavailable` and the reason unless a layer is mounted at `mountpoint` and can be read. Never touches the network. */
   check(mountpoint: string): Promise<void>;
+
+  /** What the files of the layer that is mounted at `mountpoint`, or should be, take now and at most. All 0 where there is none. */
+  usage(mountpoint: string): Promise<LayerUsage>;
 
   /** Unmounts what `mount` mounted, or what a dead process left, at `mountpoint`. Resolves when there is nothing. */
   unmount(mountpoint: string): Promise<void>;

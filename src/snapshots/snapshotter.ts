@@ -12,7 +12,7 @@ import { PrepareOutcomes } from './outcomes.ts';
 import type { RemoteLayers } from './remote-layers.ts';
 import type { Kind, Labels, Mount, SnapshotInfo, Snapshots, Usage } from './snapshot.ts';
 import { type Link, SnapshotStore, type StoredSnapshot } from './store.ts';
-import { diskUsage } from './usage.ts';
+import { diskUsage, keepsUsage, TreeUsages } from './usage.ts';
 
 const CONCURRENT_MOUNTS = 16;
 
@@ -60,6 +60,7 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
   readonly #directories: Directories;
   readonly #metrics: SnapshotMetrics;
   readonly #xino: Xino | undefined;
+  readonly #usages = new TreeUsages();
   /** Lazy layers that should be mounted and are not, and the mounting that is under way. */
   readonly #unmounted = new Map<number, Promise<void> | undefined>();
   /** Why they are not. */
@@ -86,13 +87,19 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     return this.#store.update(name, labels, paths);
   }
 
-  /** A lazy layer counts nothing; a committed snapshot is walked once, at the first call, so that Commit need not wait for it. */
+  /** A committed snapshot is walked once, at the first call, so that Commit need not wait for it. */
   async usage(key: string): Promise<Usage> {
-    const { id, info, usage } = this.#store.get(key);
+    const { id, info, remote, usage } = this.#store.get(key);
+    const content = this.#directories.content(id);
     if (info.kind === 'view') return { inodes: 0, bytes: 0 };
+    if (info.kind === 'active') return this.#usages.of(content);
+    if (remote) {
+      const { inodes, bytes, mostBytes } = await this.#layers.usage(content);
+      return { inodes, bytes: keepsUsage(key) ? mostBytes : bytes };
+    }
     if (usage) return usage;
-    const walked = await diskUsage(this.#directories.content(id));
-    if (info.kind === 'committed') this.#store.setUsage(id, walked);
+    const walked = await diskUsage(content);
+    this.#store.setUsage(id, walked);
     return walked;
   }
 

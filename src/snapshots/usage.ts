@@ -1,51 +1,112 @@
-import { lstat, readdir } from 'node:fs/promises';
+import { lstatSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { setImmediate } from 'node:timers/promises';
 import { errnoOf } from '../errors.ts';
 import type { Usage } from './snapshot.ts';
 
 const BLOCK_BYTES = 512;
-const CONCURRENT_STATS = 32;
+
+/** A walk shorter than this is repeated at every call; a longer one answers calls for `keptFactor` times as long, and `maxKeptMs` at most. */
+const shortWalkMs = 20;
+const keptFactor = 50;
+const maxKeptMs = 60_000;
+
+/** The usage of trees that are written to. CRI asks for it every ten seconds, for every container: counting takes 2 % of a core at most. */
+export class TreeUsages {
+  readonly #answers = new Map<string, { usage: Promise<Usage>; untilMs: number }>();
+
+  /** As `diskUsage`, of now or, where that takes long, of up to a minute ago. Calls at one time share a walk. */
+  of(root: string): Promise<Usage> {
+    const known = this.#answers.get(root);
+    if (known !== undefined && performance.now() < known.untilMs) return known.usage;
+    const startedMs = performance.now();
+    const answer = { usage: diskUsage(root), untilMs: Number.POSITIVE_INFINITY };
+    this.#answers.set(root, answer);
+    const settle = (isKept: boolean): void => {
+      const tookMs = performance.now() - startedMs;
+      answer.untilMs = performance.now() + Math.min(tookMs * keptFactor, maxKeptMs);
+      if ((!isKept || tookMs < shortWalkMs) && this.#answers.get(root) === answer) this.#answers.delete(root);
+    };
+    answer.usage.then(
+      () => settle(true),
+      () => settle(false),
+    );
+    return answer.usage;
+  }
+
+  /** To be called when a tree is gone. */
+  forget(root: string): void {
+    this.#answers.delete(root);
+  }
+}
+
+/** How many inodes are asked for before anything else has its turn: a millisecond or less, where the kernel has them in memory. */
+const sliceInodes = 200;
 
 /**
  * The allocated bytes and the inodes of a tree with its root, as containerd counts them (continuity, fs.DiskUsage): blocks of every inode, a hard link
- * once. What vanishes under way, or lies deeper than a path can say, is not counted.
+ * once. What vanishes under way, or lies deeper than a path can say, is not counted. It asks for one inode after the other and waits for each, in slices: to wait
+ * for a thread takes four times as long.
  */
 export async function diskUsage(root: string): Promise<Usage> {
   const linked = new Set<string>();
   let inodes = 0;
   let bytes = 0;
 
-  const count = async (path: Buffer): Promise<boolean> => {
-    const stat = await ifReachable(lstat(path, { bigint: true }));
-    if (!stat) return false;
-    if (stat.nlink > 1n && !stat.isDirectory()) {
+  const count = (path: Buffer): boolean => {
+    const stat = statOf(path);
+    if (stat === undefined) return false;
+    const isDirectory = stat.isDirectory();
+    if (stat.nlink > 1n && !isDirectory) {
       const inode = `${stat.dev}:${stat.ino}`;
       if (linked.has(inode)) return false;
       linked.add(inode);
     }
     inodes++;
     bytes += Number(stat.blocks) * BLOCK_BYTES;
-    return stat.isDirectory();
+    return isDirectory;
   };
 
   const pending: Buffer[] = [];
-  if (await count(Buffer.from(root))) pending.push(Buffer.from(root));
+  let asked = 0;
+  if (count(Buffer.from(root))) pending.push(Buffer.from(root));
   for (let directory = pending.pop(); directory; directory = pending.pop()) {
     const prefix = Buffer.concat([directory, Buffer.from('/')]);
-    const names = (await ifReachable(readdir(directory, { encoding: 'buffer' }))) ?? [];
-    for (let start = 0; start < names.length; start += CONCURRENT_STATS) {
-      const paths = names.slice(start, start + CONCURRENT_STATS).map((name) => Buffer.concat([prefix, name]));
-      const isDirectory = await Promise.all(paths.map(count));
-      pending.push(...paths.filter((_, index) => isDirectory[index]));
+    for (const name of await namesIn(directory)) {
+      const path = Buffer.concat([prefix, name]);
+      if (count(path)) pending.push(path);
+      if (++asked % sliceInodes === 0) await setImmediate();
     }
   }
   return { inodes, bytes };
 }
 
-async function ifReachable<T>(promise: Promise<T>): Promise<T | undefined> {
+function statOf(path: Buffer) {
   try {
-    return await promise;
+    return lstatSync(path, { bigint: true, throwIfNoEntry: false });
   } catch (error) {
-    if (['ENOENT', 'ENAMETOOLONG'].includes(errnoOf(error) ?? '')) return undefined;
+    if (isOutOfReach(error)) return undefined;
     throw error;
   }
+}
+
+async function namesIn(directory: Buffer): Promise<Buffer[]> {
+  try {
+    return await readdir(directory, { encoding: 'buffer' });
+  } catch (error) {
+    if (isOutOfReach(error)) return [];
+    throw error;
+  }
+}
+
+function isOutOfReach(error: unknown): boolean {
+  return ['ENOENT', 'ENOTDIR', 'ENAMETOOLONG'].includes(errnoOf(error) ?? '');
+}
+
+/** Namespaces of containerd whose owners ask once for the usage of a committed snapshot, and keep the answer: BuildKit (cache/refs.go, size) and CRI (its syncer of snapshots). */
+const keepers = ['buildkit/', 'k8s.io/'];
+
+/** Whether who asks for the usage of `key` keeps the answer as long as the snapshot is there. containerd's store puts the namespace in front of each key. */
+export function keepsUsage(key: string): boolean {
+  return keepers.some((namespace) => key.startsWith(namespace));
 }

@@ -93,6 +93,11 @@ export class SnapshotsClient implements Disposable {
     await this.#call(method.remove, { key: `mounted-${directory}` });
   }
 
+  async usage(key: string): Promise<{ bytes: number; inodes: number }> {
+    const { size, inodes } = await this.#call(method.usage, { key });
+    return { bytes: Number(size), inodes: Number(inodes) };
+  }
+
   async remove(key: string): Promise<void> {
     await this.#call(method.remove, { key });
   }

@@ -1,5 +1,6 @@
 import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { LayerDirectory } from '../disk/layer-directory.ts';
 
 const blockBytes = 512;
 
@@ -11,4 +12,22 @@ export async function cacheBytes(directory: string): Promise<number> {
     bytes += (stats?.blocks ?? 0) * blockBytes;
   }
   return bytes;
+}
+
+/** The inodes and the disk space that a layer's files take, without directories below, and the space that they take once `disk` has no holes. */
+export async function layerUsage({
+  path,
+  diskPath,
+}: Pick<LayerDirectory, 'path' | 'diskPath'>): Promise<{ inodes: number; bytes: number; mostBytes: number }> {
+  const usage = { inodes: 0, bytes: 0, mostBytes: 0 };
+  const names = await readdir(path).catch(() => undefined);
+  for (const file of names === undefined ? [] : [path, ...names.map((name) => join(path, name))]) {
+    const stats = await lstat(file).catch(() => undefined);
+    if (stats === undefined) continue;
+    const bytes = stats.blocks * blockBytes;
+    usage.inodes++;
+    usage.bytes += bytes;
+    usage.mostBytes += file === diskPath ? Math.max(stats.size, bytes) : bytes;
+  }
+  return usage;
 }

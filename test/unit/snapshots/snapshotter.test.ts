@@ -80,6 +80,17 @@ describe('an ordinary snapshot', () => {
 });
 
 describe('a remote snapshot', () => {
+  it('counts what its layer takes, and what it may come to where the client keeps the first answer', async (t) => {
+    const { snapshotter } = await start(t);
+    for (const name of ['r', 'default/1/r', 'buildkit/2/r', 'k8s.io/3/r']) {
+      await remote(snapshotter, `extract-${name}`, '', lazy(name));
+    }
+    assert.deepEqual(await snapshotter.usage('r'), { inodes: 8, bytes: 1000 });
+    assert.deepEqual(await snapshotter.usage('default/1/r'), { inodes: 8, bytes: 1000 });
+    assert.deepEqual(await snapshotter.usage('buildkit/2/r'), { inodes: 8, bytes: 9000 });
+    assert.deepEqual(await snapshotter.usage('k8s.io/3/r'), { inodes: 8, bytes: 9000 });
+  });
+
   it('is committed under its target, and the key does not remain', async (t) => {
     const { snapshotter, directory, layers, lines } = await start(t);
     await remote(snapshotter, 'k', '', lazy('r', { other: 'label' }));
@@ -94,7 +105,6 @@ describe('a remote snapshot', () => {
       () => snapshotter.stat('k'),
       (error) => codeOf(error) === 'NotFound',
     );
-    assert.deepEqual(await snapshotter.usage('r'), { inodes: 0, bytes: 0 });
     const [line] = lines.filter((entry) => entry.level === 'info');
     assert.equal(line?.['remote-snapshot-prepared'], 'true');
     assert.equal(line?.target, 'r');
@@ -369,6 +379,11 @@ class FakeLayers implements RemoteLayers {
   async restore(mountpoint: string, labels: Readonly<Record<string, string>>): Promise<void> {
     await this.unmount(mountpoint);
     await this.mount(mountpoint, labels);
+  }
+
+  async usage(mountpoint: string) {
+    assert.ok(this.mounted.has(mountpoint));
+    return { inodes: 8, bytes: 1000, mostBytes: 9000 };
   }
 
   async checkStacking(mountpoint: string, lower: readonly string[]): Promise<void> {

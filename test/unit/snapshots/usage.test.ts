@@ -4,7 +4,7 @@ import { linkSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { it } from 'node:test';
-import { diskUsage } from '../../../src/snapshots/usage.ts';
+import { diskUsage, TreeUsages } from '../../../src/snapshots/usage.ts';
 
 it('counts blocks and inodes as du does, hard links once, whatever the names', async (t) => {
   const root = mkdtempSync(join(tmpdir(), 'usage-'));
@@ -18,4 +18,27 @@ it('counts blocks and inodes as du does, hard links once, whatever the names', a
   const bytes = Number(execFileSync('du', ['-s', '-B1', root], { encoding: 'utf8' }).split('\t')[0]);
   assert.deepEqual(await diskUsage(root), { inodes: 3 + 100 + 1 + 1, bytes });
   assert.deepEqual(await diskUsage(join(root, 'absent')), { inodes: 0, bytes: 0 });
+});
+
+it('counts a small tree anew at each call, and shares a walk between calls at one time', async (t) => {
+  const root = mkdtempSync(join(tmpdir(), 'usage-'));
+  t.after(() => rmSync(root, { recursive: true }));
+  const usages = new TreeUsages();
+  const [first, same] = [usages.of(root), usages.of(root)];
+  assert.equal(same, first);
+  assert.equal((await first).inodes, 1);
+  writeFileSync(join(root, 'file'), '');
+  assert.equal((await usages.of(root)).inodes, 2);
+});
+
+it('does not count a large tree at every call, until it is forgotten', async (t) => {
+  const root = mkdtempSync(join(tmpdir(), 'usage-'));
+  t.after(() => rmSync(root, { recursive: true }));
+  const usages = new TreeUsages();
+  for (let i = 0; i < 20_000; i++) writeFileSync(join(root, `f${i}`), '');
+  assert.equal((await usages.of(root)).inodes, 20_001);
+  writeFileSync(join(root, 'late'), '');
+  assert.equal((await usages.of(root)).inodes, 20_001);
+  usages.forget(root);
+  assert.equal((await usages.of(root)).inodes, 20_002);
 });

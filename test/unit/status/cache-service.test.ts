@@ -17,6 +17,7 @@ const layers = {
   checkLabels() {},
   checkStacking: () => Promise.resolve(),
   check: () => Promise.resolve(),
+  usage: () => Promise.resolve({ inodes: 0, bytes: 0, mostBytes: 0 }),
   unmount: () => Promise.resolve(),
 };
 const layer = { digest: 'sha256:a', tocDigest: 'sha256:b', bytes: 5e9, lastUsedMs: 1_700_000_000_000, inUse: true };

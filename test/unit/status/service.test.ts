@@ -18,6 +18,7 @@ const layers = {
   checkLabels() {},
   checkStacking: () => Promise.resolve(),
   check: () => Promise.resolve(),
+  usage: () => Promise.resolve({ inodes: 0, bytes: 0, mostBytes: 0 }),
   unmount: () => Promise.resolve(),
 };
 const labels = (digest: string) => ({
