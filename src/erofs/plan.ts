@@ -25,7 +25,6 @@ export function planDisk(tree: LayerTree, { digest }: { digest: string }): DiskP
   writeSuperblock(disk, {
     rootOffset: inodes[0]!.offset,
     inodes: inodes.length,
-    blocks: data.diskBytes / blockBytes,
     uuid,
   });
   return { metadata: disk, inodes: inodes.length, ...data };

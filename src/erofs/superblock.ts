@@ -17,23 +17,22 @@ const compatibleFeatures = 0x1 | 0x2;
 export interface Superblock {
   rootOffset: number;
   inodes: number;
-  blocks: number;
   /** 16 bytes. */
   uuid: Uint8Array;
 }
 
 /**
  * Writes the superblock of an uncompressed image with inodes counted from the disk's start, as Linux 5.4 and later mount it
- * (fs/erofs/erofs_fs.h, struct erofs_super_block). The rest of the first block must be there already: the checksum is over it too.
+ * (fs/erofs/erofs_fs.h, struct erofs_super_block). The count of blocks stays 0: the kernel only passes it on to statfs(2), beside 0 free ones, where it would make
+ * each layer a full disk to `df` and to monitoring; a file system without blocks is left out by both. The rest of the first block must be there already: the checksum is over it too.
  */
-export function writeSuperblock(disk: Uint8Array, { rootOffset, inodes, blocks, uuid }: Superblock): void {
+export function writeSuperblock(disk: Uint8Array, { rootOffset, inodes, uuid }: Superblock): void {
   const view = new DataView(disk.buffer, disk.byteOffset + superblockOffset, 128);
   view.setUint32(0, magic, true);
   view.setUint32(8, compatibleFeatures, true);
   view.setUint8(12, Math.log2(blockBytes));
   view.setUint16(14, rootOffset / inodeSlotBytes, true);
   view.setUint32(16, inodes, true);
-  view.setUint32(36, blocks, true);
   disk.set(uuid.subarray(0, 16), superblockOffset + 48);
   view.setUint32(4, crc32c(disk.subarray(superblockOffset, blockBytes)), true);
 }

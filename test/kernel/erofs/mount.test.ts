@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { lstat, mkdir, mkdtemp, open, readdir, readlink, rm, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, open, readdir, readlink, rm, statfs, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -254,4 +254,12 @@ test('the kernel mounts a file of 8 GiB', async () => {
   const { bytesRead, buffer } = await file.read(Buffer.alloc(100, 1), 0, 100, 2 ** 33 - 50);
   assert.equal(bytesRead, 50);
   assert.deepEqual(buffer.subarray(0, 50), Buffer.alloc(50));
+});
+
+test('df leaves a layer out: it is no disk that is full', async () => {
+  await using image = await mountFiles([{ path: 'f', type: 'reg', content: Buffer.alloc(100_000, 1) }]);
+  const { blocks, bfree, bavail, files, ffree } = await statfs(image.root);
+  assert.deepEqual({ blocks, bfree, bavail }, { blocks: 0, bfree: 0, bavail: 0 });
+  assert.ok(ffree / files > 0.99, 'not all inodes are in use either');
+  assert.ok(!(await run('df', [])).includes(image.root));
 });
