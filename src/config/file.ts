@@ -60,6 +60,8 @@ const implemented: ReadonlySet<string> = new Set([
   'resolver.config_path',
   'resolver.host',
   'snapshotter.allow_invalid_mounts_on_restart',
+  'snapshotter.xino',
+  'snapshotter.direct_io',
   'prefetch_size',
   'noprefetch',
   'no_background_fetch',

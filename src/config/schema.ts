@@ -156,6 +156,11 @@ export const fileSchema = z.object({
         .describe(
           'Kept for files that have it: a layer that cannot be mounted when the daemon starts is tried again in the background, and the daemon serves.',
         ),
+      direct_io: z.boolean().default(false).meta({
+        description:
+          'Let programs read files of lazy images past the page cache (`O_DIRECT`): layers that are mounted from then on have a loop device each. It has a price, see [limits](limits.md).',
+        own: true,
+      }),
       xino: z.enum(['on', 'auto', 'off']).default('on').meta({
         description:
           'Whether files and directories of a lazy image have one device number and inode numbers that stay, by the mount option of overlayfs: `on`; `auto`, where the kernel finds that it can; or `off`, for what `/sys/module/overlay/parameters/xino_auto` says.',

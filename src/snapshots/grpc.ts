@@ -22,7 +22,10 @@ import { type SnapshotMetrics, snapshotMetrics } from './metrics.ts';
 import { Turns } from './turns.ts';
 import { bytesSent, dropCall, UnreadAnswers } from './unread.ts';
 
-/** What a generated service needs: a function per method, which answers with a message, or with messages when the method streams. Throw to answer an error. */
+/**
+ * What a generated service needs: a function per method, which answers with a message, or with messages when the method streams. Throw to answer an error. `namespace` is
+ * containerd's, for which the caller works; '' where it says none.
+ */
 export type Handlers<M extends GenServiceMethods> = {
   readonly [K in keyof M]: M[K]['methodKind'] extends 'server_streaming'
     ? (
@@ -31,6 +34,7 @@ export type Handlers<M extends GenServiceMethods> = {
       ) => Iterable<MessageInitShape<M[K]['output']>> | AsyncIterable<MessageInitShape<M[K]['output']>>
     : (
         request: MessageShape<M[K]['input']>,
+        namespace: string,
       ) => Promise<MessageInitShape<M[K]['output']>> | MessageInitShape<M[K]['output']>;
 };
 
@@ -84,7 +88,7 @@ export function bridge<M extends GenServiceMethods>(
               void measured(() => {
                 const guarded: UnaryHandler = (request) => {
                   guard?.(method.name, pidOf(call.getPeer()));
-                  return (handler as UnaryHandler)(request);
+                  return (handler as UnaryHandler)(request, namespaceOf(call));
                 };
                 return answer(method, guarded, call, done, log, unread);
               }),
@@ -112,7 +116,7 @@ function methodDefinition(method: DescMethod): ServiceDefinition[string] {
   };
 }
 
-type UnaryHandler = (request: unknown) => Promise<Message> | Message;
+type UnaryHandler = (request: unknown, namespace?: string) => Promise<Message> | Message;
 type StreamHandler = (request: unknown, signal: AbortSignal) => Iterable<Message> | AsyncIterable<Message>;
 
 /** @returns how the call ended: `OK`, or the class of the error */
@@ -167,6 +171,13 @@ function written(call: Stream, message: MessageShape<DescMessage>): Promise<void
   return new Promise((resolve, reject) => {
     call.write(message, (error: Error | null | undefined) => (error ? reject(error) : resolve()));
   });
+}
+
+/** The header in which containerd's clients and its own calls of plugins have the namespace (pkg/namespaces). */
+const namespaceHeader = 'containerd-namespace';
+
+function namespaceOf(call: Call): string {
+  return String(call.metadata.get(namespaceHeader)[0] ?? '');
 }
 
 const peerPrefix = 'pid:';

@@ -81,8 +81,8 @@ export function snapshotsService(
         }
         if (block.length > 0) yield { info: block };
       },
-      async usage({ key }) {
-        const { inodes, bytes } = await snapshots.usage(key);
+      async usage({ key }, namespace) {
+        const { inodes, bytes } = await snapshots.usage(key, namespace);
         return { inodes: BigInt(inodes), size: BigInt(bytes) };
       },
       async cleanup() {

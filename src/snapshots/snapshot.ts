@@ -40,8 +40,8 @@ export interface Snapshots {
    */
   update(name: string, labels: Labels, paths: readonly string[]): SnapshotInfo;
 
-  /** NotFound. */
-  usage(key: string): Promise<Usage>;
+  /** NotFound. `namespace` is containerd's, for which somebody asks: a lazy layer is more to who keeps the answer. */
+  usage(key: string, namespace?: string): Promise<Usage>;
 
   /** NotFound; FailedPrecondition for a committed snapshot; Unavailable when a lazy layer below it cannot be read. */
   mounts(key: string): Promise<readonly Mount[]>;

@@ -88,14 +88,14 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
   }
 
   /** A committed snapshot is walked once, at the first call, so that Commit need not wait for it. */
-  async usage(key: string): Promise<Usage> {
+  async usage(key: string, namespace = ''): Promise<Usage> {
     const { id, info, remote, usage } = this.#store.get(key);
     const content = this.#directories.content(id);
     if (info.kind === 'view') return { inodes: 0, bytes: 0 };
     if (info.kind === 'active') return this.#usages.of(content);
     if (remote) {
       const { inodes, bytes, mostBytes } = await this.#layers.usage(content);
-      return { inodes, bytes: keepsUsage(key) ? mostBytes : bytes };
+      return { inodes, bytes: keepsUsage(namespace) ? mostBytes : bytes };
     }
     if (usage) return usage;
     const walked = await diskUsage(content);

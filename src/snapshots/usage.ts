@@ -103,10 +103,10 @@ function isOutOfReach(error: unknown): boolean {
   return ['ENOENT', 'ENOTDIR', 'ENAMETOOLONG'].includes(errnoOf(error) ?? '');
 }
 
-/** Namespaces of containerd whose owners ask once for the usage of a committed snapshot, and keep the answer: BuildKit (cache/refs.go, size) and CRI (its syncer of snapshots). */
-const keepers = ['buildkit/', 'k8s.io/'];
+/** The namespace of CRI, whose syncer asks once for the usage of a committed snapshot and keeps the answer (internal/cri/server/images/snapshots.go). */
+const criNamespace = 'k8s.io';
 
-/** Whether who asks for the usage of `key` keeps the answer as long as the snapshot is there. containerd's store puts the namespace in front of each key. */
-export function keepsUsage(key: string): boolean {
-  return keepers.some((namespace) => key.startsWith(namespace));
+/** Whether who asks for a namespace keeps the answer as long as the snapshot is there. */
+export function keepsUsage(namespace: string): boolean {
+  return namespace === criNamespace;
 }

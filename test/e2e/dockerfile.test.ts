@@ -141,16 +141,11 @@ for (const kind of ['oci', 'containerd'] as const) {
       });
     }
 
-    test('lazy layers count in what the cache takes, and a prune down to a size takes them', async () => {
-      const sizes = async () => {
-        const text = await builder.buildkitd.buildctl('du', '--format', '{{range .}}{{.Size}} {{end}}');
-        return text.trim().split(' ').map(Number);
-      };
-      const ballast = 24 << 20;
-      assert.ok(Math.max(...(await sizes())) > ballast, 'no record is as large as the layer with the ballast');
-      await builder.buildkitd.buildctl('prune', '--all', '--keep-storage', String(ballast / 1e6));
-      const left = (await sizes()).reduce((sum, bytes) => sum + bytes, 0);
-      assert.ok(left < ballast, `${left} bytes are left`);
+    test('a prune for free space takes lazy layers, of which BuildKit never asks the size', async () => {
+      const records = () => builder.buildkitd.buildctl('du', '--format', '{{range .}}{{.ID}} {{end}}');
+      assert.notEqual((await records()).trim(), '');
+      await builder.buildkitd.buildctl('prune', '--all', '--free-storage', '1000000000');
+      assert.equal((await records()).trim(), '');
     });
 
     test('every layer was lazy, and nothing is left after a prune', async () => {

@@ -8,7 +8,7 @@ import {
   type MessageShape,
   toBinary,
 } from '@bufbuild/protobuf';
-import { Client, credentials, status } from '@grpc/grpc-js';
+import { Client, credentials, Metadata, status } from '@grpc/grpc-js';
 import { Snapshots } from '../../src/gen/services/snapshots/v1/snapshots_pb.ts';
 import { run } from './program.ts';
 
@@ -93,8 +93,11 @@ export class SnapshotsClient implements Disposable {
     await this.#call(method.remove, { key: `mounted-${directory}` });
   }
 
-  async usage(key: string): Promise<{ bytes: number; inodes: number }> {
-    const { size, inodes } = await this.#call(method.usage, { key });
+  /** As somebody who works for a namespace of containerd. */
+  async usage(key: string, namespace: string): Promise<{ bytes: number; inodes: number }> {
+    const metadata = new Metadata();
+    metadata.set('containerd-namespace', namespace);
+    const { size, inodes } = await this.#call(method.usage, { key }, metadata);
     return { bytes: Number(size), inodes: Number(inodes) };
   }
 
@@ -113,12 +116,13 @@ export class SnapshotsClient implements Disposable {
   #call<I extends DescMessage, O extends DescMessage>(
     { input, output, parent, name }: DescMethod & { input: I; output: O },
     request: MessageInitShape<I>,
+    metadata = new Metadata(),
   ): Promise<MessageShape<O>> {
     const write = (bytes: Uint8Array) => Buffer.from(bytes);
     const read = (bytes: Buffer) => fromBinary(output, bytes);
     return new Promise((resolve, reject) => {
       const bytes = toBinary(input, create(input, request));
-      this.#client.makeUnaryRequest(`/${parent.typeName}/${name}`, write, read, bytes, (error, response) => {
+      this.#client.makeUnaryRequest(`/${parent.typeName}/${name}`, write, read, bytes, metadata, (error, response) => {
         if (error || response === undefined) reject(error ?? new Error('No response'));
         else resolve(response);
       });

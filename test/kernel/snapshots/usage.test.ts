@@ -14,29 +14,26 @@ const files = ['one', 'two'].map(
   (path): FileSpec => ({ path, type: 'reg', mode: 0o644, content: randomBytes(fileBytes) }),
 );
 
-test('Usage of a lazy layer is what its files take now; BuildKit and CRI, which ask once, are told what they come to', async () => {
+test('Usage of a lazy layer is what its files take now; CRI, which asks once, is told what they come to', async () => {
   await using lab = await LayerLab.open('noprefetch = true\nno_background_fetch = true\n');
   using client = new SnapshotsClient(lab.socket);
   const layer = lab.layer(estargzBlob(files));
-  const names = ['default/1/layer', 'buildkit/2/layer', 'k8s.io/3/layer'];
-  for (const name of names) assert.ok(await client.prepareLayer(name, '', lab.reference, layer));
+  assert.ok(await client.prepareLayer('layer', '', lab.reference, layer));
   const directory = lab.layerDirectory(layer);
   const disk = statSync(join(directory, 'disk'));
 
   const check = async () => {
-    const [now, ...most] = await Promise.all(names.map((name) => client.usage(name)));
+    const [now, most] = await Promise.all(['default', 'k8s.io'].map((name) => client.usage('layer', name)));
     const inodes = Number((await run('du', ['--inodes', '-s', directory])).split('\t')[0]);
     const bytes = Number((await run('du', ['-B1', '-s', directory])).split('\t')[0]);
     assert.deepEqual(now, { bytes, inodes });
-    for (const each of most) {
-      assert.equal(each.inodes, inodes);
-      assert.ok(each.bytes >= disk.size && each.bytes < disk.size + (1 << 20), `${each.bytes} of ${disk.size}`);
-    }
+    assert.equal(most!.inodes, inodes);
+    assert.ok(most!.bytes >= disk.size && most!.bytes < disk.size + (1 << 20), `${most!.bytes} of ${disk.size}`);
     return bytes;
   };
   const atFirst = await check();
   assert.ok(atFirst > 0 && atFirst < fileBytes, `${atFirst} bytes of a layer that nobody has read`);
-  const mounted = await lab.mount(names[0]!);
+  const mounted = await lab.mount('layer');
   await readFile(join(mounted, 'one'));
   await run('sync', ['-f', directory]);
   const read = await check();

@@ -73,6 +73,15 @@ describe('parseConfig', () => {
     assert.equal(warnings.length, 20);
   });
 
+  it('has nothing to say about keys that lazypull itself has made', () => {
+    const text =
+      '[snapshotter]\nxino = "off"\ndirect_io = true\n[cache]\nmin_free = "1GB"\n[mirror]\nallow_remote = true\n';
+    const { file, warnings } = parseConfig(text, 'c.toml');
+    assert.deepEqual(warnings, []);
+    assert.deepEqual([file.snapshotter.xino, file.snapshotter.direct_io], ['off', true]);
+    assert.throws(() => parseConfig('[snapshotter]\nxino = "yes"\n', 'c.toml'), /snapshotter\.xino/);
+  });
+
   it('tells which keys have no effect yet, in one line, and not those that say the default', () => {
     const { warnings } = parse(
       'log_file_access = true\nmax_concurrency = 2\n[fuse]\npassthrough = true\nattr_timeout = 1\n',
