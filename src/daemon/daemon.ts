@@ -176,6 +176,7 @@ function startLayers(
     background: file?.no_background_fetch
       ? undefined
       : { maxBytesPerSecond: file?.background_fetch.max_bytes_per_second || undefined },
+    directIo: file?.snapshotter.direct_io ?? false,
     limits: cacheLimits(file),
     beside: mirror?.beside,
     log,

@@ -1,6 +1,6 @@
 import { access, readFile } from 'node:fs/promises';
 import { codeOf, type ErrorCode, messageOf } from '../errors.ts';
-import { detach, mountErofs, unmount } from './mount.ts';
+import { detach, mountErofs, mountErofsThroughLoop, unmount } from './mount.ts';
 import { clearMountPoint, fillMountPoint } from './mount-point.ts';
 
 /** What the helper is asked for. */
@@ -17,6 +17,8 @@ export type HelperAnswer =
 const calls = {
   mountErofs: (source: string, target: string) => mountErofs(source, target).then(() => true),
   fill: (source: string, target: string) => fillMountPoint(source, target).then(() => true),
+  fillThroughLoop: (source: string, target: string) =>
+    fillMountPoint(source, target, mountErofsThroughLoop).then(() => true),
   unmountAll: (target: string) => clearMountPoint(target, unmount),
   detachAll: (target: string) => clearMountPoint(target, detach),
   detach: (target: string) => detach(target),

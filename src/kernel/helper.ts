@@ -69,6 +69,11 @@ export class Helper {
     await this.#call('fill', source, target);
   }
 
+  /** As `fill`, with a loop device in any case. */
+  async fillThroughLoop(source: string, target: string): Promise<void> {
+    await this.#call('fillThroughLoop', source, target);
+  }
+
   /** Takes away all that is mounted at `target`, and the directory, as `clearMountPoint` of `mount-point.ts` does with `unmount`. @returns whether there was a mount */
   unmountAll(target: string): Promise<boolean> {
     return this.#call('unmountAll', target);

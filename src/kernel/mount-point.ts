@@ -15,13 +15,14 @@ export function nameBeforeAside(name: string): string {
  * finds what was mounted, the image, or nothing: never an empty directory. Nor does one stay when the image cannot be mounted.
  *
  * @param target a directory in one of its own, which is put aside meanwhile
+ * @param mount what mounts it: `mountErofs`, or another one that does it otherwise
  */
-export async function fillMountPoint(source: string, target: string): Promise<void> {
+export async function fillMountPoint(source: string, target: string, mount = mountErofs): Promise<void> {
   await aside(target, async (point) => {
     while (await detach(point));
     mkdirSync(point, { recursive: true });
     try {
-      await mountErofs(source, point);
+      await mount(source, point);
     } catch (error) {
       removeIfEmpty(point);
       throw error;

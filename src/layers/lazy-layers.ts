@@ -51,6 +51,8 @@ export interface LazyLayersOptions {
   readonly prefetch: { readonly bytes: number } | undefined;
   /** Whether layers are completed when nobody waits for data, and how fast; `maxBytesPerSecond` undefined for no limit. */
   readonly background: { readonly maxBytesPerSecond: number | undefined } | undefined;
+  /** Whether files of layers can be read past the page cache (O_DIRECT): each layer takes a loop device then. */
+  readonly directIo?: boolean;
   /** How much of the disk layers may take, once `cache.start` has been called. */
   readonly limits?: CacheLimits;
   /** What else is under these limits. */
@@ -153,6 +155,7 @@ export class LazyLayers {
     this.#metrics = options.metrics?.layers ?? layerMetrics();
     this.#points = new MountPoints({
       helper: this.#fuse.helper,
+      directIo: options.directIo ?? false,
       served: () => this.#served(),
       metrics: this.#metrics,
       log: options.log,

@@ -19,6 +19,8 @@ interface Mounted {
 
 export interface MountPointsOptions {
   readonly helper: Helper;
+  /** Whether files can be read past the page cache: the kernel can that of an EROFS on a block device only. */
+  readonly directIo: boolean;
   /** Resolves when the FUSE file system is served, or rejects with the reason why it is not. */
   readonly served: () => Promise<void>;
   readonly metrics: LayerMetrics;
@@ -99,16 +101,17 @@ export class MountPoints {
 
   /** A connection that dies meanwhile is another one by the second time. */
   async #fill(mountpoint: string, layer: Layer): Promise<void> {
-    const { helper, served } = this.#options;
+    const { helper, directIo, served } = this.#options;
+    const fill = () => (directIo ? helper.fillThroughLoop(source, mountpoint) : helper.fill(source, mountpoint));
     await served();
     let source = layer.imagePath;
     try {
-      await helper.fill(source, mountpoint);
+      await fill();
     } catch (error) {
       await served();
       if (layer.imagePath === source) throw error;
       source = layer.imagePath;
-      await helper.fill(source, mountpoint);
+      await fill();
     }
     this.adopt(mountpoint, layer, source);
   }
