@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -120,6 +120,10 @@ test('lazypull mount shows an image as a directory, fetches what is read, and le
     .split('\n')
     .filter((each) => each.includes(` ${mount.directory} `));
   assert.match(line ?? '', / overlay ro,nosuid,nodev,/);
+  const devices = ['.', 'etc', 'etc/kept', 'etc/upper', 'large'].map(
+    (path) => statSync(join(mount.directory, path)).dev,
+  );
+  assert.equal(new Set(devices).size, 1, 'programs that stay on one file system pass over a part');
   await mount.until(() => mount.events.some(({ presentBytes }) => Number(presentBytes) >= large.length));
   mount.process.kill('SIGINT');
   assert.deepEqual(await mount.ended, [0, null]);
