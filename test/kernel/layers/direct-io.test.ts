@@ -36,7 +36,7 @@ test('With direct_io files are read past the page cache, also through a killed d
     const files = await loopFiles();
     assert.ok(
       names.every((name) => files.some((file) => file.trimEnd() === name)),
-      `${names} in ${files}`,
+      `${names.join()} in ${files.join()}`,
     );
     await lab.restart('SIGKILL');
     await lab.dropCaches();
