@@ -332,3 +332,26 @@ test('lazypull mount takes temporary directories and directories of any name', a
   await next.assertNothingLeft();
   assert.deepEqual(await mountsBelow(odd), []);
 });
+
+test('lazypull mount cleans up when its terminal is closed, which takes no word of it', async (t) => {
+  const directory = join(workspace.path, 'closed');
+  const temporary = join(workspace.path, 'closed-tmp');
+  await mkdir(temporary);
+  const command = `exec '${process.execPath}' '${main}' mount '${registry.host}/app:1' '${directory}'`;
+  const terminal = spawn('script', ['-qfc', command, '/dev/null'], {
+    env: { ...process.env, TMPDIR: temporary },
+    stdio: 'ignore',
+  });
+  t.after(() => terminal.kill('SIGKILL'));
+  const until = async (what: string, isSo: () => Promise<boolean>) => {
+    for (let waited = 0; !(await isSo()); waited += 20) {
+      assert.ok(waited < 20_000, what);
+      await delay(20);
+    }
+  };
+  await until('it is mounted', async () => (await mountsBelow(directory)).length === 1);
+  terminal.kill('SIGKILL');
+  await until('nothing is mounted', async () => (await mountsBelow(workspace.path)).length === 0);
+  await until('nothing is left', async () => (await readdir(temporary)).length === 0);
+  assert.ok(!existsSync(directory));
+});
