@@ -22,7 +22,7 @@ export interface Held {
 
 /** What may be left below the root when a daemon has ended that has nothing in its cache. */
 const rootFiles =
-  /^(lock|lock\.next|helper\.lock|(clients\/reader\/)?snapshotter\/(client\.json|snapshots\.db(-wal|-shm)?)|traces\/.*)$/;
+  /^(lock|lock\.next|helper\.lock|(clients\/reader\/)?snapshotter\/(client\.json|snapshots\.db(-wal|-shm|-generation)?)|traces\/.*)$/;
 
 /** What nobody needs any more and is there nevertheless. */
 interface Left {
