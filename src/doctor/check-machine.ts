@@ -8,7 +8,7 @@ const versions = { keepsReaders: [6, 9], mountsFiles: [6, 12] } as const;
 /** How many mounts must still be possible: a layer is one, and a container at least another one. */
 const minFreeMounts = 2_000;
 
-/** A reader may have to wait for a registry that long, with all tries. */
+/** A reader may have to wait for a registry that long, with all tries; what takes longer than the kernel allows ends the FUSE connection. */
 const maxReadSeconds = 600;
 
 /** The user, /dev/fuse, the kernel and its settings; the user alone, where that one cannot mount. */
@@ -45,7 +45,7 @@ export function checkSettings(read: (path: string) => string | undefined): Findi
   for (const key of ['default_request_timeout', 'max_request_timeout']) {
     const seconds = Number(read(`/proc/sys/fs/fuse/${key}`) ?? 0);
     if (seconds === 0 || seconds > maxReadSeconds) continue;
-    const text = `the kernel ends the FUSE connection when a read takes longer than ${seconds} s, as it may with a registry that is slow or down`;
+    const text = `a read gets an error when it takes longer than ${seconds} s, as it may with a registry that is slow or down`;
     findings.push(warning(`fs.fuse.${key}`, text, `run "sysctl -w fs.fuse.${key}=0" before the daemon starts`));
   }
   const most = Number(read('/proc/sys/fs/mount-max') ?? Infinity);

@@ -2,8 +2,10 @@
  * Builds, exports, reads, prunes and evicts at random while the daemon is killed and the registry misbehaves, and looks at what was read and what is
  * left: `npm run soak -- [--minutes N] [--seed N]`. The seed decides what is done in which round; how things meet in time is up to the machine.
  */
+import { spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { inspect, parseArgs } from 'node:util';
 import { Random } from '../fuzz/random.ts';
 import { Builder, exportTypes } from './builder.ts';
@@ -37,11 +39,13 @@ let peakMb = 0;
 
 say(`${minutes} minutes, seed ${seed}`);
 let world: World | undefined;
+let watch: MountWatch | undefined;
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.once(signal, () => void world?.[Symbol.asyncDispose]().finally(() => process.exit(1)));
 }
 try {
   world = await World.open();
+  watch = watchMounts(world.workspace.path);
   await soak({ world, reader: new Reader(world), builder: await Builder.open(world) });
 } catch (error) {
   say(`FAILED: ${inspect(error)}`);
@@ -50,6 +54,7 @@ try {
   process.exitCode = 1;
   setTimeout(() => process.exit(), maxCleanUpMs).unref(); // what hangs can be in the way of that
 } finally {
+  watch?.stop();
   await world?.[Symbol.asyncDispose]();
 }
 
@@ -67,12 +72,14 @@ async function soak(actors: Actors): Promise<void> {
     const { memoryMb } = await heldBy(world);
     peakMb = Math.max(peakMb, memoryMb);
     if (memoryMb > maxMemoryMb) throw new Error(`The daemon takes ${memoryMb} MB`);
+    watch?.check();
   }
   await checkCalm(actors, new Random(seed, 0, 1));
   for (const type of exportTypes) await actors.builder.export(type);
   await releaseAll(actors);
   const after = await checkLeaks(world, before);
   checkLog(world);
+  watch?.check();
   const done = [...counts].map(([name, count]) => `${name} ${count}`).sort();
   say(`done, and all is well: ${done.join(', ')}; ${excused} failed as they may`);
   say(`at the end ${after.descriptors} descriptors, ${after.memoryMb} MB, ${peakMb} MB at most; seed ${seed}`);
@@ -157,6 +164,26 @@ async function bounded<T>(name: string, action: () => Promise<T>): Promise<T> {
   } finally {
     timer.abort();
   }
+}
+
+interface MountWatch {
+  /** Throws once a file system has not answered in time. */
+  check(): void;
+  stop(): void;
+}
+
+/** Has a process of its own ask for the size of all file systems below a directory, all the time. */
+function watchMounts(directory: string): MountWatch {
+  const program = fileURLToPath(new URL('watch-mounts.ts', import.meta.url));
+  const child = spawn(process.execPath, [program, directory], { stdio: ['ignore', 'pipe', 'inherit'] });
+  let text = '';
+  child.stdout.on('data', (part: Buffer) => (text += part.toString()));
+  return {
+    check() {
+      if (child.exitCode !== null) throw new Error(`df would wait: ${text.trim() || 'nobody asks any more'}`);
+    },
+    stop: () => void child.kill('SIGKILL'),
+  };
 }
 
 /** What the daemon says when something went wrong in itself. */
