@@ -13,7 +13,7 @@ const idleMs = 90_000;
 const lookMs = 5_000;
 
 /**
- * Serves `/metrics` in the text format of Prometheus, and `/healthz`, which answers 200 as long as the daemon lives and 503 while it starts.
+ * Serves `/metrics` in the text format of Prometheus, and `/healthz`, which answers 200 while the daemon is well, and else 503.
  *
  * @throws FailedPrecondition with what to do when it cannot listen at the address
  */
