@@ -180,7 +180,9 @@ function watchMounts(directory: string): MountWatch {
   child.stdout.on('data', (part: Buffer) => (text += part.toString()));
   return {
     check() {
-      if (child.exitCode !== null) throw new Error(`df would wait: ${text.trim() || 'nobody asks any more'}`);
+      // It cannot end while a thread of it waits.
+      if (text !== '' || child.exitCode !== null)
+        throw new Error(`df would wait: ${text.trim() || 'nobody asks any more'}`);
     },
     stop: () => void child.kill('SIGKILL'),
   };
