@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http';
 import { errors } from 'undici';
 import { errnoOf, messageOf } from '../errors.ts';
 import { isLoopback } from './addresses.ts';
@@ -79,6 +80,7 @@ const rows: readonly Row[] = [
   { codes: ['EAI_AGAIN'], text: 'the host name could not be looked up', hint: 'name' },
   { codes: ['ECONNREFUSED'], text: 'the connection was refused', hint: 'reach' },
   { codes: ['ECONNRESET'], text: 'the connection was reset' },
+  { codes: ['UND_ERR_SOCKET'], text: 'the server closed the connection' },
   { codes: ['EHOSTUNREACH', 'ENETUNREACH'], text: 'there is no way to the server', hint: 'reach' },
   { codes: ['UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT'], text: 'the connection was not made in time', hint: 'reach' },
   { codes: ['UND_ERR_HEADERS_TIMEOUT'], text: 'no answer came in time', hint: 'reach' },
@@ -97,6 +99,7 @@ const rows: readonly Row[] = [
 
 /** What a proxy that cannot be reached, or cannot reach the registry, ends with. */
 const proxyCodes = new Set(['ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ETIMEDOUT']);
+const proxyLoginHint = 'give the proxy its user and password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT';
 const proxyHint =
   'check HTTPS_PROXY and HTTP_PROXY, and that the proxy may reach the registry; NO_PROXY lists what is reached without it';
 
@@ -113,10 +116,15 @@ export function networkReason(cause: unknown, url: URL, isProxied = false): Netw
   if (cause instanceof Error && /before secure TLS connection was established/.test(cause.message))
     return { code: errnoOf(cause), text: 'the server closed the connection before TLS was established', ...known };
   const code = codeOfAny(cause);
+  const status = code === 'UND_ERR_ABORTED' ? /Proxy response \((\d{3})\)/.exec(messageOf(cause))?.[1] : undefined;
+  if (status !== undefined) {
+    const text = `the proxy answered ${status} ${STATUS_CODES[status] ?? ''}`.trimEnd();
+    return { ...known, code, text, hint: status === '407' ? proxyLoginHint : proxyHint };
+  }
   const tls = code === undefined ? undefined : rowOf(code, tlsRows);
   const row = tls ?? (code === undefined ? undefined : (rowOf(code, rows) ?? rowOf(code, [passingTls])));
   const hint = hintOf(row?.hint, url);
-  const isProxys = isProxied && (code === 'UND_ERR_ABORTED' || (code !== undefined && proxyCodes.has(code)));
+  const isProxys = isProxied && code !== undefined && proxyCodes.has(code);
   return {
     code,
     text: row?.text === undefined ? messageOf(cause) : `${row.text}${namesOf(cause)} (${code})`,

@@ -99,7 +99,9 @@ export class Requester {
       return this.#sendOnce(server, request, at, undefined, deadline);
     const scope = isOwn ? request.scope : scopeOf(request.method, url);
     const authorization = await this.#authorizer.authorization(server, scope, deadline.signal);
-    const answer = await this.#sendEither(server, request, at, authorization, deadline);
+    const answer = isOwn
+      ? await this.#sendEither(server, request, at, authorization, deadline)
+      : await this.#sendOnce(server, request, at, authorization, deadline);
     if (answer.status !== 401) return answer;
     const asking = this.#serverAt(endpoint, answer.url); // perhaps over another scheme
     const sent = asking.origin === server.origin ? authorization : undefined;

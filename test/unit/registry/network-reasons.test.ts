@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -138,4 +140,23 @@ test('a hint goes along when another server is asked, and into what holds the er
   const error = networkError(asked, failure('ECONNREFUSED', 'x'));
   assert.equal(error.toBeRetried().hint, error.hint);
   assert.equal(hintFor(new LazypullError('Unavailable', 'Cannot read the layer', { cause: error })), error.hint);
+});
+
+test('what a proxy answers is told as it is, and what to do about it', async (t) => {
+  for (const [status, message, hint] of [
+    [403, /through the proxy "127.*": the proxy answered 403 Forbidden$/, /the proxy may reach the registry/],
+    [407, /the proxy answered 407 Proxy Authentication Required$/, /USER:PASSWORD/],
+  ] as const) {
+    const proxy = createServer();
+    proxy.on('connect', (_, socket) => socket.end(`HTTP/1.1 ${status} x\r\n\r\n`));
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    t.after(() => proxy.close());
+    const https_proxy = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+    await using client = new RegistryClient({ retry: { tries: 1 }, environment: { https_proxy } });
+    await assert.rejects(client.manifest(parseReference('registry.invalid/app:1')), (error) => {
+      assert.match(messageOf(error), message);
+      assert.match(hintFor(error) ?? '', hint);
+      return true;
+    });
+  }
 });
