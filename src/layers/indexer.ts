@@ -11,6 +11,7 @@ import type { LayerMetrics } from './metrics.ts';
 import { type PlannedLayer, PlansAhead } from './plans-ahead.ts';
 import { SilentRegistries } from './silent-registries.ts';
 import type { LayerSource } from './source.ts';
+import { Patience } from './fetch/patience.ts';
 import { type Tail, Tails } from './fetch/tails.ts';
 import type { Trace, TraceStore } from './fetch/trace.ts';
 
@@ -147,7 +148,7 @@ export class Indexer {
       const tail = await taking;
       let toc: TocBytes | undefined;
       try {
-        toc = await this.#toc(tail);
+        toc = await this.#toc(tail, source);
         return await this.#planToc(source, tail, toc, directory);
       } catch (error) {
         const isWrong = codeOf(error) === 'DataLoss' || (toc === undefined && codeOf(error) === 'FailedPrecondition');
@@ -162,13 +163,23 @@ export class Indexer {
     }
   }
 
-  async #toc(tail: Tail): Promise<TocBytes> {
+  /** @param source the layer, if a client waits for it */
+  async #toc(tail: Tail, source?: LayerSource): Promise<TocBytes> {
     const { metrics } = this.#options;
+    using patience = new Patience();
+    const askedMs = performance.now();
     let more = 0;
     const onBytes = (bytes: number): void => {
       more += bytes;
+      patience.heard();
     };
-    const toc = await fetchToc(tail.blob, tail.data, tail.size, onBytes, this.#closing.signal);
+    const stop = AbortSignal.any([patience.signal, this.#closing.signal]);
+    const toc = await fetchToc(tail.blob, tail.data, tail.size, onBytes, stop).catch((error: unknown) => {
+      const text = 'The registry sent too little of a table of contents in time';
+      const cause = patience.signal.aborted ? new LazypullError('DeadlineExceeded', text, { cause: error }) : error;
+      if (source !== undefined) this.#silent.failed(source, askedMs, cause);
+      throw cause;
+    });
     if (more > 0) metrics.fetches.add(1, { reason: 'index' });
     metrics.fetchedBytes.add(more, { reason: 'index' });
     return toc;

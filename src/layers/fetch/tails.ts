@@ -1,6 +1,7 @@
 import { LazypullError } from '../../errors.ts';
 import type { Blob } from '../../registry/blob.ts';
 import { type LayerMetrics, layerMetrics } from '../metrics.ts';
+import { maxMs, maxSilenceMs, Patience } from './patience.ts';
 
 /** The end of a blob, the blob's size, and the blob itself for what more is needed of it. */
 export interface Tail {
@@ -18,10 +19,6 @@ const maxAhead = 48;
 
 /** How long such a tail, once it is here, waits to be asked for. */
 const aheadMs = 20_000;
-
-/** How long the registry may send nothing of a tail, and how long all of it may take, before the client is told to pull the layer itself. */
-const maxSilenceMs = 10_000;
-const maxMs = 60_000;
 
 interface Ahead {
   readonly tail: Promise<Tail>;
@@ -90,14 +87,11 @@ export class Tails {
 
   async #fetch(reference: string, digest: string, bytes: number): Promise<Tail> {
     const blob = this.#openBlob(reference, digest);
-    const patience = new AbortController();
-    let silence = setTimeout(() => patience.abort(), maxSilenceMs);
+    using patience = new Patience();
     const onBytes = (): void => {
       this.#answered(reference);
-      clearTimeout(silence);
-      silence = setTimeout(() => patience.abort(), maxSilenceMs);
+      patience.heard();
     };
-    const deadline = setTimeout(() => patience.abort(), maxMs);
     this.#metrics.fetches.add(1, { reason: 'index' });
     try {
       const { data, size } = await blob.tail(bytes, patience.signal, onBytes);
@@ -108,9 +102,6 @@ export class Tails {
       if (!patience.signal.aborted) throw error;
       const text = `The registry of "${reference}" sent nothing for ${maxSilenceMs / 1000} s, or not enough in ${maxMs / 1000}`;
       throw new LazypullError('DeadlineExceeded', text, { cause: error });
-    } finally {
-      clearTimeout(silence);
-      clearTimeout(deadline);
     }
   }
 
