@@ -68,6 +68,9 @@ export class World implements AsyncDisposable {
 
     const readerSocket = join(workspace.path, 'lp', 'rd.sock');
     const toml = `[cache]\nmax_size = "${cacheBytes}"\n[[client]]\nname = "reader"\naddress = ${JSON.stringify(readerSocket)}\n`;
+    // The root is a symlink: what is found by its path has to be found by where that leads.
+    await workspace.directory('data');
+    await symlink('../data', join(await workspace.directory('lp'), 'root'));
     const daemon = stack.use(await launchDaemon(join(workspace.path, 'lp'), 'info', toml));
     await serving(daemon);
     const buildkitd = stack.use(await startBuilder(workspace, daemon.socket));

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm, statfs } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, realpath, rm, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { repository } from './tools.ts';
@@ -54,7 +54,8 @@ export class Workspace implements AsyncDisposable {
 }
 
 /** The mount points at or below `path`, the innermost first. */
-export async function mountsBelow(path: string): Promise<string[]> {
+export async function mountsBelow(directory: string): Promise<string[]> {
+  const path = await realpath(directory).catch(() => directory);
   const points: string[] = [];
   for (const line of (await readFile('/proc/self/mountinfo', 'utf8')).split('\n')) {
     const point = line.split(' ')[4]?.replace(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(parseInt(octal, 8)));
