@@ -1,5 +1,5 @@
 import { closeSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { realpath, writeFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { abortDetached } from '../../src/kernel/detached-mount.ts';
 import { mountTable } from '../../src/kernel/mount.ts';
@@ -175,7 +175,7 @@ export const strokes: readonly Operation[] = [
   }),
   // What is mounted on top of a layer goes on, and who asks for a layer gets it all the same.
   stroke('unmount', 3, async ({ world }, random) => {
-    const points = (await mountTable(world.daemon.root)).filter(({ type }) => type === 'erofs');
+    const points = (await mountTable(await realpath(world.daemon.root))).filter(({ type }) => type === 'erofs');
     const some = points.filter(() => random.below(2) === 0);
     for (const { path } of some)
       await tryRun('umount', [random.pick(['--force', '--lazy']), '--no-canonicalize', path]);
