@@ -56,7 +56,7 @@ class TreeBuilder {
 
   add(source: IndexEntry): void {
     const path = cleanPath(source.path);
-    const entry = unpackedXattrs(source);
+    const entry = withUnpackedTime(unpackedXattrs(source));
     if (path === '') {
       if (entry.type !== 'dir') throw invalid(source, 'the root of a layer must be a directory');
       this.#root.entry = entry;
@@ -137,18 +137,37 @@ class TreeBuilder {
     const target = lookUp(this.#root, cleanPath(link.linkTarget));
     if (target?.children !== undefined)
       throw invalid(link, `its target "${shownPath(link.linkTarget)}" is a directory`);
-    if (target !== undefined) return withXattrsOf(link, target);
+    if (target !== undefined) return withAttributesOf(withUnpackedTime(link), target);
     this.#hasPendingLinks = true;
     return { entry: link, links: 0, children: undefined };
   }
 }
 
-/** Unpacking sets the attributes of a link too, on the file that it is a name of. */
-function withXattrsOf(link: IndexEntry, target: TreeNode): TreeNode {
-  const { type, mode, xattrs = [] } = target.entry;
-  const more = unpackedXattrs({ ...link, type, mode }).xattrs;
-  if (more !== undefined) target.entry = { ...target.entry, xattrs: new Map([...xattrs, ...more]) };
+/**
+ * Unpacking sets owner, mode, time and extended attributes of a link too, on the file that it is a name of: chown(2) takes the capability away that the file had
+ * until then, and a symlink keeps its mode. A link without a mode says nothing but extended attributes.
+ */
+function withAttributesOf(link: IndexEntry, target: TreeNode): TreeNode {
+  const { entry } = target;
+  const { mode, uid, gid, mtimeSeconds, mtimeNanoseconds } = link.mode === 0 ? entry : link;
+  const isSymlink = entry.type === 'symlink';
+  const xattrs = new Map(entry.xattrs);
+  if (link.mode !== 0) xattrs.delete('security.capability');
+  for (const [name, value] of link.xattrs ?? []) xattrs.set(name, value);
+  const owned = { uid, gid, mtimeSeconds, mtimeNanoseconds, mode: isSymlink ? entry.mode : mode };
+  target.entry = unpackedXattrs({ ...entry, ...owned, xattrs: xattrs.size === 0 ? undefined : xattrs });
   return target;
+}
+
+/** The last second that can be told in nanoseconds with 63 bits. */
+const lastSecond = 9_223_372_036;
+const lastNanosecond = 854_775_807;
+
+/** Unpacking sets no time before 1970, and none that has more nanoseconds than 63 bits can say: then it sets the first of 1970. */
+function withUnpackedTime(entry: IndexEntry): IndexEntry {
+  const { mtimeSeconds: seconds, mtimeNanoseconds: nanoseconds } = entry;
+  const isSet = seconds >= 0 && (seconds < lastSecond || (seconds === lastSecond && nanoseconds <= lastNanosecond));
+  return isSet ? entry : { ...entry, mtimeSeconds: 0, mtimeNanoseconds: 0 };
 }
 
 const impliedDirectory: IndexEntry = {

@@ -57,7 +57,8 @@ const refuses = (code: string, message: RegExp, ...specs: Spec[]) =>
       return true;
     },
   );
-const link = (path: string, linkTarget: string): Spec => [path, 'hardlink', { linkTarget }];
+/** A link that says nothing of the file. */
+const link = (path: string, linkTarget: string): Spec => [path, 'hardlink', { linkTarget, mode: 0 }];
 
 test('buildTree gives an empty layer a root', () => {
   const { root, landmark } = treeOf();
@@ -237,6 +238,44 @@ test('buildTree adds the attributes of a hard link to the file that it is a name
   );
   assert.deepEqual([...at(tree, 'f').entry.xattrs!.keys()], ['user.one', 'user.two']);
   assert.equal(at(tree, 's').entry.xattrs, undefined);
+});
+
+test('buildTree sets owner, mode and time of a hard link on the file that it is a name of, as unpacking does', () => {
+  const capability = ['security.capability', Buffer.from('0100000200200000000000000000000000000000', 'hex')] as const;
+  const xattrs = new Map([['user.one', Buffer.from('1')], capability]);
+  const link: Partial<IndexEntry> = { linkTarget: 'f', mode: 0o4711, uid: 70, gid: 71, mtimeNanoseconds: 5 };
+  const of = (tree: LayerTree, path: string) => {
+    const { mode, uid, gid, mtimeSeconds, mtimeNanoseconds, xattrs: left } = at(tree, path).entry;
+    return [mode.toString(8), uid, gid, mtimeSeconds, mtimeNanoseconds, [...(left?.keys() ?? [])].join()];
+  };
+  const tree = treeOf(['f', 'reg', { xattrs }], ['l', 'hardlink', link]);
+  assert.deepEqual(of(tree, 'f'), ['4711', 70, 71, 1001, 5, 'user.one']);
+  assert.equal(at(tree, 'l'), at(tree, 'f'));
+  const symlink = treeOf(['f', 'symlink', { linkTarget: 'x', mode: 0o777 }], ['l', 'hardlink', link]);
+  assert.deepEqual(of(symlink, 'f'), ['777', 70, 71, 1001, 5, '']);
+  const kept = treeOf(['f', 'reg', { xattrs }], ['l', 'hardlink', { ...link, xattrs: new Map([capability]) }]);
+  assert.deepEqual(of(kept, 'f'), ['4711', 70, 71, 1001, 5, 'user.one,security.capability']);
+  const silent = treeOf(['f', 'reg', { xattrs }], ['l', 'hardlink', { ...link, mode: 0 }]);
+  assert.deepEqual(of(silent, 'f'), ['644', 0, 0, 1000, 0, 'user.one,security.capability']);
+});
+
+test('buildTree has times that unpacking does not set be those of 1970', () => {
+  const times: [seconds: number, nanoseconds: number, isSet: boolean][] = [
+    [-1, 0, false],
+    [-1, 999_999_999, false],
+    [0, 1, true],
+    [9_223_372_036, 854_775_807, true],
+    [9_223_372_036, 854_775_808, false],
+    [9_223_372_037, 0, false],
+  ];
+  for (const [seconds, nanoseconds, isSet] of times) {
+    const time = { mtimeSeconds: seconds, mtimeNanoseconds: nanoseconds };
+    const tree = treeOf(['d', 'dir', time], ['f', 'reg'], ['l', 'hardlink', { ...time, linkTarget: 'f' }]);
+    for (const path of ['d', 'f']) {
+      const { mtimeSeconds, mtimeNanoseconds } = at(tree, path).entry;
+      assert.deepEqual([mtimeSeconds, mtimeNanoseconds], isSet ? [seconds, nanoseconds] : [0, 0]);
+    }
+  }
 });
 
 test('buildTree reads the landmark and hides the files of the format', () => {
