@@ -46,7 +46,7 @@ export async function runDaemon(
 ): Promise<void> {
   const started = performance.now();
   for (const warning of config.warnings) log.warn({}, warning);
-  claimResources(log);
+  const { memoryBytes } = claimResources(log);
   await checkMachineFor('run the daemon');
 
   await using parts = new AsyncDisposableStack();
@@ -73,10 +73,13 @@ export async function runDaemon(
     }),
   );
   const { fuse } = keeper.kept ?? {};
-  const layers = parts.adopt(await startLayers(config, registry, mirror, fuse, log, metrics), async (started) => {
-    if (!(await started.close()))
-      log.warn({}, 'Layers are still in use; reading what was not fetched fails from now on');
-  });
+  const layers = parts.adopt(
+    await startLayers(config, registry, mirror, fuse, memoryBytes, log, metrics),
+    async (started) => {
+      if (!(await started.close()))
+        log.warn({}, 'Layers are still in use; reading what was not fetched fails from now on');
+    },
+  );
   parts.defer(() => keeper.end()); // not before: a start that fails takes nothing from a better one
   space.layers = layers;
   const { connection } = layers;
@@ -163,6 +166,7 @@ function startLayers(
   registry: RegistryClient,
   mirror: DaemonMirror | undefined,
   kept: KeptConnection | undefined,
+  memoryBytes: number | undefined,
   log: Log,
   metrics: DaemonMetrics,
 ): Promise<LazyLayers> {
@@ -179,6 +183,7 @@ function startLayers(
     directIo: file?.snapshotter.direct_io ?? false,
     limits: cacheLimits(file),
     beside: mirror?.beside,
+    memoryBytes,
     log,
     metrics,
   };

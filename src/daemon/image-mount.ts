@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isSystemError, LazypullError } from '../errors.ts';
 import type { ResolvedImage } from '../images/resolve.ts';
+import { cgroupLimits } from '../kernel/cgroup.ts';
 import { detach, mountOverlay, unmount } from '../kernel/mount.ts';
 import { checkMachineFor } from '../kernel/probe.ts';
 import { realPath } from '../kernel/real-path.ts';
@@ -72,6 +73,7 @@ async function mountLazily(options: ImageMountOptions): Promise<ImageMount> {
       openBlob: (reference, digest) => client.blob(parseReference(reference), digest),
       prefetch: undefined,
       background: options.fill ? { maxBytesPerSecond: undefined } : undefined,
+      memoryBytes: cgroupLimits().memoryBytes,
       log,
     }),
     async (started) => {

@@ -10,7 +10,7 @@ const maxHeaderBytes = 8 << 10;
 /** How long a request may take to come, and a connection may be idle. Prometheus keeps its connections between scrapes. */
 const requestMs = 5_000;
 const idleMs = 90_000;
-const lookMs = 5_000;
+const lookMs = 10_000;
 
 /**
  * Serves `/metrics` in the text format of Prometheus, and `/healthz`, which answers 200 while the daemon is well, and else 503.

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, errnoOf, LazypullError } from '../errors.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
 import { Cache, type CacheAccess, type LayerKey } from '../layers/cache/cache.ts';
+import { ampleMemory } from '../layers/memory-budget.ts';
 import { layerSource } from '../layers/source.ts';
 import { LayerThreads } from '../layers/threads/layer-threads.ts';
 import { silentLog } from '../log.ts';
@@ -43,7 +44,7 @@ export async function openCache(root: string, address: string): Promise<CacheAcc
     throw nothingIn(root);
   }
   const named = new Set((await clientRoots(root)).flatMap(namedLayers));
-  const threads = new LayerThreads(2, silentLog);
+  const threads = new LayerThreads(ampleMemory, silentLog);
   const cache = new Cache({
     root,
     limits: undefined,

@@ -1,6 +1,8 @@
+import { setFlagsFromString } from 'node:v8';
 import { LazypullError, messageOf } from '../errors.ts';
 import { cgroupLimits } from '../kernel/cgroup.ts';
 import { raiseOpenFiles } from '../kernel/open-files.ts';
+import { littleMemoryBytes } from '../layers/memory-budget.ts';
 import type { Log } from '../log.ts';
 
 /** Open files: what a daemon wants, with which it serves an image or two, and without which it does not get far. Each layer takes three. */
@@ -13,8 +15,10 @@ const leastThreads = 48;
 
 /** Memory, the page cache of what is being written included. */
 const mib = 1 << 20;
-export const littleMemoryBytes = 512 * mib;
-const leastMemoryBytes = 150 * mib;
+const leastMemoryBytes = 128 * mib;
+
+/** How much garbage V8 lets pile up on each heap before it collects, in percent of what is in use; the launcher's is for speed. */
+const smallGrowthPercent = 30;
 
 const howToOpenMore =
   'set LimitNOFILE= in the unit of systemd, "ulimit -n" in the shell, or --ulimit nofile= of the container';
@@ -41,7 +45,7 @@ export function claimResources(log: Log): Resources {
       ? [`it may start ${newThreads} more threads and processes and needs ${leastThreads}: ${howToStartMore}`]
       : []),
     ...(memoryBytes !== undefined && memoryBytes < leastMemoryBytes
-      ? [`it may have ${mebibytes(memoryBytes)} of memory and needs ${mebibytes(leastMemoryBytes)}: ${howToHaveMore}`]
+      ? [`it may have ${mebibytes(memoryBytes)} of memory and needs ${mebibytes(littleMemoryBytes)}: ${howToHaveMore}`]
       : []),
   ];
   if (missing.length > 0) {
@@ -49,8 +53,9 @@ export function claimResources(log: Log): Resources {
   }
   if (files < fewFiles) log.warn({ files }, `Few files may be open, and each layer takes three: ${howToOpenMore}`);
   if (memoryBytes !== undefined && memoryBytes < littleMemoryBytes) {
-    const text = `The control group has little memory, so layers are unpacked one part at a time: ${howToHaveMore}`;
+    const text = `The control group has little memory, and less than ${mebibytes(littleMemoryBytes)} are not enough to read whole layers: the daemon works in small steps, and the kernel may kill it; ${howToHaveMore}`;
     log.warn({ memory: mebibytes(memoryBytes) }, text);
+    setFlagsFromString(`--heap-growing-percent=${smallGrowthPercent}`);
   }
   return { memoryBytes };
 }

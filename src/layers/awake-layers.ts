@@ -1,4 +1,5 @@
 import { BufferPressure } from '../util/buffer-pressure.ts';
+import { ampleMemory } from './memory-budget.ts';
 
 /** What holds memory that it can do without: a layer. */
 export interface Restable {
@@ -7,9 +8,6 @@ export interface Restable {
   /** Gives the memory back. @returns false when it is of use just now */
   rest(): boolean;
 }
-
-/** Chunk tables that are in memory, in bytes: those of eight layers of 20,000 files. */
-const maxBytes = 12 << 20;
 
 /** How long a table stays that nobody asks. */
 const idleMs = 60_000;
@@ -20,7 +18,13 @@ export class AwakeLayers {
   readonly #layers = new Map<Restable, number>();
   readonly #timer = setInterval(() => this.#check(), pollMs).unref();
   readonly #pressure = new BufferPressure(true);
+  readonly #maxBytes: number;
   #bytes = 0;
+
+  /** @param maxBytes of chunk tables that are in memory */
+  constructor(maxBytes = ampleMemory.tableBytes) {
+    this.#maxBytes = maxBytes;
+  }
 
   /** Tells that a layer takes so many bytes of memory from now on, which came through a buffer of the same size. */
   add(layer: Restable, bytes: number): void {
@@ -48,10 +52,10 @@ export class AwakeLayers {
   }
 
   #trim(): void {
-    if (this.#bytes <= maxBytes) return;
+    if (this.#bytes <= this.#maxBytes) return;
     const [, ...others] = [...this.#layers.keys()].toSorted((a, b) => b.lastMissMs - a.lastMissMs);
     for (const layer of others.toReversed()) {
-      if (this.#bytes <= maxBytes) return;
+      if (this.#bytes <= this.#maxBytes) return;
       this.#rest(layer);
     }
   }

@@ -27,10 +27,9 @@ import { type LayerSource, layerSource } from './source.ts';
 import { TraceStore } from './fetch/trace.ts';
 import { removePlans } from './plans-ahead.ts';
 import { checkStacking, type Stacking } from './plan/stacking.ts';
+import { type MemoryBudget, memoryBudget } from './memory-budget.ts';
 import { LayerThreads } from './threads/layer-threads.ts';
 import { Unwritten } from './disk/unwritten.ts';
-
-const unpackThreads = 2;
 
 /** The images that are remembered of a layer. */
 const maxReferences = 8;
@@ -57,6 +56,8 @@ export interface LazyLayersOptions {
   readonly limits?: CacheLimits;
   /** What else is under these limits. */
   readonly beside?: KeptBeside | undefined;
+  /** The limit on the memory of this process; undefined for none. */
+  readonly memoryBytes?: number | undefined;
   readonly log: Log;
   readonly metrics?: { readonly layers: LayerMetrics; readonly fuse: FuseMetrics };
 }
@@ -93,9 +94,10 @@ export class LazyLayers {
   readonly #rootIdentity: string;
   readonly #fuse: FuseLink;
   readonly #threads: LayerThreads;
+  readonly #memory: MemoryBudget;
   readonly #link = new Link();
   readonly #unwritten = new Unwritten();
-  readonly #awake = new AwakeLayers();
+  readonly #awake: AwakeLayers;
   readonly #traces: TraceStore;
   readonly #indexer: Indexer;
   readonly #metrics: LayerMetrics;
@@ -151,7 +153,9 @@ export class LazyLayers {
       metrics: options.metrics?.fuse,
       log: options.log,
     });
-    this.#threads = new LayerThreads(unpackThreads, options.log);
+    this.#memory = memoryBudget(options.memoryBytes);
+    this.#awake = new AwakeLayers(this.#memory.tableBytes);
+    this.#threads = new LayerThreads(this.#memory, options.log);
     this.#metrics = options.metrics?.layers ?? layerMetrics();
     this.#points = new MountPoints({
       helper: this.#fuse.helper,
@@ -274,6 +278,7 @@ export class LazyLayers {
 
   /** Serves a made-up layer once, as `rehearseLayer` does, unless a real one has been asked for. Rejects only when `signal` ends it. */
   async rehearse(layer: MadeUpLayer, openBlob: () => Blob, signal: AbortSignal): Promise<void> {
+    if (!this.#memory.isRehearsed) return;
     if (this.#entries.size > 0 || this.#isClosed) return;
     const { root, log } = this.#options;
     const serve: ServeQuietly = (known, own) => this.#serve(known, own);

@@ -54,6 +54,12 @@ export class BufferPressure {
     this.#collectAll(thoroughly ? 'last-resort' : 'regular');
   }
 
+  /** Collects everything at once: where there is too little memory to wait for a better moment. */
+  collectNow(): void {
+    this.#bytes = this.#oldBytes = 0;
+    this.#collect?.({ type: 'major', flavor: 'regular' });
+  }
+
   #collectAll(flavor: 'regular' | 'last-resort'): void {
     if (this.#collect === undefined) return;
     if (!this.#inSteps) {

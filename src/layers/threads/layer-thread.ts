@@ -1,8 +1,9 @@
 /** A thread that plans disks, inflates and verifies chunks, writes them to the disk files of their layers, and verifies what is there. */
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import type { ChunkTable } from '../../erofs/disk-plan.ts';
 import { codeOf, type ErrorCode, LazypullError, messageOf } from '../../errors.ts';
+import { writeBack } from '../../kernel/writeback.ts';
 import { goFirstAgain, yieldToOthers, type YieldingThread } from '../../kernel/thread-priority.ts';
 import { BufferPressure } from '../../util/buffer-pressure.ts';
 import type { EndCommand } from '../../util/end-worker.ts';
@@ -76,6 +77,12 @@ export type ThreadAnswer =
   | { yields: YieldingThread }
   | { rehearsed: true };
 
+/** What a thread is started with. */
+export interface LayerThreadData {
+  /** Bytes that it writes before it has the kernel write them to the disk. */
+  readonly unsyncedBytes: number;
+}
+
 interface OpenTarget extends UnpackTarget {
   readonly fd: number;
 }
@@ -88,8 +95,10 @@ const spanBytes = 1 << 20;
 
 const port = parentPort;
 if (port === null) throw new Error('Cannot run outside a worker thread');
+const { unsyncedBytes: maxUnsyncedBytes } = workerData as LayerThreadData;
 const targets = new Map<number, Opened>();
 const pressure = new BufferPressure();
+let unsyncedBytes = 0;
 let isRehearsalOver = false;
 let tail: Promise<void> = Promise.resolve();
 
@@ -174,6 +183,7 @@ async function unpack(target: OpenTarget, command: UnpackCommand): Promise<Failu
       write(target, unpacked.row, unpacked.content);
       Atomics.store(target.resident, unpacked.row, residency.verified);
       pressure.dropped(unpacked.content.length);
+      syncSome(target, unpacked.content.length);
     } catch (error) {
       const message = `Cannot write to the disk file: ${messageOf(error)}`;
       const failure: Failure = { row: unpacked.row, code: 'ResourceExhausted', message };
@@ -181,6 +191,15 @@ async function unpack(target: OpenTarget, command: UnpackCommand): Promise<Failu
     }
   }
   return failures;
+}
+
+/** Has the kernel write what it holds for the disk, where that has become too much. An error comes again when the layer is synced. */
+function syncSome({ fd }: OpenTarget, bytes: number): void {
+  unsyncedBytes += bytes;
+  if (unsyncedBytes < maxUnsyncedBytes) return;
+  unsyncedBytes = 0;
+  writeBack(fd);
+  pressure.collectNow();
 }
 
 /** Tells which of the rows that are on the disk are what they should be. The others are absent from then on, and are the result. */

@@ -6,13 +6,19 @@ import { endWorker } from '../../util/end-worker.ts';
 import { trimMemory } from '../../kernel/memory.ts';
 import { goFirstAgain, type YieldingThread } from '../../kernel/thread-priority.ts';
 import { workerUrl } from '../../util/worker-url.ts';
-import type { Failure, JobCommand, JobResult, ThreadAnswer, ThreadCommand, UnpackTarget } from './layer-thread.ts';
+import type { MemoryBudget } from '../memory-budget.ts';
+import type {
+  Failure,
+  JobCommand,
+  JobResult,
+  LayerThreadData,
+  ThreadAnswer,
+  ThreadCommand,
+  UnpackTarget,
+} from './layer-thread.ts';
 import type { Planned, PlanRequest } from '../disk/plan-files.ts';
 import { Slabs } from './slabs.ts';
 import type { RowRange } from '../plan/row-range.ts';
-
-/** Blob bytes that may wait before who sends more has to wait. */
-const maxQueuedBytes = 4 << 20;
 
 /** What must be waiting before a thread that is not there is worth its start, which takes as long as unpacking so many blob bytes. */
 const helpAfterBytes = 3 << 20;
@@ -27,14 +33,11 @@ const idleMs = 1500;
 const restAfterBytes = 16 << 20;
 const planBytes = 4 << 20;
 
-/** After so many blob bytes memory is given back to the kernel while the threads are still busy. */
-const trimAfterBytes = 32 << 20;
-
 /** The program serves before the first thread takes a processor to rehearse. */
 const rehearseAfterMs = 100;
 
-/** Bounds of a thread's heap in MB. A hostile table of contents ends the first thread instead of the program. */
-const firstLimits = { maxOldGenerationSizeMb: 256, maxYoungGenerationSizeMb: 6 };
+/** Bounds of a thread's heap in MB; the old generation of the first one depends on the memory that there is. */
+const firstYoungMb = 6;
 const otherLimits = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 2 };
 
 interface Job {
@@ -73,6 +76,7 @@ export class LayerThreads {
   readonly #waiting: Job[] = [];
   readonly #room: (() => void)[] = [];
   readonly #rehearsal = Promise.withResolvers<void>();
+  readonly #budget: MemoryBudget;
   readonly #log: Log;
   readonly #pressure = new BufferPressure(true);
   #queuedBytes = 0;
@@ -82,9 +86,10 @@ export class LayerThreads {
   #nextTarget = 0;
   #closed = false;
 
-  constructor(threads: number, log: Log) {
+  constructor(budget: MemoryBudget, log: Log) {
+    this.#budget = budget;
     this.#log = log;
-    this.#threads = Array.from({ length: threads }, (_, i) => ({
+    this.#threads = Array.from({ length: budget.threads }, (_, i) => ({
       isFirst: i === 0,
       worker: undefined,
       idle: undefined,
@@ -96,6 +101,7 @@ export class LayerThreads {
   /** Starts the first thread soon, and has it rehearse, if there is no work for it by then. */
   warm(): void {
     const [first] = this.#threads;
+    if (!this.#budget.isRehearsed) return this.#rehearsal.resolve();
     first!.idle = setTimeout(() => this.#post(first!, { kind: 'rehearse' }), rehearseAfterMs).unref();
   }
 
@@ -173,7 +179,7 @@ export class LayerThreads {
 
   /** Resolves when the threads have room for more blob bytes. */
   async room(): Promise<void> {
-    while (this.#queuedBytes > maxQueuedBytes) await new Promise<void>((resolve) => this.#room.push(resolve));
+    while (this.#queuedBytes > this.#budget.queuedBytes) await new Promise<void>((resolve) => this.#room.push(resolve));
   }
 
   /** Has memory given back when there has been nothing to do for a while, however little was done before. */
@@ -241,8 +247,13 @@ export class LayerThreads {
   }
 
   #start(thread: Thread): Worker {
-    const resourceLimits = thread.isFirst ? firstLimits : otherLimits;
-    const worker = new Worker(workerUrl(import.meta.url, './layer-thread'), { resourceLimits });
+    const resourceLimits = thread.isFirst
+      ? { maxOldGenerationSizeMb: this.#budget.planHeapMb, maxYoungGenerationSizeMb: firstYoungMb }
+      : otherLimits;
+    const worker = new Worker(workerUrl(import.meta.url, './layer-thread'), {
+      resourceLimits,
+      workerData: { unsyncedBytes: this.#budget.unsyncedBytes } satisfies LayerThreadData,
+    });
     for (const target of this.#targets.values()) post(worker, { kind: 'add', target });
     worker.on('message', (answer: ThreadAnswer) => {
       if ('rested' in answer) void trimMemory();
@@ -276,8 +287,9 @@ export class LayerThreads {
     this.#pressure.dropped(job.bytes);
     this.#untrimmedBytes += job.bytes;
     this.#unrestedBytes += job.kind === 'plan' ? planBytes : job.bytes;
-    if (this.#untrimmedBytes > trimAfterBytes) {
+    if (this.#untrimmedBytes > this.#budget.trimBytes) {
       this.#untrimmedBytes = 0;
+      if (!this.#budget.isRehearsed) this.#pressure.collectNow();
       void trimMemory();
     }
     for (const resume of this.#room.splice(0)) resume();

@@ -13,6 +13,7 @@ import { layerMetrics } from '../../../src/layers/metrics.ts';
 import { residency } from '../../../src/layers/disk/residency.ts';
 import { TraceStore } from '../../../src/layers/fetch/trace.ts';
 import { LayerThreads } from '../../../src/layers/threads/layer-threads.ts';
+import { ampleMemory } from '../../../src/layers/memory-budget.ts';
 import { AwakeLayers } from '../../../src/layers/awake-layers.ts';
 import { Unwritten } from '../../../src/layers/disk/unwritten.ts';
 import { silentLog } from '../../../src/log.ts';
@@ -26,7 +27,7 @@ type Known = Pick<
 
 /** Opens a layer without a FUSE file system: what that would serve is in `served`. */
 async function openLayer(t: TestContext, known: Known) {
-  const threads = new LayerThreads(1, silentLog);
+  const threads = new LayerThreads({ ...ampleMemory, threads: 1 }, silentLog);
   const awake = new AwakeLayers();
   const served: { file?: FlatFile; fetch?: Fetch; wake?: () => Promise<void> } = {};
   const fuse = {

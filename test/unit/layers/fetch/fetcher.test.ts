@@ -9,6 +9,7 @@ import { Fetcher } from '../../../../src/layers/fetch/fetcher.ts';
 import { Link } from '../../../../src/layers/fetch/link.ts';
 import { residency } from '../../../../src/layers/disk/residency.ts';
 import { LayerThreads } from '../../../../src/layers/threads/layer-threads.ts';
+import { ampleMemory } from '../../../../src/layers/memory-budget.ts';
 import { Unwritten } from '../../../../src/layers/disk/unwritten.ts';
 import { silentLog } from '../../../../src/log.ts';
 import { chunkedBlob, FakeBlob } from '../../../support/chunked-blob.ts';
@@ -29,7 +30,7 @@ async function setUp(t: TestContext, contents: Buffer[], { spoil, full = false }
   await disk.close();
   const resident = new Uint8Array(new SharedArrayBuffer(table.length));
   const blob = new FakeBlob(bytes);
-  const threads = new LayerThreads(2, silentLog);
+  const threads = new LayerThreads(ampleMemory, silentLog);
   const damaged: number[] = [];
   const unwritable: string[] = [];
   /** How many rows were resident at each call of `onKept`. */

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { ampleMemory } from '../../../../src/layers/memory-budget.ts';
 import { LayerThreads } from '../../../../src/layers/threads/layer-threads.ts';
 import { residency } from '../../../../src/layers/disk/residency.ts';
 import { silentLog } from '../../../../src/log.ts';
@@ -17,7 +18,7 @@ async function setUp(t: TestContext, rows: number) {
   await writeFile(diskPath, '');
   await truncate(diskPath, diskBytes);
   const resident = new Uint8Array(new SharedArrayBuffer(table.length));
-  const threads = new LayerThreads(2, silentLog);
+  const threads = new LayerThreads(ampleMemory, silentLog);
   t.after(async () => {
     await threads.close();
     await rm(directory, { recursive: true });
