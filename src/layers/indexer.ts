@@ -49,7 +49,7 @@ export class Indexer {
   constructor(options: IndexerOptions) {
     this.#options = options;
     this.#silent = new SilentRegistries(options.openBlob, options.log);
-    this.#tails = new Tails(options.openBlob, options.metrics, (reference) => this.#silent.answered(reference));
+    this.#tails = new Tails(options.openBlob, options.metrics, this.#silent);
     this.#ahead = new PlansAhead(
       async (digest, tail, directory, isAwaited) =>
         this.#planToc({ digest }, tail, await this.#toc(tail), directory, isAwaited),
@@ -89,12 +89,7 @@ export class Indexer {
     const { traces, serve, prefetchBytes, log } = this.#options;
     const started = performance.now();
     const siblings = await this.#withoutKept(source.siblings);
-    const { tail, tocOffset, planned, fetchedMs } = await this.#plan(source, siblings, directory).catch(
-      (error: unknown) => {
-        this.#silent.failed(source, started, error);
-        throw error;
-      },
-    );
+    const { tail, tocOffset, planned, fetchedMs } = await this.#plan(source, siblings, directory);
     const blob = headStart?.of(tail.blob) ?? tail.blob;
     const blobBytes = tail.size;
     const { table, diskBytes, metadataBytes, sums } = planned;
@@ -141,6 +136,7 @@ export class Indexer {
       this.#expect(reference, siblings);
       return ahead;
     }
+    this.#silent.check(source); // perhaps that was waited for in vain
     for (let isFirst = true; ; isFirst = false) {
       const started = performance.now();
       const taking = this.#tails.take(reference, digest);
@@ -148,7 +144,7 @@ export class Indexer {
       const tail = await taking;
       let toc: TocBytes | undefined;
       try {
-        toc = await this.#toc(tail, source);
+        toc = await this.#toc(tail);
         return await this.#planToc(source, tail, toc, directory);
       } catch (error) {
         const isWrong = codeOf(error) === 'DataLoss' || (toc === undefined && codeOf(error) === 'FailedPrecondition');
@@ -163,8 +159,7 @@ export class Indexer {
     }
   }
 
-  /** @param source the layer, if a client waits for it */
-  async #toc(tail: Tail, source?: LayerSource): Promise<TocBytes> {
+  async #toc(tail: Tail): Promise<TocBytes> {
     const { metrics } = this.#options;
     using patience = new Patience();
     const askedMs = performance.now();
@@ -177,7 +172,7 @@ export class Indexer {
     const toc = await fetchToc(tail.blob, tail.data, tail.size, onBytes, stop).catch((error: unknown) => {
       const text = 'The registry sent too little of a table of contents in time';
       const cause = patience.signal.aborted ? new LazypullError('DeadlineExceeded', text, { cause: error }) : error;
-      if (source !== undefined) this.#silent.failed(source, askedMs, cause);
+      this.#silent.stalled({ reference: tail.reference, digest: tail.blob.digest }, askedMs, cause);
       throw cause;
     });
     if (more > 0) metrics.fetches.add(1, { reason: 'index' });

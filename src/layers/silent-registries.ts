@@ -1,8 +1,10 @@
-import { codeOf, messageOf } from '../errors.ts';
+import { codeOf, LazypullError, messageOf } from '../errors.ts';
+import { fetchToc, tocTailBytes } from '../images/toc.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob.ts';
 import { RegistryError } from '../registry/errors.ts';
 import { parseReference } from '../registry/reference.ts';
+import { Patience } from './fetch/patience.ts';
 import { Refusal } from './refusal.ts';
 
 /** A failure that took less than this costs a client nothing, and nothing is learned from it. */
@@ -15,7 +17,7 @@ const forgetMs = 300_000;
 const firstProbeMs = 1_000;
 const maxProbeMs = 10_000;
 
-/** How long a probe may take. */
+/** How long the first byte of a probe may take. */
 const probeTimeoutMs = 5_000;
 
 const maxRegistries = 1_000;
@@ -37,7 +39,7 @@ interface Silence {
 
 /**
  * Which registries did not answer lately. A client prepares the layers of an image one after another, so each of them would wait for the same time-out again: once one has,
- * the others fail at once and the client pulls. In the background the registry is asked for a byte until it answers.
+ * the others fail at once and the client pulls. In the background the registry is asked until it answers.
  */
 export class SilentRegistries {
   readonly #openBlob: (reference: string, digest: string) => Blob;
@@ -61,7 +63,7 @@ export class SilentRegistries {
     throw new Refusal('registry', 'Unavailable', what);
   }
 
-  /** Notes that a registry sent bytes. */
+  /** Notes that a registry sent all that it was asked for. Some bytes are no answer: a registry may begin to send, and stall. */
   answered(reference: string): void {
     const host = hostOf(reference);
     this.#answeredMs.delete(host);
@@ -75,10 +77,16 @@ export class SilentRegistries {
 
   /** Notes that what was asked for at `askedMs` (of performance.now()) failed. Nothing is learned if the registry answered something else since. */
   failed(wanted: Wanted, askedMs: number, error: unknown): void {
+    const answeredMs = this.#answeredMs.get(hostOf(wanted.reference)) ?? Number.NEGATIVE_INFINITY;
+    if (answeredMs <= askedMs) this.stalled(wanted, askedMs, error);
+  }
+
+  /** Notes that the rest of something of which the end came failed, whatever else was answered. */
+  stalled(wanted: Wanted, askedMs: number, error: unknown): void {
     const now = performance.now();
     const host = hostOf(wanted.reference);
     if (!isSilence(error) || now - askedMs < costlyMs || this.#closing.signal.aborted) return;
-    if (this.#silences.has(host) || (this.#answeredMs.get(host) ?? Number.NEGATIVE_INFINITY) > askedMs) return;
+    if (this.#silences.has(host)) return;
     const silence = { error: messageOf(error), untilMs: now + forgetMs, wanted, probeMs: firstProbeMs };
     this.#silences.set(host, silence);
     const oldest = forgetOldest(this.#silences);
@@ -101,16 +109,32 @@ export class SilentRegistries {
   }
 
   async #probe(host: string, silence: Silence): Promise<void> {
-    const { reference, digest } = silence.wanted;
+    const { reference } = silence.wanted;
     try {
-      const timeout = AbortSignal.timeout(probeTimeoutMs);
-      await this.#openBlob(reference, digest).tail(1, AbortSignal.any([timeout, this.#closing.signal]));
+      await this.#ask(silence.wanted);
       this.answered(reference);
     } catch (error) {
       if (this.#silences.get(host) !== silence) return;
       if (!isSilence(error)) this.answered(reference);
       else if (performance.now() > silence.untilMs) this.#forget(host, silence);
       else this.#probeLater(host, silence);
+    }
+  }
+
+  /** Asks for a byte, and once that has come, for the table of contents, which is what a client would wait for. */
+  async #ask({ reference, digest }: Wanted): Promise<void> {
+    const blob = this.#openBlob(reference, digest);
+    const closing = this.#closing.signal;
+    await blob.tail(1, AbortSignal.any([AbortSignal.timeout(probeTimeoutMs), closing]));
+    using patience = new Patience();
+    const stop = AbortSignal.any([patience.signal, closing]);
+    const heard = (): void => patience.heard();
+    try {
+      const { data, size } = await blob.tail(tocTailBytes, stop, heard);
+      await fetchToc(blob, data, size, heard, stop);
+    } catch (error) {
+      if (!patience.signal.aborted) throw error;
+      throw new LazypullError('DeadlineExceeded', `The registry of "${reference}" stalls`, { cause: error });
     }
   }
 

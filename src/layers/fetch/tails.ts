@@ -1,10 +1,12 @@
-import { LazypullError } from '../../errors.ts';
+import { codeOf, LazypullError } from '../../errors.ts';
 import type { Blob } from '../../registry/blob.ts';
 import { type LayerMetrics, layerMetrics } from '../metrics.ts';
 import { maxMs, maxSilenceMs, Patience } from './patience.ts';
 
 /** The end of a blob, the blob's size, and the blob itself for what more is needed of it. */
 export interface Tail {
+  /** The image by which the blob was asked for. */
+  readonly reference: string;
   readonly blob: Blob;
   readonly data: Buffer;
   readonly size: number;
@@ -20,7 +22,14 @@ const maxAhead = 48;
 /** How long such a tail, once it is here, waits to be asked for. */
 const aheadMs = 20_000;
 
+/** Is told what came of each request. */
+export interface TailsWatcher {
+  answered(reference: string): void;
+  failed(wanted: { readonly reference: string; readonly digest: string }, askedMs: number, error: unknown): void;
+}
+
 interface Ahead {
+  readonly reference: string;
   readonly tail: Promise<Tail>;
   timer?: NodeJS.Timeout;
 }
@@ -32,18 +41,17 @@ interface Ahead {
 export class Tails {
   readonly #openBlob: (reference: string, digest: string) => Blob;
   readonly #metrics: LayerMetrics;
-  readonly #answered: (reference: string) => void;
+  readonly #watcher: TailsWatcher | undefined;
   readonly #ahead = new Map<string, Ahead>();
 
-  /** `answered` is told whenever bytes come for a reference. */
   constructor(
     openBlob: (reference: string, digest: string) => Blob,
     metrics: LayerMetrics = layerMetrics(),
-    answered: (reference: string) => void = () => {},
+    watcher?: TailsWatcher,
   ) {
     this.#openBlob = openBlob;
     this.#metrics = metrics;
-    this.#answered = answered;
+    this.#watcher = watcher;
   }
 
   /** Starts to fetch the ends of layers that will be asked for soon. */
@@ -51,7 +59,7 @@ export class Tails {
     for (const digest of digests) {
       if (this.#ahead.size >= maxAhead) return;
       if (this.#ahead.has(digest)) continue;
-      const ahead: Ahead = { tail: this.#fetch(reference, digest, aheadBytes) };
+      const ahead: Ahead = { reference, tail: this.#fetch(reference, digest, aheadBytes) };
       this.#ahead.set(digest, ahead);
       ahead.tail.then(
         () => {
@@ -65,11 +73,13 @@ export class Tails {
 
   /** The end of a blob. @throws DeadlineExceeded when the registry does not answer in time */
   async take(reference: string, digest: string): Promise<Tail> {
-    const ahead = this.takeAhead(digest);
+    const isSame = this.#ahead.get(digest)?.reference === reference;
     try {
-      if (ahead !== undefined) return await ahead;
-    } catch {
-      // It was for another reference, perhaps: asked again below.
+      const tail = await this.takeAhead(digest);
+      if (tail !== undefined) return tail;
+    } catch (error) {
+      // It was for another reference, perhaps: asked again below. What was waited for in vain is not waited for twice.
+      if (isSame && codeOf(error) === 'DeadlineExceeded') throw error;
     }
     return this.#fetch(reference, digest, tailBytes);
   }
@@ -87,21 +97,20 @@ export class Tails {
 
   async #fetch(reference: string, digest: string, bytes: number): Promise<Tail> {
     const blob = this.#openBlob(reference, digest);
+    const askedMs = performance.now();
     using patience = new Patience();
-    const onBytes = (): void => {
-      this.#answered(reference);
-      patience.heard();
-    };
     this.#metrics.fetches.add(1, { reason: 'index' });
     try {
-      const { data, size } = await blob.tail(bytes, patience.signal, onBytes);
+      const { data, size } = await blob.tail(bytes, patience.signal, () => patience.heard());
+      this.#watcher?.answered(reference);
       this.#metrics.fetchedBytes.add(data.length, { reason: 'index' });
-      return { blob, data, size };
+      return { reference, blob, data, size };
     } catch (error) {
       this.#metrics.failures.add(1, { reason: 'index' });
-      if (!patience.signal.aborted) throw error;
       const text = `The registry of "${reference}" sent nothing for ${maxSilenceMs / 1000} s, or not enough in ${maxMs / 1000}`;
-      throw new LazypullError('DeadlineExceeded', text, { cause: error });
+      const cause = patience.signal.aborted ? new LazypullError('DeadlineExceeded', text, { cause: error }) : error;
+      this.#watcher?.failed({ reference, digest }, askedMs, cause);
+      throw cause;
     }
   }
 

@@ -4,6 +4,7 @@ import { LazypullError } from '../../../src/errors.ts';
 import { refusalReason } from '../../../src/layers/refusal.ts';
 import { SilentRegistries } from '../../../src/layers/silent-registries.ts';
 import { silentLog } from '../../../src/log.ts';
+import type { Blob } from '../../../src/registry/blob.ts';
 import { RegistryError } from '../../../src/registry/errors.ts';
 import { FakeBlob } from '../../support/chunked-blob.ts';
 
@@ -117,4 +118,38 @@ test('SilentRegistries.answered() ends the silence, and close() the probes', asy
   registries.close();
   await after(100_000);
   assert.deepEqual(probed, []);
+});
+
+test('SilentRegistries.stalled() counts whatever else was answered meanwhile', (t) => {
+  const { registries, isSilent } = setUp(t);
+  const askedMs = ago(long);
+  registries.answered('one.example/other:1');
+  registries.stalled(layer, askedMs, new RegistryError('NotFound', '404'));
+  assert.ok(!isSilent('one.example/app:1'));
+  registries.stalled(layer, askedMs, timeout);
+  assert.ok(isSilent('one.example/app:1'));
+});
+
+test('a byte is no answer to a probe if what a client needs does not follow', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const asked: number[] = [];
+  const registries = new SilentRegistries(() => {
+    const blob = new FakeBlob(Buffer.alloc(10));
+    const tail = blob.tail.bind(blob);
+    const stalling: Blob['tail'] = (bytes, signal) => {
+      asked.push(bytes);
+      if (bytes === 1) return tail(bytes);
+      return new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason as Error)));
+    };
+    return Object.assign(blob, { tail: stalling });
+  }, silentLog);
+  t.after(() => registries.close());
+  registries.failed(layer, ago(long), timeout);
+  for (let ms = 0; ms < 60_000; ms += 500) {
+    t.mock.timers.tick(500);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.throws(() => registries.check(layer), /did not answer lately/);
+  }
+  assert.ok(asked.length >= 4);
+  assert.deepEqual(asked.slice(0, 4), [1, 1 << 20, 1, 1 << 20]);
 });

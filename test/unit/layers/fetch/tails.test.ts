@@ -62,21 +62,65 @@ test('Tails.expect() keeps a bounded number', async () => {
 });
 
 /** A tail that comes in so many pieces, one every so many seconds, and fails when it is not waited for. */
-function slowTails(pieces: number, everyMs: number): Tails {
-  return new Tails(() => {
-    const blob = new FakeBlob(Buffer.alloc(blobBytes));
-    const tail = blob.tail.bind(blob);
-    const slowTail: Blob['tail'] = async (bytes, signal, onBytes) => {
-      for (let i = 0; i < pieces; i++) {
-        await new Promise((resolve) => setTimeout(resolve, everyMs));
-        signal?.throwIfAborted();
-        onBytes?.();
-      }
-      return tail(bytes);
-    };
-    return Object.assign(blob, { tail: slowTail });
-  });
+function slowTails(pieces: number, everyMs: number, told: string[] = []): Tails {
+  const watcher = {
+    answered: (reference: string) => void told.push(`${reference} answered`),
+    failed: ({ reference, digest }: { reference: string; digest: string }, _: number, error: unknown) =>
+      void told.push(`${reference} ${digest} ${codeOf(error)}`),
+  };
+  return new Tails(
+    () => {
+      const blob = new FakeBlob(Buffer.alloc(blobBytes));
+      const tail = blob.tail.bind(blob);
+      const slowTail: Blob['tail'] = async (bytes, signal, onBytes) => {
+        for (let i = 0; i < pieces; i++) {
+          await new Promise((resolve) => setTimeout(resolve, everyMs));
+          signal?.throwIfAborted();
+          onBytes?.();
+        }
+        return tail(bytes);
+      };
+      return Object.assign(blob, { tail: slowTail });
+    },
+    undefined,
+    watcher,
+  );
 }
+
+test('Tails tells what came of each request: some bytes are no answer', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  for (const [pieces, expected] of [
+    [2, 'a:1 answered'],
+    [20, 'a:1 x DeadlineExceeded'],
+  ] as const) {
+    const told: string[] = [];
+    slowTails(pieces, 6_000, told).expect('a:1', ['x']);
+    for (let i = 0; i < 200; i++) {
+      t.mock.timers.tick(500);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.deepEqual(told, [expected]);
+  }
+});
+
+test('Tails.take() does not wait once more for what was waited for in vain, unless another image is asked', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  for (const [reference, requests] of [
+    ['a:1', 1],
+    ['b:1', 2],
+  ] as const) {
+    const told: string[] = [];
+    const tails = slowTails(1, 11_000, told);
+    tails.expect('a:1', ['x']);
+    const taking = tails.take(reference, 'x').catch(codeOf);
+    for (let i = 0; i < 100; i++) {
+      t.mock.timers.tick(500);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.equal(await taking, 'DeadlineExceeded');
+    assert.equal(told.length, requests);
+  }
+});
 
 test('Tails.take() waits for a tail that comes slowly, and not for one that does not come', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
