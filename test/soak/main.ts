@@ -46,6 +46,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 try {
   world = await World.open();
   watch = watchMounts(world.workspace.path);
+  if (world.group === undefined) say('no control group can be made here: no daemon has little memory');
   await soak({ world, reader: new Reader(world), builder: await Builder.open(world) });
 } catch (error) {
   say(`FAILED: ${inspect(error)}`);
@@ -72,6 +73,7 @@ async function soak(actors: Actors): Promise<void> {
     const { memoryMb } = await heldBy(world);
     peakMb = Math.max(peakMb, memoryMb);
     if (memoryMb > maxMemoryMb) throw new Error(`The daemon takes ${memoryMb} MB`);
+    if (((await world.group?.kills()) ?? 0) > 0) throw new Error('The kernel has killed a daemon with little memory');
     watch?.check();
   }
   await checkCalm(actors, new Random(seed, 0, 1));

@@ -1,5 +1,5 @@
 import { closeSync } from 'node:fs';
-import { realpath, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { abortDetached } from '../../src/kernel/detached-mount.ts';
 import { mountTable } from '../../src/kernel/mount.ts';
@@ -12,6 +12,7 @@ import { tryRun } from '../support/program.ts';
 import { keepersBelow } from '../support/workspace.ts';
 import { type Builder, exportTypes } from './builder.ts';
 import { type Disturbance, mayFailReads } from './excuse.ts';
+import { chooseManner } from './manner.ts';
 import type { Reader } from './reader.ts';
 import type { World } from './world.ts';
 
@@ -136,6 +137,7 @@ export const strokes: readonly Operation[] = [
   stroke('kill', 10, async ({ world }, random) => {
     await world.daemon.program.stop('SIGKILL');
     const lives = random.below(3) === 0 ? [random.below(600)] : [];
+    const how = changeManner(world, random);
     for (const ms of lives) {
       const next = await world.launch();
       await delay(ms);
@@ -143,11 +145,12 @@ export const strokes: readonly Operation[] = [
     }
     await delay(random.below(4) === 0 ? random.below(3000) : 0);
     await world.start();
-    return `kill of the daemon${lives.map((ms) => `, of the next one after ${ms} ms`).join('')}`;
+    return `kill of the daemon${how}${lives.map((ms) => `, of the next one after ${ms} ms`).join('')}`;
   }),
-  stroke('takeover', 4, async ({ world }) => {
+  stroke('takeover', 4, async ({ world }, random) => {
+    const how = changeManner(world, random);
     await world.start('--takeover');
-    return 'takeover';
+    return `takeover${how}`;
   }),
   stroke('stop', 2, async ({ world, reader }) => {
     await world.daemon.program.stop('SIGTERM');
@@ -175,7 +178,7 @@ export const strokes: readonly Operation[] = [
   }),
   // What is mounted on top of a layer goes on, and who asks for a layer gets it all the same.
   stroke('unmount', 3, async ({ world }, random) => {
-    const points = (await mountTable(await realpath(world.daemon.root))).filter(({ type }) => type === 'erofs');
+    const points = (await mountTable(world.data)).filter(({ type }) => type === 'erofs');
     const some = points.filter(() => random.below(2) === 0);
     for (const { path } of some)
       await tryRun('umount', [random.pick(['--force', '--lazy']), '--no-canonicalize', path]);
@@ -235,6 +238,12 @@ export const faults: readonly Operation[] = [
     },
   },
 ];
+
+/** Has the daemons that are started from now on be started in another way. @returns what it is */
+function changeManner(world: World, random: Random): string {
+  world.manner = chooseManner(random, world.data, world.group);
+  return world.manner.name;
+}
 
 /** What comes at some time of a round, and gives its own name to what it disturbs. */
 function stroke(

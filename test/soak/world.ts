@@ -9,13 +9,17 @@ import { startRegistry, type TestRegistry } from '../support/registry.ts';
 import { copyProgram, pushSmallBase } from '../support/small-base.ts';
 import type { ImageLayer } from '../support/snapshots-client.ts';
 import { repository } from '../support/tools.ts';
+import { Cgroup } from '../support/cgroup.ts';
 import { Workspace } from '../support/workspace.ts';
+import { ordinary } from './manner.ts';
 
 /** The program, as its users call it. */
 export const lazypull = join(repository, 'bin', 'lazypull');
 
 /** More than the layers of a few images, less than those of all: some are evicted all the time. */
 const cacheBytes = '30MB';
+/** What a daemon takes at most here, and some for what the kernel caches of its files. */
+const littleMemoryBytes = 400 << 20;
 const appCount = 7;
 const filesOfApp = 60;
 const applets = ['sh', 'sha256sum', 'cat', 'find'];
@@ -40,10 +44,16 @@ export class World implements AsyncDisposable {
   daemon: Daemon;
   /** Of the client that is this process. */
   readonly readerSocket: string;
+  /** Where the daemon's root, a symlink, leads. */
+  readonly data: string;
+  /** How daemons are started from now on. */
+  manner = ordinary;
+  /** A control group with little memory; undefined where this machine lets none be made. */
+  readonly group: Cgroup | undefined;
   readonly #toml: string;
 
   private constructor(
-    parts: Pick<World, 'workspace' | 'registry' | 'apps' | 'base' | 'buildkitd' | 'daemon' | 'readerSocket'>,
+    parts: Pick<World, 'workspace' | 'registry' | 'apps' | 'base' | 'buildkitd' | 'daemon' | 'readerSocket' | 'group'>,
     toml: string,
   ) {
     this.workspace = parts.workspace;
@@ -53,6 +63,8 @@ export class World implements AsyncDisposable {
     this.buildkitd = parts.buildkitd;
     this.daemon = parts.daemon;
     this.readerSocket = parts.readerSocket;
+    this.data = join(parts.workspace.path, 'data');
+    this.group = parts.group;
     this.#toml = toml;
   }
 
@@ -60,6 +72,8 @@ export class World implements AsyncDisposable {
     await using stack = new AsyncDisposableStack();
     const workspace = stack.use(await Workspace.open('lp-soak'));
     const registry = stack.use(await startRegistry());
+    const group = await Cgroup.make('memory', littleMemoryBytes).catch(() => undefined);
+    if (group !== undefined) stack.use(group);
     const apps: App[] = [];
     for (let i = 0; i < appCount; i++) apps.push(await makeApp(workspace, registry, `app${i}`));
     await pushSmallBase(join(workspace.path, 'make'), registry.host, 'base');
@@ -75,7 +89,7 @@ export class World implements AsyncDisposable {
     await serving(daemon);
     const buildkitd = stack.use(await startBuilder(workspace, daemon.socket));
     stack.move();
-    return new World({ workspace, registry, apps, base, buildkitd, daemon, readerSocket }, toml);
+    return new World({ workspace, registry, apps, base, buildkitd, daemon, readerSocket, group }, toml);
   }
 
   /** Starts a daemon and waits until it serves; one that runs has to have been ended, or hands over. */
@@ -89,7 +103,9 @@ export class World implements AsyncDisposable {
 
   /** As `start`, without the wait. */
   launch(...flags: string[]): Promise<Daemon> {
-    return launchDaemon(join(this.workspace.path, 'lp'), 'info', this.#toml, flags);
+    const { manner } = this;
+    const directory = join(this.workspace.path, 'lp');
+    return launchDaemon(directory, 'info', this.#toml, [...flags, ...manner.flags], {}, manner.launcher);
   }
 
   /** Starts buildkitd again after its end. */
@@ -117,7 +133,8 @@ export class World implements AsyncDisposable {
     await this.buildkitd[Symbol.asyncDispose]();
     await this.daemon[Symbol.asyncDispose]();
     await this.registry[Symbol.asyncDispose]();
-    await this.workspace[Symbol.asyncDispose]();
+    await this.workspace[Symbol.asyncDispose](); // which ends keepers too
+    await this.group?.[Symbol.asyncDispose]();
   }
 }
 

@@ -39,6 +39,11 @@ export class Cgroup implements AsyncDisposable {
     }
   }
 
+  /** What stands before a command so that it begins its life in the group, and this process is never in it. */
+  get launcher(): readonly string[] {
+    return ['bash', '-c', `echo $$ > "${this.#path}/cgroup.procs" && exec "$0" "$@"`];
+  }
+
   /** How many processes the kernel has killed because the group had too little memory. */
   async kills(): Promise<number> {
     const file = this.#isFirst ? 'memory.oom_control' : 'memory.events';
