@@ -1,4 +1,4 @@
-import { messageOf } from '../errors.ts';
+import { LazypullError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
 import type { Credential, Credentials } from './credentials.ts';
@@ -136,7 +136,7 @@ export class Authorizer {
   }
 
   async #grant(endpoint: Endpoint, demand: Demand, scope: string): Promise<Grant | undefined> {
-    const credential = await this.#find(endpoint.host);
+    const credential = await this.#find(endpoint);
     if (demand.kind === 'bearer')
       return this.#tokens.fetch(endpoint, demand, scope, credential, () => this.advice(endpoint));
     if (credential?.kind !== 'password') return undefined;
@@ -144,10 +144,15 @@ export class Authorizer {
   }
 
   /** Public images need no credentials, so a broken helper or file is told with the error that it may cause, not before. */
-  async #find(host: string): Promise<Credential | undefined> {
+  async #find({ host, isOpen }: Endpoint): Promise<Credential | undefined> {
     this.#problems.delete(host);
     this.#found.delete(host);
     try {
+      if (isOpen === true) {
+        const hint = `name "${host}" as an insecure mirror where that is right`;
+        const what = `Refused to send the credentials for "${host}" in plain HTTP`;
+        throw new LazypullError('PermissionDenied', what, { hint });
+      }
       const credential = await this.#credentials.find(host);
       if (credential !== undefined) this.#found.add(host);
       return credential;

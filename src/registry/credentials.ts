@@ -128,20 +128,22 @@ async function askHelper(
     );
   }
   const program = `docker-credential-${helper}`;
-  const { error, stdout } = await new Promise<{ error: Error | null; stdout: string }>((resolve) => {
+  const { error, stdout, stderr } = await new Promise<HelperOutput>((resolve) => {
     const options = {
       env: environment,
       timeout: helperTimeoutMs,
       killSignal: 'SIGKILL',
       maxBuffer: maxHelperOutputBytes,
     } as const;
-    const child = execFile(program, ['get'], options, (failure, output) => resolve({ error: failure, stdout: output }));
+    const child = execFile(program, ['get'], options, (failure, output, complaint) =>
+      resolve({ error: failure, stdout: output, stderr: complaint }),
+    );
     child.stdin?.on('error', () => {});
     child.stdin?.end(server);
   });
   if (error !== null) {
     if (/credentials not found/i.test(stdout)) return undefined;
-    const said = stdout.trim().slice(0, 200) || helperProblem(error);
+    const said = helperProblem(error, `${stdout}\n${stderr}`);
     throw new LazypullError(
       'FailedPrecondition',
       `Cannot get the credentials for "${server}" from "${program}": ${said}`,
@@ -160,14 +162,27 @@ async function askHelper(
   return { kind: 'password', username: username ?? '', password: secret };
 }
 
+interface HelperOutput {
+  readonly error: Error | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
 function isMissing(error: Error): boolean {
   return errnoOf(error) === 'ENOENT';
 }
 
-function helperProblem(error: Error): string {
+function helperProblem(error: Error, output: string): string {
   if (isMissing(error)) return 'there is no such program in PATH';
+  if (errnoOf(error) === 'EACCES') return 'it may not be run as a program';
   if ('killed' in error && error.killed === true) return `it gave no answer in ${helperTimeoutMs / 1000} seconds`;
-  return messageOf(error).slice(0, 200);
+  const said = output
+    .replace(/[^\x20-\x7e]+/g, ' ')
+    .trim()
+    .slice(0, 200);
+  if ('code' in error && typeof error.code === 'number')
+    return said === '' ? `it ended with ${error.code} and said nothing` : said;
+  return said || messageOf(error).slice(0, 200);
 }
 
 function parseObject(text: string): Json | undefined {

@@ -12,4 +12,6 @@ export interface HostEntry {
   readonly headers: Headers;
   readonly tls: EndpointTls | undefined;
   readonly capabilities: ReadonlySet<Capability> | undefined;
+  /** Whether the file says where the server is, and so which scheme it speaks. */
+  readonly isNamed: boolean;
 }

@@ -28,7 +28,9 @@ export async function readHostDirectory(directory: string, origin: URL): Promise
       return undefined;
     });
     if (text === undefined) {
-      return [{ url: origin, headers: {}, tls: await certificatesIn(directory), capabilities: undefined }];
+      return [
+        { url: origin, headers: {}, tls: await certificatesIn(directory), capabilities: undefined, isNamed: false },
+      ];
     }
     return await entriesOf(parseTomlText(text), directory, origin);
   } catch (error) {
@@ -44,7 +46,7 @@ async function entriesOf(file: Table, directory: string, origin: URL): Promise<H
   for (const name of names) entries.push(await entryOf(tableAt(hosts, name), urlOf(name, 'host'), directory));
   const server = stringAt(file, 'server');
   const last = await entryOf(file, server === undefined ? origin : urlOf(server, 'server'), directory);
-  if (!entries.some(({ url }) => url.href === last.url.href)) entries.push(last);
+  if (!entries.some(({ url }) => url.href === last.url.href)) entries.push({ ...last, isNamed: server !== undefined });
   return entries;
 }
 
@@ -65,6 +67,7 @@ async function entryOf(table: Table, server: URL, directory: string): Promise<Ho
     headers: headersAt(table),
     tls,
     capabilities: named === undefined ? undefined : new Set(named),
+    isNamed: true,
   };
 }
 

@@ -37,6 +37,8 @@ export interface Endpoint {
   readonly tls?: EndpointTls | undefined;
   /** Where it must be; undefined for anywhere, as for what the configuration or a trusted client names. */
   readonly zone?: Zone | undefined;
+  /** Whether a server named it in plain HTTP that the configuration does not allow: what proves who we are does not go there. */
+  readonly isOpen?: boolean | undefined;
   /** Undefined for all of them. */
   readonly capabilities?: ReadonlySet<Capability> | undefined;
 }
@@ -115,7 +117,8 @@ export class Hosts {
 
   /** A server to which an endpoint redirected, with its own name for credentials and nothing of what the configuration has for the endpoint. */
   elsewhere(url: URL, { headersMs }: Endpoint): Endpoint {
-    return this.#server(`${url.origin}/v2/`, nameOf.get(url.host) ?? url.host, {}, headersMs, undefined);
+    const server = this.#server(`${url.origin}/v2/`, nameOf.get(url.host) ?? url.host, {}, headersMs, undefined);
+    return { ...server, isOpen: url.protocol === 'http:' && !this.allowsPlainHttp(url) };
   }
 
   /** Whether a URL that a server named may be followed in plain HTTP. */
@@ -141,7 +144,7 @@ export class Hosts {
     const { readHostDirectory } = await import('./hosts-file.ts');
     const origin = new URL(this.#implied(host).base);
     const entries = await readHostDirectory(directory, origin);
-    return entries.map(({ url, headers, tls, capabilities }) => {
+    return entries.map(({ url, headers, tls, capabilities, isNamed }) => {
       url.host = addressOf.get(url.host) ?? url.host;
       this.#named.add(url.host);
       if (url.protocol === 'http:') this.#insecure.add(url.host);
@@ -154,7 +157,8 @@ export class Hosts {
         isOrigin ? undefined : host,
       );
       const implied = { ...endpoint, tls, capabilities };
-      if (url.origin !== origin.origin || !mayBeEither(host)) return implied;
+      if (isNamed) this.schemes.keep(url.host);
+      if (isNamed || !mayBeEither(host)) return implied;
       this.schemes.guess(host);
       return tls === undefined ? implied : inScheme(implied, 'https'); // somebody has said something of TLS
     });

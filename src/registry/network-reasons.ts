@@ -21,7 +21,7 @@ interface Row {
   readonly codes: readonly string[] | RegExp;
   readonly text?: string;
   readonly isPermanent?: true;
-  readonly hint?: 'name' | 'reach' | 'plain' | 'authority' | 'renew' | 'rename' | 'itself';
+  readonly hint?: 'name' | 'reach' | 'plain' | 'authority' | 'renew' | 'rename' | 'version' | 'itself';
 }
 
 /** How TLS may fail: X.509 (the names that Node has for OpenSSL's X509_V_ERR_…), alerts (RFC 8446, 6.2), and what is no TLS at all. */
@@ -57,7 +57,7 @@ const tlsRows: readonly Row[] = [
   },
   {
     codes: ['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG', 'ERR_SSL_HTTP_REQUEST'],
-    text: 'the server speaks plain HTTP, not TLS: configure it as an insecure mirror of itself',
+    text: 'the server speaks plain HTTP, not TLS, or another protocol',
     hint: 'plain',
   },
   {
@@ -68,7 +68,9 @@ const tlsRows: readonly Row[] = [
   {
     codes: /^ERR_SSL_(?:.*PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL|.*DH_KEY_TOO_SMALL|NO_(?:PROTOCOLS|CIPHERS).*)$/,
     text: 'the server and this client have no version of TLS in common that is safe',
+    hint: 'version',
   },
+  { codes: /_UNRECOGNIZED_NAME$/, text: 'the server has no certificate for this name', hint: 'name' },
   { codes: /^ERR_TLS_/, text: 'TLS with the server failed' },
 ];
 
@@ -130,7 +132,7 @@ export function networkReason(cause: unknown, url: URL, isProxied = false): Netw
     text: row?.text === undefined ? messageOf(cause) : `${row.text}${namesOf(cause)} (${code})`,
     isPermanent: tls !== undefined || row?.isPermanent === true,
     hint: isProxys ? proxyHint : hint,
-    isAll: tls !== undefined || row === passingTls,
+    isAll: tls !== undefined || row === passingTls || code === 'ECONNRESET',
   };
 }
 
@@ -160,6 +162,8 @@ function hintOf(hint: Row['hint'], { hostname }: URL): string | undefined {
       return 'have the certificate of the server renewed, if the clock of this machine is right';
     case 'rename':
       return 'use a name that the certificate is for, or have the server get one for this name';
+    case 'version':
+      return 'have TLS 1.2 or 1.3 enabled at the server';
     case 'itself':
       return '';
     case undefined:

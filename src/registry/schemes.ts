@@ -37,6 +37,11 @@ export class Schemes {
     if (this.#guessed.size < maxServers) this.#guessed.add(host);
   }
 
+  /** Notes that somebody has said which scheme a registry speaks. */
+  keep(host: string): void {
+    this.#guessed.delete(host);
+  }
+
   /** The endpoint over the scheme that its server was seen to speak. */
   current(endpoint: Endpoint): Endpoint {
     const seen = this.#seen.get(endpoint.host);

@@ -89,6 +89,9 @@ test('a helper that does not know the host leaves it to auths', async () => {
 
 test('what is broken is told with its place', async () => {
   await helper('bad', 'echo "the keychain is locked"; exit 1');
+  await helper('loud', 'printf "cannot open\\n\\033[31mthe vault" >&2; exit 3');
+  await helper('mute', 'exit 4');
+  await writeFile(join(directory, 'docker-credential-plain'), '#!/bin/sh\n', { mode: 0o644 });
   const table: [unknown, RegExp][] = [
     ['{', /Cannot read the credentials in ".*config\.json": it is not a JSON object/],
     ['[]', /it is not a JSON object/],
@@ -101,6 +104,9 @@ test('what is broken is told with its place', async () => {
       /Cannot get the credentials for "h" from "docker-credential-missing": there is no such program in PATH/,
     ],
     [{ credsStore: 'bad' }, /from "docker-credential-bad": the keychain is locked/],
+    [{ credsStore: 'loud' }, /from "docker-credential-loud": cannot open \[31mthe vault$/],
+    [{ credsStore: 'mute' }, /from "docker-credential-mute": it ended with 4 and said nothing$/],
+    [{ credsStore: 'plain' }, /from "docker-credential-plain": it may not be run as a program$/],
     [{ credHelpers: { h: '../../bin/sh' } }, /is not the name of a program/],
   ];
   for (const [config, message] of table) {

@@ -7,6 +7,7 @@ import { codeOf, messageOf } from '../../../src/errors.ts';
 import { RegistryClient } from '../../../src/registry/client.ts';
 import type { Credential, Credentials } from '../../../src/registry/credentials.ts';
 import { parseReference } from '../../../src/registry/reference.ts';
+import { ForwardProxy } from '../../support/forward-proxy.ts';
 import { startRegistry, type TestRegistry } from '../../support/registry.ts';
 
 const bytes = randomBytes(100_000);
@@ -116,6 +117,39 @@ for (const auth of ['token', 'basic'] as const) {
     }
   });
 }
+
+test('credentials go in plain HTTP only where the configuration allows it', async () => {
+  await using proxy = await ForwardProxy.start(); // for names that are not of this machine
+  await using target = await startRegistry({ auth: 'basic', users: { them: 'secret-them' } });
+  target.addManifest('real', '1', type, manifest);
+  const host = `target.example:${target.host.split(':')[1]}`;
+  await using front = await Answering.start((_, response) => {
+    response.writeHead(307, { location: `http://${host}/v2/real/manifests/1` }).end();
+  });
+  const frontHost = `front.example:${front.host.split(':')[1]}`;
+  const credentials = new Some({ [host]: password('them') });
+  const insecure = (name: string) => ({ [name]: { mirrors: [{ host: name, insecure: true }] } });
+  for (const isAllowed of [false, true]) {
+    await using client = new RegistryClient({
+      credentials,
+      hosts: { host: { ...insecure(frontHost), ...(isAllowed ? insecure(host) : {}) } },
+      retry: { tries: 1 },
+      environment: { http_proxy: proxy.url },
+    });
+    const asking = client.manifest(parseReference(`${frontHost}/app:1`));
+    if (isAllowed) {
+      assert.deepEqual((await asking).bytes, manifest);
+      continue;
+    }
+    await assert.rejects(asking, (error) => {
+      assert.match(messageOf(error), new RegExp(`^Refused to send the credentials for "${host}" in plain HTTP`));
+      return codeOf(error) === 'Unauthenticated';
+    });
+    assert.ok(target.requests.length > 0);
+    assert.ok(target.requests.every(({ authorization }) => authorization === undefined));
+    assert.deepEqual(credentials.asked, []);
+  }
+});
 
 test('public images behind a redirect to a registry with tokens need no credentials', async () => {
   await using target = await startRegistry({ auth: 'token', anonymousPull: true });

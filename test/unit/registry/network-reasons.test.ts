@@ -104,6 +104,8 @@ test('the words of Node and OpenSSL stay out of messages, whatever the code is',
       '00F7:error:0A0000F4:SSL routines::unexpected message',
       /TLS with the server failed/,
     ],
+    ['ERR_SSL_TLSV1_UNRECOGNIZED_NAME', '00F7:error:0A000458:SSL routines', /no certificate for this name/],
+    ['ECONNRESET', 'read ECONNRESET', /^Cannot GET "\S+": the connection was reset \(ECONNRESET\)$/],
     ['EPROTO', 'write EPROTO 00F7:error:0A000410:SSL routines', /TLS with the server failed/],
     ['ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE', '00F7:error:0A000410:SSL routines:ssl3_read_bytes', /client certificate/],
     [
@@ -115,6 +117,15 @@ test('the words of Node and OpenSSL stay out of messages, whatever the code is',
     const error = networkError(asked, failure(code, words));
     assert.match(messageOf(error), expected);
     assert.doesNotMatch(messageOf(error).replace(/\([A-Z0-9_]+\)/g, ''), foreign, code);
+  }
+});
+
+test('what the server alone can mend is not to be tried again later', () => {
+  for (const [code, hint] of [
+    ['ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION', /TLS 1\.2/],
+    ['ERR_SSL_TLSV1_UNRECOGNIZED_NAME', /check the name/],
+  ] as const) {
+    assert.match(hintFor(networkError(asked, failure(code, 'x'))) ?? '', hint);
   }
 });
 

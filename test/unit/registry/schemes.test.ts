@@ -187,6 +187,36 @@ test('a scheme that the configuration names is kept, and so are its certificates
   }
 });
 
+test('a scheme that hosts.toml names is kept, also if the registry was asked before the file was there', async (t) => {
+  await using secure = await startRegistry({ tls: testTls });
+  await using plain = await startRegistry();
+  const directory = await mkdtemp(join(tmpdir(), 'lazypull-schemes-'));
+  t.after(() => rm(directory, { recursive: true }));
+  for (const [registry, scheme, others] of [
+    [secure, 'https', `skip_verify = true\n`],
+    [plain, 'http', ''],
+  ] as const) {
+    registry.addManifest('app', '1', type, manifest);
+    const host = local(registry);
+    await mkdir(join(directory, host));
+    const isTaken = async (client: RegistryClient, text: string): Promise<boolean> => {
+      await writeFile(join(directory, host, 'hosts.toml'), text);
+      return client.manifest(parseReference(`${host}/app:1`)).then(
+        () => true,
+        () => false,
+      );
+    };
+    for (const isKnown of [false, true]) {
+      await using client = new RegistryClient({ ...quick, hosts: { config_path: directory } });
+      if (isKnown) assert.ok(await isTaken(client, ''));
+      for (const named of ['http', 'https']) {
+        const text = `server = "${named}://${host}"\n${named === 'https' ? others : ''}`;
+        assert.equal(await isTaken(client, text), named === scheme, `${scheme} with ${text}`);
+      }
+    }
+  }
+});
+
 test('names of this machine may be either, and all others are https alone', async () => {
   const hosts = new Hosts();
   const first = async (host: string): Promise<string> => (await hosts.endpoints(host))[0]!.base;
