@@ -105,7 +105,8 @@ const attributes = {
   mode: fc.nat(0o7777),
   uid: fc.constantFrom(0, 1, 1000, 65_536, 4_294_967_294),
   gid: fc.constantFrom(0, 1, 1000, 65_536, 4_294_967_294),
-  mtimeSeconds: fc.integer({ min: -2_147_483_000, max: 8_000_000_000 }),
+  // Times before 1970 are not set by containerd, and are by GNU tar.
+  mtimeSeconds: fc.integer({ min: 0, max: 8_000_000_000 }),
   mtimeNanoseconds: fc.constantFrom(0, 1, 999_999_999, 123_456_789),
 };
 
@@ -113,7 +114,7 @@ const arbitraryStep: fc.Arbitrary<Step> = fc.oneof(
   step('reg', { ...attributes, content: arbitraryContent, xattrs: arbitraryXattrs }),
   step('dir', { ...attributes, xattrs: arbitraryXattrs }),
   step('symlink', { ...attributes, linkTarget: fc.oneof(rawName, fc.constantFrom('/usr/bin/x', '../../up', 'a')) }),
-  step('hardlink', attributes),
+  step('hardlink', {}), // whose attributes GNU tar does not set
   step('char', { ...attributes, devMajor: fc.nat(4095), devMinor: fc.nat(1_048_575) }),
   step('block', { ...attributes, devMajor: fc.nat(4095), devMinor: fc.nat(1_048_575) }),
   step('fifo', attributes),

@@ -48,7 +48,13 @@ test('planDisk writes a superblock that says what old kernels understand', () =>
 });
 
 test('planDisk keeps the attributes of every type of file', () => {
-  const common = { mode: 0o7751, uid: 100_000, gid: 4_294_967_294, mtimeSeconds: -5, mtimeNanoseconds: 999_999_999 };
+  const common = {
+    mode: 0o7751,
+    uid: 100_000,
+    gid: 4_294_967_294,
+    mtimeSeconds: 2 ** 33,
+    mtimeNanoseconds: 999_999_999,
+  };
   const image = imageOfFiles(
     { path: 'reg', type: 'reg', content: bytes(3), ...common },
     { path: 'empty', type: 'reg', ...common },
@@ -64,7 +70,7 @@ test('planDisk keeps the attributes of every type of file', () => {
     const inode = image.get(path)!;
     assert.equal(inode.mode, type * 0o10000 + (path === 'symlink' ? 0o777 : 0o7751), path);
     assert.deepEqual([inode.uid, inode.gid], [100_000, 4_294_967_294], path);
-    assert.deepEqual([inode.mtimeSeconds, inode.mtimeNanoseconds], [-5n, 999_999_999], path);
+    assert.deepEqual([inode.mtimeSeconds, inode.mtimeNanoseconds], [2n ** 33n, 999_999_999], path);
     assert.equal(inode.links, path === 'dir' ? 2 : 1, path);
   }
   assert.deepEqual(image.get('reg')!.content, bytes(3));
