@@ -133,8 +133,16 @@ export function daemonAddress(flag: string | undefined, env: NodeJS.ProcessEnv):
   return socketPath(flag ?? nonEmpty(env.LAZYPULL_ADDRESS) ?? defaults.address);
 }
 
-/** The daemon's root directory, as `realPath` gives it: the flag, else `LAZYPULL_ROOT`, else the default. */
+/**
+ * The daemon's root directory, as `realPath` gives it: the flag, else `LAZYPULL_ROOT`, else the default.
+ *
+ * @throws InvalidArgument for an empty flag, which would be the current directory
+ */
 export function daemonRoot(flag: string | undefined, env: NodeJS.ProcessEnv): string {
+  if (flag === '')
+    throw new LazypullError('InvalidArgument', 'Cannot use an empty --root', {
+      hint: 'give a directory, or leave it out',
+    });
   return realPath(flag ?? nonEmpty(env.LAZYPULL_ROOT) ?? defaults.root);
 }
 

@@ -51,7 +51,7 @@ export async function runDaemon(
 
   await using parts = new AsyncDisposableStack();
   checkRootPath(config.root);
-  const root = parts.use(await openRoot(config.root, { takeover: config.takeover, suits: checkRootDisk }));
+  const root = parts.use(await openRoot(config.root, { takeover: config.takeover, suits: checkRootDisk, signal }));
   const keeper = await Keeper.open(config.root, log);
   const sockets = await ClientSockets.claim(config.clients, env, keeper.kept?.sockets ?? []);
   const metrics = daemonMetrics();

@@ -1,5 +1,5 @@
 import type { DaemonConfig } from '../config/load.ts';
-import { errnoOf, explain, LazypullError, messageOf } from '../errors.ts';
+import { codeOf, errnoOf, explain, LazypullError, messageOf } from '../errors.ts';
 import { exitNow } from '../kernel/exit.ts';
 import { createLog } from '../log.ts';
 import { runDaemon } from './daemon.ts';
@@ -39,8 +39,10 @@ export async function runDaemonProcess(config: DaemonConfig, env: NodeJS.Process
   try {
     await runDaemon(config, env, log, signal);
   } catch (error) {
-    log.fatal({ error: startError(error, config.root) }, signal.aborted ? 'Stopped with an error' : 'Cannot start');
-    exitNow(1);
+    if (!signal.aborted || codeOf(error) !== 'Canceled') {
+      log.fatal({ error: startError(error, config.root) }, signal.aborted ? 'Stopped with an error' : 'Cannot start');
+      exitNow(1);
+    }
   }
   log.info({}, signal.reason === handoverSignal ? 'Handed over' : 'Stopped');
   exitNow(0);

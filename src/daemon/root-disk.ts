@@ -1,4 +1,4 @@
-import { existsSync, readlinkSync } from 'node:fs';
+import { existsSync, readlinkSync, statSync } from 'node:fs';
 import { mkdir, readdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { LazypullError } from '../errors.ts';
@@ -14,6 +14,9 @@ const unfit = new Map([
   [0x01021994, 'it is on tmpfs: what is kept there takes memory, and is lost at a reboot'],
   [0x858458f6, 'it is on ramfs: what is kept there takes memory without a bound, and is lost at a reboot'],
 ]);
+
+/** Directories of the machine: nobody but us enters a root, nor what is below it. */
+const sharedDirectories = ['/boot', '/dev', '/etc', '/home', '/run', '/tmp', '/usr', '/var/lib', '/var/tmp'];
 
 /** What mends it. */
 export const rootDiskAdvice =
@@ -55,6 +58,19 @@ export function checkRootPath(root: string): void {
       `Cannot use the root directory "${root}": it is a symlink to "${readlinkSync(root)}", which is not there`,
       { hint: 'mount what should be there, or make that directory' },
     );
+  }
+  const shared = sharedDirectories.find((path) => path === root || path.startsWith(root === '/' ? root : `${root}/`));
+  if (shared !== undefined) {
+    throw new LazypullError(
+      'FailedPrecondition',
+      `Cannot use the root directory "${root}": ${shared === root ? 'it' : `"${shared}" is below it, and`} is for others too, who could not enter it any more`,
+      { hint: 'choose a --root of its own, such as a directory in it' },
+    );
+  }
+  if (existsSync(root) && !statSync(root).isDirectory()) {
+    throw new LazypullError('FailedPrecondition', `Cannot use the root directory "${root}": it is no directory`, {
+      hint: 'choose another --root',
+    });
   }
   const [character] = /[:,\\\p{Cc}]/u.exec(root) ?? [];
   if (character === undefined) return;

@@ -31,15 +31,18 @@ export interface RootOptions {
   readonly isBrief?: boolean;
   /** How long the process that uses the root may take to hand over; 30 s by default. */
   readonly handoverMs?: number;
+  /** Ends the waiting for a handover: whoever has the root keeps it then, unless it has begun to hand over. */
+  readonly signal?: AbortSignal;
 }
 
 /**
  * Makes the root directory, with mode 0700, and takes it for this process.
  *
- * @throws FailedPrecondition that names the pid of the process that has it, or for a directory of somebody else; Unavailable when it cannot be made, or is not handed over in time
+ * @throws FailedPrecondition that names the pid of the process that has it, or for a directory of somebody else; Unavailable when it cannot be made, or is not handed
+ *   over in time; Canceled if `signal` aborted meanwhile
  */
 export async function openRoot(path: string, options: RootOptions = {}): Promise<Root> {
-  const { takeover = false, isBrief = false, handoverMs = maxWaitMs } = options;
+  const { takeover = false, isBrief = false } = options;
   try {
     makeDirectory(path, 0o700);
     chmodSync(path, 0o700);
@@ -55,7 +58,7 @@ export async function openRoot(path: string, options: RootOptions = {}): Promise
     await options.suits?.(path);
     const file = join(path, 'lock');
     const first = await tryLock(file, isBrief);
-    const locking = 'lock' in first || !takeover ? first : await handedOver(path, isBrief, handoverMs);
+    const locking = 'lock' in first || !takeover ? first : await handedOver(path, options);
     const hold = (lock: Disposable): void => {
       held[Symbol.dispose]();
       held = lock;
@@ -92,10 +95,12 @@ async function tryLock(file: string, isBrief: boolean): Promise<Locking> {
 }
 
 /** Asks whoever has the lock to hand over until we have it, or it is held by a process that only waits to be gone. */
-async function handedOver(root: string, isBrief: boolean, waitMs: number): Promise<Locking> {
+async function handedOver(root: string, options: RootOptions): Promise<Locking> {
+  const { isBrief = false, handoverMs: waitMs = maxWaitMs, signal } = options;
   const file = join(root, 'lock');
   const asked = new Set<number>();
   let request: HandoverRequest | undefined;
+  let isAccepted = false;
   try {
     for (let deadline = Date.now() + waitMs; ; await sleep(pollMs)) {
       const locking = await tryLockFile(file, isBrief);
@@ -107,10 +112,12 @@ async function handedOver(root: string, isBrief: boolean, waitMs: number): Promi
         request ??= HandoverRequest.write(root);
         process.kill(holder, 'SIGUSR2');
       }
-      if (Date.now() <= deadline) continue;
+      const isCanceled = signal?.aborted === true && !isAccepted;
+      if (Date.now() <= deadline && !isCanceled) continue;
       // One that has begun hands over to us or to nobody.
-      const isAccepted = request?.withdraw() === false;
+      isAccepted = request?.withdraw() === false;
       request = undefined;
+      if (!isAccepted && isCanceled) throw new LazypullError('Canceled', 'Interrupted');
       if (!isAccepted) throw notHandedOver(root, holder, waitMs);
       deadline = Date.now() + maxWaitMs;
     }

@@ -1,4 +1,5 @@
-import { closeSync, readdirSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
+import { closeSync, readdirSync, readFileSync, readlinkSync, realpathSync, statSync } from 'node:fs';
+import { basename } from 'node:path';
 import { errnoOf } from '../errors.ts';
 import { syscall } from './libc.ts';
 
@@ -71,10 +72,20 @@ export function isDying(pid: number): boolean {
   );
 }
 
-/** Whether the process has the file open. False for one that is dying: nothing of it can be seen then. */
+/**
+ * Whether the process has the file open, by whatever path: a bind mount gives it several. False for one that is dying: nothing of it can be seen then. Files of
+ * other names are not looked at, as one of a file system that nobody serves has those wait who look.
+ */
 export function hasOpen(pid: number, path: string): boolean {
   try {
-    return openFiles(pid).includes(realpathSync(path));
+    const { dev, ino } = statSync(path, { bigint: true });
+    const name = basename(realpathSync(path));
+    return readdirSync(`/proc/${pid}/fd`).some((fd) => {
+      const link = `/proc/${pid}/fd/${fd}`;
+      if (basename(linkOf(link) ?? '') !== name) return false;
+      const stats = statSync(link, { bigint: true, throwIfNoEntry: false });
+      return stats?.dev === dev && stats.ino === ino;
+    });
   } catch {
     return false;
   }

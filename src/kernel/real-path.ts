@@ -23,8 +23,11 @@ export function isSamePath(a: string, b: string): boolean {
 
 /** Whether there is a symlink at a path that leads nowhere. */
 export function isDangling(path: string): boolean {
-  const isLink = lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
-  if (!isLink) return false;
+  try {
+    if (!lstatSync(path).isSymbolicLink()) return false;
+  } catch {
+    return false; // nothing can be there
+  }
   try {
     realpathSync.native(path);
     return false;

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -13,6 +13,27 @@ test('A root whose path overlayfs cannot take from every client is refused', () 
     });
   }
   for (const path of ['/var/lib/lazypull', '/a b/ä€-_=+@%"\'$(x)', '/a.b;c']) checkRootPath(path);
+});
+
+test('A root that others use too is refused, before anybody is kept out of it', () => {
+  for (const path of ['/', '/tmp', '/usr', '/var', '/var/lib', '/run', '/etc']) {
+    assert.throws(() => checkRootPath(path), {
+      code: 'FailedPrecondition',
+      message: /^Cannot use the root directory ".*": .*is for others too/,
+    });
+  }
+  for (const path of ['/var/lib/containerd-stargz-grpc', '/run/lazypull', '/tmp/x', '/data', '/varnish'])
+    checkRootPath(path);
+});
+
+test('A root that cannot be a directory is refused in words, or left to who makes it', (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'root-disk-'));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const file = join(directory, 'file');
+  writeFileSync(file, '');
+  assert.throws(() => checkRootPath(file), { code: 'FailedPrecondition', message: /": it is no directory$/ });
+  checkRootPath(join(file, 'root'));
+  checkRootPath(join(directory, 'n'.repeat(300)));
 });
 
 test('A root that is a symlink to what is not there is refused, and says where that leads', (t) => {

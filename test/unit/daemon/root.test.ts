@@ -105,6 +105,32 @@ describe('openRoot', () => {
     await user.says('Hands over');
   });
 
+  it('stays where it is if who waits for it is told to end', async (t) => {
+    const path = join(directory, 'interrupted');
+    const user = await startUser(t, path);
+    user.kill('SIGSTOP');
+    const controller = new AbortController();
+    const taken = openRoot(path, { takeover: true, signal: controller.signal });
+    for (let waited = 0; !existsSync(join(path, 'handover')); waited += 10) {
+      assert.ok(waited < 20_000);
+      await delay(10);
+    }
+    controller.abort('SIGTERM');
+    await assert.rejects(taken, { code: 'Canceled' });
+    user.kill('SIGCONT');
+    await user.says('Does not hand over: the process that asked for it has given up');
+  });
+
+  it('is not given up by who is told to end once it is being handed over', async (t) => {
+    const path = join(directory, 'accepted');
+    const user = await startUser(t, path, {}, 1000);
+    const controller = new AbortController();
+    const taken = openRoot(path, { takeover: true, signal: controller.signal });
+    await user.says('Hands over');
+    controller.abort('SIGTERM');
+    (await taken)[Symbol.dispose]();
+  });
+
   it('is waited for longer once the handover has begun', async (t) => {
     const path = join(directory, 'slow');
     const user = await startUser(t, path, {}, 1000);

@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { closeSync, linkSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { hasOpen } from '../../../src/kernel/pidfd.ts';
 
 const script = `
   import { openSync } from 'node:fs';
@@ -27,6 +31,24 @@ const script = `
   }
   process.stdout.write(JSON.stringify({ before, after, thrown, text: explain(failure) }));
 `;
+
+test('A file that is open is found by each of its paths, and by no path of another', (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'pidfd-'));
+  t.after(() => rmSync(directory, { recursive: true }));
+  for (const name of ['one', 'two']) {
+    mkdirSync(join(directory, name));
+    writeFileSync(join(directory, name, 'other'), '');
+  }
+  writeFileSync(join(directory, 'one', 'lock'), '');
+  linkSync(join(directory, 'one', 'lock'), join(directory, 'two', 'lock')); // as a bind mount has it
+  const fd = openSync(join(directory, 'one', 'lock'), 'r');
+  t.after(() => closeSync(fd));
+  assert.ok(hasOpen(process.pid, join(directory, 'one', 'lock')));
+  assert.ok(hasOpen(process.pid, join(directory, 'two', 'lock')));
+  assert.ok(!hasOpen(process.pid, join(directory, 'one', 'other')));
+  assert.ok(!hasOpen(process.pid, join(directory, 'missing')));
+  assert.ok(!hasOpen(2 ** 22 + 1, join(directory, 'one', 'lock')));
+});
 
 test('A process that has no descriptor left does not take others for dead, and says what it lacks', () => {
   const [pidfd, errors] = ['kernel/pidfd.ts', 'errors.ts'].map(
