@@ -48,24 +48,23 @@ export class GzipPool implements AsyncDisposable {
   }
 
   #leastBusy(): Thread {
-    if (this.#threads.length < this.#size) {
-      const thread = startThread(this.#level);
-      this.#threads.push(thread);
-      return thread;
-    }
+    if (this.#threads.length < this.#size) return this.#start();
     return this.#threads.reduce((a, b) => (b.waiting.length < a.waiting.length ? b : a));
   }
-}
 
-function startThread(level: number): Thread {
-  const worker = new Worker(workerUrl(import.meta.url, './gzip-worker'), { workerData: { level } });
-  const thread: Thread = { worker, waiting: [] };
-  const fail = (cause: unknown) => {
-    const error = new LazypullError('Unknown', 'Cannot compress a layer: a compression thread ended', { cause });
-    for (const { reject } of thread.waiting.splice(0)) reject(error);
-  };
-  worker.on('message', (batch: MemberBatch) => thread.waiting.shift()?.resolve(batch));
-  worker.on('error', fail);
-  worker.on('exit', () => fail(undefined));
-  return thread;
+  #start(): Thread {
+    const worker = new Worker(workerUrl(import.meta.url, './gzip-worker'), { workerData: { level: this.#level } });
+    const thread: Thread = { worker, waiting: [] };
+    const end = (cause: unknown) => {
+      const index = this.#threads.indexOf(thread);
+      if (index >= 0) this.#threads.splice(index, 1); // nobody would answer what it is given from now on
+      const error = new LazypullError('Unknown', 'Cannot compress a layer: a compression thread ended', { cause });
+      for (const { reject } of thread.waiting.splice(0)) reject(error);
+    };
+    worker.on('message', (batch: MemberBatch) => thread.waiting.shift()?.resolve(batch));
+    worker.on('error', end);
+    worker.on('exit', () => end(undefined));
+    this.#threads.push(thread);
+    return thread;
+  }
 }

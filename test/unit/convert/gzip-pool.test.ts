@@ -11,3 +11,15 @@ test('GzipPool ends its threads after the batches that they have', async () => {
   await pool[Symbol.asyncDispose]();
   for (const [i, { data }] of (await Promise.all(batches)).entries()) assert.deepEqual(gunzipSync(data), members[i]);
 });
+
+test('A thread of GzipPool that ends fails the batches that it has, and another one gets those that come later', async () => {
+  await using pool = new GzipPool(6, 1);
+  const member = randomBytes(1000);
+  const batch = () => ({ data: new Uint8Array(member), ends: [member.length] });
+  const broken = pool.compress({ ...batch(), ends: 1 as never }); // which the thread cannot work on
+  const behind = pool.compress(batch());
+  const failures = await Promise.allSettled([broken, behind]);
+  for (const { status } of failures) assert.equal(status, 'rejected');
+  const { data } = await pool.compress(batch());
+  assert.deepEqual(gunzipSync(data), member);
+});
