@@ -83,15 +83,14 @@ export async function runDaemon(
   parts.defer(() => keeper.end()); // not before: a start that fails takes nothing from a better one
   space.layers = layers;
   const { connection } = layers;
+  const isWell = () => layers.problem === undefined;
   try {
     await root.alone;
     if (mirror === undefined) await removeMirror(config.root);
     let ready = false;
     if (config.metricsAddress !== undefined) {
       const { serveMetrics } = await import('./metrics-server.ts');
-      const server = parts.use(
-        await serveMetrics(config.metricsAddress, metrics.all, () => ready && layers.problem === undefined),
-      );
+      const server = parts.use(await serveMetrics(config.metricsAddress, metrics.all, () => ready && isWell()));
       log.info({ host: config.metricsAddress.host, port: server.port }, 'serves metrics');
     }
     await mirror?.serve(registry);
@@ -120,7 +119,7 @@ export async function runDaemon(
     const servers = parts.adopt<SnapshotsServer[]>([], (each) => closeAll(each, drainMs));
     for (const { config: client, snapshotter, process: user } of clients.all) {
       const fd = sockets.descriptor(client);
-      servers.push(await serveSnapshots(fd, snapshotter, log, metrics.snapshots, more, user));
+      servers.push(await serveSnapshots(fd, snapshotter, log, metrics.snapshots, more, user, isWell));
     }
     ready = true;
     await notifyManager(env.NOTIFY_SOCKET, 'READY=1\nSTATUS=Serving', log);

@@ -1,14 +1,15 @@
 import { closeSync } from 'node:fs';
-import { readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { rename, rm, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { errnoOf, explain, messageOf } from '../errors.ts';
+import { errnoOf, explain, LazypullError, messageOf } from '../errors.ts';
 import type { KeptConnection } from '../fuse/connection.ts';
 import { bootId } from '../kernel/boot.ts';
 import { directoryIdentity } from '../kernel/directory-identity.ts';
 import { firstHeldDescriptor, startHolder } from '../kernel/holder.ts';
 import { isRunning, type ProcessIdentity, takeDescriptor } from '../kernel/pidfd.ts';
+import { boundPath, isListening } from '../kernel/unix-socket.ts';
 import type { Log } from '../log.ts';
+import { type KeeperRecord, keepersOf, keeperTitle, readRecord, recordPath, recordVersion } from './keeper-record.ts';
 import { type ListeningSocket, removeSocket } from './socket.ts';
 
 /** What is kept for the next life; descriptors are of the process that has this object. */
@@ -18,19 +19,6 @@ export interface Kept {
   readonly sockets: readonly ListeningSocket[];
 }
 
-/** What the file `keeper.json` holds: descriptors are the keeper's. Versions that serve one client know one socket, and some no root of the connection. */
-interface KeeperRecord {
-  readonly version: typeof recordVersion;
-  readonly boot: string;
-  /** Which directory the root is, whatever its path: a copy of it has no keeper. Not in records of all versions. */
-  readonly directory?: string | undefined;
-  readonly keeper: ProcessIdentity;
-  readonly fuse: KeptConnection;
-  readonly socket?: ListeningSocket | undefined;
-  readonly moreSockets?: readonly ListeningSocket[] | undefined;
-}
-
-const recordVersion = 1;
 const watchMs = 2_000;
 const endMs = 2_000;
 const pollMs = 5;
@@ -48,10 +36,22 @@ export class Keeper {
   #isEnded = false;
   #turn: Promise<void> = Promise.resolve();
 
-  /** The keeper of a root directory: that which an earlier life started, where it runs and what it holds can be had; else none yet. */
+  /**
+   * The keeper of a root directory, which nobody else uses: that which an earlier life started, where it runs and what it holds can be had; else none yet. One of which no record
+   * speaks, or a wrong one, is ended: who waits for what it holds would wait for ever.
+   */
   static async open(root: string, log: Log): Promise<Keeper> {
     const keeper = new Keeper(root, log);
-    const record = await readRecord(root);
+    const path = recordPath(root);
+    const record = await readRecord(root, (problem) => {
+      log.warn({ path, problem }, 'the record of the keeper is damaged: everything is mounted anew');
+    });
+    if (record === undefined) await rm(path, { force: true, recursive: true });
+    for (const stray of keepersOf(root)) {
+      if (stray.pid === record?.keeper.pid) continue;
+      log.warn({ pid: stray.pid }, 'a keeper that no record names is ended: who waits for what it held gets errors');
+      await end(stray);
+    }
     if (record === undefined) return keeper;
     const taken: number[] = [];
     const take = async (fd: number): Promise<number> => {
@@ -65,12 +65,15 @@ export class Keeper {
       const fuse = { name, fd: await take(fd), root: root === undefined ? undefined : await take(root), wasAttached };
       const sockets: ListeningSocket[] = [];
       for (const socket of [...(record.socket ? [record.socket] : []), ...(record.moreSockets ?? [])]) {
-        sockets.push({ ...socket, fd: await take(socket.fd) });
+        const fd = await take(socket.fd);
+        await checkSocket(fd, socket.path);
+        sockets.push({ ...socket, fd });
       }
       keeper.#kept = { fuse, sockets };
     } catch (error) {
       for (const fd of taken) closeSync(fd);
       log.warn({ pid: record.keeper.pid, error: messageOf(error) }, 'cannot take over what the keeper holds');
+      if (isWrong(error)) await end(record.keeper); // else a start that is allowed more can go on with it
     }
     return keeper;
   }
@@ -161,7 +164,7 @@ export async function keptAddresses(root: string): Promise<string[]> {
 async function startKeeper(root: string, kept: Kept): Promise<ProcessIdentity> {
   const { fuse, sockets } = kept;
   const descriptors = [fuse.fd, ...sockets.map(({ fd }) => fd), ...(fuse.root === undefined ? [] : [fuse.root])];
-  const keeper = await startHolder(['lazypull-keeper', root], descriptors);
+  const keeper = await startHolder(keeperTitle(root), descriptors);
   const [socket, ...moreSockets] = sockets.map((each, i) => ({ ...each, fd: firstHeldDescriptor + 1 + i }));
   const rootFd = fuse.root === undefined ? undefined : firstHeldDescriptor + descriptors.length - 1;
   const record: KeeperRecord = {
@@ -193,25 +196,22 @@ function identityOf({ fuse, sockets }: Kept): string {
   ]);
 }
 
-/** What the file says, if the keeper that it names is there. */
-async function readRecord(root: string): Promise<KeeperRecord | undefined> {
-  try {
-    const record = JSON.parse(await readFile(recordPath(root), 'utf8')) as KeeperRecord;
-    if (record.version !== recordVersion || record.boot !== bootId() || !isRunning(record.keeper)) return undefined;
-    if (record.directory !== undefined && record.directory !== directoryIdentity(root)) return undefined;
-    return record;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || error instanceof SyntaxError || error instanceof TypeError) return undefined;
-    throw error;
-  }
+async function checkSocket(fd: number, path: string): Promise<void> {
+  if ((await isListening(fd)) && (await boundPath(fd)) === path) return;
+  throw new LazypullError('DataLoss', `What it holds for "${path}" is not the socket that listens there`);
+}
+
+/** Whether the record says what is not so. */
+function isWrong(error: unknown): boolean {
+  return error instanceof LazypullError || errnoOf(error) === 'EBADF';
 }
 
 async function end(keeper: ProcessIdentity): Promise<void> {
   if (!isRunning(keeper)) return;
-  process.kill(keeper.pid, 'SIGKILL');
+  try {
+    process.kill(keeper.pid, 'SIGKILL');
+  } catch (error) {
+    if (errnoOf(error) !== 'ESRCH') throw error;
+  }
   for (const deadline = Date.now() + endMs; isRunning(keeper) && Date.now() < deadline; ) await sleep(pollMs);
-}
-
-function recordPath(root: string): string {
-  return join(root, 'keeper.json');
 }

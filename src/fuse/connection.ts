@@ -1,7 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readFileSync, statSync, writeSync } from 'node:fs';
 import { errnoOf, LazypullError, messageOf } from '../errors.ts';
-import { abortDetached, detachedCopy, isDisconnected, mountFuseDetached } from '../kernel/detached-mount.ts';
+import {
+  abortDetached,
+  abortServed,
+  detachedCopy,
+  isDisconnected,
+  isServedBy,
+  mountFuseDetached,
+} from '../kernel/detached-mount.ts';
 import { mountTable } from '../kernel/mount.ts';
 import type { Log } from '../log.ts';
 import { resendNotification } from './abi.ts';
@@ -75,13 +82,17 @@ export async function inheritConnection(
       throw new LazypullError('FailedPrecondition', `It is not of ${device}`);
     if (isDisconnected(kept.fd)) throw new LazypullError('FailedPrecondition', 'It was aborted');
     root ??= await takeFrom(directory, kept.name);
+    if (!(await isServedBy(root, kept.fd)))
+      throw new LazypullError('FailedPrecondition', 'Its file system is another one');
     writeSync(kept.fd, resendNotification());
     return { fd: kept.fd, root, name: kept.name, isInherited: true, wasAttached, answerWithinMs: answerWithinMs() };
   } catch (error) {
     const reason = errnoOf(error) === 'EINVAL' ? 'This kernel cannot send requests again: Linux 6.9 can' : error;
     log.warn({ error: messageOf(reason) }, 'cannot go on with the FUSE connection of a dead process');
+    // It is dead already, or dies when nobody holds it.
+    await abortServed(kept.fd).catch(() => undefined);
     if (root !== undefined) {
-      await abortDetached(root).catch(() => undefined); // it is dead already, or dies when nobody holds it
+      await abortDetached(root).catch(() => undefined);
       closeSync(root);
     }
     closeSync(kept.fd);

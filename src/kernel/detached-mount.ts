@@ -1,4 +1,4 @@
-import { closeSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { LazypullError } from '../errors.ts';
 import { syscall, syscallNow } from './libc.ts';
@@ -97,16 +97,51 @@ export function isDisconnected(fuse: number): boolean {
 }
 
 /**
+ * Whether a descriptor is of a file system that is served by a descriptor of /dev/fuse. Does not wait. Of which one is told by kernels since 6.15 only: before that any FUSE file system
+ * is taken for it.
+ */
+export async function isServedBy(root: number, fuse: number): Promise<boolean> {
+  const { major, minor } = deviceOf(root);
+  if (major !== 0) return false;
+  const connection = connectionOf(fuse);
+  return connection === undefined
+    ? inFuseControl((path) => existsSync(join(path, String(minor))))
+    : connection === minor;
+}
+
+/**
  * Has everybody who waits for a FUSE file system, or uses it from now on, get an error, though its server can be reached no more.
  *
  * @param root a descriptor of its root directory
  */
 export async function abortDetached(root: number): Promise<void> {
-  const { minor } = deviceOf(root);
-  const control = await mountDetached('fusectl'); // the one at /sys/fs/fuse/connections, which need not be mounted
+  const { major, minor } = deviceOf(root);
+  if (major === 0) await abortConnection(minor);
+}
+
+/** As `abortDetached`, by a descriptor of /dev/fuse. Does nothing where the kernel does not tell whose it is. */
+export async function abortServed(fuse: number): Promise<void> {
+  const connection = connectionOf(fuse);
+  if (connection !== undefined) await abortConnection(connection);
+}
+
+async function abortConnection(connection: number): Promise<void> {
+  await inFuseControl((path) => writeFileSync(join(path, String(connection), 'abort'), '1'));
+}
+
+/** Works with fusectl, which need not be mounted at /sys/fs/fuse/connections. */
+async function inFuseControl<T>(action: (path: string) => T): Promise<T> {
+  const control = await mountDetached('fusectl');
   try {
-    writeFileSync(join(pathOf(control), String(minor), 'abort'), '1');
+    return action(pathOf(control));
   } finally {
     closeSync(control);
   }
+}
+
+/** The number of a connection, which is the minor number of its file system's device; undefined where the kernel does not tell. */
+function connectionOf(fuse: number): number | undefined {
+  const text = readFileSync(`/proc/self/fdinfo/${fuse}`, 'utf8');
+  const found = /^fuse_connection:\s*(\d+)$/m.exec(text)?.[1];
+  return found === undefined ? undefined : Number(found);
 }

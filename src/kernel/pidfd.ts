@@ -45,7 +45,8 @@ export function commandOf(pid: number): string {
 /** Whether it has not ended. Where that cannot be seen, for want of a descriptor, a process of that pid is taken for it. */
 export function isRunning({ pid, startTicks }: ProcessIdentity): boolean {
   try {
-    return identityOf(pid)?.startTicks === startTicks;
+    const found = identityOf(pid);
+    return found !== undefined && found.startTicks === startTicks;
   } catch {
     return exists(pid);
   }

@@ -26,6 +26,7 @@ export interface SnapshotsServer {
  * Serves a snapshotter, with health checks and `more` services, on a listening socket.
  *
  * @param client who may change something; undefined for everybody
+ * @param isWell what health checks answer
  * @param fd the socket's descriptor, which is closed in the end; its file, if it has one, is the caller's
  * @throws Unavailable when it cannot listen
  */
@@ -36,6 +37,7 @@ export async function serveSnapshots(
   metrics?: CallMetrics,
   more: readonly Bridged[] = [],
   client?: SoleClient,
+  isWell: () => boolean = () => true,
 ): Promise<SnapshotsServer> {
   // What it would say, in plain text on standard error, comes to us as an error.
   setLogVerbosity(logVerbosity.NONE);
@@ -48,7 +50,7 @@ export async function serveSnapshots(
   });
   addSnapshots(server, snapshots, log, metrics, client);
   for (const { definition, implementation } of more) server.addService(definition, implementation);
-  const health = addHealth(server, log);
+  const health = addHealth(server, isWell, log);
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
   const connections = new Connections();
   const listener = createServer((connection) => {

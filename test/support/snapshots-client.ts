@@ -9,6 +9,7 @@ import {
   toBinary,
 } from '@bufbuild/protobuf';
 import { Client, credentials, Metadata, status } from '@grpc/grpc-js';
+import { HealthCheckResponse_ServingStatus, Health } from '../../src/gen/health/v1/health_pb.ts';
 import { Snapshots } from '../../src/gen/services/snapshots/v1/snapshots_pb.ts';
 import { run } from './program.ts';
 
@@ -107,6 +108,12 @@ export class SnapshotsClient implements Disposable {
 
   async cleanup(): Promise<void> {
     await this.#call(method.cleanup, {});
+  }
+
+  /** What the health check of gRPC answers. */
+  async isServing(): Promise<boolean> {
+    const { status } = await this.#call(Health.method.check, { service: Snapshots.typeName });
+    return status === HealthCheckResponse_ServingStatus.SERVING;
   }
 
   [Symbol.dispose](): void {

@@ -13,6 +13,7 @@ import { startDaemon } from '../../support/daemon.ts';
 import { estargzBlob } from '../../support/estargz-blob.ts';
 import { LayerLab, mountDisk } from '../../support/layer-lab.ts';
 import { run, tryRun } from '../../support/program.ts';
+import { SnapshotsClient } from '../../support/snapshots-client.ts';
 import { repository } from '../../support/tools.ts';
 import { keepersBelow, mountsBelow, Workspace } from '../../support/workspace.ts';
 
@@ -63,8 +64,12 @@ const said = (message: RegExp): boolean =>
     .slice(linesBefore)
     .some(({ msg }) => message.test(String(msg)));
 
-/** Whether the daemon that runs has gone on with the connection of one before it. */
-const hasInherited = (): unknown => lab.daemon.log().findLast(({ msg }) => msg === 'lazypull is ready')?.['inherited'];
+/** Whether the daemon that runs has gone on with the connection of one before it. It says so a moment after it serves. */
+async function hasInherited(): Promise<unknown> {
+  const ready = () => lab.daemon.log().find(({ msg, pid }) => msg === 'lazypull is ready' && pid === lab.pid);
+  await until(() => ready() !== undefined);
+  return ready()?.['inherited'];
+}
 
 async function until(what: () => boolean | Promise<boolean>): Promise<void> {
   for (let waited = 0; waited < 15_000; waited += 20) {
@@ -100,7 +105,7 @@ test('A connection that is aborted is noticed at once, and another one takes its
   await (await image()).check(0);
   assert.notEqual((await keepersBelow(lab.workspace.path))[0], keeper);
   await lab.crash();
-  assert.equal(hasInherited(), true);
+  assert.equal(await hasInherited(), true);
   await one.check(2);
 });
 
@@ -111,7 +116,7 @@ test('A connection that was aborted while no daemon served is not inherited', as
   await abort();
   await lab.restart('SIGKILL');
   assert.ok(said(/cannot go on with the FUSE connection of a dead process/));
-  assert.equal(hasInherited(), false);
+  assert.equal(await hasInherited(), false);
   await one.check(1);
   await (await image()).check(0);
 });
@@ -125,15 +130,19 @@ test('While no connection can be made the health check, a metric and `lazypull s
   const health = async () => (await fetch(`http://127.0.0.1:${String(port)}/healthz`)).status;
   const inside = (...command: string[]) => run('nsenter', ['-t', String(daemon.program.pid), '-m', ...command]);
   const status = () => tryRun(join(repository, 'bin', 'lazypull'), ['status', '--address', daemon.socket]);
+  using client = new SnapshotsClient(daemon.socket);
   await until(async () => (await health()) === 200);
+  assert.equal(await client.isServing(), true);
   await inside('mount', '--bind', '/dev/null', '/dev/fuse');
   await abort(daemon.root);
   await until(async () => (await health()) === 503);
+  assert.equal(await client.isServing(), false);
   const cut = await status();
   assert.equal(cut.status, 1);
   assert.match(cut.stdout, /^PROBLEM: The FUSE connection was aborted, and another one cannot be made: /m);
   await inside('umount', '/dev/fuse');
   await until(async () => (await health()) === 200);
+  assert.equal(await client.isServing(), true);
   assert.equal((await status()).status, 0);
 });
 

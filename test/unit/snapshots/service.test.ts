@@ -202,12 +202,37 @@ describe('the Snapshots service', () => {
   });
 });
 
-async function start(t: TestContext) {
+describe('health checks of a server that is not well', () => {
+  it('say so, and a watch tells when that changes', async (t) => {
+    let isWell = false;
+    const { call, client } = await start(t, () => isWell);
+    for (const service of ['', SnapshotsDesc.typeName]) {
+      assert.equal((await call(Health.method.check, { service })).status, 2);
+    }
+    const watch = client.makeServerStreamRequest(
+      pathOf(Health.method.watch),
+      write,
+      read(Health.method.watch.output),
+      {},
+    );
+    const next = async () => ((await once(watch, 'data')) as [{ status: number }])[0].status;
+    watch.on('error', () => undefined);
+    assert.equal(await next(), 2);
+    isWell = true;
+    assert.equal(await next(), 1);
+    assert.equal((await call(Health.method.check, {})).status, 1);
+    isWell = false;
+    assert.equal(await next(), 2);
+    watch.cancel();
+  });
+});
+
+async function start(t: TestContext, isWell?: () => boolean) {
   const root = mkdtempSync(join(tmpdir(), 'service-'));
   const path = join(root, 'socket');
   const snapshotter = await openSnapshotter({ root, layers, log: silentLog });
   await snapshotter.restore();
-  const server = await serveSnapshots(await listenAt(path), snapshotter, silentLog);
+  const server = await serveSnapshots(await listenAt(path), snapshotter, silentLog, undefined, [], undefined, isWell);
   const client = new Client(`unix:${path}`, credentials.createInsecure(), { 'grpc.max_receive_message_length': -1 });
   t.after(async () => {
     client.close();
