@@ -2,12 +2,13 @@ import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { codeOf, type ErrorCode, isSystemError, LazypullError, messageOf } from '../errors.ts';
+import { codeOf, LazypullError, messageOf } from '../errors.ts';
 import { chooseImage, maxIndexDepth } from '../images/choose.ts';
 import {
   attestedAnnotation,
   type Descriptor,
   type ImageManifest,
+  isAttestation,
   isContainerImage,
   parseConfig,
   parseIndex,
@@ -17,7 +18,6 @@ import {
 } from '../images/manifest.ts';
 import { isIndex, isLayer, isManifest, ociIndex, ociManifest } from '../images/media-types.ts';
 import { type Platform, PlatformMatcher, platformText } from '../images/platforms.ts';
-import { RegistryError } from '../registry/errors.ts';
 import type { ImageDestination } from './destination.ts';
 import { defaultChunkBytes } from './estargz-writer.ts';
 import { GzipPool } from './gzip-pool.ts';
@@ -30,6 +30,7 @@ import {
   rewriteManifest,
   type WrittenMember,
 } from './image.ts';
+import { isInconvertible, isRefused } from './inconvertible.ts';
 import { type LazinessCheck, noCheck, type NotLazyLayer } from './laziness.ts';
 import { LayerConverter, type LayerEvent } from './layer-converter.ts';
 import { type ImageSource, readBlob } from './source.ts';
@@ -51,7 +52,7 @@ export interface ConvertOptions {
   temporaryDirectory?: string | undefined;
   /** Called often. */
   onLayer?: ((event: LayerEvent) => void) | undefined;
-  /** Is told of each member of an index that is an image and cannot be converted: it is copied as it is. */
+  /** Is told of each member of an index that cannot be converted, but for attestations: it is copied as it is. */
   onKept?: ((member: KeptMember) => void) | undefined;
   /** Says of the layers that are written whether they can be lazy; nothing is said without it. */
   check?: LazinessCheck | undefined;
@@ -182,7 +183,7 @@ class Conversion {
   async #onlyManifest(mediaType: string, bytes: Buffer, platforms: readonly Platform[]): Promise<Document> {
     const manifest = isManifest(mediaType) ? parseManifest(bytes) : undefined;
     if (manifest === undefined || !isContainerImage(manifest)) {
-      const type = manifest?.config.mediaType ?? mediaType;
+      const type = manifest === undefined ? mediaType : typeOf(manifest);
       throw new LazypullError(
         'InvalidArgument',
         `Cannot convert "${this.#source.name}": it is not a container image but "${type}"`,
@@ -214,19 +215,34 @@ class Conversion {
   async #member(descriptor: Descriptor, chosen: Chosen | undefined, depth: number): Promise<Descriptor | undefined> {
     const { mediaType } = descriptor;
     if (!isIndex(mediaType) && !isManifest(mediaType)) return this.#unknownMember(descriptor);
-    const bytes = await this.#source.manifest(descriptor, this.#signal);
+    const bytes = await this.#manifestOf(descriptor);
+    if (bytes === undefined) return undefined;
     if (isIndex(mediaType)) return this.#put(descriptor, await this.#index(bytes, chosen, depth + 1));
     let reason: string | undefined;
     try {
       const manifest = parseManifest(bytes);
       if (isContainerImage(manifest)) return await this.#put(descriptor, await this.#image(manifest, []));
+      if (!isAttestation(descriptor, manifest)) reason = `it is not a container image but "${typeOf(manifest)}"`;
     } catch (error) {
       if (!isInconvertible(error)) throw error;
       reason = messageOf(error);
+      this.#images++;
     }
     await this.#copy(descriptor, bytes);
     if (reason !== undefined) this.#keep(descriptor, reason);
     return descriptor;
+  }
+
+  /** A manifest or an index. Undefined where the source does not have it: an index may name more than somebody has copied. */
+  async #manifestOf(descriptor: Descriptor): Promise<Buffer | undefined> {
+    try {
+      return await this.#source.manifest(descriptor, this.#signal);
+    } catch (error) {
+      if (codeOf(error) !== 'NotFound') throw error;
+      this.#images++;
+      this.#keep(descriptor, `it cannot be copied: ${messageOf(error)}`, true);
+      return undefined;
+    }
   }
 
   async #put(old: Descriptor, { mediaType, bytes }: Document): Promise<Descriptor> {
@@ -238,24 +254,34 @@ class Conversion {
   /** What is of a type that is not known here, or is a blob, goes along where the destination takes it. */
   async #unknownMember(descriptor: Descriptor): Promise<Descriptor | undefined> {
     const { mediaType } = descriptor;
+    this.#images++;
     try {
       const bytes = await this.#source.manifest(descriptor, this.#signal).catch((error: unknown) => {
-        if (codeOf(error) !== 'NotFound') throw error;
+        this.#signal.throwIfAborted();
+        return error; // registries do not agree what to say of a blob that is asked for as a manifest
       });
-      if (bytes === undefined) await this.#layers.copy(descriptor, this.#signal);
-      else await this.#copy(descriptor, bytes);
+      if (bytes instanceof Buffer) await this.#copy(descriptor, bytes);
+      else await this.#copyBlob(descriptor, bytes);
       this.#keep(descriptor, `it is of the type "${mediaType}"`);
       return descriptor;
     } catch (error) {
-      if (!refusals.has(codeOf(error))) throw error;
+      if (!isRefused(error)) throw error;
       this.#keep(descriptor, `it is of the type "${mediaType}", and cannot be copied: ${messageOf(error)}`, true);
       return undefined;
     }
   }
 
+  /** Throws `otherwise` where there is no such blob, unless that says the same. */
+  async #copyBlob(blob: Descriptor, otherwise: unknown): Promise<void> {
+    try {
+      await this.#layers.copy(blob, this.#signal);
+    } catch (error) {
+      throw codeOf(error) === 'NotFound' ? otherwise : error;
+    }
+  }
+
   #keep(descriptor: Descriptor, reason: string, isLeftOut = false): void {
     const platform = platformOf(descriptor);
-    this.#images++;
     this.#options.onKept?.({
       digest: descriptor.digest,
       platform: platform === undefined ? undefined : platformText(platform),
@@ -328,30 +354,6 @@ class Conversion {
   }
 }
 
-/** Whether the image itself is the reason for an error, not the network or the machine: another image of the index may be better. */
-function isInconvertible(error: unknown): boolean {
-  for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if (cause instanceof RegistryError || isSystemError(cause)) return false;
-  }
-  return inconvertible.has(codeOf(error));
-}
-
-const inconvertible: ReadonlySet<ErrorCode> = new Set([
-  'InvalidArgument',
-  'Unimplemented',
-  'DataLoss',
-  'ResourceExhausted',
-  'FailedPrecondition',
-]);
-
-/** How what is not there, or is not taken, is refused. */
-const refusals: ReadonlySet<ErrorCode> = new Set([
-  'NotFound',
-  'InvalidArgument',
-  'FailedPrecondition',
-  'Unimplemented',
-]);
-
 /** What is taken of an index. */
 interface Chosen {
   readonly members: ReadonlySet<string>;
@@ -366,6 +368,11 @@ function memberKey({ digest, rest }: Descriptor): string {
 interface Document {
   mediaType: string;
   bytes: Buffer;
+}
+
+/** What a manifest that is not of a container image is of, for people. */
+function typeOf({ config, json }: ImageManifest): string {
+  return typeof json['artifactType'] === 'string' ? json['artifactType'] : config.mediaType;
 }
 
 function sha256(bytes: Buffer): string {

@@ -108,6 +108,11 @@ function isInToto(mediaType: string): boolean {
 /** Docker's annotation by which an index ties an attestation to the image that it is about. */
 export const attestedAnnotation = 'vnd.docker.reference.digest';
 
+/** Whether a manifest, which is in an index, is BuildKit's attestation of an image beside it. */
+export function isAttestation({ annotations }: Descriptor, { layers }: ImageManifest): boolean {
+  return annotations[attestedAnnotation] !== undefined || layers.some((layer) => isInToto(layer.mediaType));
+}
+
 /** The platform of a manifest in an index; undefined where there is none. */
 export function platformOf({ rest }: Descriptor): Platform | undefined {
   return isObject(rest['platform']) ? platformOfJson(rest['platform']) : undefined;
@@ -122,8 +127,8 @@ export function platformOfConfig(bytes: Buffer): Platform {
 
 export function parseDescriptor(value: unknown, where: string): Descriptor {
   if (!isObject(value)) throw invalidDocument(where, 'a descriptor is not an object');
-  const { mediaType, digest, size, annotations: given, ...rest } = asGoStruct(value, descriptorFields, where);
-  if (typeof mediaType !== 'string') throw invalidDocument(where, 'a descriptor has no media type');
+  const { mediaType = '', digest, size, annotations: given, ...rest } = asGoStruct(value, descriptorFields, where);
+  if (typeof mediaType !== 'string') throw invalidDocument(where, 'the media type of a descriptor is not a string');
   if (typeof digest !== 'string' || !isDigest(digest)) throw invalidDocument(where, 'a descriptor has no valid digest');
   if (!Number.isInteger(size) || (size as number) < 0 || (size as number) > maxBlobBytes) {
     throw invalidDocument(where, `a descriptor has a size out of range: ${String(size)}`);

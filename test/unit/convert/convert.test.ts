@@ -7,6 +7,7 @@ import { afterEach, beforeEach, test } from 'node:test';
 import { gunzipSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { convertImage, type KeptMember } from '../../../src/convert/convert.ts';
 import type { LayerEvent } from '../../../src/convert/layer-converter.ts';
+import { LazypullError } from '../../../src/errors.ts';
 import { OciLayout, parseLayoutReference } from '../../../src/convert/oci-layout.ts';
 import { LazyCheck } from '../../../src/layers/lazy-check.ts';
 import { parsePlatform } from '../../../src/images/platforms.ts';
@@ -263,6 +264,7 @@ test('convertImage() copies what it cannot convert of an index as it is, and say
     artifact,
     await put('text/plain', Buffer.from('a blob')),
     gone,
+    { ...gone, mediaType: manifestType, digest: sha256(Buffer.from('not copied')), ...platform('s390x') },
   ];
   await setRoot(await put(indexType, { schemaVersion: 2, manifests: members }));
   const kept: KeptMember[] = [];
@@ -278,22 +280,50 @@ test('convertImage() copies what it cannot convert of an index as it is, and say
       [0, 'linux/arm64'],
       [2, 'linux/riscv64'],
       [3, undefined],
+      [4, undefined],
       [5, undefined],
       [6, undefined],
+      [7, 'linux/s390x'],
     ],
   );
   assert.match(kept[0]!.reason, /Cannot read the tar archive at byte 0/);
   assert.match(kept[1]!.reason, /0 diff IDs for 1 layers/);
-  assert.match(kept[4]!.reason, /cannot be copied: /);
+  assert.match(kept[3]!.reason, /^it is not a container image but "application\/vnd\.oci\.empty\.v1\+json"$/);
+  assert.match(kept[5]!.reason, /cannot be copied: /);
+  assert.match(kept[6]!.reason, /^it cannot be copied: .* does not have it/);
   assert.deepEqual(
     kept.map(({ isLeftOut }) => isLeftOut),
-    [false, false, false, false, true],
+    [false, false, false, false, false, true, true],
   );
   for (const { digest } of [broken, layer, noIds, ...written]) await readBytes(digest);
   assert.match((await readJson(written[1]!.digest)).layers[0].annotations[tocAnnotation] ?? '', /^sha256:/);
   await rm(join(directory, 'to'), { recursive: true });
   await writeFile(join(directory, 'from/blobs', broken.digest.replace(':', '/')), 'other bytes');
   await assert.rejects(convert(), { code: 'DataLoss' }, 'what has not its digest is not copied either');
+});
+
+test('convertImage() copies a blob of an index whatever the registry says of it as a manifest', async () => {
+  const content = tar('f');
+  const blob = await put('text/plain', Buffer.from('a blob'));
+  const image = await putImage([await put(layerType, content)], [sha256(content)]);
+  const gone = { mediaType: 'text/plain', digest: sha256(Buffer.from('gone')), size: 4 };
+  class Registry extends OciLayout {
+    override manifest(descriptor: Parameters<OciLayout['manifest']>[0]): Promise<Buffer> {
+      if (descriptor.mediaType !== 'text/plain') return super.manifest(descriptor);
+      return Promise.reject(new LazypullError('Unavailable', '500 Internal Server Error'));
+    }
+  }
+  const source = new Registry({ directory: join(directory, 'from'), tag: undefined });
+  const destination = new OciLayout({ directory: join(directory, 'to'), tag: 'lazy' });
+  const kept: KeptMember[] = [];
+  const options = { temporaryDirectory: directory, onKept: (member: KeptMember) => kept.push(member) };
+  await setRoot(await put(indexType, { manifests: [blob, image] }));
+  const { digest, isLazy } = await convertImage(source, destination, options);
+  assert.equal((await readJson(digest)).manifests[0].digest, blob.digest);
+  assert.equal(String(await readBytes(blob.digest)), 'a blob');
+  assert.deepEqual([kept.length, kept[0]?.isLeftOut, isLazy], [1, false, true]);
+  await setRoot(await put(indexType, { manifests: [gone, image] }));
+  await assert.rejects(convertImage(source, destination, options), /500 Internal Server Error/);
 });
 
 test('convertImage() copies a layer that is no tar, and converts the others', async () => {

@@ -26,6 +26,12 @@ test('null and nothing are an empty list or map, as in Go', () => {
     bytes({ manifests: [{ ...layer, platform: { os: null, 'os.features': null } }] }),
   ).manifests;
   assert.equal(platformOf(member!)?.os, '');
+  const { mediaType: _, ...untyped } = layer;
+  assert.deepEqual(
+    parseIndex(bytes({ manifests: [untyped, { ...layer, mediaType: null }] })).manifests.map((each) => each.mediaType),
+    ['', ''],
+  );
+  assert.throws(() => parseIndex(bytes({ manifests: [{ ...layer, mediaType: 5 }] })), /is not a string/);
   assert.throws(() => parseConfig(bytes({ rootfs: { diff_ids: null } }), 1), /0 diff IDs for 1 layers/);
   assert.throws(() => parseManifest(bytes({ config, layers: {} })), /list of up to/);
   assert.throws(() => parseManifest(bytes({ config, layers: [null] })), /not an object/);
