@@ -52,7 +52,7 @@ The exit code is 0 where it was mounted and unmounted again, 130 where it was in
       const { mountImage } = await import('../daemon/image-mount.ts');
       const log = sayingLog(name);
       const signal = stopSignal(log, () => hangsUp(env));
-      await using client = await openRegistry(options.config, env);
+      await using client = await openRegistry(options.config, env, { isPatient: true });
       const image = await resolveOrStop(client, reference, options.platform, signal);
       const directory = realPath(target);
       const root = options.root === undefined ? undefined : realPath(options.root);

@@ -1,17 +1,25 @@
 import { InvalidArgumentError, Option } from 'commander';
 import { defaults, loadConfig } from '../config/load.ts';
 import { messageOf } from '../errors.ts';
+import { say } from './output.ts';
 import { parsePlatform, type Platform } from '../images/platforms.ts';
 import { createLog, type LogLevel } from '../log.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { parseReference, type Reference } from '../registry/reference.ts';
 
-/** A client of registries that has the mirrors of the daemon's config file and the credentials of `docker login`. The caller disposes of it. */
+/** Who waits at a terminal for a registry that keeps silent waits for two time-outs: a minute, or 20 seconds for a connection. */
+const silentTries = 2;
+
+/**
+ * A client of registries that has the mirrors of the daemon's config file and the credentials of `docker login`. It says on standard error what it waits for. The caller
+ * disposes of it. `isPatient` is for one that serves reads of others, who wait as long as those of the daemon.
+ */
 export async function openRegistry(
   config: string | undefined,
   env: NodeJS.ProcessEnv,
-  logLevel: LogLevel = 'error',
+  { logLevel = 'error', isPatient = false }: { logLevel?: LogLevel; isPatient?: boolean } = {},
 ): Promise<RegistryClient> {
+  const waitedFor = new Set<string>();
   const { file } = await loadConfig({ config }, env);
   const { RegistryClient } = await import('../registry/client.ts');
   const { dockerCredentials } = await import('../registry/credentials.ts');
@@ -20,6 +28,12 @@ export async function openRegistry(
     hosts: file?.resolver ?? { config_path: defaults.registryHosts },
     log: createLog(logLevel),
     environment: env,
+    retry: isPatient ? {} : { silentTries },
+    onSilence({ origin }) {
+      if (waitedFor.has(origin)) return;
+      waitedFor.add(origin);
+      say('lazypull', `Waiting for "${origin}", which has not answered yet`);
+    },
   });
 }
 

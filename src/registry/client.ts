@@ -40,6 +40,8 @@ export interface RegistryClientOptions {
   readonly metrics?: RegistryMetrics;
   /** Whether a URL leads to this process itself, as that of a mirror in hosts.toml may: it is never asked. */
   readonly isOwn?: (origin: URL) => boolean;
+  /** Is told of each request that is not answered for some seconds. */
+  readonly onSilence?: (url: URL) => void;
 }
 
 /**
@@ -104,6 +106,7 @@ export class RegistryClient implements AsyncDisposable {
       options.certificates ?? [],
       options.environment ?? process.env,
       options.metrics,
+      options.onSilence,
     );
     const credentials = options.credentials ?? noCredentials;
     const tokens = new TokenFetcher(this.#transport, this.#hosts, this.#policy, this.#log);

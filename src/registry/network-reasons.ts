@@ -21,6 +21,8 @@ interface Row {
   readonly codes: readonly string[] | RegExp;
   readonly text?: string;
   readonly isPermanent?: true;
+  /** The message of the cause says nothing more. */
+  readonly isAll?: true;
   readonly hint?: 'name' | 'reach' | 'plain' | 'authority' | 'renew' | 'rename' | 'version' | 'itself';
 }
 
@@ -81,12 +83,12 @@ const rows: readonly Row[] = [
   { codes: ['ENOTFOUND'], text: 'the host name does not exist', isPermanent: true, hint: 'name' },
   { codes: ['EAI_AGAIN'], text: 'the host name could not be looked up', hint: 'name' },
   { codes: ['ECONNREFUSED'], text: 'the connection was refused', hint: 'reach' },
-  { codes: ['ECONNRESET'], text: 'the connection was reset' },
+  { codes: ['ECONNRESET'], text: 'the connection was reset', isAll: true },
   { codes: ['UND_ERR_SOCKET'], text: 'the server closed the connection' },
   { codes: ['EHOSTUNREACH', 'ENETUNREACH'], text: 'there is no way to the server', hint: 'reach' },
   { codes: ['UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT'], text: 'the connection was not made in time', hint: 'reach' },
-  { codes: ['UND_ERR_HEADERS_TIMEOUT'], text: 'no answer came in time', hint: 'reach' },
-  { codes: ['UND_ERR_BODY_TIMEOUT'], text: 'the answer stopped in the middle' },
+  { codes: ['UND_ERR_HEADERS_TIMEOUT'], text: 'no answer came in time', isAll: true, hint: 'reach' },
+  { codes: ['UND_ERR_BODY_TIMEOUT'], text: 'the answer stopped in the middle', isAll: true },
   {
     codes: [
       'EACCES',
@@ -132,7 +134,7 @@ export function networkReason(cause: unknown, url: URL, isProxied = false): Netw
     text: row?.text === undefined ? messageOf(cause) : `${row.text}${namesOf(cause)} (${code})`,
     isPermanent: tls !== undefined || row?.isPermanent === true,
     hint: isProxys ? proxyHint : hint,
-    isAll: tls !== undefined || row === passingTls || code === 'ECONNRESET',
+    isAll: tls !== undefined || row === passingTls || row?.isAll === true,
   };
 }
 

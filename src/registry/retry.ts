@@ -1,12 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from '../log.ts';
-import { messageOf } from '../errors.ts';
+import { errnoOf, messageOf } from '../errors.ts';
 import { abortError, RegistryError } from './errors.ts';
 
 /** How often and how long a failed request is tried again. */
 export interface RetryPolicy {
   /** Tries in a row without one byte of progress before the error stands. */
   readonly tries: number;
+  /** The same for tries in which a server kept silent until the time-out. */
+  readonly silentTries: number;
   /** The first wait; each further one is twice as long, up to `maxDelayMs`, less up to half by chance. */
   readonly minDelayMs: number;
   readonly maxDelayMs: number;
@@ -17,6 +19,7 @@ export interface RetryPolicy {
 
 export const defaultRetryPolicy: RetryPolicy = {
   tries: 5,
+  silentTries: 5,
   minDelayMs: 100,
   maxDelayMs: 10_000,
   totalMs: 120_000,
@@ -29,6 +32,8 @@ const maxRetryAfterMs = 30_000;
 /** A range that drops this often is not worth resuming, even with progress each time. */
 const maxFailures = 100;
 
+const silences = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT']);
+
 /** The tries of one operation: waits between them, and throws when there are to be no more. */
 export class Tries {
   readonly #policy: RetryPolicy;
@@ -37,6 +42,7 @@ export class Tries {
   readonly #minBytesPerSecond: number;
   #budgetMs: number;
   #inARow = 0;
+  #silences = 0;
   #failures = 0;
   #spentMs = 0;
 
@@ -52,6 +58,7 @@ export class Tries {
   /** Notes that bytes came, so that the next failure is the first in a row, and that there is time for more. */
   progressed(bytes: number): void {
     this.#inARow = 0;
+    this.#silences = 0;
     this.#budgetMs += (bytes / this.#minBytesPerSecond) * 1000;
   }
 
@@ -86,6 +93,7 @@ export class Tries {
     if (!(error instanceof RegistryError) || !error.retryable) throw error;
     this.#inARow++;
     this.#failures++;
+    if (silences.has(errnoOf(error.cause) ?? '') && ++this.#silences >= this.#policy.silentTries) throw error;
     if (this.#inARow >= this.#policy.tries || this.#failures >= maxFailures) throw error;
     const delayMs = Math.max(backoffMs(this.#policy, this.#inARow), Math.min(error.retryAfterMs ?? 0, maxRetryAfterMs));
     if (this.#spentMs + delayMs > this.#budgetMs) throw error;

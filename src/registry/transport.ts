@@ -14,6 +14,8 @@ export interface Timeouts {
   readonly bodyIdleMs: number;
   /** How long one server may keep silent, before an answer or in it, while there is another to ask. */
   readonly patienceMs: number;
+  /** How long a server keeps silent before somebody is told. */
+  readonly noticedMs: number;
 }
 
 export const defaultTimeouts: Timeouts = {
@@ -21,6 +23,7 @@ export const defaultTimeouts: Timeouts = {
   headersMs: 30_000,
   bodyIdleMs: 15_000,
   patienceMs: 3_000,
+  noticedMs: 5_000,
 };
 
 /** One HTTP request. */
@@ -56,14 +59,17 @@ export class Transport {
   readonly #metrics: RegistryMetrics;
   readonly #timeouts: Timeouts;
   readonly #connections: Connections;
+  readonly #onSilence: ((url: URL) => void) | undefined;
 
-  /** `certificates` are certificate authorities in PEM to trust beside those of Node and of the system; `environment` names proxies. */
+  /** `certificates` are certificate authorities in PEM to trust beside those of Node and of the system; `environment` names proxies; `onSilence` is told of each request that is not answered for a while. */
   constructor(
     timeouts: Timeouts,
     certificates: readonly string[],
     environment: NodeJS.ProcessEnv,
     metrics: RegistryMetrics = registryMetrics(),
+    onSilence?: (url: URL) => void,
   ) {
+    this.#onSilence = onSilence;
     this.#metrics = metrics;
     metrics.receivedBytes.from(() => this.counters.bytes);
     this.#timeouts = timeouts;
@@ -76,6 +82,8 @@ export class Transport {
     const { signal } = deadline;
     const bodyIdleMs = outgoing.bodyIdleMs ?? this.#timeouts.bodyIdleMs;
     this.counters.requests++;
+    const isWatched = outgoing.headersMs !== 0; // an upload takes its time
+    const notice = isWatched ? setTimeout(() => this.#onSilence?.(url), this.#timeouts.noticedMs).unref() : undefined;
     try {
       signal.throwIfAborted();
       deadline.waiting();
@@ -101,6 +109,8 @@ export class Transport {
       this.#metrics.requests.add(1, { status: 'none' });
       if (error instanceof RegistryError) throw error;
       throw networkError(outgoing, error, this.#connections.proxyOf(url));
+    } finally {
+      clearTimeout(notice);
     }
   }
 

@@ -163,3 +163,21 @@ async function drip(socket: Socket, text: string): Promise<void> {
     await sleep(1);
   }
 }
+
+test('a silence is told, and no answer that comes in time', { timeout: hangMs }, async () => {
+  await using server = await RawServer.start(({ head }, socket) => {
+    if (head.startsWith('HEAD')) socket.write('HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n');
+  });
+  const told: string[] = [];
+  await using client = new RegistryClient({
+    ...options,
+    retry: { tries: 1 },
+    timeouts: { headersMs: 1_000, noticedMs: 200 },
+    onSilence: ({ host }) => void told.push(host),
+  });
+  const reference = parseReference(`${server.host}/a:1`);
+  await assert.rejects(client.manifestHead(reference), (error) => codeOf(error) === 'NotFound');
+  assert.deepEqual(told, []);
+  await assert.rejects(client.manifest(reference), /no answer came in time/);
+  assert.deepEqual(told, [server.host]);
+});

@@ -27,6 +27,24 @@ test('retrying() tries again what may pass, as often as the policy says', async 
   assert.equal(calls, 3);
 });
 
+test('retrying() tries again after a silence as often as the policy says for that', async () => {
+  const cause = (code: string): Error => Object.assign(new Error(code), { code });
+  for (const [code, expected] of [
+    ['UND_ERR_HEADERS_TIMEOUT', 2],
+    ['UND_ERR_CONNECT_TIMEOUT', 2],
+    ['ECONNRESET', 3],
+  ] as const) {
+    let calls = 0;
+    const error = new RegistryError('Unavailable', 'later', { retryable: true, cause: cause(code) });
+    const failing = (): Promise<never> => {
+      calls++;
+      return Promise.reject(error);
+    };
+    await assert.rejects(retrying(new Tries({ ...policy, silentTries: 2 }, silentLog, undefined), failing), error);
+    assert.equal(calls, expected, code);
+  }
+});
+
 test('retrying() does not try again what cannot pass', async () => {
   for (const error of [new RegistryError('NotFound', 'no'), new Error('a bug')]) {
     let calls = 0;
