@@ -50,7 +50,7 @@ export function planBuildkit(args: readonly string[], defaultAddress: string): B
     containerdAddress: containerd
       ? stripScheme(flagValue(translated, 'containerd-worker-addr') ?? defaultContainerdAddress)
       : undefined,
-    onlyAsks: args.some((arg) => /^--?(h|help|v|version)$/.test(arg)),
+    onlyAsks: /^h(elp)?$/.test(args[0] ?? '') || args.some((arg) => /^--?(h|help|v|version)$/.test(arg)),
     notes,
   };
 }

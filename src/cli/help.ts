@@ -1,4 +1,4 @@
-import { Argument } from 'commander';
+import { Argument, type Command } from 'commander';
 import { version } from '../version.ts';
 import type { Environment } from './environment.ts';
 import { UsageError } from './usage-error.ts';
@@ -11,7 +11,10 @@ export function helpCommand(program: Verb): Verb {
   return new Verb('help')
     .description('Print what a command is for and what it takes')
     .addArgument(words)
-    .explain('', ['lazypull help convert', 'lazypull help cache prune'])
+    .explain('"lazypull cache help" and "lazypull cache help prune" do the same.', [
+      'lazypull help convert',
+      'lazypull help cache prune',
+    ])
     .action((path: string[]) => {
       let command = program as Verb;
       for (const word of path) {
@@ -21,6 +24,24 @@ export function helpCommand(program: Verb): Verb {
       }
       command.outputHelp();
     });
+}
+
+/**
+ * Has "help" behind a command do what it does before it: `cache help prune` is `help cache prune`. Behind a command that takes words of the user it is such
+ * a word, as in `ls help`.
+ */
+export function withHelpFirst(args: readonly string[], program: Command): readonly string[] {
+  let command = program;
+  for (const [i, word] of args.entries()) {
+    if (word === 'help' && i > 0 && command.registeredArguments.length === 0) {
+      const others = args.toSpliced(i, 1);
+      return args[0] === 'daemon' ? [...others, '--help'] : ['help', ...others];
+    }
+    const next = command.commands.find((child) => child.name() === word);
+    if (next === undefined) break;
+    command = next;
+  }
+  return args;
 }
 
 function unknown(path: readonly string[], nearest: Verb): UsageError {

@@ -3,6 +3,7 @@ import { errnoOf, LazypullError } from '../errors.ts';
 import { withTwoDashes } from './daemon.ts';
 import { type Environment, exitCodes } from './environment.ts';
 import { ExitError, printError, watchOutput } from './output.ts';
+import { withHelpFirst } from './help.ts';
 import { UsageError } from './usage-error.ts';
 import { createProgram } from './program.ts';
 
@@ -19,7 +20,7 @@ export async function main(argv: readonly string[], environment: Environment): P
     const [verb, ...rest] = argv;
     const args = verb === 'daemon' ? ['daemon', ...withTwoDashes(rest)] : verb === '-v' ? ['-V', ...rest] : argv;
     const program = await createProgram(environment, args[0]);
-    await program.parseAsync(args, { from: 'user' });
+    await program.parseAsync(withHelpFirst(args, program), { from: 'user' });
     return await ended(environment.name, outputFailure);
   } catch (error) {
     if (error instanceof CommanderError) {

@@ -51,7 +51,8 @@ describe('planBuildkit', () => {
 
   it('knows when buildkitd is only asked for its help or version', () => {
     assert.ok(plan('--help').onlyAsks && plan('-v').onlyAsks && plan('--version').onlyAsks);
-    assert.ok(!plan('--debug').onlyAsks);
+    assert.ok(plan('help').onlyAsks && plan('h').onlyAsks);
+    assert.ok(!plan('--debug').onlyAsks && !plan('--group', 'help').onlyAsks);
   });
 
   it('knows which workers are asked for', () => {

@@ -27,6 +27,9 @@ describe('the command line', () => {
     assert.equal((await run('lazypull', ['help'])).stdout, stdout);
     const prune = await run('lazypull', ['cache', 'prune', '--help']);
     assert.equal((await run('lazypull', ['help', 'cache', 'prune'])).stdout, prune.stdout);
+    assert.equal((await run('lazypull', ['cache', 'help', 'prune'])).stdout, prune.stdout);
+    const daemon = await run('lazypull', ['daemon', 'help']);
+    assert.match(daemon.stdout, /^Usage: lazypull daemon /);
     const unknown = await run('lazypull', ['help', 'cache', 'nonsense']);
     assert.deepEqual([unknown.code, unknown.stdout], [2, '']);
     assert.match(unknown.stderr, /^lazypull: There is no command "cache nonsense": there are ls, prune, verify\n/);
