@@ -3,6 +3,7 @@ import type { Finding } from '../doctor/finding.ts';
 import { type Paint, painter, plain } from '../util/colour.ts';
 import { jsonLine, printable } from '../util/printable.ts';
 import type { Environment } from './environment.ts';
+import { columnsOf, displayWidth, wrapped } from './layout.ts';
 import { ExitError } from './output.ts';
 import { tools } from './tools.ts';
 import { Verb } from './verb.ts';
@@ -29,8 +30,9 @@ but not as somebody wants it.`,
       const daemon = await whichDaemon(flags, environment, 'asks');
       const findings = await check({ flags: { ...flags, ...daemon }, env, tools });
       const paint = painter(process.stdout, env);
+      const columns = columnsOf(process.stdout, env);
       for (const finding of findings) {
-        process.stdout.write(json === true ? jsonLine(finding) : findingText(finding, paint));
+        process.stdout.write(json === true ? jsonLine(finding) : findingText(finding, paint, columns));
       }
       if (findings.some(({ state }) => state === 'wrong')) throw new ExitError(1);
     });
@@ -46,9 +48,20 @@ const marks = {
 /** Below its first line a finding stands behind the mark. */
 const indent = ' '.repeat(6);
 
-/** A finding for people: a line for each of its text, and one more for what mends it. */
-export function findingText({ name, state, text, advice }: Finding, paint: Paint = plain): string {
+/** A finding for people: a line for each of its text, and one more for what mends it; several where `columns` are too few for one. */
+export function findingText({ name, state, text, advice }: Finding, paint: Paint = plain, columns?: number): string {
   const [tone, mark] = marks[state];
-  const lines = `${name}: ${text}${advice === '' ? '' : `\n${advice}`}`.split('\n').map(printable);
-  return `${paint(tone, mark)} ${lines.join(`\n${indent}`)}\n`;
+  const lines = `${name}: ${text}${advice === '' ? '' : `\n${advice}`}`.split('\n');
+  const shown = lines
+    .map((line) => fitted(printable(line), columns))
+    .join('\n')
+    .replaceAll('\n', `\n${indent}`);
+  return `${paint(tone, mark)} ${shown}\n`;
+}
+
+/** A line in several that break at spaces, where it is wider than there is room behind the mark. */
+function fitted(line: string, columns: number | undefined): string {
+  if (columns === undefined || displayWidth(line) + indent.length <= columns) return line;
+  const [start = ''] = /^ */.exec(line) ?? [];
+  return start + wrapped(line, Math.max(1, columns - indent.length - start.length)).replaceAll('\n', `\n${start}`);
 }

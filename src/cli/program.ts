@@ -71,7 +71,19 @@ function tame(command: Command, name: string): void {
     .showHelpAfterError('hint: add --help for what it takes')
     .configureOutput({
       outputError: (text, write) =>
-        write(printableLines(text).replace(/^error: ./, (start) => `${name}: ${start.slice(-1).toUpperCase()}`)),
+        write(
+          printableLines(inWords(text)).replace(/^error: ./, (start) => `${name}: ${start.slice(-1).toUpperCase()}`),
+        ),
     });
   for (const child of command.commands) tame(child, name);
+}
+
+/** Of a value that cannot be commander says at length where it stands; what is wrong with it comes first here, and says itself what it is about if it can. */
+function inWords(text: string): string {
+  const pattern =
+    /^error: (?:command-argument value '(?<value>.*)' is invalid for (?<argument>argument '.*?')|(?<option>option '.*?') argument '(?<given>.*)' is invalid)\. (?<why>.*)/s;
+  const { value, argument, option, given, why = '' } = pattern.exec(text)?.groups ?? {};
+  if (why === '') return text;
+  if (why.startsWith('Cannot ')) return `error: ${why}`;
+  return `error: the ${argument ?? option} cannot be '${value ?? given}'. ${why}`;
 }

@@ -42,6 +42,10 @@ export function imageArgument(text: string): Reference {
   try {
     return parseReference(text);
   } catch (error) {
+    if (text.startsWith('oci-layout:')) {
+      const advice = 'copy it to a registry with "lazypull convert", which takes OCI layouts, and name it there';
+      throw new InvalidArgumentError(`Cannot read ${JSON.stringify(text)} here: it is not in a registry; ${advice}`);
+    }
     throw new InvalidArgumentError(messageOf(error));
   }
 }

@@ -1,7 +1,8 @@
 import { accessSync, constants, existsSync, lstatSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { instanceAt, ownPlaces } from '../buildkit/places.ts';
+import { defaultAddress, type Instance, instanceAt, ownPlaces } from '../buildkit/places.ts';
 import { findBuildkitd } from '../buildkit/run.ts';
+import { daemonRoot } from '../config/load.ts';
 import { checkOnlyOursIn } from '../daemon/ownership.ts';
 import { nearestDirectory } from '../daemon/root-disk.ts';
 import { LazypullError, messageOf } from '../errors.ts';
@@ -13,11 +14,15 @@ import { version } from '../version.ts';
 import { absent, type Finding, right, tryOut, warning, wrong } from './finding.ts';
 
 /** The daemon at this socket and who uses it; or, for root, whether one could serve there. */
-export async function checkDaemon(address: string, isRoot: boolean): Promise<Finding[]> {
+export async function checkDaemon(
+  { address, root }: Instance,
+  env: NodeJS.ProcessEnv,
+  isRoot: boolean,
+): Promise<Finding[]> {
   const name = 'daemon';
   const pid = await listenerPid(address).catch(() => undefined);
   if (pid === undefined) {
-    const none = absent(name, `none serves "${address}"`, 'start it with "lazypull daemon"');
+    const none = absent(name, `none serves "${address}"`, `start it with "${starterOf({ address, root }, env)}"`);
     if (!isRoot) return [none];
     const socket = await tryOut('socket', 'choose another --address', async () => checkSocket(address));
     return socket.state === 'wrong' ? [socket, none] : [none];
@@ -34,6 +39,16 @@ export async function checkDaemon(address: string, isRoot: boolean): Promise<Fin
   } catch (error) {
     return [wrong(name, messageOf(error), 'stop what serves there, and start "lazypull daemon"')];
   }
+}
+
+/** The command that has a daemon serve there. */
+function starterOf({ address, root }: Instance, env: NodeJS.ProcessEnv): string {
+  if (address === ownPlaces(env).snapshotter) return 'lazypull buildkitd';
+  const flags = [
+    ...(address === defaultAddress(env) ? [] : ['--address', address]),
+    ...(root === daemonRoot(undefined, env) ? [] : ['--root', root]),
+  ];
+  return ['lazypull daemon', ...flags].join(' ');
 }
 
 /** Throws where no socket can be made at a path that nobody serves. */

@@ -3,7 +3,8 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type DaemonConfig, type DaemonFlags, defaults, loadConfig } from '../config/load.ts';
 import { errnoOf, hintOf, messageOf } from '../errors.ts';
-import { dockerCredentials } from '../registry/credentials.ts';
+import { findProgram } from '../kernel/process.ts';
+import { checkDockerLogins, dockerCredentials } from '../registry/credentials.ts';
 import { readHostDirectory } from '../registry/hosts-file.ts';
 import { absent, type Finding, right, warning, wrong } from './finding.ts';
 import { checkInodeNumbers } from './inode-numbers.ts';
@@ -73,6 +74,7 @@ async function checkCredentials(env: NodeJS.ProcessEnv): Promise<Finding> {
   const name = 'credentials';
   const credentials = dockerCredentials(env);
   try {
+    await checkDockerLogins(env, (program) => findProgram(program, env.PATH ?? '') !== undefined);
     await credentials.find('lazypull.invalid');
   } catch (error) {
     return unreadable(name, error, 'correct the file, or set DOCKER_CONFIG to the directory of a right one');

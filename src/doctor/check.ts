@@ -27,7 +27,7 @@ export async function check({ flags, env, tools }: CheckOptions): Promise<Findin
   if (mayMount) findings.push(...(await mounts(nearestDirectory(root))));
   findings.push(...ofRoot, ...(await checkFiles(flags, env)));
   findings.push(
-    ...(await checkDaemon(daemonAddress(flags.address, env), mayMount)),
+    ...(await checkDaemon({ address: daemonAddress(flags.address, env), root }, env, mayMount)),
     ...(await checkClients(env, tools)),
   );
   return findings;

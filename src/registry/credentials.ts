@@ -30,6 +30,8 @@ const tokenUser = '<token>';
 
 const maxConfigBytes = 4 * 1024 * 1024;
 const maxHelperOutputBytes = 256 * 1024;
+/** More registries than anybody has logins for; the others are not looked at. */
+const maxCheckedLogins = 1_000;
 const helperTimeoutMs = 30_000;
 const helperName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,100}$/;
 
@@ -53,6 +55,28 @@ export function dockerCredentials(environment: NodeJS.ProcessEnv = process.env):
       return credentialIn(config['auths'], keyFor(config['auths'], host), source);
     },
   };
+}
+
+/**
+ * Throws for the first thing in Docker's config.json by which a login of some registry cannot be read, without asking any helper.
+ *
+ * @param isProgram whether PATH has a program of that name
+ */
+export async function checkDockerLogins(
+  environment: NodeJS.ProcessEnv,
+  isProgram: (name: string) => boolean,
+): Promise<void> {
+  const { source } = dockerCredentials(environment);
+  const { auths, credHelpers } = (await readConfig(source)) ?? {};
+  for (const host of isObject(credHelpers) ? Object.keys(credHelpers).slice(0, maxCheckedLogins) : []) {
+    const helper = stringIn(credHelpers, host);
+    if (helper === undefined) continue;
+    const program = helperProgram(helper);
+    if (!isProgram(program)) throw helperFailure(helper, host, noSuchProgram, true);
+  }
+  for (const key of isObject(auths) ? Object.keys(auths).slice(0, maxCheckedLogins) : []) {
+    credentialIn(auths, key, source);
+  }
 }
 
 type Json = Readonly<Record<string, unknown>>;
@@ -120,14 +144,7 @@ async function askHelper(
   server: string,
   environment: NodeJS.ProcessEnv,
 ): Promise<Credential | undefined> {
-  if (!helperName.test(helper)) {
-    throw new LazypullError(
-      'FailedPrecondition',
-      `Cannot run the credential helper ${JSON.stringify(helper)}: it is not the name of a program`,
-      { hint: 'correct "credHelpers" or "credsStore" in the config.json of Docker' },
-    );
-  }
-  const program = `docker-credential-${helper}`;
+  const program = helperProgram(helper);
   const { error, stdout, stderr } = await new Promise<HelperOutput>((resolve) => {
     const options = {
       env: environment,
@@ -144,15 +161,7 @@ async function askHelper(
   if (error !== null) {
     if (/credentials not found/i.test(stdout)) return undefined;
     const said = helperProblem(error, `${stdout}\n${stderr}`);
-    throw new LazypullError(
-      'FailedPrecondition',
-      `Cannot get the credentials for "${server}" from "${program}": ${said}`,
-      {
-        hint: isMissing(error)
-          ? `install "${program}" where the PATH of lazypull finds it, or take "${helper}" out of "credHelpers" and "credsStore" in the config.json of Docker and log in again`
-          : `see why "${program}" fails: it is the program that "credHelpers" or "credsStore" names in the config.json of Docker`,
-      },
-    );
+    throw helperFailure(helper, server, said, isMissing(error));
   }
   const answer = parseObject(stdout);
   const secret = stringIn(answer, 'Secret');
@@ -168,12 +177,37 @@ interface HelperOutput {
   readonly stderr: string;
 }
 
+/** The program that a word of `credHelpers` or `credsStore` stands for. */
+function helperProgram(helper: string): string {
+  if (helperName.test(helper)) return `docker-credential-${helper}`;
+  throw new LazypullError(
+    'FailedPrecondition',
+    `Cannot run the credential helper ${JSON.stringify(helper)}: it is not the name of a program`,
+    { hint: 'correct "credHelpers" or "credsStore" in the config.json of Docker' },
+  );
+}
+
+const noSuchProgram = 'there is no such program in PATH';
+
+function helperFailure(helper: string, server: string, said: string, missing: boolean): LazypullError {
+  const program = helperProgram(helper);
+  return new LazypullError(
+    'FailedPrecondition',
+    `Cannot get the credentials for "${server}" from "${program}": ${said}`,
+    {
+      hint: missing
+        ? `install "${program}" where the PATH of lazypull finds it, or take "${helper}" out of "credHelpers" and "credsStore" in the config.json of Docker and log in again`
+        : `see why "${program}" fails: it is the program that "credHelpers" or "credsStore" names in the config.json of Docker`,
+    },
+  );
+}
+
 function isMissing(error: Error): boolean {
   return errnoOf(error) === 'ENOENT';
 }
 
 function helperProblem(error: Error, output: string): string {
-  if (isMissing(error)) return 'there is no such program in PATH';
+  if (isMissing(error)) return noSuchProgram;
   if (errnoOf(error) === 'EACCES') return 'it may not be run as a program';
   if ('killed' in error && error.killed === true) return `it gave no answer in ${helperTimeoutMs / 1000} seconds`;
   const said = output

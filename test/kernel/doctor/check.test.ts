@@ -220,6 +220,10 @@ test('lazypull check names keys that are not known, files of registries that can
   assert.equal(findings.get('registry bad.example')?.state, 'wrong');
   assert.equal(findings.get('registry good.example'), undefined);
   assert.equal(findings.get('credentials')?.state, 'wrong');
+  assert.equal(
+    findings.get('daemon')?.advice,
+    `start it with "lazypull daemon --address ${address} --root ${directory}"`,
+  );
   assert.match(findings.get('containerd')!.text, /not in PATH/);
   assert.match(findings.get('runc')!.text, /not in PATH/);
 

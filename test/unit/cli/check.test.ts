@@ -12,6 +12,13 @@ describe('findingText', () => {
     );
   });
 
+  it('breaks its lines at spaces where a terminal would break them anywhere', () => {
+    const finding = { name: 'x', state: 'wrong', text: 'aaaa bbbb  cccc\n  dddd eeee ffff', advice: 'gggg' } as const;
+    const lines = ['WRONG x: aaaa', 'bbbb cccc', '  dddd', '  eeee', '  ffff', 'gggg'];
+    assert.equal(findingText(finding, undefined, 16), `${lines.join('\n      ')}\n`);
+    assert.equal(findingText(finding, undefined, 24), findingText(finding));
+  });
+
   it('gives a terminal nothing to do', () => {
     const text = findingText({ name: 'x', state: 'wrong', text: 'a\x1b[2Jb\u009bc\td', advice: '' });
     assert.equal(text, 'WRONG x: a?[2Jb?c?d\n');

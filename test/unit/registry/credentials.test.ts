@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { codeOf, messageOf } from '../../../src/errors.ts';
-import { type Credentials, dockerCredentials } from '../../../src/registry/credentials.ts';
+import { checkDockerLogins, type Credentials, dockerCredentials } from '../../../src/registry/credentials.ts';
 
 let directory = '';
 
@@ -116,5 +116,27 @@ test('what is broken is told with its place', async () => {
       assert.equal(codeOf(error), 'FailedPrecondition');
       return true;
     });
+  }
+});
+
+test('all logins are looked at without asking helpers, and the first that cannot be read is named', async () => {
+  const cases: readonly [config: object, message: RegExp | undefined][] = [
+    [{}, undefined],
+    [{ credHelpers: { 'a.io': 'there' }, auths: { 'b.io': auth('u', 'p'), 'c.io': {} } }, undefined],
+    [
+      { credHelpers: { 'a.io': 'there', 'b.io': 'missing' } },
+      /the credentials for "b\.io" from "docker-credential-missing": there is no such program/,
+    ],
+    [{ credHelpers: { 'a.io': '../sh' } }, /Cannot run the credential helper "\.\.\/sh": it is not the name/],
+    [{ auths: { 'b.io': auth('u', 'p'), 'c.io': { auth: '!!!' } } }, /the credentials for "c\.io" in ".*config\.json"/],
+    [{ auths: 3, credHelpers: [] }, undefined],
+  ];
+  for (const [config, message] of cases) {
+    await configured(config);
+    const checked = checkDockerLogins(
+      { DOCKER_CONFIG: directory, PATH: '' },
+      (name) => name === 'docker-credential-there',
+    );
+    await (message === undefined ? checked : assert.rejects(checked, { message }));
   }
 });
