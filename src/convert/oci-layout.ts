@@ -34,7 +34,7 @@ export interface LayoutReference {
 
 /**
  * Reads `oci-layout:DIR[:NAME][@DIGEST]`; undefined where the text does not start so. The directory is the longest one that is there; of one that is not, what follows the
- * last colon is the name, where it has no slash.
+ * last colon is the name, where it has no slash, or what follows the first one, where the directory could not be made otherwise.
  */
 export function parseLayoutReference(text: string): LayoutReference | undefined {
   if (!text.startsWith(prefix)) return undefined;
@@ -56,9 +56,15 @@ function splitAtDirectory(text: string): LayoutReference | undefined {
   return undefined;
 }
 
+/** Of a directory that is not there yet. `new:registry.example/app:1` is the directory `new`, unless there is one for `app` in `new:registry.example`. */
 function splitAtTag(text: string): LayoutReference {
   const match = /^(.+):([\w][\w.-]{0,127})$/.exec(text);
-  return match === null ? { directory: text, tag: undefined } : { directory: match[1]!, tag: match[2] };
+  if (match === null) return { directory: text, tag: undefined };
+  const colon = text.indexOf(':', 1);
+  const canBeMade = (directory: string) => statSync(dirname(directory), { throwIfNoEntry: false })?.isDirectory();
+  if (!canBeMade(match[1]!) && canBeMade(text.slice(0, colon)))
+    return { directory: text.slice(0, colon), tag: text.slice(colon + 1) };
+  return { directory: match[1]!, tag: match[2] };
 }
 
 /** An OCI image layout (image-spec, image-layout.md), as a source and as a destination. */

@@ -567,6 +567,9 @@ test('parseLayoutReference() takes what follows the last colon as a tag', () => 
     ['oci-layout:/a/b:v1.0', '/a/b', 'v1.0'],
     ['oci-layout:/a:b/c', '/a:b/c', undefined],
     ['oci-layout:a:b:c', 'a:b', 'c'],
+    ['oci-layout:a:registry.example:5000/b/c:1.0', 'a', 'registry.example:5000/b/c:1.0'],
+    [`oci-layout:${directory}/a:b/c:1.0`, `${directory}/a`, 'b/c:1.0'],
+    ['oci-layout:a/b:c/d:1.0', 'a/b:c/d', '1.0'],
   ];
   for (const [text, path, tag] of cases) assert.deepEqual(parseLayoutReference(text), { directory: path, tag });
   const digest = sha256(Buffer.from('x'));
