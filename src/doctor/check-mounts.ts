@@ -1,4 +1,5 @@
 import { access, mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { clearLeft, WorkDirectory } from '../daemon/work-directory.ts';
 import { planDisk } from '../erofs/plan.ts';
@@ -23,7 +24,8 @@ const fileName = 'file';
  */
 export async function checkMounts(parent: string): Promise<Finding[]> {
   await using parts = new AsyncDisposableStack();
-  await clearLeft(parent, undefined, silentLog);
+  // What checks have left is beside ours, and what `lazypull mount` has left is where it keeps temporary files.
+  for (const place of new Set([parent, tmpdir()])) await clearLeft(place, undefined, silentLog);
   const { path: work } = parts.use(await WorkDirectory.make(parent, 'lazypull-check-'));
   const directory = async (name: string): Promise<string> => {
     await mkdir(join(work, name), { recursive: true });

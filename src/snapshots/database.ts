@@ -133,9 +133,10 @@ export class Database implements Disposable {
     this.#generation = Number(this.row('SELECT number FROM generation')?.number ?? 0);
     const written = isNew ? 0 : generation.read();
     if (written > this.#generation) {
+      const missing = written - this.#generation;
       throw new LazypullError(
         'DataLoss',
-        `Cannot use "${this.#path}": it lacks the last ${written - this.#generation} changes, because its "-wal" file was removed or damaged, or because it is an older copy; restore both of one time from a backup, or delete "${generationPath(this.#path)}" to go on with what is left: then snapshots are missing or come back, and directories that no snapshot names any more are left where they are`,
+        `Cannot use "${this.#path}": it lacks the last ${missing === 1 ? 'change' : `${missing} changes`}, because its "-wal" file was removed or damaged, or because it is an older copy; restore both of one time from a backup, or delete "${generationPath(this.#path)}" to go on with what is left: then snapshots are missing or come back, and directories that no snapshot names any more are left where they are`,
       );
     }
     generation.write(this.#generation);

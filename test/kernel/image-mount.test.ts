@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, statSync } from 'node:fs';
-import { mkdir, open, readdir, readFile, symlink } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rmdir, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -309,6 +309,20 @@ test('lazypull mount takes away what one that was killed has left, and mounts no
   last.process.kill('SIGHUP');
   assert.deepEqual(await last.ended, [0, null]);
   await last.assertNothingLeft();
+});
+
+test('lazypull check takes away what a lazypull mount that was killed has left', async () => {
+  const mount = await Mounted.start('checked', 'app:1');
+  await mount.until(() => mount.has('mounted'));
+  mount.process.kill('SIGKILL');
+  await mount.ended;
+  assert.equal((await mountsBelow(mount.directory)).length, 1);
+  const args = [main, 'check', '--root', join(workspace.path, 'checked-root')];
+  const check = spawn(process.execPath, args, { env: { ...process.env, TMPDIR: mount.temporary }, stdio: 'ignore' });
+  await once(check, 'exit'); // something else may be wrong here
+  assert.deepEqual(await mountsBelow(mount.directory), []);
+  await rmdir(mount.directory);
+  await mount.assertNothingLeft();
 });
 
 test('lazypull mount takes temporary directories and directories of any name', async () => {
