@@ -22,7 +22,7 @@ export async function checkDaemon(
   const name = 'daemon';
   const pid = await listenerPid(address).catch(() => undefined);
   if (pid === undefined) {
-    const none = absent(name, `none serves "${address}"`, `start it with "${starterOf({ address, root }, env)}"`);
+    const none = absent(name, `none serves "${address}"`, `start it with "${await starterOf({ address, root }, env)}"`);
     if (!isRoot) return [none];
     const socket = await tryOut('socket', 'choose another --address', async () => checkSocket(address));
     return socket.state === 'wrong' ? [socket, none] : [none];
@@ -41,9 +41,14 @@ export async function checkDaemon(
   }
 }
 
-/** The command that has a daemon serve there. */
-function starterOf({ address, root }: Instance, env: NodeJS.ProcessEnv): string {
-  if (address === ownPlaces(env).snapshotter) return 'lazypull buildkitd';
+/** The command that has a daemon serve there: that of its buildkitd, unless this one runs already. */
+async function starterOf(instance: Instance, env: NodeJS.ProcessEnv): Promise<string> {
+  const { buildkitd, snapshotter } = ownPlaces(env);
+  const isOwn = instance.address === snapshotter && !(await isServed(buildkitd));
+  return isOwn ? 'lazypull buildkitd' : daemonStarter(instance, env);
+}
+
+function daemonStarter({ address, root }: Instance, env: NodeJS.ProcessEnv): string {
   const flags = [
     ...(address === defaultAddress(env) ? [] : ['--address', address]),
     ...(root === daemonRoot(undefined, env) ? [] : ['--root', root]),
@@ -104,12 +109,15 @@ async function checkBuildkitd(env: NodeJS.ProcessEnv, tools: string): Promise<Fi
   const name = 'buildkitd';
   const own = ownPlaces(env);
   const snapshotter = instanceAt(own.snapshotter, env);
+  const isLazy = await isServed(snapshotter.address);
+  const ofOwn = isLazy
+    ? `that of "lazypull buildkitd", on the snapshotter at "${snapshotter.address}"`
+    : `that of "lazypull buildkitd", and nobody serves its snapshotter at "${snapshotter.address}"`;
+  const advice = `builds fail until it runs: start it with "${daemonStarter(snapshotter, env)}"`;
   const serving = [
-    ...(await serves(
-      name,
-      own.buildkitd,
-      `that of "lazypull buildkitd", on the snapshotter at "${snapshotter.address}"`,
-    )),
+    ...(await serves(name, own.buildkitd, ofOwn)).map((each) =>
+      isLazy || each.state !== 'right' ? each : warning(name, each.text, advice),
+    ),
     ...(await serves(name, '/run/buildkit/buildkitd.sock', '"lazypull setup buildkit" shows how it is made lazy')),
   ];
   if (serving.length > 0) return serving;
@@ -148,6 +156,11 @@ function checkRunc(env: NodeJS.ProcessEnv, tools: string, hasClient: boolean): F
   const text = 'it is not in PATH: buildkitd and containerd run steps of builds, and containers, with it';
   const state = hasClient ? warning : absent;
   return state(name, text, 'install it, for instance with "apt-get install runc"');
+}
+
+/** Whether somebody serves a socket; also where it is not ours to look. */
+async function isServed(socket: string): Promise<boolean> {
+  return (await listenerPid(socket).catch(() => 0)) !== undefined;
 }
 
 async function serves(name: string, socket: string, more: string): Promise<Finding[]> {

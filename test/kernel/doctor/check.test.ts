@@ -248,6 +248,13 @@ test('lazypull check finds the buildkitd of lazypull, and what is in the way of 
     findings.get('buildkitd')!.text,
     new RegExp(`process ${process.pid} serves "${socket}".*"lazypull buildkitd"`),
   );
+  const root = join(home, 'roots', `${home.slice(1).replaceAll('/', '-')}-run-lazypull-buildkitd-snapshotter.sock`);
+  const snapshotter = join(home, 'run', 'lazypull-buildkitd', 'snapshotter.sock');
+  const starter = `start it with "lazypull daemon --address ${snapshotter} --root ${root}"`;
+  assert.equal(findings.get('buildkitd')?.state, 'warning', 'nobody serves its snapshotter');
+  assert.equal(findings.get('buildkitd')?.advice, `builds fail until it runs: ${starter}`);
+  const own = (await checkWith({ LAZYPULL_HOME: home })).findings;
+  assert.equal(own.get('daemon')?.advice, starter, '"lazypull buildkitd" would not start beside the one that runs');
   assert.match(findings.get('socket')!.text, /is not a socket/);
   assert.match((await at(join(home, 'file', 'x.sock'))).get('socket')!.text, /not a directory/i);
 });
