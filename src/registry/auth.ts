@@ -149,8 +149,8 @@ export class Authorizer {
     this.#found.delete(host);
     try {
       if (isOpen === true) {
-        const hint = `name "${host}" as an insecure mirror where that is right`;
-        const what = `Refused to send the credentials for "${host}" in plain HTTP`;
+        const hint = `ask for the image by the name of that registry, "${host}"`;
+        const what = `Refused to send the credentials for "${host}" to where another registry redirected: nothing proves that it is that one`;
         throw new LazypullError('PermissionDenied', what, { hint });
       }
       const credential = await this.#credentials.find(host);

@@ -37,7 +37,7 @@ export interface Endpoint {
   readonly tls?: EndpointTls | undefined;
   /** Where it must be; undefined for anywhere, as for what the configuration or a trusted client names. */
   readonly zone?: Zone | undefined;
-  /** Whether a server named it in plain HTTP that the configuration does not allow: what proves who we are does not go there. */
+  /** Whether another server named it, and anybody on the way could answer in its name: what proves who we are does not go there. */
   readonly isOpen?: boolean | undefined;
   /** Undefined for all of them. */
   readonly capabilities?: ReadonlySet<Capability> | undefined;

@@ -6,7 +6,7 @@ import { collect, discard } from './body.ts';
 import { type Asked, nameOf, RegistryError } from './errors.ts';
 import type { Endpoint, Hosts } from './hosts.ts';
 import { defaultTag, type Reference } from './reference.ts';
-import { headerOf } from './refusal.ts';
+import { headerOf, refusal } from './refusal.ts';
 import type { Requester } from './requester.ts';
 import { type RetryPolicy, retrying, Tries } from './retry.ts';
 import { pushScope } from './scopes.ts';
@@ -24,6 +24,9 @@ const acceptedStatuses = new Set([200, 201, 202, 204]);
 
 /** Answers to the question for a blob after which it is pushed: if that is not allowed either, that answer says why. */
 const unknownStatuses = new Set([401, 403, 404, 405]);
+
+/** How servers answer HEAD if they know only GET. */
+const withoutHead = new Set([405, 501]);
 
 /** The longest manifest that is read to compare it with the one to be pushed. */
 const maxComparedBytes = 4 * 1024 * 1024;
@@ -112,9 +115,9 @@ export class Pusher {
     try {
       const head = await this.#requester.send(endpoint, { method: 'HEAD', url, scope, headers, signal });
       discard(head);
-      if (head.status !== 200) return false;
-      const told = headerOf(head, 'docker-content-digest');
-      if (told !== undefined) return told === digest;
+      if (head.status !== 200 && !withoutHead.has(head.status)) return false;
+      const told = head.status === 200 ? headerOf(head, 'docker-content-digest') : undefined;
+      if (told?.startsWith('sha256:')) return told === digest;
       const answer = await this.#requester.send(endpoint, { method: 'GET', url, scope, headers, signal });
       if (answer.status === 200) {
         return sha256(await collect(answer, maxComparedBytes, tries, { requests: 0, bytes: 0 })) === digest;
@@ -211,6 +214,10 @@ export class Pusher {
         signal: watch.signal,
       }),
     );
+    if (answer.status === 413) {
+      const hint = `the registry, or a proxy before it, takes no ${size} bytes in one request: have its limit raised (nginx: client_max_body_size), or make the layer smaller`;
+      throw await refusal(answer, { hint });
+    }
     if (!acceptedStatuses.has(answer.status)) throw await this.#requester.refuse(endpoint, scope, answer);
     discard(answer);
   }

@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
 import type { Log } from '../log.ts';
+import { isLoopback } from './addresses.ts';
 import { version } from '../version.ts';
 import type { Authorizer } from './auth.ts';
 import { discard } from './body.ts';
@@ -86,7 +87,10 @@ export class Requester {
   #serverAt(endpoint: Endpoint, url: URL): Endpoint {
     if (this.isAt(endpoint, url)) return this.#hosts.schemes.current(endpoint);
     const route = routeFrom(this.#hosts.schemes.current(endpoint), url, this.#hosts, this.#transport);
-    return { ...this.#hosts.elsewhere(url, endpoint), ...route };
+    const server = this.#hosts.elsewhere(url, endpoint);
+    // That the certificates of one registry are not checked says nothing about the credentials for another one.
+    const isAnybody = route.tls?.skipVerify === true && !isLoopback(url.hostname) && !isOfHost(endpoint, url);
+    return { ...server, ...route, isOpen: server.isOpen === true || isAnybody };
   }
 
   /** Sends a request with authorization, renewed once on a 401. */
@@ -173,4 +177,8 @@ export class Requester {
     );
     return answer;
   }
+}
+
+function isOfHost({ origin }: Endpoint, { hostname }: URL): boolean {
+  return new URL(origin).hostname === hostname;
 }

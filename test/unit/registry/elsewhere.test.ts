@@ -1,12 +1,17 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { codeOf, messageOf } from '../../../src/errors.ts';
 import { RegistryClient } from '../../../src/registry/client.ts';
 import type { Credential, Credentials } from '../../../src/registry/credentials.ts';
 import { parseReference } from '../../../src/registry/reference.ts';
+import { testTls } from '../../support/tls.ts';
 import { ForwardProxy } from '../../support/forward-proxy.ts';
 import { startRegistry, type TestRegistry } from '../../support/registry.ts';
 
@@ -142,12 +147,48 @@ test('credentials go in plain HTTP only where the configuration allows it', asyn
       continue;
     }
     await assert.rejects(asking, (error) => {
-      assert.match(messageOf(error), new RegExp(`^Refused to send the credentials for "${host}" in plain HTTP`));
+      assert.match(messageOf(error), new RegExp(`^Refused to send the credentials for "${host}" to where`));
       return codeOf(error) === 'Unauthenticated';
     });
     assert.ok(target.requests.length > 0);
     assert.ok(target.requests.every(({ authorization }) => authorization === undefined));
     assert.deepEqual(credentials.asked, []);
+  }
+});
+
+test('credentials go to where a registry redirects whose certificates are not checked only if that is the same host', async (t) => {
+  await using proxy = await ForwardProxy.start(); // for names that are not of this machine
+  await using target = await startRegistry({ tls: testTls, auth: 'basic', users: { them: 'secret-them' } });
+  target.addManifest('real', '1', type, manifest);
+  let name = '';
+  const front = createTlsServer(testTls, (_, response) => {
+    response.writeHead(307, { location: `https://${name}:${target.host.split(':')[1]}/v2/real/manifests/1` }).end();
+  });
+  await new Promise<void>((resolve) => front.listen(0, '127.0.0.1', resolve));
+  t.after(() => front.close());
+  const frontHost = `front.example:${(front.address() as AddressInfo).port}`;
+  const directory = await mkdtemp(join(tmpdir(), 'lazypull-elsewhere-'));
+  t.after(() => rm(directory, { recursive: true }));
+  await mkdir(join(directory, frontHost));
+  await writeFile(join(directory, frontHost, 'hosts.toml'), 'skip_verify = true\n');
+  for (name of ['target.example', 'front.example']) {
+    const host = `${name}:${target.host.split(':')[1]}`;
+    const credentials = new Some({ [host]: password('them') });
+    const environment = { https_proxy: proxy.url };
+    await using client = new RegistryClient({
+      credentials,
+      hosts: { config_path: directory },
+      retry: { tries: 1 },
+      environment,
+    });
+    const asking = client.manifest(parseReference(`${frontHost}/app:1`));
+    if (name === 'front.example') {
+      assert.deepEqual((await asking).bytes, manifest);
+      continue;
+    }
+    await assert.rejects(asking, new RegExp(`Refused to send the credentials for "${host}" to where`));
+    assert.ok(target.requests.length > 0);
+    assert.ok(target.requests.every(({ authorization }) => authorization === undefined));
   }
 });
 

@@ -258,10 +258,11 @@ test('a stream is opened anew when the server with the upload sends on, and a pu
 test('a manifest that is under the tag already is not sent again, so that tags may be immutable', async () => {
   let told: string | undefined = digest;
   let kept = manifest;
+  let headStatus = 200;
   await using server = await PushServer.start(({ method }) => {
     const headers = { 'content-type': type, ...(told === undefined ? {} : { 'docker-content-digest': told }) };
     if (method === 'PUT') return { status: 409, body: Buffer.from('{"errors":[{"code":"TAG_IMMUTABLE"}]}') };
-    return { status: 200, headers, ...(method === 'GET' ? { body: kept } : {}) };
+    return { status: method === 'HEAD' ? headStatus : 200, headers, ...(method === 'GET' ? { body: kept } : {}) };
   });
   await using pushing = client();
   assert.equal(await pushing.pushManifest(server.reference, type, manifest), digest);
@@ -269,6 +270,10 @@ test('a manifest that is under the tag already is not sent again, so that tags m
   assert.match(server.seen[0]?.request.headers.accept ?? '', /vnd\.oci\.image\.manifest/);
   told = undefined; // then its bytes are compared
   assert.equal(await pushing.pushManifest(server.reference, type, manifest), digest);
+  told = `sha512:${'0'.repeat(128)}`; // which says nothing of the one that we know
+  assert.equal(await pushing.pushManifest(server.reference, type, manifest), digest);
+  for (headStatus of [405, 501]) await pushing.pushManifest(server.reference, type, manifest);
+  headStatus = 200;
   kept = Buffer.from('{"other":1}');
   await assert.rejects(pushing.pushManifest(server.reference, type, manifest), /409 Conflict \(TAG_IMMUTABLE\)/);
   told = digestOf(kept);
@@ -282,6 +287,13 @@ test('a registry that cannot say whether it has a manifest gets it', async () =>
     await pushing.pushManifest(server.reference, type, manifest);
     assert.deepEqual(server.seen.at(-1)?.body, manifest, String(status));
   }
+});
+
+test('a blob that is too large for a server is told with what to do about it', async () => {
+  await using server = await PushServer.start(({ method }) => (method === 'PUT' ? { status: 413 } : undefined));
+  await using pushing = client();
+  const hint = new RegExp(`413 Payload Too Large; the registry, or a proxy before it, takes no ${bytes.length} bytes`);
+  await assert.rejects(pushing.pushBlob(server.reference, blob, bytes), hint);
 });
 
 test('a push is tried again after 429 with Retry-After, 5xx and a connection that breaks in an upload', async () => {
