@@ -78,3 +78,10 @@ export function decodePaxNumber(text: ByteString): number | undefined {
   const value = /^[-+]?[0-9]{1,16}$/.test(text) ? Number(text) : NaN;
   return Number.isSafeInteger(value) ? value : undefined;
 }
+
+/** A PAX number of 64 bits; undefined where it is not one. */
+export function decodePaxInt64(text: ByteString): bigint | undefined {
+  if (!/^[-+]?[0-9]{1,19}$/.test(text)) return undefined;
+  const value = BigInt(text.replace('+', ''));
+  return BigInt.asIntN(64, value) === value ? value : undefined;
+}

@@ -1,7 +1,7 @@
 import { LazypullError } from '../errors.ts';
 import type { ByteString, EntryType } from '../formats/layer-index.ts';
 import { ByteReader } from './byte-reader.ts';
-import { decodePax, decodePaxNumber, decodePaxTime, type PaxRecords } from './pax.ts';
+import { decodePax, decodePaxInt64, decodePaxNumber, decodePaxTime, type PaxRecords } from './pax.ts';
 import { plainHeaders } from './plain-headers.ts';
 import {
   oldSparsePieces,
@@ -276,19 +276,19 @@ function toEntry(
   position: number,
 ): { entry: Omit<TarEntry, 'globalHeaders' | 'headers'>; storedBytes: number } {
   const records = withoutEmpty(own);
-  const path = longName ?? records.get('path') ?? header.name;
+  const path = longName || (records.get('path') ?? header.name);
   const size = numberOf(records, 'size', position) ?? header.size;
   const type = typeOf(header.typeflag, path, position);
   const time = timeOf(records, header.mtime, position);
   const isLink = type === 'symlink' || type === 'hardlink';
-  const linkTarget = isLink ? (longLink ?? records.get('linkpath') ?? header.linkName) : '';
+  const linkTarget = isLink ? longLink || (records.get('linkpath') ?? header.linkName) : '';
   const entry = {
     type,
     path,
     linkTarget,
     mode: header.mode & 0o7777,
-    uid: idOf(numberOf(records, 'uid', position) ?? header.uid),
-    gid: idOf(numberOf(records, 'gid', position) ?? header.gid),
+    uid: idOf(idRecord(records, 'uid', position) ?? header.uid),
+    gid: idOf(idRecord(records, 'gid', position) ?? header.gid),
     userName: records.get('uname') ?? header.userName,
     groupName: records.get('gname') ?? header.groupName,
     mtimeSeconds: time.seconds,
@@ -356,10 +356,21 @@ function numberOf(records: PaxRecords, key: string, position: number): number | 
   return value;
 }
 
+/** An id of up to 64 bits, of which Linux takes 32. */
+function idRecord(records: PaxRecords, key: string, position: number): number | undefined {
+  const text = records.get(key);
+  if (text === undefined) return undefined;
+  const value = decodePaxInt64(text);
+  if (value === undefined) throw damaged(position, `the PAX record "${key}" is not a number in range`);
+  return Number(BigInt.asUintN(32, value));
+}
+
 function timeOf(records: PaxRecords, headerTime: number, position: number): { seconds: number; nanoseconds: number } {
   const text = records.get('mtime');
   if (text === undefined) return { seconds: headerTime, nanoseconds: 0 };
-  const time = decodePaxTime(text);
+  // A time that no file system has is 0, as containerd has it.
+  const isFarAway = decodePaxInt64(text.replace(/\.[0-9]*$/, '')) !== undefined;
+  const time = decodePaxTime(text) ?? (isFarAway ? { seconds: 0, nanoseconds: 0 } : undefined);
   if (time === undefined) throw damaged(position, 'the PAX record "mtime" is not a time');
   return time;
 }

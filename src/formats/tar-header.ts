@@ -38,7 +38,8 @@ export function decodeHeader(block: Buffer, position: number): TarHeader {
   const typeflag = block.toString('latin1', 156, 157);
   const number = (name: string, start: number, end: number) => decodeNumber(block.subarray(start, end), name, position);
   const isDevice = typeflag === '3' || typeflag === '4';
-  const prefix = isUstar ? cString(block, 345, isStar ? 476 : 500) : '';
+  const hasPrefix = isUstar || (isGnu && hasPrefixForTimes(block));
+  const prefix = hasPrefix ? cString(block, 345, isStar ? 476 : 500) : '';
   const name = cString(block, 0, 100);
   return {
     typeflag,
@@ -54,6 +55,14 @@ export function decodeHeader(block: Buffer, position: number): TarHeader {
     devMajor: isDevice ? number('devmajor', 329, 337) : 0,
     devMinor: isDevice ? number('devminor', 337, 345) : 0,
   };
+}
+
+/** Go before 1.8 wrote the prefix of ustar where GNU's format has two times; its reader takes it for one where they are no numbers, and it is ASCII. */
+function hasPrefixForTimes(block: Buffer): boolean {
+  const times = [block.subarray(345, 357), block.subarray(357, 369)];
+  const areTimes = times.every((field) => field[0] === 0 || !Number.isNaN(decodeField(field)));
+  // oxlint-disable-next-line no-control-regex
+  return !areTimes && /^[\x01-\x7f]*$/.test(cString(block, 345, 500));
 }
 
 /** A time that no file system has is 0, as containerd has it. */

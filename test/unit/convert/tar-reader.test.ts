@@ -181,6 +181,26 @@ test('TarReader joins the prefix of a ustar header', async () => {
   assert.equal((await new TarReader(inPieces(withChecksum(block))).next())?.path, 'some/prefix/name');
 });
 
+test('TarReader takes the prefix that old versions of Go wrote in the place of two times of the GNU format, as Go does', async () => {
+  const pathOf = async (where: number, text: string) => {
+    const block = header({ name: 'name' }, 0);
+    block.write('ustar  \0', 257, 'latin1');
+    block.write(text, where, 'latin1');
+    return (await new TarReader(inPieces(withChecksum(block))).next())?.path;
+  };
+  assert.equal(await pathOf(345, 'some/prefix'), 'some/prefix/name');
+  assert.equal(await pathOf(345, 'some/prefix/that/is/longer'), 'some/prefix/that/is/longer/name');
+  assert.equal(await pathOf(345, '12345670123\0\x30\x31'), 'name', 'times');
+  assert.equal(await pathOf(345, 'caf\xe9'), 'name', 'not ASCII');
+  assert.equal(await pathOf(369, 'offset'), 'name', 'something else');
+});
+
+test('TarReader takes a long name that is empty for none', async () => {
+  const empty = Buffer.concat(['L', 'K'].map((type) => metadataEntry(type, Buffer.from('\0'))));
+  const [entry] = await readTar(Buffer.concat([empty, buildTar([{ name: 'l', typeflag: '2', linkName: 't' }])]));
+  assert.partialDeepStrictEqual(entry, { path: 'l', linkTarget: 't' });
+});
+
 test('TarReader gives the raw bytes: headers, payload and padding make up the archive', async () => {
   const spec = fc.record({
     name: fc.stringMatching(/^[a-z\xe0-\xff]{1,300}$/),
@@ -265,10 +285,15 @@ test('TarReader has ids, modes, devices and times come out as containerd does', 
     [4294967294n, 4294967294],
     [4294967295n, 0],
     [5000000000n, 705032704],
+    [2n ** 63n - 1n, 0],
+    [-(2n ** 63n), 0],
+    [2n ** 53n + 7n, 7],
   ];
   for (const [value, id] of ids) {
-    assert.equal((await read(108, 116, value)).uid, id, String(value));
-    assert.equal((await read(116, 124, value)).gid, id, String(value));
+    if (value === BigInt.asIntN(53, value)) {
+      assert.equal((await read(108, 116, value)).uid, id, String(value));
+      assert.equal((await read(116, 124, value)).gid, id, String(value));
+    }
     assert.equal((await readOne({ name: 'a', pax: { uid: String(value) } })).uid, id, String(value));
   }
   assert.equal((await read(100, 108, -1n)).mode, 0o7777);
@@ -276,6 +301,12 @@ test('TarReader has ids, modes, devices and times come out as containerd does', 
   assert.equal((await read(337, 345, -1n, '4')).devMinor, 2 ** 20 - 1);
   assert.equal((await read(136, 148, 2n ** 63n - 1n)).mtimeSeconds, 0);
   assert.equal((await readOne({ name: 'a', pax: { mtime: '+5.5' } })).mtimeSeconds, 5);
+  for (const mtime of ['9223372036854775807', '-9223372036854775808.5']) {
+    const { mtimeSeconds, mtimeNanoseconds } = await readOne({ name: 'a', pax: { mtime } });
+    assert.deepEqual([mtimeSeconds, mtimeNanoseconds], [0, 0], mtime);
+  }
+  await rejects(buildTar([{ name: 'a', pax: { mtime: '9223372036854775808' } }]), /not a time/);
+  await rejects(buildTar([{ name: 'a', pax: { uid: '9223372036854775808' } }]), /"uid" is not a number/);
 });
 
 test('TarReader takes a directory by its type, and reads what GNU tar writes behind one', async () => {
