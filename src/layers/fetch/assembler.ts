@@ -60,17 +60,25 @@ export class Assembler {
     return this.#received - this.#untaken;
   }
 
-  /** Takes the bytes of the blob that follow what came before; they are copied. */
-  push(piece: Uint8Array): void {
+  /**
+   * Takes bytes of the blob that follow what came before; they are copied. Where a slab is full that has whole rows in it, the rest is left for the next call: until
+   * those are taken, each row that follows would have all of them copied.
+   *
+   * @returns how many it took, or left out because they are beyond the window
+   */
+  push(piece: Uint8Array): number {
     const wanted = piece.subarray(0, this.end - this.#received);
     for (let at = 0; at < wanted.length; ) {
       const slab = this.#room();
-      const part = wanted.subarray(at, at + this.#slabStart + slab.bytes.length - this.#received);
+      const slabEnd = this.#slabStart + slab.bytes.length;
+      const part = wanted.subarray(at, at + slabEnd - this.#received);
       slab.bytes.set(part, this.#received - this.#slabStart);
       this.#received += part.length;
       at += part.length;
       while (this.#ready < this.#last && this.endOf(this.#ready) <= this.#received) this.#ready++;
+      if (this.#received === slabEnd && this.#first < this.#ready && at < wanted.length) return at;
     }
+    return piece.length;
   }
 
   /** The rows that are ready, of which there must be one at least. */

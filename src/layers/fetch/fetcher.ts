@@ -305,13 +305,15 @@ export class Fetcher {
         this.fetchedBytes += data.length;
         this.rate.add(data.length);
         this.#metrics.fetchedBytes.add(data.length, { reason });
-        assembler.push(data);
-        const { ready, missing } = assembler;
-        if (ready.first === ready.last) continue;
-        const enough = assembler.waitingBytes >= batchBytes || ready.last === missing.last;
-        if (!enough && !this.#rows.isAnyAwaited(ready)) continue;
-        unpacking.push(this.#unpack(assembler.take(), request.requestedMs));
-        await threads.room();
+        for (let at = 0; at < data.length; ) {
+          at += assembler.push(data.subarray(at));
+          const { ready, missing } = assembler;
+          if (ready.first === ready.last) continue;
+          const enough = assembler.waitingBytes >= batchBytes || ready.last === missing.last;
+          if (!enough && !this.#rows.isAnyAwaited(ready)) continue;
+          unpacking.push(this.#unpack(assembler.take(), request.requestedMs));
+          await threads.room();
+        }
       }
       const { requestedMs, firstByteMs, bytes } = request;
       link.measured(firstByteMs - requestedMs, bytes, performance.now() - firstByteMs);

@@ -1,8 +1,8 @@
 /** What most slabs hold, in bytes: two batches that threads get. */
 export const slabBytes = 1 << 20;
 
-/** Slabs that are kept for later: what is on its way at one time. */
-const maxKept = 12;
+/** What is kept for later, in bytes: what is on its way at one time. */
+const maxKeptBytes = 12 << 20;
 
 /** Memory that threads share, and that is used again when nobody holds it any more. */
 export class Slab {
@@ -26,21 +26,42 @@ export class Slab {
   }
 }
 
-/** Hands out slabs. Shared memory is not on V8's heap, so that what is dropped waits long for a collection; what is used again does not pile up. */
+/**
+ * Hands out slabs. Shared memory is not on V8's heap, so that what is dropped waits long for a collection, in each thread that has seen it; what is used again does not
+ * pile up. Sizes are powers of two, so that one fits the next row too.
+ */
 export class Slabs {
-  #kept: Uint8Array[] = [];
+  readonly #kept = new Map<number, Uint8Array[]>();
+  #keptBytes = 0;
 
   /** A slab of at least so many bytes with one holder: the caller. What was in it before may still be there. */
   take(bytes: number): Slab {
-    const isCommon = bytes > slabBytes / 2 && bytes <= slabBytes;
-    const memory = isCommon ? this.#kept.pop() : undefined;
-    return new Slab(memory ?? new Uint8Array(new SharedArrayBuffer(isCommon ? slabBytes : bytes)), (free) => {
-      if (free.length === slabBytes && this.#kept.length < maxKept) this.#kept.push(free);
+    const isCommon = bytes > slabBytes / 2;
+    const size = isCommon ? 2 ** Math.ceil(Math.log2(bytes)) : bytes;
+    const memory = this.#kept.get(size)?.pop();
+    if (memory !== undefined) this.#keptBytes -= size;
+    return new Slab(memory ?? new Uint8Array(new SharedArrayBuffer(size)), (free) => {
+      if (isCommon) this.#keep(free);
     });
   }
 
   /** Drops what is kept for later. */
   clear(): void {
-    this.#kept = [];
+    this.#kept.clear();
+    this.#keptBytes = 0;
+  }
+
+  /** Keeps memory for later. Where that becomes too much the largest goes. */
+  #keep(memory: Uint8Array): void {
+    const { length } = memory;
+    const kept = this.#kept.get(length);
+    if (kept === undefined) this.#kept.set(length, [memory]);
+    else kept.push(memory);
+    this.#keptBytes += length;
+    while (this.#keptBytes > maxKeptBytes) {
+      const largest = Math.max(...[...this.#kept].flatMap(([size, { length: count }]) => (count > 0 ? [size] : [])));
+      this.#kept.get(largest)!.pop();
+      this.#keptBytes -= largest;
+    }
   }
 }

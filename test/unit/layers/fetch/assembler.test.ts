@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { test } from 'node:test';
 import { type ChunkTable, chunkTable } from '../../../../src/erofs/disk-plan.ts';
 import { Assembler } from '../../../../src/layers/fetch/assembler.ts';
-import { type Slab, Slabs } from '../../../../src/layers/threads/slabs.ts';
+import { Slab, Slabs } from '../../../../src/layers/threads/slabs.ts';
 import { streamBytesNeeded } from '../../../../src/layers/threads/streams.ts';
 
 /** Counts the slabs that were handed out, and those that somebody still holds. */
@@ -26,6 +26,16 @@ class CountingSlabs extends Slabs {
       release();
     };
     return slab;
+  }
+}
+
+/** Gives out what is asked for and no more, and counts its bytes. */
+class ExactSlabs extends Slabs {
+  bytes = 0;
+
+  override take(bytes: number): Slab {
+    this.bytes += bytes;
+    return new Slab(new Uint8Array(bytes), () => undefined);
   }
 }
 
@@ -78,8 +88,9 @@ test('Assembler gives out every row once with its bytes, whatever the pieces, an
       };
       for (let at = assembler.start, turn = 0; at < assembler.end; turn++) {
         const end = Math.min(at + sizes[turn % sizes.length]!, assembler.end);
-        assembler.push(blob.subarray(at, end));
-        at = end;
+        const pushed = assembler.push(blob.subarray(at, end));
+        assert.ok(pushed > 0);
+        at += pushed;
         if (taking[turn % taking.length] && assembler.ready.last > assembler.ready.first) take();
       }
       if (assembler.missing.first < assembler.missing.last) take();
@@ -92,6 +103,23 @@ test('Assembler gives out every row once with its bytes, whatever the pieces, an
   );
 });
 
+test('Assembler copies little when a piece has many small rows after a large one', () => {
+  const small = Array.from({ length: 400 }, () => ({ bytes: 2000, rows: 1 }));
+  const table = tableOf([{ bytes: 1_400_000, rows: 1 }, ...small, { bytes: 1_400_000, rows: 1 }, ...small]);
+  const slabs = new ExactSlabs();
+  const assembler = new Assembler(table, { first: 0, last: table.length }, slabs);
+  for (let at = assembler.start; at < assembler.end; ) {
+    const pieceEnd = Math.min(at + (64 << 10), assembler.end);
+    while (at < pieceEnd) {
+      at += assembler.push(blob.subarray(at, pieceEnd));
+      if (assembler.ready.first < assembler.ready.last) assembler.take().release();
+    }
+  }
+  assert.equal(assembler.missing.first, table.length);
+  assembler.close();
+  assert.ok(slabs.bytes < 3 * (assembler.end - assembler.start), `${slabs.bytes} bytes of slabs`);
+});
+
 test('Slabs uses a common slab again when nobody holds it', () => {
   const slabs = new Slabs();
   const first = slabs.take(1 << 20);
@@ -100,4 +128,17 @@ test('Slabs uses a common slab again when nobody holds it', () => {
   assert.notEqual(slabs.take(1 << 20).bytes, first.bytes);
   first.release();
   assert.equal(slabs.take(1 << 20).bytes, first.bytes);
+});
+
+test('Slabs uses a large slab again for a row that is a little longer, and keeps a few of them only', () => {
+  const slabs = new Slabs();
+  const first = slabs.take(1_400_000);
+  first.release();
+  const second = slabs.take(1_450_000);
+  assert.equal(second.bytes, first.bytes);
+  const many = [second, ...Array.from({ length: 11 }, () => slabs.take(1_400_000))];
+  for (const slab of many) slab.release();
+  const again = Array.from(many, () => slabs.take(1_400_000));
+  const known = new Set(many.map(({ bytes }) => bytes));
+  assert.equal(again.filter(({ bytes }) => known.has(bytes)).length, 6);
 });
