@@ -12,12 +12,18 @@ export interface OwnBuildkitd {
  * Adds to the flags of a user what wires buildkitd to lazypull and keeps it apart from others on the machine. What the user chose stays, but for the names
  * of the snapshotters, which cannot be others.
  *
- * @throws InvalidArgument for another snapshotter
+ * @throws InvalidArgument for another snapshotter, and where a flag has no value
  */
 export function ownBuildkitd(args: readonly string[], places: OwnPlaces): OwnBuildkitd {
   const added: string[] = [];
   const valueOf = (name: string, standard: string): string => {
     const given = flagValue(args, name);
+    if (given === 'true' && paths.has(name)) {
+      throw new LazypullError(
+        'InvalidArgument',
+        `Cannot run buildkitd with --${name} and no value: write --${name}=VALUE, or leave it out`,
+      );
+    }
     if (given === undefined) added.push(`--${name}=${standard}`);
     return given ?? standard;
   };
@@ -43,6 +49,9 @@ export function ownBuildkitd(args: readonly string[], places: OwnPlaces): OwnBui
   }
   return { args: [...args, ...added], address };
 }
+
+/** Flags whose value is an address or a path. */
+const paths = new Set(['addr', 'root', 'containerd-worker-addr', 'oci-worker-proxy-snapshotter-path']);
 
 /** How a buildkitd is used, a line each. */
 export function usageOf(address: string): string[] {

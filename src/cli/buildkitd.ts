@@ -6,6 +6,7 @@ import { runBuildkit } from '../buildkit/run.ts';
 import type { Environment } from './environment.ts';
 import { say } from './output.ts';
 import { tools } from './tools.ts';
+import { checkUsage } from './usage-error.ts';
 import { Verb } from './verb.ts';
 
 /** `lazypull buildkitd`: a buildkitd that is lazy, without configuration. */
@@ -40,7 +41,7 @@ reads what the daemon's credentials open.`,
     .action(async (flags: string[], { mirror = [] }: { mirror?: string[] }) => {
       const places = ownPlaces(env);
       const { registries, rest } = takeMirrorFlags([...mirror.map((each) => `--mirror=${each}`), ...flags]);
-      const { args, address } = ownBuildkitd(rest, places);
+      const { args, address } = checkUsage(() => ownBuildkitd(rest, places));
       await runBuildkit({
         args,
         env,

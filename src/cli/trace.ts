@@ -59,7 +59,8 @@ async function exportTraces(file: string, root: string, digests: string[] | unde
       throw new LazypullError('NotFound', `There is no trace of the layer ${digest} in "${root}"`);
     lines.push(`${JSON.stringify(trace)}\n`);
   }
-  if (lines.length === 0) say(name, `There are no traces in "${root}"; give the daemon's --root`);
+  if (lines.length === 0)
+    say(name, `There are no traces in "${root}": no read had to wait there yet, or another --root is meant`);
   const content = lines.join('');
   if (file === '-') await write(process.stdout, content);
   else await writeTraceFile(file, content);

@@ -46,7 +46,10 @@ export async function whichDaemon(
   const [first = places[0]!, ...others] = candidates;
   if (others.length === 0) return first;
   const what = living.length > 0 ? 'Several daemons run' : 'No daemon runs, and several roots have something';
-  const list = candidates.map(({ address, root }) => `  "${printable(address)}", root "${printable(root)}"`).join('\n');
+  const isServed = living.length > 0 || use === 'stops'; // a root that nobody serves has no socket
+  const list = candidates
+    .map(({ address, root }) => `  ${isServed ? `"${printable(address)}", ` : ''}root "${printable(root)}"`)
+    .join('\n');
   if (use === 'changes' || use === 'stops') {
     const ask = 'say which one is meant with --address or --root';
     throw new LazypullError('FailedPrecondition', `${what}, and this is about one of them: ${ask}\n${list}`);

@@ -44,4 +44,15 @@ test('What the user chose stays, but for another snapshotter', () => {
     code: 'InvalidArgument',
     message: /--oci-worker-snapshotter=overlayfs: .* leave the flag out/,
   });
+  for (const flags of [
+    ['--addr'],
+    ['--addr', '--root=/r'],
+    ['-root'],
+    ['--oci-worker-proxy-snapshotter-path', '--debug'],
+  ]) {
+    assert.throws(() => ownBuildkitd(flags, places), {
+      code: 'InvalidArgument',
+      message: /^Cannot run buildkitd with --\S+ and no value/,
+    });
+  }
 });

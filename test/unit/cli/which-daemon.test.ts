@@ -117,6 +117,12 @@ describe('whichDaemon, without flags', () => {
     await assert.rejects(which({}, 'changes'), { message: /^No daemon runs, and several roots have something/ });
     const said = listen(t);
     assert.deepEqual(await which({}, 'reads'), own());
-    assert.match(said(), /^lazypull: No daemon runs, and several roots have something; this is the first/);
+    const [line, ...roots] = said().trimEnd().split('\n');
+    assert.match(line!, /^lazypull: No daemon runs, and several roots have something; this is the first/);
+    assert.deepEqual(
+      roots,
+      [own(), ofContainerd()].map(({ root }) => `  root "${root}"`),
+      'and no socket',
+    );
   });
 });
