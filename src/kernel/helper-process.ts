@@ -1,5 +1,6 @@
 import { access, readFile } from 'node:fs/promises';
 import { codeOf, type ErrorCode, messageOf } from '../errors.ts';
+import { lookFirst } from './first-look.ts';
 import { detach, mountErofs, mountErofsThroughLoop, unmount } from './mount.ts';
 import { clearMountPoint, fillMountPoint } from './mount-point.ts';
 
@@ -22,6 +23,7 @@ const calls = {
   unmountAll: (target: string) => clearMountPoint(target, unmount),
   detachAll: (target: string) => clearMountPoint(target, detach),
   detach: (target: string) => detach(target),
+  lookFirst: (directory: string) => lookFirst(directory).then(() => true),
   read: (path: string) => readFile(path).then(() => true),
   exists: (path: string) =>
     access(path).then(

@@ -21,6 +21,13 @@ const rootDescriptor = 5;
 /** Where a helper finds the files of our FUSE file system. */
 export const helperRoot = pathOf(rootDescriptor);
 
+/** No disk takes so long for a call: the helper was stopped, or is stuck. So often in that time it is seen whether it has answered. */
+const maxCallMs = 60_000;
+const looks = 6;
+
+/** How long a helper that has nothing left to do may take to end. */
+const maxEndMs = 3_000;
+
 /** How often a call is made that the end of a helper has cut short. */
 const maxTries = 2;
 
@@ -28,6 +35,8 @@ interface Running {
   readonly child: ChildProcess;
   /** Who waits for the answers to which calls; an undefined one where it has ended instead. */
   readonly waiting: Map<number, (answer: HelperAnswer | undefined) => void>;
+  /** Gives up what waits for it: it has ended, or is going to. */
+  readonly end: () => void;
   isUnwanted: boolean;
 }
 
@@ -42,6 +51,7 @@ export class Helper {
   readonly ready: Promise<void>;
   readonly #lockPath: string;
   readonly #log: Log;
+  readonly #maxCallMs: number;
   #root: number | undefined;
   #current: Promise<Running> | undefined;
   #next = 0;
@@ -50,8 +60,10 @@ export class Helper {
   /**
    * @param lockPath a file that is locked as long as the helper lives
    * @param root a descriptor of the root directory of our FUSE file system, of which the helper has `helperRoot`
+   * @param callMs how long a call may take before the helper is killed, and another one asked
    */
-  constructor(lockPath: string, root?: number, log: Log = silentLog) {
+  constructor(lockPath: string, root?: number, log: Log = silentLog, callMs = maxCallMs) {
+    this.#maxCallMs = callMs;
     this.#lockPath = lockPath;
     this.#log = log;
     this.#root = root;
@@ -87,6 +99,11 @@ export class Helper {
   /** Takes a mount out of the tree as `detach` of `mount.ts` does. */
   detach(target: string): Promise<boolean> {
     return this.#call('detach', target);
+  }
+
+  /** As `lookFirst` of `first-look.ts` does. */
+  async lookFirst(directory: string): Promise<void> {
+    await this.#call('lookFirst', directory);
   }
 
   /** Reads a file to its end, for what that does to whoever serves it. */
@@ -125,7 +142,13 @@ export class Helper {
   }
 
   /** Resolves to undefined when the process ends before it has answered. Whether the call has had an effect is not known then. */
-  #ask({ child, waiting }: Running, kind: HelperCall['kind'], paths: readonly string[]) {
+  #ask(running: Running, kind: HelperCall['kind'], paths: readonly string[]) {
+    const { child, waiting } = running;
+    let looked = 0;
+    // Not one timer: when we were stopped ourselves, answers have come that we have not read.
+    const timer = setInterval(() => {
+      if (++looked === looks) this.#giveUp(running, kind);
+    }, this.#maxCallMs / looks).unref();
     return new Promise<HelperAnswer | undefined>((resolve) => {
       const id = this.#next++;
       waiting.set(id, resolve);
@@ -133,7 +156,15 @@ export class Helper {
       child.send({ id, kind, paths } satisfies HelperCall, (error) => {
         if (error !== null && waiting.delete(id)) resolve(undefined);
       });
-    });
+    }).finally(() => clearInterval(timer));
+  }
+
+  #giveUp(running: Running, kind: HelperCall['kind']): void {
+    const { child } = running;
+    this.#log.error({ pid: child.pid, call: kind }, 'the process that mounts does not answer: another one is started');
+    running.isUnwanted = true;
+    child.kill('SIGKILL');
+    running.end();
   }
 
   /** The process: another one where that has ended. */
@@ -159,12 +190,16 @@ export class Helper {
         execArgv: nodeOptions,
         env: {},
       });
-      const running: Running = { child, waiting: new Map(), isUnwanted: false };
+      const end = (): void => {
+        onEnd();
+        for (const resolve of running.waiting.values()) resolve(undefined);
+        running.waiting.clear();
+      };
+      const running: Running = { child, waiting: new Map(), end, isUnwanted: false };
       child.on('message', (answer: HelperAnswer) => settle(running, answer));
       await once(child, 'spawn');
       child.on('error', () => undefined); // a call could not be sent, which `#ask` sees
       child.once('exit', (code, signal) => {
-        onEnd();
         const reason = signal ?? `exit code ${code}`;
         if (!running.isUnwanted) {
           this.#log.warn(
@@ -172,8 +207,7 @@ export class Helper {
             'the process that mounts has ended: the next call starts another one',
           );
         }
-        for (const resolve of running.waiting.values()) resolve(undefined);
-        running.waiting.clear();
+        end();
       });
       child.unref();
       child.channel?.unref();
@@ -209,7 +243,9 @@ async function dismiss(running: Running): Promise<void> {
   child.ref();
   const gone = once(child, 'exit');
   if (child.connected) child.disconnect();
+  const timer = setTimeout(() => child.kill('SIGKILL'), maxEndMs); // one that was stopped
   await gone;
+  clearTimeout(timer);
 }
 
 function errorOf({ code, message, cause }: { code: ErrorCode; message: string; cause?: string | undefined }): Error {

@@ -48,6 +48,7 @@ export class FuseLink {
     this.server = new FuseServer(connection, openAgain, lookUp, log, metrics);
     this.server.onDisconnect(() => void this.#reconnect());
     metrics.connected.from(() => (this.#isConnected ? 1 : 0));
+    this.#lookAtRoot();
   }
 
   /** The connection that is served now. */
@@ -119,11 +120,17 @@ export class FuseLink {
     return this.#connecting;
   }
 
+  /** Who looks at the descriptors of all processes, as lsof(8) does, then waits for nothing while no daemon serves. */
+  #lookAtRoot(): void {
+    this.helper.lookFirst(helperRoot).catch(() => undefined); // who looks then asks for it
+  }
+
   async #connect(): Promise<void> {
     const connection = await openConnection();
     await this.server.reconnect(connection);
     this.#connection = connection;
     this.helper.renew(connection.root);
+    this.#lookAtRoot();
     await this.#onConnection(connection).catch((error: unknown) => {
       this.#options.log.error({ error: messageOf(error) }, 'cannot keep the new FUSE connection for the next life');
     });

@@ -119,6 +119,7 @@ test('Without a keeper everything is mounted anew, and whoever read before gets 
 test('While a killed daemon is away only readers of its data wait: nobody who looks at mounts, sizes or names', async () => {
   await using layer = await mountFiles();
   await layer.read(0);
+  const [keeper] = await keepersBelow(lab.workspace.path);
   await lab.daemon.program.stop('SIGKILL');
   const reading = layer.read(3);
   const points = (await mountTable(lab.workspace.path)).map(({ path }) => path);
@@ -130,6 +131,7 @@ test('While a killed daemon is away only readers of its data wait: nobody who lo
     ['findmnt', '-D', '--target', layer.root],
     ['find', lab.workspace.path, '-xdev'],
     ['du', '-x', lab.workspace.path],
+    ['ls', '-lL', `/proc/${keeper}/fd`], // as lsof looks at the descriptors of all processes
   ]) {
     await run('timeout', ['-s', 'KILL', '20', ...command]);
   }

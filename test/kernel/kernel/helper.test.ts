@@ -10,6 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { requestBytes } from '../../../src/fuse/abi.ts';
 import { Helper } from '../../../src/kernel/helper.ts';
+import { silentLog } from '../../../src/log.ts';
 import { mountSilentFuse } from '../../support/silent-fuse.ts';
 
 const maxEndMs = 10_000;
@@ -85,3 +86,27 @@ async function childrenOf(pid: number): Promise<number[]> {
   const list = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8');
   return list.split(' ').filter(Boolean).map(Number);
 }
+
+/** The one process that this one has started and that runs. */
+async function helperPid(): Promise<number> {
+  const children = await readFile(`/proc/self/task/${process.pid}/children`, 'utf8');
+  for (const pid of children.split(' ').filter(Boolean)) {
+    if ((await readFile(`/proc/${pid}/cmdline`, 'utf8')).includes('helper-process')) return Number(pid);
+  }
+  assert.fail('No helper runs');
+}
+
+test('A helper that does not answer is killed, and another one does what it was asked for', {
+  timeout: 60_000,
+}, async (t) => {
+  const directory = await workDirectory(t);
+  const helper = new Helper(join(directory, 'lock'), undefined, silentLog, 3000);
+  await helper.ready;
+  const stopped = await helperPid();
+  process.kill(stopped, 'SIGSTOP');
+  assert.deepEqual(await Promise.all([helper.exists(directory), helper.exists(join(directory, 'x'))]), [true, false]);
+  const next = await helperPid();
+  assert.notEqual(next, stopped);
+  process.kill(next, 'SIGSTOP');
+  await helper.close();
+});
