@@ -1,5 +1,5 @@
 import { constants } from 'node:os';
-import { exitNow } from '../kernel/exit.ts';
+import { exitNow, noteToldToEnd } from '../kernel/exit.ts';
 import { hasTerminal } from '../kernel/pidfd.ts';
 import type { Log } from '../log.ts';
 
@@ -23,6 +23,7 @@ export function stopSignal(
   const controller = new AbortController();
   const stop = (name: string) => {
     log.info({ signal: name }, 'Stops');
+    noteToldToEnd();
     controller.abort(name);
   };
   for (const name of stopSignals) {

@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import type { Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import koffi from 'koffi';
 
 const exit = koffi.load('libc.so.6').func('void _exit(int status)');
@@ -12,10 +14,25 @@ export function exitNow(status: number): never {
   throw new Error('_exit returned');
 }
 
-/** As `exitNow`, once the standard streams have taken what was written to them. */
+/** How long who was told to end waits for readers of its standard streams, who may be stopped. */
+const maxWrittenMs = 2_000;
+
+const told = new AbortController();
+
+/** To be called if a signal tells this process to end: `exitWritten` has a bound then. */
+export function noteToldToEnd(): void {
+  told.abort();
+}
+
+/** As `exitNow`, once the standard streams have taken what was written to them; if we are told to end, two seconds after that at the latest. */
 export async function exitWritten(status: number): Promise<never> {
-  await Promise.all([written(process.stdout), written(process.stderr)]);
+  await Promise.race([Promise.all([written(process.stdout), written(process.stderr)]), impatience()]);
   exitNow(status);
+}
+
+async function impatience(): Promise<void> {
+  if (!told.signal.aborted) await once(told.signal, 'abort');
+  await sleep(maxWrittenMs);
 }
 
 function written(stream: Writable): Promise<void> {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -37,3 +38,22 @@ test('A process ends with all that it wrote while a thread of it waits in a syst
   assert.equal(failure.stdout.length, 1 << 20);
   assert.equal(failure.stderr, 'errors');
 });
+
+for (const when of ['before it ends', 'while it ends']) {
+  test(`A process that is told to end ${when} does not wait for ever for who reads what it wrote`, async (t) => {
+    const exit = new URL('../../../src/kernel/exit.ts', import.meta.url).href;
+    const script = `
+      import { exitWritten, noteToldToEnd } from '${exit}';
+      process.stdout.write('x'.repeat(1 << 23));
+      if (${when.startsWith('before')}) noteToldToEnd();
+      else setTimeout(noteToldToEnd, 100);
+      await exitWritten(7);`;
+    const child = spawn(process.execPath, ['--input-type=module', '--eval', script], {
+      stdio: ['ignore', 'pipe', 'inherit'], // nobody reads it
+      timeout: 30_000,
+      killSignal: 'SIGKILL',
+    });
+    t.after(() => child.stdout.destroy());
+    assert.deepEqual(await once(child, 'exit'), [7, null]);
+  });
+}
