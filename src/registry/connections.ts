@@ -1,9 +1,10 @@
-import { type LookupAddress, type LookupOptions, lookup } from 'node:dns';
+import type { LookupAddress, LookupOptions } from 'node:dns';
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls';
 import { Agent, buildConnector, type Dispatcher, Pool, ProxyAgent } from 'undici';
 import { type Zone, zoneOf } from './addresses.ts';
 import { proxyFor } from './proxies.ts';
 import { skipInformational } from './informational.ts';
+import { sharedLookup } from './shared-lookup.ts';
 import type { EndpointTls } from './tls.ts';
 
 const connectionsPerHost = 16;
@@ -148,7 +149,7 @@ export class Connections {
 
   /** dns.lookup that remembers in which zone a name is. */
   readonly #noting = (hostname: string, options: LookupOptions, callback: LookupCallback): void => {
-    lookup(hostname, { ...options, all: true }, (error, addresses) => {
+    sharedLookup(hostname, { ...options, all: true }, (error, addresses) => {
       if (error !== null) return callback(error, []);
       const zones = new Set(addresses.map(({ address }) => zoneOf(address)));
       const [zone = 'anywhere'] = zones;
@@ -181,7 +182,7 @@ type Lookup = (hostname: string, options: LookupOptions, callback: LookupCallbac
 /** dns.lookup that hides the addresses of special zones but `zone`, so that neither a redirect nor a stranger's registry can be a name that resolves to a metadata service. */
 function guardedLookup(zone: Zone): Lookup {
   return (hostname, options, callback) => {
-    lookup(hostname, { ...options, all: true }, (error, addresses) => {
+    sharedLookup(hostname, { ...options, all: true }, (error, addresses) => {
       if (error !== null) return callback(error, []);
       const allowed = addresses.filter(({ address }) => ['anywhere', zone].includes(zoneOf(address)));
       if (allowed.length > 0) return answer(allowed, options, callback);
