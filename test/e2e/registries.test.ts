@@ -252,6 +252,6 @@ echo '${JSON.stringify({ ServerURL: host, Username, Secret })}'
   await writeFile(join(DOCKER_CONFIG, 'config.json'), JSON.stringify({ credsStore: 'missing' }));
   await using helpless = clientWith(environment);
   await assert.rejects(pushLayer(helpless, `${host}/app`), (error) =>
-    /401 Unauthorized.* from "docker-credential-missing": there is no such program in PATH/.test(messageOf(error)),
+    /from "docker-credential-missing": there is no such program in PATH;.* 401 Unauthorized/.test(messageOf(error)),
   );
 });
