@@ -60,7 +60,7 @@ async function exportTraces(file: string, root: string, digests: string[] | unde
     lines.push(`${JSON.stringify(trace)}\n`);
   }
   if (lines.length === 0)
-    say(name, `There are no traces in "${root}": no read had to wait there yet, or another --root is meant`);
+    say(name, `There are no traces in "${root}": no layer was read in part there yet, or another --root is meant`);
   const content = lines.join('');
   if (file === '-') await write(process.stdout, content);
   else await writeTraceFile(file, content);
@@ -73,9 +73,11 @@ async function exportTraces(file: string, root: string, digests: string[] | unde
 async function tracesOf(file: string): Promise<Trace[]> {
   const content = file === '-' ? await text(process.stdin) : await readTraceFile(file);
   const lines = content.split('\n').filter((line) => line.trim() !== '');
-  if (lines.length > maxTraces)
-    throw new LazypullError('InvalidArgument', `"${file}" has more than ${maxTraces} traces`);
-  return lines.map((line, i) => parseLine(line, `line ${i + 1} of "${file}"`));
+  const from = file === '-' ? 'standard input' : `"${file}"`;
+  if (lines.length > maxTraces) {
+    throw new LazypullError('InvalidArgument', `Cannot import ${from}: it has more than ${maxTraces} traces`);
+  }
+  return lines.map((line, i) => parseLine(line, `line ${i + 1} of ${from}`));
 }
 
 async function importTraces(traces: readonly Trace[], root: string, name: string): Promise<void> {

@@ -20,8 +20,9 @@ export async function checkDaemon(
   isRoot: boolean,
 ): Promise<Finding[]> {
   const name = 'daemon';
-  const pid = await listenerPid(address).catch(() => undefined);
-  if (pid === undefined) {
+  const pid = await listenerPid(address).catch((error: unknown) => messageOf(error));
+  if (typeof pid === 'string' && !isRoot) return [absent(name, pid, 'run "lazypull check" as root')];
+  if (typeof pid !== 'number') {
     const none = absent(name, `none serves "${address}"`, `start it with "${await starterOf({ address, root }, env)}"`);
     if (!isRoot) return [none];
     const socket = await tryOut('socket', 'choose another --address', async () => checkSocket(address));

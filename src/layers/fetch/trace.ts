@@ -95,17 +95,21 @@ export class TraceStore {
       return trace.digest === digest ? trace : undefined;
     } catch (error) {
       if (errnoOf(error) === 'ENOENT' || error instanceof LazypullError) return undefined;
-      throw error;
+      throw new LazypullError('Unavailable', `Cannot read the trace of the layer ${digest}`, { cause: error });
     }
   }
 
   /** Keeps a trace in place of the one before. */
   async save(trace: Trace): Promise<void> {
-    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
     const path = this.#path(trace.digest);
     const temporary = `${path}.${randomUUID()}`;
-    await writeFile(temporary, `${JSON.stringify(trace)}\n`, { mode: 0o600 });
-    await rename(temporary, path);
+    try {
+      await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+      await writeFile(temporary, `${JSON.stringify(trace)}\n`, { mode: 0o600 });
+      await rename(temporary, path);
+    } catch (error) {
+      throw new LazypullError('Unavailable', `Cannot write a trace into "${this.#directory}"`, { cause: error });
+    }
   }
 
   /** Forgets all traces. */
@@ -120,7 +124,7 @@ export class TraceStore {
       return names.flatMap((name) => /^([0-9a-f]{64})\.json$/.exec(name)?.[1] ?? []).map((hex) => `sha256:${hex}`);
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return [];
-      throw error;
+      throw new LazypullError('Unavailable', `Cannot read the traces in "${this.#directory}"`, { cause: error });
     }
   }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, readdir, readFile, symlink, truncate, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, symlink, truncate, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -201,6 +201,15 @@ test('lazypull check tells a user who is not root just that', async () => {
     ['user'],
   );
   assert.doesNotMatch(JSON.stringify([...findings.values()]), /modprobe/);
+
+  const directory = await workspace.directory('hidden');
+  await chmod(directory, 0o700);
+  const hidden = await checkWith({ uid: '65534', HOME: '/nonexistent' }, '--address', join(directory, 'x.sock'));
+  assert.match(
+    hidden.findings.get('daemon')!.text,
+    /^Cannot connect to the socket .*: EACCES/,
+    'not that none is there',
+  );
 });
 
 test('lazypull check names keys that are not known, files of registries that cannot be read, and programs that are missing', async () => {

@@ -139,7 +139,7 @@ describe('the command line', () => {
     assert.equal(code, 0);
     assert.match(
       stderr,
-      /^lazypull: There are no traces in "\/nonexistent\/root": no read had to wait there yet,.*--root/,
+      /^lazypull: There are no traces in "\/nonexistent\/root": no layer was read in part there yet,.*--root/,
     );
   });
 

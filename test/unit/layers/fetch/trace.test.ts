@@ -79,3 +79,15 @@ test('TraceStore keeps traces by digest, and gives none where a file is broken',
   await writeFile(join(root, 'traces', `${'a'.repeat(64)}.json`), '{"version":');
   assert.equal(await store.load(digest), undefined);
 });
+
+test('TraceStore says which directory cannot be used', async (t) => {
+  const root = await mkdtemp(join(tmpdir(), 'lazypull-traces-'));
+  t.after(() => rm(root, { recursive: true }));
+  await writeFile(join(root, 'traces'), '');
+  const store = new TraceStore(root);
+  await assert.rejects(store.digests(), { message: `Cannot read the traces in "${join(root, 'traces')}"` });
+  await assert.rejects(store.load(digest), { message: `Cannot read the trace of the layer ${digest}` });
+  const { table } = chunkedBlob([big()]);
+  const trace = traceOf(digest, table, Uint8Array.of(1));
+  await assert.rejects(store.save(trace), { message: `Cannot write a trace into "${join(root, 'traces')}"` });
+});
