@@ -59,7 +59,7 @@ async function run(
   options: Options,
   env: NodeJS.ProcessEnv,
 ): Promise<void> {
-  await using client = await openRegistry(options.config, env, { logLevel: 'warn' });
+  await using client = await openRegistry(options.config, env, { logLevel: 'warn', isPatient: true });
   const { source, destination } = checkUsage(() => openEndpoints(client, sourceText, destinationText));
   using report = options.json === true ? new JsonReport() : new ConvertProgress(process.stderr, env);
   using interrupt = new Interrupt();

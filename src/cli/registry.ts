@@ -12,7 +12,7 @@ const silentTries = 2;
 
 /**
  * A client of registries that has the mirrors of the daemon's config file and the credentials of `docker login`. It says on standard error what it waits for. The caller
- * disposes of it. `isPatient` is for one that serves reads of others, who wait as long as those of the daemon.
+ * disposes of it. `isPatient` is for one that serves reads of others or does work that is dear to begin anew: it waits as long as the daemon's.
  */
 export async function openRegistry(
   config: string | undefined,
