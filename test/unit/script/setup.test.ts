@@ -29,3 +29,31 @@ test('script/setup says before it installs anything that a Node is too old', (t)
   );
   assert.equal(old.stdout, '');
 });
+
+test('script/sample and script/setup say before they install anything how they are used, in 80 columns, and what cannot be', () => {
+  const call = (name: string, ...args: string[]) => {
+    const path = fileURLToPath(new URL(`../../../script/${name}`, import.meta.url));
+    return spawnSync('bash', [path, ...args], { encoding: 'utf8', timeout: 60_000 });
+  };
+  for (const name of ['sample', 'setup']) {
+    const { status, stdout, stderr } = call(name, '--help');
+    assert.deepEqual([status, stderr], [0, '']);
+    assert.ok(stdout.startsWith(`Usage: script/${name} [`), stdout);
+    assert.deepEqual(
+      stdout.split('\n').filter((line) => line.length > 80),
+      [],
+    );
+  }
+  for (const [args, message] of [
+    [['--bogus'], 'Unknown argument "--bogus"'],
+    [['--keep', 'x'], 'Unknown argument "x"'],
+    [['--worker'], '--worker needs a value'],
+    [['--worker', 'x'], 'Unknown worker "x"'],
+    [['--worker=x'], 'Unknown worker "x"'],
+    [['--worker', 'oci', '--base'], '--base needs a value'],
+  ] as const) {
+    const { status, stdout, stderr } = call('sample', ...args);
+    assert.deepEqual([status, stdout, stderr], [2, '', `script/sample: ${message}; see script/sample --help\n`]);
+  }
+  assert.equal(call('setup', 'bogus').status, 1);
+});
