@@ -114,6 +114,8 @@ export class LazyLayers {
   readonly #readers = new Map<number, Promise<void>>();
   /** The same for those that should be mounted: snapshots that name a layer which cannot be mounted now keep its files. */
   readonly #named = new Map<string, LayerKey>();
+  /** Layers with mounts that were taken out of the tree while something used them. */
+  #busy: (readonly [LayerKey, Entry])[] = [];
   #rehearsing: Promise<void> | undefined;
   #isClosed = false;
 
@@ -321,9 +323,12 @@ export class LazyLayers {
     const key = this.#mounts.get(mountpoint);
     this.#mounts.delete(mountpoint);
     this.#named.delete(mountpoint);
-    const busy = await this.#points.clear(mountpoint, () => this.#takeAway(mountpoint));
+    const { result: busy, wasServed } = await this.#points.clear(mountpoint, () => this.#takeAway(mountpoint));
     const entry = key === undefined ? undefined : this.#entries.get(key);
-    if (key !== undefined && entry !== undefined && !busy) await this.#release(key, entry);
+    if (key !== undefined && entry !== undefined) {
+      if (!busy) await this.#release(key, entry);
+      else if (wasServed) this.#busy.push([key, entry]);
+    }
     this.cache.check();
   }
 
@@ -435,7 +440,10 @@ export class LazyLayers {
   async #renew(): Promise<void> {
     const gone = new Set(this.#readers.keys());
     this.#readers.clear();
+    const busy = this.#busy;
+    this.#busy = [];
     await this.#points.renew();
+    for (const [key, entry] of busy) await this.#release(key, entry);
     for (const [key, entry] of this.#entries) {
       const layer = await entry.layer.catch(() => undefined);
       if (layer !== undefined && gone.has(layer.nodeId)) await this.#release(key, entry);

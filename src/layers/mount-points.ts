@@ -59,11 +59,16 @@ export class MountPoints {
     });
   }
 
-  /** Runs `action`, which takes away what is mounted there. Nothing should be mounted there from now on. */
-  async clear<T>(mountpoint: string, action: () => Promise<T>): Promise<T> {
-    return this.#inTurn(mountpoint, () => {
+  /**
+   * Runs `action`, which takes away what is mounted there. Nothing should be mounted there from now on.
+   *
+   * @returns what `action` resolves to, and whether the mount needed the daemon
+   */
+  async clear<T>(mountpoint: string, action: () => Promise<T>): Promise<{ result: T; wasServed: boolean }> {
+    return this.#inTurn(mountpoint, async () => {
+      const wasServed = this.#mounted.get(mountpoint)?.isServed ?? false;
       this.#mounted.delete(mountpoint);
-      return action();
+      return { result: await action(), wasServed };
     });
   }
 

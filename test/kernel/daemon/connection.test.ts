@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { closeSync } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
+import { open, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -107,6 +107,23 @@ test('A connection that is aborted is noticed at once, and another one takes its
   await lab.crash();
   assert.equal(await hasInherited(), true);
   await one.check(2);
+});
+
+test('A layer that was removed while somebody used its mount is given up when the connection has died', async () => {
+  const mounted = async () => (await lab.metrics()).get('lazypull_layers_mounted');
+  const before = await mounted();
+  const { snapshot } = await image();
+  const point = (await mountTable(lab.root)).at(-1)!.path;
+  const file = await open(join(point, 'file-0'));
+  try {
+    await lab.remove(snapshot, 1);
+    await until(() => said(/a layer is in use and is unmounted lazily/));
+    assert.equal(await mounted(), before! + 1);
+    await abort();
+    await until(async () => (await mounted()) === before);
+  } finally {
+    await file.close();
+  }
 });
 
 test('A connection that was aborted while no daemon served is not inherited', async () => {
