@@ -108,7 +108,8 @@ export async function runDaemon(
     if (!connection.isInherited) await rehearseAsClient(config.root, log, signal);
     parts.defer(() => sockets.remove());
     await sockets.open();
-    const keep = (fuse: FuseConnection) => keeper.keep({ fuse, sockets: sockets.own });
+    const keep = ({ name, fd, root, wasAttached, answerWithinMs = 0 }: FuseConnection) =>
+      keeper.keep({ fuse: { name, fd, root, wasAttached, answerWithinMs }, sockets: sockets.own });
     await keep(layers.connection);
     layers.onConnection(keep);
     await layers.leaveDirectory();

@@ -30,6 +30,8 @@ const maxSockets = 256;
 /** PID_MAX_LIMIT of Linux, and more descriptors than the kernel gives to a process. */
 const maxPid = 1 << 22;
 const maxDescriptor = 1 << 30;
+/** The longest time-out of fs.fuse in sysctl(8). */
+const maxAnswerMs = 65_535_000;
 
 /** Where the record of the keeper of a root directory is. */
 export function recordPath(root: string): string {
@@ -107,7 +109,7 @@ export function parseRecord(text: string): KeeperRecord {
 }
 
 function connectionIn(value: unknown): KeptConnection {
-  const { name, fd, root, wasAttached } = objectIn(value, 'fuse');
+  const { name, fd, root, wasAttached, answerWithinMs } = objectIn(value, 'fuse');
   if (typeof name !== 'string' || !isConnectionName(name)) throw damaged('fuse.name');
   if (wasAttached !== undefined && typeof wasAttached !== 'boolean') throw damaged('fuse.wasAttached');
   return {
@@ -115,6 +117,8 @@ function connectionIn(value: unknown): KeptConnection {
     fd: numberIn(fd, 0, maxDescriptor, 'fuse.fd'),
     root: root === undefined ? undefined : numberIn(root, 0, maxDescriptor, 'fuse.root'),
     wasAttached,
+    answerWithinMs:
+      answerWithinMs === undefined ? undefined : numberIn(answerWithinMs, 0, maxAnswerMs, 'fuse.answerWithinMs'),
   };
 }
 

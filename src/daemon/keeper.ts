@@ -61,8 +61,14 @@ export class Keeper {
     };
     keeper.#identity = record.keeper;
     try {
-      const { name, fd, root, wasAttached } = record.fuse;
-      const fuse = { name, fd: await take(fd), root: root === undefined ? undefined : await take(root), wasAttached };
+      const { name, fd, root, wasAttached, answerWithinMs } = record.fuse;
+      const fuse = {
+        name,
+        fd: await take(fd),
+        root: root === undefined ? undefined : await take(root),
+        wasAttached,
+        answerWithinMs,
+      };
       const sockets: ListeningSocket[] = [];
       for (const socket of [...(record.socket ? [record.socket] : []), ...(record.moreSockets ?? [])]) {
         const fd = await take(socket.fd);
@@ -172,7 +178,7 @@ async function startKeeper(root: string, kept: Kept): Promise<ProcessIdentity> {
     boot: bootId(),
     directory: directoryIdentity(root),
     keeper,
-    fuse: { name: fuse.name, fd: firstHeldDescriptor, root: rootFd, wasAttached: fuse.wasAttached },
+    fuse: { ...fuse, fd: firstHeldDescriptor, root: rootFd },
     socket,
     moreSockets,
   };

@@ -33,6 +33,8 @@ export interface FuseConnection {
 export interface KeptConnection extends Pick<FuseConnection, 'fd' | 'name'> {
   readonly root?: number | undefined;
   readonly wasAttached?: boolean | undefined;
+  /** As that of `FuseConnection`, 0 where the kernel waits for ever: it is that of the time when the connection was made. Undefined where a version has not written it down. */
+  readonly answerWithinMs?: number | undefined;
 }
 
 const device = '/dev/fuse';
@@ -85,7 +87,8 @@ export async function inheritConnection(
     if (!(await isServedBy(root, kept.fd)))
       throw new LazypullError('FailedPrecondition', 'Its file system is another one');
     writeSync(kept.fd, resendNotification());
-    return { fd: kept.fd, root, name: kept.name, isInherited: true, wasAttached, answerWithinMs: answerWithinMs() };
+    const withinMs = kept.answerWithinMs === undefined ? answerWithinMs() : kept.answerWithinMs || undefined;
+    return { fd: kept.fd, root, name: kept.name, isInherited: true, wasAttached, answerWithinMs: withinMs };
   } catch (error) {
     const reason = errnoOf(error) === 'EINVAL' ? 'This kernel cannot send requests again: Linux 6.9 can' : error;
     log.warn({ error: messageOf(reason) }, 'cannot go on with the FUSE connection of a dead process');

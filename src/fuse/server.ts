@@ -287,7 +287,7 @@ export class FuseServer {
     this.#lateMs = now;
     this.#log.warn(
       { waitedMs: answerWithinMs },
-      'readers get EIO before their data has come: fs.fuse.default_request_timeout or max_request_timeout is so short that the kernel would end everything; set both to 0, and start lazypull again',
+      'readers get EIO before their data has come: fs.fuse.default_request_timeout or max_request_timeout is so short that the kernel would end everything; set both to 0, then stop lazypull and start it again: a restart that hands over keeps the connection, and what holds for it',
     );
   }
 

@@ -8,7 +8,7 @@ const record = {
   boot: 'b',
   directory: '1:2',
   keeper: { pid: 5, startTicks: 6 },
-  fuse: { name: 'lazypull-0123456789abcdef', fd: 3, root: 6, wasAttached: false },
+  fuse: { name: 'lazypull-0123456789abcdef', fd: 3, root: 6, wasAttached: false, answerWithinMs: 0 },
   socket,
   moreSockets: [{ ...socket, fd: 5 }],
 };
@@ -38,6 +38,7 @@ const members: { path: string[]; values: unknown[]; isOptional?: boolean }[] = [
   { path: ['fuse', 'fd'], values: [-1, -100, 1.5, 2 ** 31, 2 ** 32 + 3, 1e300, '3', true] },
   { path: ['fuse', 'root'], values: [-1, -100, 1.5, 2 ** 32 + 3, '6', true], isOptional: true },
   { path: ['fuse', 'wasAttached'], values: [0, 1, 'yes'], isOptional: true },
+  { path: ['fuse', 'answerWithinMs'], values: [-1, 0.5, 2 ** 31, '1', true], isOptional: true },
   { path: ['socket'], values: [4, '/run/lp.sock'], isOptional: true },
   { path: ['socket', 'fd'], values: [-1, 2 ** 31, '4'] },
   { path: ['socket', 'path'], values: [4, true] },
