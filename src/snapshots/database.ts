@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import { errnoOf, LazypullError } from '../errors.ts';
@@ -124,22 +124,42 @@ export class Database implements Disposable {
     const isNew = version === 0;
     if (isNew) this.#checkNew();
     else this.#check();
+    if (!isNew) this.#checkNumberThere();
     const generation = new Generation(generationPath(this.#path));
     this.#written = generation;
     this.#exec('BEGIN IMMEDIATE');
     if (isNew) this.#exec(schema);
     if (isNew || !this.#hasAdditions()) this.#exec(additions);
     this.#exec('COMMIT');
-    this.#generation = Number(this.row('SELECT number FROM generation')?.number ?? 0);
+    this.#generation = this.#number();
     const written = isNew ? 0 : generation.read();
     if (written > this.#generation) {
       const missing = written - this.#generation;
-      throw new LazypullError(
-        'DataLoss',
-        `Cannot use "${this.#path}": it lacks the last ${missing === 1 ? 'change' : `${missing} changes`}, because its "-wal" file was removed or damaged, or because it is an older copy; restore both of one time from a backup, or delete "${generationPath(this.#path)}" to go on with what is left: then snapshots are missing or come back, and directories that no snapshot names any more are left where they are`,
+      throw this.#lacking(
+        `lacks the last ${missing === 1 ? 'change' : `${missing} changes`}, because its "-wal" file was removed or damaged, or because it is an older copy`,
       );
     }
     generation.write(this.#generation);
+  }
+
+  /** A number that is missing is as suspicious as a log that is: whoever removed one may have removed both. */
+  #checkNumberThere(): void {
+    if (this.#number() === 0 || existsSync(generationPath(this.#path))) return;
+    if (idsIn(directoriesBeside(this.#path)).size === 0) return;
+    throw this.#lacking('may lack changes, as the file that tells their number is missing');
+  }
+
+  /** The number of the last change that the database has; 0 also for one of a version that does not count them. */
+  #number(): number {
+    return this.#hasAdditions() ? Number(this.row('SELECT number FROM generation')?.number ?? 0) : 0;
+  }
+
+  #lacking(what: string): LazypullError {
+    const file = generationPath(this.#path);
+    return new LazypullError(
+      'DataLoss',
+      `Cannot use "${this.#path}": it ${what}; restore it, its "-wal" and its "-generation" file of one time from a backup, or make "${file}" an empty file to go on with what is left: then snapshots are missing or come back, and directories that no snapshot names any more are left where they are`,
+    );
   }
 
   #hasAdditions(): boolean {

@@ -1,4 +1,5 @@
-import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, fsyncSync, openSync, readSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
 
 const digits = 16;
 
@@ -6,13 +7,19 @@ const digits = 16;
  * A file beside a database with the number of the last change that was committed. SQLite drops the changes of a write-ahead log that is damaged or gone without
  * a word; this number tells that there were some.
  *
- * It is written after each commit and not synced, so after a power cut it can be behind the database, and never ahead of it.
+ * It is written after each commit and not synced, so after a power cut it can be behind the database, and never ahead of it. That there is such a file is
+ * synced, before the first commit.
  */
 export class Generation implements Disposable {
   readonly #fd: number;
 
   constructor(path: string) {
+    const isNew = !existsSync(path);
     this.#fd = openSync(path, 'a+', 0o600);
+    if (isNew) {
+      fsyncSync(this.#fd);
+      syncDirectory(dirname(path));
+    }
     closeSync(this.#fd);
     this.#fd = openSync(path, 'r+');
   }
@@ -35,5 +42,14 @@ export class Generation implements Disposable {
 
   [Symbol.dispose](): void {
     closeSync(this.#fd);
+  }
+}
+
+function syncDirectory(path: string): void {
+  const fd = openSync(path, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
   }
 }

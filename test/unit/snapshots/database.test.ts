@@ -50,6 +50,8 @@ const damages: Record<string, (path: string, older: string) => void> = {
   },
   'the database is older than its log was': (path, older) => copyFileSync(older, closed(path)),
   'the log is missing': (path) => rmSync(`${path}-wal`),
+  'the log and the number are missing': (path) => ['-wal', '-generation'].forEach((each) => rmSync(`${path}${each}`)),
+  'the number is missing': (path) => rmSync(`${path}-generation`),
   'the log is empty': (path) => truncateSync(`${path}-wal`),
   'the log is garbage': (path) => fill(`${path}-wal`, 0, statSync(`${path}-wal`).size),
   'the log is cut': (path) => truncateSync(`${path}-wal`, statSync(`${path}-wal`).size >> 1),
@@ -81,7 +83,7 @@ describe('a store that was damaged', () => {
     const root = await storeWithSnapshots(t);
     const path = join(root, 'snapshotter/snapshots.db');
     damages['the database is an older copy']!(path, join(root, 'older/snapshots.db'));
-    rmSync(`${path}-generation`);
+    writeFileSync(`${path}-generation`, '');
     const { snapshotter, directory } = await open(root);
     await snapshotter.restore();
     await snapshotter.cleanup();
