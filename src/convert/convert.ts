@@ -81,7 +81,7 @@ export interface ConvertedImage {
 }
 
 /**
- * Copies an image, of all its platforms, with every layer as eStargz. A layer that says that it is eStargz already is copied as it is, and so are
+ * Copies an image, of all its platforms, with every layer as eStargz. A layer that is eStargz already is copied as it is, and so are
  * attestations; a blob that the destination has is not sent. The destination's name is set last: it never stands for half an image.
  * Leaves no temporary file.
  */

@@ -3,6 +3,7 @@ import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { codeOf, errnoOf, LazypullError } from '../errors.ts';
+import { footerBytes, readFooter } from '../formats/estargz/footer.ts';
 import { type Descriptor, tocDigestAnnotation } from '../images/manifest.ts';
 import { isLayer } from '../images/media-types.ts';
 import { decompress } from './decompress.ts';
@@ -58,13 +59,26 @@ export class LayerConverter {
       this.#options.onLayer({ ...idOf(layer), state: 'kept', bytes: layer.size, total: layer.size });
       return { descriptor: layer, diffId };
     }
-    if (plan === 'copy') {
+    if (plan === 'copy' && !(await this.#isMislabelled(layer, signal))) {
       await this.copy(layer, signal);
       await this.#checkCopied(layer, signal);
       return { descriptor: copiedLayer(layer), diffId };
     }
     const result = await once(this.#converted, layer.digest, () => this.#write(idOf(layer), signal));
     return estargzLayer(layer, result);
+  }
+
+  /** Whether a layer says that it is eStargz and is not: who compresses layers anew may keep their annotations. What cannot be read is not. */
+  async #isMislabelled({ digest, mediaType }: Descriptor, signal: AbortSignal): Promise<boolean> {
+    if (!isLayer(mediaType)) return false;
+    try {
+      const { data, size } = await this.#options.source.ranged(digest).tail(footerBytes, signal);
+      readFooter(data, size);
+      return false;
+    } catch (error) {
+      signal.throwIfAborted();
+      return codeOf(error) === 'FailedPrecondition';
+    }
   }
 
   async #checkCopied({ digest, mediaType, annotations }: Descriptor, signal: AbortSignal): Promise<void> {

@@ -75,8 +75,8 @@ class TreeBuilder {
     } else if (entry.type === 'hardlink') {
       this.#set(parent, name, this.#linkTarget(source));
     } else {
-      if (entry.type === 'symlink') checkSymlink(entry);
-      this.#set(parent, name, { entry, links: 0, children: undefined });
+      const file = entry.type === 'symlink' ? asSymlink(entry) : entry;
+      this.#set(parent, name, { entry: file, links: 0, children: undefined });
     }
   }
 
@@ -200,7 +200,11 @@ function lookUp(root: TreeNode, path: ByteString): TreeNode | undefined {
   return node;
 }
 
-function checkSymlink({ path, linkTarget }: IndexEntry): void {
+/** Linux gives every symlink the same mode, whatever is said of it. */
+const symlinkMode = 0o777;
+
+function asSymlink(entry: IndexEntry): IndexEntry {
+  const { path, linkTarget } = entry;
   if (linkTarget.length === 0 || linkTarget.includes('\0')) {
     throw new LazypullError('InvalidArgument', `Cannot link "${shownPath(path)}" to "${shownPath(linkTarget)}"`);
   }
@@ -210,6 +214,7 @@ function checkSymlink({ path, linkTarget }: IndexEntry): void {
       `The target of the symlink "${shownPath(path)}" has ${linkTarget.length} bytes: more than ${maxSymlinkBytes}`,
     );
   }
+  return entry.mode === symlinkMode ? entry : { ...entry, mode: symlinkMode };
 }
 
 /** Calls `visit` for each directory of a tree, parents first. */

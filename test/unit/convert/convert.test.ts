@@ -439,10 +439,9 @@ test('What SOCI knows of the old layers does not survive a conversion', async ()
 
 test('convertImage() copies eStargz layers and keeps foreign ones', async () => {
   const content = tar('f');
-  const lazy = {
-    ...(await put(`${layerType}+gzip`, gzipSync(content))),
-    annotations: { [tocAnnotation]: sha256(content) },
-  };
+  await setRoot(await putImage([await put(layerType, content)], [sha256(content)]));
+  const [lazy] = (await readJson((await convert()).digest)).layers;
+  await put(lazy.mediaType, await readBytes(lazy.digest));
   const foreign = {
     mediaType: 'application/vnd.docker.image.rootfs.foreign.diff.tar.gzip',
     digest: sha256(Buffer.from('w')),
@@ -454,6 +453,19 @@ test('convertImage() copies eStargz layers and keeps foreign ones', async () => 
   const manifest = await readJson((await convert()).digest);
   assert.deepEqual(manifest.layers, [lazy, foreign]);
   assert.deepEqual((await readJson(manifest.config.digest)).rootfs.diff_ids, diffIds);
+});
+
+test('convertImage() converts a layer that says that it is eStargz and is not', async () => {
+  const content = tar('f');
+  const annotations = { [tocAnnotation]: sha256(content), kept: 'yes' };
+  const claims = { ...(await put(`${layerType}+gzip`, gzipSync(content))), annotations };
+  await setRoot(await putImage([claims], [sha256(content)]));
+  const { digest, isLazy } = await convert();
+  const [layer] = (await readJson(digest)).layers;
+  assert.ok(isLazy);
+  assert.notEqual(layer.digest, claims.digest);
+  assert.notEqual(layer.annotations[tocAnnotation], annotations[tocAnnotation]);
+  assert.equal(layer.annotations['kept'], 'yes');
 });
 
 test('convertImage() refuses blobs that do not match their digest, and leaves no name behind', async () => {

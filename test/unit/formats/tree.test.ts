@@ -253,6 +253,7 @@ test('buildTree sets owner, mode and time of a hard link on the file that it is 
   assert.equal(at(tree, 'l'), at(tree, 'f'));
   const symlink = treeOf(['f', 'symlink', { linkTarget: 'x', mode: 0o777 }], ['l', 'hardlink', link]);
   assert.deepEqual(of(symlink, 'f'), ['777', 70, 71, 1001, 5, '']);
+  assert.equal(at(treeOf(['s', 'symlink', { linkTarget: 'x', mode: 0o600 }]), 's').entry.mode, 0o777);
   const kept = treeOf(['f', 'reg', { xattrs }], ['l', 'hardlink', { ...link, xattrs: new Map([capability]) }]);
   assert.deepEqual(of(kept, 'f'), ['4711', 70, 71, 1001, 5, 'user.one,security.capability']);
   const silent = treeOf(['f', 'reg', { xattrs }], ['l', 'hardlink', { ...link, mode: 0 }]);
