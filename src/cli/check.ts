@@ -3,7 +3,7 @@ import type { Finding } from '../doctor/finding.ts';
 import { type Paint, painter, plain } from '../util/colour.ts';
 import { jsonLine, printable } from '../util/printable.ts';
 import type { Environment } from './environment.ts';
-import { columnsOf, displayWidth, wrapped } from './layout.ts';
+import { columnsOf, fitted } from './layout.ts';
 import { ExitError } from './output.ts';
 import { tools } from './tools.ts';
 import { Verb } from './verb.ts';
@@ -52,16 +52,10 @@ const indent = ' '.repeat(6);
 export function findingText({ name, state, text, advice }: Finding, paint: Paint = plain, columns?: number): string {
   const [tone, mark] = marks[state];
   const lines = `${name}: ${text}${advice === '' ? '' : `\n${advice}`}`.split('\n');
+  const room = columns === undefined ? undefined : columns - indent.length;
   const shown = lines
-    .map((line) => fitted(printable(line), columns))
+    .map((line) => fitted(printable(line), room))
     .join('\n')
     .replaceAll('\n', `\n${indent}`);
   return `${paint(tone, mark)} ${shown}\n`;
-}
-
-/** A line in several that break at spaces, where it is wider than there is room behind the mark. */
-function fitted(line: string, columns: number | undefined): string {
-  if (columns === undefined || displayWidth(line) + indent.length <= columns) return line;
-  const [start = ''] = /^ */.exec(line) ?? [];
-  return start + wrapped(line, Math.max(1, columns - indent.length - start.length)).replaceAll('\n', `\n${start}`);
 }

@@ -65,13 +65,14 @@ export function endOf(text: string, width: number): string {
 }
 
 /**
- * Prose in lines of `width` columns at most, which break at spaces; a word that is longer has a line of its own. Lines after the first are indented by
- * `indent` columns.
+ * Prose in lines of `width` columns at most, which break at spaces; a word that is longer has a line of its own. What stands between double quotes is one
+ * word: a command or a path to copy. Lines after the first are indented by `indent` columns.
  */
 export function wrapped(text: string, width: number, indent = 0): string {
   const lines: string[] = [];
   let line = '';
-  for (const word of text.split(/\s+/).filter((each) => each !== '')) {
+  for (const [quoted] of text.matchAll(/(?:"[^"]*"|\S)+/g)) {
+    const word = quoted.replaceAll(/\s+/g, ' ');
     const isFirst = lines.length === 0;
     const room = isFirst ? width : width - indent;
     if (line !== '' && displayWidth(line) + 1 + displayWidth(word) > room) {
@@ -83,6 +84,13 @@ export function wrapped(text: string, width: number, indent = 0): string {
   }
   lines.push(line);
   return lines.join(`\n${' '.repeat(indent)}`);
+}
+
+/** A line in several that break at spaces, where it is wider than there is room; all begin with the spaces of the first. */
+export function fitted(line: string, room: number | undefined): string {
+  if (room === undefined || displayWidth(line) <= room) return line;
+  const [start = ''] = /^ */.exec(line) ?? [];
+  return start + wrapped(line, Math.max(1, room - start.length)).replaceAll('\n', `\n${start}`);
 }
 
 /** A text whose lines are cut into several where they are wider than that, as a terminal does by itself. */

@@ -10,6 +10,7 @@ import { type Paint, painter, plain } from '../util/colour.ts';
 import { jsonLine, printable } from '../util/printable.ts';
 import { shorten, sizeText } from './format.ts';
 import type { Environment } from './environment.ts';
+import { columnsOf, fitted } from './layout.ts';
 import { ExitError, say } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { Verb } from './verb.ts';
@@ -46,9 +47,10 @@ export function whyCommand(environment: Environment): Verb {
       await using client = await openRegistry(options.config, env);
       const verdicts = await explain(client, image, options.platform, memory, name);
       const paint = painter(process.stdout, env);
+      const columns = columnsOf(process.stdout, env);
       if (verdicts.length === 0) say(name, 'The image has no layers: nothing of it has to be pulled');
       for (const verdict of verdicts) {
-        process.stdout.write(options.json === true ? jsonLine(verdict) : verdictText(verdict, paint));
+        process.stdout.write(options.json === true ? jsonLine(verdict) : verdictText(verdict, paint, columns));
       }
       if (verdicts.some(({ reason }) => reason !== undefined)) throw new ExitError(1);
     });
@@ -99,10 +101,19 @@ const words = {
   impossible: ['bad', 'CANNOT BE LAZY'],
 } as const;
 
-/** A verdict for people. */
-export function verdictText({ digest, bytes, verdict, message, advice }: LayerVerdict, paint: Paint = plain): string {
+/** What is said of a layer has at least so many columns. */
+const minTextColumns = 20;
+
+/** A verdict for people, in lines of `columns` where that is possible. */
+export function verdictText(
+  { digest, bytes, verdict, message, advice }: LayerVerdict,
+  paint: Paint = plain,
+  columns?: number,
+): string {
   const [tone, word] = words[verdict];
-  const first = `${shorten(digest)}  ${(bytes === undefined ? '?' : sizeText(bytes)).padStart(8)}  ${paint(tone, word)}`;
-  const what = message === '' ? '' : `: ${printable(message)}`;
-  return `${first}${what}\n${message.includes(advice) ? '' : `    ${advice}\n`}`;
+  const first = `${shorten(digest)}  ${(bytes === undefined ? '?' : sizeText(bytes)).padStart(8)}  `;
+  const room = columns === undefined ? undefined : Math.max(minTextColumns, columns - first.length);
+  const text = fitted(`${word}${message === '' ? '' : `: ${printable(message)}`}`, room);
+  const what = paint(tone, word) + text.slice(word.length).replaceAll('\n', `\n${' '.repeat(first.length)}`);
+  return `${first}${what}\n${message.includes(advice) ? '' : `${fitted(`    ${advice}`, columns)}\n`}`;
 }

@@ -52,6 +52,21 @@ test('lazypull why says what to do below the reason', () => {
     verdictText({ ...about, verdict: 'refused', reason: 'no_toc', message: 'Plain', advice: 'convert it' }),
     'bbbbbbbbbbbb    1.0 MB  NOT LAZY: Plain\n    convert it\n',
   );
+  const long = {
+    ...about,
+    reason: 'no_toc',
+    message: 'It has no table of contents',
+    advice: 'do "a b c" to it',
+  } as const;
+  assert.equal(
+    verdictText({ ...long, verdict: 'impossible' }, undefined, 50).replace(/^\S+/, 'X'.repeat(12)),
+    [
+      'XXXXXXXXXXXX    1.0 MB  CANNOT BE LAZY: It has no',
+      '                        table of contents',
+      '    do "a b c" to it',
+      '',
+    ].join('\n'),
+  );
   assert.equal(
     verdictText({ ...about, bytes: undefined, verdict: 'lazy', reason: undefined, message: '', advice: '' }),
     'bbbbbbbbbbbb         ?  lazy\n',

@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { chopped, columnsOf, displayWidth, endOf, padEnd, textColumns, wrapped } from '../../../src/cli/layout.ts';
+import {
+  chopped,
+  columnsOf,
+  displayWidth,
+  endOf,
+  fitted,
+  padEnd,
+  textColumns,
+  wrapped,
+} from '../../../src/cli/layout.ts';
 
 describe('the layout of text', () => {
   it('counts the columns that characters take, not their number', () => {
@@ -34,6 +43,10 @@ describe('the layout of text', () => {
     assert.equal(wrapped('one two three', 7, 2), 'one two\n  three');
     assert.equal(wrapped('a verylongword b', 4), 'a\nverylongword\nb');
     assert.equal(wrapped('', 4), '');
+    assert.equal(wrapped('a ("b c\n d", e) f "g', 4), 'a\n("b c d",\ne) f\n"g', 'what is quoted is one word');
+    assert.equal(fitted('  one two', 9), '  one two');
+    assert.equal(fitted('  one two', 8), '  one\n  two');
+    assert.equal(fitted('one  two'.repeat(99), undefined), 'one  two'.repeat(99));
     assert.equal(chopped('abcdef\nx\n映像', 3), 'abc\ndef\nx\n映\n像');
     assert.equal(chopped('abcdef', undefined), 'abcdef');
   });
