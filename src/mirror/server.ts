@@ -111,8 +111,8 @@ class Handler {
   #admit({ method, headers, socket }: IncomingMessage, served: Served): void {
     const { address } = this.#options;
     if (method !== 'GET' && method !== 'HEAD') throw new Refused(405, 'Only GET and HEAD are possible');
-    // Browsers say of themselves that a page asks; no client of a mirror sends these.
-    const mark = Object.keys(headers).find((name) => name === 'origin' || name.startsWith('sec-fetch-'));
+    // Browsers say which page asks. Programs do not, but Node's fetch() sends Sec-Fetch-Mode.
+    const mark = ['origin', 'sec-fetch-site'].find((name) => headers[name] !== undefined);
     if (mark !== undefined) throw new Refused(403, `The mirror serves no browser: the request has "${mark}"`);
     // A page reaches this port under a name of its own, also in a browser that says nothing.
     const name = (headers.host ?? '')

@@ -225,7 +225,7 @@ test('The mirror answers no browser', async (t) => {
     { origin: 'null' },
     { 'sec-fetch-site': 'cross-site' },
     { 'sec-fetch-site': 'none' },
-    { 'Sec-Fetch-Mode': 'no-cors' },
+    { 'Sec-Fetch-Site': 'same-origin', 'Sec-Fetch-Mode': 'no-cors' },
   ] as Record<string, string>[]) {
     for (const path of [`/v2/a/blobs/${digest}`, '/v2/a/manifests/x', '/v2/']) {
       const { status, body, headers: sent } = await get(path, headers);
@@ -234,6 +234,7 @@ test('The mirror answers no browser', async (t) => {
     }
   }
   assert.deepEqual(registry.requests, []);
+  assert.equal((await get(`/v2/a/blobs/${digest}`, { 'sec-fetch-mode': 'cors' })).status, 200, 'a program');
 });
 
 test('Neither connections that say nothing or half a word nor idle ones keep a client out', async (t) => {
