@@ -2,7 +2,7 @@ import { setFlagsFromString } from 'node:v8';
 import { LazypullError, messageOf } from '../errors.ts';
 import { cgroupLimits } from '../kernel/cgroup.ts';
 import { raiseOpenFiles } from '../kernel/open-files.ts';
-import { littleMemoryBytes } from '../layers/memory-budget.ts';
+import { ampleMemory, memoryBudget } from '../layers/memory-budget.ts';
 import type { Log } from '../log.ts';
 
 /** Open files: what a daemon wants, with which it serves an image or two, and without which it does not get far. Each layer takes three. */
@@ -15,6 +15,7 @@ const leastThreads = 48;
 
 /** Memory, the page cache of what is being written included. */
 const mib = 1 << 20;
+const littleMemoryBytes = 256 * mib;
 const leastMemoryBytes = 128 * mib;
 
 /** How much garbage V8 lets pile up on each heap before it collects, in percent of what is in use; the launcher's is for speed. */
@@ -53,10 +54,10 @@ export function claimResources(log: Log): Resources {
   }
   if (files < fewFiles) log.warn({ files }, `Few files may be open, and each layer takes three: ${howToOpenMore}`);
   if (memoryBytes !== undefined && memoryBytes < littleMemoryBytes) {
-    const text = `The control group has little memory, and less than ${mebibytes(littleMemoryBytes)} are not enough to read whole layers: the daemon works in small steps, and the kernel may kill it; ${howToHaveMore}`;
+    const text = `The control group has little memory: large layers are not lazy, and below ${mebibytes(littleMemoryBytes)} the kernel may kill the daemon; ${howToHaveMore}`;
     log.warn({ memory: mebibytes(memoryBytes) }, text);
-    setFlagsFromString(`--heap-growing-percent=${smallGrowthPercent}`);
   }
+  if (memoryBudget(memoryBytes) !== ampleMemory) setFlagsFromString(`--heap-growing-percent=${smallGrowthPercent}`);
   return { memoryBytes };
 }
 

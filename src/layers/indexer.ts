@@ -7,6 +7,7 @@ import { HeadStart } from './fetch/head-start.ts';
 import type { Layer, LayerOptions } from './layer.ts';
 import { type LayerDirectory, type LayerRecord, recordVersion } from './disk/layer-directory.ts';
 import type { LayerThreads } from './threads/layer-threads.ts';
+import { ampleMemory, type MemoryBudget } from './memory-budget.ts';
 import type { LayerMetrics } from './metrics.ts';
 import { type PlannedLayer, PlansAhead } from './plans-ahead.ts';
 import { SilentRegistries } from './silent-registries.ts';
@@ -34,6 +35,7 @@ export interface IndexerOptions {
   readonly aheadDirectory: string;
   /** Opens a layer whose files are there. */
   readonly serve: (layer: KnownLayer) => Promise<Layer>;
+  readonly memory?: MemoryBudget | undefined;
   readonly metrics: LayerMetrics;
   readonly log: Log;
 }
@@ -49,11 +51,13 @@ export class Indexer {
   constructor(options: IndexerOptions) {
     this.#options = options;
     this.#silent = new SilentRegistries(options.openBlob, options.log);
-    this.#tails = new Tails(options.openBlob, options.metrics, this.#silent);
+    const { memory = ampleMemory } = options;
+    this.#tails = new Tails(options.openBlob, options.metrics, this.#silent, memory.tailsAhead);
     this.#ahead = new PlansAhead(
       async (digest, tail, directory, isAwaited) =>
         this.#planToc({ digest }, tail, await this.#toc(tail), directory, isAwaited),
       options.aheadDirectory,
+      memory,
     );
   }
 
@@ -190,7 +194,8 @@ export class Indexer {
   ): Promise<PlannedLayer> {
     const fetchedMs = performance.now();
     const paths = { diskPath, tablePath, pathsPath, hintsPath, stackingPath };
-    const request = { digest, tocDigest, blobBytes: tail.size, ...toc, ...paths };
+    const maxTocBytes = this.#options.memory?.tocBytes;
+    const request = { digest, tocDigest, blobBytes: tail.size, ...toc, maxTocBytes, ...paths };
     const planned = await this.#options.threads.plan(request, isAwaited);
     return { tail, tocOffset: toc.tocOffset, planned, fetchedMs };
   }

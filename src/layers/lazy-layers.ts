@@ -175,6 +175,7 @@ export class LazyLayers {
       directory: join(options.root, 'layers'),
       aheadDirectory: aheadPath(options.root),
       serve: (layer) => this.#serve(layer),
+      memory: this.#memory,
       metrics: this.#metrics,
       log: options.log,
     });

@@ -1,13 +1,23 @@
+import { maxTocBytes } from '../formats/limits.ts';
+
 /** How much memory the work on layers may take at a time. */
 export interface MemoryBudget {
   /** Threads that plan, unpack and verify. */
   readonly threads: number;
   /** Heap of the thread that plans, in MB. A table of contents that takes more ends that thread instead of the program. */
   readonly planHeapMb: number;
+  /** How long a table of contents may be, as JSON: planning takes a few times as much. Layers with a longer one are not lazy. */
+  readonly tocBytes: number;
   /** Blob bytes that may wait for them before who sends more has to wait. */
   readonly queuedBytes: number;
+  /** Memory of the answers that arrive at one time. */
+  readonly requestBytes: number;
   /** Bytes that each of them writes before it has the kernel write them to the disk: until then they count as memory of the control group, and cannot be taken back. */
   readonly unsyncedBytes: number;
+  /** Ends of layers, and plans of them, that are there before they are asked for: how many, and how much memory those plans take. */
+  readonly tailsAhead: number;
+  readonly plansAhead: number;
+  readonly plansAheadBytes: number;
   /** Chunk tables that are in memory. */
   readonly tableBytes: number;
   /** After so many blob bytes memory is given back to the kernel while the threads are still busy. */
@@ -22,27 +32,43 @@ const mib = 1 << 20;
 export const ampleMemory: MemoryBudget = {
   threads: 2,
   planHeapMb: 256,
+  tocBytes: maxTocBytes,
   queuedBytes: 4 * mib,
+  requestBytes: Number.POSITIVE_INFINITY,
   unsyncedBytes: Number.POSITIVE_INFINITY,
+  tailsAhead: 48,
+  plansAhead: 8,
+  plansAheadBytes: 32 * mib,
   tableBytes: 12 * mib,
   trimBytes: 32 * mib,
   isRehearsed: true,
 };
 
-const littleMemory: MemoryBudget = {
+/** What the daemon and its helpers take while layers are read, and none is planned. */
+const servingBytes = 110 * mib;
+
+/** What planning takes of memory for each byte of a table of contents. */
+const planFactor = 4;
+
+const littleMemory: Omit<MemoryBudget, 'tocBytes'> = {
   threads: 1,
   planHeapMb: 64,
   queuedBytes: mib,
+  requestBytes: 12 * mib,
   unsyncedBytes: 4 * mib,
+  tailsAhead: 6,
+  plansAhead: 1,
+  plansAheadBytes: 4 * mib,
   tableBytes: 3 * mib,
   trimBytes: 4 * mib,
   isRehearsed: false,
 };
 
 /** Below it the daemon works in small steps. */
-export const littleMemoryBytes = 512 * mib;
+const littleMemoryBytes = 512 * mib;
 
 /** @param limitBytes the memory of the control group; undefined for no limit */
 export function memoryBudget(limitBytes: number | undefined): MemoryBudget {
-  return limitBytes !== undefined && limitBytes < littleMemoryBytes ? littleMemory : ampleMemory;
+  if (limitBytes === undefined || limitBytes >= littleMemoryBytes) return ampleMemory;
+  return { ...littleMemory, tocBytes: Math.max(limitBytes - servingBytes, mib) / planFactor };
 }

@@ -2,10 +2,8 @@ import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LayerDirectory } from './disk/layer-directory.ts';
 import type { Planned } from './disk/plan-files.ts';
+import { ampleMemory, type MemoryBudget } from './memory-budget.ts';
 import type { Tail } from './fetch/tails.ts';
-
-/** Layers that are planned before they are asked for, of all images together. */
-const maxPlans = 8;
 
 /** How long a plan, once it is there, waits to be asked for. */
 const keepMs = 20_000;
@@ -18,6 +16,9 @@ export interface PlannedLayer {
   /** When the whole table of contents was here, in `performance.now()` milliseconds. */
   readonly fetchedMs: number;
 }
+
+/** How many layers are planned before they are asked for, of all images together, and how much memory their plans take. */
+export type PlansAheadBounds = Pick<MemoryBudget, 'plansAhead' | 'plansAheadBytes'>;
 
 /** Plans a layer in an empty directory, whatever the digest of its table of contents is. `isAwaited` tells whether a client waits for it. */
 export type Plan = (
@@ -33,6 +34,8 @@ interface Entry {
   readonly path: string;
   /** Whether that has begun: the end of the blob is here. */
   isBegun: boolean;
+  /** Memory that the plan takes, once it is there. */
+  bytes: number;
   timer?: NodeJS.Timeout;
 }
 
@@ -43,14 +46,16 @@ interface Entry {
 export class PlansAhead {
   readonly #plan: Plan;
   readonly #path: string;
+  readonly #bounds: PlansAheadBounds;
   readonly #entries = new Map<string, Entry>();
   #next = 0;
   #isClosed = false;
 
   /** @param path a directory for nothing else, which is made when it is needed */
-  constructor(plan: Plan, path: string) {
+  constructor(plan: Plan, path: string, bounds: PlansAheadBounds = ampleMemory) {
     this.#plan = plan;
     this.#path = path;
+    this.#bounds = bounds;
   }
 
   has(digest: string): boolean {
@@ -59,7 +64,8 @@ export class PlansAhead {
 
   /** Whether no more should be begun. */
   get isFull(): boolean {
-    return this.#entries.size >= maxPlans;
+    const bytes = [...this.#entries.values()].reduce((sum, entry) => sum + entry.bytes, 0);
+    return this.#entries.size >= this.#bounds.plansAhead || bytes >= this.#bounds.plansAheadBytes;
   }
 
   /** Plans a layer that is none of those. Who asks for one that could not be planned plans it then. */
@@ -71,9 +77,10 @@ export class PlansAhead {
       entry.isBegun = true;
       return this.#planAt(path, digest, came, isTaken);
     });
-    const entry: Entry = { plan: planning.catch(() => undefined), path, isBegun: false };
+    const entry: Entry = { plan: planning.catch(() => undefined), path, isBegun: false, bytes: 0 };
     this.#entries.set(digest, entry);
-    void entry.plan.then(() => {
+    void entry.plan.then((plan) => {
+      entry.bytes = plan === undefined ? 0 : bytesOf(plan);
       if (!isTaken()) entry.timer = setTimeout(() => void this.#drop(digest, entry), keepMs).unref();
     });
   }
@@ -115,6 +122,11 @@ export class PlansAhead {
     this.#entries.delete(digest);
     await removePlans(entry.path);
   }
+}
+
+/** What a plan keeps: the end of the blob, and arrays that lie in one buffer. */
+function bytesOf({ tail, planned }: PlannedLayer): number {
+  return tail.data.length + planned.table.digest.buffer.byteLength;
 }
 
 /** Removes plans that nobody asks for any more, as far as the disk lets it: what is left is removed by the next life. */

@@ -26,14 +26,15 @@ export function tocTar(json: readonly Buffer[]): Buffer {
  * The JSON of an eStargz table of contents: the content of the tar entry `stargz.index.json` with which its gzip members begin.
  *
  * @param compressed the gzip members from the footer's `tocOffset` on; what follows them, or their last bytes' absence, does no harm
- * @throws DataLoss for what is not that; ResourceExhausted where it has more than `maxTocBytes`
+ * @param maxBytes of the JSON
+ * @throws DataLoss for what is not that; ResourceExhausted where it has more than `maxBytes`
  */
-export function tocJson(compressed: Uint8Array): Buffer {
+export function tocJson(compressed: Uint8Array, maxBytes = maxTocBytes): Buffer {
   const head = findJson(inflate(compressed.subarray(0, headCompressedBytes), undefined));
-  if (head.bytes > maxTocBytes) {
+  if (head.bytes > maxBytes) {
     throw new LazypullError(
       'ResourceExhausted',
-      `The layer's table of contents has ${head.bytes} bytes: more than ${maxTocBytes}`,
+      `The layer's table of contents has ${head.bytes} bytes: more than ${maxBytes}`,
     );
   }
   const end = head.offset + head.bytes;

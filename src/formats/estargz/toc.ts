@@ -28,16 +28,18 @@ export interface OpenedToc {
  * Takes the table of contents out of an eStargz blob (containerd/stargz-snapshotter, docs/estargz.md, "TOC"), whatever its digest is.
  *
  * @param compressedToc the blob from `tocOffset` on; the footer may be there or not
- * @throws DataLoss where there is none; ResourceExhausted past the bounds of `limits.ts`
+ * @param maxBytes of the JSON; undefined for what `limits.ts` says
+ * @throws DataLoss where there is none; ResourceExhausted past the bounds of `limits.ts`, or `maxBytes`
  */
 export function openToc(
   compressedToc: Uint8Array,
   { blobSize, tocOffset }: Pick<TocContext, 'blobSize' | 'tocOffset'>,
+  maxBytes?: number,
 ): OpenedToc {
   if (!Number.isSafeInteger(blobSize) || !Number.isSafeInteger(tocOffset) || tocOffset < 0 || tocOffset >= blobSize) {
     throw new LazypullError('DataLoss', `The table of contents cannot be at byte ${tocOffset} of ${blobSize}`);
   }
-  const json = tocJson(compressedToc);
+  const json = tocJson(compressedToc, maxBytes);
   return { json, tocDigest: `sha256:${hash('sha256', json)}` };
 }
 

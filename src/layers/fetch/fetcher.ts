@@ -4,6 +4,7 @@ import { Assembler, type Batch } from './assembler.ts';
 import { Download } from './download.ts';
 import type { Link } from './link.ts';
 import { type FetchReason, type LayerMetrics, layerMetrics } from '../metrics.ts';
+import { slabBytes } from '../threads/slabs.ts';
 import { streamBytesNeeded } from '../threads/streams.ts';
 import { Rate } from '../../util/rate.ts';
 import type { Failure } from '../threads/layer-thread.ts';
@@ -298,9 +299,12 @@ export class Fetcher {
     this.#requests.add(request);
     this.#metrics.fetches.add(1, { reason });
     let failure: unknown;
+    let leave: (() => void) | undefined;
+    const isAwaited = (): boolean => runs.some((run) => this.#rows.isAnyAwaited(run));
     try {
       for await (const { part, data } of blob.ranges(parts, this.#abort.signal)) {
         const assembler = parts[part]!;
+        leave ??= await threads.requests.enter(this.#memoryOf(runs), isAwaited, this.#abort.signal);
         request.add(data.length);
         this.fetchedBytes += data.length;
         this.rate.add(data.length);
@@ -328,7 +332,20 @@ export class Fetcher {
       if (missing.first < missing.last) this.#fail(missing, failure ?? new Error('The answer was too short'));
     }
     await Promise.all(unpacking);
+    leave?.();
     return failure === undefined;
+  }
+
+  /** What a request takes of memory at most while its answer arrives: slabs that hold the largest row, for what comes and for what is being unpacked. */
+  #memoryOf(runs: readonly RowRange[]): number {
+    let largest = slabBytes;
+    for (const { first, last } of runs) {
+      for (let row = first; row < last; row++) {
+        const { start, end } = streamBytesNeeded(this.#options.table, row);
+        largest = Math.max(largest, end - start);
+      }
+    }
+    return 2 * largest;
   }
 
   /** Hands a batch to the threads, the rows that readers wait for first. `requested` is when it was asked for, of performance.now(). */

@@ -1,6 +1,7 @@
 import { codeOf, LazypullError } from '../../errors.ts';
 import type { Blob } from '../../registry/blob.ts';
 import { type LayerMetrics, layerMetrics } from '../metrics.ts';
+import { ampleMemory } from '../memory-budget.ts';
 import { maxMs, maxSilenceMs, Patience } from './patience.ts';
 
 /** The end of a blob, the blob's size, and the blob itself for what more is needed of it. */
@@ -17,7 +18,6 @@ const tailBytes = 1 << 20;
 
 /** The same for layers that nobody has asked for yet, which wait in memory. */
 const aheadBytes = 512 << 10;
-const maxAhead = 48;
 
 /** How long such a tail, once it is here, waits to be asked for. */
 const aheadMs = 20_000;
@@ -42,13 +42,17 @@ export class Tails {
   readonly #openBlob: (reference: string, digest: string) => Blob;
   readonly #metrics: LayerMetrics;
   readonly #watcher: TailsWatcher | undefined;
+  readonly #maxAhead: number;
   readonly #ahead = new Map<string, Ahead>();
 
+  /** @param maxAhead how many are kept for later */
   constructor(
     openBlob: (reference: string, digest: string) => Blob,
     metrics: LayerMetrics = layerMetrics(),
     watcher?: TailsWatcher,
+    maxAhead = ampleMemory.tailsAhead,
   ) {
+    this.#maxAhead = maxAhead;
     this.#openBlob = openBlob;
     this.#metrics = metrics;
     this.#watcher = watcher;
@@ -57,7 +61,7 @@ export class Tails {
   /** Starts to fetch the ends of layers that will be asked for soon. */
   expect(reference: string, digests: readonly string[]): void {
     for (const digest of digests) {
-      if (this.#ahead.size >= maxAhead) return;
+      if (this.#ahead.size >= this.#maxAhead) return;
       if (this.#ahead.has(digest)) continue;
       const ahead: Ahead = { reference, tail: this.#fetch(reference, digest, aheadBytes) };
       this.#ahead.set(digest, ahead);

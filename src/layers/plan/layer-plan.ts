@@ -15,6 +15,8 @@ export interface TocSource {
   readonly tocOffset: number;
   /** The blob from `tocOffset` on, without the footer. */
   readonly compressedToc: Uint8Array;
+  /** How long its JSON may be, in bytes; undefined for what `limits.ts` says. */
+  readonly maxTocBytes?: number | undefined;
 }
 
 /** All that is kept of a table of contents. */
@@ -36,8 +38,15 @@ export interface LayerPlan {
  *
  * @throws DataLoss for what is damaged or has another digest, ResourceExhausted for what is too large, FailedPrecondition for what EROFS cannot show
  */
-export function planLayer({ digest, tocDigest, blobBytes, tocOffset, compressedToc }: TocSource): LayerPlan {
-  const toc = openToc(compressedToc, { blobSize: blobBytes, tocOffset });
+export function planLayer({
+  digest,
+  tocDigest,
+  blobBytes,
+  tocOffset,
+  compressedToc,
+  maxTocBytes,
+}: TocSource): LayerPlan {
+  const toc = openToc(compressedToc, { blobSize: blobBytes, tocOffset }, maxTocBytes);
   if (tocDigest !== undefined) checkTocDigest(toc.tocDigest, tocDigest);
   const tree = buildTree(readTocJson(toc.json, tocOffset));
   const { metadata, diskBytes, chunks, firstRows, paths } = planDisk(tree, { digest });

@@ -93,6 +93,9 @@ type Opened = OpenTarget | { readonly problem: string };
 /** What is read of a disk at a time to be verified, where rows are not longer. */
 const spanBytes = 1 << 20;
 
+/** What the kernel keeps of a file at least, in bytes. */
+const pageBytes = 4096;
+
 const port = parentPort;
 if (port === null) throw new Error('Cannot run outside a worker thread');
 const { unsyncedBytes: maxUnsyncedBytes } = workerData as LayerThreadData;
@@ -193,9 +196,9 @@ async function unpack(target: OpenTarget, command: UnpackCommand): Promise<Failu
   return failures;
 }
 
-/** Has the kernel write what it holds for the disk, where that has become too much. An error comes again when the layer is synced. */
+/** Has the kernel write what it holds for the disk, which is whole pages, where that has become too much. An error comes again when the layer is synced. */
 function syncSome({ fd }: OpenTarget, bytes: number): void {
-  unsyncedBytes += bytes;
+  unsyncedBytes += Math.ceil(bytes / pageBytes) * pageBytes;
   if (unsyncedBytes < maxUnsyncedBytes) return;
   unsyncedBytes = 0;
   writeBack(fd);

@@ -17,6 +17,7 @@ import type {
   UnpackTarget,
 } from './layer-thread.ts';
 import type { Planned, PlanRequest } from '../disk/plan-files.ts';
+import { RequestRoom } from '../fetch/request-room.ts';
 import { Slabs } from './slabs.ts';
 import type { RowRange } from '../plan/row-range.ts';
 
@@ -70,6 +71,8 @@ interface Thread {
 export class LayerThreads {
   /** Memory for the blob bytes of `unpack`. */
   readonly slabs = new Slabs();
+  /** Room for what arrives to be unpacked. */
+  readonly requests: RequestRoom;
   readonly #threads: Thread[];
   readonly #targets = new Map<number, UnpackTarget>();
   /** Jobs that no thread has yet. */
@@ -88,6 +91,7 @@ export class LayerThreads {
 
   constructor(budget: MemoryBudget, log: Log) {
     this.#budget = budget;
+    this.requests = new RequestRoom(budget.requestBytes);
     this.#log = log;
     this.#threads = Array.from({ length: budget.threads }, (_, i) => ({
       isFirst: i === 0,

@@ -23,6 +23,6 @@ test('A daemon that may have too little does not start, and says what is to be s
   await using memory = await Cgroup.make('memory', 120 << 20);
   assert.match(
     await lastWord('lp-memory', (directory) => memory.during(() => launchDaemon(directory))),
-    /^Cannot run the daemon: it may have 120 MiB of memory and needs 512 MiB: set MemoryMax= /,
+    /^Cannot run the daemon: it may have 120 MiB of memory and needs 256 MiB: set MemoryMax= /,
   );
 });

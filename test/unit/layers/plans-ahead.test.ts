@@ -3,15 +3,19 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { chunkTable } from '../../../src/erofs/disk-plan.ts';
 import { LayerDirectory } from '../../../src/layers/disk/layer-directory.ts';
 import type { Planned } from '../../../src/layers/disk/plan-files.ts';
 import type { Tail } from '../../../src/layers/fetch/tails.ts';
-import { PlansAhead } from '../../../src/layers/plans-ahead.ts';
+import { PlansAhead, type PlansAheadBounds } from '../../../src/layers/plans-ahead.ts';
 
-const tail = {} as Tail;
+const mib = 1 << 20;
+const tail = { data: Buffer.alloc(mib) } as Partial<Tail> as Tail;
+
+const table = chunkTable(undefined, 1000);
 
 /** Plans that are a file each, of a table of contents whose digest is that of the layer with `toc-` before it. */
-async function setUp(t: TestContext) {
+async function setUp(t: TestContext, bounds?: PlansAheadBounds) {
   const path = await mkdtemp(join(tmpdir(), 'lazypull-plans-'));
   t.after(() => rm(path, { recursive: true }));
   const target = new LayerDirectory(join(path, 'layer'));
@@ -22,9 +26,10 @@ async function setUp(t: TestContext) {
       await writeFile(diskPath, digest);
       if (digest === 'bad') throw new Error('no table of contents');
       awaited.push(isAwaited());
-      return { tail: came, tocOffset: 1, planned: { tocDigest: `toc-${digest}` } as Planned, fetchedMs: 0 };
+      return { tail: came, tocOffset: 1, planned: { tocDigest: `toc-${digest}`, table } as Planned, fetchedMs: 0 };
     },
     join(path, 'ahead'),
+    bounds,
   );
   return { path, ahead, target, awaited, left: async () => (await readdir(path, { recursive: true })).toSorted() };
 }
@@ -68,4 +73,15 @@ test('PlansAhead forgets what nobody asks for, and bounds how much there is', as
   assert.equal(await ahead.take('layer-0', 'toc-layer-0', target), undefined);
   await ahead.close();
   assert.deepEqual(await left(), ['layer']);
+});
+
+test('PlansAhead bounds the memory of what it has', async (t) => {
+  const { ahead } = await setUp(t, { plansAhead: 8, plansAheadBytes: 2 * mib });
+  for (const digest of ['a', 'b']) {
+    assert.ok(!ahead.isFull);
+    ahead.begin(digest, Promise.resolve(tail));
+  }
+  while (!ahead.isFull) await new Promise(setImmediate);
+  await ahead.close();
+  assert.ok(!ahead.isFull);
 });

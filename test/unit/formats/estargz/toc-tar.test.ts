@@ -20,3 +20,12 @@ test('A table that is made up for the rehearsal is a tar that any reader takes',
   assert.equal(decodeHeader(gunzipSync(bytes).subarray(0, 512), 0).name, 'stargz.index.json');
   assert.deepEqual(JSON.parse(String(tocJson(bytes))), { version: 1, entries: [{ name: 'a', type: 'reg' }] });
 });
+
+test('A table of contents that is longer than there is memory for is refused before it is inflated', () => {
+  const tar = gzipSync(tocTar([Buffer.alloc(5_000, ' ')]));
+  assert.equal(tocJson(tar, 5_000).length, 5_000);
+  assert.throws(() => tocJson(tar, 4_999), {
+    code: 'ResourceExhausted',
+    message: "The layer's table of contents has 5000 bytes: more than 4999",
+  });
+});
