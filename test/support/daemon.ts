@@ -59,6 +59,16 @@ export async function launchDaemon(
   return { socket, root, program, log: () => parse(program.output), [Symbol.asyncDispose]: () => program.stop() };
 }
 
+/** Whether the daemon, which serves, has gone on with the FUSE connection of one before it. It says so a moment after it has begun to serve, in a log that may be that of earlier ones too. */
+export async function hasInherited(daemon: Daemon): Promise<unknown> {
+  for (let waited = 0; ; waited += 20) {
+    const ready = daemon.log().find(({ msg, pid }) => msg === 'lazypull is ready' && pid === daemon.program.pid);
+    if (ready !== undefined) return ready['inherited'];
+    assert.ok(waited < 20_000, 'the daemon does not say that it is ready');
+    await delay(20);
+  }
+}
+
 /** Waits until the daemon has logged a message. */
 export async function logged(daemon: Daemon, message: string): Promise<void> {
   for (let waited = 0; !daemon.log().some(({ msg }) => msg === message); waited += 50) {

@@ -9,7 +9,7 @@ import { abortDetached } from '../../../src/kernel/detached-mount.ts';
 import { mountTable } from '../../../src/kernel/mount.ts';
 import { takeDescriptor } from '../../../src/kernel/pidfd.ts';
 import { keeperRecord } from '../../support/attach.ts';
-import { startDaemon } from '../../support/daemon.ts';
+import { hasInherited, startDaemon } from '../../support/daemon.ts';
 import { estargzBlob } from '../../support/estargz-blob.ts';
 import { LayerLab, mountDisk } from '../../support/layer-lab.ts';
 import { run, tryRun } from '../../support/program.ts';
@@ -64,13 +64,6 @@ const said = (message: RegExp): boolean =>
     .slice(linesBefore)
     .some(({ msg }) => message.test(String(msg)));
 
-/** Whether the daemon that runs has gone on with the connection of one before it. It says so a moment after it serves. */
-async function hasInherited(): Promise<unknown> {
-  const ready = () => lab.daemon.log().find(({ msg, pid }) => msg === 'lazypull is ready' && pid === lab.pid);
-  await until(() => ready() !== undefined);
-  return ready()?.['inherited'];
-}
-
 async function until(what: () => boolean | Promise<boolean>): Promise<void> {
   for (let waited = 0; waited < 15_000; waited += 20) {
     if (await what()) return;
@@ -105,7 +98,7 @@ test('A connection that is aborted is noticed at once, and another one takes its
   await (await image()).check(0);
   assert.notEqual((await keepersBelow(lab.workspace.path))[0], keeper);
   await lab.crash();
-  assert.equal(await hasInherited(), true);
+  assert.equal(await hasInherited(lab.daemon), true);
   await one.check(2);
 });
 
@@ -133,7 +126,7 @@ test('A connection that was aborted while no daemon served is not inherited', as
   await abort();
   await lab.restart('SIGKILL');
   assert.ok(said(/cannot go on with the FUSE connection of a dead process/));
-  assert.equal(await hasInherited(), false);
+  assert.equal(await hasInherited(lab.daemon), false);
   await one.check(1);
   await (await image()).check(0);
 });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { logged, startDaemon } from '../../support/daemon.ts';
+import { logged, startDaemon, hasInherited } from '../../support/daemon.ts';
 import { run } from '../../support/program.ts';
 import { keepersBelow, mountsBelow, Workspace } from '../../support/workspace.ts';
 
@@ -17,7 +17,7 @@ test('A daemon on a copy of a root that is in use leaves the original, its keepe
   {
     await using copy = await startDaemon(two);
     await logged(copy, 'lazypull is ready');
-    assert.equal(copy.log().find(({ msg }) => msg === 'lazypull is ready')?.['inherited'], false);
+    assert.equal(await hasInherited(copy), false);
     assert.deepEqual(await keepersBelow(one), [keeper]);
     assert.equal((await keepersBelow(two)).length, 1);
   }
@@ -26,7 +26,7 @@ test('A daemon on a copy of a root that is in use leaves the original, its keepe
   await original.program.ended;
   await using next = await startDaemon(one);
   await logged(next, 'lazypull is ready');
-  assert.equal(next.log().findLast(({ msg }) => msg === 'lazypull is ready')?.['inherited'], true);
+  assert.equal(await hasInherited(next), true);
 });
 
 test('A keeper that cannot be written down is ended', async () => {

@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { mountTable } from '../../../src/kernel/mount.ts';
-import { type Daemon, launchDaemon, logged } from '../../support/daemon.ts';
+import { type Daemon, launchDaemon, logged, hasInherited } from '../../support/daemon.ts';
 import { estargzBlob } from '../../support/estargz-blob.ts';
 import { LayerLab } from '../../support/layer-lab.ts';
 import { run } from '../../support/program.ts';
@@ -54,7 +54,7 @@ for (const [way, make] of Object.entries(ways)) {
     const { ready } = await lab.takeOver();
     await ready;
     await logged(lab.daemon, 'lazypull is ready');
-    assert.equal(lab.daemon.log().findLast(({ msg }) => msg === 'lazypull is ready')?.['inherited'], true);
+    assert.equal(await hasInherited(lab.daemon), true);
     assert.deepEqual(await layersOf(), before, 'what was mounted stays');
     await lab.restart('SIGKILL');
     assert.deepEqual(await layersOf(), before, 'what was mounted stays');

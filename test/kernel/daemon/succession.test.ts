@@ -10,6 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { detach, mountErofs, mountTable } from '../../../src/kernel/mount.ts';
 import { attachFuse, forgetRoot } from '../../support/attach.ts';
+import { hasInherited } from '../../support/daemon.ts';
 import { estargzBlob, type FileSpec } from '../../support/estargz-blob.ts';
 import { LayerLab } from '../../support/layer-lab.ts';
 import { run } from '../../support/program.ts';
@@ -159,7 +160,7 @@ test('A daemon goes on with what a version left that mounted the connection in a
   const [keeper] = await keepersBelow(lab.workspace.path);
   for (let life = 0; life < 2; life++) {
     await lab.restart('SIGKILL');
-    assert.equal(lab.daemon.log().findLast(({ msg }) => msg === 'lazypull is ready')?.['inherited'], true);
+    assert.equal(await hasInherited(lab.daemon), true);
     assert.deepEqual(await mountLines(), lines);
     assert.equal(existsSync(directory), false);
     assert.notEqual((await keepersBelow(lab.workspace.path))[0], keeper);
