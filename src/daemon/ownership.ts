@@ -5,6 +5,21 @@ const groupWrite = 0o020;
 const othersWrite = 0o002;
 const sticky = 0o1000;
 
+/** Directories of the machine: nobody but us enters a root, nor what is below it. */
+const sharedDirectories = [
+  '/boot',
+  '/dev',
+  '/etc',
+  '/home',
+  '/run',
+  '/tmp',
+  '/usr',
+  '/var/cache',
+  '/var/lib',
+  '/var/log',
+  '/var/tmp',
+];
+
 /**
  * Makes sure that nobody but root and we can put something else in place of a file in a directory: who speaks to it mounts what it answers. Others
  * may be able to write there where the directory is sticky, as /tmp is, and the group where it is root's.
@@ -20,4 +35,20 @@ export function checkOnlyOursIn(directory: string): void {
     'FailedPrecondition',
     `Cannot use the directory "${directory}": ${ours ? 'others may write there' : `it belongs to user ${uid}`}; choose another one, or run "chown root ${directory} && chmod go-w ${directory}"`,
   );
+}
+
+/**
+ * Makes sure that a root directory, given by its real path, is not one that others use, or have something below: they could not enter it any more.
+ *
+ * @throws FailedPrecondition
+ */
+export function checkNotShared(root: string): void {
+  const shared = sharedDirectories.find((path) => path === root || path.startsWith(root === '/' ? root : `${root}/`));
+  if (shared !== undefined) {
+    throw new LazypullError(
+      'FailedPrecondition',
+      `Cannot use the root directory "${root}": ${shared === root ? 'it' : `"${shared}" is below it, and`} is for others too, who could not enter it any more`,
+      { hint: 'choose a --root of its own, such as a directory in it' },
+    );
+  }
 }

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { LazypullError } from '../errors.ts';
 import { detach, mountOverlay } from '../kernel/mount.ts';
 import { isDangling } from '../kernel/real-path.ts';
+import { checkNotShared } from './ownership.ts';
 
 /** File systems that never do, by f_type (statfs(2), linux/magic.h), and why. */
 const unfit = new Map([
@@ -14,9 +15,6 @@ const unfit = new Map([
   [0x01021994, 'it is on tmpfs: what is kept there takes memory, and is lost at a reboot'],
   [0x858458f6, 'it is on ramfs: what is kept there takes memory without a bound, and is lost at a reboot'],
 ]);
-
-/** Directories of the machine: nobody but us enters a root, nor what is below it. */
-const sharedDirectories = ['/boot', '/dev', '/etc', '/home', '/run', '/tmp', '/usr', '/var/lib', '/var/tmp'];
 
 /** What mends it. */
 export const rootDiskAdvice =
@@ -59,14 +57,7 @@ export function checkRootPath(root: string): void {
       { hint: 'mount what should be there, or make that directory' },
     );
   }
-  const shared = sharedDirectories.find((path) => path === root || path.startsWith(root === '/' ? root : `${root}/`));
-  if (shared !== undefined) {
-    throw new LazypullError(
-      'FailedPrecondition',
-      `Cannot use the root directory "${root}": ${shared === root ? 'it' : `"${shared}" is below it, and`} is for others too, who could not enter it any more`,
-      { hint: 'choose a --root of its own, such as a directory in it' },
-    );
-  }
+  checkNotShared(root);
   if (existsSync(root) && !statSync(root).isDirectory()) {
     throw new LazypullError('FailedPrecondition', `Cannot use the root directory "${root}": it is no directory`, {
       hint: 'choose another --root',

@@ -5,7 +5,7 @@ import { LazypullError } from '../errors.ts';
 import { type Holder, tryLockFile } from '../kernel/flock.ts';
 import { hasOpen, identityOf, isDying } from '../kernel/pidfd.ts';
 import { forgetHandover, HandoverRequest } from './handover.ts';
-import { checkOnlyOursIn } from './ownership.ts';
+import { checkNotShared, checkOnlyOursIn } from './ownership.ts';
 import { makeDirectory } from '../kernel/make-directory.ts';
 
 /** How long a process that hands over, that has been killed, or that has said that it does not need the root for long may take to end. */
@@ -43,6 +43,7 @@ export interface RootOptions {
  */
 export async function openRoot(path: string, options: RootOptions = {}): Promise<Root> {
   const { takeover = false, isBrief = false } = options;
+  checkNotShared(path);
   try {
     makeDirectory(path, 0o700);
     chmodSync(path, 0o700);

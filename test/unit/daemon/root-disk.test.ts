@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { openRoot } from '../../../src/daemon/root.ts';
 import { checkRootPath } from '../../../src/daemon/root-disk.ts';
 
 test('A root whose path overlayfs cannot take from every client is refused', () => {
@@ -15,8 +16,11 @@ test('A root whose path overlayfs cannot take from every client is refused', () 
   for (const path of ['/var/lib/lazypull', '/a b/ä€-_=+@%"\'$(x)', '/a.b;c']) checkRootPath(path);
 });
 
-test('A root that others use too is refused, before anybody is kept out of it', () => {
-  for (const path of ['/', '/tmp', '/usr', '/var', '/var/lib', '/run', '/etc']) {
+test('A root that others use too is refused, before anybody is kept out of it', async () => {
+  const mode = statSync('/tmp').mode;
+  await assert.rejects(openRoot('/tmp'), { code: 'FailedPrecondition', message: /it is for others too/ });
+  assert.equal(statSync('/tmp').mode, mode);
+  for (const path of ['/', '/tmp', '/var/cache', '/usr', '/var', '/var/lib', '/run', '/etc']) {
     assert.throws(() => checkRootPath(path), {
       code: 'FailedPrecondition',
       message: /^Cannot use the root directory ".*": .*is for others too/,
