@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -16,8 +16,9 @@ test('A root whose path overlayfs cannot take from every client is refused', () 
   for (const path of ['/var/lib/lazypull', '/a b/ä€-_=+@%"\'$(x)', '/a.b;c']) checkRootPath(path);
 });
 
-test('A root that others use too is refused, before anybody is kept out of it', async () => {
+test('A root that others use too is refused, before anybody is kept out of it', async (t) => {
   const mode = statSync('/tmp').mode;
+  t.after(() => chmodSync('/tmp', mode & 0o7777));
   await assert.rejects(openRoot('/tmp'), { code: 'FailedPrecondition', message: /it is for others too/ });
   assert.equal(statSync('/tmp').mode, mode);
   for (const path of ['/', '/tmp', '/var/cache', '/usr', '/var', '/var/lib', '/run', '/etc']) {
