@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, LazypullError, messageOf } from '../errors.ts';
@@ -45,6 +46,7 @@ export function keeperTitle(root: string): string[] {
 
 /** The keepers of a root directory, with a record or without, but for those of versions whose command line does not tell which directory it is. */
 export function keepersOf(root: string): ProcessIdentity[] {
+  if (!existsSync(root)) return [];
   const identity = directoryIdentity(root);
   return processIds().flatMap((pid) => {
     const [title, , directory] = titleOf(pid);

@@ -144,7 +144,7 @@ export class Keeper {
 
 /** The process id of the keeper of a root directory; undefined where none runs. */
 export async function keeperOf(root: string): Promise<number | undefined> {
-  return (await readRecord(root))?.keeper.pid;
+  return (await readRecord(root))?.keeper.pid ?? keepersOf(root)[0]?.pid;
 }
 
 /**
@@ -154,11 +154,12 @@ export async function keeperOf(root: string): Promise<number | undefined> {
  */
 export async function endKeeper(root: string): Promise<number | undefined> {
   const record = await readRecord(root);
-  if (record === undefined) return undefined;
-  for (const socket of [...(record.socket ? [record.socket] : []), ...(record.moreSockets ?? [])]) removeSocket(socket);
-  await rm(recordPath(root), { force: true });
-  await end(record.keeper);
-  return record.keeper.pid;
+  const sockets = [...(record?.socket ? [record.socket] : []), ...(record?.moreSockets ?? [])];
+  for (const socket of sockets) removeSocket(socket);
+  await rm(recordPath(root), { force: true, recursive: true });
+  const keepers = [...(record ? [record.keeper] : []), ...keepersOf(root)];
+  for (const keeper of keepers) await end(keeper);
+  return keepers[0]?.pid;
 }
 
 /** The paths of the sockets that the keeper of a root directory holds; none where none runs. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { readFile, symlink } from 'node:fs/promises';
+import { readFile, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { estargzBlob } from '../../support/estargz-blob.ts';
@@ -61,4 +61,15 @@ test('lazypull stop ends the keeper of a daemon that was killed, and takes away 
   assert.ok(stderr.includes(`No daemon ran at "${lab.socket}": ended the keeper of one that was killed`), stderr);
   await lab.restart('SIGKILL');
   assert.equal((await keepersBelow(lab.workspace.path)).length, 1);
+});
+
+test('lazypull stop ends the keeper of a daemon that was killed also where its record is lost', async () => {
+  await mountLayer();
+  await lab.daemon.program.stop('SIGKILL');
+  await rm(join(lab.root, 'keeper.json'));
+  const { status, stderr } = await lazypull('stop', '--root', lab.root, '--address', lab.socket);
+  assert.equal(status, 0, stderr);
+  assert.deepEqual(await keepersBelow(lab.workspace.path), []);
+  assert.ok(stderr.includes('ended the keeper of one that was killed'), stderr);
+  await lab.restart('SIGKILL');
 });
