@@ -47,8 +47,8 @@ export const ampleMemory: MemoryBudget = {
 /** What the daemon and its helpers take while layers are read, and none is planned. */
 const servingBytes = 110 * mib;
 
-/** What planning takes of memory for each byte of a table of contents. */
-const planFactor = 4;
+/** What planning takes of memory for each byte of a table of contents, with some to spare. */
+const planFactor = 5;
 
 const littleMemory: Omit<MemoryBudget, 'tocBytes'> = {
   threads: 1,
