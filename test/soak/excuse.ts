@@ -1,15 +1,5 @@
 /** What is done to the daemon and to what it works with. */
-export type Disturbance =
-  | 'kill'
-  | 'takeover'
-  | 'stop'
-  | 'keeper'
-  | 'abort'
-  | 'unmount'
-  | 'buildkitd'
-  | 'faults'
-  | 'down'
-  | 'slow';
+export type Disturbance = 'kill' | 'takeover' | 'stop' | 'keeper' | 'abort' | 'buildkitd' | 'faults' | 'down' | 'slow';
 
 /** What was read or made is not what it should be: nothing excuses that. */
 export class WrongBytes extends Error {}
@@ -23,7 +13,7 @@ const forgotten = /missing descriptor handlers/i;
 
 /** Whether reads may end in EIO beside these disturbances. */
 export function mayFailReads(disturbances: ReadonlySet<Disturbance>): boolean {
-  return (['stop', 'keeper', 'abort', 'unmount', 'faults', 'down'] as const).some((each) => disturbances.has(each));
+  return (['stop', 'keeper', 'abort', 'faults', 'down'] as const).some((each) => disturbances.has(each));
 }
 
 /**
