@@ -304,7 +304,9 @@ export class Fetcher {
     try {
       for await (const { part, data } of blob.ranges(parts, this.#abort.signal)) {
         const assembler = parts[part]!;
-        leave ??= await threads.requests.enter(this.#memoryOf(runs), isAwaited, this.#abort.signal);
+        if (threads.requests.isBounded) {
+          leave ??= await threads.requests.enter(this.#memoryOf(runs), isAwaited, this.#abort.signal);
+        }
         request.add(data.length);
         this.fetchedBytes += data.length;
         this.rate.add(data.length);

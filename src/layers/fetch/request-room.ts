@@ -18,6 +18,11 @@ export class RequestRoom {
     this.#maxBytes = maxBytes;
   }
 
+  /** Whether anybody may have to wait: else there is no need to enter. */
+  get isBounded(): boolean {
+    return Number.isFinite(this.#maxBytes);
+  }
+
   /**
    * Resolves when there is room, or when `signal` aborts.
    *

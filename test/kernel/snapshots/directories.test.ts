@@ -8,6 +8,20 @@ import { unmount } from '../../../src/kernel/mount.ts';
 import { clearMountPoint } from '../../../src/kernel/mount-point.ts';
 import { silentLog } from '../../../src/log.ts';
 import { Directories } from '../../../src/snapshots/directories.ts';
+import type { RemoteLayers } from '../../../src/snapshots/remote-layers.ts';
+
+/** No layers, but for how what is mounted is taken away. */
+function layersWith(take: RemoteLayers['unmount']): RemoteLayers {
+  return {
+    mount: () => Promise.resolve(),
+    restore: () => Promise.resolve(),
+    checkLabels() {},
+    checkStacking: () => Promise.resolve(),
+    check: () => Promise.resolve(),
+    usage: () => Promise.resolve({ inodes: 0, bytes: 0, mostBytes: 0 }),
+    unmount: take,
+  };
+}
 
 it('never removes through a mount that stays', async (t) => {
   const root = mkdtempSync(join(tmpdir(), 'directories-'));
@@ -15,15 +29,7 @@ it('never removes through a mount that stays', async (t) => {
   const warnings: object[] = [];
   const directories = new Directories(
     root,
-    {
-      mount: () => Promise.resolve(),
-      restore: () => Promise.resolve(),
-      checkLabels() {},
-      checkStacking: () => Promise.resolve(),
-      check: () => Promise.resolve(),
-      usage: () => Promise.resolve({ inodes: 0, bytes: 0, mostBytes: 0 }),
-      unmount: async (mountpoint) => void (stays || (await unmount(mountpoint))),
-    },
+    layersWith(async (mountpoint) => void (stays || (await unmount(mountpoint)))),
     { ...silentLog, warn: (fields) => void warnings.push(fields) },
   );
   await directories.create(1, 'active');
@@ -52,15 +58,7 @@ it('takes a directory that was put aside for what it is', async (t) => {
   t.after(() => rmSync(root, { recursive: true, force: true }));
   const directories = new Directories(
     root,
-    {
-      mount: () => Promise.resolve(),
-      restore: () => Promise.resolve(),
-      checkLabels() {},
-      checkStacking: () => Promise.resolve(),
-      check: () => Promise.resolve(),
-      usage: () => Promise.resolve({ inodes: 0, bytes: 0, mostBytes: 0 }),
-      unmount: async (mountpoint) => void (await clearMountPoint(mountpoint, unmount)),
-    },
+    layersWith(async (mountpoint) => void (await clearMountPoint(mountpoint, unmount))),
     silentLog,
   );
   for (const path of ['1.aside/fs', '2.aside', '3.aside/fs/precious', '4.aside/fs/removed']) {
