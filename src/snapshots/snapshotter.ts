@@ -132,6 +132,7 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     const mounting = this.#unmounted.get(id);
     this.#unmounted.delete(id);
     this.#reasons.delete(id);
+    this.#usages.forget(this.#directories.content(id));
     void this.#directories.removeLater(id, mounting).then((isGone) => {
       if (isGone) this.#openStore.noteGone(id);
     });
