@@ -4,7 +4,7 @@ import type { Environment } from './environment.ts';
 import { say } from './output.ts';
 import { tools } from './tools.ts';
 import { checkUsage } from './usage-error.ts';
-import { Verb } from './verb.ts';
+import { Verb } from './command.ts';
 
 /** `lazypull buildkit`: what stands behind script/buildkit. */
 export function buildkitCommand(environment: Environment): Verb {

@@ -1,13 +1,13 @@
 import { dirname } from 'node:path';
 import { takeMirrorFlags } from '../buildkit/mirror.ts';
-import { ownBuildkitd, usageOf } from '../buildkit/own.ts';
+import { ownBuildkitd, usageOf } from '../buildkit/managed-buildkitd.ts';
 import { ownPlaces } from '../buildkit/places.ts';
 import { runBuildkit } from '../buildkit/run.ts';
 import type { Environment } from './environment.ts';
 import { say } from './output.ts';
 import { tools } from './tools.ts';
 import { checkUsage } from './usage-error.ts';
-import { Verb } from './verb.ts';
+import { Verb } from './command.ts';
 
 /** `lazypull buildkitd`: a buildkitd that is lazy, without configuration. */
 export function buildkitdCommand({ env, name, self }: Environment): Verb {

@@ -1,6 +1,6 @@
 import { LazypullError } from '../errors.ts';
 import type { CacheAccess, CachedLayer, ListedLayer, VerifiedLayer } from '../layers/cache/cache.ts';
-import { TraceStore } from '../layers/fetch/trace.ts';
+import { TraceStore } from '../layers/prefetch/trace.ts';
 import { type Paint, painter, plain } from '../util/colour.ts';
 import { bytesOf, parseAmount } from '../util/amount.ts';
 import { jsonLine } from '../util/printable.ts';
@@ -8,7 +8,7 @@ import { shorten, sizeText, table } from './format.ts';
 import type { Environment } from './environment.ts';
 import { ExitError } from './output.ts';
 import { checkUsage } from './usage-error.ts';
-import { Verb } from './verb.ts';
+import { Verb } from './command.ts';
 import { chooseDaemon, type DaemonUse, whichDaemon } from './which-daemon.ts';
 
 interface Options {

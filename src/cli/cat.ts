@@ -1,13 +1,13 @@
 import { defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
-import type { ImageFile } from '../images/image-tree.ts';
+import type { ImageFile } from '../image-reader/image-tree.ts';
 import type { Platform } from '../images/platforms.ts';
 import { resolveImage } from '../images/resolve.ts';
 import type { Reference } from '../registry/reference.ts';
 import type { Environment } from './environment.ts';
 import { write } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
-import { Verb } from './verb.ts';
+import { Verb } from './command.ts';
 
 interface Options {
   config?: string;
@@ -31,7 +31,7 @@ printed; so each layer has to be eStargz.`,
       ],
     )
     .action(async (reference: Reference, path: string, options: Options) => {
-      const { openImage } = await import('../layers/open-image.ts');
+      const { openImage } = await import('../image-reader/open-image.ts');
       await using client = await openRegistry(options.config, env);
       const image = await openImage(client, await resolveImage(client, reference, options.platform));
       const file = image.tree.find(Buffer.from(path).toString('latin1'));

@@ -1,12 +1,12 @@
 import { type DaemonFlags, defaults } from '../config/load.ts';
-import type { Finding } from '../doctor/finding.ts';
+import type { Finding } from '../doctor/check-result.ts';
 import { type Paint, painter, plain } from '../util/colour.ts';
 import { jsonLine, printable } from '../util/printable.ts';
 import type { Environment } from './environment.ts';
 import { columnsOf, fitted } from './layout.ts';
 import { ExitError } from './output.ts';
 import { tools } from './tools.ts';
-import { Verb } from './verb.ts';
+import { Verb } from './command.ts';
 import { chooseDaemon, whichDaemon } from './which-daemon.ts';
 
 /** `lazypull check`: whether this machine has what a daemon needs. */

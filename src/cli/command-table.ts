@@ -1,5 +1,5 @@
 import type { Argument, Option } from 'commander';
-import { Verb } from './verb.ts';
+import { Verb } from './command.ts';
 
 /** What a word of a command line is. `text` is anything that a shell cannot know. */
 export type ValueKind =

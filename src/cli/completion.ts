@@ -4,7 +4,7 @@ import { fishCompletion } from './completions/fish.ts';
 import { zshCompletion } from './completions/zsh.ts';
 import { type CommandRow, commandTable } from './command-table.ts';
 import { write } from './output.ts';
-import { Verb } from './verb.ts';
+import { Verb } from './command.ts';
 
 const shells = ['bash', 'zsh', 'fish'] as const;
 type Shell = (typeof shells)[number];

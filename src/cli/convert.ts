@@ -13,7 +13,7 @@ import { type Environment, exitCodes } from './environment.ts';
 import { ExitError } from './output.ts';
 import { openRegistry, platformArgument } from './registry.ts';
 import { checkUsage } from './usage-error.ts';
-import { Verb } from './verb.ts';
+import { Verb } from './command.ts';
 
 /**
  * `lazypull convert SRC DST`. The result's digest goes to standard output, progress to standard error. Throws LazypullErrors, and
@@ -63,7 +63,7 @@ async function run(
   const { source, destination } = checkUsage(() => openEndpoints(client, sourceText, destinationText));
   using report = options.json === true ? new JsonReport() : new ConvertProgress(process.stderr, env);
   using interrupt = new Interrupt();
-  const { LazyCheck } = await import('../layers/lazy-check.ts');
+  const { LazyCheck } = await import('../layers/resolve/lazy-check.ts');
   const image = await convertImage(source, destination, {
     platforms: options.platform,
     level: options.level,

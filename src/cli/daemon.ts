@@ -5,7 +5,7 @@ import { createLog, logFormats, logLevels } from '../log.ts';
 import { version } from '../version.ts';
 import type { Environment } from './environment.ts';
 import { ExitError } from './output.ts';
-import { Verb } from './verb.ts';
+import { Verb } from './command.ts';
 
 /** Names of the daemon's flags, which may also be written with one dash, as Go programs take them. */
 const goFlags = new Set([

@@ -2,7 +2,7 @@ import { Argument, type Command } from 'commander';
 import { version } from '../version.ts';
 import type { Environment } from './environment.ts';
 import { UsageError } from './usage-error.ts';
-import { Verb } from './verb.ts';
+import { Verb } from './command.ts';
 
 /** `lazypull help [COMMAND...]`: what --help of the command prints. */
 export function helpCommand(program: Verb): Verb {

@@ -1,8 +1,8 @@
 import { defaults } from '../config/load.ts';
 import type { Platform } from '../images/platforms.ts';
 import { resolveImage } from '../images/resolve.ts';
-import type { LayerReport } from '../layers/inspect.ts';
-import { TraceStore } from '../layers/fetch/trace.ts';
+import type { LayerReport } from '../image-reader/inspect.ts';
+import { TraceStore } from '../layers/prefetch/trace.ts';
 import { formatReference, type Reference } from '../registry/reference.ts';
 import { inParallel } from '../util/in-parallel.ts';
 import { type Paint, painter, plain } from '../util/colour.ts';
@@ -10,7 +10,7 @@ import { jsonLine, printable } from '../util/printable.ts';
 import { shorten, sizeText, table } from './format.ts';
 import type { Environment } from './environment.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
-import { Verb } from './verb.ts';
+import { Verb } from './command.ts';
 import { chooseDaemon, whichDaemon } from './which-daemon.ts';
 
 const layersAtOnce = 4;
@@ -44,7 +44,7 @@ export function inspectCommand(environment: Environment): Verb {
       'lazypull inspect --json registry.example/app:1 | jq .layers[].format',
     ])
     .action(async (reference: Reference, options: Options) => {
-      const { inspectLayer } = await import('../layers/inspect.ts');
+      const { inspectLayer } = await import('../image-reader/inspect.ts');
       const { root } = await whichDaemon(options, environment, 'reads');
       await using client = await openRegistry(options.config, env);
       const { digest, mediaType, platform, manifest } = await resolveImage(client, reference, options.platform);

@@ -1,6 +1,6 @@
 import { defaults } from '../config/load.ts';
 import type { EntryType } from '../formats/layer-index.ts';
-import type { ImageFile, ImageTree } from '../images/image-tree.ts';
+import type { ImageFile, ImageTree } from '../image-reader/image-tree.ts';
 import type { Platform } from '../images/platforms.ts';
 import { resolveImage } from '../images/resolve.ts';
 import type { Reference } from '../registry/reference.ts';
@@ -9,7 +9,7 @@ import { table } from './format.ts';
 import type { Environment } from './environment.ts';
 import { write } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
-import { Verb } from './verb.ts';
+import { Verb } from './command.ts';
 
 interface Options {
   config?: string;
@@ -37,7 +37,7 @@ Times are UTC.`,
       ],
     )
     .action(async (reference: Reference, path: string, options: Options) => {
-      const { openImage } = await import('../layers/open-image.ts');
+      const { openImage } = await import('../image-reader/open-image.ts');
       await using client = await openRegistry(options.config, env);
       const image = await resolveImage(client, reference, options.platform);
       const { tree } = await openImage(client, image);

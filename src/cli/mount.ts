@@ -13,7 +13,7 @@ import { bar, sizeText } from './format.ts';
 import { type Environment, exitCodes } from './environment.ts';
 import { say } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
-import { Verb } from './verb.ts';
+import { Verb } from './command.ts';
 
 /** How often progress is looked at: on a terminal, and as JSON. */
 const drawMs = 250;

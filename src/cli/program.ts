@@ -4,7 +4,7 @@ import { version } from '../version.ts';
 import { daemonCommand } from './daemon.ts';
 import type { Environment } from './environment.ts';
 import { whichDaemonRule } from './which-daemon.ts';
-import { Verb } from './verb.ts';
+import { Verb } from './command.ts';
 
 /**
  * The command line of lazypull. It throws CommanderError instead of ending the process.

@@ -7,7 +7,7 @@ import type { Environment } from './environment.ts';
 import { PullProgress } from './pull-progress.ts';
 import { painter } from '../util/colour.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
-import { Verb } from './verb.ts';
+import { Verb } from './command.ts';
 
 interface Options {
   address?: string;

@@ -22,7 +22,7 @@ export async function openRegistry(
   const waitedFor = new Set<string>();
   const { file } = await loadConfig({ config }, env);
   const { RegistryClient } = await import('../registry/client.ts');
-  const { dockerCredentials } = await import('../registry/credentials.ts');
+  const { dockerCredentials } = await import('../registry/auth/credentials.ts');
   return new RegistryClient({
     credentials: dockerCredentials(env),
     hosts: file?.resolver ?? { config_path: defaults.registryHosts },

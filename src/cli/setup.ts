@@ -7,7 +7,7 @@ import type { ClientName } from '../setup/clients.ts';
 import type { Environment } from './environment.ts';
 import { ExitError, printError, say } from './output.ts';
 import { checkUsage } from './usage-error.ts';
-import { Verb } from './verb.ts';
+import { Verb } from './command.ts';
 
 interface Options {
   write?: boolean;

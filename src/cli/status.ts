@@ -10,7 +10,7 @@ import { FullScreen } from './full-screen.ts';
 import { columnsOf, wrapped } from './layout.ts';
 import { ExitError, write } from './output.ts';
 import { statusText } from './status-text.ts';
-import { Verb } from './verb.ts';
+import { Verb } from './command.ts';
 import { chooseDaemon, type DaemonChoice, whichDaemon } from './which-daemon.ts';
 
 const watchMs = 1000;

@@ -1,7 +1,7 @@
 import { printable } from '../util/printable.ts';
 import type { Environment } from './environment.ts';
 import { say } from './output.ts';
-import { Verb } from './verb.ts';
+import { Verb } from './command.ts';
 import { chooseDaemon, type DaemonChoice, whichDaemon } from './which-daemon.ts';
 
 /** `lazypull stop`: ends a daemon and its keeper. */

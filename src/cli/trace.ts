@@ -1,11 +1,11 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
 import { LazypullError } from '../errors.ts';
-import { parseTrace, type Trace, TraceStore } from '../layers/fetch/trace.ts';
+import { parseTrace, type Trace, TraceStore } from '../layers/prefetch/trace.ts';
 import type { Environment } from './environment.ts';
 import { sizeText } from './format.ts';
 import { say, write } from './output.ts';
-import { Verb } from './verb.ts';
+import { Verb } from './command.ts';
 import { chooseDaemon, whichDaemon } from './which-daemon.ts';
 
 /** A file of traces far larger than any real one is refused before it is read. */

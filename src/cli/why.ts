@@ -13,7 +13,7 @@ import type { Environment } from './environment.ts';
 import { columnsOf, fitted } from './layout.ts';
 import { ExitError, say } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
-import { Verb } from './verb.ts';
+import { Verb } from './command.ts';
 import { chooseDaemon, whichDaemon } from './which-daemon.ts';
 
 const layersAtOnce = 4;
@@ -77,7 +77,7 @@ async function explain(
   memory: DaemonMemory | undefined,
   name: string,
 ): Promise<LayerVerdict[]> {
-  const { inspectLayer } = await import('../layers/inspect.ts');
+  const { inspectLayer } = await import('../image-reader/inspect.ts');
   const { explainLayers, explainOutcomes } = await import('../status/why.ts');
   let image: ResolvedImage;
   try {

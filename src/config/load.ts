@@ -5,7 +5,7 @@ import { realPath } from '../kernel/real-path.ts';
 import { type LogFormat, logFormats, type LogLevel, logLevels } from '../log.ts';
 import { type ClientConfig, clientsOf, socketPath } from './clients.ts';
 import { type ListenAddress, parseListenAddress } from './listen-address.ts';
-import { isLoopback } from '../registry/addresses.ts';
+import { isLoopback } from '../registry/hosts/addresses.ts';
 import type { FileConfig } from './schema.ts';
 
 /** Where everything is when nobody says otherwise: the places of containerd-stargz-grpc. */

@@ -2,8 +2,8 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { LazypullError } from '../errors.ts';
-import { ByteReader } from './byte-reader.ts';
-import { isZstdMagic, zstdFrames } from './zstd-frames.ts';
+import { ByteReader } from '../formats/tar/byte-reader.ts';
+import { isZstdMagic, zstdFrames } from '../formats/zstd/frames.ts';
 
 /** Larger pieces than zlib's 16 KiB mean fewer trips through the event loop. */
 const pieceBytes = 256 * 1024;

@@ -2,9 +2,9 @@ import { createHash, hash } from 'node:crypto';
 import { LazypullError } from '../errors.ts';
 import { encodeFooter } from '../formats/estargz/footer.ts';
 import { tocName, tocTar } from '../formats/estargz/toc-tar.ts';
-import { blockBytes } from '../formats/tar-header.ts';
+import { blockBytes } from '../formats/tar/header.ts';
 import type { GzipPool, MemberBatch } from './gzip-pool.ts';
-import { type TarEntry, TarReader } from './tar-reader.ts';
+import { type TarEntry, TarReader } from '../formats/tar/reader.ts';
 import { chunkRowOf, cleanName, rowOf, TocBuilder, type TocEntry } from './toc.ts';
 
 /**

@@ -1,4 +1,4 @@
-import type { Blob } from '../registry/blob.ts';
+import type { Blob } from '../registry/blob/blob.ts';
 
 /** What is read of a blob to see whether it can be lazy. */
 export type RangedBlob = Pick<Blob, 'tail' | 'range'>;

@@ -3,12 +3,12 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ClientConfig, firstClientName, nameOfAddress } from '../config/clients.ts';
 import { LazypullError } from '../errors.ts';
-import type { LazyLayers } from '../layers/lazy-layers.ts';
+import type { LazyLayers } from '../layers/layers.ts';
 import type { Log } from '../log.ts';
 import type { SnapshotMetrics } from '../snapshots/metrics.ts';
 import type { Xino } from '../snapshots/mounts.ts';
-import type { PrepareOutcome } from '../snapshots/outcomes.ts';
-import { SoleClient } from '../snapshots/sole-client.ts';
+import type { PrepareOutcome } from '../snapshots/prepare-history.ts';
+import { SoleClient } from '../snapshots/store-owner.ts';
 import { openSnapshotter, type Snapshotter } from '../snapshots/snapshotter.ts';
 import type { ClientStatus, MountedLayer } from '../status/status.ts';
 

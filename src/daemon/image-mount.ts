@@ -9,15 +9,15 @@ import { detach, mountOverlay, unmount } from '../kernel/mount.ts';
 import { checkMachineFor } from '../kernel/probe.ts';
 import { realPath } from '../kernel/real-path.ts';
 import type { LayerStatus } from '../layers/layer-status.ts';
-import { LazyLayers } from '../layers/lazy-layers.ts';
-import { layerError, tocDigestOf } from '../layers/not-lazy.ts';
-import { labelsOf } from '../layers/source.ts';
+import { LazyLayers } from '../layers/layers.ts';
+import { layerError, tocDigestOf } from '../image-reader/layer-errors.ts';
+import { labelsOf } from '../layers/resolve/layer-ref.ts';
 import type { Log } from '../log.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { formatReference, parseReference } from '../registry/reference.ts';
 import { inParallel } from '../util/in-parallel.ts';
-import { openRoot } from './root.ts';
-import { clearLeft, WorkDirectory } from './work-directory.ts';
+import { openRoot } from '../state/root.ts';
+import { clearLeft, WorkDirectory } from '../state/work-directory.ts';
 
 const layersAtOnce = 4;
 

@@ -5,7 +5,7 @@ import { errnoOf, explain, LazypullError, messageOf } from '../errors.ts';
 import type { KeptConnection } from '../fuse/connection.ts';
 import { bootId } from '../kernel/boot.ts';
 import { directoryIdentity } from '../kernel/directory-identity.ts';
-import { firstHeldDescriptor, startHolder } from '../kernel/holder.ts';
+import { firstHeldDescriptor, startHolder } from '../kernel/fd-holder.ts';
 import { isRunning, type ProcessIdentity, takeDescriptor } from '../kernel/pidfd.ts';
 import { boundPath, isListening } from '../kernel/unix-socket.ts';
 import type { Log } from '../log.ts';

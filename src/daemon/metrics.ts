@@ -5,7 +5,7 @@ import { mirrorMetrics } from '../mirror/metrics.ts';
 import { registryMetrics } from '../registry/metrics.ts';
 import { snapshotMetrics } from '../snapshots/metrics.ts';
 import { version } from '../version.ts';
-import { WorkSignal } from './delay.ts';
+import { WorkSignal } from './event-loop-lag.ts';
 
 /** Around 20 ms, which the event loop should not be blocked for. */
 const delayBounds = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1];

@@ -8,8 +8,8 @@ import { mirrorAddressOf, mirrorFileAt } from '../mirror/address.ts';
 import type { BlobStore } from '../mirror/blob-store.ts';
 import type { MirrorMetrics } from '../mirror/metrics.ts';
 import type { ListeningServer } from '../util/http-server.ts';
-import { isLoopback } from '../registry/addresses.ts';
-import type { Blob } from '../registry/blob.ts';
+import { isLoopback } from '../registry/hosts/addresses.ts';
+import type { Blob } from '../registry/blob/blob.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import type { MirrorStatus } from '../status/status.ts';
 

@@ -5,8 +5,8 @@ import { codeOf, errnoOf, LazypullError } from '../errors.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
 import { Cache, type CacheAccess, type LayerKey } from '../layers/cache/cache.ts';
 import { ampleMemory } from '../layers/memory-budget.ts';
-import { layerSource } from '../layers/source.ts';
-import { LayerThreads } from '../layers/threads/layer-threads.ts';
+import { layerSource } from '../layers/resolve/layer-ref.ts';
+import { LayerThreads } from '../layers/workers/pool.ts';
 import { silentLog } from '../log.ts';
 import { storedBlobs } from '../mirror/blob-store.ts';
 import { checkThere } from '../snapshots/database.ts';
@@ -14,7 +14,7 @@ import { SnapshotStore } from '../snapshots/store.ts';
 import { CacheClient } from '../status/cache-client.ts';
 import { clientRoots } from './clients.ts';
 import { keeperOf } from './keeper.ts';
-import { openRoot, type Root } from './root.ts';
+import { openRoot, type Root } from '../state/root.ts';
 
 /** How long a daemon that was killed may take to be there again. */
 const maxWaitMs = 30_000;

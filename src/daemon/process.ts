@@ -3,7 +3,7 @@ import { codeOf, errnoOf, explain, LazypullError, messageOf } from '../errors.ts
 import { exitNow } from '../kernel/exit.ts';
 import { createLog } from '../log.ts';
 import { runDaemon } from './daemon.ts';
-import { acceptsHandover } from './handover.ts';
+import { acceptsHandover } from '../state/handover.ts';
 import { reportOnSignal } from './report.ts';
 import { daemonHangsUp, handoverSignal, stopSignal } from './signals.ts';
 

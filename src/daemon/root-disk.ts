@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { LazypullError } from '../errors.ts';
 import { detach, mountOverlay } from '../kernel/mount.ts';
 import { isDangling } from '../kernel/real-path.ts';
-import { checkNotShared } from './ownership.ts';
+import { checkNotShared } from '../state/ownership.ts';
 
 /** File systems that never do, by f_type (statfs(2), linux/magic.h), and why. */
 const unfit = new Map([

@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { errnoOf, LazypullError } from '../errors.ts';
 import { makeDirectory } from '../kernel/make-directory.ts';
 import { boundPath, isListening, listenAt, listenerPid } from '../kernel/unix-socket.ts';
-import { checkOnlyOursIn } from './ownership.ts';
+import { checkOnlyOursIn } from '../state/ownership.ts';
 
 /** A unix socket that listens, and the file by which clients find it. */
 export interface ListeningSocket {

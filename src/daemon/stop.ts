@@ -5,11 +5,11 @@ import { commandOf, controlGroupOf, identityOf, isRunning, type ProcessIdentity,
 import { mountsBelow } from '../kernel/mount.ts';
 import { isSamePath } from '../kernel/real-path.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
-import { takeAway } from '../layers/left-mounts.ts';
+import { takeAway } from '../layers/stale-mounts.ts';
 import { silentLog } from '../log.ts';
 import { endKeeper, keeperOf } from './keeper.ts';
 import { daemonAt, daemonOfRoot, type LivingDaemon } from './living.ts';
-import { openRoot } from './root.ts';
+import { openRoot } from '../state/root.ts';
 
 /** A daemon ends by itself within 18 s of a signal, whatever happens. */
 const maxWaitMs = 25_000;

@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { defaultAddress, type Instance, instanceAt, ownPlaces } from '../buildkit/places.ts';
 import { findBuildkitd } from '../buildkit/run.ts';
 import { daemonRoot } from '../config/load.ts';
-import { checkOnlyOursIn } from '../daemon/ownership.ts';
+import { checkOnlyOursIn } from '../state/ownership.ts';
 import { nearestDirectory } from '../daemon/root-disk.ts';
 import { LazypullError, messageOf } from '../errors.ts';
 import { findProgram } from '../kernel/process.ts';
@@ -11,7 +11,7 @@ import { listenerPid } from '../kernel/unix-socket.ts';
 import { StatusClient } from '../status/client.ts';
 import type { ClientStatus } from '../status/status.ts';
 import { version } from '../version.ts';
-import { absent, type Finding, right, tryOut, warning, wrong } from './finding.ts';
+import { absent, type Finding, right, tryOut, warning, wrong } from './check-result.ts';
 
 /** The daemon at this socket and who uses it; or, for root, whether one could serve there. */
 export async function checkDaemon(

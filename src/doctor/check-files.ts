@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { type DaemonConfig, type DaemonFlags, defaults, loadConfig } from '../config/load.ts';
 import { errnoOf, hintOf, messageOf } from '../errors.ts';
 import { findProgram } from '../kernel/process.ts';
-import { checkDockerLogins, dockerCredentials } from '../registry/credentials.ts';
-import { readHostDirectory } from '../registry/hosts-file.ts';
-import { absent, type Finding, right, warning, wrong } from './finding.ts';
+import { checkDockerLogins, dockerCredentials } from '../registry/auth/credentials.ts';
+import { readHostDirectory } from '../registry/hosts/hosts-file.ts';
+import { absent, type Finding, right, warning, wrong } from './check-result.ts';
 import { checkInodeNumbers } from './inode-numbers.ts';
 
 /** More directories of registries than anybody has; the others are not looked at. */

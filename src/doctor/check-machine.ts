@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { lacksOf, type Machine } from '../kernel/probe.ts';
-import { type Finding, right, warning, wrong } from './finding.ts';
+import { type Finding, right, warning, wrong } from './check-result.ts';
 
 /** Linux versions from which on something is better. */
 const versions = { keepsReaders: [6, 9], mountsFiles: [6, 12] } as const;

@@ -1,8 +1,8 @@
 import { access, mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { clearLeft, WorkDirectory } from '../daemon/work-directory.ts';
-import { planDisk } from '../erofs/plan.ts';
+import { clearLeft, WorkDirectory } from '../state/work-directory.ts';
+import { planDisk } from '../fronts/erofs/plan.ts';
 import { LazypullError } from '../errors.ts';
 import { ChunkColumns } from '../formats/chunk-columns.ts';
 import type { IndexEntry } from '../formats/layer-index.ts';
@@ -12,7 +12,7 @@ import { FuseServer } from '../fuse/server.ts';
 import { pathOf } from '../kernel/detached-mount.ts';
 import { detach, mountErofs, mountOverlay } from '../kernel/mount.ts';
 import { silentLog } from '../log.ts';
-import { type Finding, tryOut } from './finding.ts';
+import { type Finding, tryOut } from './check-result.ts';
 
 /** What the made-up layer has in its one file. */
 const content = Buffer.from('lazypull');

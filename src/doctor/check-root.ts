@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
-import { checkOnlyOursIn } from '../daemon/ownership.ts';
+import { checkOnlyOursIn } from '../state/ownership.ts';
 import { checkRootDisk, nearestDirectory, rootDiskAdvice } from '../daemon/root-disk.ts';
 import { LazypullError } from '../errors.ts';
 import { isShared } from '../kernel/mount.ts';
-import { absent, type Finding, right, tryOut } from './finding.ts';
+import { absent, type Finding, right, tryOut } from './check-result.ts';
 
 /** Below that a daemon starts, and is soon in trouble. */
 const minFreeBytes = 1 << 30;

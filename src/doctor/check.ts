@@ -7,7 +7,7 @@ import { checkFiles } from './check-files.ts';
 import { checkMachine } from './check-machine.ts';
 import { checkMounts } from './check-mounts.ts';
 import { checkRoot } from './check-root.ts';
-import { type Finding, wrong } from './finding.ts';
+import { type Finding, wrong } from './check-result.ts';
 
 /** What is to be looked at. */
 export interface CheckOptions {

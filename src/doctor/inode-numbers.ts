@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { FileConfig } from '../config/schema.ts';
-import type { Finding } from './finding.ts';
+import type { Finding } from './check-result.ts';
 
 /** What the kernel does for an overlay whose options say nothing. */
 const parameter = '/sys/module/overlay/parameters/xino_auto';

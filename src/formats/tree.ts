@@ -5,7 +5,7 @@ import { maxImpliedDirectories, maxNodes, maxSymlinkBytes } from './limits.ts';
 import { tocName } from './estargz/toc-tar.ts';
 import { cleanPath, shownPath } from './paths.ts';
 import type { TreeNode } from './tree-node.ts';
-import { applyWhiteouts, isWhiteoutName } from './whiteouts.ts';
+import { applyWhiteouts, isWhiteoutName } from './tar/whiteouts.ts';
 import { unpackedXattrs } from './xattrs.ts';
 
 /**

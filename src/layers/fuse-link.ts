@@ -3,7 +3,7 @@ import { messageOf } from '../errors.ts';
 import { type FuseConnection, openConnection } from '../fuse/connection.ts';
 import { type FuseMetrics, fuseMetrics } from '../fuse/metrics.ts';
 import { FuseServer, type OpenAgain } from '../fuse/server.ts';
-import { Helper, helperRoot } from '../kernel/helper.ts';
+import { Helper, helperRoot } from '../kernel/mount-helper.ts';
 import type { Log } from '../log.ts';
 
 /** How long after another connection could not be made that is tried again. */

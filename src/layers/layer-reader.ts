@@ -1,14 +1,14 @@
 import type { FileHandle } from 'node:fs/promises';
-import type { ChunkTable } from '../erofs/disk-plan.ts';
+import type { ChunkTable } from '../fronts/erofs/disk-plan.ts';
 import type { LazypullError } from '../errors.ts';
-import { loadedBytes, neededLibraries, readElf } from '../formats/elf.ts';
+import { loadedBytes, neededLibraries, readElf } from './prefetch/elf.ts';
 import { type FlatFile, rangesIn } from '../fuse/flat-file.ts';
 import type { Piece } from '../fuse/server.ts';
 import { Fetcher, type FetcherOptions } from './fetch/fetcher.ts';
-import { type CompanionRows, type Hints, rowsOfLibraries } from './plan/hints.ts';
-import type { RowRange } from './plan/row-range.ts';
-import { fileOf, type LayerDirectory, type LayerRecord } from './disk/layer-directory.ts';
-import type { LayerThreads } from './threads/layer-threads.ts';
+import { type CompanionRows, type Hints, rowsOfLibraries } from './prefetch/hints.ts';
+import type { RowRange } from '../chunks/chunk-range.ts';
+import { fileOf, type LayerDirectory, type LayerRecord } from './store/layer-directory.ts';
+import type { LayerThreads } from './workers/pool.ts';
 
 /** The most that is fetched at once because it is likely to be needed, in blob bytes. */
 export const maxGuessBytes = 8 << 20;

@@ -1,24 +1,24 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import type { ChunkTable } from '../erofs/disk-plan.ts';
+import type { ChunkTable } from '../fronts/erofs/disk-plan.ts';
 import { LazypullError, messageOf } from '../errors.ts';
 import type { FuseServer, Piece } from '../fuse/server.ts';
-import { helperRoot } from '../kernel/helper.ts';
+import { helperRoot } from '../kernel/mount-helper.ts';
 import type { Log } from '../log.ts';
-import type { Blob } from '../registry/blob.ts';
-import type { AwakeLayers } from './awake-layers.ts';
+import type { Blob } from '../registry/blob/blob.ts';
+import type { AwakeLayers } from './table-cache.ts';
 import { FailureLog } from './failure-log.ts';
-import { KeptResidency } from './disk/kept-residency.ts';
-import { fileOf, type LayerDirectory, type LayerRecord, type WrittenResidency } from './disk/layer-directory.ts';
+import { KeptResidency } from './store/residency-writer.ts';
+import { fileOf, type LayerDirectory, type LayerRecord, type WrittenResidency } from './store/layer-directory.ts';
 import { LayerReader, maxGuessBytes } from './layer-reader.ts';
 import type { LayerStatus } from './layer-status.ts';
 import type { Link } from './fetch/link.ts';
 import type { LayerMetrics } from './metrics.ts';
-import { residency } from './disk/residency.ts';
-import { rowsOfTrace, type Trace, type TraceStore, traceOf } from './fetch/trace.ts';
+import { residency } from '../chunks/residency.ts';
+import { rowsOfTrace, type Trace, type TraceStore, traceOf } from './prefetch/trace.ts';
 import type { Stacking } from './plan/stacking.ts';
-import type { LayerThreads } from './threads/layer-threads.ts';
-import type { Unwritten } from './disk/unwritten.ts';
+import type { LayerThreads } from './workers/pool.ts';
+import type { Unwritten } from './store/unwritten-chunks.ts';
 
 /** How long after the first read that had to wait a trace is taken, and what it may come to in blob bytes. */
 const traceMs = 10_000;

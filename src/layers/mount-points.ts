@@ -1,5 +1,5 @@
 import { LazypullError, messageOf } from '../errors.ts';
-import type { Helper } from '../kernel/helper.ts';
+import type { Helper } from '../kernel/mount-helper.ts';
 import { mountAt } from '../kernel/statx.ts';
 import type { Log } from '../log.ts';
 import { inParallel } from '../util/in-parallel.ts';

@@ -2,7 +2,7 @@ import { lstat, mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
-import type { Blob } from '../registry/blob.ts';
+import type { Blob } from '../registry/blob/blob.ts';
 import { type BlobLease, KeptBlob } from './kept-blob.ts';
 import { KeptBytes, type Room } from './kept-bytes.ts';
 import type { MirrorMetrics } from './metrics.ts';

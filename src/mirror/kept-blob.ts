@@ -1,4 +1,4 @@
-import type { Blob } from '../registry/blob.ts';
+import type { Blob } from '../registry/blob/blob.ts';
 import type { SharedBlob } from './shared-blob.ts';
 
 /** A blob that stays open until this is disposed of. */

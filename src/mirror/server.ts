@@ -5,7 +5,7 @@ import { isIP, type Socket } from 'node:net';
 import type { ListenAddress } from '../config/listen-address.ts';
 import { codeOf, type ErrorCode, LazypullError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { isLoopback, zoneOf } from '../registry/addresses.ts';
+import { isLoopback, zoneOf } from '../registry/hosts/addresses.ts';
 import type { ManifestHead, RegistryClient } from '../registry/client.ts';
 import type { Reference } from '../registry/reference.ts';
 import { type ListeningServer, listen } from '../util/http-server.ts';

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { LazypullError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
-import type { Blob } from '../registry/blob.ts';
+import type { Blob } from '../registry/blob/blob.ts';
 import type { Claim, KeptBytes } from './kept-bytes.ts';
 import type { MirrorMetrics } from './metrics.ts';
 

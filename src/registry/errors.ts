@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http';
 import { type ErrorCode, LazypullError } from '../errors.ts';
-import { networkReason } from './network-reasons.ts';
+import { networkReason } from './http/network-reasons.ts';
 
 /** An error of a request to a registry. `retryable` says whether the same request may well succeed later. */
 export class RegistryError extends LazypullError {

@@ -1,9 +1,9 @@
-import { collect } from './body.ts';
+import { collect } from './http/body.ts';
 import { hintOf, messageOf } from '../errors.ts';
 import { RegistryError, statusError } from './errors.ts';
-import { defaultRetryPolicy, parseRetryAfter, Tries } from './retry.ts';
+import { defaultRetryPolicy, parseRetryAfter, Tries } from './http/retry.ts';
 import { silentLog } from '../log.ts';
-import type { Answer } from './transport.ts';
+import type { Answer } from './http/transport.ts';
 
 const maxErrorBodyBytes = 16 * 1024;
 const maxDetailLength = 300;

@@ -1,4 +1,4 @@
-import { refusalReasons } from '../layers/refusal.ts';
+import { refusalReasons } from '../layers/resolve/refusal.ts';
 import { MetricsRegistry } from '../metrics.ts';
 
 /** From an answer out of SQLite to a layer whose registry is far away. */

@@ -3,12 +3,12 @@ import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from '@grpc/
 import { LazypullError, messageOf } from '../errors.ts';
 import { peerPid } from '../kernel/unix-socket.ts';
 import type { Log } from '../log.ts';
-import { Connections } from './connections.ts';
-import { type Bridged, type CallMetrics, peerOf } from './grpc.ts';
-import { addHealth } from './health.ts';
+import { Connections } from '../rpc/connections.ts';
+import { type Bridged, type CallMetrics, peerOf } from '../rpc/bridge.ts';
+import { addHealth } from '../rpc/health.ts';
 import { addSnapshots } from './service.ts';
 import type { Snapshots } from './snapshot.ts';
-import type { SoleClient } from './sole-client.ts';
+import type { SoleClient } from './store-owner.ts';
 
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 const MAX_CALLS_PER_CONNECTION = 1024;

@@ -9,11 +9,11 @@ import {
 } from '../gen/services/snapshots/v1/snapshots_pb.ts';
 import type { MountSchema } from '../gen/types/mount_pb.ts';
 import type { Log } from '../log.ts';
-import { bridge, type CallMetrics, type Guard } from './grpc.ts';
+import { bridge, type CallMetrics, type Guard } from '../rpc/bridge.ts';
 import { labelBytes } from './labels.ts';
 import type { Kind, Mount, SnapshotInfo, Snapshots } from './snapshot.ts';
-import type { SoleClient } from './sole-client.ts';
-import { Turns } from './turns.ts';
+import type { SoleClient } from './store-owner.ts';
+import { Turns } from '../rpc/turns.ts';
 
 const INFOS_PER_MESSAGE = 100;
 

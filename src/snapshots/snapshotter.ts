@@ -1,14 +1,14 @@
 import { access, chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LazypullError, codeOf, explain, messageOf } from '../errors.ts';
-import { Refusal, refusalReason } from '../layers/refusal.ts';
+import { Refusal, refusalReason } from '../layers/resolve/refusal.ts';
 import type { Log } from '../log.ts';
 import { Directories } from './directories.ts';
 import { parseFilters } from './filters.ts';
 import { sourceOf, targetLabel } from './labels.ts';
 import { type SnapshotMetrics, snapshotMetrics } from './metrics.ts';
 import { mountsOf, type Xino } from './mounts.ts';
-import { PrepareOutcomes } from './outcomes.ts';
+import { PrepareOutcomes } from './prepare-history.ts';
 import type { RemoteLayers } from './remote-layers.ts';
 import type { Kind, Labels, Mount, SnapshotInfo, Snapshots, Usage } from './snapshot.ts';
 import { type Link, SnapshotStore, type StoredSnapshot } from './store.ts';

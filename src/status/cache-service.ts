@@ -2,7 +2,7 @@ import { LazypullError } from '../errors.ts';
 import { Cache } from '../gen/cache/v1/cache_pb.ts';
 import type { CacheAccess, CachedLayer } from '../layers/cache/cache.ts';
 import type { Log } from '../log.ts';
-import { bridge, type Bridged } from '../snapshots/grpc.ts';
+import { bridge, type Bridged } from '../rpc/bridge.ts';
 
 /** `lazypull.cache.v1.Cache` for a gRPC server: the cache below `root`, for those who mean that one. */
 export function cacheService(root: string, cache: CacheAccess, log: Log): Bridged {

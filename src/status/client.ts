@@ -1,6 +1,6 @@
 import { Status } from '../gen/status/v1/status_pb.ts';
-import { type RefusalReason, refusalReasons } from '../layers/refusal.ts';
-import type { PrepareOutcome } from '../snapshots/outcomes.ts';
+import { type RefusalReason, refusalReasons } from '../layers/resolve/refusal.ts';
+import type { PrepareOutcome } from '../snapshots/prepare-history.ts';
 import { DaemonCalls } from './calls.ts';
 import type { DaemonStatus } from './status.ts';
 

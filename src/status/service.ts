@@ -1,6 +1,6 @@
 import { Status } from '../gen/status/v1/status_pb.ts';
 import type { Log } from '../log.ts';
-import { bridge, type Bridged } from '../snapshots/grpc.ts';
+import { bridge, type Bridged } from '../rpc/bridge.ts';
 import type { StatusSource } from './status.ts';
 
 /** The most digests of one question. */

@@ -1,6 +1,6 @@
 import type { LayerStatus } from '../layers/layer-status.ts';
-import type { PrepareOutcome } from '../snapshots/outcomes.ts';
-import type { ClientProcess } from '../snapshots/sole-client.ts';
+import type { PrepareOutcome } from '../snapshots/prepare-history.ts';
+import type { ClientProcess } from '../snapshots/store-owner.ts';
 
 /** A layer that is mounted, and the names of the clients that have it so. */
 export interface MountedLayer extends LayerStatus {

@@ -1,7 +1,7 @@
-import type { LayerReport } from '../layers/inspect.ts';
-import { refusalAdvice, type RefusalReason } from '../layers/refusal.ts';
+import type { LayerReport } from '../image-reader/inspect.ts';
+import { refusalAdvice, type RefusalReason } from '../layers/resolve/refusal.ts';
 import { defaultTag, parseReference, type Reference } from '../registry/reference.ts';
-import type { PrepareOutcome } from '../snapshots/outcomes.ts';
+import type { PrepareOutcome } from '../snapshots/prepare-history.ts';
 
 /** Whether a layer is lazy, and if not, why and what to do. */
 export interface LayerVerdict {

@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../../src/errors.ts';
 import { RegistryClient } from '../../src/registry/client.ts';
-import { dockerCredentials } from '../../src/registry/credentials.ts';
+import { dockerCredentials } from '../../src/registry/auth/credentials.ts';
 import { parseReference } from '../../src/registry/reference.ts';
 import { type Daemon, startDaemon } from '../support/daemon.ts';
 import { estargzBlob, type FileSpec } from '../support/estargz-blob.ts';

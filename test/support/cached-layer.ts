@@ -1,7 +1,7 @@
 import { hash, randomBytes } from 'node:crypto';
 import { mkdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { LayerDirectory, type LayerRecord, recordVersion } from '../../src/layers/disk/layer-directory.ts';
+import { LayerDirectory, type LayerRecord, recordVersion } from '../../src/layers/store/layer-directory.ts';
 import { chunkedBlob } from './chunked-blob.ts';
 
 const mib = 1 << 20;

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
-import { type ChunkTable, chunkTable } from '../../src/erofs/disk-plan.ts';
+import { type ChunkTable, chunkTable } from '../../src/fronts/erofs/disk-plan.ts';
 import { LazypullError } from '../../src/errors.ts';
-import type { Blob } from '../../src/registry/blob.ts';
+import type { Blob } from '../../src/registry/blob/blob.ts';
 
 /** Contents as a blob of gzip members, and the table that says where each lies in the blob and on the disk (4096-byte aligned). */
 export function chunkedBlob(contents: Buffer[]): { bytes: Buffer; table: ChunkTable; diskBytes: number } {

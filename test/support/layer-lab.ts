@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { LayerDirectory } from '../../src/layers/disk/layer-directory.ts';
+import { LayerDirectory } from '../../src/layers/store/layer-directory.ts';
 import { type Daemon, launchDaemon, serving, startDaemon } from './daemon.ts';
 import type { EstargzBlob } from './estargz-blob.ts';
 import { run } from './program.ts';

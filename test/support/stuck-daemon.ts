@@ -5,7 +5,7 @@
 import { readSync, stat } from 'node:fs';
 import { join } from 'node:path';
 import { Keeper } from '../../src/daemon/keeper.ts';
-import { openRoot } from '../../src/daemon/root.ts';
+import { openRoot } from '../../src/state/root.ts';
 import { requestBytes } from '../../src/fuse/abi.ts';
 import { pathOf } from '../../src/kernel/detached-mount.ts';
 import { silentLog } from '../../src/log.ts';

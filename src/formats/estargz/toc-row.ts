@@ -1,8 +1,8 @@
 import { LazypullError } from '../../errors.ts';
-import { type JsonReader, KeyTable } from '../json-reader.ts';
+import { type JsonReader, KeyTable } from './json-reader.ts';
 import type { ByteString, EntryType } from '../layer-index.ts';
 import { maxTextBytes, xattrOverheadBytes } from '../limits.ts';
-import { parseRfc3339, type Timestamp } from '../rfc3339.ts';
+import { parseRfc3339, type Timestamp } from './rfc3339.ts';
 
 /**
  * One row of a table of contents as it stands there. One object is used for all rows: what is not in a row is 0, '' or undefined. It counts the text of all.

@@ -1,7 +1,7 @@
 import { constants, gunzipSync } from 'node:zlib';
 import { LazypullError, messageOf } from '../../errors.ts';
 import { maxTocBytes } from '../limits.ts';
-import { blockBytes, encodeFileHeader, paddingOf } from '../tar-header.ts';
+import { blockBytes, encodeFileHeader, paddingOf } from '../tar/header.ts';
 
 /** The name of the file in which a table of contents is. */
 export const tocName = 'stargz.index.json';

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { LazypullError } from '../../errors.ts';
 import { ChunkColumns, digestBytes } from '../chunk-columns.ts';
-import { JsonReader, KeyTable } from '../json-reader.ts';
+import { JsonReader, KeyTable } from './json-reader.ts';
 import type { EntryType, IndexEntry, LayerIndex } from '../layer-index.ts';
 import { maxChunkBytes, maxInnerOffset, maxTocRows } from '../limits.ts';
 import { readTocRow, TocRow } from './toc-row.ts';

@@ -1,6 +1,6 @@
 import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { LayerDirectory } from '../disk/layer-directory.ts';
+import type { LayerDirectory } from '../store/layer-directory.ts';
 
 const blockBytes = 512;
 

@@ -4,11 +4,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../../errors.ts';
 import type { Log } from '../../log.ts';
 import { type CacheLimits, excessBytes, isFull } from './cache-limits.ts';
-import { checkRecord, LayerDirectory } from '../disk/layer-directory.ts';
-import { residency } from '../disk/residency.ts';
+import { checkRecord, LayerDirectory } from '../store/layer-directory.ts';
+import { residency } from '../../chunks/residency.ts';
 import type { LayerMetrics } from '../metrics.ts';
-import type { LayerThreads } from '../threads/layer-threads.ts';
-import type { RowRange } from '../plan/row-range.ts';
+import type { LayerThreads } from '../workers/pool.ts';
+import type { RowRange } from '../../chunks/chunk-range.ts';
 
 /** How long after something has changed the sizes are looked at, and how much longer for each millisecond that the last look took. */
 const pauseMs = 2_000;

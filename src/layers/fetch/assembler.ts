@@ -1,7 +1,7 @@
-import type { ChunkTable } from '../../erofs/disk-plan.ts';
-import { type Slab, slabBytes, type Slabs } from '../threads/slabs.ts';
-import { streamBytesNeeded } from '../threads/streams.ts';
-import type { RowRange } from '../plan/row-range.ts';
+import type { ChunkTable } from '../../fronts/erofs/disk-plan.ts';
+import { type Slab, slabBytes, type Slabs } from '../workers/buffer-pool.ts';
+import { streamBytesNeeded } from '../workers/streams.ts';
+import type { RowRange } from '../../chunks/chunk-range.ts';
 
 /** Whole rows and the blob bytes, from `blobOffset` on, that hold them. */
 export interface Batch {

@@ -1,17 +1,17 @@
 import { LazypullError } from '../../errors.ts';
-import type { Blob } from '../../registry/blob.ts';
+import type { Blob } from '../../registry/blob/blob.ts';
 import { Assembler, type Batch } from './assembler.ts';
 import { Download } from './download.ts';
 import type { Link } from './link.ts';
 import { type FetchReason, type LayerMetrics, layerMetrics } from '../metrics.ts';
-import { slabBytes } from '../threads/slabs.ts';
-import { streamBytesNeeded } from '../threads/streams.ts';
+import { slabBytes } from '../workers/buffer-pool.ts';
+import { streamBytesNeeded } from '../workers/streams.ts';
 import { Rate } from '../../util/rate.ts';
-import type { Failure } from '../threads/layer-thread.ts';
-import type { Unwritten } from '../disk/unwritten.ts';
-import type { RowRange } from '../plan/row-range.ts';
-import { Rows } from './rows.ts';
-import { type Verified, Verifier, type VerifierOptions } from './verifier.ts';
+import type { Failure } from '../workers/worker.ts';
+import type { Unwritten } from '../store/unwritten-chunks.ts';
+import type { RowRange } from '../../chunks/chunk-range.ts';
+import { Rows } from './chunk-states.ts';
+import { type Verified, Verifier, type VerifierOptions } from '../cache/verifier.ts';
 import { Windows } from './windows.ts';
 
 /** Blob bytes that are gathered before a thread gets them, unless a reader waits for what has come. */

@@ -1,8 +1,8 @@
-import type { ChunkTable } from '../../erofs/disk-plan.ts';
+import type { ChunkTable } from '../../fronts/erofs/disk-plan.ts';
 import { lowerBound } from '../../util/search.ts';
 import type { Link } from './link.ts';
-import type { RowRange } from '../plan/row-range.ts';
-import { streamBytesNeeded } from '../threads/streams.ts';
+import type { RowRange } from '../../chunks/chunk-range.ts';
+import { streamBytesNeeded } from '../workers/streams.ts';
 
 /** The smallest and the largest window of a single miss, in blob bytes; powers of two. */
 const minWindowBytes = 128 << 10;

@@ -1,8 +1,8 @@
-import type { ChunkTable } from '../../erofs/disk-plan.ts';
-import { planDisk } from '../../erofs/plan.ts';
+import type { ChunkTable } from '../../fronts/erofs/disk-plan.ts';
+import { planDisk } from '../../fronts/erofs/plan.ts';
 import { checkTocDigest, openToc, readTocJson } from '../../formats/estargz/toc.ts';
 import { buildTree } from '../../formats/tree.ts';
-import { type Hints, hintsOf } from './hints.ts';
+import { type Hints, hintsOf } from '../prefetch/hints.ts';
 import { type Stacking, stackingOf } from './stacking.ts';
 
 /** A table of contents as it came, and what it must be. */

@@ -3,7 +3,7 @@ import { errnoOf } from '../../errors.ts';
 import type { ByteString } from '../../formats/layer-index.ts';
 import type { LayerTree } from '../../formats/tree.ts';
 import type { TreeNode } from '../../formats/tree-node.ts';
-import { Refusal } from '../refusal.ts';
+import { Refusal } from '../resolve/refusal.ts';
 
 /**
  * What matters of a layer to those above and below it. Unpacking writes into what is there: a directory that the archive does not name keeps

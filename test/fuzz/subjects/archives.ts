@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { zstdCompressSync } from 'node:zlib';
 import fc from 'fast-check';
-import { decodePax, decodePaxNumber, decodePaxTime } from '../../../src/convert/pax.ts';
-import { TarReader } from '../../../src/convert/tar-reader.ts';
-import { zstdFrames } from '../../../src/convert/zstd-frames.ts';
+import { decodePax, decodePaxNumber, decodePaxTime } from '../../../src/formats/tar/pax.ts';
+import { TarReader } from '../../../src/formats/tar/reader.ts';
+import { zstdFrames } from '../../../src/formats/zstd/frames.ts';
 import { arbitraryLayer, tarOf } from '../../support/random-layer.ts';
 import { buildTar, inPieces, metadataEntry, paxRecord, withChecksum } from '../../support/tar-builder.ts';
 import type { Random } from '../random.ts';

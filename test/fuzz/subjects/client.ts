@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { codeOf } from '../../../src/errors.ts';
-import { layerSource } from '../../../src/layers/source.ts';
+import { layerSource } from '../../../src/layers/resolve/layer-ref.ts';
 import { formatReference, parseReference } from '../../../src/registry/reference.ts';
 import { matches, parseFilters } from '../../../src/snapshots/filters.ts';
 import { compileGoRegExp } from '../../../src/snapshots/go-regexp.ts';

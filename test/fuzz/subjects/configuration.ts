@@ -3,12 +3,12 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { parseConfig } from '../../../src/config/file.ts';
-import { chunkTable } from '../../../src/erofs/disk-plan.ts';
-import { LayerDirectory } from '../../../src/layers/disk/layer-directory.ts';
-import { parseTrace, rowsOfTrace } from '../../../src/layers/fetch/trace.ts';
-import { dockerCredentials } from '../../../src/registry/credentials.ts';
-import { Hosts } from '../../../src/registry/hosts.ts';
-import { readHostDirectory } from '../../../src/registry/hosts-file.ts';
+import { chunkTable } from '../../../src/fronts/erofs/disk-plan.ts';
+import { LayerDirectory } from '../../../src/layers/store/layer-directory.ts';
+import { parseTrace, rowsOfTrace } from '../../../src/layers/prefetch/trace.ts';
+import { dockerCredentials } from '../../../src/registry/auth/credentials.ts';
+import { Hosts } from '../../../src/registry/hosts/hosts.ts';
+import { readHostDirectory } from '../../../src/registry/hosts/hosts-file.ts';
 import { scratchDirectory } from '../scratch.ts';
 import type { Subject } from '../subject.ts';
 

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { zoneOf } from '../../../src/registry/addresses.ts';
-import { parseChallenges } from '../../../src/registry/challenge.ts';
-import { Hosts } from '../../../src/registry/hosts.ts';
-import { byterangesBoundary, readByteranges } from '../../../src/registry/multipart.ts';
-import { parseContentLength, parseContentRange } from '../../../src/registry/ranges.ts';
-import { followable } from '../../../src/registry/redirect.ts';
-import { parseRetryAfter } from '../../../src/registry/retry.ts';
+import { zoneOf } from '../../../src/registry/hosts/addresses.ts';
+import { parseChallenges } from '../../../src/registry/auth/challenge.ts';
+import { Hosts } from '../../../src/registry/hosts/hosts.ts';
+import { byterangesBoundary, readByteranges } from '../../../src/registry/blob/multipart.ts';
+import { parseContentLength, parseContentRange } from '../../../src/registry/blob/ranges.ts';
+import { followable } from '../../../src/registry/http/redirect.ts';
+import { parseRetryAfter } from '../../../src/registry/http/retry.ts';
 import { inPieces } from '../../support/tar-builder.ts';
 import type { Subject } from '../subject.ts';
 

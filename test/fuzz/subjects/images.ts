@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { parseConfig, parseIndex, parseManifest } from '../../../src/images/manifest.ts';
-import { loadedBytes, neededLibraries, readElf } from '../../../src/formats/elf.ts';
+import { loadedBytes, neededLibraries, readElf } from '../../../src/layers/prefetch/elf.ts';
 import { readFooter } from '../../../src/formats/estargz/footer.ts';
 import { footer, legacyFooter } from '../../support/estargz-blob.ts';
 import type { Subject } from '../subject.ts';

@@ -161,7 +161,7 @@ test('A helper that is killed is noticed, and what it was asked for is done all 
   const children = (await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')).split(' ').filter(Boolean);
   for (const child of children) {
     const command = await readFile(`/proc/${child}/cmdline`, 'utf8');
-    if (command.includes('helper-process')) process.kill(Number(child), 'SIGKILL');
+    if (command.includes('mount-helper-process')) process.kill(Number(child), 'SIGKILL');
   }
   await (await image()).check(0);
   assert.ok(said(/the process that mounts has ended/));

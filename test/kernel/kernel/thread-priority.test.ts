@@ -6,7 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { goFirstAgain, type YieldingThread } from '../../../src/kernel/thread-priority.ts';
-import { LayerThreads } from '../../../src/layers/threads/layer-threads.ts';
+import { LayerThreads } from '../../../src/layers/workers/pool.ts';
 import { ampleMemory } from '../../../src/layers/memory-budget.ts';
 import { silentLog } from '../../../src/log.ts';
 

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LazypullError, messageOf } from '../../../src/errors.ts';
-import type { Blob } from '../../../src/registry/blob.ts';
+import type { Blob } from '../../../src/registry/blob/blob.ts';
 import { RegistryClient } from '../../../src/registry/client.ts';
 import { parseReference } from '../../../src/registry/reference.ts';
 import { Random } from '../../fuzz/random.ts';

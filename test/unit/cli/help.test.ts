@@ -4,7 +4,7 @@ import { type Command, CommanderError } from 'commander';
 import { withHelpFirst } from '../../../src/cli/help.ts';
 import { createProgram } from '../../../src/cli/program.ts';
 import { displayWidth } from '../../../src/cli/layout.ts';
-import { Verb } from '../../../src/cli/verb.ts';
+import { Verb } from '../../../src/cli/command.ts';
 
 let program: Verb;
 

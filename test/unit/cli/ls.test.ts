@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { jsonLines, listingText } from '../../../src/cli/ls.ts';
 import type { EntryType, IndexEntry } from '../../../src/formats/layer-index.ts';
-import type { ImageFile } from '../../../src/images/image-tree.ts';
+import type { ImageFile } from '../../../src/image-reader/image-tree.ts';
 import { startRegistry } from '../../support/registry.ts';
 import { serveImage } from '../../support/served-image.ts';
 

@@ -9,7 +9,7 @@ import { convertImage, type KeptMember } from '../../../src/convert/convert.ts';
 import type { LayerEvent } from '../../../src/convert/layer-converter.ts';
 import { LazypullError } from '../../../src/errors.ts';
 import { OciLayout, parseLayoutReference } from '../../../src/convert/oci-layout.ts';
-import { LazyCheck } from '../../../src/layers/lazy-check.ts';
+import { LazyCheck } from '../../../src/layers/resolve/lazy-check.ts';
 import { parsePlatform } from '../../../src/images/platforms.ts';
 import { buildTar } from '../../support/tar-builder.ts';
 

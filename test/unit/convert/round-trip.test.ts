@@ -5,7 +5,7 @@ import { constants, gunzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { writeEstargz } from '../../../src/convert/estargz-writer.ts';
 import { GzipPool } from '../../../src/convert/gzip-pool.ts';
-import { TarReader } from '../../../src/convert/tar-reader.ts';
+import { TarReader } from '../../../src/formats/tar/reader.ts';
 import { readToc } from '../../../src/formats/estargz/toc.ts';
 import { buildTar, inPieces, type TarSpec } from '../../support/tar-builder.ts';
 

@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { openRoot } from '../../../src/daemon/root.ts';
+import { openRoot } from '../../../src/state/root.ts';
 import { checkRootPath } from '../../../src/daemon/root-disk.ts';
 
 test('A root whose path overlayfs cannot take from every client is refused', () => {

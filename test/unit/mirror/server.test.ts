@@ -13,7 +13,7 @@ import { BlobStore } from '../../../src/mirror/blob-store.ts';
 import { mirrorMetrics } from '../../../src/mirror/metrics.ts';
 import { serveMirror } from '../../../src/mirror/server.ts';
 import { RegistryClient } from '../../../src/registry/client.ts';
-import { type Credentials, noCredentials } from '../../../src/registry/credentials.ts';
+import { type Credentials, noCredentials } from '../../../src/registry/auth/credentials.ts';
 import { digestOf, type RegistryOptions, startRegistry } from '../../support/registry.ts';
 
 const mib = 1 << 20;

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { codeOf, messageOf } from '../../../src/errors.ts';
 import { RegistryClient } from '../../../src/registry/client.ts';
-import type { Credential, Credentials } from '../../../src/registry/credentials.ts';
+import type { Credential, Credentials } from '../../../src/registry/auth/credentials.ts';
 import { parseReference } from '../../../src/registry/reference.ts';
 import { testTls } from '../../support/tls.ts';
 import { ForwardProxy } from '../../support/forward-proxy.ts';

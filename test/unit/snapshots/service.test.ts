@@ -21,8 +21,8 @@ import { Health } from '../../../src/gen/health/v1/health_pb.ts';
 import { Kind, Snapshots as SnapshotsDesc } from '../../../src/gen/services/snapshots/v1/snapshots_pb.ts';
 import { listenAt } from '../../../src/kernel/unix-socket.ts';
 import { silentLog } from '../../../src/log.ts';
-import { maxConnections } from '../../../src/snapshots/connections.ts';
-import { statusOf } from '../../../src/snapshots/grpc.ts';
+import { maxConnections } from '../../../src/rpc/connections.ts';
+import { statusOf } from '../../../src/rpc/bridge.ts';
 import { serveSnapshots } from '../../../src/snapshots/server.ts';
 import { openSnapshotter } from '../../../src/snapshots/snapshotter.ts';
 

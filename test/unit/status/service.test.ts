@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { listenAt } from '../../../src/kernel/unix-socket.ts';
 import { silentLog } from '../../../src/log.ts';
-import { PrepareOutcomes } from '../../../src/snapshots/outcomes.ts';
+import { PrepareOutcomes } from '../../../src/snapshots/prepare-history.ts';
 import { serveSnapshots } from '../../../src/snapshots/server.ts';
 import { openSnapshotter } from '../../../src/snapshots/snapshotter.ts';
 import { StatusClient } from '../../../src/status/client.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { LayerReport } from '../../../src/layers/inspect.ts';
+import type { LayerReport } from '../../../src/image-reader/inspect.ts';
 import { parseReference } from '../../../src/registry/reference.ts';
-import type { PrepareOutcome } from '../../../src/snapshots/outcomes.ts';
+import type { PrepareOutcome } from '../../../src/snapshots/prepare-history.ts';
 import { explainLayers, explainOutcomes } from '../../../src/status/why.ts';
 
 const image = parseReference('registry.example/app:1');

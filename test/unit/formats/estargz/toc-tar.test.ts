@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { tocJson, tocTar } from '../../../../src/formats/estargz/toc-tar.ts';
-import { compressedToc } from '../../../../src/layers/plan/made-up-toc.ts';
-import { decodeHeader } from '../../../../src/formats/tar-header.ts';
+import { compressedToc } from '../../../../src/layers/warm-up/synthetic-toc.ts';
+import { decodeHeader } from '../../../../src/formats/tar/header.ts';
 
 test('A table of contents comes out of its tar as it went in, also in pieces', () => {
   for (const pieces of [['{}'], ['{"a":', ' 1}'], ['x'.repeat(511), 'y'], ['z'.repeat(10_000)]]) {

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { test } from 'node:test';
-import { type ChunkTable, chunkTable } from '../../../../src/erofs/disk-plan.ts';
+import { type ChunkTable, chunkTable } from '../../../../src/fronts/erofs/disk-plan.ts';
 import { Assembler } from '../../../../src/layers/fetch/assembler.ts';
-import { Slab, Slabs } from '../../../../src/layers/threads/slabs.ts';
-import { streamBytesNeeded } from '../../../../src/layers/threads/streams.ts';
+import { Slab, Slabs } from '../../../../src/layers/workers/buffer-pool.ts';
+import { streamBytesNeeded } from '../../../../src/layers/workers/streams.ts';
 
 /** Counts the slabs that were handed out, and those that somebody still holds. */
 class CountingSlabs extends Slabs {

@@ -7,10 +7,10 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Fetcher } from '../../../../src/layers/fetch/fetcher.ts';
 import { Link } from '../../../../src/layers/fetch/link.ts';
-import { residency } from '../../../../src/layers/disk/residency.ts';
-import { LayerThreads } from '../../../../src/layers/threads/layer-threads.ts';
+import { residency } from '../../../../src/chunks/residency.ts';
+import { LayerThreads } from '../../../../src/layers/workers/pool.ts';
 import { ampleMemory } from '../../../../src/layers/memory-budget.ts';
-import { Unwritten } from '../../../../src/layers/disk/unwritten.ts';
+import { Unwritten } from '../../../../src/layers/store/unwritten-chunks.ts';
 import { silentLog } from '../../../../src/log.ts';
 import { chunkedBlob, FakeBlob } from '../../../support/chunked-blob.ts';
 

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { type ChunkTable, chunkTable } from '../../../../src/erofs/disk-plan.ts';
+import { type ChunkTable, chunkTable } from '../../../../src/fronts/erofs/disk-plan.ts';
 import { Link } from '../../../../src/layers/fetch/link.ts';
-import { streamBytesNeeded } from '../../../../src/layers/threads/streams.ts';
+import { streamBytesNeeded } from '../../../../src/layers/workers/streams.ts';
 import { Windows } from '../../../../src/layers/fetch/windows.ts';
-import type { RowRange } from '../../../../src/layers/plan/row-range.ts';
+import type { RowRange } from '../../../../src/chunks/chunk-range.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;

@@ -1,0 +1,107 @@
+import { mkdir, rm } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { join } from 'node:path';
+import { messageOf } from '../errors.ts';
+import { stagePath } from '../layers/warm-up/practice-layer.ts';
+import type { LazyLayers } from '../layers/layers.ts';
+import { type MadeUpLayer, madeUpLayer } from '../layers/warm-up/synthetic-layer.ts';
+import type { Log } from '../log.ts';
+import { RegistryClient } from '../registry/client.ts';
+import { parseReference } from '../registry/reference.ts';
+import { listen } from '../util/http-server.ts';
+
+/** The client of the rehearsal makes a few. */
+const maxConnections = 16;
+
+/**
+ * Does once what the first build will have done: has a layer served. Leaves nothing behind, and never rejects.
+ *
+ * @param wanted aborted when a client calls, or the daemon stops: a call takes several times as long beside a rehearsal, which ends at once then
+ * @param before settles before that begins
+ */
+export async function rehearse(
+  layers: LazyLayers,
+  log: Log,
+  wanted: AbortSignal,
+  before = Promise.resolve(),
+): Promise<void> {
+  const attend = (): void => layers.attend();
+  wanted.addEventListener('abort', attend);
+  if (wanted.aborted) attend();
+  try {
+    await before;
+    wanted.throwIfAborted();
+    await layers.warmed;
+    const started = performance.now();
+    await rehearseLayer(layers, wanted);
+    log.debug({ ms: Math.round(performance.now() - started) }, 'rehearsed');
+  } catch (error) {
+    sayWhy(error, log, wanted);
+  } finally {
+    wanted.removeEventListener('abort', attend);
+  }
+}
+
+/**
+ * As `rehearse`, with the calls of a build's first step, made to a snapshotter that nobody else knows.
+ *
+ * @param root of the daemon
+ */
+export async function rehearseAsClient(root: string, log: Log, wanted: AbortSignal): Promise<void> {
+  try {
+    wanted.throwIfAborted();
+    const started = performance.now();
+    await makeCalls(stagePath(root), wanted);
+    wanted.throwIfAborted();
+    log.debug({ ms: Math.round(performance.now() - started) }, 'rehearsed calls');
+  } catch (error) {
+    sayWhy(error, log, wanted);
+  }
+}
+
+async function makeCalls(stage: string, signal: AbortSignal): Promise<void> {
+  const { rehearseCalls } = await import('../snapshots/warm-up.ts'); // gRPC, which nobody waits for before the daemon serves
+  const directory = join(stage, 'client');
+  try {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await rehearseCalls(directory, () => !signal.aborted);
+  } finally {
+    await rm(stage, { recursive: true, force: true });
+  }
+}
+
+function sayWhy(error: unknown, log: Log, wanted: AbortSignal): void {
+  if (wanted.aborted) log.debug({}, 'ends the rehearsal early');
+  else log.debug({ error: messageOf(error) }, 'cannot rehearse');
+}
+
+/**
+ * Has the layers rehearse with a registry of their own that is on loopback for that long, so that the client of registries is part of it. Nothing goes to any other
+ * place: neither mirrors nor proxies nor credentials of the configuration are used.
+ */
+async function rehearseLayer(layers: LazyLayers, signal: AbortSignal): Promise<void> {
+  const layer = await madeUpLayer(signal);
+  const host = '127.0.0.1';
+  await using server = await listen(
+    createServer((request, response) => answer(layer, request, response)),
+    { host, port: 0 },
+    'Cannot listen on loopback',
+    maxConnections,
+  );
+  await using client = new RegistryClient({ environment: {} });
+  const reference = parseReference(`${host}:${server.port}/rehearsal:1`);
+  await layers.rehearse(layer, () => client.blob(reference, layer.digest), signal);
+}
+
+/** Answers a request for one range of the blob. */
+function answer({ bytes }: MadeUpLayer, { headers }: IncomingMessage, response: ServerResponse): void {
+  const [, first, last] = /^bytes=(\d*)-(\d*)$/.exec(headers.range ?? '') ?? [];
+  const start = first ? Number(first) : Math.max(0, bytes.length - Number(last));
+  const end = first && last ? Number(last) + 1 : bytes.length;
+  const content = bytes.subarray(start, end);
+  response.writeHead(206, {
+    'content-length': content.length,
+    'content-range': `bytes ${start}-${start + content.length - 1}/${bytes.length}`,
+  });
+  response.end(content);
+}

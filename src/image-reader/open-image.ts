@@ -1,0 +1,124 @@
+import { chunkTable, type ChunkTable } from '../fronts/erofs/disk-plan.ts';
+import { LazypullError } from '../errors.ts';
+import type { ChunkColumns } from '../formats/chunk-columns.ts';
+import type { LayerIndex } from '../formats/layer-index.ts';
+import { maxImageRows, maxImageTextBytes, xattrOverheadBytes } from '../formats/limits.ts';
+import { buildTree, type LayerTree } from '../formats/tree.ts';
+import { type ImageFile, ImageTree } from './image-tree.ts';
+import type { ResolvedImage } from '../images/resolve.ts';
+import { readLayerIndex } from '../formats/estargz/fetch-toc.ts';
+import type { Blob } from '../registry/blob/blob.ts';
+import type { RegistryClient } from '../registry/client.ts';
+import { inParallel } from '../util/in-parallel.ts';
+import { layerError, tocDigestOf } from './layer-errors.ts';
+import { streamBytesNeeded } from '../layers/workers/streams.ts';
+import { unpackRows } from '../layers/workers/unpack.ts';
+
+const layersAtOnce = 4;
+
+/** Compressed bytes that one request is for, unless one chunk needs more. */
+const maxRequestBytes = 8 << 20;
+
+/** How often a chunk that is wrong is asked for again, where another server may have the right one. */
+const maxTries = 3;
+
+/** An image whose tables of contents are here. */
+export interface OpenImage {
+  readonly tree: ImageTree;
+  /**
+   * The bytes of a regular file, each of them verified against the digest of its chunk. Only what they need is fetched.
+   *
+   * @throws DataLoss for bytes that are wrong, also after another server was asked
+   */
+  read(file: ImageFile): AsyncIterable<Buffer>;
+}
+
+/**
+ * Fetches the tables of contents of all layers and verifies them against the manifest.
+ *
+ * @throws an error that names the layer, and says what to do, where one cannot be read without pulling it
+ */
+export async function openImage(client: RegistryClient, image: ResolvedImage): Promise<OpenImage> {
+  const { layers } = image.manifest;
+  const blobs = layers.map(({ digest }) => client.blob(image.reference, digest));
+  const bounds = new ImageBounds();
+  const trees = await inParallel([...layers.keys()], layersAtOnce, async (i): Promise<LayerTree> => {
+    const tocDigest = await tocDigestOf(image, layers[i]!, blobs[i]!);
+    try {
+      const index = await readLayerIndex(blobs[i]!, tocDigest);
+      bounds.count(index);
+      return buildTree(index);
+    } catch (error) {
+      throw layerError(image, layers[i]!, error);
+    }
+  });
+  return {
+    tree: new ImageTree(trees.map(({ root }) => root)),
+    read: ({ entry, layer }) => readRows(blobs[layer]!, rowsOf(trees[layer]!.chunks, entry)),
+  };
+}
+
+/** Bounds what the layers of an image take together. */
+class ImageBounds {
+  #rows = 0;
+  #textBytes = 0;
+
+  /** @throws ResourceExhausted when a layer is too much beside the others */
+  count({ entries, chunks }: LayerIndex): void {
+    this.#rows += Math.max(entries.length, chunks.length);
+    for (const { path, linkTarget, xattrs } of entries) {
+      this.#textBytes += path.length + linkTarget.length;
+      for (const [name, value] of xattrs ?? []) this.#textBytes += name.length + value.length + xattrOverheadBytes;
+    }
+    if (this.#rows <= maxImageRows && this.#textBytes <= maxImageTextBytes) return;
+    const bound = `${maxImageRows} files and chunks, ${maxImageTextBytes} bytes of names and attributes`;
+    throw new LazypullError('ResourceExhausted', `The layers of the image have more than ${bound} together`);
+  }
+}
+
+/** The chunks of a file as a table of their own, in file order; their places on a disk are not filled in. */
+function rowsOf(chunks: ChunkColumns, { firstChunk, chunkCount }: ImageFile['entry']): ChunkTable {
+  const table = chunkTable(undefined, chunkCount);
+  const end = firstChunk + chunkCount;
+  for (const column of ['size', 'streamOffset', 'streamEnd', 'innerOffset'] as const) {
+    table[column].set(chunks[column].subarray(firstChunk, end));
+  }
+  table.digest.set(chunks.digest.subarray(firstChunk * 32, end * 32));
+  return table;
+}
+
+async function* readRows(blob: Blob, table: ChunkTable): AsyncGenerator<Buffer> {
+  let tries = 0;
+  for (let first = 0; first < table.length; ) {
+    const { last, end } = nextRequest(table, first);
+    const start = table.streamOffset[first]!;
+    const askedMs = performance.now();
+    const pieces: Buffer[] = [];
+    for await (const piece of blob.range(start, end)) pieces.push(piece);
+    for await (const unpacked of unpackRows(table, { first, last }, Buffer.concat(pieces), start)) {
+      if ('error' in unpacked) {
+        if (++tries === maxTries || !(await blob.distrust(askedMs))) throw unpacked.error;
+        break;
+      }
+      tries = 0;
+      yield unpacked.content;
+      first = unpacked.row + 1;
+    }
+  }
+}
+
+/** The rows from `first` on that one request brings: those that follow in the blob too, and come out of it in this order. */
+function nextRequest(table: ChunkTable, first: number): { last: number; end: number } {
+  const start = table.streamOffset[first]!;
+  let end = streamBytesNeeded(table, first).end;
+  let last = first + 1;
+  for (; last < table.length; last++) {
+    const sameStream = table.streamOffset[last] === table.streamOffset[last - 1];
+    const follows = sameStream
+      ? table.innerOffset[last]! > table.innerOffset[last - 1]!
+      : table.streamOffset[last] === table.streamEnd[last - 1];
+    if (!follows || streamBytesNeeded(table, last).end - start > maxRequestBytes) break;
+    end = Math.max(end, streamBytesNeeded(table, last).end);
+  }
+  return { last, end };
+}

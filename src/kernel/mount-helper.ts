@@ -1,0 +1,253 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type ErrorCode, LazypullError } from '../errors.ts';
+import { type Log, silentLog } from '../log.ts';
+import { workerUrl } from '../util/worker-url.ts';
+import { pathOf } from './detached-mount.ts';
+import { type Lock, tryLockFile } from './flock.ts';
+import type { HelperAnswer, HelperCall } from './mount-helper-process.ts';
+
+/** How long the helper of a process that was killed may take to end, once its file system is served again. */
+const maxWaitMs = 30_000;
+const pollMs = 5;
+
+/** A heap of a few megabytes, and no threads to compile in. */
+const nodeOptions = ['--max-semi-space-size=1', '--v8-pool-size=0'];
+
+/** The descriptor by which a helper has the root directory of our FUSE file system. */
+const rootDescriptor = 5;
+
+/** Where a helper finds the files of our FUSE file system. */
+export const helperRoot = pathOf(rootDescriptor);
+
+/** No disk takes so long for a call: the helper was stopped, or is stuck. So often in that time it is seen whether it has answered. */
+const maxCallMs = 60_000;
+const looks = 6;
+
+/** How long a helper that has nothing left to do may take to end. */
+const maxEndMs = 3_000;
+
+/** How often a call is made that the end of a helper has cut short. */
+const maxTries = 2;
+
+interface Running {
+  readonly child: ChildProcess;
+  /** Who waits for the answers to which calls; an undefined one where it has ended instead. */
+  readonly waiting: Map<number, (answer: HelperAnswer | undefined) => void>;
+  /** Gives up what waits for it: it has ended, or is going to. */
+  readonly end: () => void;
+  isUnwanted: boolean;
+}
+
+/**
+ * A process that makes for us the system calls which may wait for a FUSE file system that we serve. The kernel lets go of a process that was killed only
+ * when none of its threads is in such a call: made by ourselves, they would keep us from ending, with nobody left to answer them.
+ *
+ * It ends with us, or when its call has been answered, by our next life if need be.
+ */
+export class Helper {
+  /** Resolves when no helper of an earlier life is left, and ours has been started. What is mounted changes by us alone from then on. */
+  readonly ready: Promise<void>;
+  readonly #lockPath: string;
+  readonly #log: Log;
+  readonly #maxCallMs: number;
+  #root: number | undefined;
+  #current: Promise<Running> | undefined;
+  #next = 0;
+  #isClosed = false;
+
+  /**
+   * @param lockPath a file that is locked as long as the helper lives
+   * @param root a descriptor of the root directory of our FUSE file system, of which the helper has `helperRoot`
+   * @param callMs how long a call may take before the helper is killed, and another one asked
+   */
+  constructor(lockPath: string, root?: number, log: Log = silentLog, callMs = maxCallMs) {
+    this.#maxCallMs = callMs;
+    this.#lockPath = lockPath;
+    this.#log = log;
+    this.#root = root;
+    this.ready = this.#running().then(() => undefined);
+    this.ready.catch(() => undefined); // who awaits it, or calls, sees that
+  }
+
+  /** Mounts an EROFS image as `mountErofs` of `mount.ts` does. */
+  async mountErofs(source: string, target: string): Promise<void> {
+    await this.#call('mountErofs', source, target);
+  }
+
+  /** Mounts an EROFS image as `fillMountPoint` of `mount-point.ts` does. */
+  async fill(source: string, target: string): Promise<void> {
+    await this.#call('fill', source, target);
+  }
+
+  /** As `fill`, with a loop device in any case. */
+  async fillThroughLoop(source: string, target: string): Promise<void> {
+    await this.#call('fillThroughLoop', source, target);
+  }
+
+  /** Takes away all that is mounted at `target`, and the directory, as `clearMountPoint` of `mount-point.ts` does with `unmount`. @returns whether there was a mount */
+  unmountAll(target: string): Promise<boolean> {
+    return this.#call('unmountAll', target);
+  }
+
+  /** As `unmountAll`, with `detach`. */
+  detachAll(target: string): Promise<boolean> {
+    return this.#call('detachAll', target);
+  }
+
+  /** Takes a mount out of the tree as `detach` of `mount.ts` does. */
+  detach(target: string): Promise<boolean> {
+    return this.#call('detach', target);
+  }
+
+  /** As `lookFirst` of `first-look.ts` does. */
+  async lookFirst(directory: string): Promise<void> {
+    await this.#call('lookFirst', directory);
+  }
+
+  /** Reads a file to its end, for what that does to whoever serves it. */
+  async read(path: string): Promise<void> {
+    await this.#call('read', path);
+  }
+
+  /** @returns whether there is such a file */
+  exists(path: string): Promise<boolean> {
+    return this.#call('exists', path);
+  }
+
+  /** Works with another FUSE file system from now on. What waits for the one of before, whose connection must be dead, is done once more. */
+  renew(root: number): void {
+    this.#root = root;
+    const before = this.#current;
+    this.#current = undefined;
+    void before?.then(dismiss, () => undefined);
+  }
+
+  /** Ends the process, whose calls have been answered; every call after that is rejected. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    const running = await this.#current?.catch(() => undefined);
+    if (running !== undefined) await dismiss(running);
+  }
+
+  async #call(kind: HelperCall['kind'], ...paths: readonly string[]): Promise<boolean> {
+    for (let tries = 0; tries < maxTries; tries++) {
+      const answer = await this.#ask(await this.#running(), kind, paths);
+      if (answer === undefined) continue;
+      if ('result' in answer) return answer.result;
+      throw errorOf(answer.error);
+    }
+    throw new LazypullError('Unavailable', 'The process that mounts has ended');
+  }
+
+  /** Resolves to undefined when the process ends before it has answered. Whether the call has had an effect is not known then. */
+  #ask(running: Running, kind: HelperCall['kind'], paths: readonly string[]) {
+    const { child, waiting } = running;
+    let looked = 0;
+    // Not one timer: when we were stopped ourselves, answers have come that we have not read.
+    const timer = setInterval(() => {
+      if (++looked === looks) this.#giveUp(running, kind);
+    }, this.#maxCallMs / looks).unref();
+    return new Promise<HelperAnswer | undefined>((resolve) => {
+      const id = this.#next++;
+      waiting.set(id, resolve);
+      child.channel?.ref();
+      child.send({ id, kind, paths } satisfies HelperCall, (error) => {
+        if (error !== null && waiting.delete(id)) resolve(undefined);
+      });
+    }).finally(() => clearInterval(timer));
+  }
+
+  #giveUp(running: Running, kind: HelperCall['kind']): void {
+    const { child } = running;
+    this.#log.error({ pid: child.pid, call: kind }, 'the process that mounts does not answer: another one is started');
+    running.isUnwanted = true;
+    child.kill('SIGKILL');
+    running.end();
+  }
+
+  /** The process: another one where that has ended. */
+  #running(): Promise<Running> {
+    if (this.#isClosed) return Promise.reject(new LazypullError('Unavailable', 'The process that mounts was closed'));
+    if (this.#current === undefined) {
+      const starting = this.#start(() => this.#forget(starting));
+      this.#current = starting;
+      starting.catch(() => this.#forget(starting));
+    }
+    return this.#current;
+  }
+
+  #forget(running: Promise<Running>): void {
+    if (this.#current === running) this.#current = undefined;
+  }
+
+  async #start(onEnd: () => void): Promise<Running> {
+    try {
+      using lock = await this.#lock(); // which the helper has after that
+      const child = fork(workerUrl(import.meta.url, './mount-helper-process'), {
+        stdio: ['ignore', 'ignore', 'inherit', 'ipc', lock.fd, ...(this.#root === undefined ? [] : [this.#root])],
+        execArgv: nodeOptions,
+        env: {},
+      });
+      const end = (): void => {
+        onEnd();
+        for (const resolve of running.waiting.values()) resolve(undefined);
+        running.waiting.clear();
+      };
+      const running: Running = { child, waiting: new Map(), end, isUnwanted: false };
+      child.on('message', (answer: HelperAnswer) => settle(running, answer));
+      await once(child, 'spawn');
+      child.on('error', () => undefined); // a call could not be sent, which `#ask` sees
+      child.once('exit', (code, signal) => {
+        const reason = signal ?? `exit code ${code}`;
+        if (!running.isUnwanted) {
+          this.#log.warn(
+            { pid: child.pid, reason },
+            'the process that mounts has ended: the next call starts another one',
+          );
+        }
+        end();
+      });
+      child.unref();
+      child.channel?.unref();
+      return running;
+    } catch (error) {
+      throw new LazypullError('Unavailable', 'Cannot start the process that mounts', { cause: error });
+    }
+  }
+
+  async #lock(): Promise<Lock> {
+    for (const deadline = Date.now() + maxWaitMs; ; await sleep(pollMs)) {
+      const locking = await tryLockFile(this.#lockPath);
+      if ('lock' in locking) return locking.lock;
+      if (Date.now() > deadline) {
+        const text = `A process that mounts for an earlier life still has "${this.#lockPath}" after ${maxWaitMs / 1000} s`;
+        throw new LazypullError('Unavailable', text);
+      }
+    }
+  }
+}
+
+function settle({ child, waiting }: Running, answer: HelperAnswer): void {
+  const resolve = waiting.get(answer.id);
+  waiting.delete(answer.id);
+  if (waiting.size === 0) child.channel?.unref();
+  resolve?.(answer);
+}
+
+async function dismiss(running: Running): Promise<void> {
+  const { child } = running;
+  running.isUnwanted = true;
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  child.ref();
+  const gone = once(child, 'exit');
+  if (child.connected) child.disconnect();
+  const timer = setTimeout(() => child.kill('SIGKILL'), maxEndMs); // one that was stopped
+  await gone;
+  clearTimeout(timer);
+}
+
+function errorOf({ code, message, cause }: { code: ErrorCode; message: string; cause?: string | undefined }): Error {
+  return new LazypullError(code, message, cause === undefined ? {} : { cause: new Error(cause) });
+}

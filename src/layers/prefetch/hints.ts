@@ -1,0 +1,158 @@
+import { basename } from 'node:path';
+import type { ChunkTable } from '../../fronts/erofs/disk-plan.ts';
+import type { Landmark, LayerTree } from '../../formats/tree.ts';
+import type { TreeNode } from '../../formats/tree-node.ts';
+import { companionsOf } from './profiles.ts';
+import type { RowRange } from '../../chunks/chunk-range.ts';
+
+/** Where in a chunk table the files are that are likely to be read next. */
+export interface Hints {
+  /** What the publisher says about prefetching. */
+  readonly landmark: Landmark;
+  /** What nearly every program of a Linux distribution opens when it starts. */
+  readonly start: readonly RowRange[];
+  /** Shared libraries by the names that programs ask for. */
+  readonly libraries: Readonly<Record<string, RowRange>>;
+  /** By the first rows of programs what they read next, as `companionsOf` knows it. */
+  readonly companions: Readonly<Record<number, CompanionRows>>;
+}
+
+/** Programs and libraries, and where small files are of which many are read. */
+export interface CompanionRows {
+  readonly files: readonly RowRange[];
+  readonly texts: readonly RowRange[];
+}
+
+/** The rows of the shared libraries with these names or paths, of those that are in the layer. */
+export function rowsOfLibraries({ libraries }: Hints, names: readonly string[]): RowRange[] {
+  return names
+    .map((name) => basename(name))
+    .flatMap((name) => (Object.hasOwn(libraries, name) ? libraries[name]! : []));
+}
+
+/** Files and directories that a shell, the C library's start-up and a container runtime read in any distribution. */
+const startPaths = [
+  'bin/sh',
+  'etc/group',
+  'etc/ld.so.cache',
+  'etc/localtime',
+  'etc/nsswitch.conf',
+  'etc/passwd',
+  'usr/lib/locale/C.utf8',
+  'usr/lib/locale/C.UTF-8',
+];
+const startLibraries = /^(ld-linux.*|ld-musl.*|ld64\..*|libc\.so\.6|libc\.musl-.*)$/;
+const gconvCache = 'gconv/gconv-modules.cache';
+
+const libraryDirectories = ['lib', 'lib64', 'usr/lib', 'usr/lib64', 'usr/local/lib'];
+const libraryName = /\.so(\.[0-9.]+)?$/;
+const multiarchDirectory = /^[a-z0-9_]+-linux-[a-z0-9]+$/;
+
+const maxLinks = 16;
+/** A start file that is longer, or that has so many others beside it, is not what it seems. */
+const maxStartRows = 4;
+const maxStartFiles = 256;
+
+/** So many runs of texts are kept for a program, the longest ones: what one request asks for. */
+const maxTextRuns = 32;
+
+/** A layer's plan, as far as the files' rows go. */
+export interface PlannedRows {
+  readonly chunks: ChunkTable;
+  /** The first row of each file that has data, ascending. */
+  readonly firstRows: Uint32Array;
+}
+
+/** Finds the hints of a layer. The plan must be that of the tree. */
+export function hintsOf(tree: LayerTree, plan: PlannedRows): Hints {
+  const libraries = new Map<string, RowRange>();
+  const start: RowRange[] = [];
+  const want = (node: TreeNode | undefined): void => {
+    const rows = node === undefined || start.length === maxStartFiles ? undefined : rowsOf(node, tree, plan);
+    if (rows !== undefined && rows.last - rows.first <= maxStartRows) start.push(rows);
+  };
+  for (const path of startPaths) {
+    const node = resolve(tree, path);
+    want(node);
+    for (const child of node?.children?.values() ?? []) want(child);
+  }
+  for (const directory of librariesOf(tree)) {
+    want(resolve(tree, `${directory}/${gconvCache}`));
+    for (const name of resolve(tree, directory)?.children?.keys() ?? []) {
+      if (!libraryName.test(name) || libraries.has(name)) continue;
+      const node = resolve(tree, `${directory}/${name}`);
+      const rows = node === undefined ? undefined : rowsOf(node, tree, plan);
+      if (rows === undefined) continue;
+      libraries.set(name, rows);
+      if (startLibraries.test(name)) want(node);
+    }
+  }
+  const companions: Record<number, CompanionRows> = {};
+  for (const { program, files, texts } of companionsOf(tree.root, (path) => resolve(tree, path))) {
+    const first = rowsOf(program, tree, plan)?.first;
+    if (first === undefined) continue;
+    const rows = (nodes: readonly TreeNode[]): RowRange[] => nodes.flatMap((node) => rowsOf(node, tree, plan) ?? []);
+    companions[first] = { files: rows(files), texts: runsOf(rows(texts)) };
+  }
+  return { landmark: tree.landmark, start, libraries: Object.fromEntries(libraries), companions };
+}
+
+function librariesOf(tree: LayerTree): string[] {
+  return libraryDirectories.flatMap((directory) => {
+    const names = [...(resolve(tree, directory)?.children?.keys() ?? [])];
+    return [directory, ...names.filter((name) => multiarchDirectory.test(name)).map((name) => `${directory}/${name}`)];
+  });
+}
+
+/** Rows that follow each other as one range, ascending: the longest such ranges. */
+function runsOf(rows: readonly RowRange[]): RowRange[] {
+  const runs: RowRange[] = [];
+  for (const { first, last } of rows.toSorted((a, b) => a.first - b.first)) {
+    const run = runs.at(-1);
+    if (run !== undefined && first <= run.last) run.last = Math.max(run.last, last);
+    else runs.push({ first, last });
+  }
+  const longest = runs.toSorted((a, b) => b.last - b.first - (a.last - a.first)).slice(0, maxTextRuns);
+  return longest.sort((a, b) => a.first - b.first);
+}
+
+/** The rows of a regular file's data; undefined for anything else. Files are in the order of their first chunks in the blob. */
+function rowsOf({ entry }: TreeNode, tree: LayerTree, { chunks, firstRows }: PlannedRows): RowRange | undefined {
+  if (entry.type !== 'reg' || entry.chunkCount === 0) return undefined;
+  const stream = tree.chunks.streamOffset[entry.firstChunk]!;
+  const inner = tree.chunks.innerOffset[entry.firstChunk]!;
+  const order = (row: number) => chunks.streamOffset[row]! - stream || chunks.innerOffset[row]! - inner;
+  let low = 0;
+  let high = firstRows.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (order(firstRows[middle]!) < 0) low = middle + 1;
+    else high = middle;
+  }
+  const first = firstRows[low];
+  return first === undefined || order(first) !== 0 ? undefined : { first, last: first + entry.chunkCount };
+}
+
+/** What a path leads to inside the layer, links followed. */
+function resolve(tree: LayerTree, path: string): TreeNode | undefined {
+  let links = 0;
+  const trail: TreeNode[] = [tree.root];
+  const parts = path.split('/').reverse();
+  for (let part = parts.pop(); part !== undefined; part = parts.pop()) {
+    if (part === '' || part === '.') continue;
+    if (part === '..') {
+      if (trail.length > 1) trail.pop();
+      continue;
+    }
+    const node = trail.at(-1)!.children?.get(part);
+    if (node === undefined) return undefined;
+    if (node.entry.type !== 'symlink') {
+      trail.push(node);
+      continue;
+    }
+    if (++links > maxLinks) return undefined;
+    if (node.entry.linkTarget.startsWith('/')) trail.length = 1;
+    parts.push(...node.entry.linkTarget.split('/').reverse());
+  }
+  return trail.at(-1);
+}

@@ -1,0 +1,136 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ChunkTable } from '../../fronts/erofs/disk-plan.ts';
+import { errnoOf, LazypullError } from '../../errors.ts';
+import { lowerBound } from '../../util/search.ts';
+import { streamBytesNeeded } from '../workers/streams.ts';
+import type { RowRange } from '../../chunks/chunk-range.ts';
+
+/** Which bytes of a layer's blob a container read in its first seconds. */
+export interface Trace {
+  readonly version: 1;
+  /** `sha256:<64 hex>` of the layer. */
+  readonly digest: string;
+  /** Blob ranges [start, end), ascending, apart from each other. */
+  readonly ranges: readonly (readonly [start: number, end: number])[];
+}
+
+/** Blob bytes between two ranges that are not worth a range of their own. */
+const maxGapBytes = 32 << 10;
+
+/** More ranges than a container can touch in seconds over any link. */
+const maxRanges = 4096;
+const maxTraceBytes = 1 << 20;
+
+const digestPattern = /^sha256:([0-9a-f]{64})$/;
+
+/** The trace of the rows that have been read: one byte a row, 1 for those. */
+export function traceOf(digest: string, table: ChunkTable, read: Uint8Array): Trace {
+  const ranges: [number, number][] = [];
+  for (let row = 0; row < table.length; row++) {
+    if (Atomics.load(read, row) === 0) continue;
+    const { start, end } = streamBytesNeeded(table, row);
+    const last = ranges.at(-1);
+    if (last !== undefined && start >= last[0] && start - last[1] <= maxGapBytes) last[1] = Math.max(last[1], end);
+    else if (last === undefined || start > last[1]) ranges.push([start, end]);
+  }
+  return { version: 1, digest, ranges };
+}
+
+/** The rows whose streams begin in the trace's ranges. */
+export function rowsOfTrace(trace: Trace, table: ChunkTable): RowRange[] {
+  return trace.ranges.map(([start, end]) => ({
+    first: lowerBound(table.streamOffset, start),
+    last: lowerBound(table.streamOffset, end),
+  }));
+}
+
+/**
+ * Reads a trace file's text.
+ *
+ * @throws DataLoss that says what is wrong with it
+ */
+export function parseTrace(text: string): Trace {
+  const wrong = (what: string) => new LazypullError('DataLoss', `Cannot use the trace: ${what}`);
+  if (text.length > maxTraceBytes) throw wrong(`it is longer than ${maxTraceBytes} bytes`);
+  let value: Partial<Trace> | null;
+  try {
+    value = JSON.parse(text) as Partial<Trace> | null;
+  } catch {
+    throw wrong('it is not JSON');
+  }
+  if (value?.version !== 1) throw wrong('its version is not 1');
+  const { digest, ranges } = value;
+  if (typeof digest !== 'string' || !digestPattern.test(digest)) throw wrong('its digest is not a sha256 digest');
+  if (!Array.isArray(ranges) || ranges.length > maxRanges) throw wrong(`it has no list of up to ${maxRanges} ranges`);
+  let before = 0;
+  for (const range of ranges as unknown[]) {
+    const [start, end] = Array.isArray(range) && range.length === 2 ? (range as unknown[]) : [];
+    if (!isOffset(start) || !isOffset(end) || start < before || end <= start) {
+      throw wrong('its ranges are not ascending pairs of byte offsets');
+    }
+    before = end;
+  }
+  return { version: 1, digest, ranges: ranges as [number, number][] };
+}
+
+function isOffset(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+/** The traces of a machine: a small file for each layer, named by its digest. They outlive the layers' data. */
+export class TraceStore {
+  readonly #directory: string;
+
+  /** @param root the daemon's root */
+  constructor(root: string) {
+    this.#directory = join(root, 'traces');
+  }
+
+  /** The trace of a layer; undefined where none, or none that is sound, is kept. */
+  async load(digest: string): Promise<Trace | undefined> {
+    try {
+      const trace = parseTrace(await readFile(this.#path(digest), 'utf8'));
+      return trace.digest === digest ? trace : undefined;
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT' || error instanceof LazypullError) return undefined;
+      throw new LazypullError('Unavailable', `Cannot read the trace of the layer ${digest}`, { cause: error });
+    }
+  }
+
+  /** Keeps a trace in place of the one before. */
+  async save(trace: Trace): Promise<void> {
+    const path = this.#path(trace.digest);
+    const temporary = `${path}.${randomUUID()}`;
+    try {
+      await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+      await writeFile(temporary, `${JSON.stringify(trace)}\n`, { mode: 0o600 });
+      await rename(temporary, path);
+    } catch (error) {
+      throw new LazypullError('Unavailable', `Cannot write a trace into "${this.#directory}"`, { cause: error });
+    }
+  }
+
+  /** Forgets all traces. */
+  async clear(): Promise<void> {
+    await rm(this.#directory, { recursive: true, force: true });
+  }
+
+  /** The digests of which there are traces. */
+  async digests(): Promise<string[]> {
+    try {
+      const names = await readdir(this.#directory);
+      return names.flatMap((name) => /^([0-9a-f]{64})\.json$/.exec(name)?.[1] ?? []).map((hex) => `sha256:${hex}`);
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return [];
+      throw new LazypullError('Unavailable', `Cannot read the traces in "${this.#directory}"`, { cause: error });
+    }
+  }
+
+  #path(digest: string): string {
+    const hex = digestPattern.exec(digest)?.[1];
+    if (hex === undefined) throw new LazypullError('InvalidArgument', `The digest "${digest}" is not a sha256 digest`);
+    return join(this.#directory, `${hex}.json`);
+  }
+}

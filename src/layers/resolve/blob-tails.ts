@@ -1,0 +1,125 @@
+import { codeOf, LazypullError } from '../../errors.ts';
+import type { Blob } from '../../registry/blob/blob.ts';
+import { type LayerMetrics, layerMetrics } from '../metrics.ts';
+import { ampleMemory } from '../memory-budget.ts';
+import { maxMs, maxSilenceMs, Patience } from './patience.ts';
+
+/** The end of a blob, the blob's size, and the blob itself for what more is needed of it. */
+export interface Tail {
+  /** The image by which the blob was asked for. */
+  readonly reference: string;
+  readonly blob: Blob;
+  readonly data: Buffer;
+  readonly size: number;
+}
+
+/** How much of a blob's end is asked for: footer and table of contents of a layer of some hundred MB. */
+const tailBytes = 1 << 20;
+
+/** The same for layers that nobody has asked for yet, which wait in memory. */
+const aheadBytes = 512 << 10;
+
+/** How long such a tail, once it is here, waits to be asked for. */
+const aheadMs = 20_000;
+
+/** Is told what came of each request. */
+export interface TailsWatcher {
+  answered(reference: string): void;
+  failed(wanted: { readonly reference: string; readonly digest: string }, askedMs: number, error: unknown): void;
+}
+
+interface Ahead {
+  readonly reference: string;
+  readonly tail: Promise<Tail>;
+  timer?: NodeJS.Timeout;
+}
+
+/**
+ * The ends of blobs, which hold the tables of contents. A client prepares the layers of an image one after another; when it comes with
+ * the first one, the ends of the others are fetched too, so that all of them cost one round trip together.
+ */
+export class Tails {
+  readonly #openBlob: (reference: string, digest: string) => Blob;
+  readonly #metrics: LayerMetrics;
+  readonly #watcher: TailsWatcher | undefined;
+  readonly #maxAhead: number;
+  readonly #ahead = new Map<string, Ahead>();
+
+  /** @param maxAhead how many are kept for later */
+  constructor(
+    openBlob: (reference: string, digest: string) => Blob,
+    metrics: LayerMetrics = layerMetrics(),
+    watcher?: TailsWatcher,
+    maxAhead = ampleMemory.tailsAhead,
+  ) {
+    this.#maxAhead = maxAhead;
+    this.#openBlob = openBlob;
+    this.#metrics = metrics;
+    this.#watcher = watcher;
+  }
+
+  /** Starts to fetch the ends of layers that will be asked for soon. */
+  expect(reference: string, digests: readonly string[]): void {
+    for (const digest of digests) {
+      if (this.#ahead.size >= this.#maxAhead) return;
+      if (this.#ahead.has(digest)) continue;
+      const ahead: Ahead = { reference, tail: this.#fetch(reference, digest, aheadBytes) };
+      this.#ahead.set(digest, ahead);
+      ahead.tail.then(
+        () => {
+          if (this.#ahead.get(digest) !== ahead) return; // somebody has it
+          ahead.timer = setTimeout(() => this.#forget(digest, ahead), aheadMs).unref();
+        },
+        () => this.#forget(digest, ahead), // who asks for the layer asks again
+      );
+    }
+  }
+
+  /** The end of a blob. @throws DeadlineExceeded when the registry does not answer in time */
+  async take(reference: string, digest: string): Promise<Tail> {
+    const isSame = this.#ahead.get(digest)?.reference === reference;
+    try {
+      const tail = await this.takeAhead(digest);
+      if (tail !== undefined) return tail;
+    } catch (error) {
+      // It was for another reference, perhaps: asked again below. What was waited for in vain is not waited for twice.
+      if (isSame && codeOf(error) === 'DeadlineExceeded') throw error;
+    }
+    return this.#fetch(reference, digest, tailBytes);
+  }
+
+  /** The end of a blob that is being fetched ahead, or was: it is the caller's then. Undefined for any other. */
+  takeAhead(digest: string): Promise<Tail> | undefined {
+    const ahead = this.#ahead.get(digest);
+    if (ahead !== undefined) this.#forget(digest, ahead);
+    return ahead?.tail;
+  }
+
+  close(): void {
+    for (const [digest, ahead] of this.#ahead) this.#forget(digest, ahead);
+  }
+
+  async #fetch(reference: string, digest: string, bytes: number): Promise<Tail> {
+    const blob = this.#openBlob(reference, digest);
+    const askedMs = performance.now();
+    using patience = new Patience();
+    this.#metrics.fetches.add(1, { reason: 'index' });
+    try {
+      const { data, size } = await blob.tail(bytes, patience.signal, () => patience.heard());
+      this.#watcher?.answered(reference);
+      this.#metrics.fetchedBytes.add(data.length, { reason: 'index' });
+      return { reference, blob, data, size };
+    } catch (error) {
+      this.#metrics.failures.add(1, { reason: 'index' });
+      const text = `The registry of "${reference}" sent nothing for ${maxSilenceMs / 1000} s, or not enough in ${maxMs / 1000}`;
+      const cause = patience.signal.aborted ? new LazypullError('DeadlineExceeded', text, { cause: error }) : error;
+      this.#watcher?.failed({ reference, digest }, askedMs, cause);
+      throw cause;
+    }
+  }
+
+  #forget(digest: string, ahead: Ahead): void {
+    clearTimeout(ahead.timer);
+    if (this.#ahead.get(digest) === ahead) this.#ahead.delete(digest);
+  }
+}

@@ -1,0 +1,82 @@
+import { LazypullError, messageOf } from '../../errors.ts';
+import { fetchToc, tocTailBytes } from '../../formats/estargz/fetch-toc.ts';
+import type { Blob } from '../../registry/blob/blob.ts';
+import { RegistryError } from '../../registry/errors.ts';
+import { planLayer } from '../plan/layer-plan.ts';
+import { checkStacking, type Stacking } from '../plan/stacking.ts';
+import { refusalAdvice, type RefusalReason, refusalReason } from './refusal.ts';
+
+/** Why a layer cannot be lazy, and what to do. */
+export interface LayerProblem {
+  readonly digest: string;
+  readonly reason: RefusalReason;
+  readonly message: string;
+  readonly advice: string;
+}
+
+/**
+ * Says of layers whether a daemon would make them lazy: it plans their disks as a daemon does, and compares each with those below it in an image. What it finds of a layer
+ * it keeps.
+ */
+export class LazyCheck {
+  readonly #found = new Map<string, Stacking | LayerProblem>();
+
+  /**
+   * Reads and plans a layer, once. Rejects only where `signal` aborts: any other failure is the layer's problem, unless it is one of the registry that it is read from,
+   * which says nothing of the one that it goes to.
+   */
+  async read(
+    blob: Pick<Blob, 'tail' | 'range'>,
+    { digest, tocDigest }: { digest: string; tocDigest: string },
+    signal: AbortSignal,
+  ): Promise<void> {
+    if (this.#found.has(digest)) return;
+    try {
+      const { data, size } = await blob.tail(tocTailBytes, signal);
+      const toc = await fetchToc(blob, data, size, undefined, signal);
+      this.#found.set(digest, planLayer({ digest, tocDigest, blobBytes: size, ...toc }).stacking);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof RegistryError)) this.#found.set(digest, problemOf(digest, error));
+    }
+  }
+
+  /** Notes why a layer has no table of contents. */
+  refuse(digest: string, message: string): void {
+    const reason = 'unsupported';
+    this.#found.set(digest, { digest, reason, message, advice: refusalAdvice[reason] });
+  }
+
+  /** The layers of an image that cannot be lazy. Of what was not read nothing is said. @param digests of its layers, the lowest first */
+  async ofImage(digests: readonly string[]): Promise<LayerProblem[]> {
+    const problems: LayerProblem[] = [];
+    const below: string[] = [];
+    for (const digest of digests) {
+      const found = this.#found.get(digest);
+      if (found !== undefined && 'reason' in found) {
+        problems.push(found);
+        continue;
+      }
+      if (found === undefined) continue;
+      const problem = await this.#stack(digest, found, below);
+      if (problem === undefined) below.unshift(digest);
+      else problems.push(problem);
+    }
+    return problems;
+  }
+
+  async #stack(digest: string, stacking: Stacking, below: readonly string[]): Promise<LayerProblem | undefined> {
+    try {
+      await checkStacking(stacking, below, (lower) => Promise.resolve(this.#found.get(lower) as Stacking));
+      return undefined;
+    } catch (error) {
+      if (!(error instanceof LazypullError)) throw error;
+      return problemOf(digest, error);
+    }
+  }
+}
+
+function problemOf(digest: string, error: unknown): LayerProblem {
+  const reason = refusalReason(error);
+  return { digest, reason, message: messageOf(error), advice: refusalAdvice[reason] };
+}

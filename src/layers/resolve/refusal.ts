@@ -1,0 +1,70 @@
+import { codeOf, type ErrorCode, LazypullError } from '../../errors.ts';
+import { RegistryError } from '../../registry/errors.ts';
+
+/** Why a layer is not lazy, as a word that metrics and `lazypull why` use. */
+export const refusalReasons = [
+  'annotations',
+  'no_toc',
+  'no_toc_digest',
+  'format',
+  'content',
+  'credentials',
+  'not_found',
+  'registry',
+  'unsupported',
+  'stacking',
+  'name',
+  'limit',
+  'machine',
+  'other',
+] as const;
+export type RefusalReason = (typeof refusalReasons)[number];
+
+/** An error whose class alone does not say why a layer is not lazy. */
+export class Refusal extends LazypullError {
+  readonly reason: RefusalReason;
+
+  constructor(reason: RefusalReason, code: ErrorCode, message: string) {
+    super(code, message);
+    this.reason = reason;
+  }
+}
+
+/** The reason behind an error of mounting a layer. */
+export function refusalReason(error: unknown): RefusalReason {
+  if (error instanceof Refusal) return error.reason;
+  const code = codeOf(error);
+  if (code === 'Unauthenticated' || code === 'PermissionDenied') return 'credentials';
+  if (error instanceof RegistryError) return code === 'NotFound' ? 'not_found' : 'registry';
+  return reasons[code] ?? 'other';
+}
+
+const reasons: Partial<Record<ErrorCode, RefusalReason>> = {
+  FailedPrecondition: 'format',
+  Unimplemented: 'unsupported',
+  InvalidArgument: 'content',
+  DataLoss: 'content',
+  ResourceExhausted: 'limit',
+  DeadlineExceeded: 'registry',
+  Unavailable: 'machine',
+};
+
+/** What a person can do about each reason. */
+export const refusalAdvice: Readonly<Record<RefusalReason, string>> = {
+  annotations:
+    'the client names no image: enable snapshot annotations in it (containerd: enable_remote_snapshot_annotations), and call the snapshotter "stargz" in BuildKit',
+  no_toc: 'convert the image with "lazypull convert"',
+  no_toc_digest:
+    'push the image again, in OCI media types (BuildKit: oci-mediatypes=true) and with a tool that keeps the annotations of manifests; or convert it with "lazypull convert"',
+  format: 'the layer is of a format that is not supported: convert the image with "lazypull convert"',
+  unsupported: 'nothing makes this layer lazy: its client pulls it, as it does any other',
+  content: 'the layer contradicts its digests or itself: build or convert the image again',
+  credentials: 'log in with "docker login" on the machine of the daemon, as the user that it runs as',
+  not_found: 'the registry does not have the layer any more: push the image again',
+  registry: 'see whether the daemon can reach the registry, and its mirrors and proxies',
+  stacking: 'only unpacking keeps what this layer does to the layers below it: nothing has to be done',
+  name: 'the client has another snapshot of that name: remove it, or prune its cache',
+  limit: 'the layer has more files or a larger index than is supported',
+  machine: 'the layer could not be mounted on this machine: the log of the daemon has details',
+  other: 'the log of the daemon has details',
+};

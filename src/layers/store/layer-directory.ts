@@ -1,0 +1,278 @@
+import { createHash, hash } from 'node:crypto';
+import { open, readdir, readFile, rename, rm, utimes } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type ChunkTable, chunkTable } from '../../fronts/erofs/disk-plan.ts';
+import { errnoOf, LazypullError } from '../../errors.ts';
+import { bootId } from '../../kernel/boot.ts';
+import { upperBound } from '../../util/search.ts';
+import type { Hints } from '../prefetch/hints.ts';
+import type { Stacking } from '../plan/stacking.ts';
+import { residency } from '../../chunks/residency.ts';
+
+/** The sha256 digests, in hex, of what never changes in a layer's directory. */
+export interface LayerSums {
+  /** Of the first `metadataBytes` of the disk. */
+  readonly metadata: string;
+  readonly table: string;
+  readonly hints: string;
+  readonly stacking: string;
+}
+
+/** What is known of an indexed layer besides its table. Written last, so that a directory with a record is whole. */
+export interface LayerRecord {
+  /** Raised when a file of the directory changes its meaning; others are thrown away. */
+  readonly version: typeof recordVersion;
+  readonly digest: string;
+  readonly tocDigest: string;
+  /** An image that has the layer. */
+  readonly reference: string;
+  readonly blobBytes: number;
+  readonly diskBytes: number;
+  readonly metadataBytes: number;
+  readonly rows: number;
+  readonly sums: LayerSums;
+}
+
+export const recordVersion = 5;
+
+/** What is on the disk, as it was last written down, and whether that was since the machine was started: then the files beside it are as they were written. */
+export interface WrittenResidency {
+  /** The `residency` of each row. */
+  readonly resident: Uint8Array;
+  readonly isOfThisBoot: boolean;
+}
+
+/**
+ * The files of one layer: `disk` (the EROFS image, sparse), `table` (the chunk table as it is in memory), `paths` (the file that each
+ * row belongs to, for messages), `hints.json` (what is likely to be read next), `stacking.json` (what matters to layers above and below), `resident` (one byte a row,
+ * 1 for what has been synced) and `layer.json` (the record). What a power cut can leave of them is never believed: a record counts only in the boot in which it was
+ * written, until the files that it speaks of have been synced, and every file but the data on the disk has its digest in the record or in itself.
+ */
+export class LayerDirectory {
+  readonly path: string;
+  readonly #boot: string;
+
+  /** @param boot the name of the time since the machine was started */
+  constructor(path: string, boot = bootId()) {
+    this.path = path;
+    this.#boot = boot;
+  }
+
+  get diskPath(): string {
+    return join(this.path, 'disk');
+  }
+
+  get tablePath(): string {
+    return join(this.path, 'table');
+  }
+
+  get pathsPath(): string {
+    return join(this.path, 'paths');
+  }
+
+  /** The record, or undefined where the layer was never indexed, or by a version of this program that kept other files, or not to the end. */
+  async record(): Promise<LayerRecord | undefined> {
+    try {
+      const text = await readFile(this.#recordPath, 'utf8');
+      const { boot, sum, record } = JSON.parse(text) as WrittenRecord;
+      if (record.version !== recordVersion || (boot !== synced && boot !== this.#boot)) return undefined;
+      return sum === recordSum(boot, record) ? record : undefined;
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT' || error instanceof SyntaxError || error instanceof TypeError) return undefined;
+      throw error;
+    }
+  }
+
+  /** Makes the layer count as indexed until the machine stops. The other files have been written. */
+  async writeRecord(record: LayerRecord): Promise<void> {
+    await this.#replace('layer.json', recordText(this.#boot, record), false);
+  }
+
+  /** Brings the other files to the disk and then the record, which makes the layer count as indexed for good. */
+  async syncRecord(record: LayerRecord): Promise<void> {
+    for (const path of [this.diskPath, this.tablePath, this.hintsPath, this.stackingPath, this.pathsPath]) {
+      const file = await open(path, 'r');
+      try {
+        await file.datasync();
+      } finally {
+        await file.close();
+      }
+    }
+    await this.#replace('layer.json', recordText(synced, record), true);
+  }
+
+  /** The chunk table. Throws `DataLoss` when the file is not the record's. */
+  async table({ rows, sums }: LayerRecord): Promise<ChunkTable> {
+    const file = await this.#checked(this.tablePath, sums.table);
+    const shared = new SharedArrayBuffer(file.length);
+    new Uint8Array(shared).set(file);
+    return chunkTable(shared, rows);
+  }
+
+  /** Throws `DataLoss` unless the disk has the record's length and, when `metadata` is asked for, its metadata. */
+  async checkDisk({ diskBytes, metadataBytes, sums }: LayerRecord, metadata: boolean): Promise<void> {
+    await using disk = await open(this.diskPath, 'r');
+    const { size } = await disk.stat();
+    if (size !== diskBytes) throw new LazypullError('DataLoss', `The disk has ${size} bytes instead of ${diskBytes}`);
+    if (!metadata) return;
+    const { buffer } = await disk.read(Buffer.alloc(metadataBytes), 0, metadataBytes, 0);
+    if (hash('sha256', buffer) !== sums.metadata) throw new LazypullError('DataLoss', 'The metadata is damaged');
+  }
+
+  /** The residency that was last written, of which nothing is verified; all absent where none, or none that can be trusted, was. */
+  async resident(record: LayerRecord): Promise<WrittenResidency> {
+    const resident = new Uint8Array(new SharedArrayBuffer(record.rows));
+    try {
+      const file = await readFile(join(this.path, 'resident'));
+      const end = file.indexOf(lineFeed);
+      const [boot = '', sum] = file.toString('latin1', 0, Math.max(end, 0)).split(' ');
+      const rows = file.subarray(end + 1);
+      if (rows.length === record.rows && sum === residencySum(boot, record, rows)) {
+        resident.set(rows.map((byte) => (byte === 0 ? residency.absent : residency.unverified)));
+        return { resident, isOfThisBoot: boot === this.#boot };
+      }
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    }
+    return { resident, isOfThisBoot: false };
+  }
+
+  /** Keeps a residency, in which the bytes of all rows but the absent ones have been synced to the disk before. */
+  async writeResident(record: LayerRecord, resident: Uint8Array): Promise<void> {
+    const rows = resident.map((state) => (state === residency.absent ? 0 : 1));
+    const head = Buffer.from(`${this.#boot} ${residencySum(this.#boot, record, rows)}\n`);
+    await this.#replace('resident', Buffer.concat([head, rows]), true);
+  }
+
+  /** The paths in the layer of the files that hold the disk offsets, '' where one is not known. Reads a file: for messages only. */
+  async pathsAt(diskOffsets: readonly number[]): Promise<string[]> {
+    const starts: number[] = [];
+    const paths: string[] = [];
+    try {
+      for (const line of (await readFile(this.pathsPath, 'latin1')).split('\n')) {
+        const tab = line.indexOf('\t');
+        if (tab < 0) break;
+        starts.push(Number(line.slice(0, tab)));
+        paths.push(line.slice(tab + 1));
+      }
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+    }
+    const ascending = Float64Array.from(starts);
+    return diskOffsets.map((offset) => {
+      const path = paths[upperBound(ascending, offset) - 1] ?? '';
+      return Buffer.from(path, 'latin1').toString('utf8');
+    });
+  }
+
+  get hintsPath(): string {
+    return join(this.path, 'hints.json');
+  }
+
+  get stackingPath(): string {
+    return join(this.path, 'stacking.json');
+  }
+
+  /** Throws `DataLoss` when the file is not the record's. */
+  async stacking({ sums }: LayerRecord): Promise<Stacking> {
+    return JSON.parse((await this.#checked(this.stackingPath, sums.stacking)).toString()) as Stacking;
+  }
+
+  /** What is likely to be read next. Reads a file: not for every read. Throws `DataLoss` when the file is not the record's. */
+  async hints({ sums }: LayerRecord): Promise<Hints> {
+    return JSON.parse((await this.#checked(this.hintsPath, sums.hints)).toString()) as Hints;
+  }
+
+  /** Notes that the layer is used now. */
+  async touch(): Promise<void> {
+    const now = new Date();
+    await utimes(this.path, now, now);
+  }
+
+  /** Removes all files; the record first, so that what is left when that is interrupted does not count as a layer. */
+  async remove(): Promise<void> {
+    await rm(this.#recordPath, { force: true });
+    await rm(this.path, { recursive: true, force: true });
+  }
+
+  get #recordPath(): string {
+    return join(this.path, 'layer.json');
+  }
+
+  async #checked(path: string, sum: string): Promise<Buffer> {
+    const content = await readFile(path);
+    if (hash('sha256', content) === sum) return content;
+    throw new LazypullError('DataLoss', `The file "${path}" is damaged`);
+  }
+
+  async #replace(name: string, content: Uint8Array, sync: boolean): Promise<void> {
+    const target = join(this.path, name);
+    const file = await open(`${target}.new`, 'w', 0o600);
+    try {
+      await file.writeFile(content);
+      if (sync) await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(`${target}.new`, target);
+  }
+}
+
+const lineFeed = 0x0a;
+
+/** In place of a boot, in a record that counts in any. */
+const synced = 'any';
+
+/** What `layer.json` holds. */
+interface WrittenRecord {
+  readonly boot: string;
+  readonly sum: string;
+  readonly record: LayerRecord;
+}
+
+function recordText(boot: string, record: LayerRecord): Buffer {
+  return Buffer.from(JSON.stringify({ boot, sum: recordSum(boot, record), record } satisfies WrittenRecord));
+}
+
+function recordSum(boot: string, record: LayerRecord): string {
+  return hash('sha256', `${boot}\n${JSON.stringify(record)}`);
+}
+
+function residencySum(boot: string, { sums }: LayerRecord, rows: Uint8Array): string {
+  return createHash('sha256').update(`${boot}\n${sums.metadata}\n${sums.table}\n`).update(rows).digest('hex');
+}
+
+/** The record of the layer whose FUSE file has this node id, among the directories of layers below `path`; undefined where there is none. */
+export async function findRecord(path: string, nodeId: number): Promise<LayerRecord | undefined> {
+  for (const digest of await namesIn(path)) {
+    for (const tocDigest of await namesIn(join(path, digest))) {
+      const record = await new LayerDirectory(join(path, digest, tocDigest)).record();
+      if (record !== undefined && fileOf(record).nodeId === nodeId) return record;
+    }
+  }
+  return undefined;
+}
+
+async function namesIn(path: string): Promise<string[]> {
+  try {
+    return await readdir(path);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+/**
+ * The name and the node id of a layer's FUSE file. They are of the layout as well: the kernel knows from its metadata where on the disk each file
+ * of the layer lies, and must never find another layout there.
+ */
+export function fileOf({ digest, tocDigest, sums }: LayerRecord): { name: string; nodeId: number } {
+  const key = hash('sha256', `${digest}\n${tocDigest}\n${sums.metadata}`, 'buffer');
+  return { name: key.toString('hex').slice(0, 32), nodeId: key.readUIntBE(0, 6) + 2 };
+}
+
+/** Throws unless a residency or a record is of the layer that is asked for. */
+export function checkRecord(record: LayerRecord, digest: string, tocDigest: string): void {
+  if (record.digest === digest && record.tocDigest === tocDigest) return;
+  throw new LazypullError('DataLoss', `The cached layer is another one: ${record.digest}`);
+}

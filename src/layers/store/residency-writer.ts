@@ -1,0 +1,118 @@
+import type { FileHandle } from 'node:fs/promises';
+import { messageOf } from '../../errors.ts';
+import { noteLost } from '../../fuse/flat-file.ts';
+import type { Log } from '../../log.ts';
+import type { LayerDirectory, LayerRecord } from './layer-directory.ts';
+import { residency } from '../../chunks/residency.ts';
+
+/** How long fetched bytes may go without being known to be on the disk: what is lost when the machine loses power. */
+const syncIntervalMs = 2000;
+
+export interface KeptResidencyOptions {
+  readonly record: LayerRecord;
+  readonly directory: LayerDirectory;
+  readonly resident: Uint8Array;
+  readonly disk: FileHandle;
+  /** Called when something has been written down. */
+  readonly onKept: () => void;
+  readonly log: Log;
+}
+
+/** What is written down of a layer's residency: every few seconds, after the data that it speaks of has been synced. It takes back what the disk has lost. */
+export class KeptResidency {
+  readonly #options: KeptResidencyOptions;
+  #timer: NodeJS.Timeout | undefined;
+  #dirty = false;
+  #isClosed = false;
+  #syncing: Promise<void> | undefined;
+  #lossKnown: Promise<void> | undefined;
+  /** Whether the disk failed to keep what was written to it, the last time that it was asked to. */
+  #diskFails = false;
+
+  /** @param isKept whether what is resident has been written down in this boot */
+  constructor(options: KeptResidencyOptions, isKept: boolean) {
+    this.#options = options;
+    if (!isKept) this.change();
+  }
+
+  get diskFails(): boolean {
+    return this.#diskFails;
+  }
+
+  /** Whether all that is resident is on the disk. */
+  get isSynced(): boolean {
+    return !this.#dirty && this.#syncing === undefined;
+  }
+
+  /** Resolves when what the disk has lost counts as absent. Undefined where it never lost anything. */
+  get lossKnown(): Promise<void> | undefined {
+    return this.#lossKnown;
+  }
+
+  /** Notes that the residency has changed. */
+  change(): void {
+    this.#dirty = true;
+    if (!this.#isClosed) this.#timer ??= setTimeout(() => void this.sync(), syncIntervalMs).unref();
+  }
+
+  /** Notes that the kernel could not write what the disk had taken: what has not been synced may be lost, and the rest has to be verified again. */
+  lose(): void {
+    const { record, resident, log } = this.#options;
+    noteLost({ resident });
+    this.change();
+    if (this.#lossKnown === undefined) {
+      log.warn({ layer: record.digest }, 'the disk failed to keep what it had taken of a layer: that is fetched again');
+    }
+    this.#lossKnown = this.sync();
+  }
+
+  /** Writes the residency down after the data that it speaks of. Never rejects: what cannot be written is fetched again in the next life. */
+  async sync(): Promise<void> {
+    await this.#syncing; // which may have looked before the last parts came
+    if (!this.#dirty) return;
+    this.#syncing ??= this.#sync().finally(() => {
+      this.#syncing = undefined;
+    });
+    await this.#syncing;
+  }
+
+  /** Writes down what has changed, for the last time. */
+  async close(): Promise<void> {
+    await this.sync();
+    this.#isClosed = true;
+    clearTimeout(this.#timer);
+  }
+
+  async #sync(): Promise<void> {
+    const { directory, resident, disk, onKept, log, record } = this.#options;
+    this.#dirty = false;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    try {
+      const seen = Uint8Array.from(resident);
+      await disk.datasync().catch((error: unknown) => this.#forgetUnsynced(error));
+      await directory.writeResident(record, seen);
+      onKept();
+      if (this.#diskFails) log.info({ layer: record.digest }, 'the disk keeps what is written of the layer again');
+      this.#diskFails = false;
+    } catch (error) {
+      this.change();
+      if (this.#diskFails) return;
+      this.#diskFails = true;
+      log.warn({ layer: record.digest, error: messageOf(error) }, 'cannot write down which parts of a layer are here');
+    }
+  }
+
+  /**
+   * What has been written since the last sync that went well may be lost: the kernel tells that once, and then forgets those pages. So it
+   * counts as absent. Rejects with the error.
+   */
+  async #forgetUnsynced(error: unknown): Promise<never> {
+    const { directory, resident, record } = this.#options;
+    const { resident: kept } = await directory.resident(record);
+    for (let row = 0; row < resident.length; row++) {
+      if (kept[row] === residency.absent) Atomics.store(resident, row, residency.absent);
+    }
+    throw error;
+  }
+}

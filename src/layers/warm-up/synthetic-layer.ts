@@ -1,0 +1,45 @@
+import { hash, randomBytes } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
+import { encodeFooter } from '../../formats/estargz/footer.ts';
+import { compressedToc } from './synthetic-toc.ts';
+
+/** More than the end of a blob that is fetched with its index holds, so that reads have to wait for some of it. */
+const files = 80;
+const fileBytes = 32 << 10;
+
+/** An eStargz blob, and what a client knows of it. */
+export interface MadeUpLayer {
+  readonly bytes: Buffer;
+  /** `sha256:<hex>` of the blob, and of its table of contents. */
+  readonly digest: string;
+  readonly tocDigest: string;
+  /** Paths of its files. */
+  readonly paths: readonly string[];
+}
+
+/**
+ * Makes a layer up that no other one equals, of some MB (containerd/stargz-snapshotter, docs/estargz.md): not compressed, and a file at a time, because calls of
+ * clients come meanwhile.
+ *
+ * @param signal ends it: then it rejects
+ */
+export async function madeUpLayer(signal?: AbortSignal): Promise<MadeUpLayer> {
+  const members: Buffer[] = [];
+  const rows: object[] = [];
+  let offset = 0;
+  for (let i = 0; i < files; i++) {
+    const content = randomBytes(fileBytes);
+    const digest = `sha256:${hash('sha256', content)}`;
+    rows.push({ name: `f${i}`, type: 'reg', size: fileBytes, mode: 0o644, digest, offset, chunkDigest: digest });
+    const member = gzipSync(content, { level: 0 });
+    members.push(member);
+    offset += member.length;
+    await setImmediate();
+    signal?.throwIfAborted();
+  }
+  const toc = compressedToc(rows);
+  const bytes = Buffer.concat([...members, toc.bytes, encodeFooter(offset)]);
+  const paths = rows.map((_, i) => `f${i}`);
+  return { bytes, digest: `sha256:${hash('sha256', bytes)}`, tocDigest: toc.digest, paths };
+}

@@ -1,0 +1,358 @@
+import { Worker } from 'node:worker_threads';
+import { type ErrorCode, LazypullError, messageOf } from '../../errors.ts';
+import type { Log } from '../../log.ts';
+import { BufferPressure, stepsMs } from '../../util/buffer-pressure.ts';
+import { endWorker } from '../../util/end-worker.ts';
+import { trimMemory } from '../../kernel/memory.ts';
+import { goFirstAgain, type YieldingThread } from '../../kernel/thread-priority.ts';
+import { workerUrl } from '../../util/worker-url.ts';
+import type { MemoryBudget } from '../memory-budget.ts';
+import type {
+  Failure,
+  JobCommand,
+  JobResult,
+  LayerThreadData,
+  ThreadAnswer,
+  ThreadCommand,
+  UnpackTarget,
+} from './worker.ts';
+import type { Planned, PlanRequest } from '../store/plan-files.ts';
+import { RequestRoom } from '../fetch/request-room.ts';
+import { Slabs } from './buffer-pool.ts';
+import type { RowRange } from '../../chunks/chunk-range.ts';
+
+/** What must be waiting before a thread that is not there is worth its start, which takes as long as unpacking so many blob bytes. */
+const helpAfterBytes = 3 << 20;
+
+/** Jobs that a thread has at a time: the next is there when it is done with one, and what comes later can still go before the others. */
+const jobsAtOnce = 2;
+
+/** A thread that had nothing to do for so long ends; the first only gives memory back. */
+const idleMs = 1500;
+
+/** Blob bytes that were unpacked, after which the first thread gives memory back when it is idle: less leaves little garbage. A plan leaves as much as so many. */
+const restAfterBytes = 16 << 20;
+const planBytes = 4 << 20;
+
+/** The program serves before the first thread takes a processor to rehearse. */
+const rehearseAfterMs = 100;
+
+/** Bounds of a thread's heap in MB; the old generation of the first one depends on the memory that there is. */
+const firstYoungMb = 6;
+const otherLimits = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 2 };
+
+interface Job {
+  /** Made when a thread gets it. */
+  readonly command: () => JobCommand;
+  readonly kind: JobCommand['kind'];
+  readonly rows: RowRange;
+  /** Whether somebody waits for it. */
+  readonly isAwaited: () => boolean;
+  /** Blob bytes that it holds. */
+  readonly bytes: number;
+  readonly settle: (result: JobResult) => void;
+}
+
+interface Thread {
+  readonly isFirst: boolean;
+  worker: Worker | undefined;
+  idle: NodeJS.Timeout | undefined;
+  /** Set while it rehearses. */
+  yields: YieldingThread | undefined;
+  /** What it was given, in the order in which it does that. */
+  readonly jobs: Map<number, Job>;
+}
+
+/**
+ * Threads that plan the disks of layers and turn blob bytes into resident rows. The first stays, because one that is new takes several
+ * times as long for what it does first; the others are there only while there is much to do. Only the first one plans. What readers wait for goes
+ * before what they do not.
+ */
+export class LayerThreads {
+  /** Memory for the blob bytes of `unpack`. */
+  readonly slabs = new Slabs();
+  /** Room for what arrives to be unpacked. */
+  readonly requests: RequestRoom;
+  readonly #threads: Thread[];
+  readonly #targets = new Map<number, UnpackTarget>();
+  /** Jobs that no thread has yet. */
+  readonly #waiting: Job[] = [];
+  readonly #room: (() => void)[] = [];
+  readonly #rehearsal = Promise.withResolvers<void>();
+  readonly #budget: MemoryBudget;
+  readonly #log: Log;
+  readonly #pressure = new BufferPressure(true);
+  #queuedBytes = 0;
+  #untrimmedBytes = 0;
+  #unrestedBytes = 0;
+  #nextJob = 0;
+  #nextTarget = 0;
+  #closed = false;
+
+  constructor(budget: MemoryBudget, log: Log) {
+    this.#budget = budget;
+    this.requests = new RequestRoom(budget.requestBytes);
+    this.#log = log;
+    this.#threads = Array.from({ length: budget.threads }, (_, i) => ({
+      isFirst: i === 0,
+      worker: undefined,
+      idle: undefined,
+      yields: undefined,
+      jobs: new Map<number, Job>(),
+    }));
+  }
+
+  /** Starts the first thread soon, and has it rehearse, if there is no work for it by then. */
+  warm(): void {
+    const [first] = this.#threads;
+    if (!this.#budget.isRehearsed) return this.#rehearsal.resolve();
+    first!.idle = setTimeout(() => this.#post(first!, { kind: 'rehearse' }), rehearseAfterMs).unref();
+  }
+
+  /** Ends the rehearsal, or keeps it from beginning: a processor is wanted for something else. */
+  attend(): void {
+    const [first] = this.#threads;
+    if (first!.worker === undefined) clearTimeout(first!.idle);
+    else post(first!.worker, { kind: 'attend' });
+    this.#rehearsal.resolve();
+  }
+
+  /** Resolves when the rehearsal of the first thread is over; never where work came before. */
+  get rehearsed(): Promise<void> {
+    return this.#rehearsal.promise;
+  }
+
+  /**
+   * Writes the files of a layer's directory but its record. Rejects with the class of what is wrong with the table of contents.
+   *
+   * @param isAwaited whether a client waits: asked until a thread begins
+   */
+  async plan(request: PlanRequest, isAwaited: () => boolean): Promise<Planned> {
+    const result = await this.#run('plan', () => ({ kind: 'plan', request }), { first: 0, last: 0 }, 0, isAwaited);
+    if ('planned' in result) return result.planned;
+    const { code, message } = errorOf(result);
+    throw new LazypullError(code, message);
+  }
+
+  /** Makes a layer's disk file known to the threads. @returns the id for `unpack`, `verify` and `remove` */
+  add(target: Omit<UnpackTarget, 'id'>): number {
+    const id = this.#nextTarget++;
+    this.#targets.set(id, { ...target, id });
+    for (const { worker } of this.#threads) if (worker) post(worker, { kind: 'add', target: { ...target, id } });
+    return id;
+  }
+
+  /** Forgets a target, which must have no jobs left. */
+  remove(id: number): void {
+    this.#targets.delete(id);
+    for (const { worker } of this.#threads) if (worker) post(worker, { kind: 'remove', id });
+  }
+
+  /** Blob bytes that wait to be unpacked. */
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
+  /**
+   * Inflates, verifies and writes rows [first, last) of a target.
+   *
+   * @param bytes the blob from `blobOffset` on, in shared memory
+   * @param isAwaited whether readers wait: asked until a thread begins. What the disk does not take comes with the failures then
+   * @returns the rows that failed, with the reasons
+   */
+  async unpack(
+    id: number,
+    rows: RowRange,
+    bytes: Uint8Array,
+    blobOffset: number,
+    isAwaited: () => boolean,
+  ): Promise<Failure[]> {
+    const command = () => ({ kind: 'unpack', id, ...rows, bytes, blobOffset, isAwaited: isAwaited() }) as const;
+    return failuresOf(rows, await this.#run('unpack', command, rows, bytes.byteLength, isAwaited));
+  }
+
+  /**
+   * Verifies those of the rows [first, last) of a target that are on its disk. They are verified or absent after that.
+   *
+   * @param isAwaited whether readers wait: asked until a thread begins
+   * @returns the rows that are absent now, with the reasons
+   */
+  async verify(id: number, rows: RowRange, isAwaited: () => boolean): Promise<Failure[]> {
+    return failuresOf(rows, await this.#run('verify', () => ({ kind: 'verify', id, ...rows }), rows, 0, isAwaited));
+  }
+
+  /** Resolves when the threads have room for more blob bytes. */
+  async room(): Promise<void> {
+    while (this.#queuedBytes > this.#budget.queuedBytes) await new Promise<void>((resolve) => this.#room.push(resolve));
+  }
+
+  /** Has memory given back when there has been nothing to do for a while, however little was done before. */
+  restSoon(): void {
+    const [first] = this.#threads;
+    this.#unrestedBytes = restAfterBytes;
+    this.#rest(first!);
+  }
+
+  /** Ends the threads after the jobs that they have; those that wait get none. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const { idle } of this.#threads) clearTimeout(idle);
+    await Promise.all(this.#threads.flatMap(({ worker }) => (worker ? endWorker(worker) : [])));
+  }
+
+  #run(
+    kind: JobCommand['kind'],
+    command: () => JobCommand,
+    rows: RowRange,
+    bytes: number,
+    isAwaited: () => boolean,
+  ): Promise<JobResult> {
+    this.#queuedBytes += bytes;
+    return new Promise((settle) => {
+      this.#waiting.push({ kind, command, rows, bytes, isAwaited, settle });
+      this.#handOut();
+    });
+  }
+
+  /** Gives waiting jobs to the threads that are there, and starts another one where many wait. */
+  #handOut(): void {
+    if (this.#closed) return;
+    for (const thread of this.#threads) {
+      while (thread.isFirst || thread.worker !== undefined || this.#isHelpWorthwhile) {
+        const job = this.#nextFor(thread);
+        if (job === undefined) break;
+        clearTimeout(thread.idle);
+        const id = this.#nextJob++;
+        thread.jobs.set(id, job);
+        this.#post(thread, { kind: 'job', job: id, command: job.command() });
+      }
+    }
+  }
+
+  get #isHelpWorthwhile(): boolean {
+    return this.#waiting.reduce((sum, { bytes }) => sum + bytes, 0) > helpAfterBytes;
+  }
+
+  /** Takes the job that a thread should do next; undefined where it has enough, or there is none for it. */
+  #nextFor(thread: Thread): Job | undefined {
+    // Nothing is to wait behind a plan, which takes long.
+    const hasPlan = [...thread.jobs.values()].some(({ kind }) => kind === 'plan');
+    if (hasPlan || thread.jobs.size >= jobsAtOnce) return undefined;
+    const isFor = (job: Job): boolean => thread.isFirst || job.kind !== 'plan';
+    let index = this.#waiting.findIndex((job) => isFor(job) && job.isAwaited());
+    if (index < 0) index = this.#waiting.findIndex(isFor);
+    return index < 0 ? undefined : this.#waiting.splice(index, 1)[0];
+  }
+
+  #post(thread: Thread, command: ThreadCommand): void {
+    thread.worker ??= this.#start(thread);
+    post(thread.worker, command);
+    if (command.kind === 'job') goFirst(thread);
+  }
+
+  #start(thread: Thread): Worker {
+    const resourceLimits = thread.isFirst
+      ? { maxOldGenerationSizeMb: this.#budget.planHeapMb, maxYoungGenerationSizeMb: firstYoungMb }
+      : otherLimits;
+    const worker = new Worker(workerUrl(import.meta.url, './worker'), {
+      resourceLimits,
+      workerData: { unsyncedBytes: this.#budget.unsyncedBytes } satisfies LayerThreadData,
+    });
+    for (const target of this.#targets.values()) post(worker, { kind: 'add', target });
+    worker.on('message', (answer: ThreadAnswer) => {
+      if ('rested' in answer) void trimMemory();
+      else if ('yields' in answer) {
+        thread.yields = answer.yields;
+        if (thread.jobs.size > 0) goFirst(thread);
+      } else if ('rehearsed' in answer) {
+        thread.yields = undefined;
+        this.#rehearsal.resolve();
+      } else this.#settle(thread, answer.job, answer.result);
+    });
+    worker.once('error', (error) => this.#lost(thread, worker, error));
+    worker.once('exit', (code) => {
+      if (thread.worker === worker && !this.#closed) this.#lost(thread, worker, new Error(`exit code ${code}`));
+    });
+    return worker;
+  }
+
+  /** A thread has ended by itself: the jobs that it had fail, and another one gets those that wait. */
+  #lost(thread: Thread, worker: Worker, cause: unknown): void {
+    this.#log.error({ error: messageOf(cause) }, 'a thread that works on layers ended with an error');
+    if (thread.worker === worker) thread.worker = thread.yields = undefined;
+    for (const [id, job] of thread.jobs) this.#settle(thread, id, lostResult(job, cause));
+  }
+
+  #settle(thread: Thread, id: number, result: JobResult): void {
+    const job = thread.jobs.get(id);
+    if (job === undefined) return;
+    thread.jobs.delete(id);
+    this.#queuedBytes -= job.bytes;
+    this.#pressure.dropped(job.bytes);
+    this.#untrimmedBytes += job.bytes;
+    this.#unrestedBytes += job.kind === 'plan' ? planBytes : job.bytes;
+    if (this.#untrimmedBytes > this.#budget.trimBytes) {
+      this.#untrimmedBytes = 0;
+      if (!this.#budget.isRehearsed) this.#pressure.collectNow();
+      void trimMemory();
+    }
+    for (const resume of this.#room.splice(0)) resume();
+    job.settle(result);
+    this.#handOut();
+    this.#rest(thread);
+  }
+
+  /** Lets a thread end, or rest, when no work comes for a while. */
+  #rest(thread: Thread): void {
+    clearTimeout(thread.idle);
+    const { worker } = thread;
+    if (thread.jobs.size > 0 || worker === undefined || this.#closed) return;
+    thread.idle = setTimeout(() => {
+      if (!thread.isFirst) {
+        thread.worker = undefined;
+        void endWorker(worker).then(trimMemory);
+      } else if (this.#unrestedBytes >= restAfterBytes) {
+        this.slabs.clear();
+        this.#pressure.rest();
+        // Together, on few processors, the pause of either one would be longer.
+        thread.idle = setTimeout(() => this.#restFirst(worker), stepsMs).unref();
+      }
+    }, idleMs).unref();
+  }
+
+  #restFirst(worker: Worker): void {
+    this.#unrestedBytes = 0;
+    post(worker, { kind: 'rest' });
+  }
+}
+
+/** Has a thread go on with its rehearsal as fast as it can: there is work for it after that. */
+function goFirst(thread: Thread): void {
+  if (thread.yields !== undefined) goFirstAgain(thread.yields);
+  thread.yields = undefined;
+}
+
+function post(worker: Worker, command: ThreadCommand): void {
+  worker.postMessage(command);
+}
+
+function lostResult({ kind, rows }: Job, cause: unknown): JobResult {
+  const message = messageOf(cause);
+  if (kind === 'plan')
+    return { error: { code: 'ResourceExhausted', message: `Cannot plan the layer's disk: ${message}` } };
+  return { failures: rowsFailed(rows, 'Unavailable', message) };
+}
+
+function failuresOf(rows: RowRange, result: JobResult): Failure[] {
+  if ('failures' in result) return result.failures;
+  const { code, message } = errorOf(result);
+  return rowsFailed(rows, code, message);
+}
+
+function rowsFailed({ first, last }: RowRange, code: ErrorCode, message: string): Failure[] {
+  return Array.from({ length: last - first }, (_, i) => ({ row: first + i, code, message }));
+}
+
+function errorOf(result: JobResult): { code: ErrorCode; message: string } {
+  return 'error' in result ? result.error : { code: 'Unknown', message: 'A thread gave an answer to another question' };
+}

@@ -1,0 +1,159 @@
+import { hash } from 'node:crypto';
+import { constants, createInflateRaw, inflateRawSync } from 'node:zlib';
+import type { ChunkTable } from '../../fronts/erofs/disk-plan.ts';
+import { LazypullError } from '../../errors.ts';
+import { LongStream } from '../../formats/gzip/streaming-inflate.ts';
+
+/** The content of a row, verified; or why there is none. */
+export type Unpacked = { row: number; content: Buffer } | { row: number; error: LazypullError };
+
+/** Output beyond what is needed that a stream may hold before it is inflated piece by piece: tar padding and the headers of what follows. */
+const inflateSlackBytes = 4 << 20;
+
+/** Output up to which a stream is inflated as a whole, which is quicker. Two threads do so at one time, and hold it twice. */
+const maxWholeBytes = 16 << 20;
+
+/**
+ * Inflates and verifies rows of a chunk table, one stream at a time.
+ *
+ * @param rows rows [first, last), in table order
+ * @param bytes the blob from `blobOffset` on, at least as far as the rows need
+ */
+export async function* unpackRows(
+  table: ChunkTable,
+  rows: { first: number; last: number },
+  bytes: Buffer,
+  blobOffset: number,
+): AsyncGenerator<Unpacked> {
+  for (let first = rows.first; first < rows.last; ) {
+    const start = table.streamOffset[first]!;
+    let last = first + 1;
+    let output = table.innerOffset[first]! + table.size[first]!;
+    while (last < rows.last && table.streamOffset[last] === start) {
+      output = Math.max(output, table.innerOffset[last]! + table.size[last]!);
+      last++;
+    }
+    const gzip = bytes.subarray(start - blobOffset, table.streamEnd[first]! - blobOffset);
+    if (output > maxWholeBytes) yield* unpackLong(table, { first, last }, gzip);
+    else yield* unpackWhole(table, { first, last }, gzip, output);
+    first = last;
+  }
+}
+
+/** The rows of one stream, which inflates to `output` bytes at least. */
+async function* unpackWhole(
+  table: ChunkTable,
+  { first, last }: { first: number; last: number },
+  gzip: Buffer,
+  output: number,
+): AsyncGenerator<Unpacked> {
+  let stream: Buffer | undefined;
+  let failure: LazypullError | undefined;
+  try {
+    stream = await inflate(gzip, output);
+  } catch (error) {
+    failure = cannotInflate(table, first, error);
+  }
+  for (let row = first; row < last; row++) {
+    const start = table.innerOffset[row]!;
+    if (stream === undefined) yield { row, error: failure! };
+    else yield verified(table, row, stream.subarray(start, start + table.size[row]!));
+  }
+}
+
+/** As `unpackWhole`, with no more of the stream in memory than the largest row. */
+async function* unpackLong(
+  table: ChunkTable,
+  { first, last }: { first: number; last: number },
+  gzip: Buffer,
+): AsyncGenerator<Unpacked> {
+  const rows = Array.from({ length: last - first }, (_, i) => first + i);
+  rows.sort((a, b) => table.innerOffset[a]! - table.innerOffset[b]! || table.size[a]! - table.size[b]!);
+  let stream: LongStream | undefined;
+  try {
+    let content: Buffer = Buffer.alloc(0);
+    let start = -1;
+    for (const row of rows) {
+      let unpacked: Unpacked;
+      try {
+        stream ??= new LongStream(gzip.subarray(gzipHeaderBytes(gzip)));
+        if (table.innerOffset[row] !== start || table.size[row] !== content.length) {
+          start = table.innerOffset[row]!;
+          content = await stream.read(start, table.size[row]!);
+        }
+        unpacked = verified(table, row, content);
+      } catch (error) {
+        unpacked = { row, error: cannotInflate(table, row, error) };
+      }
+      yield unpacked;
+    }
+  } finally {
+    await stream?.[Symbol.asyncDispose]();
+  }
+}
+
+function cannotInflate(table: ChunkTable, row: number, cause: unknown): LazypullError {
+  const message = `Cannot inflate the gzip stream at byte ${table.streamOffset[row]} of the layer`;
+  return new LazypullError('DataLoss', message, { cause });
+}
+
+/** The content as that of the row, if it is what the row's digest promises. */
+export function verified(table: ChunkTable, row: number, content: Buffer): Unpacked {
+  if (content.length !== table.size[row]) {
+    const at = table.streamOffset[row];
+    const message = `The gzip stream at byte ${at} of the layer is shorter than its chunk: ${content.length} of ${table.size[row]} bytes`;
+    return { row, error: new LazypullError('DataLoss', message) };
+  }
+  const expected = Buffer.from(table.digest.buffer, table.digest.byteOffset + row * 32, 32);
+  const actual = hash('sha256', content, 'buffer');
+  if (!expected.equals(actual)) {
+    const message = `Wrong chunk digest: sha256:${actual.toString('hex')} instead of sha256:${expected.toString('hex')}`;
+    return { row, error: new LazypullError('DataLoss', message) };
+  }
+  return { row, content };
+}
+
+/** At least the first `wanted` bytes that a gzip stream inflates to, or all of them where it is shorter. The checksum is not looked at: chunks have digests. */
+async function inflate(gzip: Buffer, wanted: number): Promise<Buffer> {
+  const deflate = gzip.subarray(gzipHeaderBytes(gzip));
+  try {
+    return inflateRawSync(deflate, {
+      finishFlush: constants.Z_SYNC_FLUSH,
+      maxOutputLength: wanted + inflateSlackBytes,
+      chunkSize: Math.min(wanted + 2048, 8 << 20),
+    });
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return inflateFirst(deflate, wanted);
+  }
+}
+
+async function inflateFirst(deflate: Buffer, wanted: number): Promise<Buffer> {
+  const inflater = createInflateRaw({ finishFlush: constants.Z_SYNC_FLUSH });
+  inflater.end(deflate);
+  const pieces: Buffer[] = [];
+  let length = 0;
+  for await (const piece of inflater as AsyncIterable<Buffer>) {
+    pieces.push(piece);
+    length += piece.length;
+    if (length >= wanted) break;
+  }
+  return Buffer.concat(pieces, Math.min(length, wanted));
+}
+
+/** The length of a gzip member's header (RFC 1952, 2.3). */
+function gzipHeaderBytes(gzip: Buffer): number {
+  if (gzip.length < 10 || gzip[0] !== 0x1f || gzip[1] !== 0x8b || gzip[2] !== 8) {
+    throw new LazypullError('DataLoss', 'There is no gzip header');
+  }
+  const flags = gzip[3]!;
+  let at = 10;
+  if (flags & 4) at += 2 + (at + 2 <= gzip.length ? gzip.readUInt16LE(at) : 0);
+  for (const flag of [8, 16]) {
+    if ((flags & flag) === 0) continue;
+    const end = gzip.indexOf(0, at);
+    if (end < 0) throw new LazypullError('DataLoss', 'The gzip header does not end');
+    at = end + 1;
+  }
+  return flags & 2 ? at + 2 : at;
+}

@@ -1,0 +1,293 @@
+/** A thread that plans disks, inflates and verifies chunks, writes them to the disk files of their layers, and verifies what is there. */
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { parentPort, workerData } from 'node:worker_threads';
+import type { ChunkTable } from '../../fronts/erofs/disk-plan.ts';
+import { codeOf, type ErrorCode, LazypullError, messageOf } from '../../errors.ts';
+import { writeBack } from '../../kernel/writeback.ts';
+import { goFirstAgain, yieldToOthers, type YieldingThread } from '../../kernel/thread-priority.ts';
+import { BufferPressure } from '../../util/buffer-pressure.ts';
+import type { EndCommand } from '../../util/end-worker.ts';
+import { planFiles, type Planned, type PlanRequest } from '../store/plan-files.ts';
+import { rehearsePlanning, rehearseUnpacking } from './warm-up.ts';
+import { residency } from '../../chunks/residency.ts';
+import { unpackRows, verified } from './unpack.ts';
+import type { RowRange } from '../../chunks/chunk-range.ts';
+
+/** A layer's disk file that rows are written to. */
+export interface UnpackTarget {
+  readonly id: number;
+  readonly diskPath: string;
+  readonly table: ChunkTable;
+  readonly resident: Uint8Array;
+}
+
+/** Rows [first, last) of a target, to be verified. */
+export interface VerifyCommand extends RowRange {
+  readonly kind: 'verify';
+  readonly id: number;
+}
+
+/** Rows [first, last) of a target, and the blob from `blobOffset` on, that holds them. */
+export interface UnpackCommand extends RowRange {
+  readonly kind: 'unpack';
+  readonly id: number;
+  readonly bytes: Uint8Array;
+  readonly blobOffset: number;
+  /** Whether readers wait: then what the disk does not take comes with the failures. */
+  readonly isAwaited: boolean;
+}
+
+export interface PlanCommand {
+  readonly kind: 'plan';
+  readonly request: PlanRequest;
+}
+
+/** What is answered. */
+export type JobCommand = PlanCommand | UnpackCommand | VerifyCommand;
+
+export type ThreadCommand =
+  | EndCommand
+  | { kind: 'add'; target: UnpackTarget }
+  | { kind: 'remove'; id: number }
+  | { kind: 'rehearse' }
+  /** Ends the rehearsal. */
+  | { kind: 'attend' }
+  | { kind: 'rest' }
+  | { kind: 'job'; job: number; command: JobCommand };
+
+export interface Failure {
+  readonly row: number;
+  /** `ResourceExhausted` where the disk did not take the row; DataLoss where its bytes are not the right ones. */
+  readonly code: ErrorCode;
+  readonly message: string;
+  /** What the disk did not take, verified, where a reader waits for it. */
+  readonly content?: Uint8Array;
+}
+
+/** Of `unpack` and `verify` the rows that failed, with the reason: the other rows are resident. Of `plan` what it made, or why it could not. */
+export type JobResult =
+  | { failures: Failure[] }
+  | { planned: Planned }
+  | { error: { code: ErrorCode; message: string } };
+
+export type ThreadAnswer =
+  | { job: number; result: JobResult }
+  | { rested: true }
+  /** The rehearsal begins: whoever has work for the thread has it go first again. */
+  | { yields: YieldingThread }
+  | { rehearsed: true };
+
+/** What a thread is started with. */
+export interface LayerThreadData {
+  /** Bytes that it writes before it has the kernel write them to the disk. */
+  readonly unsyncedBytes: number;
+}
+
+interface OpenTarget extends UnpackTarget {
+  readonly fd: number;
+}
+
+/** A target, or why its disk cannot be opened. */
+type Opened = OpenTarget | { readonly problem: string };
+
+/** What is read of a disk at a time to be verified, where rows are not longer. */
+const spanBytes = 1 << 20;
+
+/** What the kernel keeps of a file at least, in bytes. */
+const pageBytes = 4096;
+
+const port = parentPort;
+if (port === null) throw new Error('Cannot run outside a worker thread');
+const { unsyncedBytes: maxUnsyncedBytes } = workerData as LayerThreadData;
+const targets = new Map<number, Opened>();
+const pressure = new BufferPressure();
+let unsyncedBytes = 0;
+let isRehearsalOver = false;
+let tail: Promise<void> = Promise.resolve();
+
+port.on('message', (command: ThreadCommand) => {
+  isRehearsalOver ||= command.kind === 'job' || command.kind === 'end' || command.kind === 'attend';
+  // In the order of arrival: a target is removed after the jobs that were sent before.
+  tail = tail.then(() => run(command));
+});
+
+async function run(command: ThreadCommand): Promise<void> {
+  if (command.kind === 'end') {
+    port!.close();
+  } else if (command.kind === 'add') {
+    targets.set(command.target.id, openTarget(command.target));
+  } else if (command.kind === 'remove') {
+    const target = targets.get(command.id);
+    targets.delete(command.id);
+    if (target === undefined || 'problem' in target) return;
+    closeSync(target.fd);
+    pressure.released(target.table.digest.buffer.byteLength);
+  } else if (command.kind === 'rehearse') {
+    await rehearse();
+    port!.postMessage({ rehearsed: true } satisfies ThreadAnswer);
+  } else if (command.kind === 'rest') {
+    pressure.rest(true);
+    port!.postMessage({ rested: true } satisfies ThreadAnswer);
+  } else if (command.kind === 'job') {
+    const result = await resultOf(command.command);
+    port!.postMessage({ job: command.job, result } satisfies ThreadAnswer);
+    if ('planned' in result) pressure.released(result.planned.table.digest.buffer.byteLength);
+  }
+}
+
+async function rehearse(): Promise<void> {
+  const goesOn = (): boolean => !isRehearsalOver;
+  const yields = yieldToOthers();
+  if (yields !== undefined) port!.postMessage({ yields } satisfies ThreadAnswer);
+  await rehearsePlanning(goesOn);
+  if (goesOn()) await rehearseUnpacking(goesOn);
+  if (yields !== undefined) goFirstAgain(yields);
+}
+
+async function resultOf(command: JobCommand): Promise<JobResult> {
+  if (command.kind === 'plan') return plan(command.request);
+  const target = targets.get(command.id);
+  if (target === undefined) return { failures: failuresOf(command, 'Canceled', 'The layer was closed') };
+  if ('problem' in target) return { failures: failuresOf(command, 'Unavailable', target.problem) };
+  return { failures: command.kind === 'verify' ? verify(target, command) : await unpack(target, command) };
+}
+
+function openTarget(target: UnpackTarget): Opened {
+  try {
+    return { ...target, fd: openSync(target.diskPath, 'r+') };
+  } catch (error) {
+    return { problem: `Cannot open the disk file: ${messageOf(error)}` };
+  }
+}
+
+function plan(request: PlanRequest): JobResult {
+  try {
+    return { planned: planFiles(request) };
+  } catch (error) {
+    return { error: { code: codeOf(error), message: messageOf(error) } };
+  }
+}
+
+/** A failure of each row of a job. */
+function failuresOf({ first, last }: RowRange, code: ErrorCode, message: string): Failure[] {
+  return Array.from({ length: last - first }, (_, i) => ({ row: first + i, code, message }));
+}
+
+async function unpack(target: OpenTarget, command: UnpackCommand): Promise<Failure[]> {
+  const { first, last } = command;
+  const failures: Failure[] = [];
+  const bytes = Buffer.from(command.bytes.buffer, command.bytes.byteOffset, command.bytes.byteLength);
+  for await (const unpacked of unpackRows(target.table, { first, last }, bytes, command.blobOffset)) {
+    if ('error' in unpacked) {
+      failures.push({ row: unpacked.row, code: unpacked.error.code, message: messageOf(unpacked.error) });
+      continue;
+    }
+    try {
+      write(target, unpacked.row, unpacked.content);
+      Atomics.store(target.resident, unpacked.row, residency.verified);
+      pressure.dropped(unpacked.content.length);
+      syncSome(target, unpacked.content.length);
+    } catch (error) {
+      const message = `Cannot write to the disk file: ${messageOf(error)}`;
+      const failure: Failure = { row: unpacked.row, code: 'ResourceExhausted', message };
+      failures.push(command.isAwaited ? { ...failure, content: new Uint8Array(unpacked.content) } : failure);
+    }
+  }
+  return failures;
+}
+
+/** Has the kernel write what it holds for the disk, which is whole pages, where that has become too much. An error comes again when the layer is synced. */
+function syncSome({ fd }: OpenTarget, bytes: number): void {
+  unsyncedBytes += Math.ceil(bytes / pageBytes) * pageBytes;
+  if (unsyncedBytes < maxUnsyncedBytes) return;
+  unsyncedBytes = 0;
+  writeBack(fd);
+  pressure.collectNow();
+}
+
+/** Tells which of the rows that are on the disk are what they should be. The others are absent from then on, and are the result. */
+function verify({ fd, table, resident }: OpenTarget, { first, last }: RowRange): Failure[] {
+  const failures: Failure[] = [];
+  for (let row = first; row < last; ) {
+    const start = table.diskOffset[row]!;
+    let end = row;
+    while (end < last && diskEnd(table, end) - start <= spanBytes) end++;
+    end = Math.max(end, row + 1);
+    const span = readTogether(fd, start, diskEnd(table, end - 1) - start);
+    for (; row < end; row++) {
+      if (Atomics.load(resident, row) === residency.absent) continue;
+      const at = table.diskOffset[row]! - start;
+      const message = problemOf(table, row, () => span?.subarray(at, at + table.size[row]!) ?? readRow(fd, table, row));
+      Atomics.store(resident, row, message === undefined ? residency.verified : residency.absent);
+      if (message !== undefined) failures.push({ row, code: 'DataLoss', message });
+    }
+    pressure.dropped(span?.length ?? 0);
+  }
+  return failures;
+}
+
+/** What is wrong with the content of a row; undefined when nothing is. */
+function problemOf(table: ChunkTable, row: number, read: () => Buffer): string | undefined {
+  try {
+    const checked = verified(table, row, read());
+    return 'error' in checked ? messageOf(checked.error) : undefined;
+  } catch (error) {
+    return messageOf(error);
+  }
+}
+
+function diskEnd({ diskOffset, size }: ChunkTable, row: number): number {
+  return diskOffset[row]! + size[row]!;
+}
+
+/** Bytes of the disk; undefined where they cannot all be read. */
+function readTogether(fd: number, position: number, size: number): Buffer | undefined {
+  try {
+    const content = read(fd, position, size);
+    return content.length === size ? content : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The bytes of a row on the disk; fewer where the file ends before. */
+function readRow(fd: number, table: ChunkTable, row: number): Buffer {
+  return read(fd, table.diskOffset[row]!, table.size[row]!);
+}
+
+function read(fd: number, position: number, size: number): Buffer {
+  const content = Buffer.allocUnsafeSlow(size);
+  for (let done = 0; done < size; ) {
+    const n = readSync(fd, content, done, size - done, position + done);
+    if (n === 0) return content.subarray(0, done);
+    done += n;
+  }
+  return content;
+}
+
+/** Zeros take no space: the place of a row is a hole until something is written there, and that reads as zeros. */
+function write({ fd, table }: OpenTarget, row: number, content: Buffer): void {
+  if (isZeros(content)) {
+    const there = readRow(fd, table, row);
+    if (there.length === content.length && isZeros(there)) return;
+  }
+  writeWhole(fd, content, table.diskOffset[row]!);
+}
+
+const zeros = Buffer.alloc(64 << 10);
+
+function isZeros(content: Buffer): boolean {
+  for (let at = 0; at < content.length; at += zeros.length) {
+    const piece = content.subarray(at, at + zeros.length);
+    if (piece.compare(zeros, 0, piece.length) !== 0) return false;
+  }
+  return true;
+}
+
+function writeWhole(fd: number, content: Buffer, position: number): void {
+  for (let done = 0; done < content.length; ) {
+    const n = writeSync(fd, content, done, content.length - done, position + done);
+    if (n === 0) throw new LazypullError('ResourceExhausted', 'Nothing could be written');
+    done += n;
+  }
+}

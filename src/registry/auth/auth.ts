@@ -1,0 +1,195 @@
+import { LazypullError, messageOf } from '../../errors.ts';
+import type { Log } from '../../log.ts';
+import { type Challenge, parseChallenges } from './challenge.ts';
+import type { Credential, Credentials } from './credentials.ts';
+import { abortError } from '../errors.ts';
+import type { Endpoint } from '../hosts/hosts.ts';
+import { type Advice, headerOf } from '../refusal.ts';
+import { mergeScopes } from './scopes.ts';
+import { basic, type Grant, type TokenDemand, type TokenFetcher } from './token.ts';
+import type { Answer } from '../http/transport.ts';
+
+/** How a server wants to be convinced, remembered from its last 401. */
+type Demand = { readonly kind: 'basic' } | ({ readonly kind: 'bearer' } & TokenDemand);
+
+const maxGrants = 1_000;
+
+/** Servers whose challenges are remembered: those of registries, and whatever they redirect to. */
+const maxDemands = 1_000;
+
+/**
+ * Knows what to send in Authorization: Basic, or a Bearer token from the realm that a 401 names (Docker's token authentication). Tokens are
+ * kept for each server and scope until they expire; requests that need the same one at the same time fetch it once.
+ */
+export class Authorizer {
+  readonly #credentials: Credentials;
+  readonly #tokens: TokenFetcher;
+  readonly #log: Log;
+  readonly #demands = new Map<string, Demand>();
+  readonly #grants = new Map<string, Grant>();
+  readonly #flights = new Map<string, Promise<string | undefined>>();
+  readonly #problems = new Map<string, unknown>();
+  /** Hosts for which there were credentials when they were last looked for. */
+  readonly #found = new Set<string>();
+
+  constructor(credentials: Credentials, tokens: TokenFetcher, log: Log) {
+    this.#credentials = credentials;
+    this.#tokens = tokens;
+    this.#log = log;
+  }
+
+  /** The header to send to `endpoint` at once; undefined where the server has not asked for any, or we have none. */
+  async authorization(endpoint: Endpoint, scope: string, signal?: AbortSignal): Promise<string | undefined> {
+    const demand = this.#demands.get(endpoint.origin);
+    if (demand === undefined) return undefined;
+    const cached = this.#cached(grantKey(endpoint, demand, scope));
+    if (cached !== undefined) return cached;
+    try {
+      return await this.#obtain(endpoint, demand, scope, scope, signal);
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      // What the server wanted last may have been a mistake: its next 401 says what it wants now.
+      if (this.#demands.get(endpoint.origin) === demand) this.#demands.delete(endpoint.origin);
+      return undefined;
+    }
+  }
+
+  /**
+   * What to send after a 401 to a request that carried `sent`: a header that has not been refused yet, or undefined where there is none. Credentials are
+   * read afresh. Throws where the token server refuses them.
+   */
+  async renewed(
+    endpoint: Endpoint,
+    scope: string,
+    sent: string | undefined,
+    answer: Answer,
+    signal?: AbortSignal,
+  ): Promise<string | undefined> {
+    const challenges = parseChallenges(headerOf(answer, 'www-authenticate') ?? '');
+    const challenge =
+      challenges.find(({ scheme, parameters }) => scheme === 'bearer' && parameters.has('realm')) ??
+      challenges.find(({ scheme }) => scheme === 'basic');
+    if (challenge === undefined) return undefined;
+    const demand = demandOf(challenge);
+    this.#demands.set(endpoint.origin, demand);
+    const [oldest] = this.#demands.keys();
+    if (this.#demands.size > maxDemands && oldest !== undefined) this.#demands.delete(oldest);
+    const key = grantKey(endpoint, demand, scope);
+    const cached = this.#cached(key);
+    if (cached !== undefined && cached !== sent) return cached;
+    this.#grants.delete(key);
+    const asked = mergeScopes(scope, challenge.parameters.get('scope') ?? '');
+    const value = await this.#obtain(endpoint, demand, scope, asked, signal);
+    return value === sent ? undefined : value;
+  }
+
+  /** Whether a server has asked for an authorization. */
+  isAsked({ origin }: Endpoint): boolean {
+    return this.#demands.has(origin);
+  }
+
+  /** Forgets what was granted, after a 403: the next request asks again, perhaps with better credentials. */
+  forget(endpoint: Endpoint, scope: string): void {
+    const demand = this.#demands.get(endpoint.origin);
+    if (demand !== undefined) this.#grants.delete(grantKey(endpoint, demand, scope));
+  }
+
+  /** What stands behind a 401 or 403 of a server: what is wrong with the credentials for it, or what a person can do. */
+  advice({ host }: Endpoint): Advice {
+    const problem = this.#problems.get(host);
+    if (problem !== undefined) return { problem, host };
+    const { source } = this.#credentials;
+    const place = source === '' ? '' : ` in "${source}"`;
+    const state = this.#found.has(host)
+      ? `the credentials for "${host}"${place} were not enough`
+      : `there are no credentials for "${host}"${place}, and BuildKit and containerd do not pass theirs on`;
+    const login = `"docker login${host === 'docker.io' ? '' : ` ${host}`}"`;
+    return {
+      hint: `${state}: run ${login} as the user that runs lazypull, or set its DOCKER_CONFIG to a directory with them`,
+    };
+  }
+
+  #cached(key: string): string | undefined {
+    const grant = this.#grants.get(key);
+    return grant !== undefined && grant.expiresAtMs > performance.now() ? grant.value : undefined;
+  }
+
+  #obtain(
+    endpoint: Endpoint,
+    demand: Demand,
+    scope: string,
+    asked: string,
+    signal: AbortSignal | undefined,
+  ): Promise<string | undefined> {
+    const key = grantKey(endpoint, demand, scope);
+    let flight = this.#flights.get(key);
+    if (flight === undefined) {
+      flight = this.#grant(endpoint, demand, asked).then((grant) => {
+        if (grant !== undefined) this.#keep(key, grant);
+        return grant?.value;
+      });
+      this.#flights.set(key, flight);
+      const landed = (): boolean => this.#flights.delete(key);
+      flight.then(landed, landed);
+    }
+    return unlessAborted(flight, signal);
+  }
+
+  async #grant(endpoint: Endpoint, demand: Demand, scope: string): Promise<Grant | undefined> {
+    const credential = await this.#find(endpoint);
+    if (demand.kind === 'bearer')
+      return this.#tokens.fetch(endpoint, demand, scope, credential, () => this.advice(endpoint));
+    if (credential?.kind !== 'password') return undefined;
+    return { value: basic(credential), expiresAtMs: Number.POSITIVE_INFINITY };
+  }
+
+  /** Public images need no credentials, so a broken helper or file is told with the error that it may cause, not before. */
+  async #find({ host, isOpen }: Endpoint): Promise<Credential | undefined> {
+    this.#problems.delete(host);
+    this.#found.delete(host);
+    try {
+      if (isOpen === true) {
+        const hint = `ask for the image by the name of that registry, "${host}"`;
+        const what = `Refused to send the credentials for "${host}" to where another registry redirected: nothing proves that it is that one`;
+        throw new LazypullError('PermissionDenied', what, { hint });
+      }
+      const credential = await this.#credentials.find(host);
+      if (credential !== undefined) this.#found.add(host);
+      return credential;
+    } catch (error) {
+      this.#problems.set(host, error);
+      this.#log.warn({ host, error: messageOf(error) }, 'no credentials: going on without');
+      return undefined;
+    }
+  }
+
+  #keep(key: string, grant: Grant): void {
+    this.#grants.delete(key);
+    this.#grants.set(key, grant);
+    const oldest = this.#grants.keys().next();
+    if (this.#grants.size > maxGrants && !oldest.done) this.#grants.delete(oldest.value);
+  }
+}
+
+function demandOf({ scheme, parameters }: Challenge): Demand {
+  const realm = parameters.get('realm');
+  if (scheme === 'basic' || realm === undefined) return { kind: 'basic' };
+  return { kind: 'bearer', realm, service: parameters.get('service') };
+}
+
+function grantKey(endpoint: Endpoint, demand: Demand, scope: string): string {
+  return demand.kind === 'basic'
+    ? `${endpoint.origin} basic`
+    : `${endpoint.origin} ${demand.realm} ${demand.service ?? ''} ${scope}`;
+}
+
+/** A shared promise must outlive the caller that started it, so only the waiting is cut short. */
+async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return promise;
+  if (signal.aborted) throw abortError(signal);
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(abortError(signal));
+    signal.addEventListener('abort', abort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
+}

@@ -1,0 +1,121 @@
+import { errors } from 'undici';
+import { answerError, networkError, RegistryError } from '../errors.ts';
+import type { Tries } from './retry.ts';
+import type { Answer, Counters } from './transport.ts';
+
+/** What an unwanted body may cost before its connection is dropped instead of kept. */
+const maxDiscardedBytes = 64 * 1024;
+const maxDiscardMs = 5_000;
+
+/** The time-out of the connection comes first. */
+const graceMs = 1_000;
+
+/**
+ * Yields the body of an answer as it arrives: exactly `length` bytes, or a retryable error where it is shorter, longer or broken. Books
+ * the time spent on waiting in `tries`. Ending the iteration early ends the request.
+ */
+export async function* exactly(
+  answer: Answer,
+  length: number,
+  tries: Tries,
+  counters: Counters,
+  isTooSlow?: (bytes: number, waitedMs: number) => boolean,
+): AsyncGenerator<Buffer, void> {
+  let received = 0;
+  for await (const chunk of paced(answer, tries, counters, isTooSlow)) {
+    received += chunk.length;
+    if (received > length) throw answerError(answer, `the body is longer than the promised ${length} bytes`);
+    yield chunk;
+  }
+  if (received < length) throw answerError(answer, `the body ended after ${received} of ${length} bytes`);
+}
+
+/** Yields the body of an answer as it arrives; throws ResourceExhausted where it is longer than `maxBytes`. */
+export async function* atMost(
+  answer: Answer,
+  maxBytes: number,
+  tries: Tries,
+  counters: Counters,
+): AsyncGenerator<Buffer, void> {
+  let received = 0;
+  for await (const chunk of paced(answer, tries, counters)) {
+    received += chunk.length;
+    if (received > maxBytes)
+      throw answerError(answer, `the body is longer than ${maxBytes} bytes`, 'ResourceExhausted');
+    yield chunk;
+  }
+}
+
+/** The whole body, up to `maxBytes`; throws ResourceExhausted where it is longer. */
+export function collect(answer: Answer, maxBytes: number, tries: Tries, counters: Counters): Promise<Buffer> {
+  return concat(atMost(answer, maxBytes, tries, counters));
+}
+
+/** All of the chunks; `onChunk` is called at each. */
+export async function concat(chunks: AsyncIterable<Buffer>, onChunk = (): void => {}): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  for await (const chunk of chunks) {
+    parts.push(chunk);
+    onChunk();
+  }
+  return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
+}
+
+/** Lets go of a body that nobody wants: reads the little that is left so that the connection can be used again, else drops it. */
+export function discard(answer: Answer): void {
+  const giveUp = setTimeout(() => answer.body.destroy(), maxDiscardMs).unref();
+  const done = (): void => clearTimeout(giveUp);
+  answer.body.dump({ limit: maxDiscardedBytes }).then(done, done);
+}
+
+/**
+ * The body's chunks until it ends; errors become retryable RegistryErrors, and waiting for longer than the bytes are worth an error that is not. `isTooSlow` is
+ * asked whether so many bytes in so much time are an error that is.
+ */
+export async function* paced(
+  answer: Answer,
+  tries: Tries,
+  counters: Counters,
+  isTooSlow: (bytes: number, waitedMs: number) => boolean = () => false,
+): AsyncGenerator<Buffer, void> {
+  const iterator = answer.body[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+  let bytes = 0;
+  let waitedMs = 0;
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    for (;;) {
+      const startedMs = performance.now();
+      timer = watch(answer, tries);
+      const next = await iterator.next();
+      clearTimeout(timer);
+      const ms = performance.now() - startedMs;
+      tries.spent(ms);
+      waitedMs += ms;
+      if (next.done) return;
+      if (tries.exhausted) throw tooSlow(answer);
+      bytes += next.value.length;
+      counters.bytes += next.value.length;
+      yield next.value;
+      if (isTooSlow(bytes, waitedMs)) throw answerError(answer, 'the answer comes too slowly');
+    }
+  } catch (error) {
+    throw error instanceof RegistryError ? error : networkError(answer, error);
+  } finally {
+    clearTimeout(timer);
+    answer.body.destroy();
+  }
+}
+
+/** Ends a body of which nothing comes in time. The time-out of the connection does not see it where empty frames keep coming. */
+function watch(answer: Answer, tries: Tries): NodeJS.Timeout {
+  const idleMs = answer.bodyIdleMs + Math.min(answer.bodyIdleMs, graceMs);
+  const leftMs = Math.max(tries.leftMs, 0) + 1;
+  return setTimeout(
+    () => answer.body.destroy(leftMs < idleMs ? tooSlow(answer) : new errors.BodyTimeoutError()),
+    Math.min(leftMs, idleMs),
+  );
+}
+
+function tooSlow(answer: Answer): RegistryError {
+  return new RegistryError('DeadlineExceeded', answerError(answer, 'the answer comes too slowly').message);
+}

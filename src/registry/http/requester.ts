@@ -1,0 +1,184 @@
+import type { Readable } from 'node:stream';
+import type { Log } from '../../log.ts';
+import { isLoopback } from '../hosts/addresses.ts';
+import { version } from '../../version.ts';
+import type { Authorizer } from '../auth/auth.ts';
+import { discard } from './body.ts';
+import { Deadline } from './deadline.ts';
+import { answerError, type RegistryError } from '../errors.ts';
+import type { Endpoint, Hosts } from '../hosts/hosts.ts';
+import { followable, isRedirect, maxRedirects, routeFrom } from './redirect.ts';
+import { headerOf, refusal } from '../refusal.ts';
+import { movedTo, neitherScheme, type Outcome } from '../hosts/schemes.ts';
+import { scopeOf } from '../auth/scopes.ts';
+import type { Answer, Transport } from './transport.ts';
+
+/** A request to a registry. */
+export interface RegistryRequest {
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT';
+  readonly url: URL;
+  /** What the request needs to be allowed, as `scopes.ts` writes it. */
+  readonly scope: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: Uint8Array | undefined;
+  /** A body that is read as it is sent; made anew for each time that the request is sent. */
+  readonly stream?: (() => Readable) | undefined;
+  readonly headersMs?: number | undefined;
+  readonly bodyIdleMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const userAgent = `lazypull/${version}`;
+
+/** Sends one request to an endpoint: with authorization, renewed once on a 401, and along redirects. It interprets no other status and does not retry. */
+export class Requester {
+  readonly #transport: Transport;
+  readonly #authorizer: Authorizer;
+  readonly #hosts: Hosts;
+  readonly #log: Log;
+
+  constructor(transport: Transport, authorizer: Authorizer, hosts: Hosts, log: Log) {
+    this.#transport = transport;
+    this.#authorizer = authorizer;
+    this.#hosts = hosts;
+    this.#log = log;
+  }
+
+  /**
+   * The answer of the last server in the chain; `url` in it is where the bytes are. The time-out for its head is that of the whole chain, with tokens. Each server
+   * in it gets what it wants to be convinced by, and nothing that is for another one.
+   */
+  async send(endpoint: Endpoint, request: RegistryRequest): Promise<Answer> {
+    const headersMs = this.#transport.headersMs(request.headersMs ?? endpoint.headersMs);
+    using deadline = new Deadline(request, headersMs, request.signal);
+    let { url } = request;
+    for (let hops = 0; ; hops++) {
+      const answer = await this.#convince(endpoint, request, url, deadline);
+      if (!isRedirect(answer.status, request.body !== undefined || request.stream !== undefined)) return answer;
+      discard(answer);
+      if (hops === maxRedirects)
+        throw answerError(answer, `redirected more than ${maxRedirects} times`, 'FailedPrecondition');
+      url = this.elsewhere(answer, headerOf(answer, 'location'));
+    }
+  }
+
+  /** The error for an answer with a status that the caller did not expect, with advice where a person can do something. */
+  async refuse(endpoint: Endpoint, scope: string, answer: Answer): Promise<RegistryError> {
+    if (answer.status !== 401 && answer.status !== 403) return refusal(answer);
+    const server = this.#serverAt(endpoint, answer.url);
+    const isOwn = this.isAt(endpoint, answer.url);
+    if (!isOwn && !this.#authorizer.isAsked(server))
+      return refusal(answer, { hint: `the registry "${endpoint.host}" redirected there` });
+    this.#authorizer.forget(server, isOwn ? scope : scopeOf(answer.method, answer.url));
+    return refusal(answer, this.#authorizer.advice(server));
+  }
+
+  /** The URL that an answer names. Throws PermissionDenied where we do not go there. */
+  elsewhere(answer: Answer, location: string | undefined): URL {
+    return followable(answer, location, this.#hosts, this.#transport.zoneOf(answer.url.hostname));
+  }
+
+  /** Whether a URL is at an endpoint itself, and not at a server to which it redirected. */
+  isAt(endpoint: Endpoint, url: URL): boolean {
+    return url.origin === endpoint.origin || url.origin === this.#hosts.schemes.current(endpoint).origin;
+  }
+
+  /** The server at a URL that an endpoint has, or to which it redirected. */
+  #serverAt(endpoint: Endpoint, url: URL): Endpoint {
+    if (this.isAt(endpoint, url)) return this.#hosts.schemes.current(endpoint);
+    const route = routeFrom(this.#hosts.schemes.current(endpoint), url, this.#hosts, this.#transport);
+    const server = this.#hosts.elsewhere(url, endpoint);
+    // That the certificates of one registry are not checked says nothing about the credentials for another one.
+    const isAnybody = route.tls?.skipVerify === true && !isLoopback(url.hostname) && !isOfHost(endpoint, url);
+    return { ...server, ...route, isOpen: server.isOpen === true || isAnybody };
+  }
+
+  /** Sends a request with authorization, renewed once on a 401. */
+  async #convince(endpoint: Endpoint, request: RegistryRequest, url: URL, deadline: Deadline): Promise<Answer> {
+    const server = this.#serverAt(endpoint, url);
+    const at = movedTo(server, endpoint, url);
+    const isOwn = this.isAt(endpoint, url);
+    // A registry could have us write into another one with what we have for that.
+    if (!isOwn && request.method !== 'GET' && request.method !== 'HEAD')
+      return this.#sendOnce(server, request, at, undefined, deadline);
+    const scope = isOwn ? request.scope : scopeOf(request.method, url);
+    const authorization = await this.#authorizer.authorization(server, scope, deadline.signal);
+    const answer = isOwn
+      ? await this.#sendEither(server, request, at, authorization, deadline)
+      : await this.#sendOnce(server, request, at, authorization, deadline);
+    if (answer.status !== 401) return answer;
+    const asking = this.#serverAt(endpoint, answer.url); // perhaps over another scheme
+    const sent = asking.origin === server.origin ? authorization : undefined;
+    const renewed = await this.#authorizer.renewed(asking, scope, sent, answer, deadline.signal);
+    if (renewed === undefined) return answer;
+    discard(answer);
+    return this.#sendOnce(asking, request, answer.url, renewed, deadline);
+  }
+
+  /** Sends a request over the scheme that the server is thought to speak, and over the other one if it seems to speak that. */
+  async #sendEither(
+    server: Endpoint,
+    request: RegistryRequest,
+    url: URL,
+    authorization: string | undefined,
+    deadline: Deadline,
+  ): Promise<Answer> {
+    const { schemes } = this.#hosts;
+    const outcome: Outcome = await this.#sendOnce(server, request, url, authorization, deadline).then(
+      (answer) => ({ answer }),
+      (error: unknown) => ({ error }),
+    );
+    const other = deadline.signal.aborted ? undefined : schemes.other(server, outcome);
+    if (other !== undefined) {
+      try {
+        const answer = await this.#sendOnce(other, request, movedTo(other, server, url), undefined, deadline);
+        if ('answer' in outcome) discard(outcome.answer);
+        schemes.answered(other);
+        return answer;
+      } catch (error) {
+        if ('error' in outcome) throw neitherScheme(server, outcome.error, error);
+      }
+    }
+    if ('error' in outcome) throw outcome.error;
+    schemes.answered(server);
+    return outcome.answer;
+  }
+
+  async #sendOnce(
+    server: Endpoint,
+    request: RegistryRequest,
+    url: URL,
+    authorization: string | undefined,
+    deadline: Deadline,
+  ): Promise<Answer> {
+    const startedMs = performance.now();
+    const answer = await this.#transport.send({
+      method: request.method,
+      url,
+      headers: {
+        'user-agent': userAgent,
+        'accept-encoding': 'identity',
+        ...server.headers,
+        ...request.headers,
+        ...(authorization === undefined ? {} : { authorization }),
+      },
+      body: request.body ?? request.stream?.(),
+      headersMs: request.headersMs ?? server.headersMs,
+      bodyIdleMs: request.bodyIdleMs,
+      zone: server.zone,
+      tls: server.tls,
+      deadline,
+    });
+    const { range } = request.headers ?? {};
+    const ms = Math.round(performance.now() - startedMs);
+    this.#log.debug(
+      { method: request.method, url: `${url.origin}${url.pathname}`, range, status: answer.status, ms },
+      'registry request',
+    );
+    return answer;
+  }
+}
+
+function isOfHost({ origin }: Endpoint, { hostname }: URL): boolean {
+  return new URL(origin).hostname === hostname;
+}

@@ -1,0 +1,138 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Log } from '../../log.ts';
+import { errnoOf, messageOf } from '../../errors.ts';
+import { abortError, RegistryError } from '../errors.ts';
+
+/** How often and how long a failed request is tried again. */
+export interface RetryPolicy {
+  /** Tries in a row without one byte of progress before the error stands. */
+  readonly tries: number;
+  /** The same for tries in which a server kept silent until the time-out. */
+  readonly silentTries: number;
+  /** The first wait; each further one is twice as long, up to `maxDelayMs`, less up to half by chance. */
+  readonly minDelayMs: number;
+  readonly maxDelayMs: number;
+  /** Time to spend on waiting for the network in one operation, plus what `minBytesPerSecond` allows for the bytes that came. */
+  readonly totalMs: number;
+  readonly minBytesPerSecond: number;
+}
+
+export const defaultRetryPolicy: RetryPolicy = {
+  tries: 5,
+  silentTries: 5,
+  minDelayMs: 100,
+  maxDelayMs: 10_000,
+  totalMs: 120_000,
+  minBytesPerSecond: 16 * 1024,
+};
+
+/** The longest wait that a server may ask for with Retry-After. */
+const maxRetryAfterMs = 30_000;
+
+/** A range that drops this often is not worth resuming, even with progress each time. */
+const maxFailures = 100;
+
+const silences = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT']);
+
+/** The tries of one operation: waits between them, and throws when there are to be no more. */
+export class Tries {
+  readonly #policy: RetryPolicy;
+  readonly #log: Log;
+  readonly #signal: AbortSignal | undefined;
+  readonly #minBytesPerSecond: number;
+  #budgetMs: number;
+  #inARow = 0;
+  #silences = 0;
+  #failures = 0;
+  #spentMs = 0;
+
+  /** `bytes` is what is moved in one piece, so that time for it is given in advance. */
+  constructor(policy: RetryPolicy, log: Log, signal: AbortSignal | undefined, bytes = 0) {
+    this.#policy = policy;
+    this.#log = log;
+    this.#signal = signal;
+    this.#minBytesPerSecond = policy.minBytesPerSecond;
+    this.#budgetMs = policy.totalMs + (bytes / policy.minBytesPerSecond) * 1000;
+  }
+
+  /** Notes that bytes came, so that the next failure is the first in a row, and that there is time for more. */
+  progressed(bytes: number): void {
+    this.#inARow = 0;
+    this.#silences = 0;
+    this.#budgetMs += (bytes / this.#minBytesPerSecond) * 1000;
+  }
+
+  /** Books time spent on waiting for the network. */
+  spent(ms: number): void {
+    this.#spentMs += ms;
+  }
+
+  /** Waits for `promise` and books the time. */
+  async timing<T>(promise: Promise<T>): Promise<T> {
+    const startedMs = performance.now();
+    try {
+      return await promise;
+    } finally {
+      this.spent(performance.now() - startedMs);
+    }
+  }
+
+  /** Whether the operation has waited longer than its bytes are worth. */
+  get exhausted(): boolean {
+    return this.leftMs < 0;
+  }
+
+  /** How much longer the operation may wait for what its bytes are worth; 0 or less if it has waited too long. */
+  get leftMs(): number {
+    return this.#budgetMs - this.#spentMs;
+  }
+
+  /** Waits before the next try; throws `error` where no retry can help or the tries or the time are used up, and the abort error of the signal. */
+  async failed(error: unknown): Promise<void> {
+    if (this.#signal?.aborted) throw abortError(this.#signal);
+    if (!(error instanceof RegistryError) || !error.retryable) throw error;
+    this.#inARow++;
+    this.#failures++;
+    if (silences.has(errnoOf(error.cause) ?? '') && ++this.#silences >= this.#policy.silentTries) throw error;
+    if (this.#inARow >= this.#policy.tries || this.#failures >= maxFailures) throw error;
+    const delayMs = Math.max(backoffMs(this.#policy, this.#inARow), Math.min(error.retryAfterMs ?? 0, maxRetryAfterMs));
+    if (this.#spentMs + delayMs > this.#budgetMs) throw error;
+    this.#log.debug(
+      { error: messageOf(error), try: this.#inARow, delayMs: Math.round(delayMs) },
+      'retrying a registry request',
+    );
+    try {
+      await sleep(delayMs, undefined, this.#signal === undefined ? {} : { signal: this.#signal });
+    } catch {
+      throw abortError(this.#signal!);
+    }
+    this.#spentMs += delayMs;
+  }
+}
+
+/** Runs `action` until it succeeds or `tries` throws, and books its time. */
+export async function retrying<T>(tries: Tries, action: () => Promise<T>): Promise<T> {
+  for (;;) {
+    const startedMs = performance.now();
+    try {
+      return await action();
+    } catch (error) {
+      tries.spent(performance.now() - startedMs);
+      await tries.failed(error);
+    }
+  }
+}
+
+/** The wait that a Retry-After header asks for (RFC 9110, 10.2.3: seconds or a date); undefined where it says nothing. */
+export function parseRetryAfter(header: string | undefined, nowMs: number = Date.now()): number | undefined {
+  const text = header?.trim() ?? '';
+  if (/^\d{1,9}$/.test(text)) return Number(text) * 1000;
+  if (!/^[A-Za-z]{3,9},? /.test(text)) return undefined;
+  const dateMs = Date.parse(text);
+  return Number.isNaN(dateMs) ? undefined : Math.max(dateMs - nowMs, 0);
+}
+
+function backoffMs(policy: RetryPolicy, inARow: number): number {
+  const fullMs = Math.min(policy.maxDelayMs, policy.minDelayMs * 2 ** (inARow - 1));
+  return fullMs * (0.5 + Math.random() / 2);
+}

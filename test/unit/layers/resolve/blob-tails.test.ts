@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { codeOf } from '../../../../src/errors.ts';
+import { Tails } from '../../../../src/layers/resolve/blob-tails.ts';
+import type { Blob } from '../../../../src/registry/blob/blob.ts';
+import { FakeBlob } from '../../../support/chunked-blob.ts';
+
+const blobBytes = 3 << 20;
+
+function setUp() {
+  const opened: string[] = [];
+  const sizes: number[] = [];
+  let broken = false;
+  const tails = new Tails((_, digest) => {
+    opened.push(digest);
+    const blob = new FakeBlob(Buffer.alloc(blobBytes));
+    const tail = blob.tail.bind(blob);
+    blob.tail = (bytes) => {
+      sizes.push(bytes);
+      return broken ? Promise.reject(new Error('no')) : tail(bytes);
+    };
+    return blob;
+  });
+  return { tails, opened, sizes, break: (how: boolean) => (broken = how) };
+}
+
+test('Tails.take() fetches the end of a blob and gives its size', async () => {
+  const { tails } = setUp();
+  const { data, size } = await tails.take('a:1', 'x');
+  assert.equal(size, blobBytes);
+  assert.equal(data.length, 1 << 20);
+});
+
+test('Tails.expect() fetches ahead once, and less of each', async () => {
+  const { tails, opened, sizes } = setUp();
+  tails.expect('a:1', ['x', 'y']);
+  tails.expect('a:1', ['y', 'x']);
+  await Promise.all([tails.take('a:1', 'x'), tails.take('a:1', 'y')]);
+  assert.deepEqual(opened, ['x', 'y']);
+  assert.deepEqual(sizes, [512 << 10, 512 << 10]);
+  await tails.take('a:1', 'x');
+  assert.equal(opened.length, 3, 'what was taken is not kept');
+  tails.close();
+});
+
+test('Tails.take() asks again when fetching ahead failed', async () => {
+  const setup = setUp();
+  setup.break(true);
+  setup.tails.expect('a:1', ['x']);
+  setup.break(false);
+  assert.equal((await setup.tails.take('a:1', 'x')).size, blobBytes);
+});
+
+test('Tails.expect() keeps a bounded number', async () => {
+  const { tails, opened } = setUp();
+  tails.expect(
+    'a:1',
+    Array.from({ length: 500 }, (_, i) => String(i)),
+  );
+  assert.equal(opened.length, 48);
+  tails.close();
+});
+
+/** A tail that comes in so many pieces, one every so many seconds, and fails when it is not waited for. */
+function slowTails(pieces: number, everyMs: number, told: string[] = []): Tails {
+  const watcher = {
+    answered: (reference: string) => void told.push(`${reference} answered`),
+    failed: ({ reference, digest }: { reference: string; digest: string }, _: number, error: unknown) =>
+      void told.push(`${reference} ${digest} ${codeOf(error)}`),
+  };
+  return new Tails(
+    () => {
+      const blob = new FakeBlob(Buffer.alloc(blobBytes));
+      const tail = blob.tail.bind(blob);
+      const slowTail: Blob['tail'] = async (bytes, signal, onBytes) => {
+        for (let i = 0; i < pieces; i++) {
+          await new Promise((resolve) => setTimeout(resolve, everyMs));
+          signal?.throwIfAborted();
+          onBytes?.();
+        }
+        return tail(bytes);
+      };
+      return Object.assign(blob, { tail: slowTail });
+    },
+    undefined,
+    watcher,
+  );
+}
+
+test('Tails tells what came of each request: some bytes are no answer', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  for (const [pieces, expected] of [
+    [2, 'a:1 answered'],
+    [20, 'a:1 x DeadlineExceeded'],
+  ] as const) {
+    const told: string[] = [];
+    slowTails(pieces, 6_000, told).expect('a:1', ['x']);
+    for (let i = 0; i < 200; i++) {
+      t.mock.timers.tick(500);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.deepEqual(told, [expected]);
+  }
+});
+
+test('Tails.take() does not wait once more for what was waited for in vain, unless another image is asked', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  for (const [reference, requests] of [
+    ['a:1', 1],
+    ['b:1', 2],
+  ] as const) {
+    const told: string[] = [];
+    const tails = slowTails(1, 11_000, told);
+    tails.expect('a:1', ['x']);
+    const taking = tails.take(reference, 'x').catch(codeOf);
+    for (let i = 0; i < 100; i++) {
+      t.mock.timers.tick(500);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.equal(await taking, 'DeadlineExceeded');
+    assert.equal(told.length, requests);
+  }
+});
+
+test('Tails.take() waits for a tail that comes slowly, and not for one that does not come', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const outcome = async (pieces: number, everyMs: number) => {
+    const taking = slowTails(pieces, everyMs).take('a:1', 'x');
+    const ended = taking.then(({ size }) => size, codeOf);
+    for (let i = 0; i < 200; i++) {
+      t.mock.timers.tick(500);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    return ended;
+  };
+  assert.equal(await outcome(8, 6_000), blobBytes);
+  assert.equal(await outcome(1, 11_000), 'DeadlineExceeded');
+  assert.equal(await outcome(20, 6_000), 'DeadlineExceeded');
+});
+
+test('Tails.expect() has a tail that comes slowly for who asks when it is here', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const tails = slowTails(5, 6_000);
+  let taken: number | undefined;
+  tails.expect('a:1', ['x']);
+  for (let ms = 0; ms < 31_000; ms += 500) {
+    if (ms === 25_000) void tails.take('a:1', 'x').then(({ data }) => (taken = data.length));
+    t.mock.timers.tick(500);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  assert.equal(taken, 512 << 10);
+});

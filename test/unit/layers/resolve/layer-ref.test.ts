@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { layerSource } from '../../../../src/layers/resolve/layer-ref.ts';
+
+const digest = `sha256:${'a'.repeat(64)}`;
+const other = `sha256:${'b'.repeat(64)}`;
+const tocDigest = `sha256:${'c'.repeat(64)}`;
+const stargz = {
+  'containerd.io/snapshot/remote/stargz.reference': 'localhost:5000/base:esgz',
+  'containerd.io/snapshot/remote/stargz.digest': digest,
+  'containerd.io/snapshot/remote/stargz.layers': `${digest},${other}`,
+  'containerd.io/snapshot/stargz/toc.digest': tocDigest,
+};
+
+test('layerSource() reads the labels that BuildKit sends', () => {
+  assert.deepEqual(layerSource(stargz), {
+    reference: 'localhost:5000/base:esgz',
+    digest,
+    tocDigest,
+    siblings: [other],
+    prefetchBytes: undefined,
+  });
+});
+
+test('layerSource() prefers the labels that the CRI sends', () => {
+  const labels = {
+    ...stargz,
+    'containerd.io/snapshot/cri.image-ref': 'docker.io/library/x:1',
+    'containerd.io/snapshot/cri.layer-digest': other,
+    'containerd.io/snapshot/cri.image-layers': `${digest},${other}`,
+  };
+  assert.deepEqual(layerSource(labels), {
+    reference: 'docker.io/library/x:1',
+    digest: other,
+    tocDigest,
+    siblings: [digest],
+    prefetchBytes: undefined,
+  });
+});
+
+test('layerSource() falls back to the other family when one is incomplete, as BuildKit sends only the reference of the CRI family', () => {
+  assert.equal(layerSource({ ...stargz, 'containerd.io/snapshot/cri.image-ref': 'x:1' }).digest, digest);
+});
+
+test('layerSource() reads how much the client wants at once, and ignores what is no number', () => {
+  const label = 'containerd.io/snapshot/remote/stargz.prefetch';
+  assert.equal(layerSource({ ...stargz, [label]: '10485760' }).prefetchBytes, 10485760);
+  assert.equal(layerSource({ ...stargz, [label]: '-1' }).prefetchBytes, undefined);
+});
+
+test('layerSource() says what is missing', () => {
+  assert.throws(() => layerSource({}), /enable snapshot annotations/);
+  assert.throws(() => layerSource({ ...stargz, 'containerd.io/snapshot/stargz/toc.digest': '' }), {
+    code: 'FailedPrecondition',
+    message: /not eStargz/,
+  });
+  assert.throws(
+    () => layerSource({ ...stargz, 'containerd.io/snapshot/remote/stargz.digest': '../../etc/passwd' }),
+    /not a sha256 digest/,
+  );
+  assert.throws(
+    () => layerSource({ ...stargz, 'containerd.io/snapshot/stargz/toc.digest': 'sha256:1' }),
+    /not a sha256/,
+  );
+});
