@@ -1,5 +1,5 @@
-/** Rows [first, last) of a chunk table. */
-export interface RowRange {
+/** Chunks [first, last) of a chunk table. */
+export interface ChunkRange {
   first: number;
   last: number;
 }

@@ -1,3 +1,5 @@
+import type { ChunkRange } from '../chunks/chunk-range.ts';
+import { residency } from '../chunks/residency.ts';
 import { lowerBound, upperBound } from '../util/search.ts';
 
 /** A file that is served from a sparse local file of the same length. All arrays are backed by SharedArrayBuffers. */
@@ -9,8 +11,8 @@ export interface FlatFile {
   /** Path of the local file. */
   readonly path: string;
   /**
-   * The ranges that may be missing: where each starts, ascending, and its length; `resident` is 1 for those whose bytes are in the local file,
-   * and 2 for those that could not be read from it, or that it may have lost. Bytes outside every range are always there.
+   * The ranges that may be missing: where each starts, ascending, its length, and its `residency` in the local file. Bytes outside every range
+   * are always there.
    */
   readonly rangeOffset: Float64Array;
   readonly rangeBytes: Float64Array;
@@ -25,11 +27,7 @@ export interface RestingFile extends Pick<FlatFile, 'nodeId' | 'name' | 'bytes' 
 }
 
 /** The ranges [first, last) of the file that overlap bytes [offset, offset + size). */
-export function rangesIn(
-  file: Pick<FlatFile, 'rangeOffset' | 'rangeBytes'>,
-  offset: number,
-  size: number,
-): { first: number; last: number } {
+export function rangesIn(file: Pick<FlatFile, 'rangeOffset' | 'rangeBytes'>, offset: number, size: number): ChunkRange {
   const last = lowerBound(file.rangeOffset, offset + size);
   let first = upperBound(file.rangeOffset, offset) - 1;
   if (first < 0 || file.rangeOffset[first]! + file.rangeBytes[first]! <= offset) first++;
@@ -41,18 +39,22 @@ export function noteRead(file: FlatFile, offset: number, size: number): boolean 
   const { first, last } = rangesIn(file, offset, size);
   file.read.fill(1, first, last);
   for (let range = first; range < last; range++) {
-    if (Atomics.load(file.resident, range) !== 1) return false;
+    if (Atomics.load(file.resident, range) !== residency.verified) return false;
   }
   return true;
 }
 
 /** Notes that the local file may have lost what was written to it. */
 export function noteLost(file: Pick<FlatFile, 'resident'>): void {
-  for (let range = 0; range < file.resident.length; range++) Atomics.compareExchange(file.resident, range, 1, 2);
+  for (let range = 0; range < file.resident.length; range++) doubt(file, range);
 }
 
 /** Notes that bytes [offset, offset + size) could not be read from the local file: they are asked for like missing ones. */
 export function noteUnreadable(file: FlatFile, offset: number, size: number): void {
   const { first, last } = rangesIn(file, offset, size);
-  for (let range = first; range < last; range++) Atomics.compareExchange(file.resident, range, 1, 2);
+  for (let range = first; range < last; range++) doubt(file, range);
+}
+
+function doubt({ resident }: Pick<FlatFile, 'resident'>, range: number): void {
+  Atomics.compareExchange(resident, range, residency.verified, residency.unverified);
 }

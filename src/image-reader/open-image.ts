@@ -1,4 +1,4 @@
-import { chunkTable, type ChunkTable } from '../fronts/erofs/disk-plan.ts';
+import { chunkTable, type ChunkTable } from '../chunks/chunk-table.ts';
 import { LazypullError } from '../errors.ts';
 import type { ChunkColumns } from '../formats/chunk-columns.ts';
 import type { LayerIndex } from '../formats/layer-index.ts';

@@ -1,12 +1,12 @@
 import type { FileHandle } from 'node:fs/promises';
-import type { ChunkTable } from '../fronts/erofs/disk-plan.ts';
+import type { ChunkTable } from '../chunks/chunk-table.ts';
 import type { LazypullError } from '../errors.ts';
 import { loadedBytes, neededLibraries, readElf } from './prefetch/elf.ts';
 import { type FlatFile, rangesIn } from '../fuse/flat-file.ts';
 import type { Piece } from '../fuse/server.ts';
 import { Fetcher, type FetcherOptions } from './fetch/fetcher.ts';
 import { type CompanionRows, type Hints, rowsOfLibraries } from './prefetch/hints.ts';
-import type { RowRange } from '../chunks/chunk-range.ts';
+import type { ChunkRange } from '../chunks/chunk-range.ts';
 import { fileOf, type LayerDirectory, type LayerRecord } from './store/layer-directory.ts';
 import type { LayerThreads } from './workers/pool.ts';
 
@@ -113,7 +113,7 @@ export class LayerReader {
     if (this.#hints === undefined) this.hints().catch(() => undefined); // for the next one
     const companions = this.#hints?.companions ?? {};
     if (!(program in companions) || this.#options.link.bytesPerRoundTrip < foretoldBytes) return;
-    const wanted: RowRange[] = [];
+    const wanted: ChunkRange[] = [];
     const follow = (row: number): void => {
       if (this.#foretold.has(row)) return;
       this.#foretold.add(row);

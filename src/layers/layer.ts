@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import type { ChunkTable } from '../fronts/erofs/disk-plan.ts';
+import type { ChunkTable } from '../chunks/chunk-table.ts';
 import { LazypullError, messageOf } from '../errors.ts';
 import type { FuseServer, Piece } from '../fuse/server.ts';
 import { helperRoot } from '../kernel/mount-helper.ts';

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
-import { type ChunkTable, chunkTable } from '../../src/fronts/erofs/disk-plan.ts';
+import { type ChunkTable, chunkTable } from '../../src/chunks/chunk-table.ts';
 import { LazypullError } from '../../src/errors.ts';
 import type { Blob } from '../../src/registry/blob/blob.ts';
 

@@ -1,7 +1,7 @@
 import { LazypullError } from '../../errors.ts';
 import type { ChunkColumns } from '../../formats/chunk-columns.ts';
 import type { ByteString } from '../../formats/layer-index.ts';
-import { type ChunkTable, chunkTable } from './disk-plan.ts';
+import { type ChunkTable, chunkTable } from '../../chunks/chunk-table.ts';
 import type { PlacedInode } from './layout.ts';
 import { blockBytes } from './superblock.ts';
 

@@ -8,7 +8,7 @@ import { checkRecord, LayerDirectory } from '../store/layer-directory.ts';
 import { residency } from '../../chunks/residency.ts';
 import type { LayerMetrics } from '../metrics.ts';
 import type { LayerThreads } from '../workers/pool.ts';
-import type { RowRange } from '../../chunks/chunk-range.ts';
+import type { ChunkRange } from '../../chunks/chunk-range.ts';
 
 /** How long after something has changed the sizes are looked at, and how much longer for each millisecond that the last look took. */
 const pauseMs = 2_000;
@@ -377,7 +377,7 @@ async function names(path: string): Promise<string[]> {
 }
 
 /** All rows in runs of some bytes. */
-function* runs(size: Float64Array): Generator<RowRange> {
+function* runs(size: Float64Array): Generator<ChunkRange> {
   let first = 0;
   let bytes = 0;
   for (let row = 0; row < size.length; row++) {

@@ -1,7 +1,7 @@
-import type { ChunkTable } from '../../fronts/erofs/disk-plan.ts';
+import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import { LazypullError } from '../../errors.ts';
 import { residency } from '../../chunks/residency.ts';
-import type { RowRange } from '../../chunks/chunk-range.ts';
+import type { ChunkRange } from '../../chunks/chunk-range.ts';
 import type { LayerThreads } from '../workers/pool.ts';
 import type { Rows } from '../fetch/chunk-states.ts';
 
@@ -77,7 +77,7 @@ export class Verifier {
   }
 
   /** The unverified rows that follow each other from `first` on, up to some bytes. Empty when that row is none. */
-  #unverifiedFrom(first: number, enough: number): RowRange {
+  #unverifiedFrom(first: number, enough: number): ChunkRange {
     const { length, size } = this.#options.table;
     let last = first;
     for (let bytes = 0; last < length && bytes < enough && this.#rows.isUnverified(last); last++) bytes += size[last]!;
@@ -85,7 +85,7 @@ export class Verifier {
   }
 
   /** Verifies what of some rows is on the disk. Those that are damaged are fetched if a reader waits for them. Never rejects. */
-  async #verify({ first, last }: RowRange): Promise<Verified> {
+  async #verify({ first, last }: ChunkRange): Promise<Verified> {
     if (first === last) return { rows: 0, damaged: 0 };
     const { threads, target, resident, onDamage } = this.#options;
     const rows = this.#rows;

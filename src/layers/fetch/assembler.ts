@@ -1,11 +1,11 @@
-import type { ChunkTable } from '../../fronts/erofs/disk-plan.ts';
+import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import { type Slab, slabBytes, type Slabs } from '../workers/buffer-pool.ts';
 import { streamBytesNeeded } from '../workers/streams.ts';
-import type { RowRange } from '../../chunks/chunk-range.ts';
+import type { ChunkRange } from '../../chunks/chunk-range.ts';
 
 /** Whole rows and the blob bytes, from `blobOffset` on, that hold them. */
 export interface Batch {
-  readonly rows: RowRange;
+  readonly rows: ChunkRange;
   /** In a slab that threads share. */
   readonly bytes: Uint8Array;
   readonly blobOffset: number;
@@ -29,7 +29,7 @@ export class Assembler {
   #untaken: number;
   #received: number;
 
-  constructor(table: ChunkTable, window: RowRange, slabs: Slabs) {
+  constructor(table: ChunkTable, window: ChunkRange, slabs: Slabs) {
     this.#table = table;
     this.#slabs = slabs;
     this.#first = window.first;
@@ -46,12 +46,12 @@ export class Assembler {
   }
 
   /** Rows that are whole and not taken yet. */
-  get ready(): RowRange {
+  get ready(): ChunkRange {
     return { first: this.#first, last: this.#ready };
   }
 
   /** Rows that are not taken yet. */
-  get missing(): RowRange {
+  get missing(): ChunkRange {
     return { first: this.#first, last: this.#last };
   }
 

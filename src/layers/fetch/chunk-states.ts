@@ -1,6 +1,6 @@
 import type { LazypullError } from '../../errors.ts';
 import { residency } from '../../chunks/residency.ts';
-import type { RowRange } from '../../chunks/chunk-range.ts';
+import type { ChunkRange } from '../../chunks/chunk-range.ts';
 
 interface Waiter {
   /** @param content of the row, where the disk did not take it */
@@ -47,7 +47,7 @@ export class Rows {
   }
 
   /** Notes that rows are on their way: each ends with `arrives`. */
-  come({ first, last }: RowRange): void {
+  come({ first, last }: ChunkRange): void {
     for (let row = first; row < last; row++) this.#inFlight[row]!++;
   }
 
@@ -75,16 +75,16 @@ export class Rows {
   }
 
   /** Whether somebody waits for one of some rows. */
-  isAnyAwaited({ first, last }: RowRange): boolean {
+  isAnyAwaited({ first, last }: ChunkRange): boolean {
     if (this.#waiters.size === 0) return false;
     for (let row = first; row < last; row++) if (this.#waiters.has(row)) return true;
     return false;
   }
 
   /** The same rows, those that somebody waits for first. */
-  awaitedFirst({ first, last }: RowRange): RowRange[] {
-    const awaited: RowRange[] = [];
-    const others: RowRange[] = [];
+  awaitedFirst({ first, last }: ChunkRange): ChunkRange[] {
+    const awaited: ChunkRange[] = [];
+    const others: ChunkRange[] = [];
     for (let row = first; row < last; row++) {
       const runs = this.#waiters.has(row) ? awaited : others;
       const run = runs.at(-1);

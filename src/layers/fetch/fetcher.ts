@@ -9,7 +9,7 @@ import { streamBytesNeeded } from '../workers/streams.ts';
 import { Rate } from '../../util/rate.ts';
 import type { Failure } from '../workers/worker.ts';
 import type { Unwritten } from '../store/unwritten-chunks.ts';
-import type { RowRange } from '../../chunks/chunk-range.ts';
+import type { ChunkRange } from '../../chunks/chunk-range.ts';
 import { Rows } from './chunk-states.ts';
 import { type Verified, Verifier, type VerifierOptions } from '../cache/verifier.ts';
 import { Windows } from './windows.ts';
@@ -102,9 +102,9 @@ export class Fetcher {
    * Fetches rows that will be read soon, all with one request, and does not wait for them. What is here or on its way is left out, and
    * what would make it more than `maxBytes` blob bytes.
    */
-  prefetch(wanted: readonly RowRange[], maxBytes: number): void {
+  prefetch(wanted: readonly ChunkRange[], maxBytes: number): void {
     if (this.#isThrifty) return;
-    const parts: RowRange[] = [];
+    const parts: ChunkRange[] = [];
     let bytes = 0;
     let partEnd = 0;
     for (const { first, last } of wanted.toSorted((a, b) => a.first - b.first)) {
@@ -251,7 +251,7 @@ export class Fetcher {
     await Promise.all(Array.from({ length: sweepRequests }, lane));
   }
 
-  #blobBytes(runs: readonly RowRange[]): number {
+  #blobBytes(runs: readonly ChunkRange[]): number {
     const { streamOffset, streamEnd } = this.#options.table;
     return runs.reduce((sum, { first, last }) => sum + streamEnd[last - 1]! - streamOffset[first]!, 0);
   }
@@ -269,7 +269,7 @@ export class Fetcher {
   }
 
   /** Asks once more for those of some rows that readers wait for and that the requests which bring them would bring late: now, or as soon as that shows. */
-  #hurry({ first, last }: RowRange): void {
+  #hurry({ first, last }: ChunkRange): void {
     const late: number[] = [];
     let waits = false;
     for (let row = first; row < last; row++) {
@@ -290,7 +290,7 @@ export class Fetcher {
    *
    * @returns whether the request itself went well; never rejects
    */
-  async #download(runs: readonly RowRange[], reason: FetchReason, overtakes = false): Promise<boolean> {
+  async #download(runs: readonly ChunkRange[], reason: FetchReason, overtakes = false): Promise<boolean> {
     const { table, blob, threads, link } = this.#options;
     for (const run of runs) this.#rows.come(run);
     const parts = runs.map((run) => new Assembler(table, run, threads.slabs));
@@ -339,7 +339,7 @@ export class Fetcher {
   }
 
   /** What a request takes of memory at most while its answer arrives: slabs that hold the largest row, for what comes and for what is being unpacked. */
-  #memoryOf(runs: readonly RowRange[]): number {
+  #memoryOf(runs: readonly ChunkRange[]): number {
     let largest = slabBytes;
     for (const { first, last } of runs) {
       for (let row = first; row < last; row++) {
@@ -364,7 +364,7 @@ export class Fetcher {
     batch.release();
   }
 
-  async #unpackRun(rows: RowRange, bytes: Uint8Array, blobOffset: number, requested: number): Promise<void> {
+  async #unpackRun(rows: ChunkRange, bytes: Uint8Array, blobOffset: number, requested: number): Promise<void> {
     const { threads, target, blob } = this.#options;
     const failures = await threads.unpack(target, rows, bytes, blobOffset, () => this.#rows.isAnyAwaited(rows));
     if (failures.length < rows.last - rows.first) this.#options.onKept();
@@ -404,7 +404,7 @@ export class Fetcher {
     } else if (this.#rows.isAwaited(row) && this.#rows.isIdle(row)) this.#miss(row);
   }
 
-  #fail({ first, last }: RowRange, cause: unknown): void {
+  #fail({ first, last }: ChunkRange, cause: unknown): void {
     const error = new LazypullError('Unavailable', 'Cannot fetch a part of the layer', { cause });
     if (!this.#abort.signal.aborted) {
       let row = first;

@@ -1,7 +1,7 @@
-import type { ChunkTable } from '../../fronts/erofs/disk-plan.ts';
+import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import { lowerBound } from '../../util/search.ts';
 import type { Link } from './link.ts';
-import type { RowRange } from '../../chunks/chunk-range.ts';
+import type { ChunkRange } from '../../chunks/chunk-range.ts';
 import { streamBytesNeeded } from '../workers/streams.ts';
 
 /** The smallest and the largest window of a single miss, in blob bytes; powers of two. */
@@ -70,7 +70,7 @@ export class Windows {
    * @returns runs of wanted rows, ascending in the blob and apart from each other, one of them with the missing row; and whether the
    *   misses before had a part in how much it is
    */
-  around(row: number, wanted: (row: number) => boolean): { runs: RowRange[]; grown: boolean } {
+  around(row: number, wanted: (row: number) => boolean): { runs: ChunkRange[]; grown: boolean } {
     const sequential = row === this.#lastEnd && this.#continuesFile(row);
     this.#restBytes = sequential ? Math.min(this.#restBytes * 2, maxRestOfFileBytes) : minRestOfFileBytes;
     const { streamOffset, streamEnd, length } = this.#table;
@@ -100,13 +100,13 @@ export class Windows {
   }
 
   /** The window from `row` on, of rows before `end`, for who reads everything. Empty when no row is wanted. */
-  onwards(row: number, end: number, wanted: (row: number) => boolean): RowRange[] {
+  onwards(row: number, end: number, wanted: (row: number) => boolean): ChunkRange[] {
     return this.#runs(row, end, wanted, sweepWindowBytes);
   }
 
   /** The wanted rows of [first, last) as runs that one request can fetch: ascending in the blob, as many as a request should have, up to `maxBytes`. */
-  #runs(first: number, last: number, wanted: (row: number) => boolean, maxBytes: number): RowRange[] {
-    const runs: RowRange[] = [];
+  #runs(first: number, last: number, wanted: (row: number) => boolean, maxBytes: number): ChunkRange[] {
+    const runs: ChunkRange[] = [];
     let bytes = 0;
     let blobEnd = 0;
     for (let row = first; row < last && bytes < maxBytes; row++) {

@@ -1,4 +1,4 @@
-import type { ChunkTable } from '../../fronts/erofs/disk-plan.ts';
+import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import { planDisk } from '../../fronts/erofs/plan.ts';
 import { checkTocDigest, openToc, readTocJson } from '../../formats/estargz/toc.ts';
 import { buildTree } from '../../formats/tree.ts';

@@ -1,30 +1,30 @@
 import { basename } from 'node:path';
-import type { ChunkTable } from '../../fronts/erofs/disk-plan.ts';
+import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import type { Landmark, LayerTree } from '../../formats/tree.ts';
 import type { TreeNode } from '../../formats/tree-node.ts';
 import { companionsOf } from './profiles.ts';
-import type { RowRange } from '../../chunks/chunk-range.ts';
+import type { ChunkRange } from '../../chunks/chunk-range.ts';
 
 /** Where in a chunk table the files are that are likely to be read next. */
 export interface Hints {
   /** What the publisher says about prefetching. */
   readonly landmark: Landmark;
   /** What nearly every program of a Linux distribution opens when it starts. */
-  readonly start: readonly RowRange[];
+  readonly start: readonly ChunkRange[];
   /** Shared libraries by the names that programs ask for. */
-  readonly libraries: Readonly<Record<string, RowRange>>;
+  readonly libraries: Readonly<Record<string, ChunkRange>>;
   /** By the first rows of programs what they read next, as `companionsOf` knows it. */
   readonly companions: Readonly<Record<number, CompanionRows>>;
 }
 
 /** Programs and libraries, and where small files are of which many are read. */
 export interface CompanionRows {
-  readonly files: readonly RowRange[];
-  readonly texts: readonly RowRange[];
+  readonly files: readonly ChunkRange[];
+  readonly texts: readonly ChunkRange[];
 }
 
 /** The rows of the shared libraries with these names or paths, of those that are in the layer. */
-export function rowsOfLibraries({ libraries }: Hints, names: readonly string[]): RowRange[] {
+export function rowsOfLibraries({ libraries }: Hints, names: readonly string[]): ChunkRange[] {
   return names
     .map((name) => basename(name))
     .flatMap((name) => (Object.hasOwn(libraries, name) ? libraries[name]! : []));
@@ -65,8 +65,8 @@ export interface PlannedRows {
 
 /** Finds the hints of a layer. The plan must be that of the tree. */
 export function hintsOf(tree: LayerTree, plan: PlannedRows): Hints {
-  const libraries = new Map<string, RowRange>();
-  const start: RowRange[] = [];
+  const libraries = new Map<string, ChunkRange>();
+  const start: ChunkRange[] = [];
   const want = (node: TreeNode | undefined): void => {
     const rows = node === undefined || start.length === maxStartFiles ? undefined : rowsOf(node, tree, plan);
     if (rows !== undefined && rows.last - rows.first <= maxStartRows) start.push(rows);
@@ -91,7 +91,7 @@ export function hintsOf(tree: LayerTree, plan: PlannedRows): Hints {
   for (const { program, files, texts } of companionsOf(tree.root, (path) => resolve(tree, path))) {
     const first = rowsOf(program, tree, plan)?.first;
     if (first === undefined) continue;
-    const rows = (nodes: readonly TreeNode[]): RowRange[] => nodes.flatMap((node) => rowsOf(node, tree, plan) ?? []);
+    const rows = (nodes: readonly TreeNode[]): ChunkRange[] => nodes.flatMap((node) => rowsOf(node, tree, plan) ?? []);
     companions[first] = { files: rows(files), texts: runsOf(rows(texts)) };
   }
   return { landmark: tree.landmark, start, libraries: Object.fromEntries(libraries), companions };
@@ -105,8 +105,8 @@ function librariesOf(tree: LayerTree): string[] {
 }
 
 /** Rows that follow each other as one range, ascending: the longest such ranges. */
-function runsOf(rows: readonly RowRange[]): RowRange[] {
-  const runs: RowRange[] = [];
+function runsOf(rows: readonly ChunkRange[]): ChunkRange[] {
+  const runs: ChunkRange[] = [];
   for (const { first, last } of rows.toSorted((a, b) => a.first - b.first)) {
     const run = runs.at(-1);
     if (run !== undefined && first <= run.last) run.last = Math.max(run.last, last);
@@ -117,7 +117,7 @@ function runsOf(rows: readonly RowRange[]): RowRange[] {
 }
 
 /** The rows of a regular file's data; undefined for anything else. Files are in the order of their first chunks in the blob. */
-function rowsOf({ entry }: TreeNode, tree: LayerTree, { chunks, firstRows }: PlannedRows): RowRange | undefined {
+function rowsOf({ entry }: TreeNode, tree: LayerTree, { chunks, firstRows }: PlannedRows): ChunkRange | undefined {
   if (entry.type !== 'reg' || entry.chunkCount === 0) return undefined;
   const stream = tree.chunks.streamOffset[entry.firstChunk]!;
   const inner = tree.chunks.innerOffset[entry.firstChunk]!;

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ChunkTable } from '../../fronts/erofs/disk-plan.ts';
+import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import { errnoOf, LazypullError } from '../../errors.ts';
 import { lowerBound } from '../../util/search.ts';
 import { streamBytesNeeded } from '../workers/streams.ts';
-import type { RowRange } from '../../chunks/chunk-range.ts';
+import type { ChunkRange } from '../../chunks/chunk-range.ts';
 
 /** Which bytes of a layer's blob a container read in its first seconds. */
 export interface Trace {
@@ -39,7 +39,7 @@ export function traceOf(digest: string, table: ChunkTable, read: Uint8Array): Tr
 }
 
 /** The rows whose streams begin in the trace's ranges. */
-export function rowsOfTrace(trace: Trace, table: ChunkTable): RowRange[] {
+export function rowsOfTrace(trace: Trace, table: ChunkTable): ChunkRange[] {
   return trace.ranges.map(([start, end]) => ({
     first: lowerBound(table.streamOffset, start),
     last: lowerBound(table.streamOffset, end),

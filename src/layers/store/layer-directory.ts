@@ -1,7 +1,7 @@
 import { createHash, hash } from 'node:crypto';
 import { open, readdir, readFile, rename, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type ChunkTable, chunkTable } from '../../fronts/erofs/disk-plan.ts';
+import { type ChunkTable, chunkTable } from '../../chunks/chunk-table.ts';
 import { errnoOf, LazypullError } from '../../errors.ts';
 import { bootId } from '../../kernel/boot.ts';
 import { upperBound } from '../../util/search.ts';

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { closeSync, ftruncateSync, openSync, writeFileSync, writeSync } from 'node:fs';
-import type { ChunkTable } from '../../fronts/erofs/disk-plan.ts';
+import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import type { LayerSums } from './layer-directory.ts';
 import { type LayerPlan, planLayer, type TocSource } from '../plan/layer-plan.ts';
 

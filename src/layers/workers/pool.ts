@@ -19,7 +19,7 @@ import type {
 import type { Planned, PlanRequest } from '../store/plan-files.ts';
 import { RequestRoom } from '../fetch/request-room.ts';
 import { Slabs } from './buffer-pool.ts';
-import type { RowRange } from '../../chunks/chunk-range.ts';
+import type { ChunkRange } from '../../chunks/chunk-range.ts';
 
 /** What must be waiting before a thread that is not there is worth its start, which takes as long as unpacking so many blob bytes. */
 const helpAfterBytes = 3 << 20;
@@ -45,7 +45,7 @@ interface Job {
   /** Made when a thread gets it. */
   readonly command: () => JobCommand;
   readonly kind: JobCommand['kind'];
-  readonly rows: RowRange;
+  readonly rows: ChunkRange;
   /** Whether somebody waits for it. */
   readonly isAwaited: () => boolean;
   /** Blob bytes that it holds. */
@@ -162,7 +162,7 @@ export class LayerThreads {
    */
   async unpack(
     id: number,
-    rows: RowRange,
+    rows: ChunkRange,
     bytes: Uint8Array,
     blobOffset: number,
     isAwaited: () => boolean,
@@ -177,7 +177,7 @@ export class LayerThreads {
    * @param isAwaited whether readers wait: asked until a thread begins
    * @returns the rows that are absent now, with the reasons
    */
-  async verify(id: number, rows: RowRange, isAwaited: () => boolean): Promise<Failure[]> {
+  async verify(id: number, rows: ChunkRange, isAwaited: () => boolean): Promise<Failure[]> {
     return failuresOf(rows, await this.#run('verify', () => ({ kind: 'verify', id, ...rows }), rows, 0, isAwaited));
   }
 
@@ -203,7 +203,7 @@ export class LayerThreads {
   #run(
     kind: JobCommand['kind'],
     command: () => JobCommand,
-    rows: RowRange,
+    rows: ChunkRange,
     bytes: number,
     isAwaited: () => boolean,
   ): Promise<JobResult> {
@@ -343,13 +343,13 @@ function lostResult({ kind, rows }: Job, cause: unknown): JobResult {
   return { failures: rowsFailed(rows, 'Unavailable', message) };
 }
 
-function failuresOf(rows: RowRange, result: JobResult): Failure[] {
+function failuresOf(rows: ChunkRange, result: JobResult): Failure[] {
   if ('failures' in result) return result.failures;
   const { code, message } = errorOf(result);
   return rowsFailed(rows, code, message);
 }
 
-function rowsFailed({ first, last }: RowRange, code: ErrorCode, message: string): Failure[] {
+function rowsFailed({ first, last }: ChunkRange, code: ErrorCode, message: string): Failure[] {
   return Array.from({ length: last - first }, (_, i) => ({ row: first + i, code, message }));
 }
 

@@ -1,4 +1,4 @@
-import type { ChunkTable } from '../../fronts/erofs/disk-plan.ts';
+import type { ChunkTable } from '../../chunks/chunk-table.ts';
 
 /**
  * The blob bytes [start, end) that hold a row: from the start of its compressed stream to a bound that its content cannot exceed,

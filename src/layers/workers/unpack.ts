@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { constants, createInflateRaw, inflateRawSync } from 'node:zlib';
-import type { ChunkTable } from '../../fronts/erofs/disk-plan.ts';
+import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import { LazypullError } from '../../errors.ts';
 import { LongStream } from '../../formats/gzip/streaming-inflate.ts';
 

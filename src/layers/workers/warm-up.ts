@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
-import { chunkTable } from '../../fronts/erofs/disk-plan.ts';
+import { chunkTable } from '../../chunks/chunk-table.ts';
 import { planLayer } from '../plan/layer-plan.ts';
 import { madeUpToc } from '../warm-up/synthetic-toc.ts';
 import { unpackRows } from './unpack.ts';

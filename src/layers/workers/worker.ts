@@ -1,7 +1,7 @@
 /** A thread that plans disks, inflates and verifies chunks, writes them to the disk files of their layers, and verifies what is there. */
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
-import type { ChunkTable } from '../../fronts/erofs/disk-plan.ts';
+import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import { codeOf, type ErrorCode, LazypullError, messageOf } from '../../errors.ts';
 import { writeBack } from '../../kernel/writeback.ts';
 import { goFirstAgain, yieldToOthers, type YieldingThread } from '../../kernel/thread-priority.ts';
@@ -11,7 +11,7 @@ import { planFiles, type Planned, type PlanRequest } from '../store/plan-files.t
 import { rehearsePlanning, rehearseUnpacking } from './warm-up.ts';
 import { residency } from '../../chunks/residency.ts';
 import { unpackRows, verified } from './unpack.ts';
-import type { RowRange } from '../../chunks/chunk-range.ts';
+import type { ChunkRange } from '../../chunks/chunk-range.ts';
 
 /** A layer's disk file that rows are written to. */
 export interface UnpackTarget {
@@ -22,13 +22,13 @@ export interface UnpackTarget {
 }
 
 /** Rows [first, last) of a target, to be verified. */
-export interface VerifyCommand extends RowRange {
+export interface VerifyCommand extends ChunkRange {
   readonly kind: 'verify';
   readonly id: number;
 }
 
 /** Rows [first, last) of a target, and the blob from `blobOffset` on, that holds them. */
-export interface UnpackCommand extends RowRange {
+export interface UnpackCommand extends ChunkRange {
   readonly kind: 'unpack';
   readonly id: number;
   readonly bytes: Uint8Array;
@@ -169,7 +169,7 @@ function plan(request: PlanRequest): JobResult {
 }
 
 /** A failure of each row of a job. */
-function failuresOf({ first, last }: RowRange, code: ErrorCode, message: string): Failure[] {
+function failuresOf({ first, last }: ChunkRange, code: ErrorCode, message: string): Failure[] {
   return Array.from({ length: last - first }, (_, i) => ({ row: first + i, code, message }));
 }
 
@@ -206,7 +206,7 @@ function syncSome({ fd }: OpenTarget, bytes: number): void {
 }
 
 /** Tells which of the rows that are on the disk are what they should be. The others are absent from then on, and are the result. */
-function verify({ fd, table, resident }: OpenTarget, { first, last }: RowRange): Failure[] {
+function verify({ fd, table, resident }: OpenTarget, { first, last }: ChunkRange): Failure[] {
   const failures: Failure[] = [];
   for (let row = first; row < last; ) {
     const start = table.diskOffset[row]!;

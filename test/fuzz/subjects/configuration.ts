@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { parseConfig } from '../../../src/config/file.ts';
-import { chunkTable } from '../../../src/fronts/erofs/disk-plan.ts';
+import { chunkTable } from '../../../src/chunks/chunk-table.ts';
 import { LayerDirectory } from '../../../src/layers/store/layer-directory.ts';
 import { parseTrace, rowsOfTrace } from '../../../src/layers/prefetch/trace.ts';
 import { dockerCredentials } from '../../../src/registry/auth/credentials.ts';

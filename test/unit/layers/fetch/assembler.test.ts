@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { test } from 'node:test';
-import { type ChunkTable, chunkTable } from '../../../../src/fronts/erofs/disk-plan.ts';
+import { type ChunkTable, chunkTable } from '../../../../src/chunks/chunk-table.ts';
 import { Assembler } from '../../../../src/layers/fetch/assembler.ts';
 import { Slab, Slabs } from '../../../../src/layers/workers/buffer-pool.ts';
 import { streamBytesNeeded } from '../../../../src/layers/workers/streams.ts';

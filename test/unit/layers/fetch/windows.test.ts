@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { type ChunkTable, chunkTable } from '../../../../src/fronts/erofs/disk-plan.ts';
+import { type ChunkTable, chunkTable } from '../../../../src/chunks/chunk-table.ts';
 import { Link } from '../../../../src/layers/fetch/link.ts';
 import { streamBytesNeeded } from '../../../../src/layers/workers/streams.ts';
 import { Windows } from '../../../../src/layers/fetch/windows.ts';
-import type { RowRange } from '../../../../src/chunks/chunk-range.ts';
+import type { ChunkRange } from '../../../../src/chunks/chunk-range.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -62,7 +62,7 @@ class Reader {
     return this.#take(this.windows.onwards(row, this.table.length, (other) => this.taken[other] === 0));
   }
 
-  #take(runs: RowRange[]): number {
+  #take(runs: ChunkRange[]): number {
     let bytes = 0;
     let before = -1;
     for (const { first, last } of runs) {

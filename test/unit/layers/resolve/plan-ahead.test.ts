@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { chunkTable } from '../../../../src/fronts/erofs/disk-plan.ts';
+import { chunkTable } from '../../../../src/chunks/chunk-table.ts';
 import { LayerDirectory } from '../../../../src/layers/store/layer-directory.ts';
 import type { Planned } from '../../../../src/layers/store/plan-files.ts';
 import type { Tail } from '../../../../src/layers/resolve/blob-tails.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { hash, randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { type ChunkTable, chunkTable } from '../../../../src/fronts/erofs/disk-plan.ts';
+import { type ChunkTable, chunkTable } from '../../../../src/chunks/chunk-table.ts';
 import { unpackRows } from '../../../../src/layers/workers/unpack.ts';
 
 interface Row {
