@@ -3,12 +3,12 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ClientConfig, firstClientName, nameOfAddress } from '../config/clients.ts';
 import { LazypullError } from '../errors.ts';
-import type { LazyLayers } from '../layers/layers.ts';
+import type { Layers } from '../layers/layers.ts';
 import type { Log } from '../log.ts';
 import type { SnapshotMetrics } from '../snapshots/metrics.ts';
 import type { Xino } from '../snapshots/mounts.ts';
 import type { PrepareOutcome } from '../snapshots/prepare-history.ts';
-import { SoleClient } from '../snapshots/store-owner.ts';
+import { StoreOwner } from '../snapshots/store-owner.ts';
 import { openSnapshotter, type Snapshotter } from '../snapshots/snapshotter.ts';
 import type { ClientStatus, MountedLayer } from '../status/status.ts';
 
@@ -16,14 +16,14 @@ import type { ClientStatus, MountedLayer } from '../status/status.ts';
 export interface Client {
   readonly config: ClientConfig;
   readonly snapshotter: Snapshotter;
-  readonly process: SoleClient;
+  readonly process: StoreOwner;
 }
 
 /** The clients of a daemon. Each has a store of its own; the layers are those of all. */
 export class Clients implements AsyncDisposable {
   readonly all: readonly Client[];
   readonly #root: string;
-  readonly #layers: LazyLayers;
+  readonly #layers: Layers;
 
   /**
    * Opens their stores below `root`.
@@ -33,7 +33,7 @@ export class Clients implements AsyncDisposable {
   static async open(
     root: string,
     configs: readonly ClientConfig[],
-    layers: LazyLayers,
+    layers: Layers,
     log: Log,
     metrics: SnapshotMetrics,
     xino: Xino | undefined,
@@ -45,14 +45,14 @@ export class Clients implements AsyncDisposable {
       const own = clientRoot(root, config.name);
       const parts = { root: own, layers, log, metrics, client: config.name, xino };
       const snapshotter = stack.use(await openSnapshotter(parts));
-      const process = new SoleClient(join(own, 'snapshotter', 'client.json'), config.address, log);
+      const process = new StoreOwner(join(own, 'snapshotter', 'client.json'), config.address, log);
       all.push({ config, snapshotter, process });
     }
     stack.move();
     return new Clients(root, layers, all);
   }
 
-  private constructor(root: string, layers: LazyLayers, all: readonly Client[]) {
+  private constructor(root: string, layers: Layers, all: readonly Client[]) {
     this.#root = root;
     this.#layers = layers;
     this.all = all;

@@ -2,7 +2,7 @@ import { type DaemonConfig, defaults } from '../config/load.ts';
 import type { FuseConnection, KeptConnection } from '../fuse/connection.ts';
 import { checkMachineFor } from '../kernel/probe.ts';
 import { type CacheLimits, defaultCacheLimits } from '../layers/cache/cache-limits.ts';
-import { LazyLayers } from '../layers/layers.ts';
+import { Layers } from '../layers/layers.ts';
 import type { Log } from '../log.ts';
 import { RegistryClient } from '../registry/client.ts';
 import { dockerCredentials } from '../registry/auth/credentials.ts';
@@ -58,7 +58,7 @@ export async function runDaemon(
   if (config.metricsAddress !== undefined || config.logLevel === 'debug' || config.logLevel === 'trace') {
     parts.use(watchDelay(log, metrics.delay));
   }
-  const space: { layers?: LazyLayers } = {};
+  const space: { layers?: Layers } = {};
   const mirror =
     config.mirrorAddress &&
     parts.use(await DaemonMirror.open(config.root, config.mirrorAddress, () => space.layers, metrics.mirror, log));
@@ -169,7 +169,7 @@ function startLayers(
   memoryBytes: number | undefined,
   log: Log,
   metrics: DaemonMetrics,
-): Promise<LazyLayers> {
+): Promise<Layers> {
   const options = {
     root,
     openBlob: (reference: string, digest: string) => {
@@ -187,19 +187,14 @@ function startLayers(
     log,
     metrics,
   };
-  return LazyLayers.start(options, kept);
+  return Layers.start(options, kept);
 }
 
 async function closeAll(servers: readonly SnapshotsServer[], graceMs: number): Promise<void> {
   await Promise.all(servers.map((server) => server.close(graceMs)));
 }
 
-function statusOf(
-  layers: LazyLayers,
-  clients: Clients,
-  mirror: DaemonMirror | undefined,
-  keeper: Keeper,
-): StatusSource {
+function statusOf(layers: Layers, clients: Clients, mirror: DaemonMirror | undefined, keeper: Keeper): StatusSource {
   return {
     status: async () => ({
       version,

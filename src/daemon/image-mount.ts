@@ -9,7 +9,7 @@ import { detach, mountOverlay, unmount } from '../kernel/mount.ts';
 import { checkMachineFor } from '../kernel/probe.ts';
 import { realPath } from '../kernel/real-path.ts';
 import type { LayerStatus } from '../layers/layer-status.ts';
-import { LazyLayers } from '../layers/layers.ts';
+import { Layers } from '../layers/layers.ts';
 import { layerError, tocDigestOf } from '../image-reader/layer-errors.ts';
 import { labelsOf } from '../layers/resolve/layer-ref.ts';
 import type { Log } from '../log.ts';
@@ -68,7 +68,7 @@ async function mountLazily(options: ImageMountOptions): Promise<ImageMount> {
   const { alone } = parts.use(await openRoot(root));
   const { client, log } = options;
   const layers = parts.adopt(
-    await LazyLayers.start({
+    await Layers.start({
       root,
       openBlob: (reference, digest) => client.blob(parseReference(reference), digest),
       prefetch: undefined,
@@ -107,7 +107,7 @@ async function mountLazily(options: ImageMountOptions): Promise<ImageMount> {
 }
 
 /** Mounts each layer below `directory`. @returns the mount points, the uppermost first, and empty directories, as overlayfs wants two at least */
-async function mountLayers(layers: LazyLayers, options: ImageMountOptions, directory: string): Promise<string[]> {
+async function mountLayers(layers: Layers, options: ImageMountOptions, directory: string): Promise<string[]> {
   const { client, image, signal } = options;
   const descriptors = image.manifest.layers;
   const reference = formatReference(image.reference);

@@ -6,7 +6,7 @@ import { listenerPid } from '../kernel/unix-socket.ts';
 import { Cache, type CacheAccess, type LayerKey } from '../layers/cache/cache.ts';
 import { ampleMemory } from '../layers/memory-budget.ts';
 import { layerSource } from '../layers/resolve/layer-ref.ts';
-import { LayerThreads } from '../layers/workers/pool.ts';
+import { WorkerPool } from '../layers/workers/pool.ts';
 import { silentLog } from '../log.ts';
 import { storedBlobs } from '../mirror/blob-store.ts';
 import { checkThere } from '../snapshots/database.ts';
@@ -44,7 +44,7 @@ export async function openCache(root: string, address: string): Promise<CacheAcc
     throw nothingIn(root);
   }
   const named = new Set((await clientRoots(root)).flatMap(namedLayers));
-  const threads = new LayerThreads(ampleMemory, silentLog);
+  const threads = new WorkerPool(ampleMemory, silentLog);
   const cache = new Cache({
     root,
     limits: undefined,

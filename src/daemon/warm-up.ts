@@ -3,8 +3,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { join } from 'node:path';
 import { messageOf } from '../errors.ts';
 import { stagePath } from '../layers/warm-up/practice-layer.ts';
-import type { LazyLayers } from '../layers/layers.ts';
-import { type MadeUpLayer, madeUpLayer } from '../layers/warm-up/synthetic-layer.ts';
+import type { Layers } from '../layers/layers.ts';
+import { type SyntheticLayer, syntheticLayer } from '../layers/warm-up/synthetic-layer.ts';
 import type { Log } from '../log.ts';
 import { RegistryClient } from '../registry/client.ts';
 import { parseReference } from '../registry/reference.ts';
@@ -20,7 +20,7 @@ const maxConnections = 16;
  * @param before settles before that begins
  */
 export async function rehearse(
-  layers: LazyLayers,
+  layers: Layers,
   log: Log,
   wanted: AbortSignal,
   before = Promise.resolve(),
@@ -33,7 +33,7 @@ export async function rehearse(
     wanted.throwIfAborted();
     await layers.warmed;
     const started = performance.now();
-    await rehearseLayer(layers, wanted);
+    await practiseLayer(layers, wanted);
     log.debug({ ms: Math.round(performance.now() - started) }, 'rehearsed');
   } catch (error) {
     sayWhy(error, log, wanted);
@@ -79,8 +79,8 @@ function sayWhy(error: unknown, log: Log, wanted: AbortSignal): void {
  * Has the layers rehearse with a registry of their own that is on loopback for that long, so that the client of registries is part of it. Nothing goes to any other
  * place: neither mirrors nor proxies nor credentials of the configuration are used.
  */
-async function rehearseLayer(layers: LazyLayers, signal: AbortSignal): Promise<void> {
-  const layer = await madeUpLayer(signal);
+async function practiseLayer(layers: Layers, signal: AbortSignal): Promise<void> {
+  const layer = await syntheticLayer(signal);
   const host = '127.0.0.1';
   await using server = await listen(
     createServer((request, response) => answer(layer, request, response)),
@@ -94,7 +94,7 @@ async function rehearseLayer(layers: LazyLayers, signal: AbortSignal): Promise<v
 }
 
 /** Answers a request for one range of the blob. */
-function answer({ bytes }: MadeUpLayer, { headers }: IncomingMessage, response: ServerResponse): void {
+function answer({ bytes }: SyntheticLayer, { headers }: IncomingMessage, response: ServerResponse): void {
   const [, first, last] = /^bytes=(\d*)-(\d*)$/.exec(headers.range ?? '') ?? [];
   const start = first ? Number(first) : Math.max(0, bytes.length - Number(last));
   const end = first && last ? Number(last) + 1 : bytes.length;

@@ -12,7 +12,7 @@ import type { RegistryClient } from '../registry/client.ts';
 import { inParallel } from '../util/in-parallel.ts';
 import { layerError, tocDigestOf } from './layer-errors.ts';
 import { streamBytesNeeded } from '../layers/workers/streams.ts';
-import { unpackRows } from '../layers/workers/unpack.ts';
+import { unpackChunks } from '../layers/workers/unpack.ts';
 
 const layersAtOnce = 4;
 
@@ -95,14 +95,14 @@ async function* readRows(blob: Blob, table: ChunkTable): AsyncGenerator<Buffer> 
     const askedMs = performance.now();
     const pieces: Buffer[] = [];
     for await (const piece of blob.range(start, end)) pieces.push(piece);
-    for await (const unpacked of unpackRows(table, { first, last }, Buffer.concat(pieces), start)) {
+    for await (const unpacked of unpackChunks(table, { first, last }, Buffer.concat(pieces), start)) {
       if ('error' in unpacked) {
         if (++tries === maxTries || !(await blob.distrust(askedMs))) throw unpacked.error;
         break;
       }
       tries = 0;
       yield unpacked.content;
-      first = unpacked.row + 1;
+      first = unpacked.chunk + 1;
     }
   }
 }

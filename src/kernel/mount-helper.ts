@@ -46,7 +46,7 @@ interface Running {
  *
  * It ends with us, or when its call has been answered, by our next life if need be.
  */
-export class Helper {
+export class MountHelper {
   /** Resolves when no helper of an earlier life is left, and ours has been started. What is mounted changes by us alone from then on. */
   readonly ready: Promise<void>;
   readonly #lockPath: string;

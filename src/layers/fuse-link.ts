@@ -3,7 +3,7 @@ import { messageOf } from '../errors.ts';
 import { type FuseConnection, openConnection } from '../fuse/connection.ts';
 import { type FuseMetrics, fuseMetrics } from '../fuse/metrics.ts';
 import { FuseServer, type OpenAgain } from '../fuse/server.ts';
-import { Helper, helperRoot } from '../kernel/mount-helper.ts';
+import { MountHelper, helperRoot } from '../kernel/mount-helper.ts';
 import type { Log } from '../log.ts';
 
 /** How long after another connection could not be made that is tried again. */
@@ -26,7 +26,7 @@ export interface FuseLinkOptions {
 export class FuseLink {
   readonly server: FuseServer;
   /** Everything that may wait for `server` goes through it. */
-  readonly helper: Helper;
+  readonly helper: MountHelper;
   readonly #options: FuseLinkOptions;
   readonly #metrics: FuseMetrics;
   #connection: FuseConnection;
@@ -43,7 +43,7 @@ export class FuseLink {
     this.#options = options;
     this.#metrics = metrics;
     this.#connection = connection;
-    this.helper = new Helper(lockPath, connection.root, log);
+    this.helper = new MountHelper(lockPath, connection.root, log);
     const lookUp = (name: string): Promise<boolean> => this.helper.exists(join(helperRoot, name));
     this.server = new FuseServer(connection, openAgain, lookUp, log, metrics);
     this.server.onDisconnect(() => void this.#reconnect());

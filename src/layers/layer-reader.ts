@@ -5,10 +5,10 @@ import { loadedBytes, neededLibraries, readElf } from './prefetch/elf.ts';
 import { type FlatFile, rangesIn } from '../fuse/flat-file.ts';
 import type { Piece } from '../fuse/server.ts';
 import { Fetcher, type FetcherOptions } from './fetch/fetcher.ts';
-import { type CompanionRows, type Hints, rowsOfLibraries } from './prefetch/hints.ts';
+import { type CompanionChunks, type Hints, chunksOfLibraries } from './prefetch/hints.ts';
 import type { ChunkRange } from '../chunks/chunk-range.ts';
 import { fileOf, type LayerDirectory, type LayerRecord } from './store/layer-directory.ts';
-import type { LayerThreads } from './workers/pool.ts';
+import type { WorkerPool } from './workers/pool.ts';
 
 /** The most that is fetched at once because it is likely to be needed, in blob bytes. */
 export const maxGuessBytes = 8 << 20;
@@ -24,7 +24,7 @@ const foretoldBytes = 1 << 20;
 /** Programs that are looked at while a layer is read: each is a few small reads, once. */
 const maxPrograms = 4096;
 
-const nothing: CompanionRows = { files: [], texts: [] };
+const nothing: CompanionChunks = { files: [], texts: [] };
 
 export interface LayerReaderOptions
   extends Pick<
@@ -34,11 +34,11 @@ export interface LayerReaderOptions
   readonly record: LayerRecord;
   readonly directory: LayerDirectory;
   readonly disk: FileHandle;
-  readonly threads: LayerThreads;
-  /** As the fetcher's, with the disk offset of the row. */
+  readonly threads: WorkerPool;
+  /** As the fetcher's, with the disk offset of the chunk. */
   readonly onError: (error: LazypullError, diskOffset: number, isAwaited: boolean) => void;
-  /** As the fetcher's, with how many rows there are and the disk offset of the first. */
-  readonly onDamage: (rows: number, diskOffset: number) => void;
+  /** As the fetcher's, with how many chunks there are and the disk offset of the first. */
+  readonly onDamage: (chunks: number, diskOffset: number) => void;
 }
 
 /** Serves the reads of a layer. It holds the layer's chunk table, megabytes for tens of thousands of files, so it is there only while somebody reads. */
@@ -48,9 +48,9 @@ export class LayerReader {
   readonly fetcher: Fetcher;
   readonly #options: LayerReaderOptions;
   readonly #target: number;
-  /** First rows of the programs and libraries that were looked at. */
+  /** First chunks of the programs and libraries that were looked at. */
   readonly #programs = new Set<number>();
-  /** First rows of the programs of which it has been asked for what they read next. */
+  /** First chunks of the programs of which it has been asked for what they read next. */
   readonly #foretold = new Set<number>();
   #hinting: Promise<Hints> | undefined;
   #hints: Hints | undefined;
@@ -73,8 +73,8 @@ export class LayerReader {
       ...options,
       table,
       target: this.#target,
-      onError: (error, row, isAwaited) => onError(error, table.diskOffset[row]!, isAwaited),
-      onDamage: (rows) => onDamage(rows.length, table.diskOffset[rows[0]!]!),
+      onError: (error, chunk, isAwaited) => onError(error, table.diskOffset[chunk]!, isAwaited),
+      onDamage: (chunks) => onDamage(chunks.length, table.diskOffset[chunks[0]!]!),
     });
   }
 
@@ -92,7 +92,7 @@ export class LayerReader {
     if (offset === diskOffset[first]) this.#foretell(first);
     const unwritten = await fetching;
     if (offset === diskOffset[first]) void this.#prefetchProgram(first);
-    return unwritten.map(({ row, content }) => ({ offset: diskOffset[row]!, content }));
+    return unwritten.map(({ chunk, content }) => ({ offset: diskOffset[chunk]!, content }));
   }
 
   /** What is likely to be read next. Rejects with `DataLoss` when it is damaged. */
@@ -114,10 +114,10 @@ export class LayerReader {
     const companions = this.#hints?.companions ?? {};
     if (!(program in companions) || this.#options.link.bytesPerRoundTrip < foretoldBytes) return;
     const wanted: ChunkRange[] = [];
-    const follow = (row: number): void => {
-      if (this.#foretold.has(row)) return;
-      this.#foretold.add(row);
-      const { files, texts } = companions[row] ?? nothing;
+    const follow = (chunk: number): void => {
+      if (this.#foretold.has(chunk)) return;
+      this.#foretold.add(chunk);
+      const { files, texts } = companions[chunk] ?? nothing;
       wanted.push(...files, ...texts);
       for (const { first } of files) follow(first);
     };
@@ -135,13 +135,13 @@ export class LayerReader {
    * When a program is read for the first time, the rest of it and its libraries are next, and theirs, and what programs of its kind read: they are asked for while the kernel still
    * loads it.
    *
-   * @param row the first of its file
+   * @param chunk the first of its file
    */
-  async #prefetchProgram(row: number): Promise<void> {
-    if (this.#programs.has(row) || this.#programs.size === maxPrograms) return;
-    this.#programs.add(row);
+  async #prefetchProgram(chunk: number): Promise<void> {
+    if (this.#programs.has(chunk) || this.#programs.size === maxPrograms) return;
+    this.#programs.add(chunk);
     const { disk } = this.#options;
-    const diskOffset = this.table.diskOffset[row]!;
+    const diskOffset = this.table.diskOffset[chunk]!;
     const read = async (offset: number, size: number): Promise<Buffer> => {
       const { first, last } = rangesIn(this.file, diskOffset + offset, size);
       await this.fetcher.fetch(first, last);
@@ -156,10 +156,10 @@ export class LayerReader {
       const loaded = Math.min(loadedBytes(segments), maxProgramBytes * 8);
       if (loaded > 0) this.fetcher.prefetch([rangesIn(this.file, diskOffset, loaded)], this.#maxProgramBytes);
       const hints = await this.hints();
-      const { files, texts } = hints.companions[row] ?? nothing;
+      const { files, texts } = hints.companions[chunk] ?? nothing;
       if (files.length > 0) this.fetcher.prefetch(files, this.#maxProgramBytes);
       if (texts.length > 0) this.fetcher.prefetch(texts, maxGuessBytes);
-      const libraries = rowsOfLibraries(hints, await needed);
+      const libraries = chunksOfLibraries(hints, await needed);
       if (libraries.length > 0) this.fetcher.prefetch(libraries, maxGuessBytes);
       for (const { first } of [...libraries, ...files]) {
         if (this.fetcher.hasAskedFor(first)) void this.#prefetchProgram(first);

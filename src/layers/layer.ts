@@ -6,19 +6,19 @@ import type { FuseServer, Piece } from '../fuse/server.ts';
 import { helperRoot } from '../kernel/mount-helper.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob/blob.ts';
-import type { AwakeLayers } from './table-cache.ts';
+import type { TableCache } from './table-cache.ts';
 import { FailureLog } from './failure-log.ts';
-import { KeptResidency } from './store/residency-writer.ts';
+import { ResidencyWriter } from './store/residency-writer.ts';
 import { fileOf, type LayerDirectory, type LayerRecord, type WrittenResidency } from './store/layer-directory.ts';
 import { LayerReader, maxGuessBytes } from './layer-reader.ts';
 import type { LayerStatus } from './layer-status.ts';
 import type { Link } from './fetch/link.ts';
 import type { LayerMetrics } from './metrics.ts';
 import { residency } from '../chunks/residency.ts';
-import { rowsOfTrace, type Trace, type TraceStore, traceOf } from './prefetch/trace.ts';
+import { chunksOfTrace, type Trace, type TraceStore, traceOf } from './prefetch/trace.ts';
 import type { Stacking } from './plan/stacking.ts';
-import type { LayerThreads } from './workers/pool.ts';
-import type { Unwritten } from './store/unwritten-chunks.ts';
+import type { WorkerPool } from './workers/pool.ts';
+import type { UnwrittenChunks } from './store/unwritten-chunks.ts';
 
 /** How long after the first read that had to wait a trace is taken, and what it may come to in blob bytes. */
 const traceMs = 10_000;
@@ -40,10 +40,10 @@ export interface LayerOptions extends WrittenResidency {
   readonly table: ChunkTable | undefined;
   readonly blob: Blob;
   readonly fuse: FuseServer;
-  readonly threads: LayerThreads;
+  readonly threads: WorkerPool;
   readonly link: Link;
-  readonly unwritten: Unwritten;
-  readonly awake: AwakeLayers;
+  readonly unwritten: UnwrittenChunks;
+  readonly awake: TableCache;
   readonly traces: TraceStore;
   /** Called when the layer takes more of the disk, or could not. */
   readonly onGrowth: () => void;
@@ -59,7 +59,7 @@ export class Layer {
   readonly #options: Omit<LayerOptions, 'table'>;
   readonly #failures: FailureLog;
   readonly #disk: FileHandle;
-  readonly #kept: KeptResidency;
+  readonly #kept: ResidencyWriter;
   /** Which rows have been asked for, as the FUSE server notes it. */
   readonly #read: Uint8Array;
   #reader: LayerReader | undefined;
@@ -103,7 +103,7 @@ export class Layer {
       log: options.log,
       pathsAt: (diskOffsets) => directory.pathsAt(diskOffsets),
     });
-    this.#kept = new KeptResidency({ ...options, disk, onKept: options.onGrowth }, options.isOfThisBoot);
+    this.#kept = new ResidencyWriter({ ...options, disk, onKept: options.onGrowth }, options.isOfThisBoot);
     if (table === undefined) this.#serveResting();
     else this.#serve(table);
   }
@@ -167,7 +167,7 @@ export class Layer {
     const hinting = reader.hints();
     hinting.catch(() => undefined);
     if (trace !== undefined) {
-      fetcher.prefetch(rowsOfTrace(trace, table), maxTraceBytes);
+      fetcher.prefetch(chunksOfTrace(trace, table), maxTraceBytes);
       return;
     }
     const { landmark, start } = await hinting;
@@ -219,8 +219,8 @@ export class Layer {
 
   /** Verifies all that is on the disk. @returns how many parts there were, and how many were damaged: those are fetched again */
   async verify(): Promise<{ parts: number; damaged: number }> {
-    const { rows, damaged } = await (await this.#wake()).fetcher.verifyAll();
-    return { parts: rows, damaged };
+    const { chunks, damaged } = await (await this.#wake()).fetcher.verifyAll();
+    return { parts: chunks, damaged };
   }
 
   /** Gives the memory back that only readers need; the next read takes it again. @returns false when somebody reads just now */

@@ -7,7 +7,7 @@ import type { FuseMetrics } from '../fuse/metrics.ts';
 import { directoryIdentity } from '../kernel/directory-identity.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob/blob.ts';
-import { AwakeLayers } from './table-cache.ts';
+import { TableCache } from './table-cache.ts';
 import { Background } from './fetch/background.ts';
 import { Cache, type KeptBeside, type LayerKey } from './cache/cache.ts';
 import { cacheBytes, layerUsage } from './cache/cache-bytes.ts';
@@ -15,12 +15,12 @@ import { type CacheLimits, defaultCacheLimits } from './cache/cache-limits.ts';
 import { FuseLink } from './fuse-link.ts';
 import { Indexer, type KnownLayer } from './resolve/indexer.ts';
 import { Layer } from './layer.ts';
-import { type OwnOfLayer, rehearseLayer, removeStage, type ServeQuietly } from './warm-up/practice-layer.ts';
-import type { MadeUpLayer } from './warm-up/synthetic-layer.ts';
+import { type OwnOfLayer, practiseLayer, removeStage, type ServeQuietly } from './warm-up/practice-layer.ts';
+import type { SyntheticLayer } from './warm-up/synthetic-layer.ts';
 import { checkRecord, findRecord, LayerDirectory } from './store/layer-directory.ts';
 import type { LayerStatus } from './layer-status.ts';
 import { MountPoints } from './mount-points.ts';
-import { leftMounts, takeAway } from './stale-mounts.ts';
+import { staleMounts, takeAway } from './stale-mounts.ts';
 import { Link } from './fetch/link.ts';
 import { type LayerMetrics, layerMetrics } from './metrics.ts';
 import { type LayerSource, layerSource } from './resolve/layer-ref.ts';
@@ -28,8 +28,8 @@ import { TraceStore } from './prefetch/trace.ts';
 import { removePlans } from './resolve/plan-ahead.ts';
 import { checkStacking, type Stacking } from './plan/stacking.ts';
 import { type MemoryBudget, memoryBudget } from './memory-budget.ts';
-import { LayerThreads } from './workers/pool.ts';
-import { Unwritten } from './store/unwritten-chunks.ts';
+import { WorkerPool } from './workers/pool.ts';
+import { UnwrittenChunks } from './store/unwritten-chunks.ts';
 
 /** The images that are remembered of a layer. */
 const maxReferences = 8;
@@ -41,7 +41,7 @@ type Labels = Readonly<Record<string, string>>;
 /** Opens the layer with this key. */
 type Open = (key: string, source: LayerSource) => Promise<Layer>;
 
-export interface LazyLayersOptions {
+export interface LayersOptions {
   /** Directory of the layers' files and of the FUSE mount; made when it is not there. */
   readonly root: string;
   /** Opens a blob of the repository that the reference names. */
@@ -87,17 +87,17 @@ function keyOf({ digest, tocDigest }: LayerSource): string {
 }
 
 /** All lazy layers of a daemon, keyed by layer digest and TOC digest: every mount of one layer shares its data. */
-export class LazyLayers {
+export class Layers {
   /** What is kept on the disk. */
   readonly cache: Cache;
-  readonly #options: LazyLayersOptions;
+  readonly #options: LayersOptions;
   readonly #rootIdentity: string;
   readonly #fuse: FuseLink;
-  readonly #threads: LayerThreads;
+  readonly #threads: WorkerPool;
   readonly #memory: MemoryBudget;
   readonly #link = new Link();
-  readonly #unwritten = new Unwritten();
-  readonly #awake: AwakeLayers;
+  readonly #unwritten = new UnwrittenChunks();
+  readonly #awake: TableCache;
   readonly #traces: TraceStore;
   readonly #indexer: Indexer;
   readonly #metrics: LayerMetrics;
@@ -124,7 +124,7 @@ export class LazyLayers {
    *
    * @param kept a connection and its descriptor, which from now on are ours
    */
-  static async start(options: LazyLayersOptions, kept?: KeptConnection): Promise<LazyLayers> {
+  static async start(options: LayersOptions, kept?: KeptConnection): Promise<Layers> {
     const { root, log } = options;
     await mkdir(root, { recursive: true, mode: 0o700 });
     let connection = kept && (await inheritConnection(attachedAt(root), kept, log));
@@ -132,12 +132,12 @@ export class LazyLayers {
       await takeAway(root, attachedAt(root), log);
       connection = await openConnection();
     }
-    const layers = new LazyLayers(options, connection);
+    const layers = new Layers(options, connection);
     try {
       await layers.#fuse.helper.ready; // what an earlier one mounts needs the file system that is served now
       await removeStage(root, layers.#fuse.helper);
       await removePlans(aheadPath(root));
-      layers.#left = await leftMounts(root);
+      layers.#left = await staleMounts(root);
       return layers;
     } catch (error) {
       if (!connection.isInherited) await layers.close(); // else the next one goes on with it
@@ -145,7 +145,7 @@ export class LazyLayers {
     }
   }
 
-  private constructor(options: LazyLayersOptions, connection: FuseConnection) {
+  private constructor(options: LayersOptions, connection: FuseConnection) {
     this.#options = options;
     this.#rootIdentity = directoryIdentity(options.root);
     this.#fuse = new FuseLink(connection, {
@@ -156,8 +156,8 @@ export class LazyLayers {
       log: options.log,
     });
     this.#memory = memoryBudget(options.memoryBytes);
-    this.#awake = new AwakeLayers(this.#memory.tableBytes);
-    this.#threads = new LayerThreads(this.#memory, options.log);
+    this.#awake = new TableCache(this.#memory.tableBytes);
+    this.#threads = new WorkerPool(this.#memory, options.log);
     this.#metrics = options.metrics?.layers ?? layerMetrics();
     this.#points = new MountPoints({
       helper: this.#fuse.helper,
@@ -207,7 +207,7 @@ export class LazyLayers {
     layerSource(labels);
   }
 
-  /** Mounts the layer that a client's labels name at a directory, as `Helper.fill` does. Rejects with the reason when it cannot be lazy. */
+  /** Mounts the layer that a client's labels name at a directory, as `MountHelper.fill` does. Rejects with the reason when it cannot be lazy. */
   async mount(mountpoint: string, labels: Labels): Promise<void> {
     const source = layerSource(labels);
     await this.#use(source, mountpoint, this.#openLayer, (layer) => this.#points.fill(mountpoint, layer));
@@ -279,14 +279,14 @@ export class LazyLayers {
     this.#threads.attend();
   }
 
-  /** Serves a made-up layer once, as `rehearseLayer` does, unless a real one has been asked for. Rejects only when `signal` ends it. */
-  async rehearse(layer: MadeUpLayer, openBlob: () => Blob, signal: AbortSignal): Promise<void> {
+  /** Serves a made-up layer once, as `practiseLayer` does, unless a real one has been asked for. Rejects only when `signal` ends it. */
+  async rehearse(layer: SyntheticLayer, openBlob: () => Blob, signal: AbortSignal): Promise<void> {
     if (!this.#memory.isRehearsed) return;
     if (this.#entries.size > 0 || this.#isClosed) return;
     const { root, log } = this.#options;
     const serve: ServeQuietly = (known, own) => this.#serve(known, own);
     const parts = { root, layer, openBlob, threads: this.#threads, helper: this.#fuse.helper, serve, signal };
-    this.#rehearsing = rehearseLayer(parts).catch((error: unknown) => {
+    this.#rehearsing = practiseLayer(parts).catch((error: unknown) => {
       if (signal.aborted) return;
       log.warn({ error: messageOf(error) }, 'cannot rehearse: the first layer takes a little longer');
     });

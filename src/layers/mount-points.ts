@@ -1,5 +1,5 @@
 import { LazypullError, messageOf } from '../errors.ts';
-import type { Helper } from '../kernel/mount-helper.ts';
+import type { MountHelper } from '../kernel/mount-helper.ts';
 import { mountAt } from '../kernel/statx.ts';
 import type { Log } from '../log.ts';
 import { inParallel } from '../util/in-parallel.ts';
@@ -18,7 +18,7 @@ interface Mounted {
 }
 
 export interface MountPointsOptions {
-  readonly helper: Helper;
+  readonly helper: MountHelper;
   /** Whether files can be read past the page cache: the kernel can that of an EROFS on a block device only. */
   readonly directIo: boolean;
   /** Resolves when the FUSE file system is served, or rejects with the reason why it is not. */
@@ -40,7 +40,7 @@ export class MountPoints {
     this.#options = options;
   }
 
-  /** Mounts a layer, as `Helper.fill` does. */
+  /** Mounts a layer, as `MountHelper.fill` does. */
   async fill(mountpoint: string, layer: Layer): Promise<void> {
     await this.#inTurn(mountpoint, () => this.#fill(mountpoint, layer));
   }

@@ -5,7 +5,7 @@ import { clearMountPoint } from '../kernel/mount-point.ts';
 import type { Log } from '../log.ts';
 
 /** The image at each mount point of a layer below `directory` at which nothing else is mounted, nor a part of one. */
-export async function leftMounts(directory: string): Promise<ReadonlyMap<string, string>> {
+export async function staleMounts(directory: string): Promise<ReadonlyMap<string, string>> {
   const images = new Map<string, string>();
   const others = new Set<string>();
   for (const { path, type, source, root } of await mountTable(directory)) {

@@ -14,7 +14,7 @@ const idleMs = 60_000;
 const pollMs = 5_000;
 
 /** Bounds the memory that mounted layers take: those that nobody has read for long rest. */
-export class AwakeLayers {
+export class TableCache {
   readonly #layers = new Map<Restable, number>();
   readonly #timer = setInterval(() => this.#check(), pollMs).unref();
   readonly #pressure = new BufferPressure(true);

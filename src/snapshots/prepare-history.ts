@@ -19,7 +19,7 @@ const maxOutcomes = 1024;
 const maxTextLength = 1024;
 
 /** Remembers for each layer of each image what became of it last. */
-export class PrepareOutcomes {
+export class PrepareHistory {
   readonly #outcomes = new Map<string, PrepareOutcome>();
 
   /** @param refusal why the client has to pull the layer; undefined where it is lazy */

@@ -8,7 +8,7 @@ import { type Bridged, type CallMetrics, peerOf } from '../rpc/bridge.ts';
 import { addHealth } from '../rpc/health.ts';
 import { addSnapshots } from './service.ts';
 import type { Snapshots } from './snapshot.ts';
-import type { SoleClient } from './store-owner.ts';
+import type { StoreOwner } from './store-owner.ts';
 
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 const MAX_CALLS_PER_CONNECTION = 1024;
@@ -36,7 +36,7 @@ export async function serveSnapshots(
   log: Log,
   metrics?: CallMetrics,
   more: readonly Bridged[] = [],
-  client?: SoleClient,
+  client?: StoreOwner,
   isWell: () => boolean = () => true,
 ): Promise<SnapshotsServer> {
   // What it would say, in plain text on standard error, comes to us as an error.

@@ -12,7 +12,7 @@ import type { Log } from '../log.ts';
 import { bridge, type CallMetrics, type Guard } from '../rpc/bridge.ts';
 import { labelBytes } from './labels.ts';
 import type { Kind, Mount, SnapshotInfo, Snapshots } from './snapshot.ts';
-import type { SoleClient } from './store-owner.ts';
+import type { StoreOwner } from './store-owner.ts';
 import { Turns } from '../rpc/turns.ts';
 
 const INFOS_PER_MESSAGE = 100;
@@ -26,7 +26,7 @@ export function addSnapshots(
   snapshots: Snapshots,
   log: Log,
   metrics?: CallMetrics,
-  client?: SoleClient,
+  client?: StoreOwner,
 ): void {
   const { definition, implementation } = snapshotsService(snapshots, log, metrics, client);
   server.addService(definition, implementation);
@@ -40,7 +40,7 @@ export function snapshotsService(
   snapshots: Snapshots,
   log: Log,
   metrics?: CallMetrics,
-  client?: SoleClient,
+  client?: StoreOwner,
 ): ReturnType<typeof bridge> {
   const guard: Guard = (method, pid) => {
     if (!reading.has(method)) client?.check(pid);

@@ -8,7 +8,7 @@ import { parseFilters } from './filters.ts';
 import { sourceOf, targetLabel } from './labels.ts';
 import { type SnapshotMetrics, snapshotMetrics } from './metrics.ts';
 import { mountsOf, type Xino } from './mounts.ts';
-import { PrepareOutcomes } from './prepare-history.ts';
+import { PrepareHistory } from './prepare-history.ts';
 import type { RemoteLayers } from './remote-layers.ts';
 import type { Kind, Labels, Mount, SnapshotInfo, Snapshots, Usage } from './snapshot.ts';
 import { type Link, SnapshotStore, type StoredSnapshot } from './store.ts';
@@ -53,7 +53,7 @@ export async function openSnapshotter(parts: Omit<SnapshotterParts, 'store'>): P
  */
 export class Snapshotter implements Snapshots, AsyncDisposable {
   /** What became of the layers that the client asked for. */
-  readonly outcomes = new PrepareOutcomes();
+  readonly outcomes = new PrepareHistory();
   readonly #openStore: SnapshotStore;
   readonly #layers: RemoteLayers;
   readonly #log: Log;

@@ -27,7 +27,7 @@ const maxRefused = 64;
  * remove them. The first one that comes has the store until it ends, also when this program is started again meanwhile. Processes of another pid namespace
  * than ours have no pid here and cannot be told apart: they are let through.
  */
-export class SoleClient {
+export class StoreOwner {
   readonly #path: string;
   readonly #address: string;
   readonly #log: Log;

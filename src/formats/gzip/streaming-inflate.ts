@@ -5,7 +5,7 @@ import { LazypullError } from '../../errors.ts';
 const pieceBytes = 256 << 10;
 
 /** The output of a deflate stream that is too long to be held: it is read from front to back, and what is not asked for is dropped. */
-export class LongStream implements AsyncDisposable {
+export class StreamingInflate implements AsyncDisposable {
   readonly #pieces: AsyncIterator<Buffer>;
   #piece: Buffer = Buffer.alloc(0);
   /** Where in the output `#piece` starts. */

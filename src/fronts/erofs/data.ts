@@ -13,7 +13,7 @@ export interface DataArea {
   readonly chunks: ChunkTable;
   readonly diskBytes: number;
   /** The first row of each file, ascending, and the file's path as its publisher wrote it. */
-  readonly firstRows: Uint32Array;
+  readonly firstChunks: Uint32Array;
   readonly paths: readonly ByteString[];
 }
 
@@ -29,12 +29,12 @@ export function placeData(inodes: readonly PlacedInode[], source: ChunkColumns, 
     undefined,
     files.reduce((sum, { node }) => sum + node.entry.chunkCount, 0),
   );
-  const firstRows = new Uint32Array(files.length);
+  const firstChunks = new Uint32Array(files.length);
   let block = start / blockBytes;
   let row = 0;
   for (const [i, file] of files.entries()) {
     const { firstChunk, chunkCount, size } = file.node.entry;
-    firstRows[i] = row;
+    firstChunks[i] = row;
     file.block = block;
     let offset = block * blockBytes;
     for (let chunk = firstChunk; chunk < firstChunk + chunkCount; chunk++, row++) {
@@ -50,7 +50,7 @@ export function placeData(inodes: readonly PlacedInode[], source: ChunkColumns, 
     if (block > maxBlocks)
       throw new LazypullError('ResourceExhausted', 'The layer has more data than an EROFS image can');
   }
-  return { chunks, diskBytes: block * blockBytes, firstRows, paths: files.map(({ node }) => node.entry.path) };
+  return { chunks, diskBytes: block * blockBytes, firstChunks, paths: files.map(({ node }) => node.entry.path) };
 }
 
 /** The regular files that have data, by where their first chunks lie in the blob. */

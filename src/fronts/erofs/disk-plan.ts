@@ -10,6 +10,6 @@ export interface DiskPlan {
   readonly inodes: number;
   readonly chunks: ChunkTable;
   /** For messages: the first chunk of each file that has data, ascending, and the file's path as its publisher wrote it. */
-  readonly firstRows: Uint32Array;
+  readonly firstChunks: Uint32Array;
   readonly paths: readonly ByteString[];
 }

@@ -7,7 +7,7 @@ import { type CacheLimits, excessBytes, isFull } from './cache-limits.ts';
 import { checkRecord, LayerDirectory } from '../store/layer-directory.ts';
 import { residency } from '../../chunks/residency.ts';
 import type { LayerMetrics } from '../metrics.ts';
-import type { LayerThreads } from '../workers/pool.ts';
+import type { WorkerPool } from '../workers/pool.ts';
 import type { ChunkRange } from '../../chunks/chunk-range.ts';
 
 /** How long after something has changed the sizes are looked at, and how much longer for each millisecond that the last look took. */
@@ -95,7 +95,7 @@ export interface CacheOptions {
   /** Undefined where nothing is removed without being asked. */
   readonly limits: CacheLimits | undefined;
   readonly users: CacheUsers;
-  readonly threads: LayerThreads;
+  readonly threads: WorkerPool;
   readonly beside?: KeptBeside | undefined;
   readonly log: Log;
   readonly metrics?: LayerMetrics;

@@ -3,21 +3,21 @@ import { residency } from '../../chunks/residency.ts';
 import type { ChunkRange } from '../../chunks/chunk-range.ts';
 
 interface Waiter {
-  /** @param content of the row, where the disk did not take it */
+  /** @param content of the chunk, where the disk did not take it */
   resolve(content: Uint8Array | undefined): void;
   reject(error: Error): void;
 }
 
-/** The rows of a layer's chunk table: which are here, which are on their way, and who waits for them. */
-export class Rows {
+/** The chunks of a layer: which are here, which are on their way, and who waits for them. */
+export class ChunkStates {
   readonly #resident: Uint8Array;
-  /** For each row, on how many ways it is coming. */
+  /** For each chunk, on how many ways it is coming. */
   readonly #inFlight: Uint8Array;
   readonly #waiters = new Map<number, Waiter[]>();
-  /** Rows of which one server gave wrong bytes, and that are fetched from another. */
+  /** Chunks of which one server gave wrong bytes, and that are fetched from another. */
   readonly #elsewhere = new Set<number>();
 
-  /** @param resident the `residency` of each row. Written by others meanwhile */
+  /** @param resident the `residency` of each chunk. Written by others meanwhile */
   constructor(resident: Uint8Array) {
     this.#resident = resident;
     this.#inFlight = new Uint8Array(resident.length);
@@ -27,88 +27,88 @@ export class Rows {
     return this.#resident.length;
   }
 
-  /** Whether the row is on the disk, and is what it should be. */
-  isResident(row: number): boolean {
-    return Atomics.load(this.#resident, row) === residency.verified;
+  /** Whether the chunk is on the disk, and is what it should be. */
+  isResident(chunk: number): boolean {
+    return Atomics.load(this.#resident, chunk) === residency.verified;
   }
 
-  /** Whether the row can be fetched: it is neither here nor on its way. */
-  isIdle(row: number): boolean {
-    return this.#inFlight[row] === 0 && Atomics.load(this.#resident, row) === residency.absent;
+  /** Whether the chunk can be fetched: it is neither here nor on its way. */
+  isIdle(chunk: number): boolean {
+    return this.#inFlight[chunk] === 0 && Atomics.load(this.#resident, chunk) === residency.absent;
   }
 
-  /** Whether the row is on the disk, and nobody looks just now whether it is what it should be. */
-  isUnverified(row: number): boolean {
-    return this.#inFlight[row] === 0 && Atomics.load(this.#resident, row) === residency.unverified;
+  /** Whether the chunk is on the disk, and nobody looks just now whether it is what it should be. */
+  isUnverified(chunk: number): boolean {
+    return this.#inFlight[chunk] === 0 && Atomics.load(this.#resident, chunk) === residency.unverified;
   }
 
-  isComing(row: number): boolean {
-    return this.#inFlight[row]! > 0;
+  isComing(chunk: number): boolean {
+    return this.#inFlight[chunk]! > 0;
   }
 
-  /** Notes that rows are on their way: each ends with `arrives`. */
+  /** Notes that chunks are on their way: each ends with `arrives`. */
   come({ first, last }: ChunkRange): void {
-    for (let row = first; row < last; row++) this.#inFlight[row]!++;
+    for (let chunk = first; chunk < last; chunk++) this.#inFlight[chunk]!++;
   }
 
-  /** Notes that a row has come on one of its ways, or will not come on it. */
-  arrives(row: number): void {
-    this.#inFlight[row]!--;
+  /** Notes that a chunk has come on one of its ways, or will not come on it. */
+  arrives(chunk: number): void {
+    this.#inFlight[chunk]!--;
   }
 
-  /** Resolves when the row is resident, or else with its content; rejects with the error that it is settled with. */
-  wait(row: number): Promise<Uint8Array | undefined> {
+  /** Resolves when the chunk is resident, or else with its content; rejects with the error that it is settled with. */
+  wait(chunk: number): Promise<Uint8Array | undefined> {
     return new Promise((resolve, reject) => {
-      const waiters = this.#waiters.get(row);
-      if (waiters === undefined) this.#waiters.set(row, [{ resolve, reject }]);
+      const waiters = this.#waiters.get(chunk);
+      if (waiters === undefined) this.#waiters.set(chunk, [{ resolve, reject }]);
       else waiters.push({ resolve, reject });
     });
   }
 
-  /** Whether somebody waits for any row. */
+  /** Whether somebody waits for any chunk. */
   get areAwaited(): boolean {
     return this.#waiters.size > 0;
   }
 
-  isAwaited(row: number): boolean {
-    return this.#waiters.has(row);
+  isAwaited(chunk: number): boolean {
+    return this.#waiters.has(chunk);
   }
 
-  /** Whether somebody waits for one of some rows. */
+  /** Whether somebody waits for one of some chunks. */
   isAnyAwaited({ first, last }: ChunkRange): boolean {
     if (this.#waiters.size === 0) return false;
-    for (let row = first; row < last; row++) if (this.#waiters.has(row)) return true;
+    for (let chunk = first; chunk < last; chunk++) if (this.#waiters.has(chunk)) return true;
     return false;
   }
 
-  /** The same rows, those that somebody waits for first. */
+  /** The same chunks, those that somebody waits for first. */
   awaitedFirst({ first, last }: ChunkRange): ChunkRange[] {
     const awaited: ChunkRange[] = [];
     const others: ChunkRange[] = [];
-    for (let row = first; row < last; row++) {
-      const runs = this.#waiters.has(row) ? awaited : others;
+    for (let chunk = first; chunk < last; chunk++) {
+      const runs = this.#waiters.has(chunk) ? awaited : others;
       const run = runs.at(-1);
-      if (run?.last === row) run.last++;
-      else runs.push({ first: row, last: row + 1 });
+      if (run?.last === chunk) run.last++;
+      else runs.push({ first: chunk, last: chunk + 1 });
     }
     return [...awaited, ...others];
   }
 
-  /** Notes that a row, until it is settled, is fetched from another server: what one gave of it was wrong. */
-  goElsewhere(row: number): void {
-    this.#elsewhere.add(row);
+  /** Notes that a chunk, until it is settled, is fetched from another server: what one gave of it was wrong. */
+  goElsewhere(chunk: number): void {
+    this.#elsewhere.add(chunk);
   }
 
-  isElsewhere(row: number): boolean {
-    return this.#elsewhere.has(row);
+  isElsewhere(chunk: number): boolean {
+    return this.#elsewhere.has(chunk);
   }
 
-  /** Answers who waits for a row: with an error, with its content where the disk did not take it, or that it is resident. */
-  settle(row: number, error?: LazypullError, content?: Uint8Array): void {
-    this.#elsewhere.delete(row);
-    const waiters = this.#waiters.get(row);
+  /** Answers who waits for a chunk: with an error, with its content where the disk did not take it, or that it is resident. */
+  settle(chunk: number, error?: LazypullError, content?: Uint8Array): void {
+    this.#elsewhere.delete(chunk);
+    const waiters = this.#waiters.get(chunk);
     if (waiters === undefined) return;
-    this.#waiters.delete(row);
+    this.#waiters.delete(chunk);
     for (const waiter of waiters) {
       if (error === undefined) waiter.resolve(content);
       else waiter.reject(error);

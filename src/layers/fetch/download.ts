@@ -25,12 +25,12 @@ export class Download {
     this.bytes += bytes;
   }
 
-  /** How long it will take until a row is here, in milliseconds, if it goes on as it did; 0 where that is not known yet. Undefined where it does not bring the row, or has brought it. */
-  msUntil(row: number): number | undefined {
+  /** How long it will take until a chunk is here, in milliseconds, if it goes on as it did; 0 where that is not known yet. Undefined where it does not bring the chunk, or has brought it. */
+  msUntil(chunk: number): number | undefined {
     let ahead = -this.bytes;
     for (const part of this.#parts) {
       const { first, last } = part.missing;
-      if (row >= first && row < last) return this.#msFor(ahead + part.endOf(row) - part.start);
+      if (chunk >= first && chunk < last) return this.#msFor(ahead + part.endOf(chunk) - part.start);
       ahead += part.end - part.start;
     }
     return undefined;

@@ -4,13 +4,13 @@ import { Assembler, type Batch } from './assembler.ts';
 import { Download } from './download.ts';
 import type { Link } from './link.ts';
 import { type FetchReason, type LayerMetrics, layerMetrics } from '../metrics.ts';
-import { slabBytes } from '../workers/buffer-pool.ts';
+import { pooledBytes } from '../workers/buffer-pool.ts';
 import { streamBytesNeeded } from '../workers/streams.ts';
 import { Rate } from '../../util/rate.ts';
 import type { Failure } from '../workers/worker.ts';
-import type { Unwritten } from '../store/unwritten-chunks.ts';
+import type { UnwrittenChunks } from '../store/unwritten-chunks.ts';
 import type { ChunkRange } from '../../chunks/chunk-range.ts';
-import { Rows } from './chunk-states.ts';
+import { ChunkStates } from './chunk-states.ts';
 import { type Verified, Verifier, type VerifierOptions } from '../cache/verifier.ts';
 import { Windows } from './windows.ts';
 
@@ -23,30 +23,30 @@ const sweepAfterBytes = 32 << 20;
 /** Requests of a sweep at one time: the next answer is on its way while one arrives. */
 const sweepRequests = 2;
 
-/** A row that a reader waits for is asked for once more when the request that brings it, and more before it, will take longer than that. */
+/** A chunk that a reader waits for is asked for once more when the request that brings it, and more before it, will take longer than that. */
 const lateMs = 1_000;
 
-/** For how long after the disk did not take a row only the rows that are asked for are fetched. */
+/** For how long after the disk did not take a chunk only the chunks that are asked for are fetched. */
 const thriftyMs = 5_000;
 
 export interface FetcherOptions extends VerifierOptions {
-  /** 1 for each row of which something has been asked for. */
+  /** 1 for each chunk of which something has been asked for. */
   readonly read: Uint8Array;
   readonly blob: Blob;
   readonly link: Link;
-  readonly unwritten: Unwritten;
+  readonly unwritten: UnwrittenChunks;
   readonly metrics?: LayerMetrics | undefined;
-  /** Called once for each row that could not be fetched, and once for each request that failed; `isAwaited` says whether a reader waits for the row. */
-  readonly onError: (error: LazypullError, row: number, isAwaited: boolean) => void;
-  /** Called when the disk did not take a row. Who waits for it gets it from memory. */
+  /** Called once for each chunk that could not be fetched, and once for each request that failed; `isAwaited` says whether a reader waits for the chunk. */
+  readonly onError: (error: LazypullError, chunk: number, isAwaited: boolean) => void;
+  /** Called when the disk did not take a chunk. Who waits for it gets it from memory. */
   readonly onUnwritable: (error: LazypullError) => void;
-  /** Is called when rows have become resident. */
+  /** Is called when chunks have become resident. */
   readonly onKept: () => void;
 }
 
 /**
- * Turns misses into requests: a missing row is fetched in a window of its neighbours, misses of rows that are on their way join,
- * and a row is readable as soon as its own bytes have come.
+ * Turns misses into requests: a missing chunk is fetched in a window of its neighbours, misses of chunks that are on their way join,
+ * and a chunk is readable as soon as its own bytes have come.
  */
 export class Fetcher {
   /** Blob bytes fetched so far, and those a second now. */
@@ -55,7 +55,7 @@ export class Fetcher {
   readonly #options: FetcherOptions;
   readonly #metrics: LayerMetrics;
   readonly #windows: Windows;
-  readonly #rows: Rows;
+  readonly #chunks: ChunkStates;
   readonly #verifier: Verifier;
   readonly #requests = new Set<Download>();
   readonly #downloads = new Set<Promise<void>>();
@@ -65,41 +65,44 @@ export class Fetcher {
   #sweeping = false;
   /** Until then, in `performance.now()` milliseconds, nothing is fetched that nobody waits for: the disk would not take it. */
   #thriftyUntilMs = 0;
-  #fillRow = 0;
+  #fillChunk = 0;
 
   constructor(options: FetcherOptions) {
     this.#options = options;
     this.#metrics = options.metrics ?? layerMetrics();
     this.#windows = new Windows(options.table, options.link, options.read);
-    this.#rows = new Rows(options.resident);
-    this.#verifier = new Verifier(options, this.#rows, (row) => this.#miss(row));
+    this.#chunks = new ChunkStates(options.resident);
+    this.#verifier = new Verifier(options, this.#chunks, (chunk) => this.#miss(chunk));
   }
 
   /**
-   * Resolves when rows [first, last) are resident, but for those that it resolves to: the disk did not take them. Rejects with the reason when
+   * Resolves when chunks [first, last) are resident, but for those that it resolves to: the disk did not take them. Rejects with the reason when
    * one of them cannot be had; the next call tries again.
    */
-  async fetch(first: number, last: number): Promise<{ row: number; content: Uint8Array }[]> {
+  async fetch(first: number, last: number): Promise<{ chunk: number; content: Uint8Array }[]> {
     const { unwritten, target } = this.#options;
-    const waits: Promise<{ row: number; content: Uint8Array | undefined }>[] = [];
+    const waits: Promise<{ chunk: number; content: Uint8Array | undefined }>[] = [];
     let joins = false;
-    for (let row = first; row < last; row++) {
-      if (this.#rows.isResident(row)) continue;
-      const known = unwritten.get(target, row);
+    for (let chunk = first; chunk < last; chunk++) {
+      if (this.#chunks.isResident(chunk)) continue;
+      const known = unwritten.get(target, chunk);
       waits.push(
-        (known === undefined ? this.#rows.wait(row) : Promise.resolve(known)).then((content) => ({ row, content })),
+        (known === undefined ? this.#chunks.wait(chunk) : Promise.resolve(known)).then((content) => ({
+          chunk,
+          content,
+        })),
       );
       if (known !== undefined) continue;
-      if (!this.#rows.isComing(row)) this.#miss(row);
+      if (!this.#chunks.isComing(chunk)) this.#miss(chunk);
       else joins = true;
     }
     if (joins) this.#hurry({ first, last });
-    const rows = await Promise.all(waits);
-    return rows.flatMap(({ row, content }) => (content === undefined ? [] : [{ row, content }]));
+    const chunks = await Promise.all(waits);
+    return chunks.flatMap(({ chunk, content }) => (content === undefined ? [] : [{ chunk, content }]));
   }
 
   /**
-   * Fetches rows that will be read soon, all with one request, and does not wait for them. What is here or on its way is left out, and
+   * Fetches chunks that will be read soon, all with one request, and does not wait for them. What is here or on its way is left out, and
    * what would make it more than `maxBytes` blob bytes.
    */
   prefetch(wanted: readonly ChunkRange[], maxBytes: number): void {
@@ -108,28 +111,28 @@ export class Fetcher {
     let bytes = 0;
     let partEnd = 0;
     for (const { first, last } of wanted.toSorted((a, b) => a.first - b.first)) {
-      for (let row = first; row < last; row++) {
-        if (!this.#rows.isIdle(row)) continue;
-        const { start, end } = streamBytesNeeded(this.#options.table, row);
+      for (let chunk = first; chunk < last; chunk++) {
+        if (!this.#chunks.isIdle(chunk)) continue;
+        const { start, end } = streamBytesNeeded(this.#options.table, chunk);
         const part = parts.at(-1);
-        const continues = part?.last === row;
+        const continues = part?.last === chunk;
         if (!continues && start < partEnd) continue; // it shares a stream with a part: ranges must not overlap
         bytes += end - start;
         if (bytes > maxBytes) break;
         if (continues) part.last++;
-        else parts.push({ first: row, last: row + 1 });
+        else parts.push({ first: chunk, last: chunk + 1 });
         partEnd = end;
       }
     }
     if (parts.length > 0) this.#track(this.#download(parts, 'prefetch'));
   }
 
-  /** Whether a row is here or on its way. */
-  hasAskedFor(row: number): boolean {
-    return !this.#rows.isIdle(row);
+  /** Whether a chunk is here or on its way. */
+  hasAskedFor(chunk: number): boolean {
+    return !this.#chunks.isIdle(chunk);
   }
 
-  /** Fetches all rows whose streams begin before a blob offset, and does not wait for them. */
+  /** Fetches all chunks whose streams begin before a blob offset, and does not wait for them. */
   prefetchUpTo(blobOffset: number): void {
     const { table } = this.#options;
     let end = 0;
@@ -141,26 +144,26 @@ export class Fetcher {
   async fillSome(): Promise<number> {
     if (this.#isThrifty) return 0;
     const { table } = this.#options;
-    const runs = this.#windows.onwards(this.#fillRow, table.length, (row) => this.#rows.isIdle(row));
-    this.#fillRow = runs.at(-1)?.last ?? 0; // what failed or was skipped is tried again in the next round
+    const runs = this.#windows.onwards(this.#fillChunk, table.length, (chunk) => this.#chunks.isIdle(chunk));
+    this.#fillChunk = runs.at(-1)?.last ?? 0; // what failed or was skipped is tried again in the next round
     if (runs.length === 0) return 0;
     const download = this.#download(runs, 'background');
     this.#track(download);
     return (await download) ? this.#blobBytes(runs) : 0;
   }
 
-  /** Verifies some rows that nobody has read in this life. @returns their bytes; 0 when there are none left */
+  /** Verifies some chunks that nobody has read in this life. @returns their bytes; 0 when there are none left */
   verifySome(): Promise<number> {
     return this.#tracked(this.#verifier.some());
   }
 
-  /** Verifies every row on the disk again. */
+  /** Verifies every chunk on the disk again. */
   verifyAll(): Promise<Verified> {
     return this.#tracked(this.#verifier.all(this.#abort.signal));
   }
 
   /**
-   * Takes bytes of the blob that have come for another reason, and keeps what whole rows they hold.
+   * Takes bytes of the blob that have come for another reason, and keeps what whole chunks they hold.
    *
    * @param bytes the blob from `start` on; not changed, not kept longer than needed
    */
@@ -171,32 +174,41 @@ export class Fetcher {
   async #offer(bytes: Uint8Array, start: number): Promise<void> {
     const { table, threads } = this.#options;
     const bytesEnd = start + bytes.length;
-    let row = table.length;
-    while (row > 0 && table.streamOffset[row - 1]! >= start) row--;
-    while (row < table.length && !this.#abort.signal.aborted) {
-      const first = row;
+    let chunk = table.length;
+    while (chunk > 0 && table.streamOffset[chunk - 1]! >= start) chunk--;
+    while (chunk < table.length && !this.#abort.signal.aborted) {
+      const first = chunk;
       const from = table.streamOffset[first]!;
       let to = from;
-      for (; row < table.length && this.#rows.isIdle(row) && table.streamOffset[row]! - from < batchBytes; row++) {
-        const { end } = streamBytesNeeded(table, row);
+      for (
+        ;
+        chunk < table.length && this.#chunks.isIdle(chunk) && table.streamOffset[chunk]! - from < batchBytes;
+        chunk++
+      ) {
+        const { end } = streamBytesNeeded(table, chunk);
         if (end > bytesEnd) break;
         to = Math.max(to, end);
       }
-      if (row === first) {
-        row++;
+      if (chunk === first) {
+        chunk++;
         continue;
       }
-      this.#rows.come({ first, last: row });
-      const slab = threads.slabs.take(to - from);
-      slab.bytes.set(bytes.subarray(from - start, to - start));
-      const batch = { rows: { first, last: row }, bytes: slab.bytes, blobOffset: from, release: () => slab.release() };
+      this.#chunks.come({ first, last: chunk });
+      const buffer = threads.buffers.take(to - from);
+      buffer.bytes.set(bytes.subarray(from - start, to - start));
+      const batch = {
+        chunks: { first, last: chunk },
+        bytes: buffer.bytes,
+        blobOffset: from,
+        release: () => buffer.release(),
+      };
       await this.#unpack(batch, 0);
     }
   }
 
   /** Whether nothing is on its way. */
   get isIdle(): boolean {
-    return this.#downloads.size === 0 && !this.#rows.areAwaited;
+    return this.#downloads.size === 0 && !this.#chunks.areAwaited;
   }
 
   /** Ends all requests; their waiters are rejected. */
@@ -210,16 +222,16 @@ export class Fetcher {
     return performance.now() < this.#thriftyUntilMs;
   }
 
-  #miss(row: number): void {
-    if (this.#rows.isUnverified(row)) {
-      this.#track(this.#verifier.row(row));
+  #miss(chunk: number): void {
+    if (this.#chunks.isUnverified(chunk)) {
+      this.#track(this.#verifier.chunk(chunk));
       return;
     }
     if (this.#isThrifty) {
-      this.#track(this.#download([{ first: row, last: row + 1 }], 'demand'));
+      this.#track(this.#download([{ first: chunk, last: chunk + 1 }], 'demand'));
       return;
     }
-    const { runs, grown } = this.#windows.around(row, (other) => this.#rows.isIdle(other));
+    const { runs, grown } = this.#windows.around(chunk, (other) => this.#chunks.isIdle(other));
     this.#track(this.#download(runs, 'demand'));
     if (!grown || this.#sweeping) return;
     this.#grownBytes += this.#blobBytes(runs);
@@ -237,15 +249,15 @@ export class Fetcher {
     this.#grownBytes = 0;
   }
 
-  /** Fetches the missing rows of [first, last), over a few requests at a time. Gives up at the first that fails. */
+  /** Fetches the missing chunks of [first, last), over a few requests at a time. Gives up at the first that fails. */
   async #fill(first: number, last: number, reason: FetchReason): Promise<void> {
-    let row = first;
+    let chunk = first;
     const lane = async (): Promise<void> => {
       while (!this.#isThrifty) {
-        const runs = this.#windows.onwards(row, last, (other) => this.#rows.isIdle(other));
+        const runs = this.#windows.onwards(chunk, last, (other) => this.#chunks.isIdle(other));
         if (runs.length === 0) return;
-        row = runs.at(-1)!.last;
-        if (!(await this.#download(runs, reason))) row = last;
+        chunk = runs.at(-1)!.last;
+        if (!(await this.#download(runs, reason))) chunk = last;
       }
     };
     await Promise.all(Array.from({ length: sweepRequests }, lane));
@@ -268,16 +280,16 @@ export class Fetcher {
     return work;
   }
 
-  /** Asks once more for those of some rows that readers wait for and that the requests which bring them would bring late: now, or as soon as that shows. */
+  /** Asks once more for those of some chunks that readers wait for and that the requests which bring them would bring late: now, or as soon as that shows. */
   #hurry({ first, last }: ChunkRange): void {
     const late: number[] = [];
     let waits = false;
-    for (let row = first; row < last; row++) {
-      if (!this.#rows.isAwaited(row)) continue;
-      const bringing = [...this.#requests].filter((request) => request.msUntil(row) !== undefined);
+    for (let chunk = first; chunk < last; chunk++) {
+      if (!this.#chunks.isAwaited(chunk)) continue;
+      const bringing = [...this.#requests].filter((request) => request.msUntil(chunk) !== undefined);
       if (bringing.length === 0 || bringing.some(({ overtakes }) => overtakes)) continue;
       waits = true;
-      if (bringing.every((request) => request.msUntil(row)! > lateMs)) late.push(row);
+      if (bringing.every((request) => request.msUntil(chunk)! > lateMs)) late.push(chunk);
     }
     const [from, to] = [late[0], late.at(-1)];
     if (from !== undefined && to !== undefined) {
@@ -286,21 +298,21 @@ export class Fetcher {
   }
 
   /**
-   * Fetches runs of rows with one request: idle ones, unless it `overtakes` another request.
+   * Fetches runs of chunks with one request: idle ones, unless it `overtakes` another request.
    *
    * @returns whether the request itself went well; never rejects
    */
   async #download(runs: readonly ChunkRange[], reason: FetchReason, overtakes = false): Promise<boolean> {
     const { table, blob, threads, link } = this.#options;
-    for (const run of runs) this.#rows.come(run);
-    const parts = runs.map((run) => new Assembler(table, run, threads.slabs));
+    for (const run of runs) this.#chunks.come(run);
+    const parts = runs.map((run) => new Assembler(table, run, threads.buffers));
     const unpacking: Promise<void>[] = [];
     const request = new Download(parts, overtakes);
     this.#requests.add(request);
     this.#metrics.fetches.add(1, { reason });
     let failure: unknown;
     let leave: (() => void) | undefined;
-    const isAwaited = (): boolean => runs.some((run) => this.#rows.isAnyAwaited(run));
+    const isAwaited = (): boolean => runs.some((run) => this.#chunks.isAnyAwaited(run));
     try {
       for await (const { part, data } of blob.ranges(parts, this.#abort.signal)) {
         const assembler = parts[part]!;
@@ -316,7 +328,7 @@ export class Fetcher {
           const { ready, missing } = assembler;
           if (ready.first === ready.last) continue;
           const enough = assembler.waitingBytes >= batchBytes || ready.last === missing.last;
-          if (!enough && !this.#rows.isAnyAwaited(ready)) continue;
+          if (!enough && !this.#chunks.isAnyAwaited(ready)) continue;
           unpacking.push(this.#unpack(assembler.take(), request.requestedMs));
           await threads.room();
         }
@@ -338,82 +350,82 @@ export class Fetcher {
     return failure === undefined;
   }
 
-  /** What a request takes of memory at most while its answer arrives: slabs that hold the largest row, for what comes and for what is being unpacked. */
+  /** What a request takes of memory at most while its answer arrives: buffers that hold the largest chunk, for what comes and for what is being unpacked. */
   #memoryOf(runs: readonly ChunkRange[]): number {
-    let largest = slabBytes;
+    let largest = pooledBytes;
     for (const { first, last } of runs) {
-      for (let row = first; row < last; row++) {
-        const { start, end } = streamBytesNeeded(this.#options.table, row);
+      for (let chunk = first; chunk < last; chunk++) {
+        const { start, end } = streamBytesNeeded(this.#options.table, chunk);
         largest = Math.max(largest, end - start);
       }
     }
     return 2 * largest;
   }
 
-  /** Hands a batch to the threads, the rows that readers wait for first. `requested` is when it was asked for, of performance.now(). */
+  /** Hands a batch to the threads, the chunks that readers wait for first. `requested` is when it was asked for, of performance.now(). */
   async #unpack(batch: Batch, requested: number): Promise<void> {
     const { table } = this.#options;
-    const { rows, bytes, blobOffset } = batch;
-    const runs = this.#rows.awaitedFirst(rows).map(async (run) => {
+    const { chunks, bytes, blobOffset } = batch;
+    const runs = this.#chunks.awaitedFirst(chunks).map(async (run) => {
       const start = table.streamOffset[run.first]!;
       let end = start;
-      for (let row = run.first; row < run.last; row++) end = Math.max(end, streamBytesNeeded(table, row).end);
+      for (let chunk = run.first; chunk < run.last; chunk++) end = Math.max(end, streamBytesNeeded(table, chunk).end);
       await this.#unpackRun(run, bytes.subarray(start - blobOffset, end - blobOffset), start, requested);
     });
     await Promise.all(runs);
     batch.release();
   }
 
-  async #unpackRun(rows: ChunkRange, bytes: Uint8Array, blobOffset: number, requested: number): Promise<void> {
+  async #unpackRun(chunks: ChunkRange, bytes: Uint8Array, blobOffset: number, requested: number): Promise<void> {
     const { threads, target, blob } = this.#options;
-    const failures = await threads.unpack(target, rows, bytes, blobOffset, () => this.#rows.isAnyAwaited(rows));
-    if (failures.length < rows.last - rows.first) this.#options.onKept();
-    const failed = new Map(failures.map((failure) => [failure.row, failure]));
+    const failures = await threads.unpack(target, chunks, bytes, blobOffset, () => this.#chunks.isAnyAwaited(chunks));
+    if (failures.length < chunks.last - chunks.first) this.#options.onKept();
+    const failed = new Map(failures.map((failure) => [failure.chunk, failure]));
     const isWrong = failures.some(({ code }) => code === 'DataLoss');
     const hasOther = isWrong && (await blob.distrust(requested).catch(() => false));
     const again: number[] = [];
-    for (let row = rows.first; row < rows.last; row++) {
-      this.#rows.arrives(row);
-      const failure = failed.get(row);
-      if (failure === undefined || this.#rows.isResident(row)) this.#rows.settle(row);
+    for (let chunk = chunks.first; chunk < chunks.last; chunk++) {
+      this.#chunks.arrives(chunk);
+      const failure = failed.get(chunk);
+      if (failure === undefined || this.#chunks.isResident(chunk)) this.#chunks.settle(chunk);
       else if (failure.code === 'ResourceExhausted') this.#settleUnwritten(failure);
       else {
         const error = new LazypullError(failure.code, failure.message);
         if (error.code === 'DataLoss') this.#metrics.verificationFailures.add(1);
         const isTriedAgain =
-          error.code === 'DataLoss' && hasOther && this.#rows.isAwaited(row) && !this.#rows.isElsewhere(row);
-        this.#options.onError(error, row, this.#rows.isAwaited(row) && !isTriedAgain);
-        if (isTriedAgain) again.push(row);
-        else if (!this.#rows.isComing(row)) this.#rows.settle(row, error);
+          error.code === 'DataLoss' && hasOther && this.#chunks.isAwaited(chunk) && !this.#chunks.isElsewhere(chunk);
+        this.#options.onError(error, chunk, this.#chunks.isAwaited(chunk) && !isTriedAgain);
+        if (isTriedAgain) again.push(chunk);
+        else if (!this.#chunks.isComing(chunk)) this.#chunks.settle(chunk, error);
       }
     }
-    for (const row of again) {
-      this.#rows.goElsewhere(row);
-      if (this.#rows.isIdle(row)) this.#miss(row);
+    for (const chunk of again) {
+      this.#chunks.goElsewhere(chunk);
+      if (this.#chunks.isIdle(chunk)) this.#miss(chunk);
     }
   }
 
-  /** Answers the waiters of a row that the disk did not take from memory; fetches it again for those who came too late for that. */
-  #settleUnwritten({ row, code, message, content }: Failure): void {
+  /** Answers the waiters of a chunk that the disk did not take from memory; fetches it again for those who came too late for that. */
+  #settleUnwritten({ chunk, code, message, content }: Failure): void {
     const { unwritten, target, onUnwritable } = this.#options;
     this.#thriftyUntilMs = performance.now() + thriftyMs;
     onUnwritable(new LazypullError(code, message));
     if (content !== undefined) {
-      unwritten.add(target, row, content);
-      this.#rows.settle(row, undefined, content);
-    } else if (this.#rows.isAwaited(row) && this.#rows.isIdle(row)) this.#miss(row);
+      unwritten.add(target, chunk, content);
+      this.#chunks.settle(chunk, undefined, content);
+    } else if (this.#chunks.isAwaited(chunk) && this.#chunks.isIdle(chunk)) this.#miss(chunk);
   }
 
   #fail({ first, last }: ChunkRange, cause: unknown): void {
     const error = new LazypullError('Unavailable', 'Cannot fetch a part of the layer', { cause });
     if (!this.#abort.signal.aborted) {
-      let row = first;
-      while (row < last - 1 && !this.#rows.isAwaited(row)) row++;
-      this.#options.onError(error, row, this.#rows.isAwaited(row));
+      let chunk = first;
+      while (chunk < last - 1 && !this.#chunks.isAwaited(chunk)) chunk++;
+      this.#options.onError(error, chunk, this.#chunks.isAwaited(chunk));
     }
-    for (let row = first; row < last; row++) {
-      this.#rows.arrives(row);
-      if (!this.#rows.isComing(row)) this.#rows.settle(row, error);
+    for (let chunk = first; chunk < last; chunk++) {
+      this.#chunks.arrives(chunk);
+      if (!this.#chunks.isComing(chunk)) this.#chunks.settle(chunk, error);
     }
   }
 }

@@ -14,8 +14,8 @@ const windowShare = 1 / 5;
 /** The largest window that misses close to each other grow to, in blob bytes: minWindowBytes times a power of two. */
 const maxRegionBytes = 16 << 20;
 
-/** A miss so few rows behind a window is where its reader went on. */
-const maxRowsBehind = 8;
+/** A miss so few chunks behind a window is where its reader went on. */
+const maxChunksBehind = 8;
 
 /** A region is fetched as a whole when the window that is due makes more than this part of it fetched. */
 const denseShare = 0.5;
@@ -23,7 +23,7 @@ const denseShare = 0.5;
 /** And when at least this part of what was fetched of it has been read, or it comes in a round trip: who reads one file in ten is not sent all of them where that takes longer. */
 const usedShare = 1 / 4;
 
-/** Small enough that a reader who needs a row at its end need not wait long, large enough that round trips do not count. */
+/** Small enough that a reader who needs a chunk at its end need not wait long, large enough that round trips do not count. */
 const sweepWindowBytes = 8 << 20;
 
 /**
@@ -36,11 +36,11 @@ const maxRestOfFileBytes = 32 << 20;
 /** Ranges of one request: what registries take without complaint. */
 const maxRuns = 32;
 
-/** Blob bytes between two rows that are fetched along rather than skipped by a request of their own. */
+/** Blob bytes between two chunks that are fetched along rather than skipped by a request of their own. */
 const maxGapBytes = 256 << 10;
 
 /**
- * Decides what to fetch along with a missing row. Of a large file that is its rest. A window of small files lies on a grid, so that
+ * Decides what to fetch along with a missing chunk. Of a large file that is its rest. A window of small files lies on a grid, so that
  * files which stand together in the blob come together whichever of them is read first. Where misses come close to each other the
  * window grows: to the largest region of a grid twice as wide, and twice, and so on, of which more than half is fetched by then, where some of that was read or
  * the link makes little of it. A
@@ -55,7 +55,7 @@ export class Windows {
   #lastWidest = false;
   #restBytes = minRestOfFileBytes;
 
-  /** @param read 1 for each row of which something has been asked for, as it is at any time */
+  /** @param read 1 for each chunk of which something has been asked for, as it is at any time */
   constructor(table: ChunkTable, link: Link, read: Uint8Array) {
     this.#table = table;
     this.#link = link;
@@ -65,64 +65,64 @@ export class Windows {
   /**
    * The window for a miss: what one request fetches.
    *
-   * @param row the missing row
-   * @param wanted whether a row should be fetched at all: false for what is resident or on its way
-   * @returns runs of wanted rows, ascending in the blob and apart from each other, one of them with the missing row; and whether the
+   * @param chunk the missing chunk
+   * @param wanted whether a chunk should be fetched at all: false for what is resident or on its way
+   * @returns runs of wanted chunks, ascending in the blob and apart from each other, one of them with the missing chunk; and whether the
    *   misses before had a part in how much it is
    */
-  around(row: number, wanted: (row: number) => boolean): { runs: ChunkRange[]; grown: boolean } {
-    const sequential = row === this.#lastEnd && this.#continuesFile(row);
+  around(chunk: number, wanted: (chunk: number) => boolean): { runs: ChunkRange[]; grown: boolean } {
+    const sequential = chunk === this.#lastEnd && this.#continuesFile(chunk);
     this.#restBytes = sequential ? Math.min(this.#restBytes * 2, maxRestOfFileBytes) : minRestOfFileBytes;
     const { streamOffset, streamEnd, length } = this.#table;
-    const at = streamOffset[row]!;
-    const fileEnd = this.#restOfFile(row);
+    const at = streamOffset[chunk]!;
+    const fileEnd = this.#restOfFile(chunk);
     const base = windowBytes(this.#link.bytesPerRoundTrip * windowShare);
     // What stands beside a file as long as a window is of no interest to who reads large files.
     const alone = streamEnd[fileEnd - 1]! - at >= base;
     const region = alone ? undefined : this.#denseRegion(at, base, wanted);
     const grid = region ?? base;
-    const goesOn = this.#lastWidest && row >= this.#lastEnd && row - this.#lastEnd < maxRowsBehind;
+    const goesOn = this.#lastWidest && chunk >= this.#lastEnd && chunk - this.#lastEnd < maxChunksBehind;
     const low = alone || goesOn ? at : Math.floor(at / grid) * grid;
     const high = goesOn ? at + maxRegionBytes : alone ? at : low + grid;
     this.#lastWidest = goesOn || region === maxRegionBytes;
 
-    let first = row;
+    let first = chunk;
     while (first > 0 && streamOffset[first - 1]! >= low && streamOffset[first - 1]! <= at) first--;
     let last = fileEnd;
     while (last < length && streamOffset[last]! >= at && streamOffset[last]! < high) last++;
     this.#lastEnd = last;
     const runs = this.#runs(first, last, wanted, Number.POSITIVE_INFINITY);
-    const found = runs.some((run) => row >= run.first && row < run.last);
+    const found = runs.some((run) => chunk >= run.first && chunk < run.last);
     return {
-      runs: found ? runs : [{ first: row, last: row + 1 }],
+      runs: found ? runs : [{ first: chunk, last: chunk + 1 }],
       grown: sequential || goesOn || region !== undefined,
     };
   }
 
-  /** The window from `row` on, of rows before `end`, for who reads everything. Empty when no row is wanted. */
-  onwards(row: number, end: number, wanted: (row: number) => boolean): ChunkRange[] {
-    return this.#runs(row, end, wanted, sweepWindowBytes);
+  /** The window from `chunk` on, of chunks before `end`, for who reads everything. Empty when no chunk is wanted. */
+  onwards(chunk: number, end: number, wanted: (chunk: number) => boolean): ChunkRange[] {
+    return this.#runs(chunk, end, wanted, sweepWindowBytes);
   }
 
-  /** The wanted rows of [first, last) as runs that one request can fetch: ascending in the blob, as many as a request should have, up to `maxBytes`. */
-  #runs(first: number, last: number, wanted: (row: number) => boolean, maxBytes: number): ChunkRange[] {
+  /** The wanted chunks of [first, last) as runs that one request can fetch: ascending in the blob, as many as a request should have, up to `maxBytes`. */
+  #runs(first: number, last: number, wanted: (chunk: number) => boolean, maxBytes: number): ChunkRange[] {
     const runs: ChunkRange[] = [];
     let bytes = 0;
     let blobEnd = 0;
-    for (let row = first; row < last && bytes < maxBytes; row++) {
-      if (!wanted(row)) continue;
-      const { start, end } = streamBytesNeeded(this.#table, row);
+    for (let chunk = first; chunk < last && bytes < maxBytes; chunk++) {
+      if (!wanted(chunk)) continue;
+      const { start, end } = streamBytesNeeded(this.#table, chunk);
       const run = runs.at(-1);
       if (
         run !== undefined &&
-        run.last === row &&
-        start >= this.#table.streamOffset[row - 1]! &&
+        run.last === chunk &&
+        start >= this.#table.streamOffset[chunk - 1]! &&
         start - blobEnd <= maxGapBytes
       )
         run.last++;
       else if (start < blobEnd) continue;
       else if (runs.length === maxRuns) break;
-      else runs.push({ first: row, last: row + 1 });
+      else runs.push({ first: chunk, last: chunk + 1 });
       bytes += Math.max(0, end - Math.max(start, blobEnd));
       blobEnd = Math.max(blobEnd, end);
     }
@@ -130,10 +130,10 @@ export class Windows {
   }
 
   /**
-   * The size of the widest grid whose region around a blob offset is dense with a window of `base` bytes, by bytes and by rows, so that
+   * The size of the widest grid whose region around a blob offset is dense with a window of `base` bytes, by bytes and by chunks, so that
    * a single large file does not make it so; undefined where none is.
    */
-  #denseRegion(at: number, base: number, wanted: (row: number) => boolean): number | undefined {
+  #denseRegion(at: number, base: number, wanted: (chunk: number) => boolean): number | undefined {
     const { streamOffset, streamEnd, length } = this.#table;
     const blobEnd = length === 0 ? 0 : streamEnd[length - 1]!;
     const windowStart = Math.floor(at / base) * base;
@@ -143,39 +143,39 @@ export class Windows {
       const end = Math.min(start + size, blobEnd);
       const first = lowerBound(streamOffset, start);
       const last = lowerBound(streamOffset, end);
-      let [bytes, rows, bytesBefore, rowsBefore, bytesRead, rowsRead] = [0, 0, 0, 0, 0, 0];
-      for (let row = first; row < last; row++) {
-        const inWindow = streamOffset[row]! >= windowStart && streamOffset[row]! < windowStart + base;
-        if (wanted(row) && !inWindow) continue;
-        const rowBytes = streamEnd[row]! - streamOffset[row]!;
-        bytes += rowBytes;
-        rows++;
+      let [bytes, chunks, bytesBefore, chunksBefore, bytesRead, chunksRead] = [0, 0, 0, 0, 0, 0];
+      for (let chunk = first; chunk < last; chunk++) {
+        const inWindow = streamOffset[chunk]! >= windowStart && streamOffset[chunk]! < windowStart + base;
+        if (wanted(chunk) && !inWindow) continue;
+        const chunkBytes = streamEnd[chunk]! - streamOffset[chunk]!;
+        bytes += chunkBytes;
+        chunks++;
         if (inWindow) continue;
-        bytesBefore += rowBytes;
-        rowsBefore++;
-        if (this.#read[row] === 0) continue;
-        bytesRead += rowBytes;
-        rowsRead++;
+        bytesBefore += chunkBytes;
+        chunksBefore++;
+        if (this.#read[chunk] === 0) continue;
+        bytesRead += chunkBytes;
+        chunksRead++;
       }
-      const isDense = bytes > (end - start) * denseShare && rows > (last - first) * denseShare;
-      const isUsed = bytesRead >= bytesBefore * usedShare && rowsRead >= rowsBefore * usedShare;
-      if (rowsBefore > 0 && isDense && (isUsed || size <= this.#link.bytesPerRoundTrip)) dense = size;
+      const isDense = bytes > (end - start) * denseShare && chunks > (last - first) * denseShare;
+      const isUsed = bytesRead >= bytesBefore * usedShare && chunksRead >= chunksBefore * usedShare;
+      if (chunksBefore > 0 && isDense && (isUsed || size <= this.#link.bytesPerRoundTrip)) dense = size;
     }
     return dense;
   }
 
-  /** The row after the last one that continues the file of `row` and is not too far away. */
-  #restOfFile(row: number): number {
-    const limit = this.#table.streamOffset[row]! + this.#restBytes;
-    let end = row + 1;
+  /** The chunk after the last one that continues the file of `chunk` and is not too far away. */
+  #restOfFile(chunk: number): number {
+    const limit = this.#table.streamOffset[chunk]! + this.#restBytes;
+    let end = chunk + 1;
     while (end < this.#table.length && this.#continuesFile(end) && this.#table.streamOffset[end]! < limit) end++;
     return end;
   }
 
-  /** Whether a row follows the one before without a gap on the disk. (Files start on blocks, so a file of whole blocks seems to go on.) */
-  #continuesFile(row: number): boolean {
+  /** Whether a chunk follows the one before without a gap on the disk. (Files start on blocks, so a file of whole blocks seems to go on.) */
+  #continuesFile(chunk: number): boolean {
     const { diskOffset, size } = this.#table;
-    return row > 0 && diskOffset[row - 1]! + size[row - 1]! === diskOffset[row];
+    return chunk > 0 && diskOffset[chunk - 1]! + size[chunk - 1]! === diskOffset[chunk];
   }
 }
 

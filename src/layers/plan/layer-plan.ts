@@ -49,18 +49,18 @@ export function planLayer({
   const toc = openToc(compressedToc, { blobSize: blobBytes, tocOffset }, maxTocBytes);
   if (tocDigest !== undefined) checkTocDigest(toc.tocDigest, tocDigest);
   const tree = buildTree(readTocJson(toc.json, tocOffset));
-  const { metadata, diskBytes, chunks, firstRows, paths } = planDisk(tree, { digest });
+  const { metadata, diskBytes, chunks, firstChunks, paths } = planDisk(tree, { digest });
   return {
     tocDigest: toc.tocDigest,
     metadata,
     diskBytes,
     chunks,
     stacking: stackingOf(tree),
-    hints: hintsOf(tree, { chunks, firstRows }),
-    pathLines: pathLines(chunks, firstRows, paths),
+    hints: hintsOf(tree, { chunks, firstChunks }),
+    pathLines: pathLines(chunks, firstChunks, paths),
   };
 }
 
-function pathLines(table: ChunkTable, firstRows: Uint32Array, paths: readonly string[]): string {
-  return paths.map((path, i) => `${table.diskOffset[firstRows[i]!]}\t${path.replaceAll('\n', '?')}\n`).join('');
+function pathLines(table: ChunkTable, firstChunks: Uint32Array, paths: readonly string[]): string {
+  return paths.map((path, i) => `${table.diskOffset[firstChunks[i]!]}\t${path.replaceAll('\n', '?')}\n`).join('');
 }

@@ -14,17 +14,17 @@ export interface Hints {
   /** Shared libraries by the names that programs ask for. */
   readonly libraries: Readonly<Record<string, ChunkRange>>;
   /** By the first rows of programs what they read next, as `companionsOf` knows it. */
-  readonly companions: Readonly<Record<number, CompanionRows>>;
+  readonly companions: Readonly<Record<number, CompanionChunks>>;
 }
 
 /** Programs and libraries, and where small files are of which many are read. */
-export interface CompanionRows {
+export interface CompanionChunks {
   readonly files: readonly ChunkRange[];
   readonly texts: readonly ChunkRange[];
 }
 
 /** The rows of the shared libraries with these names or paths, of those that are in the layer. */
-export function rowsOfLibraries({ libraries }: Hints, names: readonly string[]): ChunkRange[] {
+export function chunksOfLibraries({ libraries }: Hints, names: readonly string[]): ChunkRange[] {
   return names
     .map((name) => basename(name))
     .flatMap((name) => (Object.hasOwn(libraries, name) ? libraries[name]! : []));
@@ -60,7 +60,7 @@ const maxTextRuns = 32;
 export interface PlannedRows {
   readonly chunks: ChunkTable;
   /** The first row of each file that has data, ascending. */
-  readonly firstRows: Uint32Array;
+  readonly firstChunks: Uint32Array;
 }
 
 /** Finds the hints of a layer. The plan must be that of the tree. */
@@ -87,7 +87,7 @@ export function hintsOf(tree: LayerTree, plan: PlannedRows): Hints {
       if (startLibraries.test(name)) want(node);
     }
   }
-  const companions: Record<number, CompanionRows> = {};
+  const companions: Record<number, CompanionChunks> = {};
   for (const { program, files, texts } of companionsOf(tree.root, (path) => resolve(tree, path))) {
     const first = rowsOf(program, tree, plan)?.first;
     if (first === undefined) continue;
@@ -117,19 +117,19 @@ function runsOf(rows: readonly ChunkRange[]): ChunkRange[] {
 }
 
 /** The rows of a regular file's data; undefined for anything else. Files are in the order of their first chunks in the blob. */
-function rowsOf({ entry }: TreeNode, tree: LayerTree, { chunks, firstRows }: PlannedRows): ChunkRange | undefined {
+function rowsOf({ entry }: TreeNode, tree: LayerTree, { chunks, firstChunks }: PlannedRows): ChunkRange | undefined {
   if (entry.type !== 'reg' || entry.chunkCount === 0) return undefined;
   const stream = tree.chunks.streamOffset[entry.firstChunk]!;
   const inner = tree.chunks.innerOffset[entry.firstChunk]!;
   const order = (row: number) => chunks.streamOffset[row]! - stream || chunks.innerOffset[row]! - inner;
   let low = 0;
-  let high = firstRows.length;
+  let high = firstChunks.length;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if (order(firstRows[middle]!) < 0) low = middle + 1;
+    if (order(firstChunks[middle]!) < 0) low = middle + 1;
     else high = middle;
   }
-  const first = firstRows[low];
+  const first = firstChunks[low];
   return first === undefined || order(first) !== 0 ? undefined : { first, last: first + entry.chunkCount };
 }
 

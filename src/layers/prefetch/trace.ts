@@ -39,7 +39,7 @@ export function traceOf(digest: string, table: ChunkTable, read: Uint8Array): Tr
 }
 
 /** The rows whose streams begin in the trace's ranges. */
-export function rowsOfTrace(trace: Trace, table: ChunkTable): ChunkRange[] {
+export function chunksOfTrace(trace: Trace, table: ChunkTable): ChunkRange[] {
   return trace.ranges.map(([start, end]) => ({
     first: lowerBound(table.streamOffset, start),
     last: lowerBound(table.streamOffset, end),

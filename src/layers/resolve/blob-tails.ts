@@ -23,7 +23,7 @@ const aheadBytes = 512 << 10;
 const aheadMs = 20_000;
 
 /** Is told what came of each request. */
-export interface TailsWatcher {
+export interface BlobTailsWatcher {
   answered(reference: string): void;
   failed(wanted: { readonly reference: string; readonly digest: string }, askedMs: number, error: unknown): void;
 }
@@ -38,10 +38,10 @@ interface Ahead {
  * The ends of blobs, which hold the tables of contents. A client prepares the layers of an image one after another; when it comes with
  * the first one, the ends of the others are fetched too, so that all of them cost one round trip together.
  */
-export class Tails {
+export class BlobTails {
   readonly #openBlob: (reference: string, digest: string) => Blob;
   readonly #metrics: LayerMetrics;
-  readonly #watcher: TailsWatcher | undefined;
+  readonly #watcher: BlobTailsWatcher | undefined;
   readonly #maxAhead: number;
   readonly #ahead = new Map<string, Ahead>();
 
@@ -49,7 +49,7 @@ export class Tails {
   constructor(
     openBlob: (reference: string, digest: string) => Blob,
     metrics: LayerMetrics = layerMetrics(),
-    watcher?: TailsWatcher,
+    watcher?: BlobTailsWatcher,
     maxAhead = ampleMemory.tailsAhead,
   ) {
     this.#maxAhead = maxAhead;

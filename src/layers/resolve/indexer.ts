@@ -3,17 +3,17 @@ import { codeOf, LazypullError, messageOf } from '../../errors.ts';
 import { fetchToc, type TocBytes } from '../../formats/estargz/fetch-toc.ts';
 import type { Log } from '../../log.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
-import { HeadStart } from './early-request.ts';
+import { EarlyRequest } from './early-request.ts';
 import type { Layer, LayerOptions } from '../layer.ts';
 import { type LayerDirectory, type LayerRecord, recordVersion } from '../store/layer-directory.ts';
-import type { LayerThreads } from '../workers/pool.ts';
+import type { WorkerPool } from '../workers/pool.ts';
 import { ampleMemory, type MemoryBudget } from '../memory-budget.ts';
 import type { LayerMetrics } from '../metrics.ts';
-import { type PlannedLayer, PlansAhead } from './plan-ahead.ts';
+import { type PlannedLayer, PlanAhead } from './plan-ahead.ts';
 import { SilentRegistries } from './silent-registries.ts';
 import type { LayerSource } from './layer-ref.ts';
 import { Patience } from './patience.ts';
-import { type Tail, Tails } from './blob-tails.ts';
+import { type Tail, BlobTails } from './blob-tails.ts';
 import type { Trace, TraceStore } from '../prefetch/trace.ts';
 
 /** What is known of a layer that has just been indexed, or is found on the disk. */
@@ -25,7 +25,7 @@ export type KnownLayer = Pick<
 export interface IndexerOptions {
   /** Opens a blob of the repository that the reference names. */
   readonly openBlob: (reference: string, digest: string) => Blob;
-  readonly threads: LayerThreads;
+  readonly threads: WorkerPool;
   readonly traces: TraceStore;
   /** How much of a layer's start is fetched before it is read, where its publisher says nothing; asked for each layer. Undefined for nothing at all. */
   readonly prefetchBytes: () => number | undefined;
@@ -43,8 +43,8 @@ export interface IndexerOptions {
 /** Makes layers of what a registry has: fetches their tables of contents, has disks planned of them, and asks for what will be read first. */
 export class Indexer {
   readonly #options: IndexerOptions;
-  readonly #tails: Tails;
-  readonly #ahead: PlansAhead;
+  readonly #tails: BlobTails;
+  readonly #ahead: PlanAhead;
   readonly #silent: SilentRegistries;
   readonly #closing = new AbortController();
 
@@ -52,8 +52,8 @@ export class Indexer {
     this.#options = options;
     this.#silent = new SilentRegistries(options.openBlob, options.log);
     const { memory = ampleMemory } = options;
-    this.#tails = new Tails(options.openBlob, options.metrics, this.#silent, memory.tailsAhead);
-    this.#ahead = new PlansAhead(
+    this.#tails = new BlobTails(options.openBlob, options.metrics, this.#silent, memory.tailsAhead);
+    this.#ahead = new PlanAhead(
       async (digest, tail, directory, isAwaited) =>
         this.#planToc({ digest }, tail, await this.#toc(tail), directory, isAwaited),
       options.aheadDirectory,
@@ -69,11 +69,11 @@ export class Indexer {
     // What was read of the layer when it was new the last time, if that is known, is asked for at once.
     const trace = prefetchBytes() === undefined ? undefined : await traces.load(digest).catch(() => undefined); // a guess, and no reason to fail
     const parts = trace?.ranges.map(([start, end]) => ({ start, end })) ?? [];
-    const headStart = parts.length === 0 ? undefined : new HeadStart(openBlob(reference, digest), parts);
+    const early = parts.length === 0 ? undefined : new EarlyRequest(openBlob(reference, digest), parts);
     try {
-      return await this.#index(source, directory, trace, headStart);
+      return await this.#index(source, directory, trace, early);
     } finally {
-      headStart?.abandon();
+      early?.abandon();
     }
   }
 
@@ -88,13 +88,13 @@ export class Indexer {
     source: LayerSource,
     directory: LayerDirectory,
     trace: Trace | undefined,
-    headStart: HeadStart | undefined,
+    early: EarlyRequest | undefined,
   ): Promise<Layer> {
     const { traces, serve, prefetchBytes, log } = this.#options;
     const started = performance.now();
     const siblings = await this.#withoutKept(source.siblings);
     const { tail, tocOffset, planned, fetchedMs } = await this.#plan(source, siblings, directory);
-    const blob = headStart?.of(tail.blob) ?? tail.blob;
+    const blob = early?.of(tail.blob) ?? tail.blob;
     const blobBytes = tail.size;
     const { table, diskBytes, metadataBytes, sums } = planned;
     const record: LayerRecord = {

@@ -18,7 +18,7 @@ export interface PlannedLayer {
 }
 
 /** How many layers are planned before they are asked for, of all images together, and how much memory their plans take. */
-export type PlansAheadBounds = Pick<MemoryBudget, 'plansAhead' | 'plansAheadBytes'>;
+export type PlanAheadBounds = Pick<MemoryBudget, 'plansAhead' | 'plansAheadBytes'>;
 
 /** Plans a layer in an empty directory, whatever the digest of its table of contents is. `isAwaited` tells whether a client waits for it. */
 export type Plan = (
@@ -43,16 +43,16 @@ interface Entry {
  * Plans of layers that a client will ask for next: it prepares the layers of an image one after another, and tells the digests of those that follow. While one is
  * mounted, the next one is planned in a directory of its own; what its table of contents must be the client tells when it asks.
  */
-export class PlansAhead {
+export class PlanAhead {
   readonly #plan: Plan;
   readonly #path: string;
-  readonly #bounds: PlansAheadBounds;
+  readonly #bounds: PlanAheadBounds;
   readonly #entries = new Map<string, Entry>();
   #next = 0;
   #isClosed = false;
 
   /** @param path a directory for nothing else, which is made when it is needed */
-  constructor(plan: Plan, path: string, bounds: PlansAheadBounds = ampleMemory) {
+  constructor(plan: Plan, path: string, bounds: PlanAheadBounds = ampleMemory) {
     this.#plan = plan;
     this.#path = path;
     this.#bounds = bounds;

@@ -8,7 +8,7 @@ import { residency } from '../../chunks/residency.ts';
 /** How long fetched bytes may go without being known to be on the disk: what is lost when the machine loses power. */
 const syncIntervalMs = 2000;
 
-export interface KeptResidencyOptions {
+export interface ResidencyWriterOptions {
   readonly record: LayerRecord;
   readonly directory: LayerDirectory;
   readonly resident: Uint8Array;
@@ -19,8 +19,8 @@ export interface KeptResidencyOptions {
 }
 
 /** What is written down of a layer's residency: every few seconds, after the data that it speaks of has been synced. It takes back what the disk has lost. */
-export class KeptResidency {
-  readonly #options: KeptResidencyOptions;
+export class ResidencyWriter {
+  readonly #options: ResidencyWriterOptions;
   #timer: NodeJS.Timeout | undefined;
   #dirty = false;
   #isClosed = false;
@@ -30,7 +30,7 @@ export class KeptResidency {
   #diskFails = false;
 
   /** @param isKept whether what is resident has been written down in this boot */
-  constructor(options: KeptResidencyOptions, isKept: boolean) {
+  constructor(options: ResidencyWriterOptions, isKept: boolean) {
     this.#options = options;
     if (!isKept) this.change();
   }

@@ -5,7 +5,7 @@ const maxBytes = 32 << 20;
  * Contents of rows that are verified and that the disk did not take, so that a chunk which is read piece by piece is not fetched for each
  * piece. The oldest ones make way for new ones.
  */
-export class Unwritten {
+export class UnwrittenChunks {
   readonly #contents = new Map<string, Uint8Array>();
   #bytes = 0;
 

@@ -1,14 +1,14 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Helper } from '../../kernel/mount-helper.ts';
+import type { MountHelper } from '../../kernel/mount-helper.ts';
 import { silentLog } from '../../log.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
 import { Indexer, type KnownLayer } from '../resolve/indexer.ts';
 import type { Layer, LayerOptions } from '../layer.ts';
 import { LayerDirectory } from '../store/layer-directory.ts';
-import type { LayerThreads } from '../workers/pool.ts';
+import type { WorkerPool } from '../workers/pool.ts';
 import { Link } from '../fetch/link.ts';
-import type { MadeUpLayer } from './synthetic-layer.ts';
+import type { SyntheticLayer } from './synthetic-layer.ts';
 import { layerMetrics } from '../metrics.ts';
 import { TraceStore } from '../prefetch/trace.ts';
 
@@ -18,13 +18,13 @@ export type OwnOfLayer = Pick<LayerOptions, 'link' | 'metrics' | 'log'>;
 /** Opens a layer that nobody is told of. */
 export type ServeQuietly = (layer: KnownLayer, own: OwnOfLayer) => Promise<Layer>;
 
-export interface RehearsalOptions {
+export interface PracticeOptions {
   readonly root: string;
-  readonly layer: MadeUpLayer;
+  readonly layer: SyntheticLayer;
   /** Opens the layer's blob. */
   readonly openBlob: () => Blob;
-  readonly threads: LayerThreads;
-  readonly helper: Helper;
+  readonly threads: WorkerPool;
+  readonly helper: MountHelper;
   readonly serve: ServeQuietly;
   /** Ends it in its midst. */
   readonly signal: AbortSignal;
@@ -35,7 +35,7 @@ export interface RehearsalOptions {
  * several times faster once the engine has seen it run; without this, that build would be what it learns from. Begins after `removeStage`, and leaves nothing behind,
  * also where `signal` ends it: then it rejects.
  */
-export async function rehearseLayer(options: RehearsalOptions): Promise<void> {
+export async function practiseLayer(options: PracticeOptions): Promise<void> {
   const { root, layer, openBlob, threads, helper, serve, signal } = options;
   const { mountpoint, directory, path } = stageOf(root);
   await mkdir(mountpoint, { recursive: true, mode: 0o700 });
@@ -78,7 +78,7 @@ export async function rehearseLayer(options: RehearsalOptions): Promise<void> {
 }
 
 /** Takes away what a rehearsal that was killed has left. */
-export async function removeStage(root: string, helper: Helper): Promise<void> {
+export async function removeStage(root: string, helper: MountHelper): Promise<void> {
   const { mountpoint, path } = stageOf(root);
   while (await helper.detach(mountpoint));
   await rm(path, { recursive: true, force: true });

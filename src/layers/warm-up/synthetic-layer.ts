@@ -9,7 +9,7 @@ const files = 80;
 const fileBytes = 32 << 10;
 
 /** An eStargz blob, and what a client knows of it. */
-export interface MadeUpLayer {
+export interface SyntheticLayer {
   readonly bytes: Buffer;
   /** `sha256:<hex>` of the blob, and of its table of contents. */
   readonly digest: string;
@@ -24,7 +24,7 @@ export interface MadeUpLayer {
  *
  * @param signal ends it: then it rejects
  */
-export async function madeUpLayer(signal?: AbortSignal): Promise<MadeUpLayer> {
+export async function syntheticLayer(signal?: AbortSignal): Promise<SyntheticLayer> {
   const members: Buffer[] = [];
   const rows: object[] = [];
   let offset = 0;

@@ -9,7 +9,7 @@ const files = 2000;
 const directories = ['etc/x', 'usr/bin', 'usr/lib/python3', 'usr/share/doc', 'var/lib/dpkg/info'];
 
 /** A table with something of all that is found in tables of real layers: what the engine has not seen it compiles anew, and then the real layer waits. */
-export function madeUpToc(): TocSource {
+export function syntheticToc(): TocSource {
   const rows: object[] = [];
   const digest = (i: number) => `sha256:${(i * 0x9e3779b1).toString(16).padStart(64, '0')}`;
   let blobBytes = 0;

@@ -1,11 +1,11 @@
-/** What most slabs hold, in bytes: two batches that threads get. */
-export const slabBytes = 1 << 20;
+/** What most buffers hold, in bytes: two batches that threads get. */
+export const pooledBytes = 1 << 20;
 
 /** What is kept for later, in bytes: what is on its way at one time. */
 const maxKeptBytes = 12 << 20;
 
 /** Memory that threads share, and that is used again when nobody holds it any more. */
-export class Slab {
+export class PooledBuffer {
   readonly bytes: Uint8Array;
   readonly #onFree: (bytes: Uint8Array) => void;
   #holders = 1;
@@ -27,20 +27,20 @@ export class Slab {
 }
 
 /**
- * Hands out slabs. Shared memory is not on V8's heap, so that what is dropped waits long for a collection, in each thread that has seen it; what is used again does not
- * pile up. Sizes are powers of two, so that one fits the next row too.
+ * Hands out buffers. Shared memory is not on V8's heap, so that what is dropped waits long for a collection, in each thread that has seen it; what is used again does not
+ * pile up. Sizes are powers of two, so that one fits the next chunk too.
  */
-export class Slabs {
+export class BufferPool {
   readonly #kept = new Map<number, Uint8Array[]>();
   #keptBytes = 0;
 
-  /** A slab of at least so many bytes with one holder: the caller. What was in it before may still be there. */
-  take(bytes: number): Slab {
-    const isCommon = bytes > slabBytes / 2;
+  /** A buffer of at least so many bytes with one holder: the caller. What was in it before may still be there. */
+  take(bytes: number): PooledBuffer {
+    const isCommon = bytes > pooledBytes / 2;
     const size = isCommon ? 2 ** Math.ceil(Math.log2(bytes)) : bytes;
     const memory = this.#kept.get(size)?.pop();
     if (memory !== undefined) this.#keptBytes -= size;
-    return new Slab(memory ?? new Uint8Array(new SharedArrayBuffer(size)), (free) => {
+    return new PooledBuffer(memory ?? new Uint8Array(new SharedArrayBuffer(size)), (free) => {
       if (isCommon) this.#keep(free);
     });
   }

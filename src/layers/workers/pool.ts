@@ -11,14 +11,14 @@ import type {
   Failure,
   JobCommand,
   JobResult,
-  LayerThreadData,
-  ThreadAnswer,
-  ThreadCommand,
+  WorkerPoolData,
+  WorkerAnswer,
+  WorkerCommand,
   UnpackTarget,
 } from './worker.ts';
 import type { Planned, PlanRequest } from '../store/plan-files.ts';
 import { RequestRoom } from '../fetch/request-room.ts';
-import { Slabs } from './buffer-pool.ts';
+import { BufferPool } from './buffer-pool.ts';
 import type { ChunkRange } from '../../chunks/chunk-range.ts';
 
 /** What must be waiting before a thread that is not there is worth its start, which takes as long as unpacking so many blob bytes. */
@@ -45,7 +45,7 @@ interface Job {
   /** Made when a thread gets it. */
   readonly command: () => JobCommand;
   readonly kind: JobCommand['kind'];
-  readonly rows: ChunkRange;
+  readonly chunks: ChunkRange;
   /** Whether somebody waits for it. */
   readonly isAwaited: () => boolean;
   /** Blob bytes that it holds. */
@@ -64,13 +64,13 @@ interface Thread {
 }
 
 /**
- * Threads that plan the disks of layers and turn blob bytes into resident rows. The first stays, because one that is new takes several
+ * Threads that plan the disks of layers and turn blob bytes into resident chunks. The first stays, because one that is new takes several
  * times as long for what it does first; the others are there only while there is much to do. Only the first one plans. What readers wait for goes
  * before what they do not.
  */
-export class LayerThreads {
+export class WorkerPool {
   /** Memory for the blob bytes of `unpack`. */
-  readonly slabs = new Slabs();
+  readonly buffers = new BufferPool();
   /** Room for what arrives to be unpacked. */
   readonly requests: RequestRoom;
   readonly #threads: Thread[];
@@ -154,31 +154,34 @@ export class LayerThreads {
   }
 
   /**
-   * Inflates, verifies and writes rows [first, last) of a target.
+   * Inflates, verifies and writes chunks [first, last) of a target.
    *
    * @param bytes the blob from `blobOffset` on, in shared memory
    * @param isAwaited whether readers wait: asked until a thread begins. What the disk does not take comes with the failures then
-   * @returns the rows that failed, with the reasons
+   * @returns the chunks that failed, with the reasons
    */
   async unpack(
     id: number,
-    rows: ChunkRange,
+    chunks: ChunkRange,
     bytes: Uint8Array,
     blobOffset: number,
     isAwaited: () => boolean,
   ): Promise<Failure[]> {
-    const command = () => ({ kind: 'unpack', id, ...rows, bytes, blobOffset, isAwaited: isAwaited() }) as const;
-    return failuresOf(rows, await this.#run('unpack', command, rows, bytes.byteLength, isAwaited));
+    const command = () => ({ kind: 'unpack', id, ...chunks, bytes, blobOffset, isAwaited: isAwaited() }) as const;
+    return failuresOf(chunks, await this.#run('unpack', command, chunks, bytes.byteLength, isAwaited));
   }
 
   /**
-   * Verifies those of the rows [first, last) of a target that are on its disk. They are verified or absent after that.
+   * Verifies those of the chunks [first, last) of a target that are on its disk. They are verified or absent after that.
    *
    * @param isAwaited whether readers wait: asked until a thread begins
-   * @returns the rows that are absent now, with the reasons
+   * @returns the chunks that are absent now, with the reasons
    */
-  async verify(id: number, rows: ChunkRange, isAwaited: () => boolean): Promise<Failure[]> {
-    return failuresOf(rows, await this.#run('verify', () => ({ kind: 'verify', id, ...rows }), rows, 0, isAwaited));
+  async verify(id: number, chunks: ChunkRange, isAwaited: () => boolean): Promise<Failure[]> {
+    return failuresOf(
+      chunks,
+      await this.#run('verify', () => ({ kind: 'verify', id, ...chunks }), chunks, 0, isAwaited),
+    );
   }
 
   /** Resolves when the threads have room for more blob bytes. */
@@ -203,13 +206,13 @@ export class LayerThreads {
   #run(
     kind: JobCommand['kind'],
     command: () => JobCommand,
-    rows: ChunkRange,
+    chunks: ChunkRange,
     bytes: number,
     isAwaited: () => boolean,
   ): Promise<JobResult> {
     this.#queuedBytes += bytes;
     return new Promise((settle) => {
-      this.#waiting.push({ kind, command, rows, bytes, isAwaited, settle });
+      this.#waiting.push({ kind, command, chunks, bytes, isAwaited, settle });
       this.#handOut();
     });
   }
@@ -244,7 +247,7 @@ export class LayerThreads {
     return index < 0 ? undefined : this.#waiting.splice(index, 1)[0];
   }
 
-  #post(thread: Thread, command: ThreadCommand): void {
+  #post(thread: Thread, command: WorkerCommand): void {
     thread.worker ??= this.#start(thread);
     post(thread.worker, command);
     if (command.kind === 'job') goFirst(thread);
@@ -256,10 +259,10 @@ export class LayerThreads {
       : otherLimits;
     const worker = new Worker(workerUrl(import.meta.url, './worker'), {
       resourceLimits,
-      workerData: { unsyncedBytes: this.#budget.unsyncedBytes } satisfies LayerThreadData,
+      workerData: { unsyncedBytes: this.#budget.unsyncedBytes } satisfies WorkerPoolData,
     });
     for (const target of this.#targets.values()) post(worker, { kind: 'add', target });
-    worker.on('message', (answer: ThreadAnswer) => {
+    worker.on('message', (answer: WorkerAnswer) => {
       if ('rested' in answer) void trimMemory();
       else if ('yields' in answer) {
         thread.yields = answer.yields;
@@ -312,7 +315,7 @@ export class LayerThreads {
         thread.worker = undefined;
         void endWorker(worker).then(trimMemory);
       } else if (this.#unrestedBytes >= restAfterBytes) {
-        this.slabs.clear();
+        this.buffers.clear();
         this.#pressure.rest();
         // Together, on few processors, the pause of either one would be longer.
         thread.idle = setTimeout(() => this.#restFirst(worker), stepsMs).unref();
@@ -332,25 +335,25 @@ function goFirst(thread: Thread): void {
   thread.yields = undefined;
 }
 
-function post(worker: Worker, command: ThreadCommand): void {
+function post(worker: Worker, command: WorkerCommand): void {
   worker.postMessage(command);
 }
 
-function lostResult({ kind, rows }: Job, cause: unknown): JobResult {
+function lostResult({ kind, chunks }: Job, cause: unknown): JobResult {
   const message = messageOf(cause);
   if (kind === 'plan')
     return { error: { code: 'ResourceExhausted', message: `Cannot plan the layer's disk: ${message}` } };
-  return { failures: rowsFailed(rows, 'Unavailable', message) };
+  return { failures: chunksFailed(chunks, 'Unavailable', message) };
 }
 
-function failuresOf(rows: ChunkRange, result: JobResult): Failure[] {
+function failuresOf(chunks: ChunkRange, result: JobResult): Failure[] {
   if ('failures' in result) return result.failures;
   const { code, message } = errorOf(result);
-  return rowsFailed(rows, code, message);
+  return chunksFailed(chunks, code, message);
 }
 
-function rowsFailed({ first, last }: ChunkRange, code: ErrorCode, message: string): Failure[] {
-  return Array.from({ length: last - first }, (_, i) => ({ row: first + i, code, message }));
+function chunksFailed({ first, last }: ChunkRange, code: ErrorCode, message: string): Failure[] {
+  return Array.from({ length: last - first }, (_, i) => ({ chunk: first + i, code, message }));
 }
 
 function errorOf(result: JobResult): { code: ErrorCode; message: string } {

@@ -1,13 +1,13 @@
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
 
 /**
- * The blob bytes [start, end) that hold a row: from the start of its compressed stream to a bound that its content cannot exceed,
+ * The blob bytes [start, end) that hold a chunk: from the start of its compressed stream to a bound that its content cannot exceed,
  * however incompressible. (A publisher's index may claim that a stream is longer than that: the rest is never fetched.)
  */
-export function streamBytesNeeded(table: ChunkTable, row: number): { start: number; end: number } {
-  const start = table.streamOffset[row]!;
-  const output = table.innerOffset[row]! + table.size[row]!;
-  return { start, end: Math.min(table.streamEnd[row]!, start + deflateBound(output)) };
+export function streamBytesNeeded(table: ChunkTable, chunk: number): { start: number; end: number } {
+  const start = table.streamOffset[chunk]!;
+  const output = table.innerOffset[chunk]! + table.size[chunk]!;
+  return { start, end: Math.min(table.streamEnd[chunk]!, start + deflateBound(output)) };
 }
 
 /** More than any compressor needs for a gzip stream of `bytes` bytes, in bytes. */

@@ -2,10 +2,10 @@ import { hash } from 'node:crypto';
 import { constants, createInflateRaw, inflateRawSync } from 'node:zlib';
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import { LazypullError } from '../../errors.ts';
-import { LongStream } from '../../formats/gzip/streaming-inflate.ts';
+import { StreamingInflate } from '../../formats/gzip/streaming-inflate.ts';
 
-/** The content of a row, verified; or why there is none. */
-export type Unpacked = { row: number; content: Buffer } | { row: number; error: LazypullError };
+/** The content of a chunk, verified; or why there is none. */
+export type Unpacked = { chunk: number; content: Buffer } | { chunk: number; error: LazypullError };
 
 /** Output beyond what is needed that a stream may hold before it is inflated piece by piece: tar padding and the headers of what follows. */
 const inflateSlackBytes = 4 << 20;
@@ -14,22 +14,22 @@ const inflateSlackBytes = 4 << 20;
 const maxWholeBytes = 16 << 20;
 
 /**
- * Inflates and verifies rows of a chunk table, one stream at a time.
+ * Inflates and verifies chunks of a chunk table, one stream at a time.
  *
- * @param rows rows [first, last), in table order
- * @param bytes the blob from `blobOffset` on, at least as far as the rows need
+ * @param chunks chunks [first, last), in table order
+ * @param bytes the blob from `blobOffset` on, at least as far as the chunks need
  */
-export async function* unpackRows(
+export async function* unpackChunks(
   table: ChunkTable,
-  rows: { first: number; last: number },
+  chunks: { first: number; last: number },
   bytes: Buffer,
   blobOffset: number,
 ): AsyncGenerator<Unpacked> {
-  for (let first = rows.first; first < rows.last; ) {
+  for (let first = chunks.first; first < chunks.last; ) {
     const start = table.streamOffset[first]!;
     let last = first + 1;
     let output = table.innerOffset[first]! + table.size[first]!;
-    while (last < rows.last && table.streamOffset[last] === start) {
+    while (last < chunks.last && table.streamOffset[last] === start) {
       output = Math.max(output, table.innerOffset[last]! + table.size[last]!);
       last++;
     }
@@ -40,7 +40,7 @@ export async function* unpackRows(
   }
 }
 
-/** The rows of one stream, which inflates to `output` bytes at least. */
+/** The chunks of one stream, which inflates to `output` bytes at least. */
 async function* unpackWhole(
   table: ChunkTable,
   { first, last }: { first: number; last: number },
@@ -54,36 +54,36 @@ async function* unpackWhole(
   } catch (error) {
     failure = cannotInflate(table, first, error);
   }
-  for (let row = first; row < last; row++) {
-    const start = table.innerOffset[row]!;
-    if (stream === undefined) yield { row, error: failure! };
-    else yield verified(table, row, stream.subarray(start, start + table.size[row]!));
+  for (let chunk = first; chunk < last; chunk++) {
+    const start = table.innerOffset[chunk]!;
+    if (stream === undefined) yield { chunk, error: failure! };
+    else yield verified(table, chunk, stream.subarray(start, start + table.size[chunk]!));
   }
 }
 
-/** As `unpackWhole`, with no more of the stream in memory than the largest row. */
+/** As `unpackWhole`, with no more of the stream in memory than the largest chunk. */
 async function* unpackLong(
   table: ChunkTable,
   { first, last }: { first: number; last: number },
   gzip: Buffer,
 ): AsyncGenerator<Unpacked> {
-  const rows = Array.from({ length: last - first }, (_, i) => first + i);
-  rows.sort((a, b) => table.innerOffset[a]! - table.innerOffset[b]! || table.size[a]! - table.size[b]!);
-  let stream: LongStream | undefined;
+  const chunks = Array.from({ length: last - first }, (_, i) => first + i);
+  chunks.sort((a, b) => table.innerOffset[a]! - table.innerOffset[b]! || table.size[a]! - table.size[b]!);
+  let stream: StreamingInflate | undefined;
   try {
     let content: Buffer = Buffer.alloc(0);
     let start = -1;
-    for (const row of rows) {
+    for (const chunk of chunks) {
       let unpacked: Unpacked;
       try {
-        stream ??= new LongStream(gzip.subarray(gzipHeaderBytes(gzip)));
-        if (table.innerOffset[row] !== start || table.size[row] !== content.length) {
-          start = table.innerOffset[row]!;
-          content = await stream.read(start, table.size[row]!);
+        stream ??= new StreamingInflate(gzip.subarray(gzipHeaderBytes(gzip)));
+        if (table.innerOffset[chunk] !== start || table.size[chunk] !== content.length) {
+          start = table.innerOffset[chunk]!;
+          content = await stream.read(start, table.size[chunk]!);
         }
-        unpacked = verified(table, row, content);
+        unpacked = verified(table, chunk, content);
       } catch (error) {
-        unpacked = { row, error: cannotInflate(table, row, error) };
+        unpacked = { chunk, error: cannotInflate(table, chunk, error) };
       }
       yield unpacked;
     }
@@ -92,25 +92,25 @@ async function* unpackLong(
   }
 }
 
-function cannotInflate(table: ChunkTable, row: number, cause: unknown): LazypullError {
-  const message = `Cannot inflate the gzip stream at byte ${table.streamOffset[row]} of the layer`;
+function cannotInflate(table: ChunkTable, chunk: number, cause: unknown): LazypullError {
+  const message = `Cannot inflate the gzip stream at byte ${table.streamOffset[chunk]} of the layer`;
   return new LazypullError('DataLoss', message, { cause });
 }
 
-/** The content as that of the row, if it is what the row's digest promises. */
-export function verified(table: ChunkTable, row: number, content: Buffer): Unpacked {
-  if (content.length !== table.size[row]) {
-    const at = table.streamOffset[row];
-    const message = `The gzip stream at byte ${at} of the layer is shorter than its chunk: ${content.length} of ${table.size[row]} bytes`;
-    return { row, error: new LazypullError('DataLoss', message) };
+/** The content as that of the chunk, if it is what the chunk's digest promises. */
+export function verified(table: ChunkTable, chunk: number, content: Buffer): Unpacked {
+  if (content.length !== table.size[chunk]) {
+    const at = table.streamOffset[chunk];
+    const message = `The gzip stream at byte ${at} of the layer is shorter than its chunk: ${content.length} of ${table.size[chunk]} bytes`;
+    return { chunk, error: new LazypullError('DataLoss', message) };
   }
-  const expected = Buffer.from(table.digest.buffer, table.digest.byteOffset + row * 32, 32);
+  const expected = Buffer.from(table.digest.buffer, table.digest.byteOffset + chunk * 32, 32);
   const actual = hash('sha256', content, 'buffer');
   if (!expected.equals(actual)) {
     const message = `Wrong chunk digest: sha256:${actual.toString('hex')} instead of sha256:${expected.toString('hex')}`;
-    return { row, error: new LazypullError('DataLoss', message) };
+    return { chunk, error: new LazypullError('DataLoss', message) };
   }
-  return { row, content };
+  return { chunk, content };
 }
 
 /** At least the first `wanted` bytes that a gzip stream inflates to, or all of them where it is shorter. The checksum is not looked at: chunks have digests. */

@@ -3,8 +3,8 @@ import { setImmediate } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { chunkTable } from '../../chunks/chunk-table.ts';
 import { planLayer } from '../plan/layer-plan.ts';
-import { madeUpToc } from '../warm-up/synthetic-toc.ts';
-import { unpackRows } from './unpack.ts';
+import { syntheticToc } from '../warm-up/synthetic-toc.ts';
+import { unpackChunks } from './unpack.ts';
 
 /** Enough for the engine to compile what is called for every file; a round takes some tens of milliseconds. */
 const rounds = 6;
@@ -19,7 +19,7 @@ const chunkBytes = 10_000;
  * @param goesOn asked before each round: false to leave it at that
  */
 export async function rehearsePlanning(goesOn: () => boolean): Promise<void> {
-  const source = madeUpToc();
+  const source = syntheticToc();
   for (let round = 0; round < rounds && goesOn(); round++) {
     planLayer(source);
     await setImmediate();
@@ -42,7 +42,7 @@ export async function rehearseUnpacking(goesOn: () => boolean): Promise<void> {
     table.digest.set(hash('sha256', content, 'buffer'), row * 32);
   }
   const blob = Buffer.concat(Array.from({ length: chunks }, () => stream));
-  for await (const unpacked of unpackRows(table, { first: 0, last: chunks }, blob, 0)) {
+  for await (const unpacked of unpackChunks(table, { first: 0, last: chunks }, blob, 0)) {
     if ('error' in unpacked) throw unpacked.error;
     if (!goesOn()) return;
   }

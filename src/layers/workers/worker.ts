@@ -10,10 +10,10 @@ import type { EndCommand } from '../../util/end-worker.ts';
 import { planFiles, type Planned, type PlanRequest } from '../store/plan-files.ts';
 import { rehearsePlanning, rehearseUnpacking } from './warm-up.ts';
 import { residency } from '../../chunks/residency.ts';
-import { unpackRows, verified } from './unpack.ts';
+import { unpackChunks, verified } from './unpack.ts';
 import type { ChunkRange } from '../../chunks/chunk-range.ts';
 
-/** A layer's disk file that rows are written to. */
+/** A layer's disk file that chunks are written to. */
 export interface UnpackTarget {
   readonly id: number;
   readonly diskPath: string;
@@ -21,13 +21,13 @@ export interface UnpackTarget {
   readonly resident: Uint8Array;
 }
 
-/** Rows [first, last) of a target, to be verified. */
+/** Chunks [first, last) of a target, to be verified. */
 export interface VerifyCommand extends ChunkRange {
   readonly kind: 'verify';
   readonly id: number;
 }
 
-/** Rows [first, last) of a target, and the blob from `blobOffset` on, that holds them. */
+/** Chunks [first, last) of a target, and the blob from `blobOffset` on, that holds them. */
 export interface UnpackCommand extends ChunkRange {
   readonly kind: 'unpack';
   readonly id: number;
@@ -45,7 +45,7 @@ export interface PlanCommand {
 /** What is answered. */
 export type JobCommand = PlanCommand | UnpackCommand | VerifyCommand;
 
-export type ThreadCommand =
+export type WorkerCommand =
   | EndCommand
   | { kind: 'add'; target: UnpackTarget }
   | { kind: 'remove'; id: number }
@@ -56,21 +56,21 @@ export type ThreadCommand =
   | { kind: 'job'; job: number; command: JobCommand };
 
 export interface Failure {
-  readonly row: number;
-  /** `ResourceExhausted` where the disk did not take the row; DataLoss where its bytes are not the right ones. */
+  readonly chunk: number;
+  /** `ResourceExhausted` where the disk did not take the chunk; DataLoss where its bytes are not the right ones. */
   readonly code: ErrorCode;
   readonly message: string;
   /** What the disk did not take, verified, where a reader waits for it. */
   readonly content?: Uint8Array;
 }
 
-/** Of `unpack` and `verify` the rows that failed, with the reason: the other rows are resident. Of `plan` what it made, or why it could not. */
+/** Of `unpack` and `verify` the chunks that failed, with the reason: the other chunks are resident. Of `plan` what it made, or why it could not. */
 export type JobResult =
   | { failures: Failure[] }
   | { planned: Planned }
   | { error: { code: ErrorCode; message: string } };
 
-export type ThreadAnswer =
+export type WorkerAnswer =
   | { job: number; result: JobResult }
   | { rested: true }
   /** The rehearsal begins: whoever has work for the thread has it go first again. */
@@ -78,7 +78,7 @@ export type ThreadAnswer =
   | { rehearsed: true };
 
 /** What a thread is started with. */
-export interface LayerThreadData {
+export interface WorkerPoolData {
   /** Bytes that it writes before it has the kernel write them to the disk. */
   readonly unsyncedBytes: number;
 }
@@ -90,7 +90,7 @@ interface OpenTarget extends UnpackTarget {
 /** A target, or why its disk cannot be opened. */
 type Opened = OpenTarget | { readonly problem: string };
 
-/** What is read of a disk at a time to be verified, where rows are not longer. */
+/** What is read of a disk at a time to be verified, where chunks are not longer. */
 const spanBytes = 1 << 20;
 
 /** What the kernel keeps of a file at least, in bytes. */
@@ -98,20 +98,20 @@ const pageBytes = 4096;
 
 const port = parentPort;
 if (port === null) throw new Error('Cannot run outside a worker thread');
-const { unsyncedBytes: maxUnsyncedBytes } = workerData as LayerThreadData;
+const { unsyncedBytes: maxUnsyncedBytes } = workerData as WorkerPoolData;
 const targets = new Map<number, Opened>();
 const pressure = new BufferPressure();
 let unsyncedBytes = 0;
 let isRehearsalOver = false;
 let tail: Promise<void> = Promise.resolve();
 
-port.on('message', (command: ThreadCommand) => {
+port.on('message', (command: WorkerCommand) => {
   isRehearsalOver ||= command.kind === 'job' || command.kind === 'end' || command.kind === 'attend';
   // In the order of arrival: a target is removed after the jobs that were sent before.
   tail = tail.then(() => run(command));
 });
 
-async function run(command: ThreadCommand): Promise<void> {
+async function run(command: WorkerCommand): Promise<void> {
   if (command.kind === 'end') {
     port!.close();
   } else if (command.kind === 'add') {
@@ -124,13 +124,13 @@ async function run(command: ThreadCommand): Promise<void> {
     pressure.released(target.table.digest.buffer.byteLength);
   } else if (command.kind === 'rehearse') {
     await rehearse();
-    port!.postMessage({ rehearsed: true } satisfies ThreadAnswer);
+    port!.postMessage({ rehearsed: true } satisfies WorkerAnswer);
   } else if (command.kind === 'rest') {
     pressure.rest(true);
-    port!.postMessage({ rested: true } satisfies ThreadAnswer);
+    port!.postMessage({ rested: true } satisfies WorkerAnswer);
   } else if (command.kind === 'job') {
     const result = await resultOf(command.command);
-    port!.postMessage({ job: command.job, result } satisfies ThreadAnswer);
+    port!.postMessage({ job: command.job, result } satisfies WorkerAnswer);
     if ('planned' in result) pressure.released(result.planned.table.digest.buffer.byteLength);
   }
 }
@@ -138,7 +138,7 @@ async function run(command: ThreadCommand): Promise<void> {
 async function rehearse(): Promise<void> {
   const goesOn = (): boolean => !isRehearsalOver;
   const yields = yieldToOthers();
-  if (yields !== undefined) port!.postMessage({ yields } satisfies ThreadAnswer);
+  if (yields !== undefined) port!.postMessage({ yields } satisfies WorkerAnswer);
   await rehearsePlanning(goesOn);
   if (goesOn()) await rehearseUnpacking(goesOn);
   if (yields !== undefined) goFirstAgain(yields);
@@ -168,28 +168,28 @@ function plan(request: PlanRequest): JobResult {
   }
 }
 
-/** A failure of each row of a job. */
+/** A failure of each chunk of a job. */
 function failuresOf({ first, last }: ChunkRange, code: ErrorCode, message: string): Failure[] {
-  return Array.from({ length: last - first }, (_, i) => ({ row: first + i, code, message }));
+  return Array.from({ length: last - first }, (_, i) => ({ chunk: first + i, code, message }));
 }
 
 async function unpack(target: OpenTarget, command: UnpackCommand): Promise<Failure[]> {
   const { first, last } = command;
   const failures: Failure[] = [];
   const bytes = Buffer.from(command.bytes.buffer, command.bytes.byteOffset, command.bytes.byteLength);
-  for await (const unpacked of unpackRows(target.table, { first, last }, bytes, command.blobOffset)) {
+  for await (const unpacked of unpackChunks(target.table, { first, last }, bytes, command.blobOffset)) {
     if ('error' in unpacked) {
-      failures.push({ row: unpacked.row, code: unpacked.error.code, message: messageOf(unpacked.error) });
+      failures.push({ chunk: unpacked.chunk, code: unpacked.error.code, message: messageOf(unpacked.error) });
       continue;
     }
     try {
-      write(target, unpacked.row, unpacked.content);
-      Atomics.store(target.resident, unpacked.row, residency.verified);
+      write(target, unpacked.chunk, unpacked.content);
+      Atomics.store(target.resident, unpacked.chunk, residency.verified);
       pressure.dropped(unpacked.content.length);
       syncSome(target, unpacked.content.length);
     } catch (error) {
       const message = `Cannot write to the disk file: ${messageOf(error)}`;
-      const failure: Failure = { row: unpacked.row, code: 'ResourceExhausted', message };
+      const failure: Failure = { chunk: unpacked.chunk, code: 'ResourceExhausted', message };
       failures.push(command.isAwaited ? { ...failure, content: new Uint8Array(unpacked.content) } : failure);
     }
   }
@@ -205,39 +205,43 @@ function syncSome({ fd }: OpenTarget, bytes: number): void {
   pressure.collectNow();
 }
 
-/** Tells which of the rows that are on the disk are what they should be. The others are absent from then on, and are the result. */
+/** Tells which of the chunks that are on the disk are what they should be. The others are absent from then on, and are the result. */
 function verify({ fd, table, resident }: OpenTarget, { first, last }: ChunkRange): Failure[] {
   const failures: Failure[] = [];
-  for (let row = first; row < last; ) {
-    const start = table.diskOffset[row]!;
-    let end = row;
+  for (let chunk = first; chunk < last; ) {
+    const start = table.diskOffset[chunk]!;
+    let end = chunk;
     while (end < last && diskEnd(table, end) - start <= spanBytes) end++;
-    end = Math.max(end, row + 1);
+    end = Math.max(end, chunk + 1);
     const span = readTogether(fd, start, diskEnd(table, end - 1) - start);
-    for (; row < end; row++) {
-      if (Atomics.load(resident, row) === residency.absent) continue;
-      const at = table.diskOffset[row]! - start;
-      const message = problemOf(table, row, () => span?.subarray(at, at + table.size[row]!) ?? readRow(fd, table, row));
-      Atomics.store(resident, row, message === undefined ? residency.verified : residency.absent);
-      if (message !== undefined) failures.push({ row, code: 'DataLoss', message });
+    for (; chunk < end; chunk++) {
+      if (Atomics.load(resident, chunk) === residency.absent) continue;
+      const at = table.diskOffset[chunk]! - start;
+      const message = problemOf(
+        table,
+        chunk,
+        () => span?.subarray(at, at + table.size[chunk]!) ?? readChunk(fd, table, chunk),
+      );
+      Atomics.store(resident, chunk, message === undefined ? residency.verified : residency.absent);
+      if (message !== undefined) failures.push({ chunk, code: 'DataLoss', message });
     }
     pressure.dropped(span?.length ?? 0);
   }
   return failures;
 }
 
-/** What is wrong with the content of a row; undefined when nothing is. */
-function problemOf(table: ChunkTable, row: number, read: () => Buffer): string | undefined {
+/** What is wrong with the content of a chunk; undefined when nothing is. */
+function problemOf(table: ChunkTable, chunk: number, read: () => Buffer): string | undefined {
   try {
-    const checked = verified(table, row, read());
+    const checked = verified(table, chunk, read());
     return 'error' in checked ? messageOf(checked.error) : undefined;
   } catch (error) {
     return messageOf(error);
   }
 }
 
-function diskEnd({ diskOffset, size }: ChunkTable, row: number): number {
-  return diskOffset[row]! + size[row]!;
+function diskEnd({ diskOffset, size }: ChunkTable, chunk: number): number {
+  return diskOffset[chunk]! + size[chunk]!;
 }
 
 /** Bytes of the disk; undefined where they cannot all be read. */
@@ -250,9 +254,9 @@ function readTogether(fd: number, position: number, size: number): Buffer | unde
   }
 }
 
-/** The bytes of a row on the disk; fewer where the file ends before. */
-function readRow(fd: number, table: ChunkTable, row: number): Buffer {
-  return read(fd, table.diskOffset[row]!, table.size[row]!);
+/** The bytes of a chunk on the disk; fewer where the file ends before. */
+function readChunk(fd: number, table: ChunkTable, chunk: number): Buffer {
+  return read(fd, table.diskOffset[chunk]!, table.size[chunk]!);
 }
 
 function read(fd: number, position: number, size: number): Buffer {
@@ -265,13 +269,13 @@ function read(fd: number, position: number, size: number): Buffer {
   return content;
 }
 
-/** Zeros take no space: the place of a row is a hole until something is written there, and that reads as zeros. */
-function write({ fd, table }: OpenTarget, row: number, content: Buffer): void {
+/** Zeros take no space: the place of a chunk is a hole until something is written there, and that reads as zeros. */
+function write({ fd, table }: OpenTarget, chunk: number, content: Buffer): void {
   if (isZeros(content)) {
-    const there = readRow(fd, table, row);
+    const there = readChunk(fd, table, chunk);
     if (there.length === content.length && isZeros(there)) return;
   }
-  writeWhole(fd, content, table.diskOffset[row]!);
+  writeWhole(fd, content, table.diskOffset[chunk]!);
 }
 
 const zeros = Buffer.alloc(64 << 10);

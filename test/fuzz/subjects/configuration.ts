@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { parseConfig } from '../../../src/config/file.ts';
 import { chunkTable } from '../../../src/chunks/chunk-table.ts';
 import { LayerDirectory } from '../../../src/layers/store/layer-directory.ts';
-import { parseTrace, rowsOfTrace } from '../../../src/layers/prefetch/trace.ts';
+import { parseTrace, chunksOfTrace } from '../../../src/layers/prefetch/trace.ts';
 import { dockerCredentials } from '../../../src/registry/auth/credentials.ts';
 import { Hosts } from '../../../src/registry/hosts/hosts.ts';
 import { readHostDirectory } from '../../../src/registry/hosts/hosts-file.ts';
@@ -154,7 +154,7 @@ const trace: Subject = {
   ),
   tokens: [...jsonTokens, '"ranges":'],
   run(input) {
-    for (const { first, last } of rowsOfTrace(parseTrace(input.toString()), table)) {
+    for (const { first, last } of chunksOfTrace(parseTrace(input.toString()), table)) {
       assert.ok(first >= 0 && first <= last && last <= table.length);
     }
   },

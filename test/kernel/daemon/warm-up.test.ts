@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { rehearse, rehearseAsClient } from '../../../src/daemon/warm-up.ts';
 import { mountsBelow } from '../../../src/kernel/mount.ts';
-import { LazyLayers } from '../../../src/layers/layers.ts';
+import { Layers } from '../../../src/layers/layers.ts';
 import { type Log, silentLog } from '../../../src/log.ts';
 import { logged, startDaemon } from '../../support/daemon.ts';
 import { freePort } from '../../support/ports.ts';
@@ -71,7 +71,7 @@ const moments = {
 };
 
 /** Ends a rehearsal when it is at something. @returns false where it was over before */
-async function endIn(moment: keyof typeof moments, root: string, layers: LazyLayers, log: Log): Promise<boolean> {
+async function endIn(moment: keyof typeof moments, root: string, layers: Layers, log: Log): Promise<boolean> {
   const wanted = new AbortController();
   const before = moment === 'calls' ? rehearseAsClient(root, log, wanted.signal) : undefined;
   const rehearsing = rehearse(layers, log, wanted.signal, before);
@@ -98,7 +98,7 @@ test('A rehearsal ends early in whatever it is doing, and leaves nothing behind'
     const options = { root, openBlob, prefetch: undefined, background: undefined };
     const lines: string[] = [];
     const log = { ...silentLog, debug: (_: object, line: string) => void lines.push(line) };
-    const layers = await LazyLayers.start({ ...options, log: { ...log, warn: (_, line) => void lines.push(line) } });
+    const layers = await Layers.start({ ...options, log: { ...log, warn: (_, line) => void lines.push(line) } });
     await untilSeen(async () => {
       lines.length = 0;
       return endIn(name, root, layers, log);

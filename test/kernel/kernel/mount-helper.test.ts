@@ -9,7 +9,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { requestBytes } from '../../../src/fuse/abi.ts';
-import { Helper } from '../../../src/kernel/mount-helper.ts';
+import { MountHelper } from '../../../src/kernel/mount-helper.ts';
 import { silentLog } from '../../../src/log.ts';
 import { mountSilentFuse } from '../../support/silent-fuse.ts';
 
@@ -28,9 +28,9 @@ test('A process that is killed while its mount waits for a file system that nobo
   const { fd, root } = await mountSilentFuse();
   const module = JSON.stringify(new URL('../../../src/kernel/mount-helper.ts', import.meta.url).href);
   const script = `
-    const { Helper, helperRoot } = await import(${module});
+    const { MountHelper, helperRoot } = await import(${module});
     const [lock, target] = process.argv.slice(1);
-    await new Helper(lock, 3).mountErofs(helperRoot + '/layer', target).catch(() => undefined);`;
+    await new MountHelper(lock, 3).mountErofs(helperRoot + '/layer', target).catch(() => undefined);`;
   const program = spawn(process.execPath, ['-e', script, lock, target], {
     stdio: ['ignore', 'inherit', 'inherit', root],
   });
@@ -38,7 +38,7 @@ test('A process that is killed while its mount waits for a file system that nobo
   const ended = once(program, 'exit');
   await promisify(read)(fd, Buffer.alloc(requestBytes), 0, requestBytes, null); // the mount asks for "layer"
   program.kill('SIGKILL');
-  const next = new Helper(lock);
+  const next = new MountHelper(lock);
   t.after(() => next.close());
   try {
     const [, signal] = await Promise.race([ended, delay(maxEndMs, [undefined, 'nothing yet'], { ref: false })]);
@@ -53,7 +53,7 @@ test('A process that is killed while its mount waits for a file system that nobo
 
 test('What the helper cannot do is an error with its reason, and a helper that was killed is started again', async (t) => {
   const directory = await workDirectory(t);
-  const helper = new Helper(join(directory, 'lock'));
+  const helper = new MountHelper(join(directory, 'lock'));
   t.after(() => helper.close());
   await writeFile(join(directory, 'file'), 'no image');
   await assert.rejects(helper.mountErofs(join(directory, 'file'), directory), {
@@ -71,7 +71,7 @@ test('What the helper cannot do is an error with its reason, and a helper that w
 });
 
 test('Signals for all processes of a program leave the helper alone, and it ends when it is closed', async (t) => {
-  const helper = new Helper(join(await workDirectory(t), 'lock'));
+  const helper = new MountHelper(join(await workDirectory(t), 'lock'));
   await helper.ready;
   const [pid] = await childrenOf(process.pid);
   await helper.exists('/');
@@ -100,7 +100,7 @@ test('A helper that does not answer is killed, and another one does what it was 
   timeout: 60_000,
 }, async (t) => {
   const directory = await workDirectory(t);
-  const helper = new Helper(join(directory, 'lock'), undefined, silentLog, 3000);
+  const helper = new MountHelper(join(directory, 'lock'), undefined, silentLog, 3000);
   await helper.ready;
   const stopped = await helperPid();
   process.kill(stopped, 'SIGSTOP');

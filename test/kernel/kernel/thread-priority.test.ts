@@ -6,7 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { goFirstAgain, type YieldingThread } from '../../../src/kernel/thread-priority.ts';
-import { LayerThreads } from '../../../src/layers/workers/pool.ts';
+import { WorkerPool } from '../../../src/layers/workers/pool.ts';
 import { ampleMemory } from '../../../src/layers/memory-budget.ts';
 import { silentLog } from '../../../src/log.ts';
 
@@ -44,9 +44,9 @@ test('A thread that lets others go first is alone in that, and another one has i
 });
 
 /** Threads of which the first rehearses, and says so. */
-async function rehearsing(t: TestContext): Promise<LayerThreads> {
+async function rehearsing(t: TestContext): Promise<WorkerPool> {
   for (;;) {
-    const threads = new LayerThreads({ ...ampleMemory, threads: 1 }, silentLog);
+    const threads = new WorkerPool({ ...ampleMemory, threads: 1 }, silentLog);
     t.after(() => threads.close());
     threads.warm();
     while (yielding() === 0) await delay(1);

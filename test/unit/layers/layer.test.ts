@@ -12,10 +12,10 @@ import { Link } from '../../../src/layers/fetch/link.ts';
 import { layerMetrics } from '../../../src/layers/metrics.ts';
 import { residency } from '../../../src/chunks/residency.ts';
 import { TraceStore } from '../../../src/layers/prefetch/trace.ts';
-import { LayerThreads } from '../../../src/layers/workers/pool.ts';
+import { WorkerPool } from '../../../src/layers/workers/pool.ts';
 import { ampleMemory } from '../../../src/layers/memory-budget.ts';
-import { AwakeLayers } from '../../../src/layers/table-cache.ts';
-import { Unwritten } from '../../../src/layers/store/unwritten-chunks.ts';
+import { TableCache } from '../../../src/layers/table-cache.ts';
+import { UnwrittenChunks } from '../../../src/layers/store/unwritten-chunks.ts';
 import { silentLog } from '../../../src/log.ts';
 import { cachedLayer } from '../../support/cached-layer.ts';
 import { chunkedBlob, FakeBlob } from '../../support/chunked-blob.ts';
@@ -27,8 +27,8 @@ type Known = Pick<
 
 /** Opens a layer without a FUSE file system: what that would serve is in `served`. */
 async function openLayer(t: TestContext, known: Known) {
-  const threads = new LayerThreads({ ...ampleMemory, threads: 1 }, silentLog);
-  const awake = new AwakeLayers();
+  const threads = new WorkerPool({ ...ampleMemory, threads: 1 }, silentLog);
+  const awake = new TableCache();
   const served: { file?: FlatFile; fetch?: Fetch; wake?: () => Promise<void> } = {};
   const fuse = {
     nameOf: (file: string) => `fuse.${file}`,
@@ -37,7 +37,7 @@ async function openLayer(t: TestContext, known: Known) {
     remove: () => undefined,
   } as unknown as FuseServer;
   const link = new Link();
-  const parts = { fuse, threads, awake, link, unwritten: new Unwritten(), metrics: layerMetrics() };
+  const parts = { fuse, threads, awake, link, unwritten: new UnwrittenChunks(), metrics: layerMetrics() };
   const layer = await Layer.open({ ...known, ...parts, onGrowth: () => undefined });
   let closing: Promise<void> | undefined;
   const close = () => (closing ??= layer.close());

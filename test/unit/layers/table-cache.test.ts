@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { AwakeLayers } from '../../../src/layers/table-cache.ts';
+import { TableCache } from '../../../src/layers/table-cache.ts';
 
 const megabytes = 1 << 20;
 
@@ -19,13 +19,13 @@ class FakeLayer {
   }
 }
 
-function setUp(t: TestContext): AwakeLayers {
-  const awake = new AwakeLayers();
+function setUp(t: TestContext): TableCache {
+  const awake = new TableCache();
   t.after(() => awake.close());
   return awake;
 }
 
-test('AwakeLayers has those rest that nobody has read for longest, once they take too much, but not who is read', (t) => {
+test('TableCache has those rest that nobody has read for longest, once they take too much, but not who is read', (t) => {
   const awake = setUp(t);
   const now = performance.now();
   const layers = Array.from({ length: 6 }, (_, i) => new FakeLayer(now + i));
@@ -37,7 +37,7 @@ test('AwakeLayers has those rest that nobody has read for longest, once they tak
   );
 });
 
-test('AwakeLayers counts a layer once, and no more after it has left', (t) => {
+test('TableCache counts a layer once, and no more after it has left', (t) => {
   const awake = setUp(t);
   const [a, b] = [new FakeLayer(1), new FakeLayer(2)];
   for (let i = 0; i < 10; i++) awake.add(a, 10 * megabytes);
@@ -47,14 +47,14 @@ test('AwakeLayers counts a layer once, and no more after it has left', (t) => {
   assert.equal(a.rests + b.rests, 0);
 });
 
-test('AwakeLayers lets a single layer be larger than all of them may be', (t) => {
+test('TableCache lets a single layer be larger than all of them may be', (t) => {
   const awake = setUp(t);
   const layer = new FakeLayer(1);
   awake.add(layer, 500 * megabytes);
   assert.equal(layer.rests, 0);
 });
 
-test('AwakeLayers has a layer rest that nobody reads any more', (t) => {
+test('TableCache has a layer rest that nobody reads any more', (t) => {
   t.mock.timers.enable({ apis: ['setInterval'] });
   const awake = setUp(t);
   const [idle, read] = [new FakeLayer(performance.now() - 3_600_000), new FakeLayer(performance.now())];

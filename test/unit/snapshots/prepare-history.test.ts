@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { PrepareOutcomes } from '../../../src/snapshots/prepare-history.ts';
+import { PrepareHistory } from '../../../src/snapshots/prepare-history.ts';
 
 const labels = (reference: string, digest: string) => ({
   'containerd.io/snapshot/cri.image-ref': reference,
   'containerd.io/snapshot/cri.layer-digest': digest,
 });
 
-test('PrepareOutcomes keeps the last of each layer of each image', () => {
-  const outcomes = new PrepareOutcomes();
+test('PrepareHistory keeps the last of each layer of each image', () => {
+  const outcomes = new PrepareHistory();
   outcomes.note(labels('r/a', 'sha256:1'), { reason: 'registry', message: 'away' });
   outcomes.note(labels('r/a', 'sha256:2'));
   outcomes.note(labels('r/b', 'sha256:1'), { reason: 'no_toc', message: 'plain' });
@@ -24,8 +24,8 @@ test('PrepareOutcomes keeps the last of each layer of each image', () => {
   assert.equal(outcomes.list(['sha256:2']).length, 1);
 });
 
-test('PrepareOutcomes is bounded, whatever a client sends', () => {
-  const outcomes = new PrepareOutcomes();
+test('PrepareHistory is bounded, whatever a client sends', () => {
+  const outcomes = new PrepareHistory();
   const long = 'x'.repeat(100_000);
   for (let i = 0; i < 3000; i++) outcomes.note(labels(long, `sha256:${i}`), { reason: 'other', message: long });
   const kept = outcomes.list();

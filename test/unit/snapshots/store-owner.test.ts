@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
 import { silentLog } from '../../../src/log.ts';
-import { SoleClient } from '../../../src/snapshots/store-owner.ts';
+import { StoreOwner } from '../../../src/snapshots/store-owner.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'lazypull-sole-'));
 after(() => rmSync(directory, { recursive: true }));
@@ -21,7 +21,7 @@ async function start(t: TestContext): Promise<ChildProcess & { pid: number }> {
 test('The first process has the store until it ends, and the second one is told why', async (t) => {
   const path = join(directory, 'first.json');
   const lines: unknown[] = [];
-  const sole = new SoleClient(path, '/run/x.sock', { ...silentLog, error: (_, message) => void lines.push(message) });
+  const sole = new StoreOwner(path, '/run/x.sock', { ...silentLog, error: (_, message) => void lines.push(message) });
   const [first, second] = [await start(t), await start(t)];
   assert.equal(sole.process, undefined);
   sole.check(first.pid);
@@ -48,24 +48,24 @@ test('The first process has the store until it ends, and the second one is told 
 test('A copy of a store has no client yet, while that of the original goes on', async (t) => {
   const [original, copy] = [mkdtempSync(join(directory, 'original-')), mkdtempSync(join(directory, 'copy-'))];
   const [first, second] = [await start(t), await start(t)];
-  new SoleClient(join(original, 'client.json'), '/x', silentLog).check(first.pid);
+  new StoreOwner(join(original, 'client.json'), '/x', silentLog).check(first.pid);
   copyFileSync(join(original, 'client.json'), join(copy, 'client.json'));
-  const sole = new SoleClient(join(copy, 'client.json'), '/y', silentLog);
+  const sole = new StoreOwner(join(copy, 'client.json'), '/y', silentLog);
   sole.check(second.pid);
   assert.deepEqual(sole.process, { pid: second.pid, command: 'sleep' });
-  const again = new SoleClient(join(original, 'client.json'), '/x', silentLog);
+  const again = new StoreOwner(join(original, 'client.json'), '/x', silentLog);
   assert.throws(() => again.check(second.pid), { code: 'FailedPrecondition' });
 });
 
 test('The first call of any process is told of, also of one that cannot be named or is refused', async (t) => {
   const path = join(directory, 'called.json');
   const first = await start(t);
-  new SoleClient(path, '/x', silentLog).check(first.pid);
-  const unnamed = new SoleClient(path, '/x', silentLog);
+  new StoreOwner(path, '/x', silentLog).check(first.pid);
+  const unnamed = new StoreOwner(path, '/x', silentLog);
   assert.equal(unnamed.called.aborted, false);
   unnamed.check(0);
   assert.equal(unnamed.called.aborted, true);
-  const refusing = new SoleClient(path, '/x', silentLog);
+  const refusing = new StoreOwner(path, '/x', silentLog);
   assert.throws(() => refusing.check(process.pid), { code: 'FailedPrecondition' });
   assert.equal(refusing.called.aborted, true);
 });
@@ -73,23 +73,23 @@ test('The first call of any process is told of, also of one that cannot be named
 test('Who has the store has it also for the next life of the daemon', async (t) => {
   const path = join(directory, 'next.json');
   const [first, second] = [await start(t), await start(t)];
-  new SoleClient(path, '/x', silentLog).check(first.pid);
-  const next = new SoleClient(path, '/x', silentLog);
+  new StoreOwner(path, '/x', silentLog).check(first.pid);
+  const next = new StoreOwner(path, '/x', silentLog);
   assert.throws(() => next.check(second.pid), { code: 'FailedPrecondition' });
   next.check(first.pid);
   first.kill('SIGKILL');
   await once(first, 'exit');
-  new SoleClient(path, '/x', silentLog).check(second.pid);
+  new StoreOwner(path, '/x', silentLog).check(second.pid);
 });
 
 test('A file of another boot, of a process that ended, or with nonsense keeps nobody out', async (t) => {
   const path = join(directory, 'odd.json');
   const first = await start(t);
-  new SoleClient(path, '/x', silentLog).check(first.pid);
+  new StoreOwner(path, '/x', silentLog).check(first.pid);
   const record = JSON.parse(readFileSync(path, 'utf8')) as object;
   const odd = [{ ...record, boot: 'another' }, { ...record, startTicks: 1 }, { ...record, pid: 'x' }, [], 'x'];
   for (const text of ['', '{', 'null', ...odd.map((each) => JSON.stringify(each))]) {
     writeFileSync(path, text);
-    new SoleClient(path, '/x', silentLog).check(process.pid);
+    new StoreOwner(path, '/x', silentLog).check(process.pid);
   }
 });

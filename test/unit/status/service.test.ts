@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { listenAt } from '../../../src/kernel/unix-socket.ts';
 import { silentLog } from '../../../src/log.ts';
-import { PrepareOutcomes } from '../../../src/snapshots/prepare-history.ts';
+import { PrepareHistory } from '../../../src/snapshots/prepare-history.ts';
 import { serveSnapshots } from '../../../src/snapshots/server.ts';
 import { openSnapshotter } from '../../../src/snapshots/snapshotter.ts';
 import { StatusClient } from '../../../src/status/client.ts';
@@ -71,7 +71,7 @@ test('The client gets what the daemon says', async (t) => {
     mirror: { address: '127.0.0.1:1', blobs: 4, bytes: 2 ** 43 },
     problems: ['Something is wrong'],
   };
-  const outcomes = new PrepareOutcomes();
+  const outcomes = new PrepareHistory();
   outcomes.note(labels('sha256:lazy'));
   outcomes.note(labels('sha256:plain'), { reason: 'no_toc', message: 'The layer is plain' });
   const client = await start(t, {

@@ -113,7 +113,7 @@ test('planDisk lays data out in blob order, each file from a block on, chunks wi
   );
   assert.equal(plan.diskBytes - first, 20_480);
   assert.ok(chunks.streamOffset.every((offset, row) => row === 0 || offset > chunks.streamOffset[row - 1]!));
-  assert.deepEqual([...plan.firstRows], [0, 4, 5]);
+  assert.deepEqual([...plan.firstChunks], [0, 4, 5]);
   assert.deepEqual(plan.paths, ['z', 'a', 'm/b']);
   const files = readImage(image);
   for (const [path, seed, length] of [

@@ -7,7 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { Cache, type CacheUsers, type KeptBeside, type Verified } from '../../../../src/layers/cache/cache.ts';
 import type { CacheLimits } from '../../../../src/layers/cache/cache-limits.ts';
 import type { LayerDirectory } from '../../../../src/layers/store/layer-directory.ts';
-import { LayerThreads } from '../../../../src/layers/workers/pool.ts';
+import { WorkerPool } from '../../../../src/layers/workers/pool.ts';
 import { ampleMemory } from '../../../../src/layers/memory-budget.ts';
 import { silentLog } from '../../../../src/log.ts';
 import { cachedLayer, cachedTocDigest } from '../../../support/cached-layer.ts';
@@ -33,7 +33,7 @@ async function setUp(t: TestContext, limits = noLimits, beside?: KeptBeside) {
     },
     verifyOpen: (key) => Promise.resolve(open.get(key)),
   };
-  const threads = new LayerThreads({ ...ampleMemory, threads: 1 }, silentLog);
+  const threads = new WorkerPool({ ...ampleMemory, threads: 1 }, silentLog);
   const cache = new Cache({ root, limits, users, threads, beside, log: silentLog });
   t.after(async () => {
     await cache.close();

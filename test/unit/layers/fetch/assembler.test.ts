@@ -3,39 +3,39 @@ import fc from 'fast-check';
 import { test } from 'node:test';
 import { type ChunkTable, chunkTable } from '../../../../src/chunks/chunk-table.ts';
 import { Assembler } from '../../../../src/layers/fetch/assembler.ts';
-import { Slab, Slabs } from '../../../../src/layers/workers/buffer-pool.ts';
+import { PooledBuffer, BufferPool } from '../../../../src/layers/workers/buffer-pool.ts';
 import { streamBytesNeeded } from '../../../../src/layers/workers/streams.ts';
 
-/** Counts the slabs that were handed out, and those that somebody still holds. */
-class CountingSlabs extends Slabs {
+/** Counts the buffers that were handed out, and those that somebody still holds. */
+class CountingPool extends BufferPool {
   taken = 0;
   held = 0;
 
-  override take(bytes: number): Slab {
+  override take(bytes: number): PooledBuffer {
     this.taken++;
     this.held++;
-    const slab = super.take(bytes);
+    const buffer = super.take(bytes);
     let holders = 1;
-    const [hold, release] = [slab.hold.bind(slab), slab.release.bind(slab)];
-    slab.hold = () => {
+    const [hold, release] = [buffer.hold.bind(buffer), buffer.release.bind(buffer)];
+    buffer.hold = () => {
       holders++;
       return hold();
     };
-    slab.release = () => {
+    buffer.release = () => {
       if (--holders === 0) this.held--;
       release();
     };
-    return slab;
+    return buffer;
   }
 }
 
 /** Gives out what is asked for and no more, and counts its bytes. */
-class ExactSlabs extends Slabs {
+class ExactSlabs extends BufferPool {
   bytes = 0;
 
-  override take(bytes: number): Slab {
+  override take(bytes: number): PooledBuffer {
     this.bytes += bytes;
-    return new Slab(new Uint8Array(bytes), () => undefined);
+    return new PooledBuffer(new Uint8Array(bytes), () => undefined);
   }
 }
 
@@ -73,16 +73,16 @@ test('Assembler gives out every row once with its bytes, whatever the pieces, an
   fc.assert(
     fc.property(fc.array(stream, { minLength: 1, maxLength: 8 }), pieces, takes, (streams, sizes, taking) => {
       const table = tableOf(streams);
-      const slabs = new CountingSlabs();
-      const assembler = new Assembler(table, { first: 0, last: table.length }, slabs);
+      const buffers = new CountingPool();
+      const assembler = new Assembler(table, { first: 0, last: table.length }, buffers);
       let next = 0;
       const take = () => {
         const batch = assembler.take();
-        assert.equal(batch.rows.first, next);
-        for (; next < batch.rows.last; next++) {
+        assert.equal(batch.chunks.first, next);
+        for (; next < batch.chunks.last; next++) {
           const { start, end } = streamBytesNeeded(table, next);
           const bytes = batch.bytes.subarray(start - batch.blobOffset, end - batch.blobOffset);
-          assert.ok(blob.subarray(start, end).equals(bytes), `row ${next}`);
+          assert.ok(blob.subarray(start, end).equals(bytes), `chunk ${next}`);
         }
         batch.release();
       };
@@ -96,8 +96,8 @@ test('Assembler gives out every row once with its bytes, whatever the pieces, an
       if (assembler.missing.first < assembler.missing.last) take();
       assert.equal(next, table.length);
       assembler.close();
-      assert.equal(slabs.held, 0);
-      assert.ok(slabs.taken <= 2 * streams.length + 2, `${slabs.taken} slabs`);
+      assert.equal(buffers.held, 0);
+      assert.ok(buffers.taken <= 2 * streams.length + 2, `${buffers.taken} buffers`);
     }),
     { numRuns: 60 },
   );
@@ -106,8 +106,8 @@ test('Assembler gives out every row once with its bytes, whatever the pieces, an
 test('Assembler copies little when a piece has many small rows after a large one', () => {
   const small = Array.from({ length: 400 }, () => ({ bytes: 2000, rows: 1 }));
   const table = tableOf([{ bytes: 1_400_000, rows: 1 }, ...small, { bytes: 1_400_000, rows: 1 }, ...small]);
-  const slabs = new ExactSlabs();
-  const assembler = new Assembler(table, { first: 0, last: table.length }, slabs);
+  const buffers = new ExactSlabs();
+  const assembler = new Assembler(table, { first: 0, last: table.length }, buffers);
   for (let at = assembler.start; at < assembler.end; ) {
     const pieceEnd = Math.min(at + (64 << 10), assembler.end);
     while (at < pieceEnd) {
@@ -117,28 +117,28 @@ test('Assembler copies little when a piece has many small rows after a large one
   }
   assert.equal(assembler.missing.first, table.length);
   assembler.close();
-  assert.ok(slabs.bytes < 3 * (assembler.end - assembler.start), `${slabs.bytes} bytes of slabs`);
+  assert.ok(buffers.bytes < 3 * (assembler.end - assembler.start), `${buffers.bytes} bytes of buffers`);
 });
 
-test('Slabs uses a common slab again when nobody holds it', () => {
-  const slabs = new Slabs();
-  const first = slabs.take(1 << 20);
+test('BufferPool uses a common buffer again when nobody holds it', () => {
+  const buffers = new BufferPool();
+  const first = buffers.take(1 << 20);
   first.hold();
   first.release();
-  assert.notEqual(slabs.take(1 << 20).bytes, first.bytes);
+  assert.notEqual(buffers.take(1 << 20).bytes, first.bytes);
   first.release();
-  assert.equal(slabs.take(1 << 20).bytes, first.bytes);
+  assert.equal(buffers.take(1 << 20).bytes, first.bytes);
 });
 
-test('Slabs uses a large slab again for a row that is a little longer, and keeps a few of them only', () => {
-  const slabs = new Slabs();
-  const first = slabs.take(1_400_000);
+test('BufferPool uses a large buffer again for a row that is a little longer, and keeps a few of them only', () => {
+  const buffers = new BufferPool();
+  const first = buffers.take(1_400_000);
   first.release();
-  const second = slabs.take(1_450_000);
+  const second = buffers.take(1_450_000);
   assert.equal(second.bytes, first.bytes);
-  const many = [second, ...Array.from({ length: 11 }, () => slabs.take(1_400_000))];
-  for (const slab of many) slab.release();
-  const again = Array.from(many, () => slabs.take(1_400_000));
+  const many = [second, ...Array.from({ length: 11 }, () => buffers.take(1_400_000))];
+  for (const buffer of many) buffer.release();
+  const again = Array.from(many, () => buffers.take(1_400_000));
   const known = new Set(many.map(({ bytes }) => bytes));
   assert.equal(again.filter(({ bytes }) => known.has(bytes)).length, 6);
 });

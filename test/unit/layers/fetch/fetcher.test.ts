@@ -8,9 +8,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Fetcher } from '../../../../src/layers/fetch/fetcher.ts';
 import { Link } from '../../../../src/layers/fetch/link.ts';
 import { residency } from '../../../../src/chunks/residency.ts';
-import { LayerThreads } from '../../../../src/layers/workers/pool.ts';
+import { WorkerPool } from '../../../../src/layers/workers/pool.ts';
 import { ampleMemory } from '../../../../src/layers/memory-budget.ts';
-import { Unwritten } from '../../../../src/layers/store/unwritten-chunks.ts';
+import { UnwrittenChunks } from '../../../../src/layers/store/unwritten-chunks.ts';
 import { silentLog } from '../../../../src/log.ts';
 import { chunkedBlob, FakeBlob } from '../../../support/chunked-blob.ts';
 
@@ -30,7 +30,7 @@ async function setUp(t: TestContext, contents: Buffer[], { spoil, full = false }
   await disk.close();
   const resident = new Uint8Array(new SharedArrayBuffer(table.length));
   const blob = new FakeBlob(bytes);
-  const threads = new LayerThreads(ampleMemory, silentLog);
+  const threads = new WorkerPool(ampleMemory, silentLog);
   const damaged: number[] = [];
   const unwritable: string[] = [];
   /** How many rows were resident at each call of `onKept`. */
@@ -46,7 +46,7 @@ async function setUp(t: TestContext, contents: Buffer[], { spoil, full = false }
     target: threads.add({ diskPath: full ? '/dev/full' : diskPath, table, resident }),
     onError: (error, row, isAwaited) => errors.push({ row, message: error.message, isAwaited }),
     onDamage: (rows) => damaged.push(...rows),
-    unwritten: new Unwritten(),
+    unwritten: new UnwrittenChunks(),
     onUnwritable: (error) => unwritable.push(error.message),
     onKept: () => kept.push(resident.filter((state) => state !== residency.absent).length),
   });
@@ -230,7 +230,7 @@ test('Fetcher finds what has been damaged since it was verified, when it is told
   await restart((disk) => disk.write(Buffer.from('rot'), 0, 3, table.diskOffset[6]!));
   resident.fill(residency.verified);
   resident[2] = residency.absent;
-  assert.deepEqual(await fetcher.verifyAll(), { rows: 7, damaged: 1 });
+  assert.deepEqual(await fetcher.verifyAll(), { chunks: 7, damaged: 1 });
   assert.deepEqual(damaged, [6]);
   await fetcher.fetch(6, 7);
   assert.deepEqual(await content(6), contents[6]);
@@ -240,8 +240,8 @@ test('Fetcher gives readers from memory what the disk does not take', async (t) 
   const contents = files(30, 20_000);
   const { fetcher, blob, table, resident, errors, unwritable } = await setUp(t, contents, { full: true });
   assert.deepEqual(await fetcher.fetch(4, 6), [
-    { row: 4, content: new Uint8Array(contents[4]!) },
-    { row: 5, content: new Uint8Array(contents[5]!) },
+    { chunk: 4, content: new Uint8Array(contents[4]!) },
+    { chunk: 5, content: new Uint8Array(contents[5]!) },
   ]);
   assert.match(unwritable[0] ?? '', /ENOSPC/);
   assert.deepEqual(errors, [], 'nobody gets EIO');
@@ -265,7 +265,7 @@ test('Fetcher gives also readers who come late what the disk does not take', asy
     }),
   );
   for (const [i, [unwritten]] of all.entries()) {
-    assert.deepEqual(unwritten, { row: i % 30, content: new Uint8Array(contents[i % 30]!) });
+    assert.deepEqual(unwritten, { chunk: i % 30, content: new Uint8Array(contents[i % 30]!) });
   }
 });
 

@@ -5,18 +5,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { parseTrace, rowsOfTrace, type Trace, TraceStore, traceOf } from '../../../../src/layers/prefetch/trace.ts';
+import { parseTrace, chunksOfTrace, type Trace, TraceStore, traceOf } from '../../../../src/layers/prefetch/trace.ts';
 import { chunkedBlob } from '../../../support/chunked-blob.ts';
 
 const digest = `sha256:${'a'.repeat(64)}`;
 const big = () => randomBytes(40_000);
 
-test('traceOf() and rowsOfTrace() give back the rows that were read', () => {
+test('traceOf() and chunksOfTrace() give back the rows that were read', () => {
   const { table } = chunkedBlob([big(), big(), big(), big(), big(), big()]);
   const read = Uint8Array.of(0, 1, 1, 0, 0, 1);
   const trace = traceOf(digest, table, read);
   assert.equal(trace.ranges.length, 2);
-  assert.deepEqual(rowsOfTrace(trace, table), [
+  assert.deepEqual(chunksOfTrace(trace, table), [
     { first: 1, last: 3 },
     { first: 5, last: 6 },
   ]);

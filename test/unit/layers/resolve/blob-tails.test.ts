@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { codeOf } from '../../../../src/errors.ts';
-import { Tails } from '../../../../src/layers/resolve/blob-tails.ts';
+import { BlobTails } from '../../../../src/layers/resolve/blob-tails.ts';
 import type { Blob } from '../../../../src/registry/blob/blob.ts';
 import { FakeBlob } from '../../../support/chunked-blob.ts';
 
@@ -11,7 +11,7 @@ function setUp() {
   const opened: string[] = [];
   const sizes: number[] = [];
   let broken = false;
-  const tails = new Tails((_, digest) => {
+  const tails = new BlobTails((_, digest) => {
     opened.push(digest);
     const blob = new FakeBlob(Buffer.alloc(blobBytes));
     const tail = blob.tail.bind(blob);
@@ -24,14 +24,14 @@ function setUp() {
   return { tails, opened, sizes, break: (how: boolean) => (broken = how) };
 }
 
-test('Tails.take() fetches the end of a blob and gives its size', async () => {
+test('BlobTails.take() fetches the end of a blob and gives its size', async () => {
   const { tails } = setUp();
   const { data, size } = await tails.take('a:1', 'x');
   assert.equal(size, blobBytes);
   assert.equal(data.length, 1 << 20);
 });
 
-test('Tails.expect() fetches ahead once, and less of each', async () => {
+test('BlobTails.expect() fetches ahead once, and less of each', async () => {
   const { tails, opened, sizes } = setUp();
   tails.expect('a:1', ['x', 'y']);
   tails.expect('a:1', ['y', 'x']);
@@ -43,7 +43,7 @@ test('Tails.expect() fetches ahead once, and less of each', async () => {
   tails.close();
 });
 
-test('Tails.take() asks again when fetching ahead failed', async () => {
+test('BlobTails.take() asks again when fetching ahead failed', async () => {
   const setup = setUp();
   setup.break(true);
   setup.tails.expect('a:1', ['x']);
@@ -51,7 +51,7 @@ test('Tails.take() asks again when fetching ahead failed', async () => {
   assert.equal((await setup.tails.take('a:1', 'x')).size, blobBytes);
 });
 
-test('Tails.expect() keeps a bounded number', async () => {
+test('BlobTails.expect() keeps a bounded number', async () => {
   const { tails, opened } = setUp();
   tails.expect(
     'a:1',
@@ -62,13 +62,13 @@ test('Tails.expect() keeps a bounded number', async () => {
 });
 
 /** A tail that comes in so many pieces, one every so many seconds, and fails when it is not waited for. */
-function slowTails(pieces: number, everyMs: number, told: string[] = []): Tails {
+function slowTails(pieces: number, everyMs: number, told: string[] = []): BlobTails {
   const watcher = {
     answered: (reference: string) => void told.push(`${reference} answered`),
     failed: ({ reference, digest }: { reference: string; digest: string }, _: number, error: unknown) =>
       void told.push(`${reference} ${digest} ${codeOf(error)}`),
   };
-  return new Tails(
+  return new BlobTails(
     () => {
       const blob = new FakeBlob(Buffer.alloc(blobBytes));
       const tail = blob.tail.bind(blob);
@@ -87,7 +87,7 @@ function slowTails(pieces: number, everyMs: number, told: string[] = []): Tails 
   );
 }
 
-test('Tails tells what came of each request: some bytes are no answer', async (t) => {
+test('BlobTails tells what came of each request: some bytes are no answer', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   for (const [pieces, expected] of [
     [2, 'a:1 answered'],
@@ -103,7 +103,7 @@ test('Tails tells what came of each request: some bytes are no answer', async (t
   }
 });
 
-test('Tails.take() does not wait once more for what was waited for in vain, unless another image is asked', async (t) => {
+test('BlobTails.take() does not wait once more for what was waited for in vain, unless another image is asked', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   for (const [reference, requests] of [
     ['a:1', 1],
@@ -122,7 +122,7 @@ test('Tails.take() does not wait once more for what was waited for in vain, unle
   }
 });
 
-test('Tails.take() waits for a tail that comes slowly, and not for one that does not come', async (t) => {
+test('BlobTails.take() waits for a tail that comes slowly, and not for one that does not come', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const outcome = async (pieces: number, everyMs: number) => {
     const taking = slowTails(pieces, everyMs).take('a:1', 'x');
@@ -138,7 +138,7 @@ test('Tails.take() waits for a tail that comes slowly, and not for one that does
   assert.equal(await outcome(20, 6_000), 'DeadlineExceeded');
 });
 
-test('Tails.expect() has a tail that comes slowly for who asks when it is here', async (t) => {
+test('BlobTails.expect() has a tail that comes slowly for who asks when it is here', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const tails = slowTails(5, 6_000);
   let taken: number | undefined;

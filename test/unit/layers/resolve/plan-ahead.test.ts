@@ -7,7 +7,7 @@ import { chunkTable } from '../../../../src/chunks/chunk-table.ts';
 import { LayerDirectory } from '../../../../src/layers/store/layer-directory.ts';
 import type { Planned } from '../../../../src/layers/store/plan-files.ts';
 import type { Tail } from '../../../../src/layers/resolve/blob-tails.ts';
-import { PlansAhead, type PlansAheadBounds } from '../../../../src/layers/resolve/plan-ahead.ts';
+import { PlanAhead, type PlanAheadBounds } from '../../../../src/layers/resolve/plan-ahead.ts';
 
 const mib = 1 << 20;
 const tail = { data: Buffer.alloc(mib) } as Partial<Tail> as Tail;
@@ -15,13 +15,13 @@ const tail = { data: Buffer.alloc(mib) } as Partial<Tail> as Tail;
 const table = chunkTable(undefined, 1000);
 
 /** Plans that are a file each, of a table of contents whose digest is that of the layer with `toc-` before it. */
-async function setUp(t: TestContext, bounds?: PlansAheadBounds) {
+async function setUp(t: TestContext, bounds?: PlanAheadBounds) {
   const path = await mkdtemp(join(tmpdir(), 'lazypull-plans-'));
   t.after(() => rm(path, { recursive: true }));
   const target = new LayerDirectory(join(path, 'layer'));
   await mkdir(target.path);
   const awaited: boolean[] = [];
-  const ahead = new PlansAhead(
+  const ahead = new PlanAhead(
     async (digest, came, { diskPath }, isAwaited) => {
       await writeFile(diskPath, digest);
       if (digest === 'bad') throw new Error('no table of contents');
@@ -34,7 +34,7 @@ async function setUp(t: TestContext, bounds?: PlansAheadBounds) {
   return { path, ahead, target, awaited, left: async () => (await readdir(path, { recursive: true })).toSorted() };
 }
 
-test('PlansAhead.take() moves what was planned into the directory of the layer, once', async (t) => {
+test('PlanAhead.take() moves what was planned into the directory of the layer, once', async (t) => {
   const { ahead, target, awaited, left } = await setUp(t);
   ahead.begin('a', Promise.resolve(tail));
   assert.ok(ahead.has('a'));
@@ -45,7 +45,7 @@ test('PlansAhead.take() moves what was planned into the directory of the layer, 
   assert.equal(await ahead.take('a', 'toc-a', target), undefined);
 });
 
-test('PlansAhead.take() gives nothing, and leaves nothing, of another table of contents or of one that is of no use', async (t) => {
+test('PlanAhead.take() gives nothing, and leaves nothing, of another table of contents or of one that is of no use', async (t) => {
   const { ahead, target, left } = await setUp(t);
   for (const [digest, tocDigest] of [
     ['a', 'toc-b'],
@@ -59,7 +59,7 @@ test('PlansAhead.take() gives nothing, and leaves nothing, of another table of c
   assert.deepEqual(await left(), ['ahead', 'layer']);
 });
 
-test('PlansAhead forgets what nobody asks for, and bounds how much there is', async (t) => {
+test('PlanAhead forgets what nobody asks for, and bounds how much there is', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const { ahead, target, left } = await setUp(t);
   for (let i = 0; i < 8; i++) {
@@ -75,7 +75,7 @@ test('PlansAhead forgets what nobody asks for, and bounds how much there is', as
   assert.deepEqual(await left(), ['layer']);
 });
 
-test('PlansAhead bounds the memory of what it has', async (t) => {
+test('PlanAhead bounds the memory of what it has', async (t) => {
   const { ahead } = await setUp(t, { plansAhead: 8, plansAheadBytes: 2 * mib });
   for (const digest of ['a', 'b']) {
     assert.ok(!ahead.isFull);

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ampleMemory } from '../../../../src/layers/memory-budget.ts';
-import { LayerThreads } from '../../../../src/layers/workers/pool.ts';
+import { WorkerPool } from '../../../../src/layers/workers/pool.ts';
 import { residency } from '../../../../src/chunks/residency.ts';
 import { silentLog } from '../../../../src/log.ts';
 import { chunkedBlob } from '../../../support/chunked-blob.ts';
@@ -18,7 +18,7 @@ async function setUp(t: TestContext, rows: number) {
   await writeFile(diskPath, '');
   await truncate(diskPath, diskBytes);
   const resident = new Uint8Array(new SharedArrayBuffer(table.length));
-  const threads = new LayerThreads(ampleMemory, silentLog);
+  const threads = new WorkerPool(ampleMemory, silentLog);
   t.after(async () => {
     await threads.close();
     await rm(directory, { recursive: true });
@@ -33,7 +33,7 @@ async function setUp(t: TestContext, rows: number) {
   return { threads, target, resident, unpackRow };
 }
 
-test('LayerThreads does what readers wait for before what nobody waits for, also when that begins later', async (t) => {
+test('WorkerPool does what readers wait for before what nobody waits for, also when that begins later', async (t) => {
   const { threads, target, unpackRow } = await setUp(t, 9);
   const id = threads.add(target);
   const order: number[] = [];
@@ -47,7 +47,7 @@ test('LayerThreads does what readers wait for before what nobody waits for, also
   assert.deepEqual(order, [0, 1, 4, 8, 2, 3, 5, 6, 7]);
 });
 
-test('LayerThreads fails the rows of a disk that is gone, and no others', async (t) => {
+test('WorkerPool fails the rows of a disk that is gone, and no others', async (t) => {
   const { threads, target, resident, unpackRow } = await setUp(t, 2);
   const gone = threads.add({ ...target, diskPath: `${target.diskPath}-gone` });
   const [failure] = await unpackRow(gone, 0);
@@ -57,17 +57,17 @@ test('LayerThreads fails the rows of a disk that is gone, and no others', async 
   assert.deepEqual([...resident], [residency.absent, residency.verified]);
 });
 
-test('LayerThreads fails the rows of a layer that was removed', async (t) => {
+test('WorkerPool fails the rows of a layer that was removed', async (t) => {
   const { threads, target, unpackRow } = await setUp(t, 1);
   const id = threads.add(target);
   threads.remove(id);
   assert.deepEqual(
-    (await unpackRow(id, 0)).map(({ row, code }) => ({ row, code })),
-    [{ row: 0, code: 'Canceled' }],
+    (await unpackRow(id, 0)).map(({ chunk, code }) => ({ chunk, code })),
+    [{ chunk: 0, code: 'Canceled' }],
   );
 });
 
-test('LayerThreads ends its threads after the jobs that they have', async (t) => {
+test('WorkerPool ends its threads after the jobs that they have', async (t) => {
   const { threads, target, resident, unpackRow } = await setUp(t, 1);
   const job = unpackRow(threads.add(target), 0);
   await threads.close();
