@@ -1,15 +1,18 @@
 #!/usr/bin/env node
+import { execFileSync } from 'node:child_process';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { commandTable } from '../../src/cli/command-table.ts';
 import { createProgram } from '../../src/cli/program.ts';
 import { configurationPage } from './configuration-page.ts';
 import { commandPage } from './command-page.ts';
+import { lintOverrides } from '../floors/lint.ts';
+import { roomsSection } from '../floors/page.ts';
 import { manPage } from './man-page.ts';
 
 const root = join(import.meta.dirname, '../..');
 
-/** Writes the pages that are made from the command table and from the schema of the configuration; with `--check` it says which are not current. */
+/** Writes what is made from the command table, the schema of the configuration and the table of floors; with `--check` it says what is not current. */
 async function main(args: readonly string[]): Promise<void> {
   const program = await createProgram({ env: {}, name: 'lazypull', self: [] }, undefined);
   const table = commandTable(program);
@@ -17,19 +20,40 @@ async function main(args: readonly string[]): Promise<void> {
     'docs/cli.md': commandPage(table),
     'docs/configuration.md': configurationPage(),
     'share/man/lazypull.1': manPage(table),
+    'docs/architecture.md': withSection(await text('docs/architecture.md'), 'rooms', roomsSection()),
+    '.oxlintrc.json': formatted({ ...JSON.parse(await text('.oxlintrc.json')), overrides: lintOverrides() }),
   };
-  for (const [name, text] of Object.entries(pages)) {
+  for (const [name, content] of Object.entries(pages)) {
     const path = join(root, name);
-    const isCurrent = (await readFile(path, 'utf8').catch(() => '')) === text;
+    const isCurrent = (await readFile(path, 'utf8').catch(() => '')) === content;
     if (isCurrent) continue;
     if (args.includes('--check')) {
       process.stderr.write(`${name} is not what the sources give: run npm run gen:docs\n`);
       process.exitCode = 1;
     } else {
-      await writeFile(path, text);
+      await writeFile(path, content);
       process.stdout.write(`Wrote ${name}\n`);
     }
   }
+}
+
+function text(path: string): Promise<string> {
+  return readFile(join(root, path), 'utf8');
+}
+
+/** A page with what stands between the comments `<!-- name -->` and `<!-- /name -->` replaced. */
+function withSection(page: string, name: string, section: string): string {
+  const [start, end] = [`<!-- ${name} -->`, `<!-- /${name} -->`];
+  return `${page.slice(0, page.indexOf(start) + start.length)}\n\n${section}\n\n${page.slice(page.indexOf(end))}`;
+}
+
+/** JSON as the formatter wants it. */
+function formatted(value: object): string {
+  const biome = join(root, 'node_modules/.bin/biome');
+  return execFileSync(biome, ['format', '--stdin-file-path=x.json'], {
+    input: JSON.stringify(value),
+    encoding: 'utf8',
+  });
 }
 
 await main(process.argv.slice(2));

@@ -1,7 +1,8 @@
 import { Option } from 'commander';
 import { type DaemonConfig, type DaemonFlags, defaults, loadConfig } from '../config/load.ts';
 import { explain } from '../errors.ts';
-import { createLog, logFormats, logLevels } from '../log.ts';
+import { logFormats, logLevels } from '../log.ts';
+import { createLog } from '../process-log.ts';
 import { version } from '../version.ts';
 import type { Environment } from './environment.ts';
 import { ExitError } from './output.ts';

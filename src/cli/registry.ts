@@ -3,7 +3,8 @@ import { defaults, loadConfig } from '../config/load.ts';
 import { messageOf } from '../errors.ts';
 import { say } from './output.ts';
 import { parsePlatform, type Platform } from '../images/platforms.ts';
-import { createLog, type LogLevel } from '../log.ts';
+import type { LogLevel } from '../log.ts';
+import { createLog } from '../process-log.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { parseReference, type Reference } from '../registry/reference.ts';
 

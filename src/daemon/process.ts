@@ -1,7 +1,7 @@
 import type { DaemonConfig } from '../config/load.ts';
 import { codeOf, errnoOf, explain, LazypullError, messageOf } from '../errors.ts';
 import { exitNow } from '../kernel/exit.ts';
-import { createLog } from '../log.ts';
+import { createLog } from '../process-log.ts';
 import { runDaemon } from './daemon.ts';
 import { acceptsHandover } from '../state/handover.ts';
 import { reportOnSignal } from './report.ts';

@@ -18,7 +18,7 @@ import {
 } from '@grpc/grpc-js';
 import { type ErrorCode, codeOf, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { type SnapshotMetrics, snapshotMetrics } from '../snapshots/metrics.ts';
+import { type CallMetrics, callMetrics } from './metrics.ts';
 import { Turns } from './turns.ts';
 import { bytesSent, dropCall, UnreadAnswers } from './unread.ts';
 
@@ -48,9 +48,6 @@ type Call = ServerUnaryCall<MessageShape<DescMessage>, MessageShape<DescMessage>
 type Stream = ServerWritableStream<MessageShape<DescMessage>, MessageShape<DescMessage>>;
 type Message = MessageInitShape<DescMessage>;
 
-/** What a service tells about its calls. */
-export type CallMetrics = Pick<SnapshotMetrics, 'begin' | 'calls' | 'callSeconds'>;
-
 /** Is asked before each call of a method that does not stream, with the pid of the process that calls, 0 where that is not known. Throw to answer an error. */
 export type Guard = (method: string, pid: number) => void;
 
@@ -63,7 +60,7 @@ export function bridge<M extends GenServiceMethods>(
   service: GenService<M>,
   handlers: Handlers<M>,
   log: Log,
-  metrics: CallMetrics = snapshotMetrics(),
+  metrics: CallMetrics = callMetrics(),
   guard?: Guard,
   turns?: Turns,
 ): Bridged {

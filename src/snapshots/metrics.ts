@@ -1,16 +1,13 @@
 import { refusalReasons } from '../layers/resolve/refusal.ts';
 import { MetricsRegistry } from '../metrics.ts';
-
-/** From an answer out of SQLite to a layer whose registry is far away. */
-const callBounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+import { callMetrics } from '../rpc/metrics.ts';
 
 /** What the snapshotter tells about itself. */
 export type SnapshotMetrics = ReturnType<typeof snapshotMetrics>;
 
 /** @param begin what to call when a call of a method begins */
-export function snapshotMetrics(metrics = new MetricsRegistry(), begin: () => void = () => undefined) {
+export function snapshotMetrics(metrics = new MetricsRegistry(), begin?: () => void) {
   return {
-    begin,
     prepared: metrics.counter(
       'lazypull_snapshots_prepared_total',
       'Layers that a client asked for: lazy, or left to the client to pull for the reason given.',
@@ -20,17 +17,6 @@ export function snapshotMetrics(metrics = new MetricsRegistry(), begin: () => vo
       client: [],
       kind: ['view', 'active', 'committed'],
     }),
-    calls: metrics.counter('lazypull_grpc_requests_total', 'Calls of gRPC methods, by how they ended.', {
-      method: [],
-      code: [],
-    }),
-    callSeconds: metrics.histogram(
-      'lazypull_grpc_request_seconds',
-      'How long calls of gRPC methods took.',
-      callBounds,
-      {
-        method: [],
-      },
-    ),
+    ...callMetrics(metrics, begin),
   };
 }

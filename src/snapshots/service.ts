@@ -9,7 +9,8 @@ import {
 } from '../gen/services/snapshots/v1/snapshots_pb.ts';
 import type { MountSchema } from '../gen/types/mount_pb.ts';
 import type { Log } from '../log.ts';
-import { bridge, type CallMetrics, type Guard } from '../rpc/bridge.ts';
+import { bridge, type Guard } from '../rpc/bridge.ts';
+import type { CallMetrics } from '../rpc/metrics.ts';
 import { labelBytes } from './labels.ts';
 import type { Kind, Mount, SnapshotInfo, Snapshots } from './snapshot.ts';
 import type { StoreOwner } from './store-owner.ts';

@@ -76,7 +76,7 @@ describe('the output of the log', () => {
 
 describe('the log of a process', () => {
   it('keeps nothing from ending when nobody reads it', async () => {
-    const log = fileURLToPath(new URL('../../../src/log.ts', import.meta.url));
+    const log = fileURLToPath(new URL('../../../src/process-log.ts', import.meta.url));
     const script = `
       const { createLog } = await import(${JSON.stringify(log)});
       const log = createLog('info');

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { createLog, type LogFormat } from '../../src/log.ts';
+import type { LogFormat } from '../../src/log.ts';
+import { createLog } from '../../src/process-log.ts';
 
 /** What a log of a format writes. */
 function lines(format: LogFormat, use: (log: ReturnType<typeof createLog>) => void): string {

@@ -1,5 +1,5 @@
-import { plain, type Paint, type Tone } from './util/colour.ts';
-import { printable } from './util/printable.ts';
+import { plain, type Paint, type Tone } from './colour.ts';
+import { printable } from './printable.ts';
 
 const tones: Readonly<Record<string, Tone>> = {
   debug: 'quiet',
