@@ -1,9 +1,6 @@
 import { inspect } from 'node:util';
 
-/**
- * The closed set of error classes. They are containerd's (github.com/containerd/errdefs), so that `snapshots/service.ts`
- * maps them to gRPC codes one to one and no other room knows gRPC.
- */
+/** The closed set of error classes: those of containerd (github.com/containerd/errdefs), which gRPC has codes for. */
 export type ErrorCode =
   | 'InvalidArgument'
   | 'NotFound'

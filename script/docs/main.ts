@@ -4,6 +4,8 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { commandTable } from '../../src/cli/command-table.ts';
 import { createProgram } from '../../src/cli/program.ts';
+import { emitDeclarations } from '../declarations/emit.ts';
+import { apiPage } from './api-page.ts';
 import { configurationPage } from './configuration-page.ts';
 import { commandPage } from './command-page.ts';
 import { lintOverrides } from '../floors/lint.ts';
@@ -12,11 +14,15 @@ import { manPage } from './man-page.ts';
 
 const root = join(import.meta.dirname, '../..');
 
-/** Writes what is made from the command table, the schema of the configuration and the table of floors; with `--check` it says what is not current. */
+/**
+ * Writes what is made from the command table, the schema of the configuration, the declarations of the library and the
+ * table of floors. With `--check` it says what is not current.
+ */
 async function main(args: readonly string[]): Promise<void> {
   const program = await createProgram({ env: {}, name: 'lazypull', self: [] }, undefined);
   const table = commandTable(program);
   const pages = {
+    'docs/api.md': apiPage(await emitDeclarations(root)),
     'docs/cli.md': commandPage(table),
     'docs/configuration.md': configurationPage(),
     'share/man/lazypull.1': manPage(table),

@@ -38,6 +38,7 @@ const grpc = ['@bufbuild', '@grpc', 'node:http2', 'node:net'];
 export const floors: readonly (readonly Room[])[] = [
   [
     { name: 'errors.ts', about: 'the one class of errors: a code, a message, what to do' },
+    { name: 'node-version.ts', about: 'a clear message for a Node that is too old' },
     { name: 'version.ts', about: 'the version of the package', packages: files },
     { name: 'gen', about: 'generated from proto/, never edited', packages: grpc, importedBy: knowGrpc },
   ],
@@ -176,6 +177,10 @@ export const floors: readonly (readonly Room[])[] = [
       about: 'a file per command: parse, call, print',
       packages: [...files, 'commander', 'node:tty', 'node:url'],
     },
+    { name: 'library', about: 'what other programs call: an image opened, read, inspected, converted' },
   ],
-  [{ name: 'bin', about: 'the two mains', packages: files }],
+  [
+    { name: 'bin', about: 'the two mains', packages: files },
+    { name: 'index.ts', about: 'the entry for other programs: what `library/` exports' },
+  ],
 ];

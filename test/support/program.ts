@@ -107,6 +107,7 @@ export interface RunResult {
 
 export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>;
+  readonly cwd?: string;
   readonly signal?: AbortSignal;
   /** Of the output; latin1 keeps every byte apart. */
   readonly encoding?: 'utf8' | 'latin1';
@@ -120,6 +121,7 @@ export async function tryRun(command: string, args: readonly string[], options: 
   const child = spawn(command, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     env: { ...process.env, ...options.env },
   });
   const { signal } = options;

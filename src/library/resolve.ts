@@ -1,0 +1,28 @@
+import type { ResolvedImage } from '../images/resolve.ts';
+import type { RegistryClient } from '../registry/client.ts';
+
+/** Which image of those that a reference stands for. */
+export interface ImageOptions {
+  /** `OS/ARCHITECTURE[/VARIANT]`, as in `linux/arm64`. By default that of this machine, if there is a choice. */
+  readonly platform?: string | undefined;
+  /** Stops resolving the reference. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * The image of one platform that a reference stands for.
+ *
+ * @throws as `resolveImage`, and InvalidArgument for a reference or a platform that is not one
+ * @internal
+ */
+export async function resolve(
+  client: RegistryClient,
+  reference: string,
+  { platform, signal }: ImageOptions,
+): Promise<ResolvedImage> {
+  const { resolveImage } = await import('../images/resolve.ts');
+  const { parsePlatform } = await import('../images/platforms.ts');
+  const { parseReference } = await import('../registry/reference.ts');
+  const asked = platform === undefined ? undefined : parsePlatform(platform);
+  return resolveImage(client, parseReference(reference), asked, signal);
+}

@@ -1,0 +1,15 @@
+const neededMajor = 24;
+
+/**
+ * Says what is wrong before an older Node fails at a module that it lacks. Import it first: modules are evaluated in
+ * the order of the imports.
+ *
+ * @internal
+ */
+export function checkNodeVersion(version: string): void {
+  const major = Number.parseInt(version, 10);
+  if (major >= neededMajor) return;
+  throw new Error(`Cannot use lazypull with Node ${version}: it needs Node ${neededMajor} or later`);
+}
+
+checkNodeVersion(process.versions.node);
