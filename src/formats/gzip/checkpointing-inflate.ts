@@ -1,0 +1,166 @@
+import { crc32 } from 'node:zlib';
+import { LazypullError } from '../../errors.ts';
+import { type Checkpoint, memberSpanBytes, spanBytes, spanKinds } from '../spans.ts';
+import type { Inflater } from './inflater.ts';
+import { MemberHeader } from './member-header.ts';
+
+/** CRC-32 and length (RFC 1952, 2.3). */
+const trailerBytes = 8;
+
+const none = Buffer.alloc(0);
+
+/** What a step has read and written, and the checkpoint that it ended at: everything that was put out so far lies before that. */
+export interface CheckpointingStep {
+  readonly consumed: number;
+  readonly produced: number;
+  readonly checkpoint: Checkpoint | undefined;
+}
+
+/**
+ * Inflates a gzip blob of one or many members into memory of the caller, and notes on the way where one can begin to read it. Checksums and lengths are
+ * checked. Zeros behind the last member are passed over, as gzip and pigz do; anything else there is an error, as it is for Go.
+ */
+export class CheckpointingInflate implements Disposable {
+  readonly #inflater: Inflater;
+  readonly #spanBytes: number;
+  readonly #memberSpanBytes: number;
+  #state: 'header' | 'body' | 'trailer' | 'between' | 'zeros' = 'header';
+  #header = new MemberHeader();
+  readonly #trailer = Buffer.alloc(trailerBytes);
+  #trailerRead = 0;
+  #crc = 0;
+  #memberBytes = 0;
+  #blobBytes = 0;
+  #outputBytes = 0;
+  #dataEnd = 0;
+  /** Output before the last checkpoint. */
+  #spanStart = 0;
+
+  /** @param inflater it is disposed of with this. @param options `spanBytes`, `memberSpanBytes`: how much is put out between two checkpoints at least, of each kind */
+  constructor(inflater: Inflater, options: { spanBytes?: number; memberSpanBytes?: number } = {}) {
+    this.#inflater = inflater;
+    this.#spanBytes = options.spanBytes ?? spanBytes;
+    this.#memberSpanBytes = options.memberSpanBytes ?? Math.min(memberSpanBytes, this.#spanBytes);
+  }
+
+  /** How much of the blob was read. */
+  get blobBytes(): number {
+    return this.#blobBytes;
+  }
+
+  get outputBytes(): number {
+    return this.#outputBytes;
+  }
+
+  /**
+   * Reads input[at …] and writes output[from …]. Returns when the input is used up, the output is full, or at a checkpoint. What lies in the output behind what
+   * was produced may be overwritten. The start of the blob is no checkpoint. A step that fills the output may not have put out all that the input gives.
+   *
+   * @throws DataLoss for what is damaged
+   */
+  step(input: Uint8Array, at: number, output: Uint8Array, from: number): CheckpointingStep {
+    let next = at;
+    let end = from;
+    let checkpoint: Checkpoint | undefined;
+    while (checkpoint === undefined && (next < input.length || this.#state === 'body')) {
+      if (this.#state === 'body') {
+        if (end === output.length) break;
+        const step = this.#inflate(input, next, output, end);
+        checkpoint = step.checkpoint;
+        next += step.consumed;
+        end += step.produced;
+        if (step.consumed === 0 && step.produced === 0 && next === input.length && !step.isAtEnd) break;
+      } else if (this.#state === 'between') {
+        checkpoint = this.#startMember(input[next]!);
+      } else {
+        const consumed = this.#takeFraming(input, next);
+        next += consumed;
+        this.#blobBytes += consumed;
+      }
+    }
+    return { consumed: next - at, produced: end - from, checkpoint };
+  }
+
+  /** To be called after the last input. @throws DataLoss if something is missing. @returns `dataEnd`: the byte of the blob after the last member */
+  end(): { dataEnd: number } {
+    if (this.#state !== 'between' && this.#state !== 'zeros') throw damaged('it is cut off');
+    return { dataEnd: this.#dataEnd };
+  }
+
+  [Symbol.dispose](): void {
+    this.#inflater[Symbol.dispose]();
+  }
+
+  #inflate(input: Uint8Array, at: number, output: Uint8Array, from: number) {
+    const left = this.#spanStart + this.#spanBytes - this.#outputBytes;
+    const until = left > 0 ? Math.min(output.length, from + left) : output.length;
+    const { consumed, produced, stop, unusedBits } = this.#inflater.step(input, at, output, from, until, left <= 0);
+    this.#crc = crc32(output.subarray(from, from + produced), this.#crc);
+    this.#memberBytes += produced;
+    this.#outputBytes += produced;
+    this.#blobBytes += consumed;
+    if (stop === 'end') this.#state = 'trailer';
+    const isCheckpoint = stop === 'block' && this.#memberBytes > 0;
+    const checkpoint = isCheckpoint ? this.#checkpoint(unusedBits, this.#inflater.window()) : undefined;
+    return { consumed, produced, checkpoint, isAtEnd: stop === 'end' };
+  }
+
+  #checkpoint(unusedBits: number, window: Uint8Array): Checkpoint {
+    this.#spanStart = this.#outputBytes;
+    return {
+      kind: window.length === 0 ? spanKinds.header : spanKinds.window,
+      blobOffset: this.#blobBytes - (unusedBits > 0 ? 1 : 0),
+      bits: (8 - unusedBits) % 8,
+      outputOffset: this.#outputBytes,
+      window,
+    };
+  }
+
+  /** What follows a member, of which `byte` is the first one. */
+  #startMember(byte: number): Checkpoint | undefined {
+    if (byte === 0) {
+      this.#state = 'zeros';
+      return undefined;
+    }
+    this.#state = 'header';
+    this.#header = new MemberHeader();
+    return this.#outputBytes - this.#spanStart >= this.#memberSpanBytes ? this.#checkpoint(0, none) : undefined;
+  }
+
+  #takeFraming(input: Uint8Array, at: number): number {
+    if (this.#state === 'header') return this.#takeHeader(input, at);
+    if (this.#state === 'trailer') return this.#takeTrailer(input, at);
+    let end = at;
+    while (end < input.length && input[end] === 0) end++;
+    if (end < input.length) throw damaged('there is something behind the zeros that end it');
+    return end - at;
+  }
+
+  #takeHeader(input: Uint8Array, at: number): number {
+    const consumed = this.#header.take(input, at);
+    if (this.#header.isDone) {
+      this.#inflater.reset();
+      this.#crc = 0;
+      this.#memberBytes = 0;
+      this.#trailerRead = 0;
+      this.#state = 'body';
+    }
+    return consumed;
+  }
+
+  #takeTrailer(input: Uint8Array, at: number): number {
+    const part = input.subarray(at, at + trailerBytes - this.#trailerRead);
+    this.#trailer.set(part, this.#trailerRead);
+    this.#trailerRead += part.length;
+    if (this.#trailerRead < trailerBytes) return part.length;
+    if (this.#trailer.readUInt32LE(0) !== this.#crc) throw damaged('the checksum of a member does not match');
+    if (this.#trailer.readUInt32LE(4) !== this.#memberBytes % 2 ** 32) throw damaged('the length of a member is wrong');
+    this.#state = 'between';
+    this.#dataEnd = this.#blobBytes + part.length;
+    return part.length;
+  }
+}
+
+function damaged(what: string): LazypullError {
+  return new LazypullError('DataLoss', `The gzip data is damaged: ${what}`);
+}

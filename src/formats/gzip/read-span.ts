@@ -1,0 +1,97 @@
+import { constants, gunzipSync, inflateRawSync } from 'node:zlib';
+import { LazypullError } from '../../errors.ts';
+import { maxSpanBytes, type SpanKind, spanKinds } from '../spans.ts';
+import { alignToByte } from './bit-prefix.ts';
+import type { Inflater } from './inflater.ts';
+import { MemberHeader } from './member-header.ts';
+
+/** The bytes of a span, and how they begin. */
+export interface SpanBytes {
+  /** The blob from the span's first byte on. The end may be missing, and what follows the span may be there. */
+  readonly bytes: Uint8Array;
+  readonly kind: SpanKind;
+  readonly bits: number;
+  /** As it was when the checkpoint was taken: not compressed. */
+  readonly window: Uint8Array;
+  /** How much of its output is wanted. */
+  readonly wanted: number;
+}
+
+/** CRC-32 and length, which are not looked at: chunks have digests. */
+const trailerBytes = 8;
+
+const maxWanted = maxSpanBytes;
+
+/**
+ * At least the first `wanted` bytes that a span puts out, or all of them if they are fewer. It runs at once.
+ *
+ * @param inflater ends as soon as they are there, and is free for other spans afterwards. Without one, Node's own functions inflate all that there is
+ * @throws DataLoss for what cannot be read; ResourceExhausted for more than a span has
+ */
+export function readSpan(span: SpanBytes, inflater?: Inflater): Buffer {
+  const { kind, bytes, wanted } = span;
+  if (wanted > maxWanted) throw new LazypullError('ResourceExhausted', `A span of ${wanted} bytes is too long`);
+  if (kind === spanKinds.stored) return Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(wanted, bytes.length));
+  if (inflater !== undefined) return readExactly(span, inflater);
+  try {
+    return readAll(span);
+  } catch (cause) {
+    if (cause instanceof LazypullError) throw cause;
+    throw new LazypullError('DataLoss', 'The span cannot be inflated', { cause });
+  }
+}
+
+function readExactly({ bytes, kind, bits, window, wanted }: SpanBytes, inflater: Inflater): Buffer {
+  const output = Buffer.allocUnsafeSlow(wanted);
+  let at = 0;
+  let produced = 0;
+  inflater.reset();
+  if (kind === spanKinds.header) at = afterHeader(bytes, 0);
+  else if (bytes.length > 0) {
+    if (bits > 0) inflater.prime(8 - bits, bytes[at++]! >> bits);
+    if (window.length > 0) inflater.setWindow(window);
+  }
+  while (produced < wanted) {
+    const step = inflater.step(bytes, at, output, produced, wanted, false);
+    at += step.consumed;
+    produced += step.produced;
+    if (step.stop !== 'end') break;
+    at += trailerBytes;
+    if (!startsMember(bytes, at)) break;
+    at = afterHeader(bytes, at);
+    inflater.reset();
+  }
+  return output.subarray(0, produced);
+}
+
+/** Two calls of Node at most: what is left of a member, and all members behind it. */
+function readAll({ bytes, kind, bits, window, wanted }: SpanBytes): Buffer {
+  const options = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: maxSpanBytes + slackBytes };
+  const chunkSize = Math.max(4096, wanted + 2048);
+  if (kind === spanKinds.header) return gunzipSync(bytes, { ...options, chunkSize });
+  const aligned = alignToByte(bytes, bits);
+  const dictionary = window.length === 0 ? {} : { dictionary: window };
+  const { buffer, engine } = inflateRawWithInfo(aligned, { ...options, ...dictionary, chunkSize });
+  const next = engine.bytesWritten + trailerBytes - (aligned.length - bytes.length);
+  if (buffer.length >= wanted || !startsMember(bytes, next)) return buffer;
+  return Buffer.concat([buffer, gunzipSync(bytes.subarray(next), options)]);
+}
+
+/** What may be put out beyond a span, by the start of what follows. */
+const slackBytes = 1 << 20;
+
+function inflateRawWithInfo(bytes: Uint8Array, options: object): { buffer: Buffer; engine: { bytesWritten: number } } {
+  // The types of Node do not know what `info` does to the result.
+  return inflateRawSync(bytes, { ...options, info: true }) as unknown as ReturnType<typeof inflateRawWithInfo>;
+}
+
+function startsMember(bytes: Uint8Array, at: number): boolean {
+  return at + 1 < bytes.length && bytes[at] === 0x1f && bytes[at + 1] === 0x8b;
+}
+
+function afterHeader(bytes: Uint8Array, at: number): number {
+  const header = new MemberHeader();
+  const end = at + header.take(bytes, at);
+  if (!header.isDone) throw new LazypullError('DataLoss', 'The gzip header does not end');
+  return end;
+}
