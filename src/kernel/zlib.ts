@@ -122,10 +122,12 @@ export class RawInflate implements Disposable {
     this.#set(place.nextOut, this.#output.of(output) + from);
     this.#view.setUint32(place.availIn, inputBytes, true);
     this.#view.setUint32(place.availOut, outputBytes, true);
-    const result = this.#functions.inflate(stream, stopAtBlocks ? Z_BLOCK : Z_NO_FLUSH);
+    let result = this.#functions.inflate(stream, stopAtBlocks ? Z_BLOCK : Z_NO_FLUSH);
+    // At the end of the last block zlib stops once more before it says that it is at the end.
+    if (result === Z_OK && this.#isAfterLastBlock()) result = this.#functions.inflate(stream, Z_NO_FLUSH);
     if (result !== Z_STREAM_END && result !== Z_BUF_ERROR) this.#check(result);
     const dataType = this.#view.getInt32(place.dataType, true);
-    const isBlockEnd = stopAtBlocks && (dataType & blockEnded) !== 0 && (dataType & lastBlock) === 0;
+    const isBlockEnd = stopAtBlocks && (dataType & (blockEnded | lastBlock)) === blockEnded;
     return {
       consumed: inputBytes - this.#view.getUint32(place.availIn, true),
       produced: outputBytes - this.#view.getUint32(place.availOut, true),
@@ -143,6 +145,11 @@ export class RawInflate implements Disposable {
   #open(): Buffer {
     if (!this.#isOpen) throw new LazypullError('FailedPrecondition', 'The zlib stream is closed');
     return this.#stream;
+  }
+
+  #isAfterLastBlock(): boolean {
+    const both = blockEnded | lastBlock;
+    return (this.#view.getInt32(place.dataType, true) & both) === both;
   }
 
   #set(at: number, address: number): void {
