@@ -9,7 +9,9 @@ import { verdictText } from '../../src/cli/why.ts';
 import { version } from '../../src/version.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const pages = ['README.md', ...globSync('docs/**/*.md', { cwd: root })];
+const pages = ['README', 'CONTRIBUTING', 'CHANGELOG', 'SECURITY']
+  .map((name) => `${name}.md`)
+  .concat(globSync('docs/**/*.md', { cwd: root }));
 const text = (page: string) => readFileSync(join(root, page), 'utf8');
 
 describe('the documentation', () => {
@@ -22,6 +24,14 @@ describe('the documentation', () => {
         const file = path === '' ? page : join(dirname(page), path);
         assert.ok(existsSync(join(root, file)), `${page}: ${target}`);
         if (anchor !== undefined) assert.ok(anchorsOf(file).includes(anchor), `${page}: ${target}`);
+      }
+    }
+  });
+
+  it('names files and folders that are there', () => {
+    for (const page of pages) {
+      for (const [, path = ''] of text(page).matchAll(/`((?:src|test|script|bench|proto)\/[\w./-]*)/g)) {
+        assert.ok(isThere(path), `${page}: ${path}`);
       }
     }
   });
@@ -103,6 +113,11 @@ describe('the documentation', () => {
     assert.ok(quoted > 20, `only ${quoted} messages`);
   });
 });
+
+/** Whether a path of the repository is there; of a test, its extension may be left out. */
+function isThere(path: string): boolean {
+  return [path, `${path}.test.ts`, `${path}.ts`].some((each) => existsSync(join(root, each)));
+}
 
 /** The anchors that GitHub gives to the headings of a page. */
 function anchorsOf(page: string): string[] {
