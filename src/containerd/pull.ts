@@ -5,9 +5,17 @@ import { Images } from '../gen/services/images/v1/images_pb.ts';
 import { Leases } from '../gen/services/leases/v1/leases_pb.ts';
 import { Snapshots } from '../gen/services/snapshots/v1/snapshots_pb.ts';
 import { readConfig } from '../images/config.ts';
-import { parseConfig, tocDigestAnnotation } from '../images/manifest.ts';
+import { parseConfig } from '../images/manifest.ts';
 import type { ResolvedImage } from '../images/resolve.ts';
 import { labelsOf } from '../layers/resolve/layer-ref.ts';
+import {
+  contentReferenceLabel,
+  distributionLabel,
+  expiryLabel,
+  snapshotReferenceLabel,
+  stargzLabels,
+  targetLabel,
+} from '../label-names.ts';
 import { layerError, tocDigestOf } from '../image-reader/layer-errors.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { formatReference } from '../registry/reference.ts';
@@ -46,13 +54,13 @@ export async function pullImage(options: PullOptions): Promise<string> {
   const configBytes = image.configuration ?? (await readConfig(client, reference, manifest.config));
   const { diffIds } = parseConfig(configBytes, manifest.layers.length);
   await using _lease = await takeLease(containerd);
-  const source = { [`containerd.io/distribution.source.${reference.host}`]: reference.repository };
+  const source = { [distributionLabel(reference.host)]: reference.repository };
   const chainIds = chainIdsOf(diffIds);
   await prepareLayers(options, chainIds);
   const top = chainIds.at(-1);
   await containerd.keep(manifest.config.digest, configBytes, {
     ...source,
-    ...(top === undefined ? {} : { [`containerd.io/gc.ref.snapshot.${snapshotter}`]: top }),
+    ...(top === undefined ? {} : { [snapshotReferenceLabel(snapshotter)]: top }),
   });
   const [root] = documents;
   for (const [i, { digest, bytes }] of [...documents.entries()].toReversed()) {
@@ -89,7 +97,7 @@ export function chainIdsOf(diffIds: readonly string[]): string[] {
 async function takeLease(containerd: ContainerdClient): Promise<AsyncDisposable> {
   const id = `lazypull-${randomUUID()}`;
   const expires = new Date(Date.now() + leaseMs).toISOString();
-  await containerd.call(Leases.method.create, { id, labels: { 'containerd.io/gc.expire': expires } });
+  await containerd.call(Leases.method.create, { id, labels: { [expiryLabel]: expires } });
   containerd.useLease(id);
   return { [Symbol.asyncDispose]: async () => void (await containerd.call(Leases.method.delete, { id })) };
 }
@@ -110,14 +118,13 @@ async function prepareLayer(options: PullOptions, index: number, chainId: string
   const { containerd, client, image, snapshotter } = options;
   const { layers } = image.manifest;
   const layer = layers[index]!;
-  const tocDigest = await tocDigestOf(image, layer, client.blob(image.reference, layer.digest));
+  const indexDigest = await tocDigestOf(image, layer, client.blob(image.reference, layer.digest));
   const key = `extract-${randomUUID()} ${chainId}`;
   const above = layers.slice(index).map(({ digest }) => digest);
   const labels = {
-    'containerd.io/snapshot.ref': chainId,
-    ...labelsOf(formatReference(image.reference), layer.digest, tocDigest),
-    [layersLabel]: cut(above, maxLabelBytes - layersLabel.length),
-    [tocDigestAnnotation]: tocDigest,
+    [targetLabel]: chainId,
+    ...labelsOf(formatReference(image.reference), { digest: layer.digest, index: indexDigest }),
+    [stargzLabels.layers]: cut(above, maxLabelBytes - stargzLabels.layers.length),
   };
   try {
     await containerd.call(Snapshots.method.prepare, { snapshotter, key, parent, labels });
@@ -129,8 +136,6 @@ async function prepareLayer(options: PullOptions, index: number, chainId: string
   const reason = `containerd's snapshotter "${snapshotter}" did not make it lazy; the log of its daemon and "lazypull why" say why`;
   throw layerError(image, layer, new LazypullError('Unavailable', reason));
 }
-
-const layersLabel = 'containerd.io/snapshot/remote/stargz.layers';
 
 /** As many of the digests as fit into so many bytes. */
 function cut(digests: readonly string[], maxBytes: number): string {
@@ -155,11 +160,11 @@ async function isThere({ containerd, snapshotter }: PullOptions, key: string): P
 
 /** The labels by which the garbage collection finds what a document needs. */
 function manifestReferences({ manifest: { config, layers } }: ResolvedImage): Record<string, string> {
-  const references = layers.map(({ digest }, i) => [`containerd.io/gc.ref.content.l.${i}`, digest]);
-  return { 'containerd.io/gc.ref.content.config': config.digest, ...Object.fromEntries(references) };
+  const references = layers.map(({ digest }, i) => [contentReferenceLabel(`l.${i}`), digest]);
+  return { [contentReferenceLabel('config')]: config.digest, ...Object.fromEntries(references) };
 }
 
-const memberLabel = 'containerd.io/gc.ref.content.m.0';
+const memberLabel = contentReferenceLabel('m.0');
 
 async function record(
   containerd: ContainerdClient,

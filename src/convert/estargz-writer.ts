@@ -1,4 +1,5 @@
-import { createHash, hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
+import { sha256 } from '../chunks/digest.ts';
 import { LazypullError } from '../errors.ts';
 import { encodeFooter } from '../formats/estargz/footer.ts';
 import { tocName, tocTar } from '../formats/estargz/toc-tar.ts';
@@ -84,7 +85,7 @@ const formatNames = new Set([tocName, '.prefetch.landmark', '.no.prefetch.landma
 
 function emptyRow(entry: TarEntry): TocEntry {
   const row = rowOf(entry);
-  if (entry.type === 'reg') row.digest = `sha256:${hash('sha256', '')}`;
+  if (entry.type === 'reg') row.digest = sha256('');
   return row;
 }
 

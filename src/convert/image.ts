@@ -7,7 +7,6 @@ import {
   type ImageIndex,
   type ImageManifest,
   parseDescriptor,
-  tocDigestAnnotation,
 } from '../images/manifest.ts';
 import {
   isForeignLayer,
@@ -18,11 +17,9 @@ import {
   ociLayerGzip,
   ociManifest,
 } from '../images/media-types.ts';
+import { lazyAnnotations, tocDigestLabel, uncompressedSizeAnnotation } from '../label-names.ts';
 import { isDigest } from '../registry/reference.ts';
 import type { EstargzResult } from './estargz-writer.ts';
-
-/** The annotation by which Podman knows how many bytes the layer inflates to. */
-export const uncompressedSizeAnnotation = 'io.containers.estargz.uncompressed-size';
 
 /** A layer of the converted image. */
 export interface ConvertedLayer {
@@ -36,22 +33,19 @@ export type LayerPlan = 'convert' | 'copy' | 'keep';
 export function planLayer({ mediaType, annotations }: Descriptor): LayerPlan {
   if (isForeignLayer(mediaType)) return 'keep';
   if (!isLayer(mediaType)) return 'copy';
-  return isGzipLayer(mediaType) && isDigest(annotations[tocDigestAnnotation] ?? '') ? 'copy' : 'convert';
+  return isGzipLayer(mediaType) && isDigest(annotations[tocDigestLabel] ?? '') ? 'copy' : 'convert';
 }
 
-/** Annotations by which lazy snapshotters find something in the bytes of a layer or an image, which are others after a conversion. */
-const ofOldBytes =
-  /^(io\.(github\.)?containers\.|containerd\.io\/snapshot\/(stargz|overlaybd|nydus)|com\.amazon\.soci\.)/;
-
+/** Annotations but for those that speak of bytes, which are others after a conversion. */
 function withoutOld(annotations: Readonly<Record<string, string>>): Record<string, string> {
-  return Object.fromEntries(Object.entries(annotations).filter(([key]) => !ofOldBytes.test(key)));
+  return Object.fromEntries(Object.entries(annotations).filter(([key]) => !lazyAnnotations.test(key)));
 }
 
 /** The descriptor of a layer that has been written as eStargz. Annotations of the source stay, but for those of a lazy format. */
 export function estargzLayer(source: Descriptor, result: EstargzResult): ConvertedLayer {
   const annotations = {
     ...withoutOld(source.annotations),
-    [tocDigestAnnotation]: result.tocDigest,
+    [tocDigestLabel]: result.tocDigest,
     [uncompressedSizeAnnotation]: String(result.uncompressedSize),
   };
   const descriptor = { mediaType: ociLayerGzip, digest: result.digest, size: result.size, annotations, rest: {} };

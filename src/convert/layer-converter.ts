@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { codeOf, errnoOf, LazypullError } from '../errors.ts';
 import { footerBytes, readFooter } from '../formats/estargz/footer.ts';
-import { type Descriptor, tocDigestAnnotation } from '../images/manifest.ts';
+import { tocDigestLabel } from '../label-names.ts';
+import type { Descriptor } from '../images/manifest.ts';
 import { isLayer } from '../images/media-types.ts';
 import { decompress } from './decompress.ts';
 import type { ImageDestination } from './destination.ts';
@@ -83,9 +84,9 @@ export class LayerConverter {
 
   async #checkCopied({ digest, mediaType, annotations }: Descriptor, signal: AbortSignal): Promise<void> {
     const { source, check } = this.#options;
-    const tocDigest = annotations[tocDigestAnnotation];
+    const tocDigest = annotations[tocDigestLabel];
     if (isLayer(mediaType) && tocDigest !== undefined) {
-      await check.read(source.ranged(digest), { digest, tocDigest }, signal);
+      await check.read(source.ranged(digest), { digest, index: tocDigest }, signal);
     } else
       check.refuse(digest, `A layer of the type "${mediaType}" is no tar that can be converted: it is copied as it is`);
   }
@@ -113,7 +114,7 @@ export class LayerConverter {
     const path = join(directory, layer.digest.replace(':', '-'));
     try {
       const result = await this.#writeTo(path, layer, signal);
-      await this.#options.check.read(new FileBlob(path), result, signal);
+      await this.#options.check.read(new FileBlob(path), { digest: result.digest, index: result.tocDigest }, signal);
       if (!(await destination.hasBlob(result.digest, signal))) {
         const content = () =>
           counted(path, (bytes) => onLayer({ ...layer, state: 'pushing', bytes, total: result.size }));

@@ -1,3 +1,4 @@
+import type { LayerId } from '../chunks/layer-id.ts';
 import type { Blob } from '../registry/blob/blob.ts';
 
 /** What is read of a blob to see whether it can be lazy. */
@@ -16,7 +17,7 @@ export interface NotLazyLayer {
 /** Says of layers whether they can be lazy, by the rules of the daemon. */
 export interface LazinessCheck {
   /** Reads the table of contents of a layer and remembers what there is to say of it. Rejects only where `signal` aborts. */
-  read(blob: RangedBlob, layer: { digest: string; tocDigest: string }, signal: AbortSignal): Promise<void>;
+  read(blob: RangedBlob, layer: LayerId, signal: AbortSignal): Promise<void>;
   /** Notes of a layer that it has no table of contents, and why. */
   refuse(digest: string, message: string): void;
   /** The layers of an image that cannot be lazy, also for what is in those below them. @param digests of its layers, the lowest first */

@@ -118,8 +118,8 @@ async function mountLayers(layers: Layers, options: ImageMountOptions, directory
     if (failures.length > 0 || signal.aborted) return;
     const layer = descriptors[i]!;
     try {
-      const tocDigest = await tocDigestOf(image, layer, client.blob(image.reference, layer.digest));
-      await layers.mount(points[i]!, labelsOf(reference, layer.digest, tocDigest)).catch((error: unknown) => {
+      const index = await tocDigestOf(image, layer, client.blob(image.reference, layer.digest));
+      await layers.mount(points[i]!, labelsOf(reference, { digest: layer.digest, index })).catch((error: unknown) => {
         throw layerError(image, layer, error);
       });
     } catch (error) {

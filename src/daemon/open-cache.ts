@@ -3,9 +3,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, errnoOf, LazypullError } from '../errors.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
-import { Cache, type CacheAccess, type LayerKey } from '../layers/cache/cache.ts';
+import { type LayerKey, layerKey } from '../chunks/layer-id.ts';
+import { Cache, type CacheAccess } from '../layers/cache/cache.ts';
 import { ampleMemory } from '../layers/memory-budget.ts';
-import { layerSource } from '../layers/resolve/layer-ref.ts';
+import { resolve } from '../layers/resolve/layer-ref.ts';
 import { WorkerPool } from '../layers/workers/pool.ts';
 import { silentLog } from '../log.ts';
 import { storedBlobs } from '../mirror/blob-store.ts';
@@ -107,8 +108,7 @@ function namedLayers(root: string): LayerKey[] {
   using store = new SnapshotStore(path);
   return store.remotes().flatMap(({ info }) => {
     try {
-      const { digest, tocDigest } = layerSource(info.labels);
-      return [`${digest}\n${tocDigest}`];
+      return [layerKey(resolve(info.labels).id)];
     } catch {
       return []; // it names no layer
     }

@@ -90,7 +90,7 @@ async function practiseLayer(layers: Layers, signal: AbortSignal): Promise<void>
   );
   await using client = new RegistryClient({ environment: {} });
   const reference = parseReference(`${host}:${server.port}/rehearsal:1`);
-  await layers.rehearse(layer, () => client.blob(reference, layer.digest), signal);
+  await layers.rehearse(layer, () => client.blob(reference, layer.id.digest), signal);
 }
 
 /** Answers a request for one range of the blob. */

@@ -2,7 +2,8 @@ import { codeOf, messageOf } from '../errors.ts';
 import { planDisk } from '../fronts/erofs/plan.ts';
 import { footerBytes, readFooter } from '../formats/estargz/footer.ts';
 import { buildTree, type Landmark } from '../formats/tree.ts';
-import { type Descriptor, tocDigestAnnotation } from '../images/manifest.ts';
+import { tocDigestLabel, zstdChunkedAnnotations } from '../label-names.ts';
+import type { Descriptor } from '../images/manifest.ts';
 import { isForeignLayer, isLayer } from '../images/media-types.ts';
 import { readLayerIndex } from '../formats/estargz/fetch-toc.ts';
 import type { Blob } from '../registry/blob/blob.ts';
@@ -41,7 +42,7 @@ export async function inspectLayer(blob: Blob, layer: Descriptor, signal?: Abort
   };
   let format = plainFormat(layer);
   try {
-    const tocDigest = layer.annotations[tocDigestAnnotation];
+    const tocDigest = layer.annotations[tocDigestLabel];
     if (format === 'foreign') {
       throw new Refusal('unsupported', 'FailedPrecondition', 'Registries do not have such a layer');
     }
@@ -78,7 +79,7 @@ function contentOf({ digest }: Descriptor, index: Parameters<typeof buildTree>[0
 
 function plainFormat({ mediaType, annotations }: Descriptor): LayerReport['format'] {
   if (isForeignLayer(mediaType)) return 'foreign';
-  if (Object.keys(annotations).some((key) => /^io\.(github\.)?containers\.zstd-chunked\./.test(key))) {
+  if (Object.keys(annotations).some((key) => zstdChunkedAnnotations.test(key))) {
     return 'zstd:chunked';
   }
   if (/[+.]gzip$/.test(mediaType)) return 'gzip';
@@ -101,5 +102,5 @@ async function hasFooter(blob: Blob, signal: AbortSignal | undefined): Promise<b
 function withoutDigest(format: LayerReport['format']): string {
   if (format === 'zstd:chunked') return 'The layer is zstd:chunked, which is not supported yet';
   if (format !== 'estargz') return `The layer has no table of contents: it is plain ${format}`;
-  return `The layer has a table of contents, but the manifest lacks its annotation "${tocDigestAnnotation}": it was pushed with Docker media types, or by a tool that drops annotations`;
+  return `The layer has a table of contents, but the manifest lacks its annotation "${tocDigestLabel}": it was pushed with Docker media types, or by a tool that drops annotations`;
 }

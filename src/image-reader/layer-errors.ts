@@ -1,5 +1,6 @@
 import { codeOf, LazypullError, messageOf } from '../errors.ts';
-import { type Descriptor, tocDigestAnnotation } from '../images/manifest.ts';
+import { tocDigestLabel } from '../label-names.ts';
+import type { Descriptor } from '../images/manifest.ts';
 import type { ResolvedImage } from '../images/resolve.ts';
 import type { Blob } from '../registry/blob/blob.ts';
 import { formatReference } from '../registry/reference.ts';
@@ -8,7 +9,7 @@ import { refusalAdvice, type RefusalReason, refusalReason } from '../layers/reso
 
 /** The digest of the table of contents of a layer. @throws FailedPrecondition that says what the layer is and what to do, where the manifest has none */
 export async function tocDigestOf(image: ResolvedImage, layer: Descriptor, blob: Blob): Promise<string> {
-  const tocDigest = layer.annotations[tocDigestAnnotation];
+  const tocDigest = layer.annotations[tocDigestLabel];
   if (tocDigest) return tocDigest;
   const { problem } = await inspectLayer(blob, layer);
   const { message, reason } = problem ?? { message: 'The layer has no table of contents', reason: 'no_toc' };

@@ -3,9 +3,6 @@ import { asGoStruct, goList, goStrings, invalidDocument, isObject, type Json, pa
 import { isConfig, isIndex, isManifest } from './media-types.ts';
 import { type Platform, platformFields, platformOfJson } from './platforms.ts';
 
-/** The annotation that makes a layer lazy: the digest of its TOC's JSON. */
-export const tocDigestAnnotation = 'containerd.io/snapshot/stargz/toc.digest';
-
 /** Bounds of what one document may name. Docker allows 127 layers; an index has a few dozen platforms. */
 const maxLayers = 4096;
 const maxManifests = 4096;

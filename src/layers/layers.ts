@@ -9,7 +9,8 @@ import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob/blob.ts';
 import { TableCache } from './table-cache.ts';
 import { Background } from './fetch/background.ts';
-import { Cache, type KeptBeside, type LayerKey } from './cache/cache.ts';
+import { type LayerId, layerIdOfKey, type LayerKey, layerKey, layerPath } from '../chunks/layer-id.ts';
+import { Cache, type KeptBeside } from './cache/cache.ts';
 import { cacheBytes, layerUsage } from './cache/cache-bytes.ts';
 import { type CacheLimits, defaultCacheLimits } from './cache/cache-limits.ts';
 import { FuseLink } from './fuse-link.ts';
@@ -23,7 +24,7 @@ import { MountPoints } from './mount-points.ts';
 import { staleMounts, takeAway } from './stale-mounts.ts';
 import { Link } from './fetch/link.ts';
 import { type LayerMetrics, layerMetrics } from './metrics.ts';
-import { type LayerSource, layerSource } from './resolve/layer-ref.ts';
+import { type LayerRef, resolve } from './resolve/layer-ref.ts';
 import { TraceStore } from './prefetch/trace.ts';
 import { removePlans } from './resolve/plan-ahead.ts';
 import { checkStacking, type Stacking } from './plan/stacking.ts';
@@ -39,7 +40,7 @@ const reopenAfterMs = 5_000;
 type Labels = Readonly<Record<string, string>>;
 
 /** Opens the layer with this key. */
-type Open = (key: string, source: LayerSource) => Promise<Layer>;
+type Open = (key: string, ref: LayerRef) => Promise<Layer>;
 
 export interface LayersOptions {
   /** Directory of the layers' files and of the FUSE mount; made when it is not there. */
@@ -80,10 +81,6 @@ function attachedAt(root: string): string {
 /** Where layers are planned before they are asked for. */
 function aheadPath(root: string): string {
   return join(root, 'ahead');
-}
-
-function keyOf({ digest, tocDigest }: LayerSource): string {
-  return `${digest}\n${tocDigest}`;
 }
 
 /** All lazy layers of a daemon, keyed by layer digest and TOC digest: every mount of one layer shares its data. */
@@ -204,13 +201,13 @@ export class Layers {
 
   /** Throws the reason where a client's labels alone say that the layer cannot be lazy. */
   checkLabels(labels: Labels): void {
-    layerSource(labels);
+    resolve(labels);
   }
 
   /** Mounts the layer that a client's labels name at a directory, as `MountHelper.fill` does. Rejects with the reason when it cannot be lazy. */
   async mount(mountpoint: string, labels: Labels): Promise<void> {
-    const source = layerSource(labels);
-    await this.#use(source, mountpoint, this.#openLayer, (layer) => this.#points.fill(mountpoint, layer));
+    const ref = resolve(labels);
+    await this.#use(ref, mountpoint, this.#openLayer, (layer) => this.#points.fill(mountpoint, layer));
   }
 
   /**
@@ -218,14 +215,14 @@ export class Layers {
    * else is taken away and the layer mounted. Rejects with the reason when the layer's files are not all there.
    */
   async restore(mountpoint: string, labels: Labels): Promise<void> {
-    const source = layerSource(labels);
+    const ref = resolve(labels);
     const restore = async (layer: Layer): Promise<void> => {
       const left = this.#left.get(mountpoint);
       const isShown = left !== undefined && (layer.isShownBy(left) || left === this.#attachedPath(layer));
       if (isShown) this.#points.adopt(mountpoint, layer, left);
       else await this.#points.fill(mountpoint, layer);
     };
-    await this.#use(source, mountpoint, this.#openKept, restore);
+    await this.#use(ref, mountpoint, this.#openKept, restore);
   }
 
   /**
@@ -244,15 +241,10 @@ export class Layers {
   }
 
   /** Opens a layer unless it is open, and makes it readable at a mount point. */
-  async #use(
-    source: LayerSource,
-    mountpoint: string,
-    open: Open,
-    mount: (layer: Layer) => Promise<void>,
-  ): Promise<void> {
-    const key = keyOf(source);
+  async #use(ref: LayerRef, mountpoint: string, open: Open, mount: (layer: Layer) => Promise<void>): Promise<void> {
+    const key = layerKey(ref.id);
     this.#named.set(mountpoint, key);
-    const entry = this.#entry(key, source, open);
+    const entry = this.#entry(key, ref, open);
     entry.users++;
     try {
       const layer = await entry.layer;
@@ -260,7 +252,7 @@ export class Layers {
       this.#mounts.set(mountpoint, key);
       entry.mounted = layer;
       entry.mountedMs ??= Date.now();
-      if (entry.references.size < maxReferences) entry.references.add(source.reference);
+      if (entry.references.size < maxReferences) entry.references.add(ref.reference);
       if (this.#readers.delete(layer.nodeId)) entry.users--;
       if (!layer.complete) this.#background?.add(layer);
     } catch (error) {
@@ -301,9 +293,9 @@ export class Layers {
 
   /** The inodes and bytes that the files of the layer at `mountpoint` take of the disk, and the bytes once it is complete. All 0 where nobody asked for one there. */
   async usage(mountpoint: string): Promise<{ inodes: number; bytes: number; mostBytes: number }> {
-    const [digest, tocDigest] = this.#named.get(mountpoint)?.split('\n') ?? [];
-    if (digest === undefined || tocDigest === undefined) return { inodes: 0, bytes: 0, mostBytes: 0 };
-    return layerUsage(this.#directory({ digest, tocDigest }));
+    const key = this.#named.get(mountpoint);
+    if (key === undefined) return { inodes: 0, bytes: 0, mostBytes: 0 };
+    return layerUsage(this.#directory(layerIdOfKey(key)));
   }
 
   /** Rejects with the reason unless the layer at `mountpoint` looks on top of the `lower` ones, nearest first, as it would unpacked there. */
@@ -423,7 +415,7 @@ export class Layers {
 
   /** The digest of the layer at each mount point. */
   mountPoints(): ReadonlyMap<string, string> {
-    return new Map([...this.#mounts].map(([path, key]) => [path, key.slice(0, key.indexOf('\n'))]));
+    return new Map([...this.#mounts].map(([path, key]) => [path, layerIdOfKey(key).digest]));
   }
 
   /** The disk space that the files of all layers take, mounted or not, and how many there are. */
@@ -471,22 +463,22 @@ export class Layers {
   async #openForReader(nodeId: number): Promise<void> {
     const record = await findRecord(join(this.#options.root, 'layers'), nodeId);
     if (record === undefined) throw new LazypullError('NotFound', 'Nothing of the layer is on the disk');
-    const { reference, digest, tocDigest } = record;
-    const source = { reference, digest, tocDigest, siblings: [], prefetchBytes: undefined };
-    const entry = this.#entry(keyOf(source), source, this.#openKept);
+    const id = { digest: record.digest, index: record.tocDigest };
+    const ref = { id, reference: record.reference, siblings: [], prefetchBytes: undefined };
+    const entry = this.#entry(layerKey(ref.id), ref, this.#openKept);
     entry.users++;
     try {
       await entry.layer;
     } catch (error) {
-      await this.#release(keyOf(source), entry);
+      await this.#release(layerKey(ref.id), entry);
       throw error;
     }
   }
 
-  #entry(key: string, source: LayerSource, open: Open): Entry {
+  #entry(key: string, ref: LayerRef, open: Open): Entry {
     let entry = this.#entries.get(key);
     if (entry === undefined) {
-      entry = { layer: open(key, source), users: 0, references: new Set() };
+      entry = { layer: open(key, ref), users: 0, references: new Set() };
       this.#entries.set(key, entry);
     }
     return entry;
@@ -522,22 +514,22 @@ export class Layers {
   }
 
   /** Opens a layer from the disk, or makes it anew from the registry. */
-  readonly #openLayer: Open = async (key, source) => {
+  readonly #openLayer: Open = async (key, ref) => {
     try {
-      return await this.#openKept(key, source);
+      return await this.#openKept(key, ref);
     } catch (error) {
       if (codeOf(error) !== 'NotFound') {
         this.#options.log.warn(
-          { layer: source.digest, error: messageOf(error) },
+          { layer: ref.id.digest, error: messageOf(error) },
           'the cache of a layer is of no use and is made anew',
         );
       }
     }
-    const directory = this.#directory(source);
+    const directory = this.#directory(ref.id);
     await directory.remove();
     await mkdir(directory.path, { recursive: true, mode: 0o700 });
     try {
-      return await this.#indexer.index(source, directory);
+      return await this.#indexer.index(ref, directory);
     } catch (error) {
       this.cache.check(); // the disk may be full
       await directory.remove();
@@ -546,22 +538,21 @@ export class Layers {
   };
 
   /** Opens a layer from the disk. NotFound where it was never indexed; another error where its files are of no use. */
-  readonly #openKept: Open = async (key, source) => {
+  readonly #openKept: Open = async (key, ref) => {
     await this.#closing.get(key);
-    const directory = this.#directory(source);
+    const directory = this.#directory(ref.id);
     const record = await directory.record();
     if (record === undefined) throw new LazypullError('NotFound', 'Nothing of the layer is on the disk');
-    checkRecord(record, source.digest, source.tocDigest);
-    const blob = this.#options.openBlob(source.reference, source.digest);
+    checkRecord(record, ref.id);
+    const blob = this.#options.openBlob(ref.reference, ref.id.digest);
     const residency = await directory.resident(record);
     const table = residency.isOfThisBoot ? undefined : await directory.table(record);
     await directory.checkDisk(record, !residency.isOfThisBoot);
     return this.#serve({ record, directory, table, ...residency, blob, traces: this.#traces });
   };
 
-  #directory({ digest, tocDigest }: Pick<LayerSource, 'digest' | 'tocDigest'>): LayerDirectory {
-    const [layer, toc] = [digest, tocDigest].map((each) => each.slice('sha256:'.length));
-    return new LayerDirectory(join(this.#options.root, 'layers', layer!, toc!));
+  #directory(id: LayerId): LayerDirectory {
+    return new LayerDirectory(join(this.#options.root, 'layers', layerPath(id)));
   }
 
   #serve(layer: KnownLayer, own?: OwnOfLayer): Promise<Layer> {

@@ -1,5 +1,6 @@
 import { lstat, mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { digestOfHex, hexOf, isSha256 } from '../chunks/digest.ts';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob/blob.ts';
@@ -17,8 +18,6 @@ const blockBytes = 512;
 
 /** Blobs that are open at a time. Beyond that nothing is kept of others. */
 const maxOpen = 512;
-
-const digestPattern = /^sha256:([0-9a-f]{64})$/;
 
 /** What is kept of one blob. */
 export interface StoredBlob {
@@ -91,18 +90,17 @@ export class BlobStore implements AsyncDisposable {
 
   /** A blob of a registry that keeps what it fetches, and fetches nothing that is here. */
   keep(upstream: Blob): Blob {
-    return digestPattern.test(upstream.digest) ? new KeptBlob(() => this.lease(upstream.digest), upstream) : upstream;
+    return isSha256(upstream.digest) ? new KeptBlob(() => this.lease(upstream.digest), upstream) : upstream;
   }
 
   /** Opens a blob. Undefined, and one line in the log, where that cannot be done. */
   async lease(digest: string): Promise<BlobLease | undefined> {
     while (this.#closing.has(digest)) await this.#closing.get(digest);
-    const hex = digestPattern.exec(digest)?.[1];
-    if (hex === undefined || this.#stop.signal.aborted) return undefined;
+    if (!isSha256(digest) || this.#stop.signal.aborted) return undefined;
     let entry = this.#entries.get(digest);
     if (entry === undefined) {
       if (this.#entries.size >= maxOpen && !this.#closeUnused()) return undefined;
-      entry = { opened: this.#open(digest, join(this.#path, hex)), users: 0, unusedMs: 0 };
+      entry = { opened: this.#open(digest, join(this.#path, hexOf(digest))), users: 0, unusedMs: 0 };
       this.#entries.set(digest, entry);
     }
     const { opened } = entry;
@@ -212,9 +210,9 @@ async function listBlobs(
 ): Promise<StoredBlob[]> {
   const blobs: StoredBlob[] = [];
   for (const hex of await readdir(directory).catch(() => [])) {
-    const digest = `sha256:${hex}`;
+    const digest = digestOfHex(hex);
     const path = join(directory, hex);
-    const found = digestPattern.test(digest) ? await look(path) : undefined;
+    const found = isSha256(digest) ? await look(path) : undefined;
     if (found !== undefined) blobs.push({ ...found, remove: () => remove(digest, path) });
   }
   return blobs;

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import { errnoOf, LazypullError } from '../errors.ts';
 import { Generation } from './generation.ts';
-import { targetLabel } from './labels.ts';
+import { targetLabel } from '../label-names.ts';
 import { idsIn } from './snapshot-id.ts';
 
 export type Row = Record<string, unknown>;

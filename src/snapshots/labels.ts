@@ -1,20 +1,14 @@
 import { LazypullError } from '../errors.ts';
+import { criLabels, stargzLabels } from '../label-names.ts';
 import type { Labels } from './snapshot.ts';
-
-/** On Prepare: the name under which the client will look for the layer when it could be mounted lazily. Stays on the snapshot, where containerd looks for it. */
-export const targetLabel = 'containerd.io/snapshot.ref';
-
-/** On a committed snapshot: it is a lazy layer. BuildKit asks for the presence, stargz-snapshotter writes this value. */
-export const remoteLabel = 'containerd.io/snapshot/remote';
-export const remoteLabelValue = 'remote snapshot';
-
-const referenceLabels = ['containerd.io/snapshot/remote/stargz.reference', 'containerd.io/snapshot/cri.image-ref'];
-const digestLabels = ['containerd.io/snapshot/remote/stargz.digest', 'containerd.io/snapshot/cri.layer-digest'];
 
 /** The image reference and the layer digest that labels name, for messages; undefined where they name none. */
 export function sourceOf(labels: Labels): { reference: string | undefined; digest: string | undefined } {
   const first = (keys: readonly string[]) => keys.map((key) => labels[key]).find((value) => value);
-  return { reference: first(referenceLabels), digest: first(digestLabels) };
+  return {
+    reference: first([stargzLabels.reference, criLabels.reference]),
+    digest: first([stargzLabels.digest, criLabels.digest]),
+  };
 }
 
 /**

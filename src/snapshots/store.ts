@@ -1,19 +1,11 @@
 import { setImmediate } from 'node:timers/promises';
 import { LazypullError } from '../errors.ts';
+import { remoteLabel, remoteLabelValue, targetLabel } from '../label-names.ts';
 import { BufferPressure } from '../util/buffer-pressure.ts';
 import { wallClockMicros } from './clock.ts';
 import { Database, type Row } from './database.ts';
 import { askForLabels, type Filter, type Filters, matches } from './filters.ts';
-import {
-  checkLabels,
-  labelBytes,
-  remoteLabel,
-  remoteLabelValue,
-  sameLabels,
-  splitLabels,
-  targetLabel,
-  updateLabels,
-} from './labels.ts';
+import { checkLabels, labelBytes, sameLabels, splitLabels, updateLabels } from './labels.ts';
 import type { Kind, Labels, SnapshotInfo, Usage } from './snapshot.ts';
 
 /** A row. `remote` says that its content is a lazy layer; `usage` is undefined until it is known. */

@@ -11,7 +11,7 @@ import { Client, credentials } from '@grpc/grpc-js';
 import { Snapshots } from '../gen/services/snapshots/v1/snapshots_pb.ts';
 import { listenAt } from '../kernel/unix-socket.ts';
 import { silentLog } from '../log.ts';
-import { targetLabel } from './labels.ts';
+import { targetLabel } from '../label-names.ts';
 import type { RemoteLayers } from './remote-layers.ts';
 import { serveSnapshots } from './server.ts';
 import { openSnapshotter } from './snapshotter.ts';

@@ -1,4 +1,4 @@
-import { hash } from 'node:crypto';
+import { hexOf, sha256 } from '../../chunks/digest.ts';
 import { LazypullError } from '../../errors.ts';
 import { ChunkColumns, digestBytes } from '../chunk-columns.ts';
 import { JsonReader, KeyTable } from './json-reader.ts';
@@ -40,7 +40,7 @@ export function openToc(
     throw new LazypullError('DataLoss', `The table of contents cannot be at byte ${tocOffset} of ${blobSize}`);
   }
   const json = tocJson(compressedToc, maxBytes);
-  return { json, tocDigest: `sha256:${hash('sha256', json)}` };
+  return { json, tocDigest: sha256(json) };
 }
 
 /** Throws DataLoss unless the digest of a table of contents is the one that the manifest promises. */
@@ -57,12 +57,7 @@ export function checkTocDigest(actual: string, promised: string): void {
  * ordinary way: files that cannot be verified, lost names; ResourceExhausted past the bounds of `limits.ts`
  */
 export function readToc(compressedToc: Uint8Array, { tocDigest, ...place }: TocContext): LayerIndex {
-  if (!/^sha256:[0-9a-f]{64}$/.test(tocDigest)) {
-    throw new LazypullError(
-      'InvalidArgument',
-      `The digest "${tocDigest}" of a table of contents is not a sha256 digest`,
-    );
-  }
+  hexOf(tocDigest, 'digest of the table of contents');
   const toc = openToc(compressedToc, place);
   checkTocDigest(toc.tocDigest, tocDigest);
   return readTocJson(toc.json, place.tocOffset);

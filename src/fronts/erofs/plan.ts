@@ -1,4 +1,4 @@
-import { LazypullError } from '../../errors.ts';
+import { type Digest, hexOf } from '../../chunks/digest.ts';
 import type { LayerTree } from '../../formats/tree.ts';
 import { placeData } from './data.ts';
 import { writeDirectory } from './directory.ts';
@@ -14,7 +14,7 @@ import { blockBytes, writeSuperblock } from './superblock.ts';
  * @param options `digest`: the layer's, `sha256:<hex>`, of which the volume's UUID is made
  * @throws ResourceExhausted for what such an image cannot hold; FailedPrecondition for a device that Linux cannot have
  */
-export function planDisk(tree: LayerTree, { digest }: { digest: string }): DiskPlan {
+export function planDisk(tree: LayerTree, { digest }: { digest: Digest }): DiskPlan {
   const uuid = uuidOf(digest);
   const { inodes, metadataBytes } = layOut(tree.root);
   const data = placeData(inodes, tree.chunks, metadataBytes);
@@ -30,11 +30,8 @@ export function planDisk(tree: LayerTree, { digest }: { digest: string }): DiskP
   return { metadata: disk, inodes: inodes.length, ...data };
 }
 
-function uuidOf(digest: string): Uint8Array {
-  if (!/^sha256:[0-9a-f]{64}$/.test(digest)) {
-    throw new LazypullError('InvalidArgument', `The layer digest "${digest}" is not a sha256 digest`);
-  }
-  return Buffer.from(digest.slice('sha256:'.length, 'sha256:'.length + 32), 'hex');
+function uuidOf(digest: Digest): Uint8Array {
+  return Buffer.from(hexOf(digest, 'layer digest').slice(0, 32), 'hex');
 }
 
 function writePlaced(disk: Buffer, view: DataView, placed: PlacedInode, serial: number): void {

@@ -1,6 +1,15 @@
 import { lstat, readdir, rmdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isSha256Hex } from '../../chunks/digest.ts';
+import {
+  type LayerId,
+  layerIdOfKey,
+  layerIdOfPath,
+  type LayerKey,
+  layerKey,
+  layerPath,
+} from '../../chunks/layer-id.ts';
 import { messageOf } from '../../errors.ts';
 import type { Log } from '../../log.ts';
 import { type CacheLimits, excessBytes, isFull } from './cache-limits.ts';
@@ -24,9 +33,6 @@ const verifyAgainMs = 50;
 /** The unit of `blocks` in stat(2), in bytes. */
 const blockBytes = 512;
 
-/** Names a layer: its digest, a line feed, its TOC digest, both `sha256:<64 hex>`. */
-export type LayerKey = string;
-
 /** Who knows which layers are in use. The files of those that are not are nobody else's while `whileClosed` runs. */
 export interface CacheUsers {
   /** Whether a layer is mounted, is about to be, or is named by a snapshot: then its files are not removed. */
@@ -40,6 +46,7 @@ export interface CacheUsers {
 /** What is kept of a layer. */
 export interface CachedLayer {
   readonly digest: string;
+  /** Of its index. The name is the one that `lazypull cache --json` and the service have: it is older than other formats. */
   readonly tocDigest: string;
   /** Disk space that its files take, in bytes. */
   readonly bytes: number;
@@ -247,17 +254,17 @@ export class Cache implements CacheAccess {
   async #scan(): Promise<Kept[]> {
     const layers: Kept[] = [];
     for (const digest of await names(this.#path)) {
-      for (const tocDigest of await names(join(this.#path, digest))) {
-        const layer = await this.#look(digest, tocDigest);
+      for (const index of await names(join(this.#path, digest))) {
+        const layer = await this.#look(layerIdOfPath(digest, index));
         if (layer !== undefined) layers.push(layer);
       }
     }
     return layers.toSorted((a, b) => a.lastUsedMs - b.lastUsedMs);
   }
 
-  async #look(digest: string, tocDigest: string): Promise<Kept | undefined> {
-    const key = `sha256:${digest}\nsha256:${tocDigest}`;
-    const directory = new LayerDirectory(join(this.#path, digest, tocDigest));
+  async #look(id: LayerId): Promise<Kept | undefined> {
+    const key = layerKey(id);
+    const directory = new LayerDirectory(join(this.#path, layerPath(id)));
     try {
       const { mtimeMs, blocks } = await lstat(directory.path);
       let bytes = blocks * blockBytes;
@@ -267,8 +274,8 @@ export class Cache implements CacheAccess {
       return {
         key,
         directory,
-        digest: `sha256:${digest}`,
-        tocDigest: `sha256:${tocDigest}`,
+        digest: id.digest,
+        tocDigest: id.index,
         bytes,
         lastUsedMs: mtimeMs,
         inUse: this.#options.users.isNeeded(key),
@@ -304,12 +311,13 @@ export class Cache implements CacheAccess {
     return removed === true;
   }
 
-  async #verifyFiles({ directory, digest, tocDigest }: Kept): Promise<Verified | undefined> {
+  async #verifyFiles({ directory, key }: Kept): Promise<Verified | undefined> {
     const { threads, users, log } = this.#options;
+    const id = layerIdOfKey(key);
     try {
       const record = await directory.record();
       if (record === undefined) return undefined;
-      checkRecord(record, digest, tocDigest);
+      checkRecord(record, id);
       const table = await directory.table(record);
       const { resident } = await directory.resident(record);
       const parts = resident.reduce((count, state) => count + (state === residency.absent ? 0 : 1), 0);
@@ -326,8 +334,8 @@ export class Cache implements CacheAccess {
         threads.remove(target);
       }
     } catch (error) {
-      log.warn({ layer: digest, error: messageOf(error) }, 'the cache of a layer is of no use');
-      if (!users.isNeeded(`${digest}\n${tocDigest}`)) await directory.remove();
+      log.warn({ layer: id.digest, error: messageOf(error) }, 'the cache of a layer is of no use');
+      if (!users.isNeeded(key)) await directory.remove();
       return undefined;
     }
   }
@@ -373,7 +381,7 @@ function sum(sized: readonly { readonly bytes: number }[]): number {
 /** The names in a directory that are those of digests. */
 async function names(path: string): Promise<string[]> {
   const all = await readdir(path).catch(() => []);
-  return all.filter((name) => /^[0-9a-f]{64}$/.test(name));
+  return all.filter((name) => isSha256Hex(name));
 }
 
 /** All rows in runs of some bytes. */

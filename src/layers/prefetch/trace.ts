@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
+import { digestOfHex, hexOf, isSha256, isSha256Hex } from '../../chunks/digest.ts';
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import { errnoOf, LazypullError } from '../../errors.ts';
 import { lowerBound } from '../../util/search.ts';
@@ -22,8 +23,6 @@ const maxGapBytes = 32 << 10;
 /** More ranges than a container can touch in seconds over any link. */
 const maxRanges = 4096;
 const maxTraceBytes = 1 << 20;
-
-const digestPattern = /^sha256:([0-9a-f]{64})$/;
 
 /** The trace of the rows that have been read: one byte a row, 1 for those. */
 export function traceOf(digest: string, table: ChunkTable, read: Uint8Array): Trace {
@@ -62,7 +61,7 @@ export function parseTrace(text: string): Trace {
   }
   if (value?.version !== 1) throw wrong('its version is not 1');
   const { digest, ranges } = value;
-  if (typeof digest !== 'string' || !digestPattern.test(digest)) throw wrong('its digest is not a sha256 digest');
+  if (typeof digest !== 'string' || !isSha256(digest)) throw wrong('its digest is not a sha256 digest');
   if (!Array.isArray(ranges) || ranges.length > maxRanges) throw wrong(`it has no list of up to ${maxRanges} ranges`);
   let before = 0;
   for (const range of ranges as unknown[]) {
@@ -121,7 +120,10 @@ export class TraceStore {
   async digests(): Promise<string[]> {
     try {
       const names = await readdir(this.#directory);
-      return names.flatMap((name) => /^([0-9a-f]{64})\.json$/.exec(name)?.[1] ?? []).map((hex) => `sha256:${hex}`);
+      return names
+        .map((name) => basename(name, '.json'))
+        .filter(isSha256Hex)
+        .map(digestOfHex);
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return [];
       throw new LazypullError('Unavailable', `Cannot read the traces in "${this.#directory}"`, { cause: error });
@@ -129,8 +131,6 @@ export class TraceStore {
   }
 
   #path(digest: string): string {
-    const hex = digestPattern.exec(digest)?.[1];
-    if (hex === undefined) throw new LazypullError('InvalidArgument', `The digest "${digest}" is not a sha256 digest`);
-    return join(this.#directory, `${hex}.json`);
+    return join(this.#directory, `${hexOf(digest)}.json`);
   }
 }

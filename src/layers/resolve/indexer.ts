@@ -1,4 +1,6 @@
 import { readdir } from 'node:fs/promises';
+import { hexOf } from '../../chunks/digest.ts';
+import type { LayerId } from '../../chunks/layer-id.ts';
 import { codeOf, LazypullError, messageOf } from '../../errors.ts';
 import { fetchToc, type TocBytes } from '../../formats/estargz/fetch-toc.ts';
 import type { Log } from '../../log.ts';
@@ -11,7 +13,7 @@ import { ampleMemory, type MemoryBudget } from '../memory-budget.ts';
 import type { LayerMetrics } from '../metrics.ts';
 import { type PlannedLayer, PlanAhead } from './plan-ahead.ts';
 import { SilentRegistries } from './silent-registries.ts';
-import type { LayerSource } from './layer-ref.ts';
+import type { LayerRef } from './layer-ref.ts';
 import { Patience } from './patience.ts';
 import { type Tail, BlobTails } from './blob-tails.ts';
 import type { Trace, TraceStore } from '../prefetch/trace.ts';
@@ -62,16 +64,17 @@ export class Indexer {
   }
 
   /** Fills the empty directory of a layer and opens it. Rejects with the reason when it cannot be lazy. */
-  async index(source: LayerSource, directory: LayerDirectory): Promise<Layer> {
+  async index(ref: LayerRef, directory: LayerDirectory): Promise<Layer> {
     const { openBlob, traces, prefetchBytes } = this.#options;
-    const { reference, digest } = source;
-    this.#silent.check(source);
+    const { reference, id } = ref;
+    const { digest } = id;
+    this.#silent.check({ reference, digest });
     // What was read of the layer when it was new the last time, if that is known, is asked for at once.
     const trace = prefetchBytes() === undefined ? undefined : await traces.load(digest).catch(() => undefined); // a guess, and no reason to fail
     const parts = trace?.ranges.map(([start, end]) => ({ start, end })) ?? [];
     const early = parts.length === 0 ? undefined : new EarlyRequest(openBlob(reference, digest), parts);
     try {
-      return await this.#index(source, directory, trace, early);
+      return await this.#index(ref, directory, trace, early);
     } finally {
       early?.abandon();
     }
@@ -85,23 +88,23 @@ export class Indexer {
   }
 
   async #index(
-    source: LayerSource,
+    ref: LayerRef,
     directory: LayerDirectory,
     trace: Trace | undefined,
     early: EarlyRequest | undefined,
   ): Promise<Layer> {
     const { traces, serve, prefetchBytes, log } = this.#options;
     const started = performance.now();
-    const siblings = await this.#withoutKept(source.siblings);
-    const { tail, tocOffset, planned, fetchedMs } = await this.#plan(source, siblings, directory);
+    const siblings = await this.#withoutKept(ref.siblings);
+    const { tail, tocOffset, planned, fetchedMs } = await this.#plan(ref, siblings, directory);
     const blob = early?.of(tail.blob) ?? tail.blob;
     const blobBytes = tail.size;
     const { table, diskBytes, metadataBytes, sums } = planned;
     const record: LayerRecord = {
       version: recordVersion,
-      digest: source.digest,
-      tocDigest: source.tocDigest,
-      reference: source.reference,
+      digest: ref.id.digest,
+      tocDigest: ref.id.index,
+      reference: ref.reference,
       blobBytes,
       diskBytes,
       metadataBytes,
@@ -113,7 +116,7 @@ export class Indexer {
     const layer = await serve({ record, directory, table, resident, isOfThisBoot: true, blob, traces });
     const tailStart = blobBytes - tail.data.length;
     const startBytes = prefetchBytes();
-    if (startBytes !== undefined) await layer.prefetch(trace, source.prefetchBytes ?? startBytes, tailStart);
+    if (startBytes !== undefined) await layer.prefetch(trace, ref.prefetchBytes ?? startBytes, tailStart);
     layer.recordTrace();
     layer.keep();
     const offered = layer.offer(tail.data.subarray(0, Math.max(0, tocOffset - tailStart)), tailStart);
@@ -121,8 +124,8 @@ export class Indexer {
     if (tailStart === 0) await offered; // the whole layer is here, and can be mounted without FUSE
     log.info(
       {
-        layer: source.digest,
-        reference: source.reference,
+        layer: ref.id.digest,
+        reference: ref.reference,
         files: table.length,
         fetchMs: Math.round(fetchedMs - started),
         planMs: Math.round(performance.now() - fetchedMs),
@@ -133,14 +136,15 @@ export class Indexer {
   }
 
   /** Fetches a layer's table of contents and has its disk planned: a second time where the first table is not the one that the manifest promises. */
-  async #plan(source: LayerSource, siblings: readonly string[], directory: LayerDirectory): Promise<PlannedLayer> {
-    const { reference, digest, tocDigest } = source;
-    const ahead = await this.#ahead.take(digest, tocDigest, directory);
+  async #plan(ref: LayerRef, siblings: readonly string[], directory: LayerDirectory): Promise<PlannedLayer> {
+    const { reference, id } = ref;
+    const { digest } = id;
+    const ahead = await this.#ahead.take(id, directory);
     if (ahead !== undefined) {
       this.#expect(reference, siblings);
       return ahead;
     }
-    this.#silent.check(source); // perhaps that was waited for in vain
+    this.#silent.check({ reference, digest }); // perhaps that was waited for in vain
     for (let isFirst = true; ; isFirst = false) {
       const started = performance.now();
       const taking = this.#tails.take(reference, digest);
@@ -149,7 +153,7 @@ export class Indexer {
       let toc: TocBytes | undefined;
       try {
         toc = await this.#toc(tail);
-        return await this.#planToc(source, tail, toc, directory);
+        return await this.#planToc(id, tail, toc, directory);
       } catch (error) {
         const isWrong = codeOf(error) === 'DataLoss' || (toc === undefined && codeOf(error) === 'FailedPrecondition');
         // Another server may have a better one, and what was kept of this one is of no use.
@@ -184,9 +188,9 @@ export class Indexer {
     return toc;
   }
 
-  /** @param tocDigest what that of the table must be, where that is known */
+  /** @param index what the digest of the table must be, if that is known */
   async #planToc(
-    { digest, tocDigest }: { digest: string; tocDigest?: string },
+    { digest, index }: Pick<LayerId, 'digest'> & Partial<LayerId>,
     tail: Tail,
     toc: TocBytes,
     { diskPath, tablePath, pathsPath, hintsPath, stackingPath }: LayerDirectory,
@@ -195,7 +199,7 @@ export class Indexer {
     const fetchedMs = performance.now();
     const paths = { diskPath, tablePath, pathsPath, hintsPath, stackingPath };
     const maxTocBytes = this.#options.memory?.tocBytes;
-    const request = { digest, tocDigest, blobBytes: tail.size, ...toc, maxTocBytes, ...paths };
+    const request = { digest, tocDigest: index, blobBytes: tail.size, ...toc, maxTocBytes, ...paths };
     const planned = await this.#options.threads.plan(request, isAwaited);
     return { tail, tocOffset: toc.tocOffset, planned, fetchedMs };
   }
@@ -220,6 +224,6 @@ export class Indexer {
     if (digests.length === 0) return [];
     const kept = await readdir(this.#options.directory).catch(() => []);
     const names = new Set(kept);
-    return digests.filter((digest) => !names.has(digest.slice('sha256:'.length)));
+    return digests.filter((digest) => !names.has(hexOf(digest)));
   }
 }

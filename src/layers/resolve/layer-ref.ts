@@ -1,46 +1,26 @@
-import { LazypullError } from '../../errors.ts';
+import { type Digest, hexOf, isSha256 } from '../../chunks/digest.ts';
+import type { LayerId } from '../../chunks/layer-id.ts';
+import { criLabels, prefetchLabel, stargzLabels, tocDigestLabel } from '../../label-names.ts';
 import { Refusal } from './refusal.ts';
 
-/** Where a layer comes from and what it must be, as a client's labels say. */
-export interface LayerSource {
+/** A layer as a client asks for it: what it must be, and where it comes from. */
+export interface LayerRef {
+  readonly id: LayerId;
   /** The image as Docker writes references. */
   readonly reference: string;
-  /** `sha256:<64 hex>` of the compressed layer. */
-  readonly digest: string;
-  /** `sha256:<64 hex>` of the uncompressed table of contents, from the manifest that the client verified. */
-  readonly tocDigest: string;
   /** Digests of the layers above this one in the image, nearest first, as far as the client told. */
-  readonly siblings: readonly string[];
+  readonly siblings: readonly Digest[];
   /** How much of the blob's start the client wants at once, in bytes; undefined where it does not say. */
   readonly prefetchBytes: number | undefined;
 }
 
 type Labels = Readonly<Record<string, string>>;
 
-const tocDigestLabel = 'containerd.io/snapshot/stargz/toc.digest';
-
-/** The two families of labels that clients send, in the order in which stargz-snapshotter tries them. */
-const families = [
-  {
-    reference: 'containerd.io/snapshot/cri.image-ref',
-    digest: 'containerd.io/snapshot/cri.layer-digest',
-    layers: 'containerd.io/snapshot/cri.image-layers',
-  },
-  {
-    reference: 'containerd.io/snapshot/remote/stargz.reference',
-    digest: 'containerd.io/snapshot/remote/stargz.digest',
-    layers: 'containerd.io/snapshot/remote/stargz.layers',
-  },
-];
-
-const prefetchLabel = 'containerd.io/snapshot/remote/stargz.prefetch';
-
 const maxSiblings = 256;
-const digestPattern = /^sha256:[0-9a-f]{64}$/;
 
 /** Reads the labels of a Prepare call. Throws an error that says which label is missing or wrong, and what that means. */
-export function layerSource(labels: Labels): LayerSource {
-  const family = families.find(({ reference, digest }) => labels[reference] && labels[digest]);
+export function resolve(labels: Labels): LayerRef {
+  const family = [criLabels, stargzLabels].find(({ reference, digest }) => labels[reference] && labels[digest]);
   if (family === undefined) {
     throw new Refusal(
       'annotations',
@@ -49,33 +29,28 @@ export function layerSource(labels: Labels): LayerSource {
     );
   }
   const digest = labels[family.digest]!;
-  if (!digestPattern.test(digest)) {
-    throw new LazypullError('InvalidArgument', `The layer digest "${digest.slice(0, 100)}" is not a sha256 digest`);
-  }
-  const tocDigest = labels[tocDigestLabel];
-  if (!tocDigest) {
+  hexOf(digest, 'layer digest');
+  const index = labels[tocDigestLabel];
+  if (!index) {
     throw new Refusal(
       'no_toc',
       'FailedPrecondition',
       'The manifest has no TOC digest for the layer: it is not eStargz, or its annotation was lost; "lazypull why" tells which',
     );
   }
-  if (!digestPattern.test(tocDigest)) {
-    throw new LazypullError('InvalidArgument', `The TOC digest "${tocDigest.slice(0, 100)}" is not a sha256 digest`);
-  }
+  hexOf(index, 'TOC digest');
   const siblings = (labels[family.layers] ?? '').split(',', maxSiblings);
   return {
+    id: { digest, index },
     reference: labels[family.reference]!,
-    digest,
-    tocDigest,
-    siblings: siblings.filter((sibling) => digestPattern.test(sibling) && sibling !== digest),
+    siblings: siblings.filter((sibling) => isSha256(sibling) && sibling !== digest),
     prefetchBytes: prefetchBytes(labels[prefetchLabel]),
   };
 }
 
 /** The labels that name a layer, for who mounts it without a client. */
-export function labelsOf(reference: string, digest: string, tocDigest: string): Labels {
-  return { [families[1]!.reference]: reference, [families[1]!.digest]: digest, [tocDigestLabel]: tocDigest };
+export function labelsOf(reference: string, { digest, index }: LayerId): Labels {
+  return { [stargzLabels.reference]: reference, [stargzLabels.digest]: digest, [tocDigestLabel]: index };
 }
 
 function prefetchBytes(text: string | undefined): number | undefined {

@@ -1,3 +1,4 @@
+import type { LayerId } from '../../chunks/layer-id.ts';
 import { LazypullError, messageOf } from '../../errors.ts';
 import { fetchToc, tocTailBytes } from '../../formats/estargz/fetch-toc.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
@@ -25,16 +26,12 @@ export class LazyCheck {
    * Reads and plans a layer, once. Rejects only where `signal` aborts: any other failure is the layer's problem, unless it is one of the registry that it is read from,
    * which says nothing of the one that it goes to.
    */
-  async read(
-    blob: Pick<Blob, 'tail' | 'range'>,
-    { digest, tocDigest }: { digest: string; tocDigest: string },
-    signal: AbortSignal,
-  ): Promise<void> {
+  async read(blob: Pick<Blob, 'tail' | 'range'>, { digest, index }: LayerId, signal: AbortSignal): Promise<void> {
     if (this.#found.has(digest)) return;
     try {
       const { data, size } = await blob.tail(tocTailBytes, signal);
       const toc = await fetchToc(blob, data, size, undefined, signal);
-      this.#found.set(digest, planLayer({ digest, tocDigest, blobBytes: size, ...toc }).stacking);
+      this.#found.set(digest, planLayer({ digest, tocDigest: index, blobBytes: size, ...toc }).stacking);
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof RegistryError)) this.#found.set(digest, problemOf(digest, error));

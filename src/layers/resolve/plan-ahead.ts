@@ -1,5 +1,6 @@
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { LayerId } from '../../chunks/layer-id.ts';
 import { LayerDirectory } from '../store/layer-directory.ts';
 import type { Planned } from '../store/plan-files.ts';
 import { ampleMemory, type MemoryBudget } from '../memory-budget.ts';
@@ -89,13 +90,13 @@ export class PlanAhead {
    * Moves what was planned of a layer into the layer's directory, which is empty. Undefined where there is nothing, or it is of another table of contents: then
    * that directory is empty still.
    */
-  async take(digest: string, tocDigest: string, directory: LayerDirectory): Promise<PlannedLayer | undefined> {
+  async take({ digest, index }: LayerId, directory: LayerDirectory): Promise<PlannedLayer | undefined> {
     const entry = this.#entries.get(digest);
     if (entry === undefined) return undefined;
     this.#entries.delete(digest);
     clearTimeout(entry.timer);
     const plan = await entry.plan;
-    if (plan?.planned.tocDigest === tocDigest) {
+    if (plan?.planned.tocDigest === index) {
       await rename(entry.path, directory.path);
       return plan;
     }

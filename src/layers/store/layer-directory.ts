@@ -2,6 +2,7 @@ import { createHash, hash } from 'node:crypto';
 import { open, readdir, readFile, rename, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ChunkTable, chunkTable } from '../../chunks/chunk-table.ts';
+import type { LayerId } from '../../chunks/layer-id.ts';
 import { errnoOf, LazypullError } from '../../errors.ts';
 import { bootId } from '../../kernel/boot.ts';
 import { upperBound } from '../../util/search.ts';
@@ -272,7 +273,7 @@ export function fileOf({ digest, tocDigest, sums }: LayerRecord): { name: string
 }
 
 /** Throws unless a residency or a record is of the layer that is asked for. */
-export function checkRecord(record: LayerRecord, digest: string, tocDigest: string): void {
-  if (record.digest === digest && record.tocDigest === tocDigest) return;
+export function checkRecord(record: LayerRecord, { digest, index }: LayerId): void {
+  if (record.digest === digest && record.tocDigest === index) return;
   throw new LazypullError('DataLoss', `The cached layer is another one: ${record.digest}`);
 }

@@ -55,10 +55,10 @@ export async function practiseLayer(options: PracticeOptions): Promise<void> {
     metrics: own.metrics,
     log: own.log,
   });
-  const { digest, tocDigest, paths } = layer;
-  const source = { reference: 'rehearsal', digest, tocDigest, siblings: [], prefetchBytes: undefined };
+  const { id, paths } = layer;
+  const ref = { id, reference: 'rehearsal', siblings: [], prefetchBytes: undefined };
   try {
-    const served = await indexer.index(source, directory);
+    const served = await indexer.index(ref, directory);
     try {
       signal.throwIfAborted();
       await helper.mountErofs(served.imagePath, mountpoint);

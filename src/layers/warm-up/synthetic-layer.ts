@@ -1,6 +1,8 @@
-import { hash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
+import { sha256 } from '../../chunks/digest.ts';
+import type { LayerId } from '../../chunks/layer-id.ts';
 import { encodeFooter } from '../../formats/estargz/footer.ts';
 import { compressedToc } from './synthetic-toc.ts';
 
@@ -11,9 +13,7 @@ const fileBytes = 32 << 10;
 /** An eStargz blob, and what a client knows of it. */
 export interface SyntheticLayer {
   readonly bytes: Buffer;
-  /** `sha256:<hex>` of the blob, and of its table of contents. */
-  readonly digest: string;
-  readonly tocDigest: string;
+  readonly id: LayerId;
   /** Paths of its files. */
   readonly paths: readonly string[];
 }
@@ -30,7 +30,7 @@ export async function syntheticLayer(signal?: AbortSignal): Promise<SyntheticLay
   let offset = 0;
   for (let i = 0; i < files; i++) {
     const content = randomBytes(fileBytes);
-    const digest = `sha256:${hash('sha256', content)}`;
+    const digest = sha256(content);
     rows.push({ name: `f${i}`, type: 'reg', size: fileBytes, mode: 0o644, digest, offset, chunkDigest: digest });
     const member = gzipSync(content, { level: 0 });
     members.push(member);
@@ -41,5 +41,5 @@ export async function syntheticLayer(signal?: AbortSignal): Promise<SyntheticLay
   const toc = compressedToc(rows);
   const bytes = Buffer.concat([...members, toc.bytes, encodeFooter(offset)]);
   const paths = rows.map((_, i) => `f${i}`);
-  return { bytes, digest: `sha256:${hash('sha256', bytes)}`, tocDigest: toc.digest, paths };
+  return { bytes, id: { digest: sha256(bytes), index: toc.digest }, paths };
 }

@@ -1,5 +1,5 @@
-import { hash } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
+import { sha256 } from '../../chunks/digest.ts';
 import { tocTar } from '../../formats/estargz/toc-tar.ts';
 import type { TocSource } from '../plan/layer-plan.ts';
 
@@ -78,5 +78,5 @@ export function syntheticToc(): TocSource {
 export function compressedToc(rows: readonly object[]): { bytes: Buffer; digest: string } {
   const json = Buffer.from(JSON.stringify({ version: 1, entries: rows }, undefined, '\t'));
   const bytes = gzipSync(tocTar([json]));
-  return { bytes, digest: `sha256:${hash('sha256', json)}` };
+  return { bytes, digest: sha256(json) };
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { codeOf } from '../../../src/errors.ts';
-import { layerSource } from '../../../src/layers/resolve/layer-ref.ts';
+import { resolve } from '../../../src/layers/resolve/layer-ref.ts';
 import { formatReference, parseReference } from '../../../src/registry/reference.ts';
 import { matches, parseFilters } from '../../../src/snapshots/filters.ts';
 import { compileGoRegExp } from '../../../src/snapshots/go-regexp.ts';
@@ -78,9 +78,9 @@ const labels: Subject = {
       pairs.map(([key]) => `labels.${key}`),
     );
     assert.ok(Object.values(updated).every((value) => value !== ''));
-    const source = layerSource(given);
-    assert.match(source.digest, /^sha256:[0-9a-f]{64}$/);
-    assert.match(source.tocDigest, /^sha256:[0-9a-f]{64}$/);
+    const { id } = resolve(given);
+    assert.match(id.digest, /^sha256:[0-9a-f]{64}$/);
+    assert.match(id.index, /^sha256:[0-9a-f]{64}$/);
   },
 };
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { layerSource } from '../../../../src/layers/resolve/layer-ref.ts';
+import { resolve } from '../../../../src/layers/resolve/layer-ref.ts';
 
 const digest = `sha256:${'a'.repeat(64)}`;
 const other = `sha256:${'b'.repeat(64)}`;
@@ -12,54 +12,49 @@ const stargz = {
   'containerd.io/snapshot/stargz/toc.digest': tocDigest,
 };
 
-test('layerSource() reads the labels that BuildKit sends', () => {
-  assert.deepEqual(layerSource(stargz), {
+test('resolve() reads the labels that BuildKit sends', () => {
+  assert.deepEqual(resolve(stargz), {
     reference: 'localhost:5000/base:esgz',
-    digest,
-    tocDigest,
+    id: { digest, index: tocDigest },
     siblings: [other],
     prefetchBytes: undefined,
   });
 });
 
-test('layerSource() prefers the labels that the CRI sends', () => {
+test('resolve() prefers the labels that the CRI sends', () => {
   const labels = {
     ...stargz,
     'containerd.io/snapshot/cri.image-ref': 'docker.io/library/x:1',
     'containerd.io/snapshot/cri.layer-digest': other,
     'containerd.io/snapshot/cri.image-layers': `${digest},${other}`,
   };
-  assert.deepEqual(layerSource(labels), {
+  assert.deepEqual(resolve(labels), {
     reference: 'docker.io/library/x:1',
-    digest: other,
-    tocDigest,
+    id: { digest: other, index: tocDigest },
     siblings: [digest],
     prefetchBytes: undefined,
   });
 });
 
-test('layerSource() falls back to the other family when one is incomplete, as BuildKit sends only the reference of the CRI family', () => {
-  assert.equal(layerSource({ ...stargz, 'containerd.io/snapshot/cri.image-ref': 'x:1' }).digest, digest);
+test('resolve() falls back to the other family when one is incomplete, as BuildKit sends only the reference of the CRI family', () => {
+  assert.equal(resolve({ ...stargz, 'containerd.io/snapshot/cri.image-ref': 'x:1' }).id.digest, digest);
 });
 
-test('layerSource() reads how much the client wants at once, and ignores what is no number', () => {
+test('resolve() reads how much the client wants at once, and ignores what is no number', () => {
   const label = 'containerd.io/snapshot/remote/stargz.prefetch';
-  assert.equal(layerSource({ ...stargz, [label]: '10485760' }).prefetchBytes, 10485760);
-  assert.equal(layerSource({ ...stargz, [label]: '-1' }).prefetchBytes, undefined);
+  assert.equal(resolve({ ...stargz, [label]: '10485760' }).prefetchBytes, 10485760);
+  assert.equal(resolve({ ...stargz, [label]: '-1' }).prefetchBytes, undefined);
 });
 
-test('layerSource() says what is missing', () => {
-  assert.throws(() => layerSource({}), /enable snapshot annotations/);
-  assert.throws(() => layerSource({ ...stargz, 'containerd.io/snapshot/stargz/toc.digest': '' }), {
+test('resolve() says what is missing', () => {
+  assert.throws(() => resolve({}), /enable snapshot annotations/);
+  assert.throws(() => resolve({ ...stargz, 'containerd.io/snapshot/stargz/toc.digest': '' }), {
     code: 'FailedPrecondition',
     message: /not eStargz/,
   });
   assert.throws(
-    () => layerSource({ ...stargz, 'containerd.io/snapshot/remote/stargz.digest': '../../etc/passwd' }),
+    () => resolve({ ...stargz, 'containerd.io/snapshot/remote/stargz.digest': '../../etc/passwd' }),
     /not a sha256 digest/,
   );
-  assert.throws(
-    () => layerSource({ ...stargz, 'containerd.io/snapshot/stargz/toc.digest': 'sha256:1' }),
-    /not a sha256/,
-  );
+  assert.throws(() => resolve({ ...stargz, 'containerd.io/snapshot/stargz/toc.digest': 'sha256:1' }), /not a sha256/);
 });

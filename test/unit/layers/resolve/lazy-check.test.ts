@@ -16,7 +16,7 @@ async function reasons(...layers: (readonly FileSpec[])[]): Promise<string[]> {
   for (const [i, files] of layers.entries()) {
     const { bytes, context } = estargzBlob([...files, file(`only-${i}`)], 1000);
     const digest = `sha256:${String(i).padStart(64, '0')}`;
-    await check.read(blobOf(bytes), { digest, tocDigest: context.tocDigest }, signal);
+    await check.read(blobOf(bytes), { digest, index: context.tocDigest }, signal);
     digests.push(digest);
   }
   const problems = await check.ofImage(digests);
@@ -49,18 +49,16 @@ test('What is no eStargz, or another one than was promised, has a reason too; of
   const { bytes, context } = estargzBlob([file('f')], 1000);
   const digests = ['0', '1', '2', '3'].map((letter) => `sha256:${letter.repeat(64)}`);
   const [plain, other, refused] = digests as [string, string, string];
-  await check.read(blobOf(Buffer.alloc(500)), { digest: plain, tocDigest: context.tocDigest }, signal);
-  await check.read(blobOf(bytes), { digest: other, tocDigest: plain }, signal);
+  await check.read(blobOf(Buffer.alloc(500)), { digest: plain, index: context.tocDigest }, signal);
+  await check.read(blobOf(bytes), { digest: other, index: plain }, signal);
   check.refuse(refused, 'It is encrypted');
   const down = () => Promise.reject(new RegistryError('Unavailable', 'The registry is down'));
-  await check.read({ ...blobOf(bytes), tail: down }, { digest: digests[3]!, tocDigest: context.tocDigest }, signal);
+  await check.read({ ...blobOf(bytes), tail: down }, { digest: digests[3]!, index: context.tocDigest }, signal);
   const problems = await check.ofImage(digests);
   assert.deepEqual(
     problems.map(({ reason }) => reason),
     ['format', 'content', 'unsupported'],
   );
   assert.equal(problems[2]!.message, 'It is encrypted');
-  await assert.rejects(
-    check.read(blobOf(Buffer.alloc(5)), { digest: digests[3]!, tocDigest: plain }, AbortSignal.abort()),
-  );
+  await assert.rejects(check.read(blobOf(Buffer.alloc(5)), { digest: digests[3]!, index: plain }, AbortSignal.abort()));
 });

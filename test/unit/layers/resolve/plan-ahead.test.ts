@@ -38,24 +38,24 @@ test('PlanAhead.take() moves what was planned into the directory of the layer, o
   const { ahead, target, awaited, left } = await setUp(t);
   ahead.begin('a', Promise.resolve(tail));
   assert.ok(ahead.has('a'));
-  const plan = await ahead.take('a', 'toc-a', target);
+  const plan = await ahead.take({ digest: 'a', index: 'toc-a' }, target);
   assert.equal(plan?.tail, tail);
   assert.deepEqual(awaited, [true], 'a client came before it was planned');
   assert.deepEqual(await left(), ['ahead', 'layer', 'layer/disk']);
-  assert.equal(await ahead.take('a', 'toc-a', target), undefined);
+  assert.equal(await ahead.take({ digest: 'a', index: 'toc-a' }, target), undefined);
 });
 
 test('PlanAhead.take() gives nothing, and leaves nothing, of another table of contents or of one that is of no use', async (t) => {
   const { ahead, target, left } = await setUp(t);
-  for (const [digest, tocDigest] of [
+  for (const [digest, index] of [
     ['a', 'toc-b'],
     ['bad', 'toc-bad'],
   ] as const) {
     ahead.begin(digest, Promise.resolve(tail));
-    assert.equal(await ahead.take(digest, tocDigest, target), undefined);
+    assert.equal(await ahead.take({ digest, index }, target), undefined);
   }
   ahead.begin('c', Promise.reject(new Error('no answer')));
-  assert.equal(await ahead.take('c', 'toc-c', target), undefined);
+  assert.equal(await ahead.take({ digest: 'c', index: 'toc-c' }, target), undefined);
   assert.deepEqual(await left(), ['ahead', 'layer']);
 });
 
@@ -70,7 +70,7 @@ test('PlanAhead forgets what nobody asks for, and bounds how much there is', asy
   while ((await left()).length < 2 + 8 * 2) await new Promise(setImmediate);
   await new Promise(setImmediate);
   t.mock.timers.tick(20_000);
-  assert.equal(await ahead.take('layer-0', 'toc-layer-0', target), undefined);
+  assert.equal(await ahead.take({ digest: 'layer-0', index: 'toc-layer-0' }, target), undefined);
   await ahead.close();
   assert.deepEqual(await left(), ['layer']);
 });
