@@ -39,6 +39,7 @@ export const floors: readonly (readonly Room[])[] = [
   [
     { name: 'errors.ts', about: 'the one class of errors: a code, a message, what to do' },
     { name: 'node-version.ts', about: 'a clear message for a Node that is too old' },
+    { name: 'label-names.ts', about: 'every label of a snapshot and annotation of a manifest, once' },
     { name: 'version.ts', about: 'the version of the package', packages: files },
     { name: 'gen', about: 'generated from proto/, never edited', packages: grpc, importedBy: knowGrpc },
   ],
@@ -85,7 +86,7 @@ export const floors: readonly (readonly Room[])[] = [
     {
       name: 'formats',
       about: 'bytes of a blob to a LayerIndex; no I/O but through the Blob that it is given',
-      only: ['errors.ts', 'util', 'chunks', 'kernel/zlib.ts', 'registry/blob/blob.ts'],
+      only: ['errors.ts', 'label-names.ts', 'util', 'chunks', 'kernel/zlib.ts', 'registry/blob/blob.ts'],
     },
     {
       name: 'images',
