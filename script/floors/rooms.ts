@@ -106,6 +106,11 @@ export const floors: readonly (readonly Room[])[] = [
       only: ['errors.ts', 'util', 'chunks', 'formats'],
       parts: { erofs: 'an EROFS image whose data area fills itself' },
     },
+    {
+      name: 'indexes',
+      about: "where lazypull's layer indexes are kept and shared: the machine's store, a team's repository, trust",
+      packages: files,
+    },
   ],
   [
     {

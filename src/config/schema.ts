@@ -148,6 +148,48 @@ export const fileSchema = z.object({
     })
     .prefault({})
     .meta({ own: true }),
+  index: z
+    .object({
+      max_size: amount
+        .default('2GB')
+        .describe(
+          'What the layer indexes on this machine may take of the disk, in the same way; 0 for no limit. Those that were not used for the longest time are removed first.',
+        ),
+      repository: z
+        .string()
+        .default('')
+        .describe(
+          'The repository of the layer indexes of a team, such as "registry.example/team/indexes": it is looked into before a layer is pulled. Its indexes are trusted.',
+        ),
+      push: z
+        .boolean()
+        .default(false)
+        .describe('Push indexes that are made here to `repository`, with the credentials of `docker login`.'),
+      referrers: z
+        .boolean()
+        .default(false)
+        .describe(
+          'Also use indexes that are attached to an image in its own repository: whoever may push there is trusted.',
+        ),
+      trusted_keys: z
+        .array(z.string().min(1))
+        .default([])
+        .describe(
+          'Ed25519 public keys, in PEM or base64. With one or more, an index of somebody else is used only if one of them signed it.',
+        ),
+      signing_key: z
+        .string()
+        .default('')
+        .describe('File with an Ed25519 private key in PEM that signs what this machine pushes.'),
+      lookup_timeout_msec: z
+        .int()
+        .min(0)
+        .max(10_000)
+        .default(300)
+        .describe('How many milliseconds beyond a round trip a layer waits to hear whether there is an index for it.'),
+    })
+    .prefault({})
+    .meta({ own: true }),
   snapshotter: z
     .object({
       allow_invalid_mounts_on_restart: z

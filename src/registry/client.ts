@@ -7,7 +7,7 @@ import type { Blob } from './blob/blob.ts';
 import { BlobLocation } from './blob/blob-location.ts';
 import { collect, discard } from './http/body.ts';
 import { type Credentials, noCredentials } from './auth/credentials.ts';
-import { answerError } from './errors.ts';
+import { answerError, RegistryError } from './errors.ts';
 import type { Capability } from './hosts/host-entry.ts';
 import { type Endpoint, Hosts, type HostsConfig } from './hosts/hosts.ts';
 import type { RegistryMetrics } from './metrics.ts';
@@ -73,8 +73,13 @@ export interface PushedBlob {
 
 const maxManifestBytes = 4 * 1024 * 1024;
 
+const indexType = 'application/vnd.oci.image.index.v1+json';
+
+/** How registries refuse the list of referrers that do not know it. */
+const withoutReferrers: ReadonlySet<string> = new Set(['NotFound', 'Unimplemented', 'FailedPrecondition']);
+
 const manifestTypes = [
-  'application/vnd.oci.image.index.v1+json',
+  indexType,
   'application/vnd.oci.image.manifest.v1+json',
   'application/vnd.docker.distribution.manifest.list.v2+json',
   'application/vnd.docker.distribution.manifest.v2+json',
@@ -173,6 +178,33 @@ export class RegistryClient implements AsyncDisposable {
     });
   }
 
+  /**
+   * The index of what is attached to the manifest with the reference's digest (distribution spec, "Listing Referrers"): of the registry's API, its first page, else under the tag
+   * that stands for it. It may have more than `artifactType`.
+   *
+   * @throws NotFound if the registry has neither
+   */
+  async referrers(
+    reference: Reference & { readonly digest: string },
+    artifactType: string,
+    signal?: AbortSignal,
+  ): Promise<Buffer> {
+    const { host, repository, digest } = reference;
+    requireDigest(digest);
+    const tries = new Tries(this.#policy, this.#log, signal, maxManifestBytes);
+    try {
+      return await this.#firstOf(reference, 'operator', tries, signal, async (endpoint, stop) => {
+        const url = new URL(`${endpoint.base}${repository}/referrers/${digest}`);
+        url.searchParams.set('artifactType', artifactType);
+        const answer = await this.#ask('GET', endpoint, url, reference, [indexType], stop);
+        return collect(answer, maxManifestBytes, tries, this.#transport.counters);
+      });
+    } catch (error) {
+      if (!(error instanceof RegistryError) || !withoutReferrers.has(error.code)) throw error;
+      return (await this.manifest({ host, repository, tag: digest.replace(':', '-') }, [indexType], signal)).bytes;
+    }
+  }
+
   /** Whether the reference's repository has the blob. */
   blobExists(reference: Reference, digest: string, signal?: AbortSignal): Promise<boolean> {
     requireDigest(digest);
@@ -245,7 +277,7 @@ export class RegistryClient implements AsyncDisposable {
     return { mediaType, digest, bytes };
   }
 
-  async #askManifest(
+  #askManifest(
     method: 'GET' | 'HEAD',
     endpoint: Endpoint,
     reference: Reference,
@@ -255,6 +287,18 @@ export class RegistryClient implements AsyncDisposable {
     const url = new URL(
       `${endpoint.base}${reference.repository}/manifests/${reference.digest ?? reference.tag ?? defaultTag}`,
     );
+    return this.#ask(method, endpoint, url, reference, accept, signal);
+  }
+
+  /** An answer of 200 to a question that is about a repository. */
+  async #ask(
+    method: 'GET' | 'HEAD',
+    endpoint: Endpoint,
+    url: URL,
+    reference: Reference,
+    accept: readonly string[],
+    signal: AbortSignal | undefined,
+  ): Promise<Answer> {
     if (endpoint.namespace !== undefined) url.searchParams.set('ns', endpoint.namespace);
     const scope = pullScope(reference.repository);
     const headers = { accept: accept.join(', ') };

@@ -1,0 +1,112 @@
+import { createHash } from 'node:crypto';
+import { LazypullError } from '../errors.ts';
+import { parseManifest, type Descriptor } from '../images/manifest.ts';
+import { ociManifest } from '../images/media-types.ts';
+import { type IndexSignature, isSha256 } from './index-origin.ts';
+import type { SignedIndex } from './signature.ts';
+
+/** How a registry knows an index, and only that: the OCI artifact type, and the media type of its one blob. */
+export const indexArtifactType = 'application/vnd.lazypull.layer-index.v1';
+
+/** The layer that the index is for; also in a list of referrers. */
+export const layerAnnotation = 'vnd.lazypull.layer';
+
+const annotations = {
+  layer: layerAnnotation,
+  tailBytes: 'vnd.lazypull.tail.bytes',
+  tailDigest: 'vnd.lazypull.tail.digest',
+  signature: 'vnd.lazypull.signature',
+} as const;
+
+/** Of an index file: 1.5 % of the largest layers that registries take, with room. */
+export const maxIndexBytes = 4 * 2 ** 30;
+
+/** Of its tail: far more than a million files and chunks need. */
+export const maxTailBytes = 256 << 20;
+
+/** The blob `{}`, which stands for a configuration that is not there (OCI image-spec, manifest.md, "Guidelines for Artifact Usage"). */
+export const emptyConfig = {
+  mediaType: 'application/vnd.oci.empty.v1+json',
+  bytes: Buffer.from('{}'),
+  digest: 'sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a',
+} as const;
+
+/** What a manifest says of the index in it. */
+export interface IndexArtifact extends SignedIndex {
+  readonly signature?: IndexSignature | undefined;
+}
+
+/** An image that an index is attached to. */
+export type Subject = Pick<Descriptor, 'mediaType' | 'digest' | 'size'>;
+
+/** The tag of a layer's index in a repository of indexes. */
+export function tagOfLayer(layer: string): string {
+  return layer.replace(':', '-');
+}
+
+/** The manifest of an index (OCI image-spec 1.1); the same bytes for the same index. */
+export function encodeArtifact(artifact: IndexArtifact, subject?: Subject): Buffer {
+  const { layer, digest, size, tail, signature } = artifact;
+  return Buffer.from(
+    JSON.stringify({
+      schemaVersion: 2,
+      mediaType: ociManifest,
+      artifactType: indexArtifactType,
+      config: { mediaType: emptyConfig.mediaType, digest: emptyConfig.digest, size: emptyConfig.bytes.length },
+      layers: [{ mediaType: indexArtifactType, digest, size }],
+      ...(subject === undefined ? {} : { subject }),
+      annotations: {
+        [annotations.layer]: layer,
+        [annotations.tailBytes]: String(tail.bytes),
+        [annotations.tailDigest]: tail.digest,
+        ...(signature === undefined ? {} : { [annotations.signature]: `${signature.key} ${signature.value}` }),
+      },
+    }),
+  );
+}
+
+/**
+ * Reads the manifest of an index of `layer`.
+ *
+ * @throws DataLoss that says what is wrong: it is another artifact, of another layer, or its numbers cannot be
+ */
+export function parseArtifact(bytes: Buffer, layer: string): IndexArtifact {
+  const { json, layers } = parsed(bytes);
+  if (json['artifactType'] !== indexArtifactType) throw wrong(`its artifact type is not "${indexArtifactType}"`);
+  const [blob] = layers;
+  if (blob === undefined || layers.length !== 1) throw wrong(`it has ${layers.length} blobs and not one`);
+  const given = (json['annotations'] ?? {}) as Readonly<Record<string, unknown>>;
+  if (given[annotations.layer] !== layer) throw wrong(`it is of another layer than "${layer}"`);
+  const { digest, size } = blob;
+  if (!isSha256(digest) || size < 1 || size > maxIndexBytes) throw wrong('its blob cannot be an index');
+  const tailBytes = Number(given[annotations.tailBytes]);
+  const tailDigest = given[annotations.tailDigest];
+  const isTail = Number.isSafeInteger(tailBytes) && tailBytes >= 1 && tailBytes <= Math.min(size, maxTailBytes);
+  if (!isTail || !isSha256(tailDigest)) throw wrong('it does not say what its tail is');
+  const artifact = { layer, digest, size, tail: { bytes: tailBytes, digest: tailDigest } };
+  const signature = parseSignature(given[annotations.signature]);
+  return signature === undefined ? artifact : { ...artifact, signature };
+}
+
+function parsed(bytes: Buffer): ReturnType<typeof parseManifest> {
+  try {
+    return parseManifest(bytes);
+  } catch (error) {
+    throw wrong('it is no manifest', error);
+  }
+}
+
+/** What is no signature is one that cannot be right: it counts as none. */
+function parseSignature(text: unknown): IndexSignature | undefined {
+  const pattern = /^(?<key>[0-9a-f]{16}) (?<value>[A-Za-z0-9+/]{86}==)$/;
+  const { key, value } = (typeof text === 'string' && pattern.exec(text)?.groups) || {};
+  return key === undefined || value === undefined ? undefined : { key, value };
+}
+
+function wrong(what: string, cause?: unknown): LazypullError {
+  return new LazypullError('DataLoss', `Cannot use the manifest of a layer index: ${what}`, { cause });
+}
+
+export function sha256Of(bytes: Uint8Array): string {
+  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+}

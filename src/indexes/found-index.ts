@@ -1,0 +1,127 @@
+import type { IndexArtifact } from './artifact.ts';
+import { codeOf, LazypullError } from '../errors.ts';
+import type { Blob } from '../registry/blob/blob.ts';
+import type { IndexOrigin } from './index-origin.ts';
+import type { IndexStore, KeptIndex } from './index-store.ts';
+
+/** The index of a layer that may be used: in the node's store, or still in a registry but for its tail. */
+export interface FoundIndex {
+  readonly layer: string;
+  /** `sha256:<hex>` of the index file, and its bytes. */
+  readonly digest: string;
+  readonly size: number;
+  readonly origin: IndexOrigin;
+  /** The key that signed it, by its ID; undefined if it is not signed. */
+  readonly signedBy: string | undefined;
+  /** The file, if all of it is in the node's store: its bytes [0, size) are the index. A hard link to it survives its removal from there. */
+  readonly path: string | undefined;
+  /** The bytes [start, end) of the index file: from the store, from the tail in memory, or with a ranged request. Throws as `Blob.range` does. */
+  range(start: number, end: number, signal?: AbortSignal): Promise<Buffer>;
+  /** Brings all of it into the node's store, once for all callers, and gives `path`. Throws DataLoss if the bytes are not those of its digest. */
+  whole(): Promise<string>;
+  /** Notes that what it says is not what the layer has: it is removed here, and not taken again while this process lives. */
+  poison(reason: string): void;
+}
+
+/** What a found index is made of. */
+export interface FoundParts {
+  readonly store: IndexStore;
+  readonly index: IndexArtifact;
+  readonly origin: IndexOrigin;
+  readonly onPoison: (reason: string) => void;
+}
+
+/** An index that is whole in the store. */
+export class LocalIndex implements FoundIndex {
+  readonly layer: string;
+  readonly digest: string;
+  readonly size: number;
+  readonly origin: IndexOrigin;
+  readonly signedBy: string | undefined;
+  readonly #store: IndexStore;
+  readonly #kept: KeptIndex;
+  readonly poison: (reason: string) => void;
+
+  constructor(store: IndexStore, kept: KeptIndex, onPoison: (reason: string) => void) {
+    this.layer = kept.layer;
+    this.digest = kept.digest;
+    this.size = kept.size;
+    this.origin = kept.origin;
+    this.signedBy = kept.signature?.key;
+    this.#store = store;
+    this.#kept = kept;
+    this.poison = onPoison;
+  }
+
+  get path(): string {
+    return this.#kept.path;
+  }
+
+  range(start: number, end: number): Promise<Buffer> {
+    return this.#store.read(this.#kept, start, end);
+  }
+
+  whole(): Promise<string> {
+    return Promise.resolve(this.#kept.path);
+  }
+}
+
+/** An index that is in a registry, of which the tail is here. */
+export class RemoteIndex implements FoundIndex {
+  readonly layer: string;
+  readonly digest: string;
+  readonly size: number;
+  readonly origin: IndexOrigin;
+  readonly signedBy: string | undefined;
+  readonly #store: IndexStore;
+  readonly #blob: Blob;
+  readonly #tail: Buffer;
+  readonly #index: IndexArtifact;
+  #keeping: Promise<KeptIndex> | undefined;
+  #kept: KeptIndex | undefined;
+  readonly poison: (reason: string) => void;
+
+  /** `tail` was compared with its digest. */
+  constructor({ store, index, origin, onPoison }: FoundParts, blob: Blob, tail: Buffer) {
+    this.layer = index.layer;
+    this.digest = index.digest;
+    this.size = index.size;
+    this.origin = origin;
+    this.signedBy = index.signature?.key;
+    this.#store = store;
+    this.#blob = blob;
+    this.#tail = tail;
+    this.#index = index;
+    this.poison = onPoison;
+  }
+
+  get path(): string | undefined {
+    return this.#kept?.path;
+  }
+
+  async range(start: number, end: number, signal?: AbortSignal): Promise<Buffer> {
+    const tailStart = this.size - this.#tail.length;
+    if (start >= tailStart && end <= this.size) return this.#tail.subarray(start - tailStart, end - tailStart);
+    if (this.#kept !== undefined) {
+      try {
+        return await this.#store.read(this.#kept, start, end);
+      } catch (error) {
+        if (codeOf(error) !== 'NotFound') throw error;
+        this.#kept = undefined;
+      }
+    }
+    if (start < 0 || start > end || end > this.size) {
+      throw new LazypullError('DataLoss', `A layer index of ${this.size} bytes has no bytes ${start} to ${end}`);
+    }
+    return start === end ? Buffer.alloc(0) : Buffer.concat(await Array.fromAsync(this.#blob.range(start, end, signal)));
+  }
+
+  async whole(): Promise<string> {
+    if (this.#kept !== undefined) return this.#kept.path;
+    this.#keeping ??= this.#store
+      .keep({ ...this.#index, origin: this.origin }, this.#blob.range(0, this.size))
+      .finally(() => (this.#keeping = undefined));
+    this.#kept = await this.#keeping;
+    return this.#kept.path;
+  }
+}

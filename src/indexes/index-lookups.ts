@@ -1,0 +1,151 @@
+import { codeOf, LazypullError, messageOf } from '../errors.ts';
+import type { Log } from '../log.ts';
+import type { Blob } from '../registry/blob/blob.ts';
+import { type IndexArtifact, sha256Of } from './artifact.ts';
+import type { IndexOrigin } from './index-origin.ts';
+import { type FoundIndex, RemoteIndex } from './found-index.ts';
+import type { IndexStore } from './index-store.ts';
+import type { IndexTrust } from './index-trust.ts';
+
+/** An index as a registry has it: what its manifest says, and its blob, of which nothing was read. */
+export interface OfferedIndex {
+  readonly index: IndexArtifact;
+  readonly blob: Blob;
+}
+
+/** A registry that may have the index of a layer. */
+export interface IndexSource {
+  /** How messages name it. */
+  readonly name: string;
+  readonly kind: 'repository' | 'referrer';
+  /** One request. Throws NotFound if there is none. */
+  find(layer: string, signal: AbortSignal): Promise<OfferedIndex>;
+}
+
+/** What a lookup has come to. */
+export type LookupResult =
+  | { readonly found: FoundIndex }
+  /** `none` and `refused` are answers: there is no index, or one that is not used. `why` stands behind "there is no index: ". */
+  | { readonly found: undefined; readonly state: 'none' | 'refused' | 'unknown'; readonly why: string };
+
+/** A question for the index of a layer that is under way, or was answered. */
+export interface Lookup {
+  readonly startedMs: number;
+  readonly result: Promise<LookupResult>;
+  /** Whether an index is there, and only its tail is not here yet. */
+  readonly isOffered: boolean;
+}
+
+/** How long one source may take in all; nobody waits for that. */
+const maxLookupMs = 15_000;
+
+/** How long a source that failed is not asked. */
+const silenceMs = 30_000;
+
+/** Requests of which the time is known, and what is taken for a round trip before one is. */
+const maxSamples = 8;
+const firstRoundTripMs = 700;
+const maxRoundTripMs = 1_000;
+
+/** Asks one source, without ever failing; and knows how fast it answers, and whether it does. */
+export class IndexLookups {
+  readonly #source: IndexSource;
+  readonly #store: IndexStore;
+  readonly #trust: IndexTrust;
+  readonly #log: Log;
+  readonly #roundTripsMs: number[] = [];
+  #failure: { readonly untilMs: number; readonly why: string } | undefined;
+
+  constructor(source: IndexSource, store: IndexStore, trust: IndexTrust, log: Log) {
+    this.#source = source;
+    this.#store = store;
+    this.#trust = trust;
+    this.#log = log;
+  }
+
+  get name(): string {
+    return this.#source.name;
+  }
+
+  /** How long an answer takes that comes at once: the longest of the last ones. */
+  get roundTripMs(): number {
+    return this.#roundTripsMs.length === 0
+      ? firstRoundTripMs
+      : Math.min(Math.max(...this.#roundTripsMs), maxRoundTripMs);
+  }
+
+  /** @param onPoison is told which index was wrong, and why */
+  start(layer: string, signal: AbortSignal, onPoison: (digest: string, reason: string) => void): Lookup {
+    const startedMs = performance.now();
+    let isOffered = false;
+    const stop = AbortSignal.any([signal, AbortSignal.timeout(maxLookupMs)]);
+    const ask = async (): Promise<LookupResult> => {
+      const { index, blob } = await this.#timed(this.#source.find(layer, stop));
+      const { digest, tail } = index;
+      const origin: IndexOrigin = { kind: this.#source.kind, where: this.#source.name };
+      const problem = this.#trust.problemWith(index, origin);
+      if (problem !== undefined) {
+        this.#log.warn({ layer, source: this.name, digest }, `Does not use the index of a layer: it ${problem}`);
+        return { found: undefined, state: 'refused', why: `the one in "${this.name}" ${problem}` };
+      }
+      isOffered = true;
+      const tailStart = index.size - tail.bytes;
+      const bytes = Buffer.concat(await Array.fromAsync(blob.range(tailStart, index.size, stop)));
+      if (sha256Of(bytes) !== tail.digest) throw new LazypullError('DataLoss', 'Its tail does not have its digest');
+      const parts = { store: this.#store, index, origin, onPoison: (reason: string) => onPoison(digest, reason) };
+      return { found: new RemoteIndex(parts, blob, bytes) };
+    };
+    const silent = this.#silence();
+    const result =
+      silent === undefined
+        ? ask().catch((error: unknown) => this.#failed(layer, error, signal))
+        : Promise.resolve({ found: undefined, state: 'unknown', why: silent } as const);
+    return {
+      startedMs,
+      result,
+      get isOffered() {
+        return isOffered;
+      },
+    };
+  }
+
+  /** Why the source is not asked now; undefined if it is. */
+  #silence(): string | undefined {
+    return this.#failure !== undefined && performance.now() < this.#failure.untilMs ? this.#failure.why : undefined;
+  }
+
+  async #timed(answer: Promise<OfferedIndex>): Promise<OfferedIndex> {
+    const startedMs = performance.now();
+    const answered = (): void => {
+      this.#roundTripsMs.push(performance.now() - startedMs);
+      if (this.#roundTripsMs.length > maxSamples) this.#roundTripsMs.shift();
+      if (this.#failure !== undefined) this.#log.info({ source: this.name }, 'Finds indexes of layers again');
+      this.#failure = undefined;
+    };
+    try {
+      const offered = await answer;
+      answered();
+      return offered;
+    } catch (error) {
+      if (codeOf(error) === 'NotFound' || codeOf(error) === 'DataLoss') answered();
+      throw error;
+    }
+  }
+
+  /** "There is none" and "it is wrong" are answers. Anything else is said once, until it is over. */
+  #failed(layer: string, error: unknown, signal: AbortSignal): LookupResult {
+    const code = codeOf(error);
+    if (code === 'NotFound') return { found: undefined, state: 'none', why: `"${this.name}" has none` };
+    if (code === 'DataLoss') {
+      this.#log.warn({ layer, source: this.name, error: messageOf(error) }, 'Does not use the index of a layer');
+      return { found: undefined, state: 'refused', why: `the one in "${this.name}" is wrong: ${messageOf(error)}` };
+    }
+    const why = `"${this.name}" cannot be asked: ${messageOf(error)}`;
+    if (signal.aborted) return { found: undefined, state: 'unknown', why };
+    if (this.#failure === undefined) {
+      this.#log.warn({ source: this.name, error: messageOf(error) }, 'Cannot look for indexes of layers');
+    }
+    this.#failure = { untilMs: performance.now() + silenceMs, why };
+    return { found: undefined, state: 'unknown', why };
+  }
+}

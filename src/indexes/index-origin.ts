@@ -1,0 +1,83 @@
+import { LazypullError } from '../errors.ts';
+import { isObject } from '../images/go-json.ts';
+
+/** How an index came to this machine. */
+export type OriginKind = 'made' | 'repository' | 'referrer' | 'imported';
+
+/** Where an index comes from. It is kept with the index: trust is decided anew at each use. */
+export interface IndexOrigin {
+  readonly kind: OriginKind;
+  /** The repository that had it, as `host/repository`; the name of the imported file; '' for one that was made here. */
+  readonly where: string;
+}
+
+/** The part of an index file that a mount needs: its last bytes. */
+export interface TailMark {
+  readonly bytes: number;
+  /** `sha256:<hex>` of them. */
+  readonly digest: string;
+}
+
+/** An Ed25519 signature (RFC 8032) of `signedText`. */
+export interface IndexSignature {
+  /** `keyIdOf` the public key. */
+  readonly key: string;
+  /** 64 bytes in base64. */
+  readonly value: string;
+}
+
+const kinds: readonly string[] = ['made', 'repository', 'referrer', 'imported'];
+
+/** Longer names than a repository or a path can have. */
+const maxWhereLength = 4096;
+
+const maxShownLength = 200;
+
+const sha256Pattern = /^sha256:[0-9a-f]{64}$/;
+
+/** An origin in words, to stand behind "the index was": `made here`, `found in "registry.example/team/indexes"`. */
+export function originText({ kind, where }: IndexOrigin): string {
+  if (kind === 'made') return 'made here';
+  if (kind === 'imported') return `imported from "${where}"`;
+  return kind === 'referrer' ? `found beside the image in "${where}"` : `found in "${where}"`;
+}
+
+/** An origin from JSON that may be anything; undefined if it is none. */
+export function parseOrigin(value: unknown): IndexOrigin | undefined {
+  if (!isObject(value)) return undefined;
+  const { kind, where } = value;
+  if (typeof kind !== 'string' || !kinds.includes(kind)) return undefined;
+  if (typeof where !== 'string' || where.length > maxWhereLength) return undefined;
+  return { kind: kind as OriginKind, where };
+}
+
+/** The same for what says what the tail is. */
+export function parseTail(value: unknown): TailMark | undefined {
+  if (!isObject(value)) return undefined;
+  const { bytes, digest } = value;
+  const isRight = Number.isSafeInteger(bytes) && (bytes as number) > 0 && isSha256(digest);
+  return isRight ? { bytes: bytes as number, digest: digest as string } : undefined;
+}
+
+/** The same for a signature. */
+export function parseSignature(value: unknown): IndexSignature | undefined {
+  if (!isObject(value)) return undefined;
+  const { key, value: text } = value;
+  if (typeof key !== 'string' || !/^[0-9a-f]{16}$/.test(key)) return undefined;
+  if (typeof text !== 'string' || !/^[A-Za-z0-9+/]{86}==$/.test(text)) return undefined;
+  return { key, value: text };
+}
+
+/** Whether a value is a sha256 digest, as those of layers and of index files have to be. */
+export function isSha256(value: unknown): value is string {
+  return typeof value === 'string' && sha256Pattern.test(value);
+}
+
+/** The hex digits of the digest of a layer. Throws InvalidArgument if it is not sha256. */
+export function hexOfLayer(layer: string): string {
+  if (sha256Pattern.test(layer)) return layer.slice('sha256:'.length);
+  throw new LazypullError(
+    'InvalidArgument',
+    `${JSON.stringify(layer.slice(0, maxShownLength))} is not the sha256 digest of a layer`,
+  );
+}

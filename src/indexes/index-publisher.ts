@@ -1,0 +1,117 @@
+import type { KeyObject } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { codeOf, errnoOf, messageOf } from '../errors.ts';
+import type { Log } from '../log.ts';
+import type { IndexRepository } from './index-repository.ts';
+import type { KeptIndex } from './index-store.ts';
+import { signIndex } from './signature.ts';
+
+interface Job {
+  readonly index: KeptIndex;
+  readonly replaces: boolean;
+}
+
+/** Indexes that wait to be pushed; the oldest are given up for more. */
+const maxQueue = 256;
+
+/** Waits before an index is tried again; the registry client has tried several times in a row each time. */
+const retryMs = [5_000, 60_000, 300_000];
+
+/** How long a push may take until it is given up. */
+const maxPushMs = 120_000;
+
+/** How long one that is under way when the process ends may take. */
+const drainMs = 2_000;
+
+/** Takes indexes that were made here to the team's repository, in the background and one after the other. */
+export class IndexPublisher implements AsyncDisposable {
+  readonly #repository: IndexRepository;
+  readonly #key: KeyObject | undefined;
+  readonly #log: Log;
+  readonly #queue = new Map<string, Job>();
+  readonly #stop = new AbortController();
+  #working: Promise<void> | undefined;
+  #hasFailed = false;
+
+  /** @param key signs what is pushed */
+  constructor(repository: IndexRepository, key: KeyObject | undefined, log: Log) {
+    this.#repository = repository;
+    this.#key = key;
+    this.#log = log;
+  }
+
+  /**
+   * Notes that an index shall be pushed; that of the same layer which waits already is dropped for it.
+   *
+   * @param replaces whether it takes the place of what the repository has, which is not used
+   */
+  add(index: KeptIndex, replaces: boolean): void {
+    if (this.#stop.signal.aborted) return;
+    this.#queue.delete(index.layer);
+    this.#queue.set(index.layer, { index, replaces });
+    const [oldest] = this.#queue.keys();
+    if (this.#queue.size > maxQueue && oldest !== undefined) {
+      this.#queue.delete(oldest);
+      this.#log.warn({ layer: oldest, waiting: maxQueue }, 'Does not push the index of a layer: too many wait');
+    }
+    this.#working ??= this.#work().finally(() => (this.#working = undefined));
+  }
+
+  /** Settles once nothing waits. */
+  async idle(): Promise<void> {
+    while (this.#working !== undefined) await this.#working;
+  }
+
+  /** What waits is given up; what is under way has a moment. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#queue.clear();
+    await Promise.race([this.#working, sleep(drainMs, undefined, { ref: false })]);
+    this.#stop.abort();
+    await this.#working;
+  }
+
+  async #work(): Promise<void> {
+    for (let job = this.#next(); job !== undefined && !this.#stop.signal.aborted; job = this.#next()) {
+      for (const delayMs of [...retryMs, undefined]) {
+        if ((await this.#push(job)) || delayMs === undefined || this.#queue.has(job.index.layer)) break;
+        await sleep(delayMs, undefined, { signal: this.#stop.signal, ref: false }).catch(() => undefined);
+        if (this.#stop.signal.aborted) return;
+      }
+    }
+  }
+
+  #next(): Job | undefined {
+    const [job] = this.#queue.values();
+    if (job !== undefined) this.#queue.delete(job.index.layer);
+    return job;
+  }
+
+  /** @returns whether there is nothing left to do about it */
+  async #push({ index, replaces }: Job): Promise<boolean> {
+    const { layer, path, size } = index;
+    const where = { layer, repository: this.#repository.name };
+    const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(maxPushMs)]);
+    try {
+      if (!replaces && (await this.#repository.present(layer, signal)) !== undefined) {
+        this.#log.debug(where, 'the repository has an index of a layer already');
+        return true;
+      }
+      const signature = this.#key === undefined ? index.signature : signIndex(index, this.#key);
+      await this.#repository.push({ ...index, signature }, () => createReadStream(path, { end: size - 1 }), signal);
+      this.#log.info({ ...where, bytes: size }, 'Pushed the index of a layer');
+      this.#hasFailed = false;
+      return true;
+    } catch (error) {
+      if (this.#stop.signal.aborted || errnoOf(error) === 'ENOENT') return true; // it was removed meanwhile
+      const fields = { ...where, error: messageOf(error) };
+      if (this.#hasFailed) this.#log.debug(fields, 'cannot push the index of a layer');
+      else this.#log.warn(fields, 'Cannot push the index of a layer');
+      this.#hasFailed = true;
+      return isFinal.has(codeOf(error));
+    }
+  }
+}
+
+/** What a later try does not change. */
+const isFinal: ReadonlySet<string> = new Set(['InvalidArgument', 'FailedPrecondition', 'Unimplemented']);

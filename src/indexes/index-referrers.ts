@@ -1,0 +1,69 @@
+import { codeOf, LazypullError } from '../errors.ts';
+import { parseIndex } from '../images/manifest.ts';
+import { ociManifest } from '../images/media-types.ts';
+import type { RegistryClient } from '../registry/client.ts';
+import { parseReference, type Reference } from '../registry/reference.ts';
+import { indexArtifactType, layerAnnotation, parseArtifact } from './artifact.ts';
+import { isSha256 } from './index-origin.ts';
+import type { IndexSource, OfferedIndex } from './index-lookups.ts';
+
+/** An image whose digest is known, so that what is attached to it can be asked for. */
+type PinnedReference = Reference & { readonly digest: string };
+
+/** The indexes that are attached to one image, in its repository. The list of them is fetched once. */
+export class IndexReferrers implements IndexSource {
+  readonly kind = 'referrer';
+  /** `host/repository` of the image. */
+  readonly name: string;
+  readonly #client: RegistryClient;
+  readonly #image: PinnedReference;
+  #list: Promise<ReadonlyMap<string, string>> | undefined;
+
+  constructor(client: RegistryClient, image: PinnedReference) {
+    this.#client = client;
+    this.#image = image;
+    this.name = `${image.host}/${image.repository}`;
+  }
+
+  async find(layer: string, signal: AbortSignal): Promise<OfferedIndex> {
+    const digest = (await this.#listed(signal)).get(layer);
+    if (digest === undefined) throw new LazypullError('NotFound', `No index of ${layer} is attached to the image`);
+    const { host, repository } = this.#image;
+    const { bytes } = await this.#client.manifest({ host, repository, digest }, [ociManifest], signal);
+    const index = parseArtifact(bytes, layer);
+    return { index, blob: this.#client.blob({ host, repository }, index.digest) };
+  }
+
+  /** The list, of which a failure is not remembered. */
+  #listed(signal: AbortSignal): Promise<ReadonlyMap<string, string>> {
+    if (this.#list !== undefined) return this.#list;
+    const list = this.#fetchList(signal);
+    list.catch((error: unknown) => {
+      if (codeOf(error) !== 'NotFound' && this.#list === list) this.#list = undefined;
+    });
+    this.#list = list;
+    return list;
+  }
+
+  /** Digests of manifests by layer; of several for one layer the last counts. */
+  async #fetchList(signal: AbortSignal): Promise<ReadonlyMap<string, string>> {
+    const { manifests } = parseIndex(await this.#client.referrers(this.#image, indexArtifactType, signal));
+    return new Map(
+      manifests.flatMap(({ digest, annotations, rest }): [string, string][] => {
+        const layer = annotations[layerAnnotation];
+        return rest['artifactType'] === indexArtifactType && isSha256(layer) ? [[layer, digest]] : [];
+      }),
+    );
+  }
+}
+
+/** A reference as clients write it, if it has a digest; undefined for any other text. */
+export function pinnedReference(text: string): PinnedReference | undefined {
+  try {
+    const reference = parseReference(text);
+    const { digest } = reference;
+    return isSha256(digest) ? { ...reference, digest } : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,104 @@
+import type { Readable } from 'node:stream';
+import { codeOf, LazypullError } from '../errors.ts';
+import { ociManifest } from '../images/media-types.ts';
+import type { RegistryClient } from '../registry/client.ts';
+import { parseReference, type Reference } from '../registry/reference.ts';
+import type { IndexSource, OfferedIndex } from './index-lookups.ts';
+import {
+  emptyConfig,
+  encodeArtifact,
+  type IndexArtifact,
+  parseArtifact,
+  sha256Of,
+  type Subject,
+  tagOfLayer,
+} from './artifact.ts';
+
+/** A repository that has indexes of layers, each under a tag that the layer's digest makes. */
+export class IndexRepository implements IndexSource {
+  readonly kind = 'repository';
+  /** `host/repository`. */
+  readonly name: string;
+  readonly #client: RegistryClient;
+  readonly #reference: Reference;
+
+  /**
+   * @param name `host/repository`, as Docker writes it
+   * @throws InvalidArgument for a name with a tag or a digest, or for none
+   */
+  constructor(client: RegistryClient, name: string) {
+    const { host, repository } = parseRepository(name);
+    this.#client = client;
+    this.#reference = { host, repository };
+    this.name = `${host}/${repository}`;
+  }
+
+  /**
+   * What the repository has for a layer: one request.
+   *
+   * @throws NotFound if it has none; DataLoss for a manifest that is not that of an index of this layer; else what the registry client throws
+   */
+  async find(layer: string, signal?: AbortSignal): Promise<OfferedIndex> {
+    const reference = { ...this.#reference, tag: tagOfLayer(layer) };
+    const manifest = await this.#client.manifest(reference, [ociManifest], signal);
+    const index = parseArtifact(manifest.bytes, layer);
+    return { index, blob: this.#client.blob(this.#reference, index.digest) };
+  }
+
+  /**
+   * Pushes an index: its blobs first, then the manifest under its tag, in place of the one that is there.
+   *
+   * @param content makes a stream of the index file, once for each try
+   * @returns the digest of the manifest
+   */
+  push(index: IndexArtifact, content: () => Readable, signal?: AbortSignal): Promise<string> {
+    return pushIndex(
+      this.#client,
+      { ...this.#reference, tag: tagOfLayer(index.layer) },
+      index,
+      content,
+      undefined,
+      signal,
+    );
+  }
+
+  /** What the repository has for a layer already; undefined if that is nothing that could be used. */
+  async present(layer: string, signal?: AbortSignal): Promise<IndexArtifact | undefined> {
+    try {
+      return (await this.find(layer, signal)).index;
+    } catch (error) {
+      if (codeOf(error) === 'NotFound' || codeOf(error) === 'DataLoss') return undefined;
+      throw error;
+    }
+  }
+}
+
+/** Pushes an index to any reference. `subject` is the image in the same repository that it is attached to. */
+export async function pushIndex(
+  client: RegistryClient,
+  reference: Reference,
+  index: IndexArtifact,
+  content: () => Readable,
+  subject: Subject | undefined,
+  signal?: AbortSignal,
+): Promise<string> {
+  const manifest = encodeArtifact(index, subject);
+  const config = { digest: emptyConfig.digest, size: emptyConfig.bytes.length };
+  if (!(await client.blobExists(reference, index.digest, signal)))
+    await client.pushBlob(reference, index, content, undefined, signal);
+  if (!(await client.blobExists(reference, config.digest, signal))) {
+    await client.pushBlob(reference, config, emptyConfig.bytes, undefined, signal);
+  }
+  const target = subject === undefined ? reference : { ...reference, digest: sha256Of(manifest) };
+  return client.pushManifest(target, ociManifest, manifest, signal);
+}
+
+/** A repository without a tag or a digest. */
+export function parseRepository(name: string): Reference {
+  const reference = parseReference(name);
+  if (reference.tag === undefined && reference.digest === undefined) return reference;
+  throw new LazypullError(
+    'InvalidArgument',
+    `Cannot use "${name}" as a repository of layer indexes: it has a tag or a digest`,
+  );
+}

@@ -1,0 +1,263 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { join } from 'node:path';
+import { codeOf, errnoOf, LazypullError, messageOf } from '../errors.ts';
+import type { Log } from '../log.ts';
+import { type IndexArtifact, maxIndexBytes, sha256Of } from './artifact.ts';
+import { hexOfLayer, type IndexOrigin, isSha256 } from './index-origin.ts';
+import { damaged, encodeRecord, type IndexRecord, readAt, readRecord } from './index-record.ts';
+
+/** An index that is in the store. */
+export interface KeptIndex extends IndexRecord {
+  /** Its file, whose bytes [0, size) are the index. It is never written again: a hard link to it stays as it is. */
+  readonly path: string;
+  readonly lastUsedMs: number;
+}
+
+/** An index to be kept. Its digest and size are compared if they are known before. */
+export interface NewIndex extends Omit<IndexArtifact, 'digest' | 'size'> {
+  readonly digest?: string;
+  readonly size?: number;
+  readonly origin: IndexOrigin;
+}
+
+/** Temporary files that are older belong to processes that have gone. */
+const staleMs = 3_600_000;
+
+/** A use is noted once in this time. */
+const useGrainMs = 60_000;
+
+/** How much of what may be kept is left once the oldest had to go: so that not each index that comes removes another. */
+const keptShare = 0.9;
+
+const readBytes = 1 << 20;
+
+/**
+ * The layer indexes of a machine, in `indexes/` below the root: a file for each layer, named by the hex of its digest. They outlive the data of their layers. Several processes may use
+ * it at once: files are written under another name and renamed, and never changed.
+ */
+export class IndexStore {
+  readonly #directory: string;
+  readonly #maxBytes: number;
+  readonly #log: Log;
+
+  /**
+   * @param root the daemon's root
+   * @param maxBytes what all files may take; those that were not used for the longest time go first. 0 for no limit
+   */
+  constructor(root: string, maxBytes: number, log: Log) {
+    this.#directory = join(root, 'indexes');
+    this.#maxBytes = maxBytes;
+    this.#log = log;
+  }
+
+  /**
+   * The index of a layer, after all of it was compared with its digest, and notes that it was used. Undefined if there is none; one that is damaged is removed.
+   *
+   * @throws InvalidArgument if `layer` is no sha256 digest; Unavailable if the disk cannot be read
+   */
+  async find(layer: string): Promise<KeptIndex | undefined> {
+    const path = this.#path(layer);
+    try {
+      await using file = await open(path);
+      const kept = await this.#describe(file, path, layer);
+      await verify(file, kept);
+      const now = Date.now();
+      if (now - kept.lastUsedMs > useGrainMs) await utimes(path, now / 1000, now / 1000).catch(() => undefined);
+      return kept;
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return undefined;
+      if (codeOf(error) !== 'DataLoss') throw this.#unreadable(error);
+      this.#log.warn({ layer, error: messageOf(error) }, 'Removes a layer index that is damaged');
+      await rm(path, { force: true });
+      return undefined;
+    }
+  }
+
+  /** The bytes [start, end) of an index that was found. Throws NotFound if it was removed meanwhile. */
+  async read({ path, size }: KeptIndex, start: number, end: number): Promise<Buffer> {
+    if (start < 0 || end < start || end > size) throw damaged(`it has no bytes ${start} to ${end}`);
+    try {
+      await using file = await open(path);
+      return await readAt(file, start, end);
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+      throw new LazypullError('NotFound', `The layer index "${path}" is not kept any more`, { cause: error });
+    }
+  }
+
+  /**
+   * Keeps an index in place of the one before.
+   *
+   * @param content its bytes, in pieces of any size
+   * @throws DataLoss if the bytes are not what was promised; ResourceExhausted if it alone is more than may be kept; Unavailable if it cannot be written
+   */
+  async keep(index: NewIndex, content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<KeptIndex> {
+    const { layer, tail, signature, origin } = index;
+    const path = this.#path(layer);
+    const temporary = `${path}.${randomUUID()}`;
+    const room = this.#maxBytes === 0 ? maxIndexBytes : this.#maxBytes;
+    if (index.size !== undefined && index.size > room) throw this.#tooLarge(index.size);
+    const keptMs = Date.now();
+    try {
+      await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+      await using file = await open(temporary, 'wx+', 0o600);
+      const { digest, size } = await copy(content, file, index.size ?? room);
+      const isRight = digest === (index.digest ?? digest) && size === (index.size ?? size) && tail.bytes <= size;
+      if (!isRight) throw damaged(`what came for ${layer} is not what was promised`);
+      const marked = await readAt(file, size - tail.bytes, size);
+      if (sha256Of(marked) !== tail.digest)
+        throw damaged(`its tail for ${layer} does not have the digest that was promised`);
+      const signed = signature === undefined ? {} : { signature };
+      const record: IndexRecord = { layer, digest, size, tail, ...signed, origin, keptMs };
+      await file.appendFile(encodeRecord(record));
+      await file.datasync();
+      await rename(temporary, path);
+      await this.#makeRoom(path);
+      return { ...record, path, lastUsedMs: keptMs };
+    } catch (error) {
+      await rm(temporary, { force: true }).catch(() => undefined);
+      if (error instanceof LazypullError) throw error;
+      throw new LazypullError('Unavailable', `Cannot write a layer index into "${this.#directory}"`, { cause: error });
+    }
+  }
+
+  /** All that is kept, the longest unused first; what is in the files is not compared with their digests. */
+  async list(): Promise<KeptIndex[]> {
+    const kept: KeptIndex[] = [];
+    for (const layer of await this.#layers()) {
+      const path = this.#path(layer);
+      try {
+        await using file = await open(path);
+        kept.push(await this.#describe(file, path, layer));
+      } catch (error) {
+        if (errnoOf(error) !== 'ENOENT' && codeOf(error) !== 'DataLoss') throw this.#unreadable(error);
+      }
+    }
+    return kept.sort((a, b) => a.lastUsedMs - b.lastUsedMs);
+  }
+
+  /** Removes the index of a layer. @returns whether there was one */
+  async remove(layer: string): Promise<boolean> {
+    try {
+      await rm(this.#path(layer));
+      return true;
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return false;
+      throw new LazypullError('Unavailable', `Cannot remove the index of ${layer}`, { cause: error });
+    }
+  }
+
+  /**
+   * Removes what was not used for `unusedMs`, the longest unused first, until what is left takes no more than `keepBytes`; and what is damaged or was left half written.
+   *
+   * @returns what was removed
+   */
+  async prune({ unusedMs, keepBytes }: { unusedMs: number; keepBytes: number }): Promise<KeptIndex[]> {
+    const listed = await this.list();
+    await this.#removeStrays(new Set(listed.map(({ path }) => path)));
+    let bytes = listed.reduce((sum, { size }) => sum + size, 0);
+    const removed: KeptIndex[] = [];
+    const before = Date.now() - unusedMs;
+    for (const index of listed) {
+      if (bytes <= keepBytes || index.lastUsedMs > before) break;
+      if (await this.remove(index.layer)) removed.push(index);
+      bytes -= index.size;
+    }
+    return removed;
+  }
+
+  async #describe(file: FileHandle, path: string, layer: string): Promise<KeptIndex> {
+    const { size, mtimeMs } = await file.stat();
+    const record = await readRecord(file, size);
+    if (record.layer !== layer) throw damaged('it is of another layer');
+    return { ...record, path, lastUsedMs: Math.round(mtimeMs) };
+  }
+
+  /** Removes the longest unused, but not `latest`, once all take more than they may. */
+  async #makeRoom(latest: string): Promise<void> {
+    if (this.#maxBytes === 0) return;
+    const files: { path: string; bytes: number; usedMs: number }[] = [];
+    for (const layer of await this.#layers()) {
+      const path = this.#path(layer);
+      const found = await stat(path).catch(() => undefined);
+      if (found !== undefined) files.push({ path, bytes: found.size, usedMs: found.mtimeMs });
+    }
+    let bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+    if (bytes <= this.#maxBytes) return;
+    for (const file of files.sort((a, b) => a.usedMs - b.usedMs)) {
+      if (bytes <= this.#maxBytes * keptShare) break;
+      if (file.path === latest) continue;
+      await rm(file.path, { force: true });
+      bytes -= file.bytes;
+    }
+  }
+
+  /** Removes files that are no indexes: of processes that ended while they wrote, and those that are damaged. */
+  async #removeStrays(known: ReadonlySet<string>): Promise<void> {
+    for (const name of await this.#names()) {
+      const path = join(this.#directory, name);
+      if (known.has(path)) continue;
+      const found = await stat(path).catch(() => undefined);
+      const isTemporary = name.length > hexDigits;
+      if (found !== undefined && isTemporary && Date.now() - found.mtimeMs < staleMs) continue;
+      await rm(path, { force: true });
+    }
+  }
+
+  async #layers(): Promise<string[]> {
+    return (await this.#names()).map((name) => `sha256:${name}`).filter(isSha256);
+  }
+
+  async #names(): Promise<string[]> {
+    try {
+      return await readdir(this.#directory);
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return [];
+      throw this.#unreadable(error);
+    }
+  }
+
+  #path(layer: string): string {
+    return join(this.#directory, hexOfLayer(layer));
+  }
+
+  #unreadable(error: unknown): LazypullError {
+    return new LazypullError('Unavailable', `Cannot read the layer indexes in "${this.#directory}"`, { cause: error });
+  }
+
+  #tooLarge(bytes: number): LazypullError {
+    const why = `it takes ${bytes} bytes, and all indexes may take ${this.#maxBytes}`;
+    return new LazypullError('ResourceExhausted', `Cannot keep a layer index: ${why}`, {
+      hint: 'raise max_size in [index] of the config file',
+    });
+  }
+}
+
+const hexDigits = 64;
+
+/** Writes the pieces and gives what they are. Throws DataLoss once there are more than `limit` bytes. */
+async function copy(
+  content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  file: FileHandle,
+  limit: number,
+): Promise<{ digest: string; size: number }> {
+  const hash = createHash('sha256');
+  let size = 0;
+  for await (const piece of content) {
+    size += piece.length;
+    if (size > limit) throw new LazypullError('DataLoss', `Cannot keep a layer index: it has more than ${limit} bytes`);
+    hash.update(piece);
+    await file.appendFile(piece);
+  }
+  if (size === 0) throw new LazypullError('DataLoss', 'Cannot keep a layer index: it is empty');
+  return { digest: `sha256:${hash.digest('hex')}`, size };
+}
+
+async function verify(file: FileHandle, { digest, size }: IndexRecord): Promise<void> {
+  const hash = createHash('sha256');
+  for (let start = 0; start < size; start += readBytes) {
+    hash.update(await readAt(file, start, Math.min(start + readBytes, size)));
+  }
+  if (`sha256:${hash.digest('hex')}` !== digest) throw damaged('its bytes do not have its digest');
+}

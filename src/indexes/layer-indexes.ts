@@ -1,0 +1,254 @@
+import { createReadStream } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../errors.ts';
+import type { Log } from '../log.ts';
+import { abortError } from '../registry/errors.ts';
+import { sha256Of } from './artifact.ts';
+import { type FoundIndex, LocalIndex } from './found-index.ts';
+import type { IndexLookups, Lookup, LookupResult } from './index-lookups.ts';
+import type { IndexPublisher } from './index-publisher.ts';
+import type { IndexStore } from './index-store.ts';
+import type { IndexTrust } from './index-trust.ts';
+import { RecentMap } from '../util/recent-map.ts';
+
+/** What `LayerIndexes` is made of. */
+export interface LayerIndexesOptions {
+  readonly store: IndexStore;
+  readonly trust: IndexTrust;
+  /** The team's repository; undefined if there is none. */
+  readonly repository: IndexLookups | undefined;
+  /** What is attached to the image of a reference; undefined if that is not allowed. */
+  readonly referrersOf: ((reference: string) => IndexLookups | undefined) | undefined;
+  /** Takes what is made here to the repository; undefined if that is not wanted. */
+  readonly publisher: IndexPublisher | undefined;
+  /** How long a layer waits for registries beyond a round trip. */
+  readonly lookupMs: number;
+  readonly log: Log;
+}
+
+/** How long it is remembered that there is no index, and that there is one which is not in the store yet. */
+const noneMs = 300_000;
+const foundMs = 60_000;
+
+/** An index that is there is worth this wait for its tail: without it, all of the layer is pulled. */
+const offeredMs = 5_000;
+
+/** Layers of one image that are looked for at once. */
+const maxLayers = 512;
+
+/** Layers whose lookups are remembered, and indexes that were wrong. */
+const maxRemembered = 4_096;
+
+/** A digest that no layer has. */
+const nobodysLayer = `sha256:${'0'.repeat(64)}`;
+
+/** After this time an index that was found is brought into the store: who begins to use it has other things to fetch first. */
+const keepDelayMs = 3_000;
+
+/**
+ * Finds the indexes of layers: in the node's store, in the team's repository, beside the image. Nothing here is ever waited for longer than its bound, and what was
+ * looked for is remembered.
+ */
+export class LayerIndexes implements AsyncDisposable {
+  readonly store: IndexStore;
+  readonly #options: LayerIndexesOptions;
+  readonly #stop = new AbortController();
+  readonly #lookups = new RecentMap<Lookup[]>(maxRemembered);
+  readonly #reasons = new RecentMap<string>(maxRemembered);
+  /** By the digests of indexes. */
+  readonly #poisoned = new RecentMap<string>(maxRemembered);
+  /** Layers of which the repository has an index that is not used: one that is made here takes its place. */
+  readonly #refused = new RecentMap<true>(maxRemembered);
+  #keeping: Promise<void> = Promise.resolve();
+
+  constructor(options: LayerIndexesOptions) {
+    this.store = options.store;
+    this.#options = options;
+  }
+
+  /** Asks the repository something, so that there is a connection to it, and the log says if it cannot be asked; waits for nothing. */
+  warmUp(): void {
+    this.#options.repository?.start(nobodysLayer, this.#stop.signal, () => undefined);
+  }
+
+  /**
+   * Begins to look for the indexes of all layers of an image, and waits for nothing.
+   *
+   * @param layers digests; those that are not sha256 are left out
+   * @param reference of the image, if it is known
+   */
+  lookAhead(layers: readonly string[], reference?: string): void {
+    for (const layer of layers.slice(0, maxLayers)) {
+      void this.findHere(layer).then(
+        (here) => here ?? this.#lookup(layer, reference),
+        () => undefined,
+      );
+    }
+  }
+
+  /**
+   * The index of a layer that may be used; undefined if there is none in time. It does not fail for what a registry does; `reasonFor` has that.
+   *
+   * @throws Canceled if `signal` aborts; Unavailable if the disk cannot be read
+   */
+  async find(layer: string, reference?: string, signal?: AbortSignal): Promise<FoundIndex | undefined> {
+    const here = await this.findHere(layer);
+    if (here !== undefined) return here;
+    const lookups = this.#lookup(layer, reference);
+    const whys: string[] = [];
+    for (const lookup of lookups) {
+      const result = await this.#inTime(lookup, signal);
+      if (result.found !== undefined) return this.#passed(result.found);
+      if (result.state === 'refused') this.#refused.set(layer, true);
+      whys.push(result.why);
+    }
+    if (whys.length > 0) this.#reasons.set(layer, `there is no layer index: ${whys.join('; ')}`);
+    return undefined;
+  }
+
+  /** The same of what is on this machine; asks nobody else. */
+  async findHere(layer: string): Promise<FoundIndex | undefined> {
+    const kept = await this.store.find(layer);
+    const problem = kept && (this.#poisoned.get(kept.digest) ?? this.#options.trust.problemWith(kept, kept.origin));
+    if (kept === undefined) this.#reasons.set(layer, 'there is no layer index here');
+    else if (problem !== undefined)
+      this.#reasons.set(layer, `the layer index that is kept here is not used: it ${problem}`);
+    else this.#reasons.delete(layer);
+    if (kept === undefined || problem !== undefined) return undefined;
+    return new LocalIndex(this.store, kept, (reason) => this.#poison(layer, kept.digest, reason));
+  }
+
+  /** Why the last search for the index of a layer gave none, as a sentence without a capital; undefined if it gave one, or there was no search. */
+  reasonFor(layer: string): string | undefined {
+    return this.#reasons.get(layer);
+  }
+
+  /**
+   * Keeps an index that was made here while the whole layer was verified, and has it pushed if that is wanted.
+   *
+   * @param file path of the index, which is copied
+   * @param tailBytes how many of its last bytes a mount needs
+   */
+  async made(
+    layer: string,
+    file: { readonly path: string; readonly size: number; readonly tailBytes: number },
+  ): Promise<FoundIndex> {
+    const { path, size, tailBytes } = file;
+    const tail = Buffer.concat(
+      await Array.fromAsync(createReadStream(path, { start: size - tailBytes }) as AsyncIterable<Buffer>),
+    );
+    const kept = await this.store.keep(
+      { layer, tail: { bytes: tailBytes, digest: sha256Of(tail) }, origin: { kind: 'made', where: '' }, size },
+      createReadStream(path) as AsyncIterable<Buffer>,
+    );
+    this.#reasons.delete(layer);
+    this.#lookups.delete(layer);
+    this.#options.publisher?.add(kept, this.#refused.has(layer));
+    return new LocalIndex(this.store, kept, (reason) => this.#poison(layer, kept.digest, reason));
+  }
+
+  /** Settles once nothing waits to be pushed. */
+  async pushed(): Promise<void> {
+    await this.#options.publisher?.idle();
+  }
+
+  /** Ends what is under way. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await this.#options.publisher?.[Symbol.asyncDispose]();
+    await this.#keeping;
+  }
+
+  /** The lookups of a layer: those that are under way or remembered, else new ones. */
+  #lookup(layer: string, reference: string | undefined): readonly Lookup[] {
+    const known = this.#lookups.get(layer);
+    if (known !== undefined) return known;
+    const { repository, referrersOf } = this.#options;
+    const sources = [repository, reference === undefined ? undefined : referrersOf?.(reference)];
+    const poison = (digest: string, reason: string): void => this.#poison(layer, digest, reason);
+    const lookups = sources.flatMap((source) => source?.start(layer, this.#stop.signal, poison) ?? []);
+    if (lookups.length === 0) return lookups;
+    this.#lookups.set(layer, lookups, noneMs);
+    void Promise.all(lookups.map(({ result }) => result)).then((results) => {
+      if (this.#lookups.get(layer) !== lookups) return;
+      const isFound = results.some(({ found }) => found !== undefined);
+      if (isFound) this.#lookups.set(layer, lookups, foundMs);
+      else if (results.some((result) => result.found === undefined && result.state === 'unknown')) {
+        this.#lookups.delete(layer);
+      }
+    });
+    return lookups;
+  }
+
+  /** The result of a lookup, or that it did not come in time. */
+  async #inTime(lookup: Lookup, signal: AbortSignal | undefined): Promise<LookupResult> {
+    const { lookupMs, repository } = this.#options;
+    const late = { found: undefined, state: 'unknown', why: 'no answer came in time' } as const;
+    using timer = new Deadline(signal);
+    const wait = (ms: number): Promise<LookupResult> =>
+      Promise.race([lookup.result, timer.after(lookup.startedMs + ms - performance.now()).then(() => late)]);
+    const first = await wait(lookupMs + (repository?.roundTripMs ?? 0));
+    return first === late && lookup.isOffered ? await wait(offeredMs) : first;
+  }
+
+  /** An index that a registry has, unless it was wrong before. It comes into the store after a while. */
+  #passed(found: FoundIndex): FoundIndex | undefined {
+    const problem = this.#poisoned.get(found.digest);
+    if (problem !== undefined) {
+      this.#reasons.set(found.layer, `the layer index in "${found.origin.where}" is not used: it ${problem}`);
+      return undefined;
+    }
+    this.#reasons.delete(found.layer);
+    this.#keepLater(found);
+    return found;
+  }
+
+  #keepLater(found: FoundIndex): void {
+    const dueMs = performance.now() + keepDelayMs;
+    this.#keeping = this.#keeping.then(async () => {
+      try {
+        const leftMs = Math.max(0, dueMs - performance.now());
+        await sleep(leftMs, undefined, { signal: this.#stop.signal, ref: false });
+        if (found.path === undefined) await found.whole();
+      } catch (error) {
+        if (this.#stop.signal.aborted) return;
+        this.#options.log.warn({ layer: found.layer, error: messageOf(error) }, 'Cannot keep the index of a layer');
+      }
+    });
+  }
+
+  #poison(layer: string, digest: string, reason: string): void {
+    const { log } = this.#options;
+    log.error({ layer, index: digest, reason }, 'The index of a layer is wrong, and is not used any more');
+    this.#poisoned.set(digest, `is wrong: ${reason}`);
+    this.#refused.set(layer, true);
+    this.#lookups.delete(layer);
+    this.#reasons.set(layer, `its layer index is wrong: ${reason}`);
+    void this.store.remove(layer).catch((error: unknown) => {
+      log.warn({ layer, error: messageOf(error) }, 'Cannot remove the index of a layer');
+    });
+  }
+}
+
+/** Timers of one wait, which end with it. */
+class Deadline implements Disposable {
+  readonly #stop = new AbortController();
+  readonly #caller: AbortSignal | undefined;
+
+  constructor(caller: AbortSignal | undefined) {
+    this.#caller = caller;
+  }
+
+  async after(ms: number): Promise<void> {
+    const signal = this.#caller === undefined ? this.#stop.signal : AbortSignal.any([this.#stop.signal, this.#caller]);
+    try {
+      await sleep(Math.max(0, ms), undefined, { signal });
+    } catch {
+      if (this.#caller?.aborted) throw abortError(this.#caller);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#stop.abort();
+  }
+}

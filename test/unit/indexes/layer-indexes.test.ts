@@ -1,0 +1,363 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { encodeArtifact, tagOfLayer } from '../../../src/indexes/artifact.ts';
+import type { LayerIndexes } from '../../../src/indexes/layer-indexes.ts';
+import { defaultIndexConfig, type IndexConfig, openLayerIndexes } from '../../../src/indexes/open-layer-indexes.ts';
+import { signIndex } from '../../../src/indexes/signature.ts';
+import { ociIndex, ociManifest } from '../../../src/images/media-types.ts';
+import type { Log } from '../../../src/log.ts';
+import {
+  keyPair,
+  layerDigest,
+  type MadeIndex,
+  madeIndex,
+  offer,
+  quickClient,
+  referrerOf,
+  sha256,
+  temporaryRoot,
+} from '../../support/index-lab.ts';
+import { startRegistry, type TestRegistry } from '../../support/registry.ts';
+
+const repository = 'team/indexes';
+const layer = layerDigest('a');
+
+interface Machine extends AsyncDisposable {
+  readonly root: string;
+  readonly registry: TestRegistry;
+  readonly indexes: LayerIndexes;
+  readonly warnings: string[];
+}
+
+/** A machine whose repository of indexes is in `registry`, or in a new one. */
+async function machine(config: Partial<IndexConfig> = {}, existing?: TestRegistry): Promise<Machine> {
+  await using parts = new AsyncDisposableStack();
+  const root = parts.use(await temporaryRoot());
+  const registry = existing ?? parts.use(await startRegistry());
+  const client = parts.use(quickClient());
+  const warnings: string[] = [];
+  const note = (fields: object, message: string): void => void warnings.push(`${message} ${JSON.stringify(fields)}`);
+  const log: Log = { debug() {}, info() {}, warn: note, error: note };
+  const named = { ...defaultIndexConfig, repository: `${registry.host}/${repository}`, ...config };
+  const indexes = parts.use(await openLayerIndexes(root.path, named, client, log));
+  const all = parts.move();
+  return { root: root.path, registry, indexes, warnings, [Symbol.asyncDispose]: () => all.disposeAsync() };
+}
+
+/** A file with an index, as a pull leaves it. */
+async function fileOf(
+  root: string,
+  { bytes, index }: MadeIndex,
+): Promise<{ path: string; size: number; tailBytes: number }> {
+  const path = join(root, 'made');
+  await writeFile(path, bytes);
+  return { path, size: index.size, tailBytes: index.tail.bytes };
+}
+
+test('LayerIndexes.find gives what the repository has: two requests, of which one is for the tail', async () => {
+  await using lab = await machine();
+  const made = madeIndex(layer);
+  offer(lab.registry, repository, made);
+  const found = await lab.indexes.find(layer);
+  assert.ok(found !== undefined);
+  assert.deepEqual(found.origin, { kind: 'repository', where: `${lab.registry.host}/${repository}` });
+  assert.deepEqual(
+    lab.registry.requests.map(({ range }) => range),
+    [undefined, 'bytes=4300-4999'],
+  );
+  assert.deepEqual(await found.range(4400, 5000), made.bytes.subarray(4400));
+  assert.equal(lab.registry.requests.length, 2);
+  assert.deepEqual(await found.range(100, 200), made.bytes.subarray(100, 200));
+  assert.deepEqual(await found.range(4200, 4400), made.bytes.subarray(4200, 4400));
+  assert.equal(lab.registry.requests.length, 4);
+  assert.equal(found.path, undefined);
+  assert.equal(lab.indexes.reasonFor(layer), undefined);
+});
+
+test('FoundIndex.whole keeps all of it, after which nothing is asked for', async () => {
+  await using lab = await machine();
+  const made = madeIndex(layer);
+  offer(lab.registry, repository, made);
+  const found = await lab.indexes.find(layer);
+  const [path, same] = await Promise.all([found!.whole(), found!.whole()]);
+  assert.equal(path, same);
+  assert.equal(found!.path, path);
+  lab.registry.resetCounts();
+  assert.deepEqual(await found!.range(0, 5000), made.bytes);
+  const again = await lab.indexes.find(layer);
+  assert.equal(again!.path, path);
+  assert.deepEqual(again!.origin, found!.origin);
+  assert.deepEqual(await again!.range(17, 4999), made.bytes.subarray(17, 4999));
+  assert.deepEqual(lab.registry.requests, []);
+});
+
+test('FoundIndex.whole refuses bytes that are not those of the digest', async () => {
+  await using lab = await machine();
+  const made = madeIndex(layer);
+  offer(lab.registry, repository, made);
+  const found = await lab.indexes.find(layer);
+  lab.registry.blobs.get(made.index.digest)![5]! ^= 1;
+  await assert.rejects(found!.whole(), { code: 'DataLoss' });
+  assert.equal(found!.path, undefined);
+  assert.equal(await lab.indexes.findHere(layer), undefined);
+});
+
+test('LayerIndexes.lookAhead asks for all layers at once, and find takes its answers', async () => {
+  await using lab = await machine();
+  const layers = Array.from({ length: 10 }, (_, i) => layerDigest(`layer ${i}`));
+  for (const each of layers) offer(lab.registry, repository, madeIndex(each));
+  let open = (): void => undefined;
+  const gate = new Promise<void>((resolve) => (open = resolve));
+  lab.registry.gate = () => gate;
+  lab.indexes.lookAhead(layers);
+  while (lab.registry.requests.length < layers.length) await sleep(5);
+  open();
+  const found = await Promise.all(layers.map((each) => lab.indexes.find(each)));
+  assert.ok(found.every((each) => each !== undefined));
+  assert.equal(lab.registry.requests.length, 2 * layers.length);
+});
+
+test('LayerIndexes.find remembers that there is none', async () => {
+  await using lab = await machine();
+  assert.equal(await lab.indexes.find(layer), undefined);
+  assert.equal(await lab.indexes.find(layer), undefined);
+  assert.equal(lab.registry.requests.length, 1);
+  assert.match(lab.indexes.reasonFor(layer) ?? '', /^there is no layer index: ".*\/team\/indexes" has none$/);
+  assert.deepEqual(lab.warnings, []);
+});
+
+test('LayerIndexes.find does not wait for a repository that does not answer, and takes the answer later', async () => {
+  await using lab = await machine({ lookup_timeout_msec: 20 });
+  offer(lab.registry, repository, madeIndex(layer));
+  for (const name of ['b', 'c']) await lab.indexes.find(layerDigest(name)); // now it is known how long an answer takes
+  let open = (): void => undefined;
+  const gate = new Promise<void>((resolve) => (open = resolve));
+  lab.registry.gate = () => gate;
+  assert.equal(await lab.indexes.find(layer), undefined);
+  assert.match(lab.indexes.reasonFor(layer) ?? '', /no answer came in time/);
+  open();
+  for (;;) {
+    if ((await lab.indexes.find(layer)) !== undefined) break;
+    await sleep(5);
+  }
+  assert.equal(lab.registry.count({ path: new RegExp(tagOfLayer(layer)) }), 1);
+});
+
+test('LayerIndexes.find waits for the tail of an index that is there', async () => {
+  await using lab = await machine({ lookup_timeout_msec: 600 });
+  offer(lab.registry, repository, madeIndex(layer));
+  await lab.indexes.find(layerDigest('b'));
+  lab.registry.script({ path: /blobs/ }, { kind: 'delay', ms: 1500 });
+  assert.notEqual(await lab.indexes.find(layer), undefined);
+});
+
+test('LayerIndexes.find asks a repository that fails no more for a while, and says so once', async () => {
+  await using lab = await machine();
+  lab.registry.options.auth = 'basic';
+  for (const name of ['a', 'b', 'c']) assert.equal(await lab.indexes.find(layerDigest(name)), undefined);
+  assert.equal(lab.warnings.length, 1);
+  assert.match(lab.warnings[0]!, /Cannot look for indexes of layers.*401/);
+  assert.match(lab.indexes.reasonFor(layerDigest('c')) ?? '', /cannot be asked: .*401/);
+  assert.equal(lab.registry.count({ path: /manifests/ }), 1);
+});
+
+test('LayerIndexes.find refuses what lies', async () => {
+  await using lab = await machine();
+  const other = madeIndex(layerDigest('other'));
+  const cases: Record<string, () => void> = {
+    'of another layer': () => {
+      lab.registry.addBlob(other.bytes);
+      lab.registry.addManifest(repository, tagOfLayer(layer), ociManifest, encodeArtifact(other.index));
+    },
+    'tail is not the one': () => {
+      offer(lab.registry, repository, madeIndex(layer), (index) => ({
+        ...index,
+        tail: { ...index.tail, digest: layer },
+      }));
+    },
+    'flipped bit': () => {
+      const made = madeIndex(layer);
+      offer(lab.registry, repository, made);
+      lab.registry.blobs.get(made.index.digest)![4990]! ^= 1;
+    },
+    truncated: () => {
+      const made = madeIndex(layer);
+      offer(lab.registry, repository, made);
+      lab.registry.blobs.set(made.index.digest, made.bytes.subarray(0, 4999));
+    },
+    'no manifest': () => void lab.registry.addManifest(repository, tagOfLayer(layer), ociManifest, Buffer.from('{}')),
+  };
+  for (const [name, make] of Object.entries(cases)) {
+    await using fresh = await machine({}, lab.registry);
+    make();
+    assert.equal(await fresh.indexes.find(layer), undefined, name);
+    assert.equal(fresh.warnings.length, 1, name);
+    assert.match(fresh.indexes.reasonFor(layer) ?? '', /^there is no layer index: /, name);
+  }
+});
+
+test('LayerIndexes.find uses signed indexes only, where there are trusted keys', async () => {
+  const [mine, other] = [keyPair(), keyPair()];
+  await using registry = await startRegistry();
+  const names = ['unsigned', 'mine', 'other'];
+  for (const [i, key] of [undefined, mine, other].entries()) {
+    const made = madeIndex(layerDigest(names[i]!));
+    const signature = key && signIndex(made.index, key.privateKey);
+    offer(registry, repository, made, (index) => ({ ...index, signature }));
+  }
+  await using lab = await machine({ trusted_keys: [mine.publicPem] }, registry);
+  const found = await Promise.all(names.map((name) => lab.indexes.find(layerDigest(name))));
+  assert.deepEqual(
+    found.map((each) => each !== undefined),
+    [false, true, false],
+  );
+  assert.equal(typeof found[1]!.signedBy, 'string');
+  assert.match(lab.indexes.reasonFor(layerDigest('unsigned')) ?? '', /is not signed/);
+  assert.match(lab.indexes.reasonFor(layerDigest('other')) ?? '', /is signed by key [0-9a-f]{16}, which is not one of/);
+});
+
+test('LayerIndexes.findHere decides anew whether what is kept is trusted', async () => {
+  await using registry = await startRegistry();
+  await using client = quickClient();
+  await using root = await temporaryRoot();
+  const open = (config: Partial<IndexConfig>) =>
+    openLayerIndexes(root.path, { ...defaultIndexConfig, ...config }, client, {
+      debug() {},
+      info() {},
+      warn() {},
+      error() {},
+    });
+  const made = madeIndex(layerDigest('made'));
+  offer(registry, repository, madeIndex(layer));
+  {
+    await using before = await open({ repository: `${registry.host}/${repository}` });
+    await (await before.find(layer))!.whole();
+    await before.made(layerDigest('made'), await fileOf(root.path, made));
+  }
+  for (const config of [{ repository: `${registry.host}/other` }, { trusted_keys: [keyPair().publicPem] }]) {
+    await using later = await open(config);
+    assert.equal(await later.findHere(layer), undefined);
+    assert.match(later.reasonFor(layer) ?? '', /the layer index that is kept here is not used: it /);
+    assert.deepEqual((await later.findHere(layerDigest('made')))?.origin, { kind: 'made', where: '' });
+  }
+});
+
+test('LayerIndexes.made keeps an index and pushes it for others', async () => {
+  const key = keyPair();
+  await using registry = await startRegistry();
+  await using root = await temporaryRoot();
+  const keyFile = join(root.path, 'key.pem');
+  await writeFile(keyFile, key.privateKey.export({ type: 'pkcs8', format: 'pem' }));
+  await using one = await machine({ push: true, signing_key: keyFile }, registry);
+  await using two = await machine({ trusted_keys: [key.publicPem] }, registry);
+  const made = madeIndex(layer);
+  assert.equal(await one.indexes.find(layer), undefined);
+  const own = await one.indexes.made(layer, await fileOf(one.root, made));
+  assert.deepEqual(await own.range(0, 5000), made.bytes);
+  await one.indexes.pushed();
+  const found = await two.indexes.find(layer);
+  assert.equal(found?.digest, made.index.digest);
+  await found!.whole();
+  assert.equal((await two.indexes.findHere(layer))?.digest, made.index.digest);
+  assert.deepEqual([...one.warnings, ...two.warnings], []);
+});
+
+test('LayerIndexes.made pushes over what was refused, and over nothing else', async () => {
+  await using lab = await machine({ push: true });
+  const [good, bad] = [layerDigest('good'), layerDigest('bad')];
+  const [first, wrong] = [madeIndex(good), madeIndex(bad)];
+  offer(lab.registry, repository, first);
+  offer(lab.registry, repository, wrong);
+  const found = await lab.indexes.find(bad);
+  found!.poison('its chunks are not those of the layer');
+  assert.equal(await lab.indexes.find(bad), undefined);
+  assert.match(lab.indexes.reasonFor(bad) ?? '', /is wrong: its chunks are not those of the layer/);
+  for (const each of [good, bad]) await lab.indexes.made(each, await fileOf(lab.root, madeIndex(each)));
+  await lab.indexes.pushed();
+  await using other = await machine({}, lab.registry);
+  assert.equal((await other.indexes.find(good))?.digest, first.index.digest);
+  assert.notEqual((await other.indexes.find(bad))?.digest, wrong.index.digest);
+});
+
+test('FoundIndex.poison removes what is kept', async () => {
+  await using lab = await machine();
+  const found = await lab.indexes.made(layer, await fileOf(lab.root, madeIndex(layer)));
+  found.poison('it lies');
+  assert.equal(await lab.indexes.findHere(layer), undefined);
+  for (;;) {
+    const isThere = await stat(found.path!).then(
+      () => true,
+      () => false,
+    );
+    if (!isThere) break;
+    await sleep(5);
+  }
+});
+
+test('LayerIndexes.find reads what is attached to an image, where that is allowed', async () => {
+  await using registry = await startRegistry();
+  const image = sha256(randomBytes(10));
+  const made = madeIndex(layer);
+  registry.addBlob(made.bytes);
+  const manifest = encodeArtifact(made.index, { mediaType: ociManifest, digest: image, size: 10 });
+  const digest = registry.addManifest('app', undefined, ociManifest, manifest);
+  const list = { schemaVersion: 2, mediaType: ociIndex, manifests: [referrerOf(digest, manifest.length, layer)] };
+  registry.addManifest('app', image.replace(':', '-'), ociIndex, Buffer.from(JSON.stringify(list)));
+  const reference = `${registry.host}/app:1@${image}`;
+  await using off = await machine({ repository: '' }, registry);
+  assert.equal(await off.indexes.find(layer, reference), undefined);
+  assert.equal(registry.requests.length, 0);
+  await using lab = await machine({ referrers: true }, registry);
+  assert.deepEqual((await lab.indexes.find(layer, reference))?.origin, {
+    kind: 'referrer',
+    where: `${registry.host}/app`,
+  });
+  assert.equal(await lab.indexes.find(layerDigest('b'), reference), undefined);
+  assert.equal(registry.count({ path: /referrers/ }), 1);
+  assert.equal(await lab.indexes.find(layerDigest('c'), `${registry.host}/app:1`), undefined);
+});
+
+test('openLayerIndexes names the key of the configuration that cannot be used', async () => {
+  await using root = await temporaryRoot();
+  await using client = quickClient();
+  const wrong: [Partial<IndexConfig>, RegExp][] = [
+    [{ repository: 'Registry/UPPER' }, /"index\.repository"/],
+    [{ repository: 'registry.example/a:1' }, /"index\.repository".*it has a tag or a digest/],
+    [{ push: true }, /"index\.push": there is no "index\.repository"/],
+    [{ trusted_keys: ['x'] }, /"index\.trusted_keys".*is not an Ed25519 key/],
+    [{ push: true, repository: 'registry.example/a', signing_key: '/not/there' }, /"index\.signing_key"/],
+  ];
+  for (const [config, message] of wrong) {
+    const opening = openLayerIndexes(root.path, { ...defaultIndexConfig, ...config }, client, {
+      debug() {},
+      info() {},
+      warn() {},
+      error() {},
+    });
+    await assert.rejects(opening, (error: Error) =>
+      message.test(`${error.message}: ${String((error.cause as Error)?.message)}`),
+    );
+  }
+});
+
+test('LayerIndexes[Symbol.asyncDispose] ends lookups that are under way', async () => {
+  await using registry = await startRegistry();
+  const made = madeIndex(layer);
+  offer(registry, repository, made);
+  {
+    await using lab = await machine({ lookup_timeout_msec: 0 }, registry);
+    registry.script({ path: /blobs/ }, { kind: 'stall', after: 10 });
+    lab.indexes.lookAhead([layer]);
+    while (registry.count({ path: /blobs/ }) === 0) await sleep(5);
+    await lab.indexes.find(layerDigest('b'));
+  }
+  registry.gate = () => new Promise(() => undefined);
+  await using lab = await machine({ lookup_timeout_msec: 0 }, registry);
+  lab.indexes.warmUp();
+  lab.indexes.lookAhead([layer]);
+  while (registry.count({ path: /manifests/ }) < 4) await sleep(5);
+});
