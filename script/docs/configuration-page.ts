@@ -119,5 +119,7 @@ function typeText(schema: Schema): string {
 }
 
 function defaultText({ default: value }: Schema): string {
-  return value === undefined ? '–' : `\`${typeof value === 'object' ? '{}' : JSON.stringify(value)}\``;
+  return value === undefined
+    ? '–'
+    : `\`${Array.isArray(value) ? '[]' : typeof value === 'object' ? '{}' : JSON.stringify(value)}\``;
 }
