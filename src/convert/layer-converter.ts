@@ -7,7 +7,7 @@ import { footerBytes, readFooter } from '../formats/estargz/footer.ts';
 import { tocDigestLabel } from '../label-names.ts';
 import type { Descriptor } from '../images/manifest.ts';
 import { isLayer } from '../images/media-types.ts';
-import { decompress } from './decompress.ts';
+import { decompress } from '../formats/decompress.ts';
 import type { ImageDestination } from './destination.ts';
 import { type EstargzResult, writeEstargz } from './estargz-writer.ts';
 import { FileBlob } from './file-blob.ts';
@@ -179,8 +179,8 @@ function explained(cause: unknown, digest: string, directory: string): LazypullE
   if (errnoOf(cause) === 'ENOSPC') {
     return new LazypullError(
       'ResourceExhausted',
-      `Cannot convert the layer "${digest}": no space left in "${directory}"`,
-      { cause, hint: 'choose another directory with --temp-dir' },
+      `Cannot convert the layer "${digest}": no space left in "${directory}"; choose another directory with --temp-dir`,
+      { cause },
     );
   }
   return new LazypullError(codeOf(cause), `Cannot convert the layer "${digest}"`, { cause });

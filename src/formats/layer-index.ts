@@ -31,6 +31,8 @@ export interface IndexEntry {
   /** The rows of `LayerIndex.chunks` that are a regular file's chunks, in file order, without gaps; none where size is 0. */
   firstChunk: number;
   chunkCount: number;
+  /** Where a regular file's data lies on the disk, in bytes, if that was written before the disk was planned. */
+  diskOffset?: number;
 }
 
 /** What every format yields: the entries of one layer. Paths and links in it are hostile until `tree.ts` has bounded them; numbers are not. */

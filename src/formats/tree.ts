@@ -38,6 +38,15 @@ export function buildTree(index: LayerIndex): LayerTree {
   return { root, chunks: index.chunks, landmark };
 }
 
+/** As `buildTree`, for a layer that is a plain tar: no file in it is the format's own. */
+export function buildPlainTree(index: LayerIndex): LayerTree {
+  const builder = new TreeBuilder();
+  for (const entry of index.entries) builder.add(entry);
+  const root = builder.finish();
+  countLinks(root);
+  return { root, chunks: index.chunks, landmark: { kind: 'none' } };
+}
+
 /** The root of a layer that has nothing in it. */
 export function emptyDirectory(): TreeNode {
   return { ...directoryNode(impliedDirectory), links: 2 };

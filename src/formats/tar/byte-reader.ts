@@ -50,6 +50,16 @@ export class ByteReader {
     while ((await this.readSome(Number.MAX_SAFE_INTEGER)).length > 0);
   }
 
+  /** The stream from `head` on, which was read from it last, in pieces of at most `max` bytes. Closes the reader at its end. */
+  async *rest(head: Buffer, max: number): AsyncGenerator<Buffer> {
+    try {
+      if (head.length > 0) yield head;
+      for (let data = await this.readSome(max); data.length > 0; data = await this.readSome(max)) yield data;
+    } finally {
+      await this.close();
+    }
+  }
+
   /** Ends the stream early. */
   async close(): Promise<void> {
     this.#done = true;

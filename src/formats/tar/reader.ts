@@ -54,6 +54,12 @@ export interface TarEntry {
   headers: Buffer;
 }
 
+/** Bytes of a file's content, and where in the file they belong. */
+export interface FilePiece {
+  readonly offset: number;
+  readonly data: Buffer;
+}
+
 /**
  * Reads a tar archive as a stream: V7, ustar, PAX (with `SCHILY.xattr.*`), GNU and star, as containerd would unpack it, by Go's archive/tar: global PAX
  * headers say nothing, sparse files have all their bytes. Beside what that takes, sparse files of the old GNU format and GNU's directories with a list are read.
@@ -68,6 +74,8 @@ export class TarReader {
   /** Reads the payload where that is not what is stored. */
   #sparse: SparseReader | undefined;
   #isPayloadRead = false;
+  /** Where in the file the next piece of an entry that is not sparse belongs. */
+  #pieceOffset = 0;
   #holeBytes = 0;
 
   constructor(source: AsyncIterable<Buffer>) {
@@ -120,6 +128,27 @@ export class TarReader {
     return data;
   }
 
+  /**
+   * The next 1 to `max` bytes of the entry's payload that stand in the archive, right before `position`, and where in the file they belong: what a sparse file has
+   * between its pieces is passed over. An empty buffer at the end.
+   */
+  async readPiece(max: number): Promise<FilePiece> {
+    const offset = this.#sparse?.skipHole() ?? this.#pieceOffset;
+    const data = await this.readPayload(max);
+    this.#pieceOffset += data.length;
+    return { offset, data };
+  }
+
+  /** How many bytes of the archive have been read. */
+  get position(): number {
+    return this.#reader.position;
+  }
+
+  /** Whether the entry is a sparse file: its content is not as it stands in the archive. */
+  get isSparse(): boolean {
+    return this.#sparse !== undefined;
+  }
+
   /** The bytes that fill the payload, which has been read, up to a whole block. */
   async readPadding(): Promise<Buffer> {
     if (!this.#isPayloadRead) await this.readPayload(1);
@@ -151,6 +180,7 @@ export class TarReader {
     this.#stored = storedBytes;
     this.#storedPadding = paddingOf(storedBytes);
     this.#isPayloadRead = false;
+    this.#pieceOffset = 0;
     this.#sparse = undefined;
     if (entry.type !== 'reg') await this.#skipPayload();
     const number = (field: Buffer): number => decodeNumber(field, 'sparse', position);

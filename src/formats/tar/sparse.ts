@@ -132,6 +132,14 @@ export class SparseReader {
     return this.#pieces.reduce((rest, { length }) => rest - length, this.size);
   }
 
+  /** Passes the hole over in which the next byte is. @returns where in the file the next byte is then: at its end, unless data follows */
+  skipHole(): number {
+    const isEmpty = ({ offset, length }: SparsePiece): boolean => offset + length <= Math.max(this.#at, offset);
+    while (this.#piece < this.#pieces.length && isEmpty(this.#pieces[this.#piece]!)) this.#piece++;
+    this.#at = Math.max(this.#at, this.#pieces[this.#piece]?.offset ?? this.size);
+    return this.#at;
+  }
+
   /** The next 1 to `max` bytes of the file; an empty buffer at its end. */
   async read(max: number): Promise<Buffer> {
     while (endOf(this.#pieces[this.#piece]) <= this.#at) this.#piece++;

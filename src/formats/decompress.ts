@@ -2,27 +2,39 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { LazypullError } from '../errors.ts';
-import { ByteReader } from '../formats/tar/byte-reader.ts';
-import { isZstdMagic, zstdFrames } from '../formats/zstd/frames.ts';
+import type { Compression } from './spans.ts';
+import { ByteReader } from './tar/byte-reader.ts';
+import { isZstdMagic, zstdFrames } from './zstd/frames.ts';
 
 /** Larger pieces than zlib's 16 KiB mean fewer trips through the event loop. */
 const pieceBytes = 256 * 1024;
 
+/** So many bytes of a blob tell how it is compressed. */
+export const magicBytes = 4;
+
+/** How a blob that starts with these bytes is compressed: media types often lie. */
+export function compressionOf(head: Buffer): Compression {
+  if (head.length >= magicBytes && isZstdMagic(head.readUInt32LE(0))) return 'zstd';
+  return head.length >= 2 && head.readUInt16BE(0) === 0x1f8b ? 'gzip' : 'none';
+}
+
 /**
- * The tar in a layer blob: gzip (one member or many), zstd or not compressed, told apart by the first bytes as media types often lie.
+ * The tar in a layer blob: gzip (one member or many), zstd or not compressed, told apart by the first bytes.
  * @throws DataLoss where the compressed data is damaged, and what `blob` throws.
  */
 export async function* decompress(blob: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   const reader = new ByteReader(blob);
-  const head = await reader.read(4);
-  const rest = chunksOf(head, reader);
-  const decoder = decoderFor(head);
-  if (decoder === undefined) {
+  const head = await reader.read(magicBytes);
+  const rest = reader.rest(head, pieceBytes);
+  const compression = compressionOf(head);
+  if (compression === 'none') {
     yield* rest;
     return;
   }
+  const decoder =
+    compression === 'zstd' ? createZstdDecompress({ chunkSize: pieceBytes }) : createGunzip({ chunkSize: pieceBytes });
   const errors: unknown[] = [];
-  const frames = isZstd(head) ? zstdFrames(rest) : rest;
+  const frames = compression === 'zstd' ? zstdFrames(rest) : rest;
   const done = pipeline(Readable.from(noting(frames, errors)), decoder);
   done.catch(() => {}); // Reading the decoder throws the same error.
   try {
@@ -33,26 +45,6 @@ export async function* decompress(blob: AsyncIterable<Buffer>): AsyncGenerator<B
     throw new LazypullError('DataLoss', 'Cannot decompress the layer: the data is damaged or cut off', { cause });
   } finally {
     decoder.destroy();
-  }
-}
-
-function decoderFor(head: Buffer) {
-  if (isZstd(head)) return createZstdDecompress({ chunkSize: pieceBytes });
-  const isGzip = head.length >= 2 && head.readUInt16BE(0) === 0x1f8b;
-  return isGzip ? createGunzip({ chunkSize: pieceBytes }) : undefined;
-}
-
-function isZstd(head: Buffer): boolean {
-  return head.length === 4 && isZstdMagic(head.readUInt32LE(0));
-}
-
-async function* chunksOf(head: Buffer, reader: ByteReader): AsyncGenerator<Buffer> {
-  try {
-    if (head.length > 0) yield head;
-    for (let data = await reader.readSome(pieceBytes); data.length > 0; data = await reader.readSome(pieceBytes))
-      yield data;
-  } finally {
-    await reader.close();
   }
 }
 

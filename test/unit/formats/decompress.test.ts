@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
-import { decompress } from '../../../src/convert/decompress.ts';
+import { decompress } from '../../../src/formats/decompress.ts';
 import { inPieces } from '../../support/tar-builder.ts';
 
 const data = Buffer.concat(Array.from({ length: 400 }, (_, i) => createHash('sha256').update(String(i)).digest()));
