@@ -38,19 +38,74 @@ export function placeData(inodes: readonly PlacedInode[], source: ChunkColumns, 
     file.block = block;
     let offset = block * blockBytes;
     for (let chunk = firstChunk; chunk < firstChunk + chunkCount; chunk++, row++) {
-      chunks.diskOffset[row] = offset;
-      chunks.size[row] = source.size[chunk]!;
-      chunks.streamOffset[row] = source.streamOffset[chunk]!;
-      chunks.streamEnd[row] = source.streamEnd[chunk]!;
-      chunks.innerOffset[row] = source.innerOffset[chunk]!;
-      for (let i = 0; i < 32; i++) chunks.digest[row * 32 + i] = source.digest[chunk * 32 + i]!;
+      setRow(chunks, row, source, chunk, offset);
       offset += source.size[chunk]!;
     }
     block += Math.ceil(size / blockBytes);
-    if (block > maxBlocks)
-      throw new LazypullError('ResourceExhausted', 'The layer has more data than an EROFS image can');
+    if (block > maxBlocks) throw tooMuch();
   }
   return { chunks, diskBytes: block * blockBytes, firstChunks, paths: files.map(({ node }) => node.entry.path) };
+}
+
+/** The data of a layer's files that was written before anything else of its disk: `IndexEntry.diskOffset` says where each file starts. */
+export interface WrittenData {
+  /** Where the first byte may be: before it is room for the metadata. */
+  readonly start: number;
+  /** Where each row of `LayerTree.chunks` lies on the disk. A file's rows ascend; what is between them reads as zeros. */
+  readonly diskOffset: Float64Array;
+}
+
+/**
+ * As `placeData`, for data that is on the disk already.
+ *
+ * @throws ResourceExhausted for metadata that reaches into the data, and for more than EROFS can address
+ */
+export function placeWritten(
+  inodes: readonly PlacedInode[],
+  source: ChunkColumns,
+  metadataBytes: number,
+  { start, diskOffset }: WrittenData,
+): DataArea {
+  if (metadataBytes > start) {
+    throw new LazypullError('ResourceExhausted', `The layer's metadata would take ${metadataBytes} bytes`);
+  }
+  const files = inodes.filter(({ node: { entry } }) => entry.type === 'reg' && entry.size > 0);
+  files.sort((a, b) => a.node.entry.diskOffset! - b.node.entry.diskOffset!);
+  const withRows = files.filter(({ node }) => node.entry.chunkCount > 0);
+  const chunks = chunkTable(
+    undefined,
+    withRows.reduce((sum, { node }) => sum + node.entry.chunkCount, 0),
+  );
+  let end = metadataBytes;
+  for (const file of files) {
+    const { diskOffset: at, size } = file.node.entry;
+    file.block = at! / blockBytes;
+    end = Math.ceil((at! + size) / blockBytes) * blockBytes;
+  }
+  if (end / blockBytes > maxBlocks) throw tooMuch();
+  const firstChunks = new Uint32Array(withRows.length);
+  let row = 0;
+  for (const [i, { node }] of withRows.entries()) {
+    const { firstChunk, chunkCount } = node.entry;
+    firstChunks[i] = row;
+    for (let chunk = firstChunk; chunk < firstChunk + chunkCount; chunk++, row++) {
+      setRow(chunks, row, source, chunk, diskOffset[chunk]!);
+    }
+  }
+  return { chunks, diskBytes: end, firstChunks, paths: withRows.map(({ node }) => node.entry.path) };
+}
+
+function setRow(chunks: ChunkTable, row: number, source: ChunkColumns, chunk: number, diskOffset: number): void {
+  chunks.diskOffset[row] = diskOffset;
+  chunks.size[row] = source.size[chunk]!;
+  chunks.streamOffset[row] = source.streamOffset[chunk]!;
+  chunks.streamEnd[row] = source.streamEnd[chunk]!;
+  chunks.innerOffset[row] = source.innerOffset[chunk]!;
+  for (let i = 0; i < 32; i++) chunks.digest[row * 32 + i] = source.digest[chunk * 32 + i]!;
+}
+
+function tooMuch(): LazypullError {
+  return new LazypullError('ResourceExhausted', 'The layer has more data than an EROFS image can');
 }
 
 /** The regular files that have data, by where their first chunks lie in the blob. */

@@ -7,7 +7,7 @@ import { blockBytes, firstInodeOffset, inodeSlotBytes } from './superblock.ts';
 import { encodeXattrs } from './xattr.ts';
 
 /** Bounds what a hostile layer can take: a real one has some 150 bytes a file. */
-const maxMetadataBytes = 160 * 1024 * 1024;
+export const maxMetadataBytes = 160 * 1024 * 1024;
 
 /** An inode that has its place on the disk. */
 export interface PlacedInode extends DirectoryTarget {

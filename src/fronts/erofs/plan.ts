@@ -1,6 +1,6 @@
 import { type Digest, hexOf } from '../../chunks/digest.ts';
 import type { LayerTree } from '../../formats/tree.ts';
-import { placeData } from './data.ts';
+import { placeData, placeWritten, type WrittenData } from './data.ts';
 import { writeDirectory } from './directory.ts';
 import type { DiskPlan } from './disk-plan.ts';
 import { inodeBytes, writeInode } from './inode.ts';
@@ -11,13 +11,16 @@ import { blockBytes, writeSuperblock } from './superblock.ts';
  * Plans an uncompressed EROFS image of a layer that Linux 5.4 and later mount. The same tree and digest give the same bytes.
  * Format: Documentation/filesystems/erofs.rst and fs/erofs/erofs_fs.h of Linux.
  *
- * @param options `digest`: the layer's, `sha256:<hex>`, of which the volume's UUID is made
+ * @param options `digest`: the layer's, `sha256:<hex>`, of which the volume's UUID is made; `written`: where the data of all files is, if it is on the disk already
  * @throws ResourceExhausted for what such an image cannot hold; FailedPrecondition for a device that Linux cannot have
  */
-export function planDisk(tree: LayerTree, { digest }: { digest: Digest }): DiskPlan {
+export function planDisk(tree: LayerTree, { digest, written }: { digest: Digest; written?: WrittenData }): DiskPlan {
   const uuid = uuidOf(digest);
   const { inodes, metadataBytes } = layOut(tree.root);
-  const data = placeData(inodes, tree.chunks, metadataBytes);
+  const data =
+    written === undefined
+      ? placeData(inodes, tree.chunks, metadataBytes)
+      : placeWritten(inodes, tree.chunks, metadataBytes, written);
 
   const disk = Buffer.alloc(metadataBytes);
   const view = new DataView(disk.buffer, disk.byteOffset, disk.length);

@@ -14,11 +14,13 @@ export async function cacheBytes(directory: string): Promise<number> {
   return bytes;
 }
 
-/** The inodes and the disk space that a layer's files take, without directories below, and the space that they take once `disk` has no holes. */
-export async function layerUsage({
-  path,
-  diskPath,
-}: Pick<LayerDirectory, 'path' | 'diskPath'>): Promise<{ inodes: number; bytes: number; mostBytes: number }> {
+/** The inodes and the disk space that a layer's files take, without directories below, and the space that they take once all of its data is in `disk`. */
+export async function layerUsage(
+  directory: Pick<LayerDirectory, 'path' | 'diskPath' | 'record'>,
+): Promise<{ inodes: number; bytes: number; mostBytes: number }> {
+  const { path, diskPath } = directory;
+  const record = await directory.record().catch(() => undefined);
+  const emptyBytes = record?.dataOffset === undefined ? 0 : record.dataOffset - record.metadataBytes;
   const usage = { inodes: 0, bytes: 0, mostBytes: 0 };
   const names = await readdir(path).catch(() => undefined);
   for (const file of names === undefined ? [] : [path, ...names.map((name) => join(path, name))]) {
@@ -27,7 +29,7 @@ export async function layerUsage({
     const bytes = stats.blocks * blockBytes;
     usage.inodes++;
     usage.bytes += bytes;
-    usage.mostBytes += file === diskPath ? Math.max(stats.size, bytes) : bytes;
+    usage.mostBytes += file === diskPath ? Math.max(stats.size - emptyBytes, bytes) : bytes;
   }
   return usage;
 }

@@ -1,7 +1,8 @@
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import { planDisk } from '../../fronts/erofs/plan.ts';
 import { checkTocDigest, openToc, readTocJson } from '../../formats/estargz/toc.ts';
-import { buildTree } from '../../formats/tree.ts';
+import { buildTree, type LayerTree } from '../../formats/tree.ts';
+import type { WrittenData } from '../../fronts/erofs/data.ts';
 import { type Hints, hintsOf } from '../prefetch/hints.ts';
 import { type Stacking, stackingOf } from './stacking.ts';
 
@@ -20,9 +21,13 @@ export interface TocSource {
 }
 
 /** All that is kept of a table of contents. */
-export interface LayerPlan {
+export interface LayerPlan extends DiskFiles {
   /** `sha256:<hex>` of its JSON. */
   readonly tocDigest: string;
+}
+
+/** What the files of a layer's directory hold, but the data. */
+export interface DiskFiles {
   /** The start of the disk: all but the files' data. */
   readonly metadata: Uint8Array;
   readonly diskBytes: number;
@@ -49,9 +54,17 @@ export function planLayer({
   const toc = openToc(compressedToc, { blobSize: blobBytes, tocOffset }, maxTocBytes);
   if (tocDigest !== undefined) checkTocDigest(toc.tocDigest, tocDigest);
   const tree = buildTree(readTocJson(toc.json, tocOffset));
-  const { metadata, diskBytes, chunks, firstChunks, paths } = planDisk(tree, { digest });
+  return { tocDigest: toc.tocDigest, ...planTree(tree, { digest }) };
+}
+
+/**
+ * Lays the disk of a layer out.
+ *
+ * @throws ResourceExhausted for what is too large, FailedPrecondition for what EROFS cannot show
+ */
+export function planTree(tree: LayerTree, options: { digest: string; written?: WrittenData }): DiskFiles {
+  const { metadata, diskBytes, chunks, firstChunks, paths } = planDisk(tree, options);
   return {
-    tocDigest: toc.tocDigest,
     metadata,
     diskBytes,
     chunks,

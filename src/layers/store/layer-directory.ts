@@ -30,6 +30,8 @@ export interface LayerRecord {
   readonly blobBytes: number;
   readonly diskBytes: number;
   readonly metadataBytes: number;
+  /** Where the files' data starts on the disk, if there is a hole before it. */
+  readonly dataOffset?: number;
   readonly rows: number;
   readonly sums: LayerSums;
 }

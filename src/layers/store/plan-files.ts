@@ -2,7 +2,7 @@ import { hash } from 'node:crypto';
 import { closeSync, ftruncateSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import type { LayerSums } from './layer-directory.ts';
-import { type LayerPlan, planLayer, type TocSource } from '../plan/layer-plan.ts';
+import { type DiskFiles, type LayerPlan, planLayer, type TocSource } from '../plan/layer-plan.ts';
 
 /** A table of contents, and where the files go that a plan of it is kept in. */
 export interface PlanRequest extends TocSource {
@@ -34,15 +34,31 @@ export function planFiles(request: PlanRequest): Planned {
   return { tocDigest, diskBytes, metadataBytes: metadata.length, table: chunks, sums: write(plan, request) };
 }
 
+/** Where the files go that a plan is kept in. */
+export type PlanPaths = Pick<PlanRequest, 'diskPath' | 'tablePath' | 'pathsPath' | 'hintsPath' | 'stackingPath'>;
+
 /** Writes the files. @returns their digests */
-function write({ metadata, diskBytes, chunks, stacking, hints, pathLines }: LayerPlan, paths: PlanRequest): LayerSums {
+function write(plan: LayerPlan, paths: PlanPaths): LayerSums {
   const disk = openSync(paths.diskPath, 'w', 0o600);
   try {
-    for (let at = 0; at < metadata.length; ) at += writeSync(disk, metadata, at, metadata.length - at, at);
-    ftruncateSync(disk, diskBytes);
+    return writePlan(plan, disk, paths);
   } finally {
     closeSync(disk);
   }
+}
+
+/**
+ * Writes the metadata of a disk to its file, gives that its length, and writes the other files of the layer's directory. What is in the file behind the metadata stays.
+ *
+ * @returns the digests of what the files hold
+ */
+export function writePlan(
+  { metadata, diskBytes, chunks, stacking, hints, pathLines }: DiskFiles,
+  disk: number,
+  paths: Omit<PlanPaths, 'diskPath'>,
+): LayerSums {
+  for (let at = 0; at < metadata.length; ) at += writeSync(disk, metadata, at, metadata.length - at, at);
+  ftruncateSync(disk, diskBytes);
   const content = {
     table: new Uint8Array(chunks.digest.buffer),
     stacking: Buffer.from(JSON.stringify(stacking)),
