@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { codeOf, explain, messageOf } from '../../../src/errors.ts';
+import { codeOf, messageOf } from '../../../src/errors.ts';
 import { RegistryClient } from '../../../src/registry/client.ts';
 import type { Credential, Credentials } from '../../../src/registry/auth/credentials.ts';
 import { parseReference } from '../../../src/registry/reference.ts';
@@ -206,7 +206,7 @@ test('a registry behind a redirect that wants more is told with its own name', a
   await using client = clientWith(new Some({ [front.host]: password('them') }));
   await assert.rejects(client.manifest(parseReference(`${front.host}/app:1`)), (error) => {
     assert.match(
-      explain(error),
+      messageOf(error),
       new RegExp(`there are no credentials for "${target.host}".*docker login ${target.host}`),
     );
     return codeOf(error) === 'Unauthenticated';

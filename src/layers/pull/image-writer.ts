@@ -1,0 +1,118 @@
+import { closeSync, openSync, statfsSync, writeSync } from 'node:fs';
+import { LazypullError } from '../../errors.ts';
+import { blockBytes } from '../../fronts/erofs/superblock.ts';
+import { writeBack } from '../../kernel/writeback.ts';
+import { freeCheckBytes, keepFreeBytes } from './limits.ts';
+
+/** What small files are collected in until it is full. */
+const stageBytes = 1 << 20;
+
+/** Pieces at least so long are written as they are. */
+const directBytes = 64 << 10;
+
+/**
+ * Writes the data of a layer's files to its disk image, one file after another, each from a block's start on, with few large system calls. What is zeros
+ * in long pieces stays a hole.
+ */
+export class ImageWriter implements Disposable {
+  readonly #path: string;
+  readonly #stage = Buffer.allocUnsafeSlow(stageBytes);
+  /** Where the stage's first byte goes, and how many bytes are in it. */
+  #stageOffset: number;
+  #staged = 0;
+  #position: number;
+  readonly #maxUnsyncedBytes: number;
+  #uncheckedBytes = 0;
+  #unsyncedBytes = 0;
+  readonly fd: number;
+
+  /**
+   * @param start where the first file may begin; a multiple of 4096
+   * @param maxUnsyncedBytes how much is written before the kernel has to bring it to the disk
+   */
+  constructor(path: string, start: number, maxUnsyncedBytes: number) {
+    this.#path = path;
+    this.#maxUnsyncedBytes = maxUnsyncedBytes;
+    this.fd = openSync(path, 'wx', 0o600);
+    this.#position = this.#stageOffset = start;
+    this.#checkSpace();
+  }
+
+  /** Starts a file. @returns where its first byte goes */
+  begin(): number {
+    const start = Math.ceil(this.#position / blockBytes) * blockBytes;
+    this.seek(start);
+    return start;
+  }
+
+  /** The next bytes are for `position`, which is no byte before: what is between is a hole. */
+  seek(position: number): void {
+    const gap = position - this.#position;
+    if (this.#staged > 0 && gap > 0 && gap < blockBytes && this.#staged + gap <= stageBytes) {
+      this.#stage.fill(0, this.#staged, this.#staged + gap);
+      this.#staged += gap;
+    } else if (gap > 0) {
+      this.flush();
+      this.#stageOffset = position;
+    }
+    this.#position = position;
+  }
+
+  /** @throws ResourceExhausted if the disk is full, or would be soon */
+  write(data: Buffer): void {
+    if (data.length >= directBytes) {
+      this.flush();
+      if (!isZeros(data)) this.#write(data, this.#position);
+      this.#position += data.length;
+      this.#stageOffset = this.#position;
+      return;
+    }
+    if (this.#staged + data.length > stageBytes) this.flush();
+    data.copy(this.#stage, this.#staged);
+    this.#staged += data.length;
+    this.#position += data.length;
+  }
+
+  /** Writes what has been collected. */
+  flush(): void {
+    if (this.#staged > 0) this.#write(this.#stage.subarray(0, this.#staged), this.#stageOffset);
+    this.#stageOffset += this.#staged;
+    this.#staged = 0;
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.fd);
+  }
+
+  #write(data: Buffer, position: number): void {
+    for (let done = 0; done < data.length; ) {
+      const written = writeSync(this.fd, data, done, data.length - done, position + done);
+      if (written === 0) throw new LazypullError('ResourceExhausted', 'Nothing could be written');
+      done += written;
+    }
+    this.#uncheckedBytes += data.length;
+    if (this.#uncheckedBytes >= freeCheckBytes) this.#checkSpace();
+    this.#unsyncedBytes += data.length;
+    if (this.#unsyncedBytes < this.#maxUnsyncedBytes) return;
+    this.#unsyncedBytes = 0;
+    writeBack(this.fd);
+  }
+
+  #checkSpace(): void {
+    this.#uncheckedBytes = 0;
+    const { bavail, bsize } = statfsSync(this.#path);
+    if (bavail * bsize >= keepFreeBytes) return;
+    throw new LazypullError('ResourceExhausted', `There is no space left on the disk for the layer: "${this.#path}"`);
+  }
+}
+
+const zeros = Buffer.alloc(directBytes);
+
+function isZeros(data: Buffer): boolean {
+  if (data[0] !== 0 || data.at(-1) !== 0) return false;
+  for (let at = 0; at < data.length; at += zeros.length) {
+    const piece = data.subarray(at, at + zeros.length);
+    if (piece.compare(zeros, 0, piece.length) !== 0) return false;
+  }
+  return true;
+}

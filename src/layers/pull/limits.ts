@@ -1,0 +1,19 @@
+/** Bounds on what a blob may ask for that nobody has described. A layer past one of them is left to the client. */
+
+/** Entries of a tar. */
+export const maxEntries = 500_000;
+
+/** A tar may be so many times as long as its blob. Deflate reaches 1032, with zeros; layers of programs 2 to 5. */
+export const maxRatio = 250;
+
+/** Shorter tars than this are not looked at: blobs of a few KB may well hold zeros. */
+export const minBoundedBytes = 4 * 2 ** 30;
+
+/** Bytes that must stay free on the disk for others while a layer is written. */
+export const keepFreeBytes = 256 * 2 ** 20;
+
+/** How often the disk is asked for that, in bytes written. */
+export const freeCheckBytes = 64 * 2 ** 20;
+
+/** What a blob's content is guessed to take of the disk before anything is known of it. */
+export const usualRatio = 3;

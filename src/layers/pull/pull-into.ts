@@ -1,0 +1,177 @@
+import { createHash, type Hash } from 'node:crypto';
+import type { ChunkTable } from '../../chunks/chunk-table.ts';
+import { errnoOf, LazypullError } from '../../errors.ts';
+import type { Inflater } from '../../formats/gzip/inflater.ts';
+import type { IndexEntry } from '../../formats/layer-index.ts';
+import type { Compression } from '../../formats/spans.ts';
+import { TarReader } from '../../formats/tar/reader.ts';
+import { buildPlainTree } from '../../formats/tree.ts';
+import { maxMetadataBytes } from '../../fronts/erofs/layout.ts';
+import { blockBytes } from '../../fronts/erofs/superblock.ts';
+import { punchHole } from '../../kernel/punch-hole.ts';
+import { planTree } from '../plan/layer-plan.ts';
+import type { LayerSums } from '../store/layer-directory.ts';
+import { type PlanPaths, writePlan } from '../store/plan-files.ts';
+import { Entries, isPassedOver } from './entries.ts';
+import { ImageWriter } from './image-writer.ts';
+import { maxRatio, minBoundedBytes } from './limits.ts';
+import { Spans } from './spans.ts';
+import { openTarStream } from './tar-stream.ts';
+import { WrittenRows } from './written-rows.ts';
+
+/** What is pulled, and the files that it goes to, none of which is there yet. */
+export interface PullTarget extends PlanPaths {
+  readonly digest: string;
+  readonly blobBytes: number;
+  /** Where an index of the layer goes; undefined for nowhere. */
+  readonly indexPath: string | undefined;
+  /** How much is written before the kernel has to bring it to the disk, in bytes. */
+  readonly unsyncedBytes: number;
+}
+
+/** What the files hold. */
+export interface Pulled {
+  readonly compression: Compression;
+  readonly diskBytes: number;
+  readonly metadataBytes: number;
+  /** Where the files' data starts on the disk. */
+  readonly dataOffset: number;
+  readonly table: ChunkTable;
+  readonly sums: LayerSums;
+  readonly entries: number;
+  readonly tarBytes: number;
+  /** Of the index that was made. */
+  readonly index: { readonly bytes: number; readonly digest: string } | undefined;
+}
+
+export interface PullParts {
+  readonly blob: AsyncIterable<Buffer>;
+  readonly inflater: (() => Inflater) | undefined;
+  /** Throws when the pull is to end. Called for each piece. */
+  readonly check: () => void;
+}
+
+/**
+ * Makes a layer's disk image of its blob in one pass: the data of files as it comes, everything else at the end, if the blob has the digest that it should have.
+ * Each piece of the blob is good until the next one is asked for.
+ *
+ * @throws DataLoss for a blob that is another one, or damaged; Unimplemented and InvalidArgument for a tar that only unpacking it can show;
+ * ResourceExhausted past the bounds of `limits.ts`, and for a full disk. What was written then stays.
+ */
+export async function pullInto(target: PullTarget, parts: PullParts): Promise<Pulled> {
+  try {
+    using image = new ImageWriter(target.diskPath, maxMetadataBytes, target.unsyncedBytes);
+    return await pullTo(image, target, parts);
+  } catch (cause) {
+    if (cause instanceof LazypullError || errnoOf(cause) === undefined) throw cause;
+    throw new LazypullError('ResourceExhausted', 'Cannot write the layer to the disk', { cause });
+  }
+}
+
+async function pullTo(image: ImageWriter, target: PullTarget, { blob, inflater, check }: PullParts): Promise<Pulled> {
+  const { digest, blobBytes } = target;
+  const blobHash = createHash('sha256');
+  const read = { bytes: 0 };
+  const stream = await openTarStream({
+    blob: hashed(blob, blobHash, read, check),
+    blobBytes,
+    inflater,
+    onCheckpoint: (checkpoint) => spans.add(checkpoint),
+  });
+  const spans = new Spans(stream.compression);
+  const rows = new WrittenRows(spans);
+  const entries = new Entries();
+  const reader = new TarReader(bounded(stream.pieces, blobBytes, check));
+  try {
+    await writeFiles(reader, image, rows, entries);
+    await reader.drain();
+  } finally {
+    await reader.close();
+  }
+  checkBlob(target, blobHash.digest('hex'), read.bytes);
+  image.flush();
+  const { columns, diskOffset } = rows.finish(stream.dataEnd());
+  const tree = buildPlainTree({ entries: entries.list, chunks: columns });
+  const plan = planTree(tree, { digest, written: { start: maxMetadataBytes, diskOffset } });
+  for (const { start, end } of unusedOf(entries.list, diskOffset, plan.chunks)) punchHole(image.fd, start, end);
+  const sums = writePlan(plan, image.fd, target);
+  return {
+    compression: stream.compression,
+    diskBytes: plan.diskBytes,
+    metadataBytes: plan.metadata.length,
+    dataOffset: maxMetadataBytes,
+    table: plan.chunks,
+    sums,
+    entries: entries.list.length,
+    tarBytes: reader.position,
+    index: undefined,
+  };
+}
+
+/** Writes the data of all files, and keeps what is said of them. */
+async function writeFiles(reader: TarReader, image: ImageWriter, rows: WrittenRows, entries: Entries): Promise<void> {
+  for (let tar = await reader.next(); tar !== undefined; tar = await reader.next()) {
+    if (isPassedOver(tar)) continue;
+    const entry = entries.add(tar, rows.length);
+    if (entry.size === 0) continue;
+    const start = image.begin();
+    entry.diskOffset = start;
+    for (;;) {
+      const { offset, data } = await reader.readPiece(entry.size);
+      image.seek(start + offset);
+      if (data.length === 0) break;
+      image.write(data);
+      const isLast = offset + data.length === entry.size;
+      rows.add({ data, tarOffset: reader.position - data.length, diskOffset: start + offset, isLast });
+    }
+    rows.end();
+    entry.chunkCount = rows.length - entry.firstChunk;
+  }
+}
+
+async function* hashed(
+  blob: AsyncIterable<Buffer>,
+  hashOf: Hash,
+  read: { bytes: number },
+  check: () => void,
+): AsyncGenerator<Buffer> {
+  for await (const data of blob) {
+    check();
+    hashOf.update(data);
+    read.bytes += data.length;
+    yield data;
+  }
+}
+
+/** Passes a tar on, unless it becomes too long for its blob. */
+async function* bounded(pieces: AsyncIterable<Buffer>, blobBytes: number, check: () => void): AsyncGenerator<Buffer> {
+  const maxBytes = Math.max(minBoundedBytes, blobBytes * maxRatio);
+  let bytes = 0;
+  for await (const piece of pieces) {
+    check();
+    bytes += piece.length;
+    if (bytes > maxBytes) {
+      throw new LazypullError('ResourceExhausted', `The layer has more than ${maxRatio} times the bytes of its blob`);
+    }
+    yield piece;
+  }
+}
+
+function checkBlob({ digest, blobBytes }: PullTarget, hex: string, bytes: number): void {
+  if (bytes !== blobBytes) throw new LazypullError('DataLoss', `The blob has ${bytes} bytes instead of ${blobBytes}`);
+  if (`sha256:${hex}` === digest) return;
+  throw new LazypullError('DataLoss', `The blob is another one: it has the digest sha256:${hex}`);
+}
+
+/** Where data was written that later entries of the tar have replaced: whole blocks. */
+function* unusedOf(
+  entries: readonly IndexEntry[],
+  diskOffset: Float64Array,
+  table: ChunkTable,
+): Generator<{ start: number; end: number }> {
+  const used = new Set(table.diskOffset);
+  for (const { firstChunk, chunkCount, diskOffset: start, size } of entries) {
+    if (chunkCount === 0 || start === undefined || used.has(diskOffset[firstChunk]!)) continue;
+    yield { start, end: Math.ceil((start + size) / blockBytes) * blockBytes };
+  }
+}

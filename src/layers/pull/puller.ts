@@ -1,0 +1,198 @@
+import { rm } from 'node:fs/promises';
+import { codeOf, LazypullError, messageOf } from '../../errors.ts';
+import type { Log } from '../../log.ts';
+import type { Blob } from '../../registry/blob/blob.ts';
+import { RequestRoom } from '../fetch/request-room.ts';
+import { BlobStream, segmentBytes } from './blob-stream.ts';
+import { usualRatio } from './limits.ts';
+import type { Pulled, PullTarget } from './pull-into.ts';
+import { PullThread } from './pull-thread.ts';
+
+/** The end of a blob is fetched first, which tells its size, and of a small layer is all there is to fetch. */
+const tailBytes = 1280 << 10;
+
+/** How many ends of blobs are fetched at a time. */
+const tailsAtOnce = 32;
+
+export interface PullLimits {
+  /** Layers that are made at a time: a processor has no use for more. */
+  readonly threads: number;
+  /** Heap of each of them, in MB. A tar whose entries take more ends the thread instead of the program. */
+  readonly heapMb: number;
+  /** Requests of one layer at a time, and memory for what they bring, of all layers together. */
+  readonly connections: number;
+  readonly requestBytes: number;
+  /** Bytes that a thread writes before it has the kernel bring them to the disk. */
+  readonly unsyncedBytes: number;
+}
+
+export interface LayerPullerOptions {
+  readonly limits: PullLimits;
+  /** Makes room on the disk for a layer that is about to be pulled, or rejects with ResourceExhausted. */
+  readonly makeRoom: (bytes: number) => Promise<void>;
+  readonly log: Log;
+}
+
+/** What is pulled, and where its files go: none of them may be there. */
+export interface PullRequest extends Omit<PullTarget, 'blobBytes' | 'unsyncedBytes'> {
+  readonly blob: Blob;
+  readonly signal: AbortSignal;
+  /** Called as bytes of the blob come. */
+  readonly onProgress: (bytes: number, total: number) => void;
+}
+
+export interface PulledLayer extends Pulled {
+  readonly blobBytes: number;
+}
+
+/**
+ * Pulls layers whole, into the files that are kept of a complete layer: all but its record and its residency. Several layers are fetched at a time, and as many made as
+ * there are threads. Memory is bounded for all of them together.
+ */
+export class LayerPuller implements AsyncDisposable {
+  readonly #options: LayerPullerOptions;
+  readonly #tails: RequestRoom;
+  readonly #room: RequestRoom;
+  readonly #idle: PullThread[];
+  readonly #waiting: ((thread: PullThread) => void)[] = [];
+  readonly #threads: readonly PullThread[];
+  readonly #closing = new AbortController();
+  readonly #pulls = new Set<Promise<unknown>>();
+
+  constructor(options: LayerPullerOptions) {
+    const { threads, heapMb, requestBytes } = options.limits;
+    this.#options = options;
+    this.#tails = new RequestRoom(tailsAtOnce);
+    this.#room = new RequestRoom(requestBytes);
+    this.#threads = Array.from({ length: threads }, () => new PullThread(heapMb));
+    this.#idle = [...this.#threads];
+  }
+
+  /**
+   * Pulls a layer. What was written is removed if that fails.
+   *
+   * @throws DataLoss for a blob that is damaged or another one, from any server; Unimplemented and InvalidArgument for a tar that only unpacking it can show;
+   * ResourceExhausted for one that is too large, or no space; Canceled when `signal` aborts; what the registry says
+   */
+  async pull(request: PullRequest): Promise<PulledLayer> {
+    const signal = AbortSignal.any([request.signal, this.#closing.signal]);
+    const pulling = this.#pull({ ...request, signal });
+    this.#pulls.add(pulling);
+    try {
+      return await pulling;
+    } catch (error) {
+      await removeFiles(request);
+      signal.throwIfAborted();
+      throw error;
+    } finally {
+      this.#pulls.delete(pulling);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort(new LazypullError('Canceled', 'The daemon stops'));
+    await Promise.allSettled(this.#pulls);
+    await Promise.all(this.#threads.map((thread) => thread.close()));
+  }
+
+  async #pull(request: PullRequest): Promise<PulledLayer> {
+    const startedMs = performance.now();
+    try {
+      return await this.#pullOnce(request);
+    } catch (error) {
+      request.signal.throwIfAborted();
+      if (codeOf(error) !== 'DataLoss' || !(await request.blob.distrust(startedMs))) throw error;
+      this.#options.log.warn(
+        { layer: request.digest, error: messageOf(error) },
+        'what came of a layer is damaged: another server is asked',
+      );
+      await removeFiles(request);
+      return this.#pullOnce(request);
+    }
+  }
+
+  async #pullOnce(request: PullRequest): Promise<PulledLayer> {
+    const { blob, signal, onProgress, digest } = request;
+    const tail = await this.#tail(blob, signal);
+    const blobBytes = tail.size;
+    const { limits, makeRoom } = this.#options;
+    await makeRoom(blobBytes * usualRatio);
+    const end = blobBytes - tail.data.length;
+    const connections = Math.max(1, Math.min(limits.connections, Math.floor(limits.requestBytes / segmentBytes)));
+    const leave = await this.#room.enter(Math.min(end, connections * segmentBytes), () => true, signal);
+    try {
+      signal.throwIfAborted();
+      let come = tail.data.length;
+      const onBytes = (bytes: number): void => onProgress((come += bytes), blobBytes);
+      onBytes(0);
+      await using stream = new BlobStream({ blob, end, connections, firstByteMs: tail.firstByteMs, signal, onBytes });
+      const thread = await this.#takeThread(signal);
+      try {
+        const { diskPath, tablePath, pathsPath, hintsPath, stackingPath, indexPath } = request;
+        const paths = { diskPath, tablePath, pathsPath, hintsPath, stackingPath, indexPath };
+        const target = { digest, blobBytes, unsyncedBytes: limits.unsyncedBytes, ...paths };
+        const pulled = await thread.run(target, joined(stream, tail.data), signal);
+        return { ...pulled, blobBytes };
+      } finally {
+        this.#giveThread(thread);
+      }
+    } finally {
+      leave();
+    }
+  }
+
+  async #tail(blob: Blob, signal: AbortSignal): Promise<{ data: Buffer; size: number; firstByteMs: number }> {
+    const leave = await this.#tails.enter(1, () => true, signal);
+    try {
+      signal.throwIfAborted();
+      const askedMs = performance.now();
+      let firstByteMs: number | undefined;
+      const onBytes = (): void => {
+        firstByteMs ??= performance.now() - askedMs;
+      };
+      const { data, size } = await blob.tail(tailBytes, signal, onBytes);
+      return { data, size, firstByteMs: firstByteMs ?? 0 };
+    } finally {
+      leave();
+    }
+  }
+
+  /** A thread that has nothing to do, when there is one. */
+  async #takeThread(signal: AbortSignal): Promise<PullThread> {
+    const idle = this.#idle.pop();
+    if (idle !== undefined) return idle;
+    const { promise, resolve, reject } = Promise.withResolvers<PullThread>();
+    this.#waiting.push(resolve);
+    const onAbort = (): void => {
+      const at = this.#waiting.indexOf(resolve);
+      if (at < 0) return;
+      this.#waiting.splice(at, 1);
+      reject(signal.reason);
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    try {
+      return await promise;
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  #giveThread(thread: PullThread): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#idle.push(thread);
+    else next(thread);
+  }
+}
+
+async function* joined(stream: AsyncIterable<Buffer>, tail: Buffer): AsyncGenerator<Buffer> {
+  yield* stream;
+  if (tail.length > 0) yield tail;
+}
+
+async function removeFiles(request: PullRequest): Promise<void> {
+  const { diskPath, tablePath, pathsPath, hintsPath, stackingPath, indexPath } = request;
+  for (const path of [diskPath, tablePath, pathsPath, hintsPath, stackingPath, indexPath]) {
+    if (path !== undefined) await rm(path, { force: true });
+  }
+}

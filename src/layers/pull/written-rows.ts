@@ -1,0 +1,107 @@
+import { createHash, type Hash, hash } from 'node:crypto';
+import { ChunkColumns, digestBytes } from '../../formats/chunk-columns.ts';
+import type { Spans } from './spans.ts';
+
+/** A reader waits for a whole chunk, and the thread that verifies it holds it in memory. */
+const maxChunkBytes = 4 << 20;
+
+/** A piece of a file's data: where it stands in the tar, where it goes on the disk, and whether it is the file's last one. */
+export interface WrittenPiece {
+  readonly data: Buffer;
+  readonly tarOffset: number;
+  readonly diskOffset: number;
+  readonly isLast: boolean;
+}
+
+/** The chunks of files that are being written. Each lies in one span, and without a gap in the tar, in its file and on the disk. */
+export class WrittenRows {
+  readonly #spans: Spans;
+  readonly #columns = new ChunkColumns();
+  #diskOffsets = new Float64Array(1024);
+  #spanOfRow = new Uint32Array(1024);
+  /** The digest of the row that is still open; undefined if none is. */
+  #hash: Hash | undefined;
+  #tarEnd = 0;
+  #diskEnd = 0;
+
+  constructor(spans: Spans) {
+    this.#spans = spans;
+  }
+
+  get length(): number {
+    return this.#columns.length;
+  }
+
+  /** Adds data that does not cross the start of a span. */
+  add({ data, tarOffset, diskOffset, isLast }: WrittenPiece): void {
+    for (let at = 0; at < data.length; ) {
+      const place = { tar: tarOffset + at, disk: diskOffset + at };
+      if (!this.#goesOn(place)) this.#open(place);
+      const row = this.length - 1;
+      const room = maxChunkBytes - this.#columns.size[row]!;
+      const part = data.subarray(at, at + room);
+      at += part.length;
+      this.#columns.size[row]! += part.length;
+      this.#tarEnd = place.tar + part.length;
+      this.#diskEnd = place.disk + part.length;
+      const isWhole = this.#hash === undefined && (part.length === maxChunkBytes || (isLast && at === data.length));
+      if (isWhole) this.#columns.digest.set(hash('sha256', part, 'buffer'), row * digestBytes);
+      else {
+        this.#hash ??= createHash('sha256');
+        this.#hash.update(part);
+      }
+    }
+  }
+
+  /** Ends the file that was added to last. */
+  end(): void {
+    this.#close();
+  }
+
+  /** The chunks of all files, and where each lies on the disk. `dataEnd` is the byte of the blob after the last compressed one. */
+  finish(dataEnd: number): { columns: ChunkColumns; diskOffset: Float64Array } {
+    this.#close();
+    const { size, streamOffset, streamEnd } = this.#columns;
+    for (let row = 0; row < this.length; row++) {
+      const chunk = { streamOffset: streamOffset[row]!, size: size[row]! };
+      streamEnd[row] = this.#spans.endOf(this.#spanOfRow[row]!, chunk, dataEnd);
+    }
+    return { columns: this.#columns, diskOffset: this.#diskOffsets };
+  }
+
+  /** Whether what comes belongs to the row that is open. */
+  #goesOn({ tar, disk }: { tar: number; disk: number }): boolean {
+    const row = this.length - 1;
+    return (
+      this.#hash !== undefined &&
+      this.#tarEnd === tar &&
+      this.#diskEnd === disk &&
+      this.#columns.size[row]! < maxChunkBytes &&
+      this.#spanOfRow[row] === this.#spans.at(tar)
+    );
+  }
+
+  #open({ tar, disk }: { tar: number; disk: number }): void {
+    this.#close();
+    const span = this.#spans.at(tar);
+    const { streamOffset, innerOffset } = this.#spans.place(span, tar);
+    const row = this.#columns.add(streamOffset, innerOffset, 0);
+    if (row === this.#diskOffsets.length) this.#grow();
+    this.#diskOffsets[row] = disk;
+    this.#spanOfRow[row] = span;
+  }
+
+  #close(): void {
+    if (this.#hash !== undefined) this.#columns.digest.set(this.#hash.digest(), (this.length - 1) * digestBytes);
+    this.#hash = undefined;
+  }
+
+  #grow(): void {
+    const diskOffsets = new Float64Array(this.#diskOffsets.length * 2);
+    diskOffsets.set(this.#diskOffsets);
+    this.#diskOffsets = diskOffsets;
+    const spans = new Uint32Array(this.#spanOfRow.length * 2);
+    spans.set(this.#spanOfRow);
+    this.#spanOfRow = spans;
+  }
+}

@@ -1,0 +1,126 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { gzipSync } from 'node:zlib';
+import { LazypullError } from '../../../../src/errors.ts';
+import { LayerPuller, type PullLimits, type PullRequest } from '../../../../src/layers/pull/puller.ts';
+import { silentLog } from '../../../../src/log.ts';
+import { MemoryBlob } from '../../../support/memory-blob.ts';
+import { pullTarget } from '../../../support/pulled-layer.ts';
+import { buildTar } from '../../../support/tar-builder.ts';
+
+const limits: PullLimits = {
+  threads: 2,
+  heapMb: 128,
+  connections: 3,
+  requestBytes: 16 << 20,
+  unsyncedBytes: Number.POSITIVE_INFINITY,
+};
+
+function layer(bytes: number): Buffer {
+  return gzipSync(buildTar([{ name: 'file', data: randomBytes(bytes) }]), { level: 1 });
+}
+
+async function setUp(t: TestContext, makeRoom = (_bytes: number): Promise<void> => Promise.resolve()) {
+  const directory = await mkdtemp(join(tmpdir(), 'lazypull-puller-'));
+  const puller = new LayerPuller({ limits, makeRoom, log: silentLog });
+  t.after(async () => {
+    await puller[Symbol.asyncDispose]();
+    await rm(directory, { recursive: true });
+  });
+  const request = async (blob: MemoryBlob, options: Partial<PullRequest> = {}): Promise<PullRequest> => {
+    const { unsyncedBytes: _, blobBytes: __, ...target } = await pullTarget(directory, blob.content);
+    const { signal } = new AbortController();
+    return { ...target, digest: blob.digest, blob, signal, onProgress: () => undefined, ...options };
+  };
+  return { puller, request };
+}
+
+const filesOf = (request: PullRequest): Promise<string[]> => readdir(dirname(request.diskPath));
+
+test('LayerPuller pulls many layers at once, with as many threads as it has', async (t) => {
+  const { puller, request } = await setUp(t);
+  const blobs = [100, 3 << 20, 9 << 20, 20_000, 30 << 20, 0].map((bytes) => new MemoryBlob(layer(bytes)));
+  const requests = await Promise.all(blobs.map((blob) => request(blob)));
+  const pulled = await Promise.all(requests.map((each) => puller.pull(each)));
+  for (const [i, { blobBytes, entries, compression }] of pulled.entries()) {
+    assert.deepEqual([blobBytes, entries, compression], [blobs[i]!.content.length, 1, 'gzip']);
+    const names = ['disk', 'hints.json', 'paths', 'stacking.json', 'table'];
+    assert.deepEqual((await filesOf(requests[i]!)).toSorted(), names);
+  }
+});
+
+test('LayerPuller fetches a small layer with one request, and tells of bytes as they come', async (t) => {
+  const { puller, request } = await setUp(t);
+  const blob = new MemoryBlob(layer(1_000_000));
+  const progress: [number, number][] = [];
+  await puller.pull(await request(blob, { onProgress: (bytes, total) => progress.push([bytes, total]) }));
+  assert.equal(blob.requests, 1);
+  assert.deepEqual(progress.at(-1), [blob.content.length, blob.content.length]);
+});
+
+test('LayerPuller removes what it wrote of a layer that fails, and pulls the next one', async (t) => {
+  const { puller, request } = await setUp(t);
+  const good = layer(3 << 20);
+  const blob = new MemoryBlob(good);
+  blob.content = Buffer.from(good);
+  blob.content[1 << 20]! ^= 1;
+  const failing = await request(blob);
+  await assert.rejects(puller.pull(failing), { code: 'DataLoss' });
+  assert.deepEqual(await filesOf(failing), []);
+  const lost = new MemoryBlob(good);
+  lost.failAt = 1 << 20;
+  await assert.rejects(puller.pull(await request(lost)), /no more/);
+  assert.equal((await puller.pull(await request(new MemoryBlob(good)))).entries, 1);
+});
+
+test('LayerPuller asks another server for a blob that is not the right one', async (t) => {
+  const { puller, request } = await setUp(t);
+  const blob = new MemoryBlob(layer(2 << 20));
+  blob.better = blob.content;
+  blob.content = layer(2 << 20);
+  assert.equal((await puller.pull(await request(blob))).entries, 1);
+});
+
+test('LayerPuller ends at once when it is told to, and leaves nothing', async (t) => {
+  const { puller, request } = await setUp(t);
+  const blob = new MemoryBlob(layer(20 << 20));
+  for (const afterMs of [0, 5, 30]) {
+    const abort = new AbortController();
+    const pulling = await request(blob, { signal: abort.signal });
+    const done = puller.pull(pulling);
+    done.catch(() => undefined);
+    await delay(afterMs);
+    abort.abort(new LazypullError('Canceled', 'Nobody waits'));
+    await assert.rejects(done, /Nobody waits/);
+    assert.equal(blob.underWay, 0);
+    assert.deepEqual(await filesOf(pulling), []);
+  }
+});
+
+test('LayerPuller ends a layer that waits for a server when it is closed', async (t) => {
+  const { puller, request } = await setUp(t);
+  const blob = new MemoryBlob(layer(3 << 20));
+  blob.delayMs = (start) => (start === 0 ? 1e6 : 0);
+  const done = puller.pull(await request(blob));
+  done.catch(() => undefined);
+  await delay(20);
+  await puller[Symbol.asyncDispose]();
+  await assert.rejects(done, { code: 'Canceled' });
+});
+
+test('LayerPuller does not begin a layer for which there is no room', async (t) => {
+  const asked: number[] = [];
+  const { puller, request } = await setUp(t, (bytes) => {
+    asked.push(bytes);
+    return Promise.reject(new LazypullError('ResourceExhausted', 'The cache is full'));
+  });
+  const blob = new MemoryBlob(layer(3 << 20));
+  await assert.rejects(puller.pull(await request(blob)), /cache is full/);
+  assert.equal(blob.requests, 1);
+  assert.ok(asked[0]! > blob.content.length);
+});
