@@ -9,6 +9,18 @@ export interface LayerId {
   readonly index: Digest;
 }
 
+/**
+ * The layer of a blob of which no manifest names an index. Its own digest stands for that: whatever index it is read by, and whether it was pulled whole, that digest
+ * alone decides what is in it.
+ */
+export function unindexed(digest: Digest): LayerId {
+  return { digest, index: digest };
+}
+
+export function isUnindexed({ digest, index }: LayerId): boolean {
+  return digest === index;
+}
+
 /** A `LayerId` as a key of maps. */
 export type LayerKey = string;
 

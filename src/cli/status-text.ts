@@ -127,9 +127,10 @@ function lastPartColumns(image: string): number {
   return displayWidth(image.slice(image.lastIndexOf('/') + 1));
 }
 
-function hereText({ contentBytes, presentBytes }: MountedLayer, width: number, paint: Paint): string {
-  const part = contentBytes === 0 ? 1 : presentBytes / contentBytes;
+function hereText({ contentBytes, presentBytes, pulling }: MountedLayer, width: number, paint: Paint): string {
+  const part = contentBytes === 0 ? (pulling ? 0 : 1) : presentBytes / contentBytes;
   const text = `${bar(part, width)} ${String(Math.floor(part * 100)).padStart(3)}%`;
+  if (pulling) return `${text} pulling`;
   return part >= 1 ? paint('good', text) : text;
 }
 

@@ -10,6 +10,7 @@ const noAmount = {
   error: ({ input }: { readonly input?: unknown }) => mustBe('bytes, or text like "20GB", "20GiB" or "40%"', input),
 };
 const amount = z.union([bytes, z.string()], noAmount).refine((value) => parseAmount(value) !== undefined, noAmount);
+const size = amount.refine((value) => !String(value).endsWith('%'), noAmount);
 const share = z.number().gt(0).max(1);
 const count = z.int().min(0).max(1_000_000);
 
@@ -187,6 +188,25 @@ export const fileSchema = z.object({
         .max(10_000)
         .default(300)
         .describe('How many milliseconds beyond a round trip a layer waits to hear whether there is an index for it.'),
+    })
+    .prefault({})
+    .meta({ own: true }),
+  unindexed: z
+    .object({
+      mode: z
+        .enum(['pull', 'client'])
+        .default('pull')
+        .describe(
+          'What happens to a layer that says nothing of an index, as most images have them: `pull`, the daemon reads it by an index that it has or finds, else pulls it and makes one; or `client`, it is left to the client.',
+        ),
+      min_size: size
+        .optional()
+        .describe(
+          'Smaller blobs are left to the client, as bytes or text like `"1MB"`. Without it, none is too small.',
+        ),
+      max_size: size
+        .optional()
+        .describe('Larger blobs are left to the client, in the same way. Without it, none is too large.'),
     })
     .prefault({})
     .meta({ own: true }),

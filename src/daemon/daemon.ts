@@ -3,6 +3,7 @@ import type { FuseConnection, KeptConnection } from '../fuse/connection.ts';
 import { checkMachineFor } from '../kernel/probe.ts';
 import { type CacheLimits, defaultCacheLimits } from '../layers/cache/cache-limits.ts';
 import { Layers } from '../layers/layers.ts';
+import { pullAll, type UnindexedPolicy } from '../layers/resolve/unindexed.ts';
 import type { Log } from '../log.ts';
 import { RegistryClient } from '../registry/client.ts';
 import { dockerCredentials } from '../registry/auth/credentials.ts';
@@ -183,6 +184,11 @@ function startLayers(
     directIo: file?.snapshotter.direct_io ?? false,
     limits: cacheLimits(file),
     beside: mirror?.beside,
+    unindexed: unindexedPolicy(file),
+    layersOf: async (reference: string, signal: AbortSignal) => {
+      const { resolveImage } = await import('../images/resolve.ts'); // not before somebody waits for an unindexed layer
+      return (await resolveImage(registry, parseReference(reference), undefined, signal)).manifest.layers;
+    },
     memoryBytes,
     log,
     metrics,
@@ -220,6 +226,18 @@ function cacheLimits(file: DaemonConfig['file']): CacheLimits {
     highWater: high_water ?? defaultCacheLimits.highWater,
     lowWater: low_water ?? defaultCacheLimits.lowWater,
   };
+}
+
+function unindexedPolicy(file: DaemonConfig['file']): UnindexedPolicy {
+  const { mode = pullAll.mode, min_size = 0, max_size } = file?.unindexed ?? {};
+  const maxBytes = max_size === undefined ? pullAll.maxBytes : wholeBytes(max_size);
+  return { mode, minBytes: wholeBytes(min_size), maxBytes };
+}
+
+/** What the schema takes as a size, which is no share of anything. */
+function wholeBytes(text: string | number): number {
+  const amount = parseAmount(text);
+  return amount !== undefined && 'bytes' in amount ? amount.bytes : 0;
 }
 
 function xinoOf(file: DaemonConfig['file']): Xino | undefined {

@@ -1,4 +1,4 @@
-/** What a mounted layer is doing. */
+/** What a layer is doing that is mounted, or that is being pulled to be mounted. */
 export interface LayerStatus {
   /** `sha256:<hex>` of the compressed layer. */
   readonly digest: string;
@@ -18,4 +18,6 @@ export interface LayerStatus {
   /** Reads that wait for data now, and those that failed since it was mounted. */
   readonly waiting: number;
   readonly errors: number;
+  /** Whether all of it is still being pulled: then it was mounted never, `mountedMs` is when that began, and the bytes of its files are those of the blob. */
+  readonly pulling?: boolean;
 }

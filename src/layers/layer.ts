@@ -11,6 +11,7 @@ import { FailureLog } from './failure-log.ts';
 import { ResidencyWriter } from './store/residency-writer.ts';
 import { fileOf, type LayerDirectory, type LayerRecord, type WrittenResidency } from './store/layer-directory.ts';
 import { LayerReader, maxGuessBytes } from './layer-reader.ts';
+import type { LayerOrigin } from './layer-origin.ts';
 import type { LayerStatus } from './layer-status.ts';
 import type { Link } from './fetch/link.ts';
 import type { LayerMetrics } from './metrics.ts';
@@ -45,6 +46,7 @@ export interface LayerOptions extends WrittenResidency {
   readonly unwritten: UnwrittenChunks;
   readonly awake: TableCache;
   readonly traces: TraceStore;
+  readonly origin: LayerOrigin;
   /** Called when the layer takes more of the disk, or could not. */
   readonly onGrowth: () => void;
   readonly metrics: LayerMetrics;
@@ -54,6 +56,7 @@ export interface LayerOptions extends WrittenResidency {
 /** A layer whose index is here and whose data comes when it is read. Served as one file of the FUSE server. */
 export class Layer {
   readonly record: LayerRecord;
+  readonly origin: LayerOrigin;
   readonly name: string;
   readonly nodeId: number;
   readonly #options: Omit<LayerOptions, 'table'>;
@@ -95,6 +98,7 @@ export class Layer {
     const { record, directory } = options;
     this.#options = options;
     this.record = record;
+    this.origin = options.origin;
     this.#disk = disk;
     this.#read = new Uint8Array(new SharedArrayBuffer(record.rows));
     ({ name: this.name, nodeId: this.nodeId } = fileOf(record));
@@ -184,7 +188,7 @@ export class Layer {
   }
 
   /** What the layer is doing, as far as it knows itself. Looks at every row, and reads a file of a layer that rests. */
-  async status(): Promise<Omit<LayerStatus, 'references' | 'mountedMs' | 'mounts'>> {
+  async status(): Promise<Omit<LayerStatus, 'references' | 'mountedMs' | 'mounts' | 'pulling'>> {
     const { record, resident, directory } = this.#options;
     const { length, size } = this.#reader?.table ?? (await directory.table(record));
     let contentBytes = 0;

@@ -1,7 +1,8 @@
-import { mkdir, readdir, rmdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readdir, rename, rmdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { codeOf, LazypullError, messageOf } from '../errors.ts';
+import { unlessAborted } from '../util/unless-aborted.ts';
 import { type FuseConnection, inheritConnection, type KeptConnection, openConnection } from '../fuse/connection.ts';
 import type { FuseMetrics } from '../fuse/metrics.ts';
 import { directoryIdentity } from '../kernel/directory-identity.ts';
@@ -9,12 +10,24 @@ import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob/blob.ts';
 import { TableCache } from './table-cache.ts';
 import { Background } from './fetch/background.ts';
-import { type LayerId, layerIdOfKey, type LayerKey, layerKey, layerPath } from '../chunks/layer-id.ts';
+import {
+  isUnindexed,
+  type LayerId,
+  layerIdOfKey,
+  type LayerKey,
+  layerKey,
+  layerPath,
+  unindexed,
+} from '../chunks/layer-id.ts';
 import { Cache, type KeptBeside } from './cache/cache.ts';
 import { cacheBytes, layerUsage } from './cache/cache-bytes.ts';
 import { type CacheLimits, defaultCacheLimits } from './cache/cache-limits.ts';
 import { FuseLink } from './fuse-link.ts';
+import type { Descriptor } from '../images/manifest.ts';
 import { Indexer, type KnownLayer } from './resolve/indexer.ts';
+import { LayerPulls, type Puller, type PullStatus } from './resolve/layer-pulls.ts';
+import { type MadeLayer, pullAll, UnindexedLayers, type UnindexedPolicy } from './resolve/unindexed.ts';
+import { type LayerOrigin, ofCache } from './layer-origin.ts';
 import { Layer } from './layer.ts';
 import { type OwnOfLayer, practiseLayer, removeStage, type ServeQuietly } from './warm-up/practice-layer.ts';
 import type { SyntheticLayer } from './warm-up/synthetic-layer.ts';
@@ -39,8 +52,8 @@ const reopenAfterMs = 5_000;
 
 type Labels = Readonly<Record<string, string>>;
 
-/** Opens the layer with this key. */
-type Open = (key: string, ref: LayerRef) => Promise<Layer>;
+/** Opens the layer with this key. `signal` aborts when nobody wants it any more. */
+type Open = (key: string, ref: LayerRef, signal: AbortSignal) => Promise<Layer>;
 
 export interface LayersOptions {
   /** Directory of the layers' files and of the FUSE mount; made when it is not there. */
@@ -59,12 +72,20 @@ export interface LayersOptions {
   readonly beside?: KeptBeside | undefined;
   /** The limit on the memory of this process; undefined for none. */
   readonly memoryBytes?: number | undefined;
+  /** Pulls layers whose manifest names no index; undefined if nothing does. */
+  readonly puller?: Puller | undefined;
+  /** What is done with them. */
+  readonly unindexed?: UnindexedPolicy | undefined;
+  /** The layers of an image, as its manifest for this machine has them. */
+  readonly layersOf?: ((reference: string, signal: AbortSignal) => Promise<readonly Descriptor[]>) | undefined;
   readonly log: Log;
   readonly metrics?: { readonly layers: LayerMetrics; readonly fuse: FuseMetrics };
 }
 
 interface Entry {
   readonly layer: Promise<Layer>;
+  /** Ends the opening. */
+  readonly abort: AbortController;
   /** The same once it is mounted, and since when in milliseconds since 1970. */
   mounted?: Layer;
   mountedMs?: number;
@@ -83,6 +104,16 @@ function aheadPath(root: string): string {
   return join(root, 'ahead');
 }
 
+function statusOfPull({ reference, startedMs, doneBytes, totalBytes, ...pull }: PullStatus): LayerStatus {
+  const bytes = { blobBytes: totalBytes, contentBytes: totalBytes, presentBytes: doneBytes, fetchedBytes: doneBytes };
+  return { ...pull, ...bytes, references: [reference], mountedMs: startedMs, mounts: 0, errors: 0, pulling: true };
+}
+
+/** Where layers are while they are pulled. */
+function pullsPath(root: string): string {
+  return join(root, 'pulls');
+}
+
 /** All lazy layers of a daemon, keyed by layer digest and TOC digest: every mount of one layer shares its data. */
 export class Layers {
   /** What is kept on the disk. */
@@ -97,6 +128,8 @@ export class Layers {
   readonly #awake: TableCache;
   readonly #traces: TraceStore;
   readonly #indexer: Indexer;
+  readonly #pulls: LayerPulls;
+  readonly #unindexed: UnindexedLayers;
   readonly #metrics: LayerMetrics;
   readonly #background: Background | undefined;
   readonly #entries = new Map<string, Entry>();
@@ -134,6 +167,7 @@ export class Layers {
       await layers.#fuse.helper.ready; // what an earlier one mounts needs the file system that is served now
       await removeStage(root, layers.#fuse.helper);
       await removePlans(aheadPath(root));
+      await removePlans(pullsPath(root));
       layers.#left = await staleMounts(root);
       return layers;
     } catch (error) {
@@ -176,6 +210,22 @@ export class Layers {
       metrics: this.#metrics,
       log: options.log,
     });
+    this.#pulls = new LayerPulls({
+      puller: options.puller,
+      openBlob: options.openBlob,
+      path: pullsPath(options.root),
+      keep: (digest, path) => this.#keepPulled(digest, path),
+      log: options.log,
+    });
+    this.#unindexed = new UnindexedLayers({
+      policy: options.unindexed ?? pullAll,
+      openBlob: options.openBlob,
+      layersOf: options.layersOf ?? (() => Promise.resolve([])),
+      pulls: this.#pulls,
+      isKept: async (digest) => (await this.#directory(unindexed(digest)).record()) !== undefined,
+      traces: this.#traces,
+      log: options.log,
+    });
     this.#threads.warm();
     this.cache = new Cache({
       root: options.root,
@@ -201,13 +251,22 @@ export class Layers {
 
   /** Throws the reason where a client's labels alone say that the layer cannot be lazy. */
   checkLabels(labels: Labels): void {
-    resolve(labels);
+    if (isUnindexed(resolve(labels).id)) this.#unindexed.check();
   }
 
   /** Mounts the layer that a client's labels name at a directory, as `MountHelper.fill` does. Rejects with the reason when it cannot be lazy. */
-  async mount(mountpoint: string, labels: Labels): Promise<void> {
+  async mount(mountpoint: string, labels: Labels, signal?: AbortSignal): Promise<LayerOrigin> {
     const ref = resolve(labels);
-    await this.#use(ref, mountpoint, this.#openLayer, (layer) => this.#points.fill(mountpoint, layer));
+    const leave = isUnindexed(ref.id) ? this.#unindexed.attend(ref) : undefined;
+    let isDone = false;
+    try {
+      const fill = (layer: Layer): Promise<void> => this.#points.fill(mountpoint, layer);
+      const layer = await this.#use(ref, mountpoint, this.#openLayer, fill, signal);
+      isDone = true;
+      return layer.origin;
+    } finally {
+      leave?.(isDone);
+    }
   }
 
   /**
@@ -241,13 +300,19 @@ export class Layers {
   }
 
   /** Opens a layer unless it is open, and makes it readable at a mount point. */
-  async #use(ref: LayerRef, mountpoint: string, open: Open, mount: (layer: Layer) => Promise<void>): Promise<void> {
+  async #use(
+    ref: LayerRef,
+    mountpoint: string,
+    open: Open,
+    mount: (layer: Layer) => Promise<void>,
+    signal?: AbortSignal,
+  ): Promise<Layer> {
     const key = layerKey(ref.id);
     this.#named.set(mountpoint, key);
     const entry = this.#entry(key, ref, open);
     entry.users++;
     try {
-      const layer = await entry.layer;
+      const layer = await (signal === undefined ? entry.layer : unlessAborted(entry.layer, signal));
       await mount(layer);
       this.#mounts.set(mountpoint, key);
       entry.mounted = layer;
@@ -255,6 +320,7 @@ export class Layers {
       if (entry.references.size < maxReferences) entry.references.add(ref.reference);
       if (this.#readers.delete(layer.nodeId)) entry.users--;
       if (!layer.complete) this.#background?.add(layer);
+      return layer;
     } catch (error) {
       await this.#release(key, entry);
       throw error;
@@ -375,6 +441,8 @@ export class Layers {
     void this.#background?.close();
     await this.cache.close();
     await this.#rehearsing;
+    this.#unindexed.close();
+    await this.#pulls.close();
     await this.#fuse.stop();
     for (const entry of this.#entries.values()) await (await entry.layer.catch(() => undefined))?.sync();
     await this.#fuse.helper.close();
@@ -395,6 +463,8 @@ export class Layers {
     this.#entries.clear();
     await Promise.all(this.#closing.values());
     await filling;
+    this.#unindexed.close();
+    await this.#pulls.close();
     await this.#indexer.close();
     this.#awake.close();
     const idle = await this.#fuse.close();
@@ -402,15 +472,20 @@ export class Layers {
     return idle;
   }
 
-  /** What the mounted layers are doing, in the order in which they were mounted. */
+  /** What the mounted layers are doing, in the order in which they were mounted, and then those that are pulled. */
   async status(): Promise<LayerStatus[]> {
     const layers: LayerStatus[] = [];
     for (const { mounted, mountedMs = 0, references, users } of this.#entries.values()) {
       if (mounted === undefined) continue;
-      layers.push({ ...(await mounted.status()), references: [...references], mountedMs, mounts: users });
-      await setImmediate(); // a layer can have a million rows
+      layers.push({
+        ...(await mounted.status()),
+        references: [...references],
+        mountedMs,
+        mounts: users,
+      });
+      await setImmediate(); // a layer can have a million chunks
     }
-    return layers;
+    return [...layers, ...this.#pulls.status().map(statusOfPull)];
   }
 
   /** The digest of the layer at each mount point. */
@@ -478,7 +553,8 @@ export class Layers {
   #entry(key: string, ref: LayerRef, open: Open): Entry {
     let entry = this.#entries.get(key);
     if (entry === undefined) {
-      entry = { layer: open(key, ref), users: 0, references: new Set() };
+      const abort = new AbortController();
+      entry = { layer: open(key, ref, abort.signal), abort, users: 0, references: new Set() };
       this.#entries.set(key, entry);
     }
     return entry;
@@ -488,6 +564,7 @@ export class Layers {
     entry.users--;
     if (entry.users > 0 || this.#entries.get(key) !== entry) return;
     this.#entries.delete(key);
+    entry.abort.abort(new LazypullError('Canceled', 'Nobody waits for the layer any more'));
     const closing = entry.layer
       .then((layer) => {
         this.#background?.remove(layer);
@@ -514,9 +591,9 @@ export class Layers {
   }
 
   /** Opens a layer from the disk, or makes it anew from the registry. */
-  readonly #openLayer: Open = async (key, ref) => {
+  readonly #openLayer: Open = async (key, ref, signal) => {
     try {
-      return await this.#openKept(key, ref);
+      return await this.#openKept(key, ref, signal);
     } catch (error) {
       if (codeOf(error) !== 'NotFound') {
         this.#options.log.warn(
@@ -529,7 +606,8 @@ export class Layers {
     await directory.remove();
     await mkdir(directory.path, { recursive: true, mode: 0o700 });
     try {
-      return await this.#indexer.index(ref, directory);
+      if (!isUnindexed(ref.id)) return await this.#indexer.index(ref, directory);
+      return await this.#openMade(await this.#unindexed.make(ref, directory, signal));
     } catch (error) {
       this.cache.check(); // the disk may be full
       await directory.remove();
@@ -548,8 +626,34 @@ export class Layers {
     const residency = await directory.resident(record);
     const table = residency.isOfThisBoot ? undefined : await directory.table(record);
     await directory.checkDisk(record, !residency.isOfThisBoot);
-    return this.#serve({ record, directory, table, ...residency, blob, traces: this.#traces });
+    return this.#serve({ record, directory, table, ...residency, blob, traces: this.#traces, origin: ofCache });
   };
+
+  /** Opens a layer that has just been made of an unindexed one: what was read of it the last time is asked for at once. */
+  async #openMade(made: MadeLayer): Promise<Layer> {
+    const layer = await this.#serve(made);
+    const bytes = this.cache.isFull ? undefined : this.#options.prefetch?.bytes;
+    if (bytes !== undefined && !layer.complete) {
+      const trace = await this.#traces.load(made.record.digest).catch(() => undefined); // a guess, and no reason to fail
+      await layer.prefetch(trace, bytes, made.record.blobBytes);
+    }
+    layer.recordTrace();
+    layer.keep();
+    return layer;
+  }
+
+  /** Takes a layer into the cache that was pulled for an image whose client has not asked for it. */
+  async #keepPulled(digest: string, path: string): Promise<void> {
+    const id = unindexed(digest);
+    const directory = this.#directory(id);
+    await this.#whileClosed(layerKey(id), async () => {
+      if ((await directory.record()) !== undefined) return;
+      await directory.remove();
+      await mkdir(dirname(directory.path), { recursive: true, mode: 0o700 });
+      await rename(path, directory.path);
+    });
+    this.cache.check();
+  }
 
   #directory(id: LayerId): LayerDirectory {
     return new LayerDirectory(join(this.#options.root, 'layers', layerPath(id)));

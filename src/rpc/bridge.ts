@@ -16,7 +16,7 @@ import {
   type sendUnaryData,
   status,
 } from '@grpc/grpc-js';
-import { type ErrorCode, codeOf, messageOf } from '../errors.ts';
+import { type ErrorCode, LazypullError, codeOf, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { type CallMetrics, callMetrics } from './metrics.ts';
 import { Turns } from './turns.ts';
@@ -24,7 +24,7 @@ import { bytesSent, dropCall, UnreadAnswers } from './unread.ts';
 
 /**
  * What a generated service needs: a function per method, which answers with a message, or with messages when the method streams. Throw to answer an error. `namespace` is
- * containerd's, for which the caller works; '' where it says none.
+ * containerd's, for which the caller works; '' if it says none. `signal` aborts when the caller gives up: it cancels the call, its deadline passes or it is gone.
  */
 export type Handlers<M extends GenServiceMethods> = {
   readonly [K in keyof M]: M[K]['methodKind'] extends 'server_streaming'
@@ -35,6 +35,7 @@ export type Handlers<M extends GenServiceMethods> = {
     : (
         request: MessageShape<M[K]['input']>,
         namespace: string,
+        signal: AbortSignal,
       ) => Promise<MessageInitShape<M[K]['output']>> | MessageInitShape<M[K]['output']>;
 };
 
@@ -83,9 +84,9 @@ export function bridge<M extends GenServiceMethods>(
           ? (call: Stream) => void measured(() => stream(method, handler as StreamHandler, call, log, turns))
           : (call: Call, done: sendUnaryData<unknown>) =>
               void measured(() => {
-                const guarded: UnaryHandler = (request) => {
+                const guarded: UnaryHandler = (request, _, signal) => {
                   guard?.(method.name, pidOf(call.getPeer()));
-                  return (handler as UnaryHandler)(request, namespaceOf(call));
+                  return (handler as UnaryHandler)(request, namespaceOf(call), signal);
                 };
                 return answer(method, guarded, call, done, log, unread);
               }),
@@ -113,7 +114,7 @@ function methodDefinition(method: DescMethod): ServiceDefinition[string] {
   };
 }
 
-type UnaryHandler = (request: unknown, namespace?: string) => Promise<Message> | Message;
+type UnaryHandler = (request: unknown, namespace: string, signal: AbortSignal) => Promise<Message> | Message;
 type StreamHandler = (request: unknown, signal: AbortSignal) => Iterable<Message> | AsyncIterable<Message>;
 
 /** @returns how the call ended: `OK`, or the class of the error */
@@ -125,8 +126,10 @@ async function answer(
   log: Log,
   unread: UnreadAnswers,
 ): Promise<string> {
+  const gone = new AbortController();
+  call.on('cancelled', () => gone.abort(new LazypullError('Canceled', 'The client gave the call up')));
   try {
-    done(null, create(method.output, await handler(call.request)));
+    done(null, create(method.output, await handler(call.request, '', gone.signal)));
     unread.note(call);
     return 'OK';
   } catch (error) {

@@ -1,3 +1,4 @@
+import type { LayerOrigin } from '../layers/layer-origin.ts';
 import type { Usage } from './snapshot.ts';
 
 /** What the files of a lazy layer take on disk. */
@@ -14,8 +15,11 @@ export interface RemoteLayers {
   /**
    * Makes the layer that `labels` name readable at `mountpoint`, an empty directory or none in a directory of its own. Rejects with the
    * reason when the layer cannot be lazy; nothing is mounted there then.
+   *
+   * @param signal aborts when nobody waits any more: then it rejects with the signal's reason
+   * @returns how the layer is read
    */
-  mount(mountpoint: string, labels: Readonly<Record<string, string>>): Promise<void>;
+  mount(mountpoint: string, labels: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<LayerOrigin>;
 
   /**
    * As `mount`, for a layer that an earlier life of the program mounted there, and without the network: what it left mounted stays where it is still good, and

@@ -49,8 +49,8 @@ export function snapshotsService(
   return bridge(
     SnapshotsDesc,
     {
-      prepare: async ({ key, parent, labels }) => ({
-        mounts: wireMounts(await snapshots.prepare(key, parent, labels)),
+      prepare: async ({ key, parent, labels }, _, signal) => ({
+        mounts: wireMounts(await snapshots.prepare(key, parent, labels, signal)),
       }),
       view: async ({ key, parent, labels }) => ({ mounts: wireMounts(await snapshots.view(key, parent, labels)) }),
       mounts: async ({ key }) => ({ mounts: wireMounts(await snapshots.mounts(key)) }),

@@ -49,8 +49,10 @@ export interface Snapshots {
   /**
    * Makes an active snapshot. With the label `containerd.io/snapshot.ref` it first tries to commit a lazy layer under that name, and says so with
    * AlreadyExists. NotFound and InvalidArgument for a parent that is absent or not committed; AlreadyExists for `key`; Unavailable as in `mounts`.
+   *
+   * @param signal aborts when the caller gives up: then it rejects with the signal's reason, and no snapshot is made
    */
-  prepare(key: string, parent: string, labels: Labels): Promise<readonly Mount[]>;
+  prepare(key: string, parent: string, labels: Labels, signal?: AbortSignal): Promise<readonly Mount[]>;
 
   /** Makes a read-only snapshot; errors as `prepare`. */
   view(key: string, parent: string, labels: Labels): Promise<readonly Mount[]>;

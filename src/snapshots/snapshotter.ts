@@ -1,6 +1,7 @@
 import { access, chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LazypullError, codeOf, explain, messageOf } from '../errors.ts';
+import type { LayerOrigin } from '../layers/layer-origin.ts';
 import { Refusal, refusalReason } from '../layers/resolve/refusal.ts';
 import type { Log } from '../log.ts';
 import { Directories } from './directories.ts';
@@ -114,9 +115,10 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     return this.#mountsOf(id, info.kind, parents);
   }
 
-  async prepare(key: string, parent: string, labels: Labels): Promise<readonly Mount[]> {
+  async prepare(key: string, parent: string, labels: Labels, signal?: AbortSignal): Promise<readonly Mount[]> {
     const target = labels[targetLabel];
-    if (target) await this.#prepareRemote(key, parent, target, labels);
+    if (target) await this.#prepareRemote(key, parent, target, labels, signal);
+    signal?.throwIfAborted();
     return this.#create('active', key, parent, labels);
   }
 
@@ -215,11 +217,17 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
   }
 
   /** Throws AlreadyExists when `target` is there at the end; returns, with the reason logged, when the client must fetch and unpack the layer. */
-  async #prepareRemote(key: string, parent: string, target: string, labels: Labels): Promise<void> {
+  async #prepareRemote(
+    key: string,
+    parent: string,
+    target: string,
+    labels: Labels,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     const exists = () => new LazypullError('AlreadyExists', `The target snapshot "${target}" is ready`);
-    const lazy = () => {
+    const lazy = (origin?: LayerOrigin) => {
       this.#metrics.prepared.add(1, { outcome: 'lazy', reason: 'none' });
-      this.outcomes.note(labels);
+      this.outcomes.note(labels, undefined, origin);
       return exists();
     };
     const failed = (error: unknown) => {
@@ -258,31 +266,33 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     }
 
     const id = this.#store.allocateId();
+    let origin: LayerOrigin | undefined;
     const [content, ...lower] = [id, ...chain.map((link) => link.id)].map((each) => this.#directories.content(each));
     try {
       try {
         await this.#directories.create(id, 'committed');
-        await this.#layers.mount(content!, labels);
+        origin = await this.#layers.mount(content!, labels, signal);
         await this.#layers.checkStacking(content!, lower);
       } catch (error) {
-        failed(error);
+        if (signal?.aborted !== true) failed(error);
         await this.#directories.remove(id);
+        signal?.throwIfAborted();
         return;
       }
       try {
         this.#store.create({ id, name: target, kind: 'committed', parent, labels, remote: true });
       } catch (error) {
         await this.#directories.remove(id);
-        throw codeOf(error) === 'AlreadyExists' ? lazy() : error;
+        throw codeOf(error) === 'AlreadyExists' ? lazy(origin) : error;
       }
     } finally {
       this.#directories.release(id);
     }
     this.#log.info(
-      { key, parent, target, ...sourceOf(labels), 'remote-snapshot-prepared': 'true' },
+      { key, parent, target, ...sourceOf(labels), how: origin.text, 'remote-snapshot-prepared': 'true' },
       'prepared remote snapshot',
     );
-    throw lazy();
+    throw lazy(origin);
   }
 
   async #create(kind: Kind, key: string, parent: string, labels: Labels): Promise<readonly Mount[]> {

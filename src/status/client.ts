@@ -1,4 +1,5 @@
 import { Status } from '../gen/status/v1/status_pb.ts';
+import { type LayerHow, layerHows } from '../layers/layer-origin.ts';
 import { type RefusalReason, refusalReasons } from '../layers/resolve/refusal.ts';
 import type { PrepareOutcome } from '../snapshots/prepare-history.ts';
 import { DaemonCalls } from './calls.ts';
@@ -33,6 +34,7 @@ export class StatusClient implements Disposable {
         fetchedBytes: Number(layer.fetchedBytes),
         errors: Number(layer.errors),
         clients: layer.clients,
+        pulling: layer.pulling,
       })),
       clients: clients.map(({ name, address, process, refused }) => ({
         name,
@@ -49,18 +51,24 @@ export class StatusClient implements Disposable {
   /** What became of the layers with these digests, or of all that the daemon remembers; the latest last. */
   async outcomes(digests: readonly string[] = []): Promise<PrepareOutcome[]> {
     const { outcomes } = await this.#calls.unary(Status.method.outcomes, { digests: [...digests] });
-    return outcomes.map(({ reference, digest, atMs, reason, message }) => ({
+    return outcomes.map(({ reference, digest, atMs, reason, message, how, howText }) => ({
       reference,
       digest,
       atMs: Number(atMs),
       reason: reason === '' ? undefined : knownReason(reason),
       message,
+      how: knownHow(how),
+      howText,
     }));
   }
 
   [Symbol.dispose](): void {
     this.#calls[Symbol.dispose]();
   }
+}
+
+function knownHow(text: string): LayerHow | undefined {
+  return layerHows.find((how) => how === text);
 }
 
 /** A reason of a newer daemon is none that we have advice for. */

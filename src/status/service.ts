@@ -42,6 +42,7 @@ export function statusService(source: StatusSource, log: Log): Bridged {
         const outcomes = source.outcomes(digests.slice(0, maxDigests)).map((outcome) => ({
           ...outcome,
           reason: outcome.reason ?? '',
+          how: outcome.how ?? '',
           atMs: BigInt(outcome.atMs),
         }));
         return { outcomes };

@@ -83,9 +83,15 @@ function withToc(verdict: LayerVerdict, problem: LayerReport['problem']): LayerV
   return { ...verdict, ...problem, advice: refusalAdvice[problem.reason] };
 }
 
-function verdictOf({ digest, atMs, reason, message }: PrepareOutcome, bytes: number | undefined): LayerVerdict {
+function verdictOf(
+  { digest, atMs, reason, message, how, howText }: PrepareOutcome,
+  bytes: number | undefined,
+): LayerVerdict {
   const about = { digest, bytes, askedMs: atMs };
-  if (reason === undefined) return { ...about, verdict: 'lazy', reason, message: '', advice: '' };
+  if (reason === undefined) {
+    const message = how === undefined || how === 'toc' ? '' : (howText ?? '');
+    return { ...about, verdict: 'lazy', reason, message, advice: '' };
+  }
   return { ...about, verdict: 'refused', reason, message, advice: refusalAdvice[reason] };
 }
 

@@ -7,6 +7,7 @@ import type { Log } from '../../log.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
 import { EarlyRequest } from './early-request.ts';
 import type { Layer, LayerOptions } from '../layer.ts';
+import { ofToc } from '../layer-origin.ts';
 import { type LayerDirectory, type LayerRecord, recordVersion } from '../store/layer-directory.ts';
 import type { WorkerPool } from '../workers/pool.ts';
 import { ampleMemory, type MemoryBudget } from '../memory-budget.ts';
@@ -21,7 +22,7 @@ import type { Trace, TraceStore } from '../prefetch/trace.ts';
 /** What is known of a layer that has just been indexed, or is found on the disk. */
 export type KnownLayer = Pick<
   LayerOptions,
-  'record' | 'directory' | 'table' | 'resident' | 'isOfThisBoot' | 'blob' | 'traces'
+  'record' | 'directory' | 'table' | 'resident' | 'isOfThisBoot' | 'blob' | 'traces' | 'origin'
 >;
 
 export interface IndexerOptions {
@@ -113,7 +114,7 @@ export class Indexer {
     };
     await directory.writeRecord(record);
     const resident = new Uint8Array(new SharedArrayBuffer(table.length));
-    const layer = await serve({ record, directory, table, resident, isOfThisBoot: true, blob, traces });
+    const layer = await serve({ record, directory, table, resident, isOfThisBoot: true, blob, traces, origin: ofToc });
     const tailStart = blobBytes - tail.data.length;
     const startBytes = prefetchBytes();
     if (startBytes !== undefined) await layer.prefetch(trace, ref.prefetchBytes ?? startBytes, tailStart);

@@ -1,5 +1,5 @@
 import { type Digest, hexOf, isSha256 } from '../../chunks/digest.ts';
-import type { LayerId } from '../../chunks/layer-id.ts';
+import { type LayerId, unindexed } from '../../chunks/layer-id.ts';
 import { criLabels, prefetchLabel, stargzLabels, tocDigestLabel } from '../../label-names.ts';
 import { Refusal } from './refusal.ts';
 
@@ -30,14 +30,7 @@ export function resolve(labels: Labels): LayerRef {
   }
   const digest = labels[family.digest]!;
   hexOf(digest, 'layer digest');
-  const index = labels[tocDigestLabel];
-  if (!index) {
-    throw new Refusal(
-      'no_toc',
-      'FailedPrecondition',
-      'The manifest has no TOC digest for the layer: it is not eStargz, or its annotation was lost; "lazypull why" tells which',
-    );
-  }
+  const index = labels[tocDigestLabel] || unindexed(digest).index; // BuildKit sends an empty one
   hexOf(index, 'TOC digest');
   const siblings = (labels[family.layers] ?? '').split(',', maxSiblings);
   return {
@@ -46,6 +39,15 @@ export function resolve(labels: Labels): LayerRef {
     siblings: siblings.filter((sibling) => isSha256(sibling) && sibling !== digest),
     prefetchBytes: prefetchBytes(labels[prefetchLabel]),
   };
+}
+
+/** The refusal of a layer that is left to the client because it is unindexed. */
+export function unindexedRefusal(): Refusal {
+  return new Refusal(
+    'no_toc',
+    'FailedPrecondition',
+    'The manifest has no TOC digest for the layer: it is not eStargz, or its annotation was lost; "lazypull why" tells which',
+  );
 }
 
 /** The labels that name a layer, for who mounts it without a client. */

@@ -6,6 +6,7 @@ export const refusalReasons = [
   'annotations',
   'no_toc',
   'no_toc_digest',
+  'size',
   'format',
   'content',
   'credentials',
@@ -53,7 +54,8 @@ const reasons: Partial<Record<ErrorCode, RefusalReason>> = {
 export const refusalAdvice: Readonly<Record<RefusalReason, string>> = {
   annotations:
     'the client names no image: enable snapshot annotations in it (containerd: enable_remote_snapshot_annotations), and call the snapshotter "stargz" in BuildKit',
-  no_toc: 'convert the image with "lazypull convert"',
+  no_toc: 'convert the image with "lazypull convert", or set mode = "pull" in [unindexed] of the daemon\'s config.toml',
+  size: "change min_size or max_size in [unindexed] of the daemon's config.toml if the daemon should pull it",
   no_toc_digest:
     'push the image again, in OCI media types (BuildKit: oci-mediatypes=true) and with a tool that keeps the annotations of manifests; or convert it with "lazypull convert"',
   format: 'the layer is of a format that is not supported: convert the image with "lazypull convert"',

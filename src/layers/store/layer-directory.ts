@@ -69,6 +69,11 @@ export class LayerDirectory {
     return join(this.path, 'table');
   }
 
+  /** The layer index, if there is one. */
+  get indexPath(): string {
+    return join(this.path, 'index');
+  }
+
   get pathsPath(): string {
     return join(this.path, 'paths');
   }

@@ -8,12 +8,13 @@ import { unmount } from '../../../src/kernel/mount.ts';
 import { clearMountPoint } from '../../../src/kernel/mount-point.ts';
 import { silentLog } from '../../../src/log.ts';
 import { Directories } from '../../../src/snapshots/directories.ts';
+import { ofToc } from '../../../src/layers/layer-origin.ts';
 import type { RemoteLayers } from '../../../src/snapshots/remote-layers.ts';
 
 /** No layers, but for how what is mounted is taken away. */
 function layersWith(take: RemoteLayers['unmount']): RemoteLayers {
   return {
-    mount: () => Promise.resolve(),
+    mount: () => Promise.resolve(ofToc),
     restore: () => Promise.resolve(),
     checkLabels() {},
     checkStacking: () => Promise.resolve(),

@@ -8,6 +8,7 @@ import type { Fetch, FuseServer } from '../../../src/fuse/server.ts';
 import { helperRoot } from '../../../src/kernel/mount-helper.ts';
 import { Layer, type LayerOptions } from '../../../src/layers/layer.ts';
 import { LayerDirectory, type LayerRecord, recordVersion } from '../../../src/layers/store/layer-directory.ts';
+import { ofToc } from '../../../src/layers/layer-origin.ts';
 import { Link } from '../../../src/layers/fetch/link.ts';
 import { layerMetrics } from '../../../src/layers/metrics.ts';
 import { residency } from '../../../src/chunks/residency.ts';
@@ -38,7 +39,7 @@ async function openLayer(t: TestContext, known: Known) {
   } as unknown as FuseServer;
   const link = new Link();
   const parts = { fuse, threads, awake, link, unwritten: new UnwrittenChunks(), metrics: layerMetrics() };
-  const layer = await Layer.open({ ...known, ...parts, onGrowth: () => undefined });
+  const layer = await Layer.open({ ...known, ...parts, origin: ofToc, onGrowth: () => undefined });
   let closing: Promise<void> | undefined;
   const close = () => (closing ??= layer.close());
   t.after(async () => {

@@ -16,13 +16,14 @@ import {
   toBinary,
 } from '@bufbuild/protobuf';
 import { Client, type ServiceError, credentials, status } from '@grpc/grpc-js';
-import { LazypullError } from '../../../src/errors.ts';
+import { codeOf, LazypullError } from '../../../src/errors.ts';
 import { Health } from '../../../src/gen/health/v1/health_pb.ts';
 import { Kind, Snapshots as SnapshotsDesc } from '../../../src/gen/services/snapshots/v1/snapshots_pb.ts';
 import { listenAt } from '../../../src/kernel/unix-socket.ts';
 import { silentLog } from '../../../src/log.ts';
 import { maxConnections } from '../../../src/rpc/connections.ts';
 import { statusOf } from '../../../src/rpc/bridge.ts';
+import type { RemoteLayers } from '../../../src/snapshots/remote-layers.ts';
 import { serveSnapshots } from '../../../src/snapshots/server.ts';
 import { openSnapshotter } from '../../../src/snapshots/snapshotter.ts';
 
@@ -64,6 +65,24 @@ describe('the Snapshots service', () => {
     );
     await call(method.remove, { key: 'v' });
     await call(method.cleanup, {});
+  });
+
+  it('tells a Prepare that waits for a layer when its client gives up', async (t) => {
+    const { promise, resolve } = Promise.withResolvers<Error>();
+    const waiting = (_mountpoint: string, _labels: object, signal?: AbortSignal): Promise<never> =>
+      new Promise((_, reject) => {
+        signal!.addEventListener('abort', () => {
+          resolve(signal!.reason as Error);
+          reject(signal!.reason as Error);
+        });
+      });
+    const { call } = await start(t, undefined, { ...layers, mount: waiting });
+    const labels = { 'containerd.io/snapshot.ref': 'target' };
+    await assert.rejects(call(method.prepare, { key: 'p', labels }, { deadline: Date.now() + 500 }), {
+      code: status.DEADLINE_EXCEEDED,
+    });
+    assert.equal(codeOf(await promise), 'Canceled');
+    await assert.rejects(call(method.stat, { key: 'p' }), { code: status.NOT_FOUND });
   });
 
   it("answers errors with containerd's codes and texts", async (t) => {
@@ -227,10 +246,10 @@ describe('health checks of a server that is not well', () => {
   });
 });
 
-async function start(t: TestContext, isWell?: () => boolean) {
+async function start(t: TestContext, isWell?: () => boolean, remote: RemoteLayers = layers) {
   const root = mkdtempSync(join(tmpdir(), 'service-'));
   const path = join(root, 'socket');
-  const snapshotter = await openSnapshotter({ root, layers, log: silentLog });
+  const snapshotter = await openSnapshotter({ root, layers: remote, log: silentLog });
   await snapshotter.restore();
   const server = await serveSnapshots(await listenAt(path), snapshotter, silentLog, undefined, [], undefined, isWell);
   const client = new Client(`unix:${path}`, credentials.createInsecure(), { 'grpc.max_receive_message_length': -1 });
@@ -243,10 +262,11 @@ async function start(t: TestContext, isWell?: () => boolean) {
   const call = <I extends DescMessage, O extends DescMessage>(
     method: DescMethod & { input: I; output: O },
     request: MessageInitShape<I>,
+    options: { readonly deadline?: number } = {},
   ) =>
     new Promise<MessageShape<O>>((resolve, reject) => {
       const bytes = toBinary(method.input, create(method.input, request));
-      client.makeUnaryRequest(pathOf(method), write, read(method.output), bytes, (error, response) => {
+      client.makeUnaryRequest(pathOf(method), write, read(method.output), bytes, options, (error, response) => {
         if (error || !response) reject(error ?? new Error('no response'));
         else resolve(response as MessageShape<O>);
       });

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { type TestContext, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type ErrorCode, LazypullError, codeOf } from '../../../src/errors.ts';
+import { type LayerOrigin, ofToc } from '../../../src/layers/layer-origin.ts';
 import { type Log, silentLog } from '../../../src/log.ts';
 import type { RemoteLayers } from '../../../src/snapshots/remote-layers.ts';
 import { type Snapshotter, openSnapshotter } from '../../../src/snapshots/snapshotter.ts';
@@ -362,16 +363,22 @@ class FakeLayers implements RemoteLayers {
     if (this.hopeless.has(name)) throw new Error(`hopeless ${name}`);
   }
 
-  async mount(mountpoint: string, labels: Readonly<Record<string, string>>): Promise<void> {
+  async mount(
+    mountpoint: string,
+    labels: Readonly<Record<string, string>>,
+    signal?: AbortSignal,
+  ): Promise<LayerOrigin> {
     const name = labels[digest] ?? '';
     assert.deepEqual(readdirSync(mountpoint), []);
     this.mostAtOnce = Math.max(this.mostAtOnce, ++this.#atOnce);
     await delay(this.delayMs);
     this.#atOnce--;
+    signal?.throwIfAborted();
     if (this.refused.has(name)) throw new Error(`refused ${name}`);
     assert.ok(!this.mounted.has(mountpoint));
     this.mounted.set(mountpoint, name);
     this.mounts++;
+    return ofToc;
   }
 
   async restore(mountpoint: string, labels: Readonly<Record<string, string>>): Promise<void> {

@@ -60,6 +60,7 @@ test('The client gets what the daemon says', async (t) => {
         bytesPerSecond: 7.5,
         waiting: 8,
         errors: 9,
+        pulling: false,
         clients: ['bk', 'default'],
       },
     ],

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { isUnindexed } from '../../../../src/chunks/layer-id.ts';
 import { resolve } from '../../../../src/layers/resolve/layer-ref.ts';
 
 const digest = `sha256:${'a'.repeat(64)}`;
@@ -46,12 +47,15 @@ test('resolve() reads how much the client wants at once, and ignores what is no 
   assert.equal(resolve({ ...stargz, [label]: '-1' }).prefetchBytes, undefined);
 });
 
+test('resolve() knows an unindexed layer by its own digest, as BuildKit and containerd name it', () => {
+  const { id } = resolve({ ...stargz, 'containerd.io/snapshot/stargz/toc.digest': '' });
+  assert.deepEqual(id, { digest, index: digest });
+  const { 'containerd.io/snapshot/stargz/toc.digest': _, ...none } = stargz;
+  assert.ok(isUnindexed(resolve(none).id));
+});
+
 test('resolve() says what is missing', () => {
   assert.throws(() => resolve({}), /enable snapshot annotations/);
-  assert.throws(() => resolve({ ...stargz, 'containerd.io/snapshot/stargz/toc.digest': '' }), {
-    code: 'FailedPrecondition',
-    message: /not eStargz/,
-  });
   assert.throws(
     () => resolve({ ...stargz, 'containerd.io/snapshot/remote/stargz.digest': '../../etc/passwd' }),
     /not a sha256 digest/,

@@ -1,0 +1,12 @@
+/** How the daemon has a layer: by the table of contents in its blob, by a layer index, because it pulled all of it, or from an earlier use on this machine. */
+export const layerHows = ['toc', 'index', 'pull', 'kept'] as const;
+export type LayerHow = (typeof layerHows)[number];
+
+/** How the daemon has a layer, and a few words for people on it: from where its index is, how long the pull took. */
+export interface LayerOrigin {
+  readonly how: LayerHow;
+  readonly text: string;
+}
+
+export const ofToc: LayerOrigin = { how: 'toc', text: 'by its table of contents' };
+export const ofCache: LayerOrigin = { how: 'kept', text: 'from the cache of this machine' };

@@ -1,0 +1,297 @@
+import { mkdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { LazypullError } from '../../errors.ts';
+import type { ChunkTable } from '../../chunks/chunk-table.ts';
+import type { Log } from '../../log.ts';
+import type { Blob } from '../../registry/blob/blob.ts';
+import { Rate } from '../../util/rate.ts';
+import { unlessAborted } from '../../util/unless-aborted.ts';
+import { LayerDirectory, type LayerRecord } from '../store/layer-directory.ts';
+
+/** How many pulls run at a time without being waited for; more of them if together they are small. */
+const pullsAtOnce = 4;
+const smallPullsAtOnce = 16;
+const smallPullsBytes = 32 << 20;
+
+/** Pulls of all images that are known at a time. */
+const maxPulls = 512;
+
+/** How long after its client was last heard of an image's other layers are pulled on. */
+const aheadMs = 30_000;
+
+/** Pulls whole layers: `layers/pull/`. */
+export interface Puller {
+  pull(request: PullRequest): Promise<PulledLayer>;
+}
+
+export interface PullRequest {
+  readonly blob: Blob;
+  readonly digest: string;
+  readonly tocDigest: string;
+  readonly reference: string;
+  /** Is there, and empty. */
+  readonly directory: LayerDirectory;
+  /** Where the layer index goes. */
+  readonly indexPath: string | undefined;
+  readonly signal: AbortSignal;
+  /** In compressed bytes. */
+  readonly onProgress: (done: number, total: number) => void;
+}
+
+/** A layer of which everything is on the disk, verified, with its record. */
+export interface PulledLayer {
+  readonly record: LayerRecord;
+  readonly table: ChunkTable;
+  readonly resident: Uint8Array;
+  readonly index: { readonly path: string; readonly bytes: number; readonly digest: string } | undefined;
+  readonly ms: number;
+}
+
+/** A pull under way. */
+export interface PullStatus {
+  readonly digest: string;
+  readonly reference: string;
+  /** In milliseconds since 1970. */
+  readonly startedMs: number;
+  readonly doneBytes: number;
+  /** 0 while it is not known. */
+  readonly totalBytes: number;
+  readonly bytesPerSecond: number;
+  /** Calls that wait for it. */
+  readonly waiting: number;
+}
+
+interface Pull {
+  readonly digest: string;
+  readonly image: string;
+  /** Bytes of the blob, 0 if they are not known. */
+  readonly bytes: number;
+  readonly path: string;
+  readonly abort: AbortController;
+  readonly rate: Rate;
+  startedMs: number;
+  doneBytes: number;
+  totalBytes: number;
+  waiting: number;
+  /** Undefined until its turn comes. */
+  work: Promise<PulledLayer> | undefined;
+  isOver: boolean;
+}
+
+interface Image {
+  /** Calls that wait for a layer of it. */
+  waiting: number;
+  timer: NodeJS.Timeout | undefined;
+}
+
+export interface LayerPullsOptions {
+  /** Undefined if nothing can pull. */
+  readonly puller: Puller | undefined;
+  readonly openBlob: (reference: string, digest: string) => Blob;
+  /** A directory for layers that are being pulled, and nothing else. */
+  readonly path: string;
+  /** Takes a pulled layer that nobody has asked for: moves the directory away, or leaves it to be removed. */
+  readonly keep: (digest: string, path: string) => Promise<unknown>;
+  readonly log: Log;
+}
+
+/**
+ * The pulls of layers without an index: those that calls wait for, and those of the other layers of their images, which will be asked for next. A pull ends early
+ * if nobody waits for any layer of its image.
+ */
+export class LayerPulls {
+  readonly #options: LayerPullsOptions;
+  readonly #pulls = new Map<string, Pull>();
+  readonly #images = new Map<string, Image>();
+  readonly #running = new Set<Promise<unknown>>();
+  #next = 0;
+  #isClosed = false;
+
+  constructor(options: LayerPullsOptions) {
+    this.#options = options;
+  }
+
+  /** Whether there is something that pulls. */
+  get isPossible(): boolean {
+    return this.#options.puller !== undefined;
+  }
+
+  has(digest: string): boolean {
+    return this.#pulls.has(digest);
+  }
+
+  /** Begins to pull a layer that nobody waits for yet, when its turn comes. */
+  begin(reference: string, digest: string, bytes: number): void {
+    if (this.#isClosed || !this.isPossible || this.#pulls.has(digest) || this.#pulls.size >= maxPulls) return;
+    if (!this.#images.has(reference)) return; // its client has gone
+    this.#add(reference, digest, bytes);
+    this.#startNext();
+  }
+
+  /**
+   * Pulls a layer, or joins the pull that has begun, and moves it into `directory`, which is empty. Rejects with the reason; with that of `signal` if it aborts.
+   * One call for a layer at a time.
+   */
+  async take(reference: string, digest: string, directory: LayerDirectory, signal: AbortSignal): Promise<PulledLayer> {
+    const pull = this.#pulls.get(digest) ?? this.#add(reference, digest, 0);
+    pull.waiting++;
+    try {
+      const pulled = await unlessAborted(this.#start(pull), signal);
+      await rename(pull.path, directory.path);
+      this.#pulls.delete(digest);
+      return pulled;
+    } catch (error) {
+      pull.waiting--;
+      void this.#drop(pull);
+      throw error;
+    }
+  }
+
+  /** Notes that a client asks for layers of an image: until it is gone the others are pulled too. @returns what to call when its call is over */
+  attend(reference: string): (isDone: boolean) => void {
+    const image = this.#attend(reference);
+    return (isDone) => this.#leave(reference, image, isDone);
+  }
+
+  /** Those that have begun. */
+  status(): PullStatus[] {
+    return [...this.#pulls.values()].flatMap((pull) => {
+      const { digest, image, startedMs, doneBytes, totalBytes, waiting, rate, work, isOver } = pull;
+      if (work === undefined || isOver) return [];
+      return [{ digest, reference: image, startedMs, doneBytes, totalBytes, waiting, bytesPerSecond: rate.perSecond }];
+    });
+  }
+
+  /** Ends all pulls. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    for (const { timer } of this.#images.values()) clearTimeout(timer);
+    this.#images.clear();
+    for (const pull of this.#pulls.values()) pull.abort.abort(new LazypullError('Canceled', 'The daemon stops'));
+    this.#pulls.clear();
+    await Promise.allSettled(this.#running);
+    await rm(this.#options.path, { recursive: true, force: true }).catch(() => undefined);
+  }
+
+  #add(image: string, digest: string, bytes: number): Pull {
+    const pull: Pull = {
+      digest,
+      image,
+      bytes,
+      path: join(this.#options.path, String(this.#next++)),
+      abort: new AbortController(),
+      rate: new Rate(),
+      startedMs: 0,
+      doneBytes: 0,
+      totalBytes: bytes,
+      waiting: 0,
+      work: undefined,
+      isOver: false,
+    };
+    this.#pulls.set(digest, pull);
+    return pull;
+  }
+
+  #startNext(): void {
+    const active = [...this.#pulls.values()].filter(({ work, isOver }) => work !== undefined && !isOver);
+    let count = active.length;
+    let bytes = active.reduce((sum, pull) => sum + pull.totalBytes, 0);
+    for (const pull of this.#pulls.values()) {
+      if (pull.work !== undefined) continue;
+      const isSmall = count < smallPullsAtOnce && bytes + pull.bytes <= smallPullsBytes;
+      if (count >= pullsAtOnce && !isSmall) return;
+      count++;
+      bytes += pull.bytes;
+      void this.#start(pull).catch(() => undefined); // whoever asks for it is told
+    }
+  }
+
+  #start(pull: Pull): Promise<PulledLayer> {
+    if (pull.work !== undefined) return pull.work;
+    pull.startedMs = Date.now();
+    pull.work = this.#run(pull);
+    const over = pull.work.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.#running.add(over);
+    void over.then(() => {
+      pull.isOver = true;
+      this.#running.delete(over);
+      this.#startNext();
+    });
+    return pull.work;
+  }
+
+  async #run(pull: Pull): Promise<PulledLayer> {
+    const { digest, image: reference, path, abort } = pull;
+    const { puller, openBlob } = this.#options;
+    const directory = new LayerDirectory(path);
+    if (puller === undefined) throw new LazypullError('Unimplemented', 'Nothing pulls layers');
+    try {
+      await mkdir(path, { recursive: true, mode: 0o700 });
+      abort.signal.throwIfAborted();
+      const pulled = await puller.pull({
+        blob: openBlob(reference, digest),
+        digest,
+        tocDigest: digest,
+        reference,
+        directory,
+        indexPath: directory.indexPath,
+        signal: abort.signal,
+        onProgress: (done, total) => {
+          pull.rate.add(done - pull.doneBytes);
+          pull.doneBytes = done;
+          pull.totalBytes = total;
+        },
+      });
+      abort.signal.throwIfAborted();
+      return pulled;
+    } catch (error) {
+      await rm(path, { recursive: true, force: true }).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  #attend(reference: string): Image {
+    let image = this.#images.get(reference);
+    if (image === undefined) this.#images.set(reference, (image = { waiting: 0, timer: undefined }));
+    clearTimeout(image.timer);
+    image.waiting++;
+    return image;
+  }
+
+  /** A client that got its layer asks for the next one soon; one that gave up, or has to pull itself, does not. */
+  #leave(reference: string, image: Image, isDone: boolean): void {
+    image.waiting--;
+    if (image.waiting > 0 || this.#isClosed) return;
+    clearTimeout(image.timer);
+    const end = (): void => {
+      this.#images.delete(reference);
+      for (const pull of this.#pulls.values()) if (pull.image === reference) void this.#drop(pull);
+    };
+    if (isDone) image.timer = setTimeout(end, aheadMs).unref();
+    else end();
+  }
+
+  /** Ends a pull that nobody waits for; what is whole already goes where layers are kept. */
+  async #drop(pull: Pull): Promise<void> {
+    const { digest, path, work, doneBytes, totalBytes, waiting } = pull;
+    if (waiting > 0 || this.#pulls.get(digest) !== pull) return;
+    this.#pulls.delete(digest);
+    const isNearlyDone = work !== undefined && totalBytes > 0 && doneBytes >= totalBytes;
+    if (!isNearlyDone) pull.abort.abort(givenUp());
+    const dropping = (async () => {
+      if (await work?.catch(() => undefined)) await this.#options.keep(digest, path).catch(() => undefined);
+      await rm(path, { recursive: true, force: true }).catch(() => undefined);
+    })();
+    this.#running.add(dropping);
+    await dropping;
+    this.#running.delete(dropping);
+    this.#startNext();
+  }
+}
+
+function givenUp(): LazypullError {
+  return new LazypullError('Canceled', 'Nobody waits for the layer any more');
+}

@@ -1,0 +1,160 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setImmediate, setTimeout as delay } from 'node:timers/promises';
+import { LazypullError } from '../../../../src/errors.ts';
+import { LayerPulls, type PulledLayer, type PullRequest } from '../../../../src/layers/resolve/layer-pulls.ts';
+import { LayerDirectory } from '../../../../src/layers/store/layer-directory.ts';
+import { silentLog } from '../../../../src/log.ts';
+import { FakeBlob } from '../../../support/chunked-blob.ts';
+
+const image = 'registry.example/app:1';
+const digests = Array.from('abcdefgh', (letter) => `sha256:${letter.repeat(64)}`);
+const forever = new AbortController().signal;
+
+/** Pulls that end when the test says so. */
+function pulls(t: TestContext) {
+  const root = mkdtempSync(join(tmpdir(), 'lazypull-pulls-'));
+  const begun = new Map<string, PullRequest & { finish(): void; fail(error: Error): void }>();
+  const kept: string[] = [];
+  const layers = new LayerPulls({
+    puller: {
+      pull(request) {
+        const { promise, resolve, reject } = Promise.withResolvers<PulledLayer>();
+        writeFileSync(join(request.directory.path, 'disk'), request.digest);
+        request.signal.addEventListener('abort', () => reject(request.signal.reason as Error));
+        const finish = (): void => resolve({ ms: 1 } as PulledLayer);
+        begun.set(request.digest, { ...request, finish, fail: reject });
+        return promise;
+      },
+    },
+    openBlob: () => new FakeBlob(Buffer.alloc(0)),
+    path: join(root, 'pulls'),
+    keep: (digest) => Promise.resolve(kept.push(digest)),
+    log: silentLog,
+  });
+  t.after(async () => {
+    await layers.close();
+    rmSync(root, { recursive: true });
+  });
+  const directory = (digest: string): LayerDirectory => {
+    const path = join(root, digest.slice('sha256:'.length));
+    mkdirSync(path);
+    return new LayerDirectory(path);
+  };
+  const begin = (digest: string, bytes = 100 << 20): void => layers.begin(image, digest, bytes);
+  return { layers, begun, kept, begin, directory, pullsPath: join(root, 'pulls') };
+}
+
+test('LayerPulls moves what is pulled into the directory of the layer', async (t) => {
+  const { layers, begun, directory } = pulls(t);
+  const target = directory(digests[0]!);
+  const taking = layers.take(image, digests[0]!, target, forever);
+  await until(() => begun.size === 1);
+  begun.get(digests[0]!)!.finish();
+  await taking;
+  assert.deepEqual(readdirSync(target.path), ['disk']);
+  assert.deepEqual(layers.status(), []);
+});
+
+test('LayerPulls pulls the other layers of an image beside the one that is waited for, a few large ones at a time', async (t) => {
+  const { layers, begun, begin, directory } = pulls(t);
+  layers.attend(image);
+  for (const digest of digests) begin(digest);
+  await until(() => begun.size === 4);
+  const taking = layers.take(image, digests[7]!, directory(digests[7]!), forever);
+  await until(() => begun.has(digests[7]!));
+  begun.get(digests[7]!)!.finish();
+  await taking;
+  assert.equal(begun.size, 5, 'its turn was before that of the others');
+  begun.get(digests[0]!)!.finish();
+  begun.get(digests[1]!)!.finish();
+  await until(() => begun.has(digests[4]!));
+});
+
+test('LayerPulls pulls many small layers at once', async (t) => {
+  const { layers, begun, begin } = pulls(t);
+  layers.attend(image);
+  for (const digest of digests) begin(digest, 1 << 20);
+  await until(() => begun.size === digests.length);
+});
+
+test('LayerPulls tells how far a pull is', async (t) => {
+  const { layers, begun, begin } = pulls(t);
+  layers.attend(image);
+  begin(digests[0]!);
+  await until(() => begun.size === 1);
+  begun.get(digests[0]!)!.onProgress(40, 100);
+  const [status] = layers.status();
+  assert.deepEqual(
+    { ...status, startedMs: 0, bytesPerSecond: 0 },
+    {
+      digest: digests[0],
+      reference: image,
+      startedMs: 0,
+      bytesPerSecond: 0,
+      doneBytes: 40,
+      totalBytes: 100,
+      waiting: 0,
+    },
+  );
+});
+
+test('LayerPulls ends everything of an image when the call that waits is cancelled', async (t) => {
+  const { layers, begun, begin, directory, pullsPath } = pulls(t);
+  const leave = layers.attend(image);
+  begin(digests[1]!);
+  const cancel = new AbortController();
+  const taking = layers.take(image, digests[0]!, directory(digests[0]!), cancel.signal);
+  await until(() => begun.size === 2);
+  cancel.abort(new LazypullError('Canceled', 'gone'));
+  await assert.rejects(taking, { code: 'Canceled', message: 'gone' });
+  leave(false);
+  assert.ok([...begun.values()].every(({ signal }) => signal.aborted));
+  await until(() => !existsSync(pullsPath) || readdirSync(pullsPath).length === 0);
+});
+
+test('LayerPulls goes on with the other layers of an image while another client waits for one of it', async (t) => {
+  const { layers, begun, begin } = pulls(t);
+  const leave = layers.attend(image);
+  layers.attend(image);
+  begin(digests[0]!);
+  await until(() => begun.size === 1);
+  leave(false);
+  assert.ok(!begun.get(digests[0]!)!.signal.aborted);
+});
+
+test('LayerPulls does not take back a layer that is whole when nobody asks for it', async (t) => {
+  const { layers, begun, begin, kept } = pulls(t);
+  const leave = layers.attend(image);
+  begin(digests[0]!);
+  await until(() => begun.size === 1);
+  begun.get(digests[0]!)!.onProgress(100, 100);
+  begun.get(digests[0]!)!.finish();
+  leave(false);
+  await until(() => kept.length === 1);
+  assert.deepEqual(kept, [digests[0]]);
+});
+
+test('LayerPulls says why a pull failed, and begins anew when it is asked for again', async (t) => {
+  const { layers, begun, directory } = pulls(t);
+  const target = directory(digests[0]!);
+  const failing = layers.take(image, digests[0]!, target, forever);
+  await until(() => begun.size === 1);
+  begun.get(digests[0]!)!.fail(new LazypullError('DataLoss', 'another digest'));
+  await assert.rejects(failing, { code: 'DataLoss', message: 'another digest' });
+  begun.clear();
+  const taking = layers.take(image, digests[0]!, target, forever);
+  await until(() => begun.size === 1);
+  begun.get(digests[0]!)!.finish();
+  await taking;
+});
+
+async function until(condition: () => boolean): Promise<void> {
+  for (let tries = 0; !condition(); tries++) {
+    assert.ok(tries < 2000, 'it does not come');
+    await (tries < 100 ? setImmediate() : delay(5));
+  }
+}
