@@ -74,7 +74,7 @@ export const floors: readonly (readonly Room[])[] = [
         hosts: 'hosts.toml: which servers stand for a registry, and how they do',
         blob: 'ranges of a blob from whichever server has it',
       },
-      more: { 'auth/credentials.ts': ['node:child_process'], 'auth/credentials': ['node:child_process'] },
+      more: { 'auth/credentials': ['node:child_process'] },
     },
     {
       name: 'rpc',

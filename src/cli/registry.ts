@@ -23,9 +23,9 @@ export async function openRegistry(
   const waitedFor = new Set<string>();
   const { file } = await loadConfig({ config }, env);
   const { RegistryClient } = await import('../registry/client.ts');
-  const { dockerCredentials } = await import('../registry/auth/credentials.ts');
+  const { credentialSources } = await import('../registry/auth/credentials/index.ts');
   return new RegistryClient({
-    credentials: dockerCredentials(env),
+    credentials: credentialSources(env),
     hosts: file?.resolver ?? { config_path: defaults.registryHosts },
     log: createLog(logLevel),
     environment: env,

@@ -6,7 +6,7 @@ import { Layers } from '../layers/layers.ts';
 import { pullAll, type UnindexedPolicy } from '../layers/resolve/unindexed.ts';
 import type { Log } from '../log.ts';
 import { RegistryClient } from '../registry/client.ts';
-import { dockerCredentials } from '../registry/auth/credentials.ts';
+import { credentialSources } from '../registry/auth/credentials/index.ts';
 import { parseReference } from '../registry/reference.ts';
 import type { Xino } from '../snapshots/mounts.ts';
 import type { SnapshotsServer } from '../snapshots/server.ts';
@@ -65,7 +65,7 @@ export async function runDaemon(
     parts.use(await DaemonMirror.open(config.root, config.mirrorAddress, () => space.layers, metrics.mirror, log));
   const registry = parts.use(
     new RegistryClient({
-      credentials: dockerCredentials(env),
+      credentials: credentialSources(env),
       hosts: config.file?.resolver ?? { config_path: defaults.registryHosts },
       log,
       environment: env,

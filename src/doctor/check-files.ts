@@ -1,10 +1,9 @@
-import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type DaemonConfig, type DaemonFlags, defaults, loadConfig } from '../config/load.ts';
 import { errnoOf, hintOf, messageOf } from '../errors.ts';
 import { findProgram } from '../kernel/process.ts';
-import { checkDockerLogins, dockerCredentials } from '../registry/auth/credentials.ts';
+import { credentialSources } from '../registry/auth/credentials/index.ts';
 import { readHostDirectory } from '../registry/hosts/hosts-file.ts';
 import { absent, type Finding, right, warning, wrong } from './check-result.ts';
 import { checkInodeNumbers } from './inode-numbers.ts';
@@ -18,7 +17,7 @@ export async function checkFiles(flags: DaemonFlags, env: NodeJS.ProcessEnv): Pr
   return [
     finding,
     ...(await checkRegistries(config)),
-    await checkCredentials(env),
+    ...(await checkCredentials(env)),
     await checkInodeNumbers(config?.file),
   ];
 }
@@ -70,17 +69,18 @@ async function checkRegistries(config: DaemonConfig | undefined): Promise<Findin
   ];
 }
 
-async function checkCredentials(env: NodeJS.ProcessEnv): Promise<Finding> {
-  const name = 'credentials';
-  const credentials = dockerCredentials(env);
-  try {
-    await checkDockerLogins(env, (program) => findProgram(program, env.PATH ?? '') !== undefined);
-    await credentials.find('lazypull.invalid');
-  } catch (error) {
-    return unreadable(name, error, 'correct the file, or set DOCKER_CONFIG to the directory of a right one');
+async function checkCredentials(env: NodeJS.ProcessEnv): Promise<Finding[]> {
+  const isProgram = (program: string) => findProgram(program, env.PATH ?? '') !== undefined;
+  const findings: Finding[] = [];
+  for (const source of credentialSources(env)) {
+    try {
+      const found = await source.check?.(isProgram);
+      if (found !== undefined) findings.push(right('credentials', found));
+    } catch (error) {
+      findings.push(unreadable('credentials', error, `correct what is in "${source.place}"`));
+    }
   }
-  if (existsSync(credentials.source)) return right(name, `"${credentials.source}" can be read`);
-  return right(name, `"${credentials.source}" is not there: registries are read without a login`);
+  return findings;
 }
 
 /** A file that only root reads is right for a daemon. */

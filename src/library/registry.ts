@@ -1,5 +1,5 @@
 import { LazypullError } from '../errors.ts';
-import type { Credentials } from '../registry/auth/credentials.ts';
+import type { CredentialSource } from '../registry/auth/credentials/credential-source.ts';
 import type { RegistryClient } from '../registry/client.ts';
 
 /** A user of a registry: a name and a password, or an identity token as `docker login` keeps it. */
@@ -68,17 +68,25 @@ class OpenRegistry implements Registry {
   }
 }
 
-async function credentialsOf(logins: NonNullable<RegistryOptions['logins']>): Promise<Credentials> {
-  const { dockerCredentials, noCredentials } = await import('../registry/auth/credentials.ts');
-  if (logins === 'none') return noCredentials;
-  if (logins === 'docker') return dockerCredentials();
-  return {
-    source: 'the program that uses lazypull',
-    async find(host) {
-      const login = await logins(host);
-      if (login === undefined) return undefined;
-      if ('identityToken' in login) return { kind: 'identity-token', token: login.identityToken };
-      return { kind: 'password', username: login.username, password: login.password };
+async function credentialsOf(logins: NonNullable<RegistryOptions['logins']>): Promise<CredentialSource[]> {
+  if (logins === 'none') return [];
+  if (logins === 'docker') {
+    const { credentialSources } = await import('../registry/auth/credentials/index.ts');
+    return credentialSources();
+  }
+  return [
+    {
+      place: 'the program that uses lazypull',
+      async find({ host }) {
+        const login = await logins(host);
+        if (login === undefined) return undefined;
+        if ('identityToken' in login) return { kind: 'identity-token', token: login.identityToken };
+        return { kind: 'password', username: login.username, password: login.password };
+      },
+      advice: (host, isFound) =>
+        isFound
+          ? `the login that the program has for "${host}" was not enough`
+          : `the program that uses lazypull has no login for "${host}"`,
     },
-  };
+  ];
 }

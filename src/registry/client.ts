@@ -6,7 +6,7 @@ import { Authorizer } from './auth/auth.ts';
 import type { Blob } from './blob/blob.ts';
 import { BlobLocation } from './blob/blob-location.ts';
 import { collect, discard } from './http/body.ts';
-import { type Credentials, noCredentials } from './auth/credentials.ts';
+import type { CredentialSource } from './auth/credentials/credential-source.ts';
 import { answerError, RegistryError } from './errors.ts';
 import type { Capability } from './hosts/host-entry.ts';
 import { type Endpoint, Hosts, type HostsConfig } from './hosts/hosts.ts';
@@ -26,8 +26,8 @@ import { type Answer, type Counters, defaultTimeouts, type Timeouts, Transport }
 
 /** What a client is made of; everything but the credentials has a good default. */
 export interface RegistryClientOptions {
-  /** `dockerCredentials()` for those of `docker login`; none by default. */
-  readonly credentials?: Credentials;
+  /** Where credentials are looked for, in this order: `credentialSources()` for all that there are; none by default. */
+  readonly credentials?: readonly CredentialSource[];
   /** Mirrors and time-outs: `[resolver]` of config.toml as it is. */
   readonly hosts?: HostsConfig;
   readonly log?: Log;
@@ -113,7 +113,7 @@ export class RegistryClient implements AsyncDisposable {
       options.metrics,
       options.onSilence,
     );
-    const credentials = options.credentials ?? noCredentials;
+    const credentials = options.credentials ?? [];
     const tokens = new TokenFetcher(this.#transport, this.#hosts, this.#policy, this.#log);
     const authorizer = new Authorizer(credentials, tokens, this.#log);
     this.#requester = new Requester(this.#transport, authorizer, this.#hosts, this.#log);

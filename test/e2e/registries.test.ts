@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '../../src/errors.ts';
 import { RegistryClient } from '../../src/registry/client.ts';
-import { dockerCredentials } from '../../src/registry/auth/credentials.ts';
+import { credentialSources } from '../../src/registry/auth/credentials/index.ts';
 import { parseReference } from '../../src/registry/reference.ts';
 import { type Daemon, startDaemon } from '../support/daemon.ts';
 import { estargzBlob, type FileSpec } from '../support/estargz-blob.ts';
@@ -49,7 +49,7 @@ async function dockerConfig(name: string, auths: Record<string, object>): Promis
 
 function clientWith(environment: NodeJS.ProcessEnv): RegistryClient {
   const hosts = { config_path: certificates };
-  return new RegistryClient({ hosts, credentials: dockerCredentials(environment), environment });
+  return new RegistryClient({ hosts, credentials: credentialSources(environment), environment });
 }
 
 /** A layer of files of a megabyte, pushed to a registry. */

@@ -1,11 +1,12 @@
 import { LazypullError, messageOf } from '../../errors.ts';
 import type { Log } from '../../log.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
-import type { Credential, Credentials } from './credentials.ts';
+import { CredentialChain } from './credentials/chain.ts';
+import type { Credential, CredentialSource } from './credentials/credential-source.ts';
 import { abortError } from '../errors.ts';
 import type { Endpoint } from '../hosts/hosts.ts';
 import { type Advice, headerOf } from '../refusal.ts';
-import { mergeScopes } from './scopes.ts';
+import { mergeScopes, repositoryOf } from './scopes.ts';
 import { basic, type Grant, type TokenDemand, type TokenFetcher } from './token.ts';
 import type { Answer } from '../http/transport.ts';
 
@@ -22,18 +23,18 @@ const maxDemands = 1_000;
  * kept for each server and scope until they expire; requests that need the same one at the same time fetch it once.
  */
 export class Authorizer {
-  readonly #credentials: Credentials;
+  readonly #credentials: CredentialChain;
   readonly #tokens: TokenFetcher;
   readonly #log: Log;
   readonly #demands = new Map<string, Demand>();
   readonly #grants = new Map<string, Grant>();
   readonly #flights = new Map<string, Promise<string | undefined>>();
   readonly #problems = new Map<string, unknown>();
-  /** Hosts for which there were credentials when they were last looked for. */
-  readonly #found = new Set<string>();
+  /** Which source had credentials for a host when they were last looked for. */
+  readonly #found = new Map<string, CredentialSource>();
 
-  constructor(credentials: Credentials, tokens: TokenFetcher, log: Log) {
-    this.#credentials = credentials;
+  constructor(credentials: readonly CredentialSource[], tokens: TokenFetcher, log: Log) {
+    this.#credentials = new CredentialChain(credentials);
     this.#tokens = tokens;
     this.#log = log;
   }
@@ -98,15 +99,7 @@ export class Authorizer {
   advice({ host }: Endpoint): Advice {
     const problem = this.#problems.get(host);
     if (problem !== undefined) return { problem, host };
-    const { source } = this.#credentials;
-    const place = source === '' ? '' : ` in "${source}"`;
-    const state = this.#found.has(host)
-      ? `the credentials for "${host}"${place} were not enough`
-      : `there are no credentials for "${host}"${place}, and BuildKit and containerd do not pass theirs on`;
-    const login = `"docker login${host === 'docker.io' ? '' : ` ${host}`}"`;
-    return {
-      hint: `${state}: run ${login} as the user that runs lazypull, or set its DOCKER_CONFIG to a directory with them`,
-    };
+    return { hint: this.#credentials.advice(host, this.#found.get(host)) };
   }
 
   #cached(key: string): string | undefined {
@@ -136,7 +129,7 @@ export class Authorizer {
   }
 
   async #grant(endpoint: Endpoint, demand: Demand, scope: string): Promise<Grant | undefined> {
-    const credential = await this.#find(endpoint);
+    const credential = await this.#find(endpoint, repositoryOf(scope));
     if (demand.kind === 'bearer')
       return this.#tokens.fetch(endpoint, demand, scope, credential, () => this.advice(endpoint));
     if (credential?.kind !== 'password') return undefined;
@@ -144,7 +137,7 @@ export class Authorizer {
   }
 
   /** Public images need no credentials, so a broken helper or file is told with the error that it may cause, not before. */
-  async #find({ host, isOpen }: Endpoint): Promise<Credential | undefined> {
+  async #find({ host, isOpen }: Endpoint, repository: string | undefined): Promise<Credential | undefined> {
     this.#problems.delete(host);
     this.#found.delete(host);
     try {
@@ -153,9 +146,9 @@ export class Authorizer {
         const what = `Refused to send the credentials for "${host}" to where another registry redirected: nothing proves that it is that one`;
         throw new LazypullError('PermissionDenied', what, { hint });
       }
-      const credential = await this.#credentials.find(host);
-      if (credential !== undefined) this.#found.add(host);
-      return credential;
+      const found = await this.#credentials.find({ host, repository, labels: {} });
+      if (found !== undefined) this.#found.set(host, found.source);
+      return found?.credential;
     } catch (error) {
       this.#problems.set(host, error);
       this.#log.warn({ host, error: messageOf(error) }, 'no credentials: going on without');
@@ -179,7 +172,7 @@ function demandOf({ scheme, parameters }: Challenge): Demand {
 
 function grantKey(endpoint: Endpoint, demand: Demand, scope: string): string {
   return demand.kind === 'basic'
-    ? `${endpoint.origin} basic`
+    ? `${endpoint.origin} basic ${repositoryOf(scope) ?? ''}`
     : `${endpoint.origin} ${demand.realm} ${demand.service ?? ''} ${scope}`;
 }
 

@@ -16,6 +16,11 @@ export function scopeOf(method: string, url: URL): string {
   return method === 'GET' || method === 'HEAD' ? pullScope(repository) : pushScope(repository);
 }
 
+/** The repository of the first scope in a list; undefined if that is about something else. */
+export function repositoryOf(scope: string): string | undefined {
+  return /^repository:(.+?):[a-z,*]*(?: |$)/.exec(scope)?.[1];
+}
+
 const maxScopes = 16;
 
 /** The scopes of both lists, separated by blanks; actions on the same resource are joined. */

@@ -1,6 +1,6 @@
 import type { Log } from '../../log.ts';
 import { collect, discard } from '../http/body.ts';
-import type { Credential } from './credentials.ts';
+import type { Credential } from './credentials/credential-source.ts';
 import { Deadline } from '../http/deadline.ts';
 import { type Asked, answerError } from '../errors.ts';
 import type { Endpoint, Hosts } from '../hosts/hosts.ts';

@@ -6,7 +6,7 @@ import { parseConfig } from '../../../src/config/file.ts';
 import { chunkTable } from '../../../src/chunks/chunk-table.ts';
 import { LayerDirectory } from '../../../src/layers/store/layer-directory.ts';
 import { parseTrace, chunksOfTrace } from '../../../src/layers/prefetch/trace.ts';
-import { dockerCredentials } from '../../../src/registry/auth/credentials.ts';
+import { dockerConfig } from '../../../src/registry/auth/credentials/docker-config.ts';
 import { Hosts } from '../../../src/registry/hosts/hosts.ts';
 import { readHostDirectory } from '../../../src/registry/hosts/hosts-file.ts';
 import { scratchDirectory } from '../scratch.ts';
@@ -102,9 +102,9 @@ const docker: Subject = {
   tokens: [...jsonTokens, '"h.example"', '"auth"', 'https://'],
   async run(input) {
     writeFileSync(join(directory, 'config.json'), input);
-    const credentials = dockerCredentials({ DOCKER_CONFIG: directory, PATH: join(directory, 'no-programs') });
+    const credentials = dockerConfig({ DOCKER_CONFIG: directory, PATH: join(directory, 'no-programs') });
     for (const host of ['h.example', 'docker.io']) {
-      const found = await credentials.find(host);
+      const found = await credentials.find({ host, repository: undefined, labels: {} });
       if (found?.kind === 'password') assert.equal(typeof found.username + typeof found.password, 'stringstring');
     }
   },

@@ -9,6 +9,7 @@ import { parseReference } from '../../../src/registry/reference.ts';
 import { Random } from '../../fuzz/random.ts';
 import { faultSeed, faultsToMake, makeFault } from '../../support/faults.ts';
 import { type RegistryOptions, startRegistry, type TestRegistry } from '../../support/registry.ts';
+import { knownUser } from '../../support/known-user.ts';
 import { testTls } from '../../support/tls.ts';
 
 const size = 400_000;
@@ -41,7 +42,7 @@ async function openWorld(random: Random) {
   const urls = servers.map(({ host, options }) => ({ host: `${options.tls ? 'https' : 'http'}://${host}` }));
   const client = new RegistryClient({
     hosts: { host: { [origin!.host]: { mirrors: urls.toReversed() } } },
-    credentials: { source: '', find: async () => ({ kind: 'password', username: 'me', password: 'secret' }) },
+    credentials: [knownUser({ username: 'me', password: 'secret' })],
     certificates: [testTls.cert],
     retry: { tries: 4, minDelayMs: 1, maxDelayMs: 8, totalMs: 5_000, minBytesPerSecond: 1e6 },
     timeouts: { connectMs: 1_000, headersMs: 200, bodyIdleMs: 200, patienceMs: 60 },

@@ -1,3 +1,4 @@
+import type { CredentialSource } from '../../../src/registry/auth/credentials/credential-source.ts';
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -13,8 +14,8 @@ import { BlobStore } from '../../../src/mirror/blob-store.ts';
 import { mirrorMetrics } from '../../../src/mirror/metrics.ts';
 import { serveMirror } from '../../../src/mirror/server.ts';
 import { RegistryClient } from '../../../src/registry/client.ts';
-import { type Credentials, noCredentials } from '../../../src/registry/auth/credentials.ts';
 import { digestOf, type RegistryOptions, startRegistry } from '../../support/registry.ts';
+import { knownUser } from '../../support/known-user.ts';
 
 const mib = 1 << 20;
 const manifestType = 'application/vnd.oci.image.manifest.v1+json';
@@ -27,7 +28,12 @@ interface Answered {
 }
 
 /** A registry and a mirror before it that listens at `host`. `get` asks the mirror for a path of the registry. */
-async function setUp(t: TestContext, options: RegistryOptions = {}, host = '127.0.0.1', credentials = noCredentials) {
+async function setUp(
+  t: TestContext,
+  options: RegistryOptions = {},
+  host = '127.0.0.1',
+  credentials: CredentialSource[] = [],
+) {
   const registry = await startRegistry(options);
   const root = await mkdtemp(join(tmpdir(), 'lazypull-mirror-'));
   const metrics = mirrorMetrics();
@@ -121,8 +127,7 @@ test('The mirror asks for a tag each time, and for a digest once', async (t) => 
 });
 
 test('The mirror uses the credentials of the node, never those of a client', async (t) => {
-  const found = { kind: 'password', username: 'me', password: 'secret' } as const;
-  const credentials: Credentials = { source: '', find: () => Promise.resolve(found) };
+  const credentials = [knownUser({ username: 'me', password: 'secret' })];
   const { registry, get } = await setUp(t, { auth: 'token', users: { me: 'secret' } }, '127.0.0.1', credentials);
   const digest = registry.addBlob(randomBytes(10));
   registry.addManifest('a', 'x', manifestType, manifest);

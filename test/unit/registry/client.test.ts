@@ -6,6 +6,7 @@ import { codeOf, type ErrorCode, messageOf } from '../../../src/errors.ts';
 import { RegistryClient } from '../../../src/registry/client.ts';
 import { parseReference, type Reference } from '../../../src/registry/reference.ts';
 import { digestOf, type Fault, startRegistry } from '../../support/registry.ts';
+import { knownUser } from '../../support/known-user.ts';
 
 const manifestType = 'application/vnd.oci.image.manifest.v1+json';
 const manifest = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: manifestType }));
@@ -101,10 +102,7 @@ const pieces = (): Readable => Readable.from([content.subarray(0, 1000), content
 for (const auth of ['none', 'basic', 'token'] as const) {
   test(`pushBlob() and pushManifest() write what can be read again, with auth ${auth}`, async () => {
     await using registry = await startRegistry({ auth, users: { me: 'secret' } });
-    const credentials = {
-      source: '',
-      find: () => Promise.resolve({ kind: 'password', username: 'me', password: 'secret' } as const),
-    };
+    const credentials = [knownUser({ username: 'me', password: 'secret' })];
     await using client = new RegistryClient({ credentials, environment: {} });
     const reference = parseReference(`${registry.host}/x/y:tag`);
     assert.equal(await client.blobExists(reference, blob.digest), false);

@@ -9,7 +9,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { codeOf, messageOf } from '../../../src/errors.ts';
 import { RegistryClient } from '../../../src/registry/client.ts';
-import type { Credential, Credentials } from '../../../src/registry/auth/credentials.ts';
+import type { Credential, CredentialSource, Wanted } from '../../../src/registry/auth/credentials/credential-source.ts';
+import { dockerConfig } from '../../../src/registry/auth/credentials/docker-config.ts';
 import { parseReference } from '../../../src/registry/reference.ts';
 import { testTls } from '../../support/tls.ts';
 import { ForwardProxy } from '../../support/forward-proxy.ts';
@@ -49,8 +50,8 @@ class Answering implements AsyncDisposable {
 }
 
 /** Credentials for some hosts. */
-class Some implements Credentials {
-  readonly source = '/somewhere/config.json';
+class Some implements CredentialSource {
+  readonly place = '/somewhere/config.json';
   readonly asked: string[] = [];
   readonly #known: Map<string, Credential>;
 
@@ -58,14 +59,22 @@ class Some implements Credentials {
     this.#known = new Map(Object.entries(known));
   }
 
-  find(host: string): Promise<Credential | undefined> {
+  advice(host: string, isFound: boolean): string {
+    return dockerConfig({ DOCKER_CONFIG: '/somewhere' }).advice(host, isFound);
+  }
+
+  find({ host }: Wanted): Promise<Credential | undefined> {
     this.asked.push(host);
     return Promise.resolve(this.#known.get(host));
   }
 }
 
-function clientWith(credentials: Credentials): RegistryClient {
-  return new RegistryClient({ credentials, retry: { tries: 2, minDelayMs: 1, maxDelayMs: 2 }, environment: {} });
+function clientWith(source: CredentialSource): RegistryClient {
+  return new RegistryClient({
+    credentials: [source],
+    retry: { tries: 2, minDelayMs: 1, maxDelayMs: 2 },
+    environment: {},
+  });
 }
 
 function password(username: string): Credential {
@@ -136,7 +145,7 @@ test('credentials go in plain HTTP only where the configuration allows it', asyn
   const insecure = (name: string) => ({ [name]: { mirrors: [{ host: name, insecure: true }] } });
   for (const isAllowed of [false, true]) {
     await using client = new RegistryClient({
-      credentials,
+      credentials: [credentials],
       hosts: { host: { ...insecure(frontHost), ...(isAllowed ? insecure(host) : {}) } },
       retry: { tries: 1 },
       environment: { http_proxy: proxy.url },
@@ -176,7 +185,7 @@ test('credentials go to where a registry redirects whose certificates are not ch
     const credentials = new Some({ [host]: password('them') });
     const environment = { https_proxy: proxy.url };
     await using client = new RegistryClient({
-      credentials,
+      credentials: [credentials],
       hosts: { config_path: directory },
       retry: { tries: 1 },
       environment,

@@ -6,31 +6,42 @@ import { test } from 'node:test';
 import { hintFor } from '../../../../src/cli/hints.ts';
 import { codeOf, type ErrorCode, messageOf } from '../../../../src/errors.ts';
 import { RegistryClient } from '../../../../src/registry/client.ts';
-import { type Credential, type Credentials, dockerCredentials } from '../../../../src/registry/auth/credentials.ts';
+import type {
+  Credential,
+  CredentialSource,
+  Wanted,
+} from '../../../../src/registry/auth/credentials/credential-source.ts';
+import { dockerConfig } from '../../../../src/registry/auth/credentials/docker-config.ts';
 import { parseReference } from '../../../../src/registry/reference.ts';
 import { startRegistry, type TestRegistry } from '../../../support/registry.ts';
 
 const bytes = Buffer.from('some bytes of a layer');
 
-class TestCredentials implements Credentials {
-  readonly source = '/somewhere/config.json';
+class TestCredentials implements CredentialSource {
+  readonly place = '/somewhere/config.json';
   asked = 0;
+  wanted: Wanted | undefined;
   credential: Credential | Error | undefined;
 
   constructor(credential?: Credential | Error) {
     this.credential = credential;
   }
 
-  find(): Promise<Credential | undefined> {
+  advice(host: string, isFound: boolean): string {
+    return dockerConfig({ DOCKER_CONFIG: '/somewhere' }).advice(host, isFound);
+  }
+
+  find(wanted: Wanted): Promise<Credential | undefined> {
     this.asked++;
+    this.wanted = wanted;
     return this.credential instanceof Error ? Promise.reject(this.credential) : Promise.resolve(this.credential);
   }
 }
 
-const me: Credential = { kind: 'password', username: 'me', password: 'pass:word' };
+const me: Credential & { kind: 'password' } = { kind: 'password', username: 'me', password: 'pass:word' };
 const users = { me: 'pass:word' };
 
-function clientWith(credentials: Credentials): RegistryClient {
+function clientWith(...credentials: CredentialSource[]): RegistryClient {
   return new RegistryClient({ credentials, retry: { tries: 3, minDelayMs: 1, maxDelayMs: 2 }, environment: {} });
 }
 
@@ -239,12 +250,41 @@ test('broken credentials do not stand in the way of a public image, and are told
   );
 });
 
+test('a source of credentials is asked by host and repository, after those before it', async () => {
+  await using registry = await startRegistry({ auth: 'token', users });
+  const toy: CredentialSource = {
+    place: 'a toy',
+    find: ({ host, repository }) => {
+      asked.push(`${host} ${repository}`);
+      return Promise.resolve(repository === 'app' ? me : undefined);
+    },
+    advice: (host, isFound) => `wind up the toy for "${host}"${isFound ? ' again' : ''}`,
+  };
+  const asked: string[] = [];
+  const first = new TestCredentials();
+  await using client = clientWith(first, toy);
+  await tail(client, registry);
+  assert.deepEqual(asked, [`${registry.host} app`]);
+  assert.deepEqual(first.wanted, { host: registry.host, repository: 'app', labels: {} });
+  await fails(
+    tail(client, registry, 'other'),
+    'Unauthenticated',
+    /there are no credentials for .* with them; or wind up the toy for "127\.0\.0\.1:\d+"$/,
+  );
+  first.credential = new Error('the helper is gone');
+  await using another = clientWith(first, toy);
+  await tail(another, registry);
+  first.credential = undefined;
+  await using refused = clientWith(first, { ...toy, find: () => Promise.resolve({ ...me, password: 'wrong' }) });
+  await fails(tail(refused, registry), 'Unauthenticated', /; wind up the toy for ".*" again$/);
+});
+
 test('what is wrong with the credentials comes first, and what to do about it', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'lazypull-credentials-'));
   const file = join(directory, 'config.json');
   await using token = await startRegistry({ auth: 'token', users });
   await using basic = await startRegistry({ auth: 'basic', users });
-  await using client = clientWith(dockerCredentials({ DOCKER_CONFIG: directory, PATH: '/nonexistent' }));
+  await using client = clientWith(dockerConfig({ DOCKER_CONFIG: directory, PATH: '/nonexistent' }));
   for (const [text, message, hint] of [
     [
       '{"auths": {',

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { codeOf, messageOf } from '../../../../src/errors.ts';
-import { checkDockerLogins, type Credentials, dockerCredentials } from '../../../../src/registry/auth/credentials.ts';
+import type { Credential } from '../../../../src/registry/auth/credentials/credential-source.ts';
+import { dockerConfig } from '../../../../src/registry/auth/credentials/docker-config.ts';
 
 let directory = '';
 
@@ -14,9 +15,17 @@ before(async () => {
 
 after(() => rm(directory, { recursive: true }));
 
-async function configured(config: unknown): Promise<Credentials> {
+function byHost(environment: NodeJS.ProcessEnv) {
+  const source = dockerConfig(environment);
+  return {
+    source,
+    find: (host: string): Promise<Credential | undefined> => source.find({ host, repository: undefined, labels: {} }),
+  };
+}
+
+async function configured(config: unknown) {
   await writeFile(join(directory, 'config.json'), typeof config === 'string' ? config : JSON.stringify(config));
-  return dockerCredentials({ DOCKER_CONFIG: directory, PATH: `${directory}:${process.env['PATH']}` });
+  return byHost({ DOCKER_CONFIG: directory, PATH: `${directory}:${process.env['PATH']}` });
 }
 
 async function helper(name: string, script: string): Promise<void> {
@@ -34,8 +43,8 @@ function password(username: string, secret: string): object {
 }
 
 test('no file means no credentials; $HOME/.docker is the default place', async () => {
-  const credentials = dockerCredentials({ HOME: '/nowhere' });
-  assert.equal(credentials.source, '/nowhere/.docker/config.json');
+  const credentials = byHost({ HOME: '/nowhere' });
+  assert.equal(credentials.source.place, '/nowhere/.docker/config.json');
   assert.equal(await credentials.find('docker.io'), undefined);
 });
 
@@ -133,10 +142,8 @@ test('all logins are looked at without asking helpers, and the first that cannot
   ];
   for (const [config, message] of cases) {
     await configured(config);
-    const checked = checkDockerLogins(
-      { DOCKER_CONFIG: directory, PATH: '' },
-      (name) => name === 'docker-credential-there',
-    );
+    const { source } = byHost({ DOCKER_CONFIG: directory, PATH: '' });
+    const checked = source.check!((name) => name === 'docker-credential-there');
     await (message === undefined ? checked : assert.rejects(checked, { message }));
   }
 });

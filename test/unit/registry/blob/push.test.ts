@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { RegistryClient } from '../../../../src/registry/client.ts';
 import { parseReference, type Reference } from '../../../../src/registry/reference.ts';
 import { digestOf, startRegistry } from '../../../support/registry.ts';
+import { knownUser } from '../../../support/known-user.ts';
 
 const bytes = randomBytes(300_000);
 const blob = { digest: digestOf(bytes), size: bytes.length };
@@ -93,10 +94,7 @@ const upload = `PUT /v2/app/blobs/uploads/1?_state=a%2Bb%20c==&x&digest=${encode
 
 test('a push needs one token, which may push from the first question on', async () => {
   await using registry = await startRegistry({ auth: 'token', users: { me: 'pw' } });
-  const credentials = {
-    source: '',
-    find: () => Promise.resolve({ kind: 'password', username: 'me', password: 'pw' } as const),
-  };
+  const credentials = [knownUser({ username: 'me', password: 'pw' })];
   await using pushing = new RegistryClient({ credentials, environment: {} });
   const reference = parseReference(`${registry.host}/app:1`);
   assert.equal(await pushing.blobExists(reference, blob.digest), false);
@@ -204,13 +202,7 @@ test('307 and 308 are followed with method and body, and nothing secret goes alo
       if (method === 'HEAD') return undefined;
       return { status, headers: { location: `http://${other.host}${url.pathname}?moved` } };
     });
-    const credentials = {
-      source: '',
-      find: (host: string) =>
-        Promise.resolve(
-          host === server.host ? ({ kind: 'password', username: 'me', password: 'pw' } as const) : undefined,
-        ),
-    };
+    const credentials = [knownUser({ username: 'me', password: 'pw' }, (host) => host === server.host)];
     await using pushing = new RegistryClient({ credentials, environment: {} });
     let streams = 0;
     const open = (): Readable => {

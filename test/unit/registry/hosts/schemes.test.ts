@@ -16,6 +16,7 @@ import { parseReference } from '../../../../src/registry/reference.ts';
 import { anyCertificate } from '../../../../src/registry/http/tls.ts';
 import { startRegistry, type TestRegistry } from '../../../support/registry.ts';
 import { testTls } from '../../../support/tls.ts';
+import { knownUser } from '../../../support/known-user.ts';
 
 const type = 'application/vnd.oci.image.manifest.v1+json';
 const manifest = Buffer.from(JSON.stringify({ mediaType: type }));
@@ -34,13 +35,7 @@ test('a registry of this machine that speaks TLS is found out, with any certific
   const digest = registry.addBlob(Buffer.from('some bytes'));
   registry.addManifest('app', '1', type, manifest);
   const sent: string[] = [];
-  const credentials = {
-    source: '',
-    find: (host: string) => {
-      sent.push(host);
-      return Promise.resolve({ kind: 'password', username: 'me', password: 'pw' } as const);
-    },
-  };
+  const credentials = [knownUser({ username: 'me', password: 'pw' }, (host) => sent.push(host) > 0)];
   await using client = new RegistryClient({ ...quick, credentials });
   const reference = parseReference(`${local(registry)}/app:1`);
   const blob = client.blob(reference, digest);
