@@ -1,0 +1,161 @@
+import { hash } from 'node:crypto';
+import { type Digest, hexOf } from '../../chunks/digest.ts';
+import { LazypullError } from '../../errors.ts';
+import { digestBytes } from '../chunk-columns.ts';
+import { printable } from '../../util/printable.ts';
+import type { IndexEntry, LayerIndex } from '../layer-index.ts';
+import { maxTocRows } from '../limits.ts';
+import { type Checkpoint, type Compression, firstCheckpoint, maxSpanBytes, spanKinds } from '../spans.ts';
+import { magic, writeTail } from './footer.ts';
+import { fold, NumberWriter } from './numbers.ts';
+import { compressionCodes, typeCodes } from './tables.ts';
+import { storeWindow } from './windows.ts';
+
+/** What is known of a layer once all of it has been read. */
+export interface WholeLayer {
+  readonly layerDigest: Digest;
+  readonly blobBytes: number;
+  /** The byte after the last one that holds data: zeros may follow. */
+  readonly dataEnd: number;
+  readonly tarBytes: number;
+}
+
+/** Makes the layer index of a blob (docs/layer-index.md) while that is read. */
+export class LayerIndexWriter {
+  readonly #compression: Compression;
+  readonly #spans: Omit<Checkpoint, 'window'>[] = [];
+  readonly #windows: (Buffer | undefined)[] = [];
+
+  /** The first checkpoint of the blob need not be told. */
+  constructor(compression: Compression) {
+    this.#compression = compression;
+    if (compression !== 'none') this.span(firstCheckpoint(compression));
+  }
+
+  /** Adds a checkpoint, the next one of the blob, and compresses its window. */
+  span({ window, ...checkpoint }: Checkpoint): void {
+    this.#spans.push(checkpoint);
+    this.#windows.push(checkpoint.kind === spanKinds.window ? storeWindow(window) : undefined);
+  }
+
+  /**
+   * The whole file.
+   *
+   * @param index its entries, with chunks in the order of the tar. A chunk lies in one span; `streamOffset` names that, or is the place of the chunk in a tar that is not compressed
+   * @throws ResourceExhausted for a layer that is beyond what readers take: it has no index
+   */
+  finish(layer: WholeLayer, index: LayerIndex): Buffer {
+    const windows = this.#windows.filter((window) => window !== undefined);
+    const tail = new NumberWriter();
+    this.#writeLayer(tail, layer, index);
+    this.#writeSpans(tail, layer.tarBytes);
+    this.#writeChunks(tail, index);
+    writeEntries(tail, index.entries);
+    const start = Buffer.concat([magic, ...windows]);
+    return Buffer.concat([start, writeTail(tail.finish(), start.length)]);
+  }
+
+  #writeLayer(tail: NumberWriter, layer: WholeLayer, { entries, chunks }: LayerIndex): void {
+    checkFiles({ entries, chunks });
+    if (entries.length > maxTocRows || chunks.length > maxTocRows || this.#spans.length > maxTocRows) {
+      throw new LazypullError('ResourceExhausted', `The layer has more than ${maxTocRows} entries, chunks or spans`);
+    }
+    tail.byte(compressionCodes[this.#compression]);
+    tail.bytes(Buffer.from(hexOf(layer.layerDigest, 'layer digest'), 'hex'));
+    for (const number of [layer.blobBytes, layer.dataEnd, layer.tarBytes]) tail.number(number);
+    for (const count of [this.#spans.length, chunks.length, entries.length]) tail.number(count);
+  }
+
+  #writeSpans(tail: NumberWriter, tarBytes: number): void {
+    let blobOffset = 0;
+    let outputOffset = 0;
+    for (const [i, span] of this.#spans.entries()) {
+      const length = (this.#spans[i + 1]?.outputOffset ?? tarBytes) - span.outputOffset;
+      if (length > maxSpanBytes) {
+        const message = `The layer cannot be read from the middle: byte ${span.outputOffset} of its tar is followed by ${length} bytes without a checkpoint`;
+        throw new LazypullError('ResourceExhausted', message);
+      }
+      tail.number(span.blobOffset - blobOffset);
+      tail.number(span.outputOffset - outputOffset);
+      tail.byte((span.kind << 3) | span.bits);
+      tail.number(this.#windows[i]?.length ?? 0);
+      ({ blobOffset, outputOffset } = span);
+    }
+    for (const window of this.#windows) if (window !== undefined) tail.bytes(hash('sha256', window, 'buffer'));
+  }
+
+  #writeChunks(tail: NumberWriter, { chunks }: LayerIndex): void {
+    for (let row = 0; row < chunks.length; row++) tail.number(chunks.size[row]!);
+    const starts = new Map(this.#spans.map(({ blobOffset, outputOffset }) => [blobOffset, outputOffset]));
+    let end = 0;
+    for (let row = 0; row < chunks.length; row++) {
+      const stream = chunks.streamOffset[row]!;
+      const start = this.#compression === 'none' ? stream : starts.get(stream);
+      const at = (start ?? NaN) + chunks.innerOffset[row]!;
+      if (!(at >= end))
+        throw new LazypullError('InvalidArgument', `Chunk ${row} is in no span, or not in the order of the tar`);
+      tail.number(at - end);
+      end = at + chunks.size[row]!;
+    }
+    tail.bytes(chunks.digest.subarray(0, chunks.length * digestBytes));
+  }
+}
+
+/** A column for each thing that is said of an entry, and then all texts, one behind another. */
+function writeEntries(tail: NumberWriter, entries: readonly IndexEntry[]): void {
+  const column = (valueOf: (entry: IndexEntry) => number): void => {
+    for (const entry of entries) tail.number(valueOf(entry));
+  };
+  for (const { type } of entries) tail.byte(typeCodes[type]);
+  column(({ mode }) => mode);
+  column(({ uid }) => uid);
+  column(({ gid }) => gid);
+  let before = 0;
+  column((entry) => {
+    const seconds = hasTime(entry) ? entry.mtimeSeconds : 0;
+    const difference = fold(seconds - before);
+    before = seconds;
+    return difference;
+  });
+  column((entry) => (hasTime(entry) ? entry.mtimeNanoseconds : 0));
+  column(({ size }) => size);
+  column(({ chunkCount }) => chunkCount);
+  column(({ devMajor }) => devMajor);
+  column(({ devMinor }) => devMinor);
+  column(({ path }) => path.length);
+  column(({ linkTarget }) => linkTarget.length);
+  column(({ xattrs }) => xattrs?.size ?? 0);
+  const xattrs = entries.flatMap((entry) => [...(entry.xattrs ?? [])]);
+  for (const [name] of xattrs) tail.number(name.length);
+  for (const [, value] of xattrs) tail.number(value.length);
+  for (const { path } of entries) tail.bytes(Buffer.from(path, 'latin1'));
+  for (const { linkTarget } of entries) tail.bytes(Buffer.from(linkTarget, 'latin1'));
+  for (const [name] of xattrs) tail.bytes(Buffer.from(name, 'latin1'));
+  for (const [, value] of xattrs) tail.bytes(value);
+}
+
+/** Whether a file system can have the time of an entry: others are 0, as they are once the layer is unpacked. */
+function hasTime({ mtimeSeconds }: IndexEntry): boolean {
+  return Math.abs(mtimeSeconds) < maxSeconds;
+}
+
+const maxSeconds = 2 ** 48;
+
+/** A sparse file is not in the tar as it is on a disk: its bytes are fewer than its size. */
+function checkFiles({ entries, chunks }: LayerIndex): void {
+  let next = 0;
+  for (const { path, type, size, firstChunk, chunkCount } of entries) {
+    let bytes = 0;
+    for (let row = firstChunk; row < firstChunk + chunkCount; row++) bytes += chunks.size[row]!;
+    if (type === 'reg' && bytes < size) {
+      throw new LazypullError('Unimplemented', `A layer with a sparse file has no index: "${printable(path)}"`);
+    }
+    if (bytes !== size || (chunkCount > 0 && firstChunk !== next)) {
+      throw new LazypullError(
+        'InvalidArgument',
+        `The chunks of "${printable(path)}" are not those that it has in the tar`,
+      );
+    }
+    next += chunkCount;
+  }
+}

@@ -1,0 +1,74 @@
+import { LazypullError } from '../../errors.ts';
+import { digestBytes } from '../chunk-columns.ts';
+import type { Checkpoint } from '../spans.ts';
+
+/**
+ * The spans of a blob as columns, one row a span, in the order of the blob. All arrays are of `length` rows, over one SharedArrayBuffer, so that threads share
+ * it. A tar that is not compressed has none: each chunk is a range of its own.
+ */
+export interface SpanTable {
+  readonly buffer: SharedArrayBuffer;
+  readonly length: number;
+  /** Bytes [streamOffset, streamEnd) of the blob are what the span needs. Ascending, each one once; streams share a byte where a span begins inside of one. */
+  readonly streamOffset: Float64Array;
+  readonly streamEnd: Float64Array;
+  /** Where in the tar it begins. */
+  readonly outputOffset: Float64Array;
+  /** Where in the layer index the window lies, as it is stored there, and how many bytes; 0 for none. */
+  readonly windowOffset: Float64Array;
+  readonly windowBytes: Uint32Array;
+  /** sha256 of the window as it is stored, 32 bytes a row. */
+  readonly windowDigest: Uint8Array;
+  /** Of `spanKinds`. */
+  readonly kind: Uint8Array;
+  /** How many low bits of its first byte are not its own. */
+  readonly bits: Uint8Array;
+}
+
+const bytesPerRow = 4 * 8 + 4 + digestBytes + 2;
+
+/** A table of `length` rows over `shared`, as another one had it, or over new memory of zeros. @throws DataLoss if `shared` is not of that size */
+export function spanTable(shared: SharedArrayBuffer | undefined, length: number): SpanTable {
+  const buffer = shared ?? new SharedArrayBuffer(length * bytesPerRow);
+  if (buffer.byteLength !== length * bytesPerRow) {
+    throw new LazypullError('DataLoss', `A table of ${length} spans cannot have ${buffer.byteLength} bytes`);
+  }
+  const column = (index: number): Float64Array => new Float64Array(buffer, index * 8 * length, length);
+  const rest = 4 * 8 * length;
+  return {
+    buffer,
+    length,
+    streamOffset: column(0),
+    streamEnd: column(1),
+    outputOffset: column(2),
+    windowOffset: column(3),
+    windowBytes: new Uint32Array(buffer, rest, length),
+    windowDigest: new Uint8Array(buffer, rest + 4 * length, digestBytes * length),
+    kind: new Uint8Array(buffer, rest + (4 + digestBytes) * length, length),
+    bits: new Uint8Array(buffer, rest + (4 + digestBytes + 1) * length, length),
+  };
+}
+
+/** How many rows a table over so many bytes has. */
+export function spanCount(bytes: number): number {
+  return Math.floor(bytes / bytesPerRow);
+}
+
+/** The row of the span whose stream begins at a byte of the blob; -1 for none. */
+export function spanOf({ streamOffset, length }: SpanTable, offset: number): number {
+  let low = 0;
+  let high = length - 1;
+  while (low <= high) {
+    const middle = (low + high) >> 1;
+    const found = streamOffset[middle]!;
+    if (found === offset) return middle;
+    if (found < offset) low = middle + 1;
+    else high = middle - 1;
+  }
+  return -1;
+}
+
+/** The byte of the blob after the last one that a span needs which ends at `next`, or at the end of the data. */
+export function streamEndAt(next: Pick<Checkpoint, 'blobOffset' | 'bits'> | undefined, dataEnd: number): number {
+  return next === undefined ? dataEnd : next.blobOffset + (next.bits > 0 ? 1 : 0);
+}

@@ -1,0 +1,169 @@
+import assert from 'node:assert/strict';
+import { hash } from 'node:crypto';
+import { test } from 'node:test';
+import { constants, gzipSync } from 'node:zlib';
+import fc from 'fast-check';
+import { digestBytes } from '../../../../src/formats/chunk-columns.ts';
+import { readSpan } from '../../../../src/formats/gzip/read-span.ts';
+import { decodeTail, type LayerIndexFile } from '../../../../src/formats/layer-index-file/decode.ts';
+import { LayerIndexWriter } from '../../../../src/formats/layer-index-file/encode.ts';
+import { footerBytes, tailStart } from '../../../../src/formats/layer-index-file/footer.ts';
+import { spanOf } from '../../../../src/formats/layer-index-file/span-table.ts';
+import { openWindow } from '../../../../src/formats/layer-index-file/windows.ts';
+import { type SpanKind } from '../../../../src/formats/spans.ts';
+import { openZlib } from '../../../../src/kernel/zlib.ts';
+import { type BuildOptions, buildLayerIndex, type BuiltIndex } from '../../../support/layer-index-builder.ts';
+import { arbitraryLayer, tarOf } from '../../../support/random-layer.ts';
+import { buildTar } from '../../../support/tar-builder.ts';
+
+function open(file: Buffer, layerDigest: string): LayerIndexFile {
+  const start = tailStart(file.length, file.subarray(-footerBytes));
+  return decodeTail(file.subarray(start), { layerDigest, fileBytes: file.length });
+}
+
+/** Reads every chunk as a lazy layer does, in an order of its own, and compares it with the tar. */
+async function check(blob: Buffer, options?: BuildOptions): Promise<BuiltIndex & { opened: LayerIndexFile }> {
+  const built = await buildLayerIndex(blob, options);
+  const opened = open(built.file, built.layerDigest);
+  assert.deepEqual(
+    opened.index.entries.map((entry) => ({ ...entry, xattrs: [...(entry.xattrs ?? [])] })),
+    built.entries.map((entry) => ({ ...entry, xattrs: [...(entry.xattrs ?? [])] })),
+  );
+  assert.deepEqual([opened.blobBytes, opened.tarBytes], [blob.length, built.tar.length]);
+  const { chunks } = opened.index;
+  const rows = Array.from({ length: chunks.length }, (_, row) => (row * 7919) % chunks.length);
+  using inflater = openZlib()!.inflater();
+  let position = 0;
+  for (const [i, row] of rows.entries()) {
+    const content = readChunk(blob, built.file, opened, row, i % 2 === 0 ? inflater : undefined);
+    const digest = Buffer.from(chunks.digest.subarray(row * digestBytes, (row + 1) * digestBytes));
+    assert.ok(hash('sha256', content, 'buffer').equals(digest), `chunk ${row} differs`);
+  }
+  for (let row = 0; row < chunks.length; row++) {
+    const content = readChunk(blob, built.file, opened, row, inflater);
+    position = built.tar.indexOf(content, position);
+    assert.notEqual(position, -1);
+  }
+  return { ...built, opened };
+}
+
+function readChunk(
+  blob: Buffer,
+  file: Buffer,
+  { index: { chunks }, spans }: LayerIndexFile,
+  row: number,
+  inflater: Parameters<typeof readSpan>[1],
+): Buffer {
+  const bytes = blob.subarray(chunks.streamOffset[row], chunks.streamEnd[row]);
+  const start = chunks.innerOffset[row]!;
+  const wanted = start + chunks.size[row]!;
+  const span = spanOf(spans, chunks.streamOffset[row]!);
+  if (span < 0) return readSpan({ bytes, kind: 2, bits: 0, window: Buffer.alloc(0), wanted }, inflater);
+  const stored = file.subarray(spans.windowOffset[span], spans.windowOffset[span]! + spans.windowBytes[span]!);
+  const digest = spans.windowDigest.subarray(span * digestBytes, (span + 1) * digestBytes);
+  const window = stored.length === 0 ? Buffer.alloc(0) : openWindow(stored, digest);
+  const kind = spans.kind[span] as SpanKind;
+  return readSpan({ bytes, kind, bits: spans.bits[span]!, window, wanted }, inflater).subarray(start, wanted);
+}
+
+/** Content that deflate makes smaller, but not by much. */
+function text(bytes: number, seed: number): Buffer {
+  const data = Buffer.alloc(bytes);
+  let state = seed + 1;
+  for (let i = 0; i < bytes; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    data[i] = state >>> 31 === 0 && i > 999 ? data[i - 1 - ((state >>> 8) % 999)]! : 97 + ((state >>> 24) % 20);
+  }
+  return data;
+}
+
+const sizes = [0, 1, 511, 512, 513, 4096, 70_000, 300_000, 1_000_000, 3, 40_000];
+const tar = buildTar(sizes.map((size, i) => ({ name: `file-${i}`, data: text(size, i) })));
+
+const writers: Readonly<Record<string, (tar: Buffer) => Buffer>> = {
+  'gzip -1': (tar) => gzipSync(tar, { level: 1 }),
+  'gzip -6': (tar) => gzipSync(tar),
+  'gzip -9': (tar) => gzipSync(tar, { level: 9 }),
+  'stored blocks': (tar) => gzipSync(tar, { level: 0 }),
+  'fixed codes': (tar) => gzipSync(tar, { strategy: constants.Z_FIXED }),
+  'members of 64 KiB': (tar) =>
+    Buffer.concat(
+      Array.from({ length: Math.ceil(tar.length / 65536) }, (_, i) =>
+        gzipSync(tar.subarray(65536 * i, 65536 * (i + 1))),
+      ),
+    ),
+  'two members': (tar) => Buffer.concat([gzipSync(tar.subarray(0, 900_001)), gzipSync(tar.subarray(900_001))]),
+  'trailing zeros': (tar) => Buffer.concat([gzipSync(tar), Buffer.alloc(1000)]),
+  'no compression': (tar) => tar,
+};
+
+for (const [name, write] of Object.entries(writers)) {
+  test(`LayerIndexWriter makes an index by which every chunk is read: ${name}`, async () => {
+    const { opened } = await check(write(tar), { spanBytes: 100_000, chunkBytes: 65536 });
+    assert.equal(opened.spans.length > 8, name !== 'no compression');
+    await check(write(tar));
+  });
+}
+
+test('decodeTail gives what LayerIndexWriter was told, of any layer', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      arbitraryLayer(),
+      fc.boolean(),
+      fc.integer({ min: 600, max: 9000 }),
+      async (files, zip, spanBytes) => {
+        const archive = tarOf(files);
+        await check(zip ? gzipSync(archive, { memLevel: 1 }) : archive, { spanBytes, chunkBytes: 700 });
+      },
+    ),
+    { numRuns: 50 },
+  );
+});
+
+test('decodeTail refuses a file in which any bit of the tail is another one', async () => {
+  const { file, layerDigest } = await buildLayerIndex(gzipSync(tar), { spanBytes: 200_000 });
+  const start = tailStart(file.length, file);
+  for (let bit = start * 8; bit < file.length * 8; bit += 5) {
+    const changed = Buffer.from(file);
+    changed[bit >> 3]! ^= 1 << (bit & 7);
+    if (!changed.subarray(-12, -8).equals(Buffer.alloc(4))) continue; // not used yet
+    assert.throws(() => open(changed, layerDigest), { name: 'LazypullError' }, `bit ${bit}`);
+  }
+});
+
+test('decodeTail refuses what is cut off and the index of another layer', async () => {
+  const { file, layerDigest } = await buildLayerIndex(gzipSync(tar));
+  for (const bytes of [0, 10, footerBytes, file.length - 1]) {
+    assert.throws(() => open(file.subarray(0, bytes), layerDigest), { code: 'DataLoss' });
+  }
+  assert.throws(() => open(file.subarray(1), layerDigest), { code: 'DataLoss', message: /cut off/ });
+  assert.throws(() => open(file, `sha256:${'0'.repeat(64)}`), { code: 'FailedPrecondition' });
+  const want = { layerDigest, fileBytes: file.length, blobBytes: 5 };
+  assert.throws(() => decodeTail(file.subarray(tailStart(file.length, file)), want), { code: 'FailedPrecondition' });
+});
+
+test('openWindow refuses a window in which any bit is another one', async () => {
+  const { file, layerDigest } = await buildLayerIndex(gzipSync(tar), { spanBytes: 200_000 });
+  const { spans } = open(file, layerDigest);
+  const row = 1;
+  const stored = file.subarray(spans.windowOffset[row], spans.windowOffset[row]! + spans.windowBytes[row]!);
+  const digest = spans.windowDigest.subarray(row * digestBytes, (row + 1) * digestBytes);
+  assert.ok(openWindow(stored, digest).length === 32 << 10);
+  const changed = Buffer.from(stored);
+  changed[100]! ^= 4;
+  assert.throws(() => openWindow(changed, digest), { code: 'DataLoss' });
+});
+
+test('LayerIndexWriter makes no index of a layer that cannot be read from the middle', () => {
+  const writer = new LayerIndexWriter('gzip');
+  const layer = { layerDigest: `sha256:${'a'.repeat(64)}`, blobBytes: 1000, dataEnd: 1000, tarBytes: 2 ** 30 };
+  const empty = { entries: [], chunks: opened.index.chunks };
+  assert.throws(() => writer.finish(layer, empty), { code: 'ResourceExhausted' });
+});
+
+const { file: emptyFile, layerDigest: emptyDigest } = await buildLayerIndex(gzipSync(buildTar([])));
+const opened = open(emptyFile, emptyDigest);
+
+test('LayerIndexWriter makes an index of an empty layer', () => {
+  assert.deepEqual([opened.index.entries.length, opened.spans.length], [0, 1]);
+});
