@@ -18,13 +18,13 @@ export type ErrorCode =
 
 /**
  * An error with a class that callers act on. The message says what failed and where; `cause` keeps the origin. `hint` says what to do, as a sentence without a
- * capital; '' where nothing is to be added to the message. Without it the class of the error gives one.
+ * capital, and the message does not; it is '' if there is nothing to do but what the message says. Whoever makes the error knows the hint; nobody looks for it in messages.
  */
 export class LazypullError extends Error {
   readonly code: ErrorCode;
   readonly hint: string | undefined;
 
-  constructor(code: ErrorCode, message: string, options?: { cause?: unknown; hint?: string }) {
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown; hint?: string | undefined }) {
     super(message, options);
     this.name = 'LazypullError';
     this.code = code;

@@ -22,10 +22,9 @@ export async function ensureContainerd(address: string, starter: Starter): Promi
   const path = starter.env.PATH ?? '';
   const containerd = findProgram('containerd', path);
   if (containerd === undefined) {
-    throw new LazypullError(
-      'NotFound',
-      'Cannot start containerd: it is not in PATH; run "script/setup containerd" or install it',
-    );
+    throw new LazypullError('NotFound', 'Cannot start containerd: it is not in PATH', {
+      hint: 'run "script/setup containerd" or install it',
+    });
   }
   const places = containerdAt(address, starter.env);
   makeDirectory(dirname(places.config), 0o700);

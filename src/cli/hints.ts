@@ -6,7 +6,6 @@ import { UsageError } from './usage-error.ts';
 export function hintFor(error: unknown): string | undefined {
   const own = hintOf(error);
   if (own !== undefined) return own === '' ? undefined : own;
-  if (saysItself(error)) return undefined;
   if (error instanceof RegistryError) return registryHintsByClass[error.code] ?? hintsByClass[error.code];
   for (const code of systemCodes(error)) {
     const hint = systemHints.find(([known]) => known.includes(code))?.[1];
@@ -14,11 +13,6 @@ export function hintFor(error: unknown): string | undefined {
   }
   if (error instanceof UsageError) return 'add --help to the command for what it takes';
   return error instanceof LazypullError ? hintsByClass[error.code] : undefined;
-}
-
-/** The messages of a refused login and of a client certificate that is wanted say themselves what to do. */
-function saysItself(error: unknown): boolean {
-  return error instanceof Error && /docker login|in the hosts\.toml of this registry/.test(error.message);
 }
 
 type Hints = readonly (readonly [codes: readonly string[], hint: string])[];

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { messageOf } from '../errors.ts';
+import { explain } from '../errors.ts';
 import type { StatusClient } from '../status/client.ts';
 import type { DaemonStatus } from '../status/status.ts';
 import { painter } from '../util/colour.ts';
@@ -76,7 +76,7 @@ async function watch(client: StatusClient, text: (status: DaemonStatus, lines?: 
         status = await client.status();
         missing = '';
       } catch (error) {
-        missing = messageOf(error);
+        missing = explain(error);
       }
     }
   }

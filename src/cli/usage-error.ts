@@ -10,6 +10,6 @@ export function checkUsage<T>(check: () => T): T {
   } catch (error) {
     if (!(error instanceof LazypullError) || error.code !== 'InvalidArgument') throw error;
     const { code, message, cause, hint } = error;
-    throw new UsageError(code, message, { cause, ...(hint === undefined ? {} : { hint }) });
+    throw new UsageError(code, message, { cause, hint });
   }
 }

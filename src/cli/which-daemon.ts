@@ -99,7 +99,8 @@ function checkFree({ address, root }: Instance, served: readonly string[] | unde
   if (served === undefined || served.length === 0 || served.includes(address)) return;
   throw new LazypullError(
     'FailedPrecondition',
-    `Cannot tell the root of the daemon at "${address}", where none serves: that of "${served[0]}" is "${root}"; give its --root`,
+    `Cannot tell the root of the daemon at "${address}", where none serves: that of "${served[0]}" is "${root}"`,
+    { hint: 'give its --root' },
   );
 }
 

@@ -1,5 +1,5 @@
 import { defaults } from '../config/load.ts';
-import { messageOf } from '../errors.ts';
+import { explain } from '../errors.ts';
 import type { Platform } from '../images/platforms.ts';
 import { type ResolvedImage, resolveImage } from '../images/resolve.ts';
 import type { RegistryClient } from '../registry/client.ts';
@@ -45,7 +45,7 @@ export function whyCommand(environment: Environment): Verb {
       const { address } = await whichDaemon(options, environment, 'asks');
       const memory = await askDaemon(address, name);
       await using client = await openRegistry(options.config, env);
-      const verdicts = await explain(client, image, options.platform, memory, name);
+      const verdicts = await verdictsOf(client, image, options.platform, memory, name);
       const paint = painter(process.stdout, env);
       const columns = columnsOf(process.stdout, env);
       if (verdicts.length === 0) say(name, 'The image has no layers: nothing of it has to be pulled');
@@ -65,12 +65,12 @@ async function askDaemon(address: string, name: string): Promise<DaemonMemory | 
     const { layers } = await client.status();
     return { outcomes, mounted: new Set(layers.map(({ digest }) => digest)) };
   } catch (error) {
-    say(name, `${messageOf(error)}. What follows is what the registry has.`);
+    say(name, `${explain(error)}. What follows is what the registry has.`);
     return undefined;
   }
 }
 
-async function explain(
+async function verdictsOf(
   client: RegistryClient,
   reference: Reference,
   platform: Platform | undefined,
@@ -85,7 +85,7 @@ async function explain(
   } catch (error) {
     const verdicts = explainOutcomes(reference, memory?.outcomes ?? []);
     if (verdicts.length === 0) throw error;
-    say(name, `${messageOf(error)}. What follows is what the daemon remembers.`);
+    say(name, `${explain(error)}. What follows is what the daemon remembers.`);
     return verdicts;
   }
   const reports = await inParallel(image.manifest.layers, layersAtOnce, (layer) =>

@@ -40,18 +40,16 @@ export function clientsOf(addresses: readonly string[], tables: readonly ClientC
     checkAddress(address);
     if (i > 0) checkName(name, address);
     if (before.some((other) => other.name === name)) {
-      throw new LazypullError(
-        'InvalidArgument',
-        `Cannot serve two clients of the name "${name}": give each a name of its own, with [[client]] in the config file`,
-        { hint: '' },
-      );
+      throw new LazypullError('InvalidArgument', `Cannot serve two clients of the name "${name}"`, {
+        hint: 'give each a name of its own, with [[client]] in the config file',
+      });
     }
     const twin = before.find((other) => other.address === address);
     if (twin !== undefined) {
       throw new LazypullError(
         'InvalidArgument',
-        `Cannot serve the clients "${twin.name}" and "${name}" at one socket, "${address}": each would remove the snapshots of the other; give each a socket of its own`,
-        { hint: '' },
+        `Cannot serve the clients "${twin.name}" and "${name}" at one socket, "${address}": each would remove the snapshots of the other`,
+        { hint: 'give each a socket of its own' },
       );
     }
   }
@@ -76,8 +74,8 @@ function checkName(name: string, address: string): void {
       : 'it must be letters, digits, "-", "_" and ".", 63 at most, and start with a letter or a digit';
   throw new LazypullError(
     'InvalidArgument',
-    `Cannot use the client name "${name.slice(0, 100)}" for "${address.slice(0, 300)}": ${why}; set another one with [[client]] in the config file`,
-    { hint: '' },
+    `Cannot use the client name "${name.slice(0, 100)}" for "${address.slice(0, 300)}": ${why}`,
+    { hint: 'set another one with [[client]] in the config file' },
   );
 }
 
@@ -85,7 +83,7 @@ function checkAddress(address: string): void {
   if (Buffer.byteLength(address) <= maxSocketPathBytes) return;
   throw new LazypullError(
     'InvalidArgument',
-    `Cannot listen at "${address.slice(0, 300)}": the path of a socket has at most ${maxSocketPathBytes} bytes; choose a shorter one`,
-    { hint: '' },
+    `Cannot listen at "${address.slice(0, 300)}": the path of a socket has at most ${maxSocketPathBytes} bytes`,
+    { hint: 'choose a shorter one' },
   );
 }

@@ -99,8 +99,8 @@ function mirrorAddress(asked: string | undefined, file: FileConfig | undefined):
   if (isLoopback(address.host) || file?.mirror.allow_remote) return address;
   throw new LazypullError(
     'InvalidArgument',
-    `Cannot serve the mirror at "${text}": whoever reaches it reads what this machine may pull; use 127.0.0.1, or set allow_remote in [mirror] of the config file`,
-    { hint: '' },
+    `Cannot serve the mirror at "${text}": whoever reaches it reads what this machine may pull`,
+    { hint: 'use 127.0.0.1, or set allow_remote in [mirror] of the config file' },
   );
 }
 

@@ -1,63 +1,33 @@
-import {
-  create,
-  type DescMessage,
-  type DescMethod,
-  fromBinary,
-  type MessageInitShape,
-  type MessageShape,
-  toBinary,
-} from '@bufbuild/protobuf';
-import { Client, credentials, logVerbosity, Metadata, type ServiceError, setLogVerbosity, status } from '@grpc/grpc-js';
+import type { DescMessage, MessageInitShape, MessageShape } from '@bufbuild/protobuf';
+import { status } from '@grpc/grpc-js';
 import { type ErrorCode, LazypullError } from '../errors.ts';
 import { Content, WriteAction } from '../gen/services/content/v1/content_pb.ts';
+import { type CallFailure, type Method, RpcClient } from '../rpc/client.ts';
 
 /** A Prepare waits for the index of a layer. */
 const timeoutMs = 60_000;
-const maxMessageBytes = 16 << 20;
 
 /** A client of the API of containerd, in one of its namespaces. */
 export class ContainerdClient implements Disposable {
-  readonly #address: string;
-  readonly #client: Client;
-  readonly #metadata = new Metadata();
+  readonly #client: RpcClient;
 
   /** @param address path of the socket */
   constructor(address: string, namespace: string) {
-    setLogVerbosity(logVerbosity.NONE);
-    this.#address = address;
-    this.#client = new Client(`unix:${address}`, credentials.createInsecure(), {
-      'grpc.max_receive_message_length': maxMessageBytes,
-      'grpc.default_authority': 'localhost',
-    });
-    this.#metadata.set('containerd-namespace', namespace);
+    this.#client = new RpcClient(address, (failure) => failureOf(address, failure));
+    this.#client.setHeader('containerd-namespace', namespace);
   }
 
   /** What is made from now on is kept from the garbage collection as long as the lease is there. */
   useLease(id: string): void {
-    this.#metadata.set('containerd-lease', id);
+    this.#client.setHeader('containerd-lease', id);
   }
 
-  /** @throws with the class of containerd's answer; Unavailable, with what to do, where none answers */
+  /** @throws with the class of containerd's answer; Unavailable, with what to do, if none answers */
   call<I extends DescMessage, O extends DescMessage>(
-    method: DescMethod & { input: I; output: O },
+    method: Method<I, O>,
     request: MessageInitShape<I>,
   ): Promise<MessageShape<O>> {
-    const { output, input, parent, name } = method;
-    const bytes = toBinary(input, create(input, request));
-    return new Promise((resolve, reject) => {
-      this.#client.makeUnaryRequest(
-        `/${parent.typeName}/${name}`,
-        pass,
-        (answer: Buffer) => fromBinary(output, answer),
-        bytes,
-        this.#metadata,
-        { deadline: Date.now() + timeoutMs },
-        (error, response) => {
-          if (error || response === undefined) reject(this.#failure(name, error));
-          else resolve(response);
-        },
-      );
-    });
+    return this.#client.unary(method, request, timeoutMs);
   }
 
   /**
@@ -76,32 +46,19 @@ export class ContainerdClient implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#client.close();
+    this.#client[Symbol.dispose]();
   }
 
   #write(digest: string, data: Uint8Array, labels: Readonly<Record<string, string>>): Promise<void> {
-    const { input, parent, name } = Content.method.write;
-    const stream = this.#client.makeBidiStreamRequest(`/${parent.typeName}/${name}`, pass, pass, this.#metadata, {
-      deadline: Date.now() + timeoutMs,
-    });
-    const request = create(input, {
+    const request = {
       action: WriteAction.COMMIT,
       ref: `lazypull-${digest}`,
       total: BigInt(data.length),
       expected: digest,
       data,
       labels: { ...labels },
-    });
-    return new Promise((resolve, reject) => {
-      stream.on('data', () => undefined);
-      stream.once('end', resolve);
-      stream.once('error', (error) => reject(this.#failure(name, error as ServiceError)));
-      stream.end(toBinary(input, request));
-    });
-  }
-
-  #failure(method: string, cause: ServiceError | null): LazypullError {
-    return failureOf(this.#address, method, cause);
+    };
+    return this.#client.send(Content.method.write, request, timeoutMs);
   }
 }
 
@@ -112,11 +69,9 @@ export class ContainerdClient implements Disposable {
  */
 export function failureOf(
   address: string,
-  method: string,
-  cause: Pick<ServiceError, 'code' | 'details'> | null,
+  { method, code, details, errno }: Pick<CallFailure, 'method' | 'code' | 'details' | 'errno'>,
 ): LazypullError {
   const at = `the containerd at "${address}"`;
-  const { code = status.UNKNOWN, details = 'no answer' } = cause ?? {};
   const [, notLoaded] = /snapshotter not loaded: (\S+?):? /.exec(`${details} `) ?? [];
   if (notLoaded !== undefined) {
     const hint =
@@ -138,9 +93,8 @@ export function failureOf(
     return new LazypullError('Unavailable', text, { hint: 'try again; the log of the daemon says why' });
   }
   if (code === status.UNAVAILABLE) {
-    const why = /connect (E[A-Z]+)/.exec(details)?.[1] ?? details;
-    const text = `Cannot reach ${at}: ${why}; start it, give its --address, or be root`;
-    return new LazypullError('Unavailable', text, { hint: '' });
+    const hint = 'start it, give its --address, or be root';
+    return new LazypullError('Unavailable', `Cannot reach ${at}: ${errno ?? details}`, { hint });
   }
   return new LazypullError(codes.get(code) ?? 'Unknown', `Cannot have ${at} do ${method}: ${details}`);
 }
@@ -164,7 +118,3 @@ const codes: ReadonlyMap<number, ErrorCode> = new Map([
   [status.DEADLINE_EXCEEDED, 'DeadlineExceeded'],
   [status.UNIMPLEMENTED, 'Unimplemented'],
 ]);
-
-function pass(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes);
-}

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { codeOf, LazypullError, messageOf } from '../errors.ts';
+import { codeOf, LazypullError, explain } from '../errors.ts';
 import { chooseImage, maxIndexDepth } from '../images/choose.ts';
 import {
   attestedAnnotation,
@@ -225,7 +225,7 @@ class Conversion {
       if (!isAttestation(descriptor, manifest)) reason = `it is not a container image but "${typeOf(manifest)}"`;
     } catch (error) {
       if (!isInconvertible(error)) throw error;
-      reason = messageOf(error);
+      reason = explain(error);
       this.#images++;
     }
     await this.#copy(descriptor, bytes);
@@ -240,7 +240,7 @@ class Conversion {
     } catch (error) {
       if (codeOf(error) !== 'NotFound') throw error;
       this.#images++;
-      this.#keep(descriptor, `it cannot be copied: ${messageOf(error)}`, true);
+      this.#keep(descriptor, `it cannot be copied: ${explain(error)}`, true);
       return undefined;
     }
   }
@@ -266,7 +266,7 @@ class Conversion {
       return descriptor;
     } catch (error) {
       if (!isRefused(error)) throw error;
-      this.#keep(descriptor, `it is of the type "${mediaType}", and cannot be copied: ${messageOf(error)}`, true);
+      this.#keep(descriptor, `it is of the type "${mediaType}", and cannot be copied: ${explain(error)}`, true);
       return undefined;
     }
   }

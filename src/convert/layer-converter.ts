@@ -179,8 +179,8 @@ function explained(cause: unknown, digest: string, directory: string): LazypullE
   if (errnoOf(cause) === 'ENOSPC') {
     return new LazypullError(
       'ResourceExhausted',
-      `Cannot convert the layer "${digest}": no space left in "${directory}"; choose another directory with --temp-dir`,
-      { cause },
+      `Cannot convert the layer "${digest}": no space left in "${directory}"`,
+      { cause, hint: 'choose another directory with --temp-dir' },
     );
   }
   return new LazypullError(codeOf(cause), `Cannot convert the layer "${digest}"`, { cause });

@@ -121,7 +121,10 @@ async function checkStores(root: string, configs: readonly ClientConfig[], log: 
   if (old !== undefined && existsSync(join(clientRoot(root, old), 'snapshotter'))) {
     throw new LazypullError(
       'FailedPrecondition',
-      `Cannot serve "${first.address}" as the first client: it was another one before, and its snapshots are in "${clientRoot(root, old)}"; give every --address in the order of before, or remove that directory if the client has forgotten its images`,
+      `Cannot serve "${first.address}" as the first client: it was another one before, and its snapshots are in "${clientRoot(root, old)}"`,
+      {
+        hint: 'give every --address in the order of before, or remove that directory if the client has forgotten its images',
+      },
     );
   }
   for (const name of strangers) {

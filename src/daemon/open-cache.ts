@@ -97,7 +97,9 @@ function filesOf(root: string): string[] {
 }
 
 function nothingIn(root: string): LazypullError {
-  return new LazypullError('NotFound', `There is no cache of layers in "${root}"; give the daemon's --root`);
+  return new LazypullError('NotFound', `There is no cache of layers in "${root}"`, {
+    hint: "give the daemon's --root",
+  });
 }
 
 /** The layers that the snapshots of one client of a stopped daemon name. */

@@ -121,7 +121,7 @@ function makeSocketDirectory(path: string): void {
   try {
     makeDirectory(path, 0o700);
   } catch (error) {
-    const message = `Cannot make the directory "${path}" for the socket; choose another --address`;
-    throw new LazypullError('Unavailable', message, { cause: error });
+    const message = `Cannot make the directory "${path}" for the socket`;
+    throw new LazypullError('Unavailable', message, { cause: error, hint: 'choose another --address' });
   }
 }

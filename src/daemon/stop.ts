@@ -78,7 +78,8 @@ function checkManager(pid: number): void {
   const unit = controlGroupOf(pid) || 'lazypull.service';
   throw new LazypullError(
     'FailedPrecondition',
-    `Cannot stop process ${pid}: systemd runs it, and would start it again; run "systemctl stop ${unit}"`,
+    `Cannot stop process ${pid}: systemd runs it, and would start it again`,
+    { hint: `run "systemctl stop ${unit}"` },
   );
 }
 

@@ -1,4 +1,4 @@
-import { codeOf, messageOf } from '../errors.ts';
+import { codeOf, explain } from '../errors.ts';
 import { planDisk } from '../fronts/erofs/plan.ts';
 import { footerBytes, readFooter } from '../formats/estargz/footer.ts';
 import { buildTree, type Landmark } from '../formats/tree.ts';
@@ -38,7 +38,7 @@ export async function inspectLayer(blob: Blob, layer: Descriptor, signal?: Abort
   const report = { digest: layer.digest, mediaType: layer.mediaType, bytes: layer.size };
   const problemOf = (error: unknown) => {
     signal?.throwIfAborted();
-    return { reason: refusalReason(error), message: messageOf(error) };
+    return { reason: refusalReason(error), message: explain(error) };
   };
   let format = plainFormat(layer);
   try {

@@ -1,4 +1,4 @@
-import { codeOf, LazypullError, messageOf } from '../errors.ts';
+import { codeOf, hintOf, LazypullError, messageOf } from '../errors.ts';
 import { tocDigestLabel } from '../label-names.ts';
 import type { Descriptor } from '../images/manifest.ts';
 import type { ResolvedImage } from '../images/resolve.ts';
@@ -13,16 +13,16 @@ export async function tocDigestOf(image: ResolvedImage, layer: Descriptor, blob:
   if (tocDigest) return tocDigest;
   const { problem } = await inspectLayer(blob, layer);
   const { message, reason } = problem ?? { message: 'The layer has no table of contents', reason: 'no_toc' };
-  const what = `Cannot read ${nameOf(image, layer)} without pulling it: ${message}; ${refusalAdvice[reason]}`;
-  throw new LazypullError('FailedPrecondition', what);
+  const what = `Cannot read ${nameOf(image, layer)} without pulling it: ${message}`;
+  throw new LazypullError('FailedPrecondition', what, { hint: refusalAdvice[reason] });
 }
 
 /** An error of reading a layer as one that names it, and says what to do where that is known. */
 export function layerError(image: ResolvedImage, layer: Descriptor, cause: unknown): LazypullError {
   const reason = refusalReason(cause);
-  const advice = advised.has(reason) ? `; ${refusalAdvice[reason]}` : '';
-  const what = `Cannot read ${nameOf(image, layer)} without pulling it: ${messageOf(cause)}${advice}`;
-  return new LazypullError(codeOf(cause), what, { cause });
+  const hint = advised.has(reason) ? refusalAdvice[reason] : hintOf(cause);
+  const what = `Cannot read ${nameOf(image, layer)} without pulling it: ${messageOf(cause)}`;
+  return new LazypullError(codeOf(cause), what, { cause, hint });
 }
 
 /** Reasons whose advice is the same without a daemon. */

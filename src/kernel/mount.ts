@@ -75,8 +75,8 @@ export async function mountOverlay(
   }
   const data = [...options, 'xino=on'].join(',');
   if (Buffer.byteLength(data) > maxOptionBytes) {
-    const text = `Cannot mount ${lower.length} directories on top of each other: their paths are too long; choose a shorter TMPDIR`;
-    throw new LazypullError('InvalidArgument', text);
+    const text = `Cannot mount ${lower.length} directories on top of each other: their paths are too long`;
+    throw new LazypullError('InvalidArgument', text, { hint: 'choose a shorter TMPDIR' });
   }
   const flags = MS_NOSUID | MS_NODEV | (writable === undefined ? MS_RDONLY : 0);
   try {

@@ -147,7 +147,8 @@ function socketAddress(path: string): Buffer {
   if (name.length === 0 || name.length >= sunPathBytes) {
     throw new LazypullError(
       'InvalidArgument',
-      `Cannot use the socket path "${path}": it must have 1 to ${sunPathBytes - 1} bytes; choose a shorter one`,
+      `Cannot use the socket path "${path}": it must have 1 to ${sunPathBytes - 1} bytes`,
+      { hint: 'choose a shorter one' },
     );
   }
   const abstract = name[0] === 0x40;

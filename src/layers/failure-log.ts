@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { messageOf } from '../errors.ts';
+import { explain } from '../errors.ts';
 import type { Log } from '../log.ts';
 
 /** What is logged of the failures of one pause: a registry that answers with garbage fails thousands of parts a second. */
@@ -65,7 +65,7 @@ export class FailureLog {
     const files = await pathsAt(failures.map(({ diskOffset }) => diskOffset)).catch(() => []);
     for (const [i, { error }] of failures.entries()) {
       log.error(
-        { layer, file: files[i] ?? '', error: messageOf(error) },
+        { layer, file: files[i] ?? '', error: explain(error) },
         'cannot fetch a part of a layer: its readers get EIO',
       );
     }

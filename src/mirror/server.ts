@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { isIP, type Socket } from 'node:net';
 import type { ListenAddress } from '../config/listen-address.ts';
-import { codeOf, type ErrorCode, LazypullError, messageOf } from '../errors.ts';
+import { codeOf, type ErrorCode, LazypullError, explain } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { isLoopback, zoneOf } from '../registry/hosts/addresses.ts';
 import type { ManifestHead, RegistryClient } from '../registry/client.ts';
@@ -98,7 +98,7 @@ class Handler {
       await taken(response, gone.signal);
     } catch (error) {
       if (gone.signal.aborted) return;
-      log.debug({ url: request.url?.slice(0, 300), error: messageOf(error) }, 'the mirror could not serve a request');
+      log.debug({ url: request.url?.slice(0, 300), error: explain(error) }, 'the mirror could not serve a request');
       if (response.headersSent) response.destroy();
       else refuse(request, response, error);
     } finally {
@@ -289,7 +289,7 @@ const statuses: Partial<Record<ErrorCode, number>> = {
 function refuse(request: IncomingMessage, response: ServerResponse, error: unknown): void {
   const status = error instanceof Refused ? error.status : (statuses[codeOf(error)] ?? 502);
   const code = status === 404 ? 'NAME_UNKNOWN' : status === 405 ? 'UNSUPPORTED' : 'UNKNOWN';
-  const body = Buffer.from(JSON.stringify({ errors: [{ code, message: messageOf(error) }] }));
+  const body = Buffer.from(JSON.stringify({ errors: [{ code, message: explain(error) }] }));
   const more = status === 405 ? { allow: 'GET, HEAD', connection: 'close' } : {};
   send(request, response, status, { 'content-type': 'application/json', ...more }, body);
 }

@@ -21,7 +21,7 @@ export class RegistryError extends LazypullError {
       cause?: unknown;
     } = {},
   ) {
-    super(code, message, { cause: about.cause, ...(about.hint === undefined ? {} : { hint: about.hint }) });
+    super(code, message, { cause: about.cause, hint: about.hint });
     this.name = 'RegistryError';
     this.status = about.status;
     this.retryable = about.retryable ?? false;
@@ -53,12 +53,12 @@ export function statusError(
   about: { detail?: string | undefined; hint?: string | undefined; retryAfterMs?: number | undefined; cause?: unknown },
 ): RegistryError {
   const said = about.detail ? ` (${about.detail})` : '';
-  const hint = about.hint ? `; ${about.hint}` : '';
   const text = STATUS_CODES[status] ?? 'unknown status';
-  return new RegistryError(codeOfStatus(status), `Cannot ${nameOf(asked)}: ${status} ${text}${said}${hint}`, {
+  return new RegistryError(codeOfStatus(status), `Cannot ${nameOf(asked)}: ${status} ${text}${said}`, {
     status,
     retryable: isRetryableStatus(status),
     retryAfterMs: about.retryAfterMs,
+    hint: about.hint,
     cause: about.cause,
   });
 }

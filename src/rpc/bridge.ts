@@ -9,6 +9,7 @@ import {
 } from '@bufbuild/protobuf';
 import type { GenService, GenServiceMethods } from '@bufbuild/protobuf/codegenv2';
 import {
+  type Metadata,
   type ServerUnaryCall,
   type ServerWritableStream,
   type ServiceDefinition,
@@ -16,8 +17,9 @@ import {
   type sendUnaryData,
   status,
 } from '@grpc/grpc-js';
-import { type ErrorCode, LazypullError, codeOf, messageOf } from '../errors.ts';
+import { type ErrorCode, LazypullError, codeOf, explain } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { ErrorFields } from './error-fields.ts';
 import { type CallMetrics, callMetrics } from './metrics.ts';
 import { Turns } from './turns.ts';
 import { bytesSent, dropCall, UnreadAnswers } from './unread.ts';
@@ -191,10 +193,10 @@ function pidOf(peer: string): number {
   return peer.startsWith(peerPrefix) ? Number(peer.slice(peerPrefix.length)) : 0;
 }
 
-function failure(method: DescMethod, error: unknown, log: Log): ReturnType<typeof statusOf> {
+function failure(method: DescMethod, error: unknown, log: Log): ReturnType<typeof statusOf> & { metadata: Metadata } {
   const result = statusOf(error);
   log.debug({ method: method.name, code: codeOf(error), error: result.details }, 'call failed');
-  return result;
+  return { ...result, metadata: ErrorFields.of(error).metadata };
 }
 
 const MAX_DETAILS_LENGTH = 2048;
@@ -216,10 +218,10 @@ const classes: Readonly<Record<ErrorCode, readonly [status, string]>> = {
   Unknown: [status.UNKNOWN, 'unknown'],
 };
 
-/** The gRPC status of any thrown value, as containerd's errgrpc makes it. The message is cut, because it travels in a header. */
+/** The gRPC status of any thrown value, as containerd's errgrpc makes it. The text is cut, because it travels in a header. */
 export function statusOf(error: unknown): { code: status; details: string } {
   const [code, text] = classes[codeOf(error)];
-  const message = messageOf(error).toWellFormed();
+  const message = explain(error).toWellFormed();
   const cut = message.length > MAX_DETAILS_LENGTH ? `${message.slice(0, MAX_DETAILS_LENGTH).toWellFormed()}…` : message;
   return { code, details: cut === text || cut.endsWith(`: ${text}`) ? cut : `${cut}: ${text}` };
 }

@@ -118,7 +118,8 @@ export class Database implements Disposable {
     if (version > schemaVersion) {
       throw new LazypullError(
         'FailedPrecondition',
-        `Cannot read "${this.#path}": it has schema ${version}, and this lazypull knows ${schemaVersion}; use the newer lazypull`,
+        `Cannot read "${this.#path}": it has schema ${version}, and this lazypull knows ${schemaVersion}`,
+        { hint: 'use the newer lazypull' },
       );
     }
     const isNew = version === 0;

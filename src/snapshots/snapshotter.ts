@@ -43,7 +43,8 @@ export async function openSnapshotter(parts: Omit<SnapshotterParts, 'store'>): P
   if ((await exists(join(root, 'metadata.db'))) && !(await exists(path))) {
     throw new LazypullError(
       'FailedPrecondition',
-      `Cannot use "${parts.root}": it holds snapshots of another program, which would be lost; choose another root, or remove its images and delete "${root}"`,
+      `Cannot use "${parts.root}": it holds snapshots of another program, which would be lost`,
+      { hint: `choose another root, or remove its images and delete "${root}"` },
     );
   }
   return new Snapshotter({ ...parts, root, store: new SnapshotStore(path) });
@@ -233,7 +234,7 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     const failed = (error: unknown) => {
       const reason = refusalReason(error);
       this.#metrics.prepared.add(1, { outcome: 'refused', reason });
-      this.outcomes.note(labels, { reason, message: messageOf(error) });
+      this.outcomes.note(labels, { reason, message: explain(error) });
       this.#warn('failed to prepare remote snapshot', labels, {
         key,
         parent,

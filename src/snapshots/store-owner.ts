@@ -93,13 +93,15 @@ export class StoreOwner {
   #refuse(pid: number, owner: ClientRecord): LazypullError {
     const command = commandOf(pid);
     this.#refused = { pid, command };
-    const message = `Two clients use the socket "${this.#address}": process ${owner.pid} (${owner.command}) has it, and process ${pid} (${command}) is refused, because each would remove the snapshots of the other; give it a socket of its own, with another --address of the daemon or with [[client]] in its config file`;
+    const message = `Two clients use the socket "${this.#address}": process ${owner.pid} (${owner.command}) has it, and process ${pid} (${command}) is refused, because each would remove the snapshots of the other`;
+    const hint =
+      'give it a socket of its own, with another --address of the daemon or with [[client]] in its config file';
     if (!this.#told.has(pid)) {
       if (this.#told.size >= maxRefused) this.#told.clear();
       this.#told.add(pid);
-      this.#log.error({ socket: this.#address, pid, command, owner: owner.pid }, message);
+      this.#log.error({ socket: this.#address, pid, command, owner: owner.pid }, `${message}; ${hint}`);
     }
-    return new LazypullError('FailedPrecondition', message);
+    return new LazypullError('FailedPrecondition', message, { hint });
   }
 
   #write(record: ClientRecord): void {

@@ -33,7 +33,8 @@ export function checkOnlyOursIn(directory: string): void {
   if (ours && (!open || (mode & sticky) !== 0)) return;
   throw new LazypullError(
     'FailedPrecondition',
-    `Cannot use the directory "${directory}": ${ours ? 'others may write there' : `it belongs to user ${uid}`}; choose another one, or run "chown root ${directory} && chmod go-w ${directory}"`,
+    `Cannot use the directory "${directory}": ${ours ? 'others may write there' : `it belongs to user ${uid}`}`,
+    { hint: `choose another one, or run "chown root ${directory} && chmod go-w ${directory}"` },
   );
 }
 

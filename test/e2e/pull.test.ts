@@ -96,7 +96,7 @@ test('lazypull pull of an image that is not eStargz says what to do, and makes n
     lab.reference('base:esgz'),
   ]);
   assert.equal(nobody.status, 1);
-  assert.match(nobody.stderr, /^lazypull: Cannot reach the containerd at "\/nonexistent\/cd\.sock": ENOENT; /);
+  assert.match(nobody.stderr, /^lazypull: Cannot reach the containerd at "\/nonexistent\/cd\.sock": ENOENT\nhint: /);
 });
 
 test('lazypull pull chooses of an index what containerd runs, or says that containerd would fail', async () => {

@@ -1,5 +1,5 @@
 import type { LayerId } from '../../chunks/layer-id.ts';
-import { LazypullError, messageOf } from '../../errors.ts';
+import { LazypullError, explain } from '../../errors.ts';
 import { fetchToc, tocTailBytes } from '../../formats/estargz/fetch-toc.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
 import { RegistryError } from '../../registry/errors.ts';
@@ -75,5 +75,5 @@ export class LazyCheck {
 
 function problemOf(digest: string, error: unknown): LayerProblem {
   const reason = refusalReason(error);
-  return { digest, reason, message: messageOf(error), advice: refusalAdvice[reason] };
+  return { digest, reason, message: explain(error), advice: refusalAdvice[reason] };
 }

@@ -1,4 +1,4 @@
-import { LazypullError, messageOf } from '../../errors.ts';
+import { LazypullError, explain } from '../../errors.ts';
 import type { Log } from '../../log.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
 import { CredentialChain } from './credentials/chain.ts';
@@ -151,7 +151,7 @@ export class Authorizer {
       return found?.credential;
     } catch (error) {
       this.#problems.set(host, error);
-      this.#log.warn({ host, error: messageOf(error) }, 'no credentials: going on without');
+      this.#log.warn({ host, error: explain(error) }, 'no credentials: going on without');
       return undefined;
     }
   }

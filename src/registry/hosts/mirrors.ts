@@ -1,4 +1,4 @@
-import { codeOf, messageOf } from '../../errors.ts';
+import { codeOf, explain, hintOf, messageOf } from '../../errors.ts';
 import type { Log } from '../../log.ts';
 import { abortError, RegistryError } from '../errors.ts';
 import type { Endpoint } from './hosts.ts';
@@ -86,7 +86,7 @@ export class Mirrors {
               failures.push({ endpoint, error });
               if (failures.length === endpoints.length) reject(together(failures));
               else if (turn === next) {
-                this.#tellNext(endpoint, messageOf(error), endpoints[next]);
+                this.#tellNext(endpoint, explain(error), endpoints[next]);
                 askNext();
               }
             },
@@ -130,7 +130,7 @@ function together(failures: readonly Failure[]): RegistryError {
     status: registryError?.status,
     retryable: all.some((error) => error?.retryable),
     retryAfterMs: Math.min(...all.map((error) => error?.retryAfterMs ?? 0)),
-    hint: registryError?.hint,
+    hint: hintOf(last.error),
     cause: registryError?.cause,
   });
 }

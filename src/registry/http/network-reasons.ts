@@ -11,7 +11,7 @@ export interface NetworkReason {
   readonly text: string;
   /** Whether no retry cures it: names that do not exist, certificates, requests that we built wrongly, a closed client. */
   readonly isPermanent: boolean;
-  /** What a person can do: '' where the text says it; undefined where nobody knows. */
+  /** What a person can do; undefined if nobody knows. */
   readonly hint: string | undefined;
   /** Whether the cause says nothing more, or says it in words for users of Node. */
   readonly isAll: boolean;
@@ -23,7 +23,7 @@ interface Row {
   readonly isPermanent?: true;
   /** The message of the cause says nothing more. */
   readonly isAll?: true;
-  readonly hint?: 'name' | 'reach' | 'plain' | 'authority' | 'renew' | 'rename' | 'version' | 'itself';
+  readonly hint?: 'name' | 'reach' | 'plain' | 'authority' | 'renew' | 'rename' | 'version' | 'client';
 }
 
 /** How TLS may fail: X.509 (the names that Node has for OpenSSL's X509_V_ERR_…), alerts (RFC 8446, 6.2), and what is no TLS at all. */
@@ -64,8 +64,8 @@ const tlsRows: readonly Row[] = [
   },
   {
     codes: /_ALERT_(?:HANDSHAKE_FAILURE|.*CERTIFICATE.*|UNKNOWN_CA|ACCESS_DENIED)$/,
-    text: 'the server does not take this client in TLS: it may want a client certificate, or another one; name it with client = [["CERT", "KEY"]] in the hosts.toml of this registry',
-    hint: 'itself',
+    text: 'the server does not take this client in TLS: it may want a client certificate, or another one',
+    hint: 'client',
   },
   {
     codes: /^ERR_SSL_(?:.*PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL|.*DH_KEY_TOO_SMALL|NO_(?:PROTOCOLS|CIPHERS).*)$/,
@@ -166,8 +166,8 @@ function hintOf(hint: Row['hint'], { hostname }: URL): string | undefined {
       return 'use a name that the certificate is for, or have the server get one for this name';
     case 'version':
       return 'have TLS 1.2 or 1.3 enabled at the server';
-    case 'itself':
-      return '';
+    case 'client':
+      return 'name it with client = [["CERT", "KEY"]] in the hosts.toml of this registry';
     case undefined:
       return undefined;
   }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from '../../log.ts';
-import { errnoOf, messageOf } from '../../errors.ts';
+import { errnoOf, explain } from '../../errors.ts';
 import { abortError, RegistryError } from '../errors.ts';
 
 /** How often and how long a failed request is tried again. */
@@ -98,7 +98,7 @@ export class Tries {
     const delayMs = Math.max(backoffMs(this.#policy, this.#inARow), Math.min(error.retryAfterMs ?? 0, maxRetryAfterMs));
     if (this.#spentMs + delayMs > this.#budgetMs) throw error;
     this.#log.debug(
-      { error: messageOf(error), try: this.#inARow, delayMs: Math.round(delayMs) },
+      { error: explain(error), try: this.#inARow, delayMs: Math.round(delayMs) },
       'retrying a registry request',
     );
     try {

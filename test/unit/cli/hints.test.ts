@@ -24,8 +24,7 @@ describe('hintFor', () => {
     assert.match(hintFor(proxied) ?? '', /^check HTTPS_PROXY/);
     assert.match(hintFor(networkError(asked, systemError('SELF_SIGNED_CERT_IN_CHAIN'), 'p:1')) ?? '', /ca = "FILE"/);
     const alert = networkError(asked, systemError('ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED'));
-    assert.match(alert.message, /client = \[\["CERT", "KEY"\]\]/);
-    assert.equal(hintFor(alert), undefined);
+    assert.match(hintFor(alert) ?? '', /client = \[\["CERT", "KEY"\]\]/);
     const both = new AggregateError([systemError('ECONNREFUSED'), systemError('ECONNREFUSED')]);
     assert.match(hintFor(networkError(asked, both)) ?? '', /runs there/);
   });
@@ -34,7 +33,7 @@ describe('hintFor', () => {
     const hintOf = (status: number) => hintFor(statusError(asked, status, {})) ?? '';
     assert.match(hintOf(401), /docker login/);
     assert.match(hintOf(403), /docker login/);
-    assert.equal(hintFor(statusError(asked, 401, { hint: 'run "docker login registry.example"' })), undefined);
+    assert.equal(hintFor(statusError(asked, 401, { hint: 'run "docker login"' })), 'run "docker login"');
     assert.match(hintOf(404), /name and the tag/);
     assert.match(hintOf(429), /limits/);
     assert.match(hintOf(503), /later/);

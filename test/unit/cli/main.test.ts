@@ -196,7 +196,10 @@ describe('the command line', () => {
   it('ends with 1 for the status of a daemon that is not there', async () => {
     const { code, stdout, stderr } = await run('lazypull', ['status', '--json', '--address', '/nonexistent/lp.sock']);
     assert.deepEqual([code, stdout], [1, '']);
-    assert.match(stderr, /^lazypull: Cannot reach the daemon at "\/nonexistent\/lp\.sock": ENOENT; /);
+    assert.match(
+      stderr,
+      /^lazypull: Cannot reach the daemon at "\/nonexistent\/lp\.sock": ENOENT\nhint: start it with/,
+    );
   });
 
   it('logs why the daemon does not start, as JSON', async () => {

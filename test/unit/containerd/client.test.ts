@@ -4,7 +4,8 @@ import { status } from '@grpc/grpc-js';
 import { failureOf } from '../../../src/containerd/client.ts';
 
 describe('failureOf', () => {
-  const failure = (code: number, details: string) => failureOf('/run/cd.sock', 'Prepare', { code, details });
+  const failure = (code: number, details: string, errno?: string) =>
+    failureOf('/run/cd.sock', { method: 'Prepare', code, details, errno });
 
   it('tells a daemon that containerd cannot reach from a containerd that we cannot reach', () => {
     const dialling = 'connection error: desc = "transport: Error while dialing: dial unix:///run/lp.sock: timeout"';
@@ -22,8 +23,10 @@ describe('failureOf', () => {
     const own = failure(
       status.UNAVAILABLE,
       'No connection established. Last error: Error: connect ENOENT /run/cd.sock',
+      'ENOENT',
     );
-    assert.match(own.message, /^Cannot reach the containerd at "\/run\/cd\.sock": ENOENT; start it/);
+    assert.equal(own.message, 'Cannot reach the containerd at "/run/cd.sock": ENOENT');
+    assert.match(own.hint ?? '', /^start it/);
     assert.match(
       failure(status.UNAVAILABLE, 'error reading from server: EOF').message,
       /its snapshotter ended the connection/,
@@ -36,6 +39,9 @@ describe('failureOf', () => {
     assert.match(missing.hint ?? '', /lazypull setup containerd/);
     const other = failure(status.UNIMPLEMENTED, 'unknown service containerd.services.leases.v1.Leases');
     assert.match(other.message, /it is not containerd/);
-    assert.equal(failureOf('/a', 'Stat', null).message, 'Cannot have the containerd at "/a" do Stat: no answer');
+    assert.equal(
+      failure(status.UNKNOWN, 'no answer').message,
+      'Cannot have the containerd at "/run/cd.sock" do Prepare: no answer',
+    );
   });
 });

@@ -34,7 +34,8 @@ describe('stopDaemon', () => {
     await using daemon = await startServiceStandIn(root, address);
     await assert.rejects(stopDaemon(root, address), {
       code: 'FailedPrecondition',
-      message: new RegExp(`^Cannot stop process ${daemon.pid}: systemd runs it, .*; run "systemctl stop [^"]+"$`),
+      message: new RegExp(`^Cannot stop process ${daemon.pid}: systemd runs it, and would start it again$`),
+      hint: /^run "systemctl stop [^"]+"$/,
     });
     assert.equal(daemonOfRoot(root)?.pid, daemon.pid);
   });

@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { codeOf, messageOf } from '../../../src/errors.ts';
+import { codeOf, explain, messageOf } from '../../../src/errors.ts';
 import { RegistryClient } from '../../../src/registry/client.ts';
 import type { Credential, CredentialSource, Wanted } from '../../../src/registry/auth/credentials/credential-source.ts';
 import { dockerConfig } from '../../../src/registry/auth/credentials/docker-config.ts';
@@ -215,7 +215,7 @@ test('a registry behind a redirect that wants more is told with its own name', a
   await using client = clientWith(new Some({ [front.host]: password('them') }));
   await assert.rejects(client.manifest(parseReference(`${front.host}/app:1`)), (error) => {
     assert.match(
-      messageOf(error),
+      explain(error),
       new RegExp(`there are no credentials for "${target.host}".*docker login ${target.host}`),
     );
     return codeOf(error) === 'Unauthenticated';

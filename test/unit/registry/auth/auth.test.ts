@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { hintFor } from '../../../../src/cli/hints.ts';
-import { codeOf, type ErrorCode, messageOf } from '../../../../src/errors.ts';
+import { codeOf, type ErrorCode, explain } from '../../../../src/errors.ts';
 import { RegistryClient } from '../../../../src/registry/client.ts';
 import type {
   Credential,
@@ -55,7 +55,7 @@ function steps(registry: TestRegistry): string[] {
 
 function fails(promise: Promise<unknown>, code: ErrorCode, message: RegExp): Promise<void> {
   return assert.rejects(promise, (error) => {
-    assert.match(messageOf(error), message);
+    assert.match(explain(error), message);
     assert.equal(codeOf(error), code);
     return true;
   });
@@ -300,7 +300,7 @@ test('what is wrong with the credentials comes first, and what to do about it', 
     await writeFile(file, text);
     for (const registry of [token, basic])
       await assert.rejects(tail(client, registry), (error) => {
-        assert.match(messageOf(error), message);
+        assert.match(explain(error), message);
         assert.match(hintFor(error) ?? '', hint);
         return codeOf(error) === 'Unauthenticated';
       });

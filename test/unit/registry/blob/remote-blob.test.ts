@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { codeOf, type ErrorCode, messageOf } from '../../../../src/errors.ts';
+import { codeOf, type ErrorCode, explain, messageOf } from '../../../../src/errors.ts';
 import type { Blob } from '../../../../src/registry/blob/blob.ts';
 import { RegistryClient, type RegistryClientOptions } from '../../../../src/registry/client.ts';
 import { parseReference } from '../../../../src/registry/reference.ts';
@@ -48,7 +48,7 @@ async function read(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
 
 function fails(promise: Promise<unknown>, code: ErrorCode, message: RegExp): Promise<void> {
   return assert.rejects(promise, (error) => {
-    assert.match(messageOf(error), message);
+    assert.match(explain(error), message);
     assert.equal(codeOf(error), code);
     return true;
   });
@@ -354,7 +354,7 @@ test('a storage that refuses a fresh redirect is an error with its own words and
   const body = '<Error><Code>AccessDenied</Code><Message>No</Message></Error>';
   s.registry.script({ on: 'storage' }, { kind: 'status', status: 403, body });
   await assert.rejects(s.blob.tail(10), (error) => {
-    assert.match(messageOf(error), /403 Forbidden \(AccessDenied: No\); the registry "127.0.0.1:\d+" redirected there/);
+    assert.match(explain(error), /403 Forbidden \(AccessDenied: No\); the registry "127.0.0.1:\d+" redirected there/);
     assert.doesNotMatch(messageOf(error), /signature/);
     return true;
   });

@@ -94,7 +94,7 @@ async function refusesEach(transport: Transport, url: URL): Promise<void> {
     await assert.rejects(
       transport.send({ method: 'GET', url, headers: {}, tls, deadline }),
       (error: RegistryError) =>
-        /client certificate.*hosts\.toml.*ALERT_CERTIFICATE_REQUIRED/.test(error.message) && !error.retryable,
+        /client certificate.*ALERT_CERTIFICATE_REQUIRED/.test(error.message) && !error.retryable,
     );
   }
 }

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { mkdtempDisposableSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { Server, ServerCredentials, status } from '@grpc/grpc-js';
+import { LazypullError } from '../../../src/errors.ts';
+import { Cache } from '../../../src/gen/cache/v1/cache_pb.ts';
+import { Health } from '../../../src/gen/health/v1/health_pb.ts';
+import { silentLog } from '../../../src/log.ts';
+import { bridge, type Bridged } from '../../../src/rpc/bridge.ts';
+import { type CallFailure, RpcClient } from '../../../src/rpc/client.ts';
+
+/** A server at a socket, and a client that keeps what it is told of failures. */
+async function serve(bridged: Bridged) {
+  const directory = mkdtempDisposableSync(join(tmpdir(), 'lazypull-rpc-'));
+  const address = join(directory.path, 's.sock');
+  const server = new Server();
+  server.addService(bridged.definition, bridged.implementation);
+  await new Promise<void>((resolve, reject) => {
+    const credentials = ServerCredentials.createInsecure();
+    server.bindAsync(`unix:${address}`, credentials, (error) => (error ? reject(error) : resolve()));
+  });
+  const failures: CallFailure[] = [];
+  const client = new RpcClient(address, (failure) => {
+    failures.push(failure);
+    return new LazypullError('Unknown', failure.details);
+  });
+  return {
+    client,
+    failures,
+    [Symbol.dispose]() {
+      client[Symbol.dispose]();
+      server.forceShutdown();
+      directory[Symbol.dispose]();
+    },
+  };
+}
+
+const refuse = (hint?: string) => () => {
+  throw new LazypullError('FailedPrecondition', 'It is "wrong"', { hint });
+};
+
+describe('RpcClient', () => {
+  it('gets the message and the hint of an error as they were, beside the one text that others get', async () => {
+    const watch = async function* () {};
+    using served = await serve(bridge(Health, { check: refuse('mend it'), watch }, silentLog));
+    await assert.rejects(served.client.unary(Health.method.check, {}, 5000));
+    const [{ code, details, fields, errno, method }] = served.failures as [CallFailure];
+    assert.deepEqual([code, errno, method], [status.FAILED_PRECONDITION, undefined, 'Check']);
+    assert.equal(details, 'It is "wrong"; mend it: failed precondition');
+    assert.deepEqual([fields?.message, fields?.hint], ['It is "wrong"', 'mend it']);
+  });
+
+  it('gets them of a stream that ends with an error, and its answers before', async () => {
+    const list = async function* () {
+      yield { contentBytes: 1n, presentBytes: 1n };
+      refuse()();
+    };
+    const other = async function* () {};
+    using served = await serve(bridge(Cache, { list, prune: other, verify: other }, silentLog));
+    const answers: bigint[] = [];
+    await assert.rejects(async () => {
+      for await (const { contentBytes } of served.client.stream(Cache.method.list, {})) answers.push(contentBytes);
+    });
+    assert.deepEqual(answers, [1n]);
+    assert.equal(served.failures[0]?.fields?.message, 'It is "wrong"');
+  });
+
+  it('tells why nobody answers', async () => {
+    const failures: CallFailure[] = [];
+    using client = new RpcClient('/nonexistent/x.sock', (failure) => {
+      failures.push(failure);
+      return new LazypullError('Unavailable', '');
+    });
+    await assert.rejects(client.unary(Health.method.check, {}, 5000), { code: 'Unavailable' });
+    assert.equal(failures[0]?.errno, 'ENOENT');
+  });
+});
