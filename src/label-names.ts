@@ -1,5 +1,5 @@
 /*
- * Every label of a snapshot and annotation of a manifest that lazypull reads or writes. They are other projects' names: containerd's (core/snapshots, pkg/snapshotters),
+ * Every label of a snapshot and annotation of a manifest that lazypull reads or writes. Most are other projects' names: containerd's (core/snapshots, pkg/snapshotters),
  * stargz-snapshotter's (fs/source, estargz), BuildKit's (cache/refs.go) and Podman's.
  */
 
@@ -53,3 +53,11 @@ export function contentReferenceLabel(field: string): string {
 export function snapshotReferenceLabel(snapshotter: string): string {
   return `containerd.io/gc.ref.snapshot.${snapshotter}`;
 }
+
+/** On the manifest of a layer index: the layer, what of the index a mount needs, and a signature. A list of referrers has them too. */
+export const layerIndexAnnotations = {
+  layer: 'vnd.lazypull.layer',
+  tailBytes: 'vnd.lazypull.tail.bytes',
+  tailDigest: 'vnd.lazypull.tail.digest',
+  signature: 'vnd.lazypull.signature',
+} as const;

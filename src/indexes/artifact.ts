@@ -1,22 +1,13 @@
-import { createHash } from 'node:crypto';
+import { isSha256 } from '../chunks/digest.ts';
 import { LazypullError } from '../errors.ts';
 import { parseManifest, type Descriptor } from '../images/manifest.ts';
 import { ociManifest } from '../images/media-types.ts';
-import { type IndexSignature, isSha256 } from './index-origin.ts';
+import { layerIndexAnnotations } from '../label-names.ts';
+import type { IndexSignature } from './index-origin.ts';
 import type { SignedIndex } from './signature.ts';
 
 /** How a registry knows an index, and only that: the OCI artifact type, and the media type of its one blob. */
 export const indexArtifactType = 'application/vnd.lazypull.layer-index.v1';
-
-/** The layer that the index is for; also in a list of referrers. */
-export const layerAnnotation = 'vnd.lazypull.layer';
-
-const annotations = {
-  layer: layerAnnotation,
-  tailBytes: 'vnd.lazypull.tail.bytes',
-  tailDigest: 'vnd.lazypull.tail.digest',
-  signature: 'vnd.lazypull.signature',
-} as const;
 
 /** Of an index file: 1.5 % of the largest layers that registries take, with room. */
 export const maxIndexBytes = 4 * 2 ** 30;
@@ -56,10 +47,12 @@ export function encodeArtifact(artifact: IndexArtifact, subject?: Subject): Buff
       layers: [{ mediaType: indexArtifactType, digest, size }],
       ...(subject === undefined ? {} : { subject }),
       annotations: {
-        [annotations.layer]: layer,
-        [annotations.tailBytes]: String(tail.bytes),
-        [annotations.tailDigest]: tail.digest,
-        ...(signature === undefined ? {} : { [annotations.signature]: `${signature.key} ${signature.value}` }),
+        [layerIndexAnnotations.layer]: layer,
+        [layerIndexAnnotations.tailBytes]: String(tail.bytes),
+        [layerIndexAnnotations.tailDigest]: tail.digest,
+        ...(signature === undefined
+          ? {}
+          : { [layerIndexAnnotations.signature]: `${signature.key} ${signature.value}` }),
       },
     }),
   );
@@ -76,15 +69,16 @@ export function parseArtifact(bytes: Buffer, layer: string): IndexArtifact {
   const [blob] = layers;
   if (blob === undefined || layers.length !== 1) throw wrong(`it has ${layers.length} blobs and not one`);
   const given = (json['annotations'] ?? {}) as Readonly<Record<string, unknown>>;
-  if (given[annotations.layer] !== layer) throw wrong(`it is of another layer than "${layer}"`);
+  if (given[layerIndexAnnotations.layer] !== layer) throw wrong(`it is of another layer than "${layer}"`);
   const { digest, size } = blob;
   if (!isSha256(digest) || size < 1 || size > maxIndexBytes) throw wrong('its blob cannot be an index');
-  const tailBytes = Number(given[annotations.tailBytes]);
-  const tailDigest = given[annotations.tailDigest];
+  const tailBytes = Number(given[layerIndexAnnotations.tailBytes]);
+  const tailDigest = given[layerIndexAnnotations.tailDigest];
   const isTail = Number.isSafeInteger(tailBytes) && tailBytes >= 1 && tailBytes <= Math.min(size, maxTailBytes);
-  if (!isTail || !isSha256(tailDigest)) throw wrong('it does not say what its tail is');
+  if (!isTail || typeof tailDigest !== 'string' || !isSha256(tailDigest))
+    throw wrong('it does not say what its tail is');
   const artifact = { layer, digest, size, tail: { bytes: tailBytes, digest: tailDigest } };
-  const signature = parseSignature(given[annotations.signature]);
+  const signature = parseSignature(given[layerIndexAnnotations.signature]);
   return signature === undefined ? artifact : { ...artifact, signature };
 }
 
@@ -105,8 +99,4 @@ function parseSignature(text: unknown): IndexSignature | undefined {
 
 function wrong(what: string, cause?: unknown): LazypullError {
   return new LazypullError('DataLoss', `Cannot use the manifest of a layer index: ${what}`, { cause });
-}
-
-export function sha256Of(bytes: Uint8Array): string {
-  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 }

@@ -1,7 +1,8 @@
+import { sha256 } from '../chunks/digest.ts';
 import { codeOf, LazypullError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob/blob.ts';
-import { type IndexArtifact, sha256Of } from './artifact.ts';
+import type { IndexArtifact } from './artifact.ts';
 import type { IndexOrigin } from './index-origin.ts';
 import { type FoundIndex, RemoteIndex } from './found-index.ts';
 import type { IndexStore } from './index-store.ts';
@@ -91,7 +92,7 @@ export class IndexLookups {
       isOffered = true;
       const tailStart = index.size - tail.bytes;
       const bytes = Buffer.concat(await Array.fromAsync(blob.range(tailStart, index.size, stop)));
-      if (sha256Of(bytes) !== tail.digest) throw new LazypullError('DataLoss', 'Its tail does not have its digest');
+      if (sha256(bytes) !== tail.digest) throw new LazypullError('DataLoss', 'Its tail does not have its digest');
       const parts = { store: this.#store, index, origin, onPoison: (reason: string) => onPoison(digest, reason) };
       return { found: new RemoteIndex(parts, blob, bytes) };
     };

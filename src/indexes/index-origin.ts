@@ -1,4 +1,4 @@
-import { LazypullError } from '../errors.ts';
+import { isSha256 } from '../chunks/digest.ts';
 import { isObject } from '../images/go-json.ts';
 
 /** How an index came to this machine. */
@@ -31,10 +31,6 @@ const kinds: readonly string[] = ['made', 'repository', 'referrer', 'imported'];
 /** Longer names than a repository or a path can have. */
 const maxWhereLength = 4096;
 
-const maxShownLength = 200;
-
-const sha256Pattern = /^sha256:[0-9a-f]{64}$/;
-
 /** An origin in words, to stand behind "the index was": `made here`, `found in "registry.example/team/indexes"`. */
 export function originText({ kind, where }: IndexOrigin): string {
   if (kind === 'made') return 'made here';
@@ -55,8 +51,8 @@ export function parseOrigin(value: unknown): IndexOrigin | undefined {
 export function parseTail(value: unknown): TailMark | undefined {
   if (!isObject(value)) return undefined;
   const { bytes, digest } = value;
-  const isRight = Number.isSafeInteger(bytes) && (bytes as number) > 0 && isSha256(digest);
-  return isRight ? { bytes: bytes as number, digest: digest as string } : undefined;
+  if (typeof bytes !== 'number' || !Number.isSafeInteger(bytes) || bytes < 1) return undefined;
+  return typeof digest === 'string' && isSha256(digest) ? { bytes, digest } : undefined;
 }
 
 /** The same for a signature. */
@@ -66,18 +62,4 @@ export function parseSignature(value: unknown): IndexSignature | undefined {
   if (typeof key !== 'string' || !/^[0-9a-f]{16}$/.test(key)) return undefined;
   if (typeof text !== 'string' || !/^[A-Za-z0-9+/]{86}==$/.test(text)) return undefined;
   return { key, value: text };
-}
-
-/** Whether a value is a sha256 digest, as those of layers and of index files have to be. */
-export function isSha256(value: unknown): value is string {
-  return typeof value === 'string' && sha256Pattern.test(value);
-}
-
-/** The hex digits of the digest of a layer. Throws InvalidArgument if it is not sha256. */
-export function hexOfLayer(layer: string): string {
-  if (sha256Pattern.test(layer)) return layer.slice('sha256:'.length);
-  throw new LazypullError(
-    'InvalidArgument',
-    `${JSON.stringify(layer.slice(0, maxShownLength))} is not the sha256 digest of a layer`,
-  );
 }

@@ -1,7 +1,8 @@
 import type { FileHandle } from 'node:fs/promises';
+import { isSha256 } from '../chunks/digest.ts';
 import { LazypullError } from '../errors.ts';
 import { type IndexArtifact, maxIndexBytes } from './artifact.ts';
-import { type IndexOrigin, isSha256, parseOrigin, parseSignature, parseTail } from './index-origin.ts';
+import { type IndexOrigin, parseOrigin, parseSignature, parseTail } from './index-origin.ts';
 
 /** What the store knows of an index. It follows the index in the same file, so that both come and go together. */
 export interface IndexRecord extends IndexArtifact {
@@ -50,9 +51,13 @@ function parseRecord(json: Buffer): IndexRecord | undefined {
   const tail = parseTail(value['tail']);
   const signature = parseSignature(value['signature']);
   if (version !== 1 || origin === undefined || tail === undefined) return undefined;
-  if (!isSha256(layer) || !isSha256(digest) || !isCount(size, maxIndexBytes)) return undefined;
+  if (!isDigest(layer) || !isDigest(digest) || !isCount(size, maxIndexBytes)) return undefined;
   if (tail.bytes > size || !isCount(keptMs, Number.MAX_SAFE_INTEGER)) return undefined;
   return { layer, digest, size, tail, ...(signature === undefined ? {} : { signature }), origin, keptMs };
+}
+
+function isDigest(value: unknown): value is string {
+  return typeof value === 'string' && isSha256(value);
 }
 
 function isCount(value: unknown, max: number): value is number {

@@ -1,10 +1,11 @@
+import { isSha256 } from '../chunks/digest.ts';
 import { codeOf, LazypullError } from '../errors.ts';
 import { parseIndex } from '../images/manifest.ts';
 import { ociManifest } from '../images/media-types.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { parseReference, type Reference } from '../registry/reference.ts';
-import { indexArtifactType, layerAnnotation, parseArtifact } from './artifact.ts';
-import { isSha256 } from './index-origin.ts';
+import { layerIndexAnnotations } from '../label-names.ts';
+import { indexArtifactType, parseArtifact } from './artifact.ts';
 import type { IndexSource, OfferedIndex } from './index-lookups.ts';
 
 /** An image whose digest is known, so that what is attached to it can be asked for. */
@@ -50,8 +51,10 @@ export class IndexReferrers implements IndexSource {
     const { manifests } = parseIndex(await this.#client.referrers(this.#image, indexArtifactType, signal));
     return new Map(
       manifests.flatMap(({ digest, annotations, rest }): [string, string][] => {
-        const layer = annotations[layerAnnotation];
-        return rest['artifactType'] === indexArtifactType && isSha256(layer) ? [[layer, digest]] : [];
+        const layer = annotations[layerIndexAnnotations.layer];
+        return rest['artifactType'] === indexArtifactType && layer !== undefined && isSha256(layer)
+          ? [[layer, digest]]
+          : [];
       }),
     );
   }
@@ -62,7 +65,7 @@ export function pinnedReference(text: string): PinnedReference | undefined {
   try {
     const reference = parseReference(text);
     const { digest } = reference;
-    return isSha256(digest) ? { ...reference, digest } : undefined;
+    return digest !== undefined && isSha256(digest) ? { ...reference, digest } : undefined;
   } catch {
     return undefined;
   }

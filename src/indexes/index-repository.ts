@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream';
+import { sha256 } from '../chunks/digest.ts';
 import { codeOf, LazypullError } from '../errors.ts';
 import { ociManifest } from '../images/media-types.ts';
 import type { RegistryClient } from '../registry/client.ts';
@@ -9,7 +10,6 @@ import {
   encodeArtifact,
   type IndexArtifact,
   parseArtifact,
-  sha256Of,
   type Subject,
   tagOfLayer,
 } from './artifact.ts';
@@ -89,7 +89,7 @@ export async function pushIndex(
   if (!(await client.blobExists(reference, config.digest, signal))) {
     await client.pushBlob(reference, config, emptyConfig.bytes, undefined, signal);
   }
-  const target = subject === undefined ? reference : { ...reference, digest: sha256Of(manifest) };
+  const target = subject === undefined ? reference : { ...reference, digest: sha256(manifest) };
   return client.pushManifest(target, ociManifest, manifest, signal);
 }
 

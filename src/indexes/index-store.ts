@@ -1,10 +1,11 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
+import { digestOfHex, hexOf, isSha256Hex, sha256 } from '../chunks/digest.ts';
 import { codeOf, errnoOf, LazypullError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { type IndexArtifact, maxIndexBytes, sha256Of } from './artifact.ts';
-import { hexOfLayer, type IndexOrigin, isSha256 } from './index-origin.ts';
+import { type IndexArtifact, maxIndexBytes } from './artifact.ts';
+import type { IndexOrigin } from './index-origin.ts';
 import { damaged, encodeRecord, type IndexRecord, readAt, readRecord } from './index-record.ts';
 
 /** An index that is in the store. */
@@ -106,7 +107,7 @@ export class IndexStore {
       const isRight = digest === (index.digest ?? digest) && size === (index.size ?? size) && tail.bytes <= size;
       if (!isRight) throw damaged(`what came for ${layer} is not what was promised`);
       const marked = await readAt(file, size - tail.bytes, size);
-      if (sha256Of(marked) !== tail.digest)
+      if (sha256(marked) !== tail.digest)
         throw damaged(`its tail for ${layer} does not have the digest that was promised`);
       const signed = signature === undefined ? {} : { signature };
       const record: IndexRecord = { layer, digest, size, tail, ...signed, origin, keptMs };
@@ -206,7 +207,7 @@ export class IndexStore {
   }
 
   async #layers(): Promise<string[]> {
-    return (await this.#names()).map((name) => `sha256:${name}`).filter(isSha256);
+    return (await this.#names()).filter(isSha256Hex).map(digestOfHex);
   }
 
   async #names(): Promise<string[]> {
@@ -219,7 +220,7 @@ export class IndexStore {
   }
 
   #path(layer: string): string {
-    return join(this.#directory, hexOfLayer(layer));
+    return join(this.#directory, hexOf(layer, 'layer digest'));
   }
 
   #unreadable(error: unknown): LazypullError {
@@ -251,7 +252,7 @@ async function copy(
     await file.appendFile(piece);
   }
   if (size === 0) throw new LazypullError('DataLoss', 'Cannot keep a layer index: it is empty');
-  return { digest: `sha256:${hash.digest('hex')}`, size };
+  return { digest: digestOfHex(hash.digest('hex')), size };
 }
 
 async function verify(file: FileHandle, { digest, size }: IndexRecord): Promise<void> {
@@ -259,5 +260,5 @@ async function verify(file: FileHandle, { digest, size }: IndexRecord): Promise<
   for (let start = 0; start < size; start += readBytes) {
     hash.update(await readAt(file, start, Math.min(start + readBytes, size)));
   }
-  if (`sha256:${hash.digest('hex')}` !== digest) throw damaged('its bytes do not have its digest');
+  if (digestOfHex(hash.digest('hex')) !== digest) throw damaged('its bytes do not have its digest');
 }

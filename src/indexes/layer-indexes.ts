@@ -1,9 +1,9 @@
 import { createReadStream } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { sha256 } from '../chunks/digest.ts';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { abortError } from '../registry/errors.ts';
-import { sha256Of } from './artifact.ts';
 import { type FoundIndex, LocalIndex } from './found-index.ts';
 import type { IndexLookups, Lookup, LookupResult } from './index-lookups.ts';
 import type { IndexPublisher } from './index-publisher.ts';
@@ -138,7 +138,7 @@ export class LayerIndexes implements AsyncDisposable {
       await Array.fromAsync(createReadStream(path, { start: size - tailBytes }) as AsyncIterable<Buffer>),
     );
     const kept = await this.store.keep(
-      { layer, tail: { bytes: tailBytes, digest: sha256Of(tail) }, origin: { kind: 'made', where: '' }, size },
+      { layer, tail: { bytes: tailBytes, digest: sha256(tail) }, origin: { kind: 'made', where: '' }, size },
       createReadStream(path) as AsyncIterable<Buffer>,
     );
     this.#reasons.delete(layer);
