@@ -1,10 +1,9 @@
-import { LazypullError } from '../errors.ts';
 import type { CacheAccess, CachedLayer, ListedLayer, VerifiedLayer } from '../layers/cache/cache.ts';
 import { TraceStore } from '../layers/prefetch/trace.ts';
 import { type Paint, painter, plain } from '../util/colour.ts';
-import { bytesOf, parseAmount } from '../util/amount.ts';
 import { jsonLine } from '../util/printable.ts';
-import { shorten, sizeText, table } from './format.ts';
+import { durationOf, sizeOf } from './amounts.ts';
+import { age, shorten, sizeText, table } from './format.ts';
 import type { Environment } from './environment.ts';
 import { ExitError } from './output.ts';
 import { checkUsage } from './usage-error.ts';
@@ -107,31 +106,4 @@ export function verifyText({ layer, found }: VerifiedLayer, paint: Paint = plain
 
 function countText(layers: number): string {
   return `${layers} ${layers === 1 ? 'layer' : 'layers'}`;
-}
-
-/** `5d`, `3h`, `12m` or `40s`. */
-function age(ms: number): string {
-  const seconds = Math.max(0, Math.floor(ms / 1000));
-  const [unit, length] = units.find(([, length]) => seconds >= length) ?? ['s', 1];
-  return `${Math.floor(seconds / length)}${unit}`;
-}
-
-const units: readonly (readonly [string, number])[] = [
-  ['d', 86_400],
-  ['h', 3600],
-  ['m', 60],
-  ['s', 1],
-];
-
-function durationOf(text: string): number {
-  const [, digits = '', unit = ''] = /^(\d{1,9})([smhd])$/.exec(text) ?? [];
-  const length = units.find(([name]) => name === unit)?.[1];
-  if (length !== undefined) return Number(digits) * length * 1000;
-  throw new LazypullError('InvalidArgument', `Cannot use the time "${text}": it must be like 90m, 12h or 7d`);
-}
-
-function sizeOf(text: string): number {
-  const amount = parseAmount(text);
-  if (amount !== undefined && 'bytes' in amount) return bytesOf(amount, 0);
-  throw new LazypullError('InvalidArgument', `Cannot use the size "${text}": it must be bytes, or like 20GB or 20GiB`);
 }

@@ -38,3 +38,18 @@ export function table(rows: readonly (readonly Cell[])[]): string {
   const lines = safe.map((row) => row.map((cell, i) => padEnd(cell, widths[i] ?? 0)).join('  '));
   return lines.map((line) => `${line.trimEnd()}\n`).join('');
 }
+
+/** How long ago something was: `5d`, `3h`, `12m` or `40s`. */
+export function age(ms: number): string {
+  const seconds = Math.max(0, Math.floor(ms / 1000));
+  const [unit, length] = timeUnits.find(([, length]) => seconds >= length) ?? ['s', 1];
+  return `${Math.floor(seconds / length)}${unit}`;
+}
+
+/** Letters of units of time, and their seconds. */
+export const timeUnits: readonly (readonly [string, number])[] = [
+  ['d', 86_400],
+  ['h', 3600],
+  ['m', 60],
+  ['s', 1],
+];

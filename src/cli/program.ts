@@ -40,6 +40,7 @@ export async function createProgram(environment: Environment, verb: string | und
   const { setupCommand } = await import('./setup.ts');
   const { traceCommand } = await import('./trace.ts');
   const { cacheCommand } = await import('./cache.ts');
+  const { indexCommand } = await import('./layer-index/command.ts');
   const { helpCommand, versionCommand } = await import('./help.ts');
   const { completionCommand } = await import('./completion.ts');
   program.addCommand(convertCommand(environment));
@@ -55,6 +56,7 @@ export async function createProgram(environment: Environment, verb: string | und
   program.addCommand(setupCommand(environment));
   program.addCommand(traceCommand(environment));
   program.addCommand(cacheCommand(environment));
+  program.addCommand(indexCommand(environment));
   program.addCommand(buildkitdCommand(environment));
   program.addCommand(buildkitCommand(environment));
   program.addCommand(completionCommand(program));

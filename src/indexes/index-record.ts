@@ -81,5 +81,5 @@ export async function readAt(file: FileHandle, start: number, end: number): Prom
 }
 
 export function damaged(what: string): LazypullError {
-  return new LazypullError('DataLoss', `Cannot use a kept layer index: ${what}`);
+  return new LazypullError('DataLoss', `Cannot use a layer index: ${what}`);
 }

@@ -1,0 +1,76 @@
+import { originText } from '../../indexes/index-origin.ts';
+import type { KeptIndex } from '../../indexes/index-store.ts';
+import { durationOf, sizeOf } from '../amounts.ts';
+import type { Environment } from '../environment.ts';
+import { age, shorten, sizeText, table } from '../format.ts';
+import { checkUsage } from '../usage-error.ts';
+import type { Verb } from '../command.ts';
+import { countText, openPlace, print, storeOptions, type StoreOptions } from './places.ts';
+
+/** `lazypull index ls`: what is kept on this machine. */
+export function addList(parent: Verb, environment: Environment): void {
+  storeOptions(parent.command('ls'))
+    .description('Show the layer indexes that are kept on this machine, the longest unused first')
+    .explain('', ['lazypull index ls', 'lazypull index ls --json | jq .layer'])
+    .action(async (options: StoreOptions) => {
+      const { store } = await openPlace(options, environment, 'reads');
+      const indexes = await store.list();
+      print(options, indexes.map(rowOf), listText(indexes, Date.now()));
+    });
+}
+
+/** `lazypull index prune`. */
+export function addPrune(parent: Verb, environment: Environment): void {
+  storeOptions(parent.command('prune'))
+    .description('Remove layer indexes from this machine, the longest unused first')
+    .option('--older-than <time>', 'only those not used for so long, such as 90m, 12h or 7d')
+    .option('--keep-bytes <size>', 'stop when what is left takes no more, such as 1GB')
+    .explain(
+      'A layer whose index is removed stays lazy while it is on this machine. What is in a repository stays there.',
+      ['lazypull index prune --older-than 30d'],
+    )
+    .action(async (options: StoreOptions & { olderThan?: string; keepBytes?: string }) => {
+      const limits = checkUsage(() => ({
+        unusedMs: durationOf(options.olderThan ?? '0s'),
+        keepBytes: sizeOf(options.keepBytes ?? '0'),
+      }));
+      const { store } = await openPlace(options, environment, 'changes');
+      const removed = await store.prune(limits);
+      const lines = removed.map(({ layer, size }) => `${layer}  ${sizeText(size)}\n`);
+      print(
+        options,
+        removed.map(rowOf),
+        `${lines.join('')}removed ${countText(removed.length)}, ${sizeText(bytesOf(removed))}\n`,
+      );
+    });
+}
+
+/** An index for programs. */
+export function rowOf({ layer, digest, size, origin, signature, keptMs, lastUsedMs }: KeptIndex): object {
+  return {
+    layer,
+    digest,
+    bytes: size,
+    from: origin.kind,
+    where: origin.where,
+    signedBy: signature?.key,
+    keptMs,
+    lastUsedMs,
+  };
+}
+
+/** `nowMs` is the time in milliseconds since 1970. */
+export function listText(indexes: readonly KeptIndex[], nowMs: number): string {
+  const rows = indexes.map(({ layer, size, lastUsedMs, origin, signature }) => [
+    shorten(layer),
+    sizeText(size),
+    `${age(nowMs - lastUsedMs)} ago`,
+    signature === undefined ? originText(origin) : `${originText(origin)}, signed by key ${signature.key}`,
+  ]);
+  const last = `${countText(indexes.length)}, ${sizeText(bytesOf(indexes))}\n`;
+  return table([['LAYER', 'SIZE', 'LAST USED', 'FROM'], ...rows]) + last;
+}
+
+function bytesOf(indexes: readonly KeptIndex[]): number {
+  return indexes.reduce((sum, { size }) => sum + size, 0);
+}
