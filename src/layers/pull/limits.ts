@@ -10,7 +10,7 @@ export const maxRatio = 250;
 export const minBoundedBytes = 4 * 2 ** 30;
 
 /** Bytes that must stay free on the disk for others while a layer is written. */
-export const keepFreeBytes = 256 * 2 ** 20;
+export const keepFreeBytes = 64 * 2 ** 20;
 
 /** How often the disk is asked for that, in bytes written. */
 export const freeCheckBytes = 64 * 2 ** 20;

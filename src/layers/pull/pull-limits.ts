@@ -1,0 +1,25 @@
+import { availableParallelism } from 'node:os';
+import type { MemoryBudget } from '../memory-budget.ts';
+import { segmentBytes } from './blob-stream.ts';
+import type { PullLimits } from './puller.ts';
+
+/** More threads than this do not make a pull quicker: one inflates what a link of 1 Gbit brings. */
+const maxThreads = 4;
+
+/** Requests of one layer at a time. */
+const maxConnections = 4;
+
+/** Memory for what comes of all layers, before it is inflated. */
+const requestBytes = 12 * segmentBytes;
+
+/** What pulling layers may take, where there is so much memory for everything. */
+export function pullLimits(budget: MemoryBudget): PullLimits {
+  const isAmple = budget.requestBytes === Number.POSITIVE_INFINITY;
+  return {
+    threads: isAmple ? Math.min(availableParallelism(), maxThreads) : 1,
+    heapMb: budget.planHeapMb,
+    connections: isAmple ? maxConnections : 1,
+    requestBytes: isAmple ? requestBytes : segmentBytes,
+    unsyncedBytes: budget.unsyncedBytes,
+  };
+}
