@@ -13,7 +13,13 @@ export async function pullTarget(parent: string, blob: Buffer): Promise<PullTarg
   await mkdir(directory.path, { recursive: true });
   const { diskPath, tablePath, pathsPath, hintsPath, stackingPath } = directory;
   const paths = { diskPath, tablePath, pathsPath, hintsPath, stackingPath };
-  return { digest, blobBytes: blob.length, indexPath: undefined, unsyncedBytes: Number.POSITIVE_INFINITY, ...paths };
+  return {
+    digest,
+    blobBytes: blob.length,
+    indexPath: join(directory.path, 'index'),
+    unsyncedBytes: Number.POSITIVE_INFINITY,
+    ...paths,
+  };
 }
 
 let next = 0;

@@ -13,6 +13,7 @@ import { planTree } from '../plan/layer-plan.ts';
 import type { LayerSums } from '../store/layer-directory.ts';
 import { type PlanPaths, writePlan } from '../store/plan-files.ts';
 import { Entries, isPassedOver } from './entries.ts';
+import { IndexFile, type MadeIndex } from './index-file.ts';
 import { ImageWriter } from './image-writer.ts';
 import { maxRatio, minBoundedBytes } from './limits.ts';
 import { Spans } from './spans.ts';
@@ -40,8 +41,8 @@ export interface Pulled {
   readonly sums: LayerSums;
   readonly entries: number;
   readonly tarBytes: number;
-  /** Of the index that was made. */
-  readonly index: { readonly bytes: number; readonly digest: string } | undefined;
+  /** Undefined if none was asked for, or nothing is known of a blob that would make one worth it. */
+  readonly index: MadeIndex | undefined;
 }
 
 export interface PullParts {
@@ -76,9 +77,16 @@ async function pullTo(image: ImageWriter, target: PullTarget, { blob, inflater, 
     blob: hashed(blob, blobHash, read, check),
     blobBytes,
     inflater,
-    onCheckpoint: (checkpoint) => spans.add(checkpoint),
+    onCheckpoint: (checkpoint) => {
+      spans.add(checkpoint);
+      index?.add(checkpoint);
+    },
   });
   const spans = new Spans(stream.compression);
+  const index =
+    target.indexPath !== undefined && stream.hasCheckpoints
+      ? new IndexFile(target.indexPath, stream.compression)
+      : undefined;
   const rows = new WrittenRows(spans);
   const entries = new Entries();
   const reader = new TarReader(bounded(stream.pieces, blobBytes, check));
@@ -91,7 +99,10 @@ async function pullTo(image: ImageWriter, target: PullTarget, { blob, inflater, 
   checkBlob(target, blobHash.digest('hex'), read.bytes);
   image.flush();
   const { columns, diskOffset } = rows.finish(stream.dataEnd());
-  const tree = buildPlainTree({ entries: entries.list, chunks: columns });
+  const content = { entries: entries.list, chunks: columns };
+  const whole = { layerDigest: digest, blobBytes, dataEnd: stream.dataEnd(), tarBytes: reader.position };
+  const made = index?.write(whole, content);
+  const tree = buildPlainTree(content);
   const plan = planTree(tree, { digest, written: { start: maxMetadataBytes, diskOffset } });
   for (const { start, end } of unusedOf(entries.list, diskOffset, plan.chunks)) punchHole(image.fd, start, end);
   const sums = writePlan(plan, image.fd, target);
@@ -104,7 +115,7 @@ async function pullTo(image: ImageWriter, target: PullTarget, { blob, inflater, 
     sums,
     entries: entries.list.length,
     tarBytes: reader.position,
-    index: undefined,
+    index: made,
   };
 }
 

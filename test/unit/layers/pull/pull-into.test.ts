@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict';
 import { hash, randomBytes } from 'node:crypto';
-import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { constants, gzipSync, zstdCompressSync } from 'node:zlib';
 import { LazypullError } from '../../../../src/errors.ts';
+import { decodeTail, type LayerIndexFile } from '../../../../src/formats/layer-index-file/decode.ts';
+import { tailStart } from '../../../../src/formats/layer-index-file/footer.ts';
+import { buildPlainTree } from '../../../../src/formats/tree.ts';
+import { planDisk } from '../../../../src/fronts/erofs/plan.ts';
 import { type ImageEntry, readImage } from '../../../support/erofs-image.ts';
-import { pullBlob } from '../../../support/pulled-layer.ts';
+import { pullBlob, type PulledBlob } from '../../../support/pulled-layer.ts';
 import {
   buildTar,
   buildEntry,
@@ -119,6 +123,40 @@ for (const [name, blob] of Object.entries(blobs)) {
   });
 }
 
+/** The index that was made of a blob. */
+async function indexOf({ target, index }: PulledBlob): Promise<LayerIndexFile> {
+  const file = await readFile(target.indexPath!);
+  assert.deepEqual(index, { digest: `sha256:${hash('sha256', file)}`, bytes: file.length });
+  return decodeTail(file.subarray(tailStart(file.length, file)), {
+    layerDigest: target.digest,
+    fileBytes: file.length,
+  });
+}
+
+test('pullInto makes an index of which the same disk can be planned, chunk by chunk', async () => {
+  for (const [name, blob] of Object.entries(blobs)) {
+    const pulled = await pullBlob(directory, blob);
+    if (pulled.compression === 'zstd') continue;
+    const { index, blobBytes, tarBytes } = await indexOf(pulled);
+    assert.deepEqual([blobBytes, tarBytes], [blob.length, pulled.tarBytes], name);
+    const { chunks, paths } = planDisk(buildPlainTree(index), { digest: pulled.target.digest });
+    const { table } = pulled;
+    for (const column of ['size', 'streamOffset', 'streamEnd', 'innerOffset', 'digest'] as const) {
+      assert.deepEqual(chunks[column], table[column], `${name}: ${column}`);
+    }
+    assert.deepEqual(paths, [
+      './d/one',
+      './d/block',
+      './d/more',
+      './d/text',
+      './d/large',
+      './d/zeros',
+      './d/after',
+      './xattr',
+    ]);
+  }
+});
+
 test('pullInto cuts files at checkpoints, and needs none', async () => {
   const data = Buffer.from(noise(8 << 20).toString('hex'));
   const blob = gzipSync(
@@ -210,7 +248,7 @@ test('pullInto leaves the holes of sparse files holes', async () => {
     sparse('nothing', 32 << 20, [{ offset: 32 << 20, data: Buffer.alloc(0) }]),
     { name: 'after', data: Buffer.from('after') },
   ];
-  const { image, target, table } = await pullBlob(directory, gzipSync(buildTar(specs)));
+  const { image, target, table, index } = await pullBlob(directory, gzipSync(buildTar(specs)));
   const entries = readImage(image);
   const expected = Buffer.alloc(64 << 20);
   for (const { offset, data } of pieces) expected.set(data, offset);
@@ -218,6 +256,7 @@ test('pullInto leaves the holes of sparse files holes', async () => {
   assert.ok(entries.get('nothing')!.content.equals(Buffer.alloc(32 << 20)));
   assert.equal(entries.get('after')!.content.toString(), 'after');
   assert.equal(table.length, 3);
+  assert.match((index as { problem: string }).problem, /sparse/);
   assert.ok((await stat(target.diskPath)).blocks * 512 < 1 << 20);
 });
 

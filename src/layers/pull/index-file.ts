@@ -1,0 +1,41 @@
+import { writeFileSync } from 'node:fs';
+import { type Digest, sha256 } from '../../chunks/digest.ts';
+import { codeOf, messageOf } from '../../errors.ts';
+import { LayerIndexWriter, type WholeLayer } from '../../formats/layer-index-file/encode.ts';
+import type { LayerIndex } from '../../formats/layer-index.ts';
+import type { Checkpoint, Compression } from '../../formats/spans.ts';
+
+/** An index that was written, or why the layer has none: it is no less whole then. */
+export type MadeIndex = { readonly digest: Digest; readonly bytes: number } | { readonly problem: string };
+
+/** The layer index that is made of a blob while that is pulled. */
+export class IndexFile {
+  readonly #path: string;
+  readonly #writer: LayerIndexWriter;
+
+  constructor(path: string, compression: Compression) {
+    this.#path = path;
+    this.#writer = new LayerIndexWriter(compression);
+  }
+
+  /** Adds a checkpoint, the next one of the blob. */
+  add(checkpoint: Checkpoint): void {
+    this.#writer.span(checkpoint);
+  }
+
+  /** Writes the file. @throws errors of the file system */
+  write(layer: WholeLayer, content: LayerIndex): MadeIndex {
+    let bytes: Buffer;
+    try {
+      bytes = this.#writer.finish(layer, content);
+    } catch (error) {
+      if (!expected.has(codeOf(error))) throw error;
+      return { problem: messageOf(error) };
+    }
+    writeFileSync(this.#path, bytes, { mode: 0o600, flag: 'wx' });
+    return { digest: sha256(bytes), bytes: bytes.length };
+  }
+}
+
+/** What no reader of an index takes, or what an index cannot say. */
+const expected = new Set(['ResourceExhausted', 'Unimplemented']);
