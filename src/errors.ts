@@ -17,8 +17,9 @@ export type ErrorCode =
   | 'Unknown';
 
 /**
- * An error with a class that callers act on. The message says what failed and where; `cause` keeps the origin. `hint` says what to do, as a sentence without a
- * capital, and the message does not; it is '' if there is nothing to do but what the message says. Whoever makes the error knows the hint; nobody looks for it in messages.
+ * An error with a class that callers act on. The message says what failed and where; `cause` keeps the origin. `hint`
+ * says what to do, as a sentence without a capital, and the message does not. It is '' if there is nothing to do but
+ * what the message says. The code that throws knows the hint: it is never found by matching messages.
  */
 export class LazypullError extends Error {
   readonly code: ErrorCode;

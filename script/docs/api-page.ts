@@ -1,17 +1,29 @@
-/** The page of what the library exports, in Markdown: each declaration as programs see it. */
-export function apiPage(declarations: ReadonlyMap<string, string>): string {
-  const parts = exportsOf(declarations.get('index.d.ts') ?? '').map(({ name, module }) =>
-    declarationOf(declarations.get(module) ?? '', name),
-  );
+import { prose } from './prose.ts';
+
+/**
+ * The page of what the library exports, in Markdown: each declaration as programs see it.
+ *
+ * @param format formats TypeScript
+ */
+export function apiPage(declarations: ReadonlyMap<string, string>, format: (code: string) => string): string {
+  const parts = exportsOf(declarations.get('index.d.ts') ?? '')
+    .map(({ name, module }) => declarationOf(declarations.get(module) ?? '', name))
+    .toSorted(byName);
+  const codes = format(parts.map(({ text }) => text).join(separator)).split(separator.trim());
   return (
     [
       '<!-- Made by "npm run gen:docs" from the declarations of src/index.ts; do not edit. -->',
       '# The library',
-      "What `import … from 'lazypull'` gives. [library.md](library.md) has an introduction. What is not on this page may change in any version.",
-      ...parts.toSorted(byName).map(({ name, text }) => `## ${name}\n\n\`\`\`ts\n${text}\n\`\`\``),
+      prose(
+        'This is what programs can import from `lazypull`. [library.md](library.md) has an introduction. What is not on this page may change in any version.',
+      ),
+      ...parts.map(({ name }, i) => `## ${name}\n\n\`\`\`ts\n${codes[i]!.trim()}\n\`\`\``),
     ].join('\n\n') + '\n'
   );
 }
+
+/** Stands between two declarations while all of them are formatted at once. */
+const separator = '\n// next\n';
 
 interface Declaration {
   readonly name: string;
@@ -29,14 +41,14 @@ function exportsOf(text: string): { name: string; module: string }[] {
   );
 }
 
-/** A declaration with its comment. It ends at the first line that closes a block, or at a line that opens none. */
+/** A declaration with its comment. It ends where its last block does, or at its first line. */
 function declarationOf(text: string, name: string): Declaration {
   const lines = text.split('\n');
   const isStart = new RegExp(`^export (?:declare )?(?:function|class|interface|type|const) ${name}\\b`);
   const start = lines.findIndex((line) => isStart.test(line));
   if (start < 0) throw new Error(`The declarations do not have "${name}", which src/index.ts exports`);
   let end = start;
-  if (lines[start]!.endsWith('{')) while (!lines[end]!.startsWith('}')) end++;
+  if (lines[start]!.endsWith('{')) while (!/^\}.*[^{]$|^\}$/.test(lines[end]!)) end++;
   let first = start;
   if (lines[start - 1]?.endsWith('*/'))
     do first--;

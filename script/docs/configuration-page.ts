@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { hasEffect } from '../../src/config/file.ts';
 import { fileSchema } from '../../src/config/schema.ts';
 import { cell } from './command-page.ts';
+import { prose } from './prose.ts';
 
 /** As much of JSON Schema as the schema of the configuration needs. */
 interface Schema {
@@ -41,17 +42,19 @@ export function configurationPage(): string {
     [
       '<!-- Made by "npm run gen:docs" from the schema of the configuration; do not edit. -->',
       '# Configuration',
-      `The daemon reads \`/etc/containerd-stargz-grpc/config.toml\`, or the file of \`--config\`, once, when it starts. It may be missing: no key is needed. It is the file of containerd-stargz-grpc, and a file that was written for that works as it is.
+      prose(`The daemon reads \`/etc/containerd-stargz-grpc/config.toml\`, or the file of \`--config\`, once, when it starts. It may be missing: no key is needed. It is the file of containerd-stargz-grpc, and a file that was written for that works as it is.
 
-Where a thing can be said in several places, a flag wins over the environment, that over the file, and that over the default. A key that is not known is named in the log, and so is one that is set and has no effect; a value of the wrong type is an error. \`lazypull check\` reads the file and says what is wrong with it.
+A flag wins over the environment, the environment over the file, and the file over the default. The log names keys that are not known, and keys that are set and have no effect. A value of the wrong type is an error. \`lazypull check\` reads the file and says what is wrong with it.
 
-What is special about each registry can also be in \`hosts.toml\` files: [registries.md](registries.md). [cache.md](cache.md) says more about the cache. The commands \`ls\`, \`cat\`, \`mount\`, \`pull\`, \`inspect\` and \`why\` take the mirrors in the file too.`,
+Settings of single registries can be in \`hosts.toml\` files too: [registries.md](registries.md). [cache.md](cache.md) says more about the cache. The commands \`ls\`, \`cat\`, \`mount\`, \`pull\`, \`inspect\` and \`why\` take the mirrors in the file too.`),
       ...tables.flatMap((table) => [
         table === '' ? '## At the top' : `## ${table}`,
         effectiveTable(effective.filter((key) => key.table === table)),
       ]),
       '## Without an effect',
-      'These keys of containerd-stargz-grpc are taken, and what they set does not exist here or is done otherwise. Setting one to another value than its default gives a line in the log.',
+      prose(
+        'These keys of containerd-stargz-grpc are accepted, but what they set does not exist here or is done in another way. If one is set to another value than its default, the log says so.',
+      ),
       idleTable(idle),
     ].join('\n\n') + '\n'
   );

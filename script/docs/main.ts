@@ -22,12 +22,15 @@ async function main(args: readonly string[]): Promise<void> {
   const program = await createProgram({ env: {}, name: 'lazypull', self: [] }, undefined);
   const table = commandTable(program);
   const pages = {
-    'docs/api.md': apiPage(await emitDeclarations(root)),
+    'docs/api.md': apiPage(await emitDeclarations(root), (code) => formatted(code, 'x.ts')),
     'docs/cli.md': commandPage(table),
     'docs/configuration.md': configurationPage(),
     'share/man/lazypull.1': manPage(table),
     'docs/architecture.md': withSection(await text('docs/architecture.md'), 'rooms', roomsSection()),
-    '.oxlintrc.json': formatted({ ...JSON.parse(await text('.oxlintrc.json')), overrides: lintOverrides() }),
+    '.oxlintrc.json': formatted(
+      JSON.stringify({ ...JSON.parse(await text('.oxlintrc.json')), overrides: lintOverrides() }),
+      'x.json',
+    ),
   };
   for (const [name, content] of Object.entries(pages)) {
     const path = join(root, name);
@@ -53,13 +56,10 @@ function withSection(page: string, name: string, section: string): string {
   return `${page.slice(0, page.indexOf(start) + start.length)}\n\n${section}\n\n${page.slice(page.indexOf(end))}`;
 }
 
-/** JSON as the formatter wants it. */
-function formatted(value: object): string {
+/** Code as the formatter wants it; `name` says by its extension what it is. */
+function formatted(code: string, name: string): string {
   const biome = join(root, 'node_modules/.bin/biome');
-  return execFileSync(biome, ['format', '--stdin-file-path=x.json'], {
-    input: JSON.stringify(value),
-    encoding: 'utf8',
-  });
+  return execFileSync(biome, ['format', `--stdin-file-path=${name}`], { cwd: root, input: code, encoding: 'utf8' });
 }
 
 await main(process.argv.slice(2));

@@ -16,46 +16,46 @@ export const exitCodes: readonly Item[] = [
   { name: '0', text: 'It was done.' },
   {
     name: '1',
-    text: 'It could not be done, and standard error says why; or the answer is no: `status` without a daemon, `why` with a layer that is not lazy, `check` with something wrong, `cache verify` with something damaged.',
+    text: 'It could not be done, and standard error says why. Or the answer is no: `status` without a daemon, `why` with a layer that is not lazy, `check` with something wrong, `cache verify` with something damaged.',
   },
-  { name: '2', text: 'Wrong usage: an unknown command or option, an argument that is missing or cannot be.' },
+  { name: '2', text: 'Wrong usage: an unknown command or option, an argument that is missing or not possible.' },
   {
     name: '3',
-    text: 'Only of `convert`: the image was written, but a layer of it cannot be lazy; standard error says which, and why.',
+    text: 'Only of `convert`: the image was written, but a layer of it cannot be lazy. Standard error says which, and why.',
   },
   { name: '130', text: 'SIGINT or SIGTERM ended it before it was done.' },
 ];
 
 export const exitCodesOfOthers =
-  '`buildkitd` and `buildkit run` become buildkitd, so their exit code is that of buildkitd. A daemon that ends as it should, after a signal, ends with 0.';
+  '`buildkitd` and `buildkit run` become buildkitd, so their exit code is that of buildkitd. A daemon that a signal ends as it should ends with 0.';
 
 export const environment: readonly Item[] = [
   {
     name: 'LAZYPULL_ADDRESS',
-    text: 'Socket of the daemon, where neither `--address` nor `--root` says which one is meant.',
+    text: 'Socket of the daemon, if neither `--address` nor `--root` says which one is meant.',
   },
   {
     name: 'LAZYPULL_ROOT',
-    text: 'Root of the daemon, where neither `--root` nor `--address` says which one is meant.',
+    text: 'Root of the daemon, if neither `--root` nor `--address` says which one is meant.',
   },
-  { name: 'LAZYPULL_CONFIG', text: 'Configuration file, where `--config` does not say it.' },
-  { name: 'LAZYPULL_LOG_LEVEL', text: 'Log level of the daemon, where `--log-level` does not say it.' },
-  { name: 'LAZYPULL_LOG_FORMAT', text: 'Format of its log, where `--log-format` does not say it.' },
+  { name: 'LAZYPULL_CONFIG', text: 'Configuration file, without `--config`.' },
+  { name: 'LAZYPULL_LOG_LEVEL', text: 'Log level of the daemon, without `--log-level`.' },
+  { name: 'LAZYPULL_LOG_FORMAT', text: 'Format of its log, without `--log-format`.' },
   {
     name: 'LAZYPULL_METRICS_ADDRESS',
-    text: 'Where the daemon serves metrics, where `--metrics-address` does not say it.',
+    text: 'Where the daemon serves metrics, without `--metrics-address`.',
   },
   {
     name: 'LAZYPULL_MIRROR_ADDRESS',
-    text: 'Where the daemon serves its mirror, where `--mirror-address` does not say it.',
+    text: 'Where the daemon serves its mirror, without `--mirror-address`.',
   },
   {
     name: 'LAZYPULL_HOME',
-    text: 'Directory of everything that `buildkitd` and `buildkit run` keep, their sockets and their log files, in place of directories in `/var/lib`, `/run` and `/var/log`. Where it is set, commands mean the daemons below it, and no others.',
+    text: 'Directory of everything that `buildkitd` and `buildkit run` keep, their sockets and their log files, in place of directories in `/var/lib`, `/run` and `/var/log`. If it is set, commands mean the daemons below it, and no others.',
   },
   {
     name: 'BUILDKIT_BIN_PATH',
-    text: 'Directory of the buildkitd that `buildkitd` and `buildkit run` run. Else it comes from `PATH`.',
+    text: 'Directory of the buildkitd that `buildkitd` and `buildkit run` run. By default it comes from `PATH`.',
   },
   {
     name: 'DOCKER_CONFIG',
@@ -63,7 +63,7 @@ export const environment: readonly Item[] = [
   },
   {
     name: 'HTTP_PROXY, HTTPS_PROXY, NO_PROXY',
-    text: 'Proxies for registries, and what is reached without them; also in small letters.',
+    text: 'Proxies for registries, and what is reached without them; in small letters too.',
   },
   {
     name: 'NO_COLOR, FORCE_COLOR, TERM, COLUMNS',
@@ -75,7 +75,7 @@ export const environment: readonly Item[] = [
     name: 'LAZYPULL_NOHUP',
     text: 'Set by the launcher under nohup(1): SIGHUP does not end the program.',
   },
-  { name: 'TMPDIR', text: 'Where `mount` and `convert` keep layers while they run, where no option says it.' },
+  { name: 'TMPDIR', text: 'Where `mount` and `convert` keep layers while they run, unless an option says it.' },
 ];
 
 export const files: readonly Item[] = [

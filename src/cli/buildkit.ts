@@ -15,7 +15,7 @@ export function buildkitCommand(environment: Environment): Verb {
     .allowUnknownOption()
     .passThroughOptions()
     .explain(
-      'It has no help of its own: --help is that of buildkitd. What it starts runs on when buildkitd ends, until "lazypull stop" for the daemon.',
+      'It has no help of its own: --help is that of buildkitd. What it starts keeps running when buildkitd ends. "lazypull stop" ends the daemon.',
       ['lazypull buildkit run --oci-worker-snapshotter=stargz'],
     )
     .action(async (args: string[]) => {

@@ -19,18 +19,18 @@ export function buildkitdCommand({ env, name, self }: Environment): Verb {
     .argument('[flags...]', 'flags of buildkitd')
     .option(
       '--mirror <registry>',
-      'have the daemon serve a mirror, and buildkitd use it for this registry; can be given several times',
+      'let the daemon serve a mirror, and buildkitd use it for this registry (repeatable)',
       (registry: string, others: string[] | undefined) => [...(others ?? []), registry],
     )
     .allowUnknownOption()
     .passThroughOptions()
     .explain(
-      `Starts the daemon of its snapshotter unless that runs; it runs on afterwards, until "lazypull stop". Then this process becomes buildkitd: signals
-and the exit code are buildkitd's, which is that of BUILDKIT_BIN_PATH (a directory), else of PATH. All flags of buildkitd
-can be given; those of sockets, root and snapshotter are set where they are not.
+      `It starts the daemon of its snapshotter, unless that runs already; the daemon keeps running until "lazypull stop". Then this process
+becomes buildkitd, so signals and the exit code are those of buildkitd. It is taken from BUILDKIT_BIN_PATH (a directory), else from PATH.
+It takes all flags of buildkitd. Those for sockets, root and snapshotter have defaults.
 
-With --mirror nothing is downloaded twice, also when an export needs the compressed layers of a lazy base. Who can reach the port of the mirror, on loopback,
-reads what the daemon's credentials open.`,
+With --mirror nothing is downloaded twice, even if an export needs the compressed layers of a lazy base. Access to the port of the mirror, which
+is on loopback, gives access to everything that the daemon's credentials open.`,
       [
         'lazypull buildkitd',
         'lazypull buildkitd --group docker --debug',

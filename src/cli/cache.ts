@@ -39,7 +39,7 @@ export function cacheCommand(environment: Environment): Verb {
     .description('Remove layers that no snapshot uses, the longest unused first')
     .option('--older-than <time>', 'only those not used for so long, such as 90m, 12h or 7d')
     .option('--keep-bytes <size>', 'stop when what is left takes no more, such as 20GB')
-    .option('--all', 'also remove the access traces of all layers')
+    .option('--all', 'remove the access traces of all layers too')
     .explain('', ['lazypull cache prune --older-than 7d', 'lazypull cache prune --keep-bytes 20GB'])
     .action(async (options: Options & { olderThan?: string; keepBytes?: string; all?: boolean }) => {
       const limits = checkUsage(() => ({
@@ -56,7 +56,7 @@ export function cacheCommand(environment: Environment): Verb {
     .description(
       'Read all that is kept and compare it with its digests; what is damaged is fetched again when it is read',
     )
-    .explain('The exit code is 0 where all is well and 1 where something was damaged.', ['lazypull cache verify'])
+    .explain('The exit code is 0 if all is well and 1 if something was damaged.', ['lazypull cache verify'])
     .action(async (options: Options) => {
       await using access = (await open(options)).access;
       let isWell = true;

@@ -23,8 +23,8 @@ export function catCommand({ env }: Environment): Verb {
     .addOption(platformOption())
     .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
     .explain(
-      `Only the tables of contents of the layers and the parts of the file are fetched, and verified before they are
-printed; so each layer has to be eStargz.`,
+      `It fetches only the tables of contents of the layers and the parts of the file, and verifies them before it prints
+them. So each layer has to be eStargz.`,
       [
         'lazypull cat registry.example/app:1 /etc/os-release',
         'lazypull cat --platform linux/arm64 registry.example/app:1 /usr/bin/app > app',

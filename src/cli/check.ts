@@ -13,15 +13,15 @@ import { chooseDaemon, whichDaemon } from './which-daemon.ts';
 export function checkCommand(environment: Environment): Verb {
   return chooseDaemon(
     new Verb('check').description(
-      'Try out on this machine what the daemon needs, with real mounts, and say what is wrong and what mends it',
+      'Try what the daemon needs on this machine, with real mounts, and say what is wrong and how to mend it',
     ),
   )
     .option('--config <file>', `config.toml (default: ${defaults.config}, which may be missing)`)
     .option('--json', 'print JSON, one object for each finding')
     .explain(
-      `What is mounted is in a temporary directory beside the root, and is taken away again.
-The exit code is 0 if all that is needed is right, and 1 if something is not. A warning is about what a daemon runs with,
-but not as somebody wants it.`,
+      `It mounts in a temporary directory beside the root, and unmounts everything again.
+The exit code is 0 if everything that is needed is right, and 1 if something is not. A warning is about something that a daemon
+can run with, but not at its best.`,
       ['lazypull check', 'lazypull check --root /data/lazypull --json | jq \'select(.state == "wrong")\''],
     )
     .action(async ({ json, ...flags }: DaemonFlags & { address?: string; root?: string; json?: boolean }) => {

@@ -21,7 +21,7 @@ export function completionCommand(program: Verb): Verb {
   return new Verb('completion')
     .description('Print a script that makes a shell complete commands and options')
     .addArgument(new Argument('<shell>', 'the shell').choices(shells))
-    .explain('Where such scripts are kept, that is enough for every shell that is started later.', [
+    .explain('In the directory where the shell keeps such scripts, it works in every shell that is started later.', [
       'source <(lazypull completion bash)    # for this shell',
       'lazypull completion bash > /usr/share/bash-completion/completions/lazypull',
       'lazypull completion zsh > /usr/share/zsh/vendor-completions/_lazypull',

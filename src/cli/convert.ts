@@ -34,8 +34,8 @@ export function convertCommand({ env }: Environment): Verb {
       `The digest of the new image goes to standard output, progress to standard error. Layers that are eStargz already are copied as they are,
 and so is what cannot be converted.
 
-Each layer is checked by the rules of the daemon. The exit code is 3 where one that was converted, or every image, cannot be lazy: then the image is there, and
-standard error says which layers are concerned and why. It is 0 where all is lazy that can be.`,
+Each layer is checked by the rules of the daemon. The exit code is 3 if a converted layer, or every image, cannot be lazy. The image is there then, and
+standard error says which layers are concerned and why. The exit code is 0 if all is lazy that can be.`,
       [
         'lazypull convert registry.example/app:1 registry.example/app:1-esgz',
         'lazypull convert --platform linux/amd64 --level 9 oci-layout:./app:1 registry.example/app:1-esgz',

@@ -43,11 +43,11 @@ export function daemonCommand(environment: Environment): Verb {
     .option('--takeover', 'take the place of the daemon that has the root; readers and clients only wait')
     .option('-V, --version', 'print the version')
     .explain(
-      `It needs root; "lazypull check" says what else. It says what it does on standard error: in lines for people on a terminal, and elsewhere in JSON, an object a line.
-Flags may also have one dash. A flag wins over the environment, that over the file, that over the default.
+      `It needs root; "lazypull check" says what else. It logs to standard error: lines for people on a terminal, and elsewhere JSON, an object a line.
+Flags may have one dash too. A flag wins over the environment, the environment over the file, and the file over the default.
 
-SIGTERM and SIGINT unmount everything, a second one ends at once; so does the end of the terminal that it was started from. SIGUSR2 ends it with
-everything left mounted.`,
+SIGTERM, SIGINT and the end of the terminal that it was started from unmount everything and end it; a second signal ends it at once. SIGUSR2 ends
+it and leaves everything mounted.`,
       [
         'lazypull daemon',
         'lazypull daemon --takeover    # a new version in the place of the one that runs',

@@ -19,13 +19,13 @@ type Hints = readonly (readonly [codes: readonly string[], hint: string])[];
 
 const registryHintsByClass: Partial<Record<ErrorCode, string>> = {
   NotFound: 'check the name and the tag of the image',
-  DataLoss: 'what the server sent is not what its digest promises; try again, or ask whoever runs the registry',
+  DataLoss: 'what the server sent does not have its digest; try again, or ask the operators of the registry',
   ResourceExhausted: 'log in with "docker login HOST" for higher limits, wait, or set up a mirror',
   Unavailable: 'try again later; with a mirror in hosts.toml there is another server to ask',
 };
 
 const systemHints: Hints = [
-  [['EACCES', 'EPERM'], 'run it as root, or as a user who may do this'],
+  [['EACCES', 'EPERM'], 'run it as root, or as a user with the right to do this'],
   [['ENOSPC', 'EDQUOT'], 'free some space, or choose another directory'],
   [['ENOENT', 'ENOTDIR', 'EISDIR'], 'check the path'],
   [['EROFS'], 'that file system is read-only; choose another directory'],
@@ -34,7 +34,7 @@ const systemHints: Hints = [
 const hintsByClass: Partial<Record<ErrorCode, string>> = {
   Unauthenticated:
     'log in with "docker login HOST", or set DOCKER_CONFIG to the directory of a config.json that has the credentials',
-  PermissionDenied: 'log in with "docker login HOST" as a user who may do this',
+  PermissionDenied: 'log in with "docker login HOST" as a user with the right to do this',
   DataLoss: 'the image is damaged, or its bytes were on the way: try again, then build it anew and push it',
 };
 

@@ -29,7 +29,7 @@ export function lsCommand({ env }: Environment): Verb {
     .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
     .option('--json', 'print JSON, one object for each file')
     .explain(
-      `Only the tables of contents of the layers are fetched, so each layer has to be eStargz.
+      `It fetches only the tables of contents of the layers, so each layer has to be eStargz.
 Times are UTC.`,
       [
         'lazypull ls registry.example/app:1 /usr/bin',

@@ -33,15 +33,15 @@ export function mountCommand({ env, name }: Environment): Verb {
   return new Verb('mount')
     .description('Mount an image of a registry read-only, without pulling it, until ctrl-C: no daemon is needed')
     .argument('<image>', 'image as Docker writes it', imageArgument)
-    .argument('<directory>', 'where to mount it; made where it is not there')
+    .argument('<directory>', 'where to mount it; made if it is missing')
     .addOption(platformOption())
     .option('--root <dir>', 'keep the layers here, for the next time (default: a temporary directory in TMPDIR)')
-    .option('--fill', 'fetch what nobody reads too')
+    .option('--fill', 'fetch all of the image in the background')
     .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
     .option('--json', 'print events as JSON, one a line: mounted, progress, unmounted')
     .explain(
-      `It needs root, and what the daemon needs. ctrl-C, SIGTERM or the end of the terminal unmounts and cleans up, a second ctrl-C ends at once.
-The exit code is 0 where it was mounted and unmounted again, 130 where it was interrupted before.`,
+      `It needs root, and what the daemon needs. ctrl-C, SIGTERM or the end of the terminal unmounts and cleans up. A second ctrl-C ends it at once.
+The exit code is 0 if the image was mounted and unmounted again, and 130 if it was interrupted before.`,
       [
         'lazypull mount registry.example/app:1 /mnt',
         'lazypull mount --json --root /var/cache/images registry.example/app:1 /mnt',
@@ -81,7 +81,7 @@ The exit code is 0 where it was mounted and unmounted again, 130 where it was in
       const idle = await mount.unmount();
       event('unmounted', { directory, idle });
       if (idle) return;
-      say(name, `"${directory}" is still in use; whoever uses it cannot read what was not fetched`);
+      say(name, `"${directory}" is still in use; its users cannot read what was not fetched`);
       exitNow(exitCodes.ok); // a thread waits until the last user is gone
     });
 }

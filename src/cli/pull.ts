@@ -23,7 +23,7 @@ const standard = { address: '/run/containerd/containerd.sock', namespace: 'defau
 /** `lazypull pull IMAGE`: an image into containerd, without its layers. */
 export function pullCommand({ env, name }: Environment): Verb {
   return new Verb('pull')
-    .description('Have containerd know an image with all its layers lazy, so that it can be run at once')
+    .description('Make an image known to containerd with all its layers lazy, so that it can run at once')
     .argument('<image>', 'image as Docker writes it', imageArgument)
     .option('--address <path>', `socket of containerd (default: CONTAINERD_ADDRESS, else ${standard.address})`)
     .option('--namespace <name>', `namespace of containerd (default: CONTAINERD_NAMESPACE, else ${standard.namespace})`)

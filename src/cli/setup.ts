@@ -30,13 +30,13 @@ export function setupCommand({ env, name }: Environment): Verb {
     )
     .option('--address <path>', `socket of the daemon for this client (default: ${defaults.address})`)
     .option('--root <dir>', `root of that daemon (default: ${defaults.root})`)
-    .option('--mirror <host:port>', "also use that daemon's mirror, which it serves at its --mirror-address")
+    .option('--mirror <host:port>', "use that daemon's mirror too, which it serves at its --mirror-address")
     .option(
       '--registry <host...>',
       'registries that are asked through the mirror (default: docker.io for BuildKit, all for containerd)',
     )
     .explain(
-      `Each client needs a socket of its own: give the daemon one more --address for a second one, and that to the client.`,
+      `Each client needs a socket of its own. For a second client, give the daemon one more --address, and give that address to the client.`,
       [
         'lazypull setup buildkit',
         'lazypull setup containerd --write',

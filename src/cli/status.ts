@@ -25,13 +25,13 @@ export function statusCommand(environment: Environment): Verb {
   const { env } = environment;
   return chooseDaemon(
     new Verb('status').description(
-      'Show what a running daemon is doing: its layers, how much of them is here, who waits',
+      'Show what a running daemon is doing: its layers, how much of each is here, what waits',
     ),
   )
     .option('--watch', 'show it again every second, until ctrl-C')
     .option('--json', 'print JSON, one object a line')
     .explain(
-      'The exit code is 0 if a daemon answers and is well, also when ctrl-C ends --watch, and 1 if none does or a line begins with PROBLEM. On a terminal, and where COLUMNS is set, names of images are shortened to what fits into a line; elsewhere they are not.',
+      'The exit code is 0 if a daemon answers and is well, even if ctrl-C ends --watch. It is 1 if none answers or a line begins with PROBLEM. On a terminal, and if COLUMNS is set, names of images are shortened to fit into a line; otherwise they are not.',
       [
         'lazypull status --watch',
         "lazypull status --json | jq '.layers[].digest'",

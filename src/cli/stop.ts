@@ -11,11 +11,11 @@ export function stopCommand(environment: Environment): Verb {
     new Verb('stop').description('End a daemon that runs in the background, with its mounts and its keeper'),
   )
     .explain(
-      `It does what SIGTERM does, and waits until the daemon, its mounts and its keeper are gone. Who still uses its layers gets errors where they are
-not complete. What is fetched stays on the disk, for the next daemon. Where a daemon was killed, its keeper is ended, which has readers wait. One that
-systemd runs is for "systemctl stop".
+      `It does what SIGTERM does, and waits until the daemon, its mounts and its keeper are gone. Programs that still use its layers get errors
+where a layer is not complete. What is fetched stays on the disk, for the next daemon. If a daemon was killed, this ends its keeper, which lets
+readers wait. Use "systemctl stop" for a daemon that systemd runs.
 
-The exit code is 0 where it was ended, and 1 where there is none, or where it does not end.`,
+The exit code is 0 if the daemon was ended, and 1 if there is none, or if it does not end.`,
       ['lazypull stop', 'lazypull stop --address /run/lazypull-buildkitd/snapshotter.sock'],
     )
     .action(async (options: DaemonChoice) => {

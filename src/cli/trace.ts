@@ -35,11 +35,11 @@ export function traceCommand(environment: Environment): Verb {
     trace
       .command('import')
       .description(
-        'Take traces over; they are used when their layers are next cold. Those of the same layers are replaced',
+        'Import traces, in place of those of the same layers; they are used when a layer is new on this machine',
       ),
   )
     .argument('[file]', 'what "lazypull trace export" wrote; "-" for standard input', '-')
-    .explain('Standard output gets how many there were, standard error where they are now.', [
+    .explain('It prints how many there were to standard output, and where they are now to standard error.', [
       'lazypull trace import traces.jsonl',
     ])
     .action(async (file: string, options: Options) => {

@@ -10,7 +10,7 @@ import { say } from './output.ts';
 import type { Verb } from './command.ts';
 
 /** The rule, for people. */
-export const whichDaemonRule = `A command is about the daemon of --address or --root. Without them it is that of LAZYPULL_ADDRESS or LAZYPULL_ROOT; else, if LAZYPULL_HOME is set, the one that serves below that directory; else the one that runs on this machine. If several do, a command that changes something names them and does nothing, and one that only looks names them and takes the first: that at the place of containerd-stargz-grpc, then those that "lazypull buildkitd" and "lazypull buildkit run" have started, then others.`;
+export const whichDaemonRule = `A command is about the daemon of --address or --root, else of LAZYPULL_ADDRESS or LAZYPULL_ROOT. Otherwise, if LAZYPULL_HOME is set, it is the one that serves below that directory, else the one that runs on this machine. If several run, a command that changes something names them and does nothing. A command that only looks names them and takes the first: the one at the place of containerd-stargz-grpc, then those that "lazypull buildkitd" and "lazypull buildkit run" have started, then others.`;
 
 /** The flags by which a user says which daemon is meant. */
 export interface DaemonChoice {

@@ -37,7 +37,7 @@ export function whyCommand(environment: Environment): Verb {
   )
     .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
     .option('--json', 'print JSON, one object for each layer')
-    .explain('The exit code is 0 where every layer is lazy or can be, and 1 where one is not.', [
+    .explain('The exit code is 0 if every layer is lazy or can be, and 1 if one is not.', [
       'lazypull why registry.example/app:1',
       'lazypull why --json registry.example/app:1 | jq -r .message',
     ])

@@ -99,7 +99,7 @@ function mirrorAddress(asked: string | undefined, file: FileConfig | undefined):
   if (isLoopback(address.host) || file?.mirror.allow_remote) return address;
   throw new LazypullError(
     'InvalidArgument',
-    `Cannot serve the mirror at "${text}": whoever reaches it reads what this machine may pull`,
+    `Cannot serve the mirror at "${text}": every program that reaches it could read what this machine may pull`,
     { hint: 'use 127.0.0.1, or set allow_remote in [mirror] of the config file' },
   );
 }

@@ -15,7 +15,7 @@ const share = z.number().gt(0).max(1);
 const count = z.int().min(0).max(1_000_000);
 
 const mirror = z.object({
-  host: z.string().min(1).describe('Where the mirror is, with its port and a path after `/v2/` where it has them.'),
+  host: z.string().min(1).describe('Where the mirror is: a host, with a port and a path after `/v2/` if it has them.'),
   insecure: z.boolean().default(false).describe('Ask it over http.'),
   request_timeout_sec: seconds.optional().describe('As `resolver.request_timeout_sec`, for this mirror.'),
   header: z
@@ -48,7 +48,7 @@ export const fileSchema = z.object({
   metadata_store: z
     .enum(['memory', 'db', ''])
     .default('memory')
-    .describe('The table of contents of a layer is kept on the disk, and in memory while somebody reads data.'),
+    .describe('The table of contents of a layer is kept on the disk, and in memory while data is read.'),
   http_cache_type: z
     .enum(['', 'directory', 'memory'])
     .default('')
@@ -69,10 +69,7 @@ export const fileSchema = z.object({
   prefetch_timeout_sec: seconds.default(10).describe('Nothing waits for what is fetched before it is read.'),
   prefetch_async_size: bytes.default(0).describe('Nothing waits for what is fetched before it is read.'),
   noprefetch: z.boolean().default(false).describe('Fetch nothing before it is read.'),
-  no_background_fetch: z
-    .boolean()
-    .default(false)
-    .describe('Do not complete layers when nobody has waited for a while.'),
+  no_background_fetch: z.boolean().default(false).describe('Do not complete layers in the background.'),
   debug: z.boolean().default(false).describe('`--log-level debug` does this.'),
   allow_no_verification: z
     .boolean()
@@ -136,7 +133,7 @@ export const fileSchema = z.object({
       max_size: amount
         .optional()
         .describe(
-          'What all layers may take of the disk, as bytes, `"20GB"`, `"20GiB"` or a part of the file system like `"40%"`; 0 for no limit. Without it, half of the file system, or 10 GB where that is more.',
+          'What all layers may take of the disk, as bytes, `"20GB"`, `"20GiB"` or a part of the file system like `"40%"`; 0 for no limit. Without it, half of the file system or 10 GB, whichever is larger.',
         ),
       min_free: amount.optional().describe('What is left free of the file system, in the same way. Without it, 2 %.'),
       high_water: share
@@ -170,13 +167,13 @@ export const fileSchema = z.object({
         .boolean()
         .default(false)
         .describe(
-          'Also use indexes that are attached to an image in its own repository: whoever may push there is trusted.',
+          'Use indexes that are attached to an image in its own repository too: all users that may push there are trusted.',
         ),
       trusted_keys: z
         .array(z.string().min(1))
         .default([])
         .describe(
-          'Ed25519 public keys, in PEM or base64. With one or more, an index of somebody else is used only if one of them signed it.',
+          'Ed25519 public keys, in PEM or base64. With one or more, an index from elsewhere is used only if one of them signed it.',
         ),
       signing_key: z
         .string()
@@ -225,7 +222,7 @@ export const fileSchema = z.object({
       }),
       xino: z.enum(['on', 'auto', 'off']).default('on').meta({
         description:
-          'Whether files and directories of a lazy image have one device number and inode numbers that stay, by the mount option of overlayfs: `on`; `auto`, where the kernel finds that it can; or `off`, for what `/sys/module/overlay/parameters/xino_auto` says.',
+          'Whether files and directories of a lazy image have one device number and inode numbers that stay, by the mount option of overlayfs: `on`; `auto`, if the kernel finds that it can; or `off`, for what `/sys/module/overlay/parameters/xino_auto` says.',
         own: true,
       }),
     })

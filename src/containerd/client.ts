@@ -104,9 +104,9 @@ const ofGo = /error reading|server preface|closing transport|transport is closin
 
 /** Go's words for why nobody could be reached at a socket. */
 function wordsOf(reason: string): string {
-  if (/timeout|deadline/.test(reason)) return 'nobody serves there';
+  if (/timeout|deadline/.test(reason)) return 'nothing serves there';
   if (/no such file/.test(reason)) return 'there is no such socket';
-  if (/connection refused/.test(reason)) return 'nobody serves there';
+  if (/connection refused/.test(reason)) return 'nothing serves there';
   return reason.replace(/^connect: /, '');
 }
 

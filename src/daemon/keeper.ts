@@ -49,7 +49,7 @@ export class Keeper {
     if (record === undefined) await rm(path, { force: true, recursive: true });
     for (const stray of keepersOf(root)) {
       if (stray.pid === record?.keeper.pid) continue;
-      log.warn({ pid: stray.pid }, 'a keeper that no record names is ended: who waits for what it held gets errors');
+      log.warn({ pid: stray.pid }, 'a keeper that no record names is ended: readers that waited for it get errors');
       await end(stray);
     }
     if (record === undefined) return keeper;

@@ -69,7 +69,7 @@ export function checkRootPath(root: string): void {
     'FailedPrecondition',
     `Cannot use the root directory ${JSON.stringify(root)}: overlayfs cannot take ${JSON.stringify(character)} in a path from every client`,
     {
-      hint: 'choose a --root without colons, commas, backslashes and control characters in its path, where symlinks lead to',
+      hint: 'choose a --root without colons, commas, backslashes and control characters in its real path',
     },
   );
 }

@@ -113,7 +113,7 @@ async function checkBuildkitd(env: NodeJS.ProcessEnv, tools: string): Promise<Fi
   const isLazy = await isServed(snapshotter.address);
   const ofOwn = isLazy
     ? `that of "lazypull buildkitd", on the snapshotter at "${snapshotter.address}"`
-    : `that of "lazypull buildkitd", and nobody serves its snapshotter at "${snapshotter.address}"`;
+    : `that of "lazypull buildkitd", and its snapshotter is not served at "${snapshotter.address}"`;
   const advice = `builds fail until it runs: start it with "${daemonStarter(snapshotter, env)}"`;
   const serving = [
     ...(await serves(name, own.buildkitd, ofOwn)).map((each) =>

@@ -12,7 +12,7 @@ export function layerMetrics(metrics = new MetricsRegistry()) {
     mounted: metrics.gauge('lazypull_layers_mounted', 'Layers that are mounted.'),
     remounted: metrics.counter(
       'lazypull_layers_remounted_total',
-      'Layers mounted again, because somebody had unmounted them or mounted something else in their place.',
+      'Layers mounted again, because another program had unmounted them or mounted something else in their place.',
     ),
     incomplete: metrics.gauge('lazypull_layers_incomplete', 'Mounted layers that are not all on the disk.'),
     fetchedBytes: metrics.counter('lazypull_layers_fetched_bytes_total', 'Bytes of layers fetched, by reason.', {

@@ -98,7 +98,7 @@ export class MountPoints {
       metrics.remounted.add(1);
       log.warn(
         { mountpoint, layer: layer.record.digest },
-        'somebody has unmounted a layer, or mounted something else there: it is mounted again',
+        'another program has unmounted a layer, or mounted something else there: it is mounted again',
       );
     }
     await this.#fill(mountpoint, layer);

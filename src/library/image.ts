@@ -54,8 +54,8 @@ export interface Image {
   /**
    * The file at a path. Symlinks are followed inside the image, the last one too; `..` of the root is the root.
    *
-   * @throws NotFound if there is no such file; FailedPrecondition for too many symlinks, or a part of the path that is
-   * not a directory; InvalidArgument for a path that is too long
+   * @throws NotFound if there is no such file; FailedPrecondition for too many symlinks, or a part of the path that
+   * is not a directory; InvalidArgument for a path that is too long
    */
   find(path: string | Uint8Array): ImageFile;
   /**
@@ -81,8 +81,9 @@ export interface Image {
  *
  * @param reference as Docker writes it: `alpine`, `registry.example/app:1`, `registry.example/app@sha256:…`
  * @throws InvalidArgument for a reference or a platform that is not one, or something that is not a container image;
- * NotFound if the image or its platform is not there; FailedPrecondition if a layer can only be pulled; Unauthenticated,
- * PermissionDenied and Unavailable as the registry answers; DataLoss for content that contradicts its digest
+ * NotFound if the image or its platform is not there; FailedPrecondition if a layer can only be pulled;
+ * Unauthenticated, PermissionDenied and Unavailable as the registry answers; DataLoss for content that contradicts its
+ * digest
  */
 export async function openImage(registry: Registry, reference: string, options: ImageOptions = {}): Promise<Image> {
   const client = clientOf(registry);

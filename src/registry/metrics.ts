@@ -9,7 +9,7 @@ export function registryMetrics(metrics = new MetricsRegistry()) {
   return {
     requests: metrics.counter(
       'lazypull_registry_requests_total',
-      'HTTP requests to registries and where they redirect to, by the class of the answer\'s status; "none" where no answer came.',
+      'HTTP requests to registries and where they redirect to, by the class of the answer\'s status; "none" if no answer came.',
       { status: statusClasses },
     ),
     receivedBytes: metrics.counter(

@@ -14,6 +14,14 @@ const pages = ['README', 'CONTRIBUTING', 'CHANGELOG', 'SECURITY']
   .concat(globSync('docs/**/*.md', { cwd: root }));
 const text = (page: string) => readFileSync(join(root, page), 'utf8');
 
+const maxColumns = 120;
+
+/** Words that leave the subject open, or say "if" and "even if" in another way. A program is no "who". */
+const avoided = /\b(who|whom|whoever|somebody|anybody|nobody|also (when|where|if)|as ever)\b/i;
+
+/** Where "who" asks for a person or a program, in headings. */
+const questions = /^(#+ Who |\| Who \|)/;
+
 describe('the documentation', () => {
   it('links to what is there', () => {
     for (const page of pages) {
@@ -32,6 +40,29 @@ describe('the documentation', () => {
     for (const page of pages) {
       for (const [, path = ''] of text(page).matchAll(/`((?:src|test|script|bench|proto)\/[\w./-]*)/g)) {
         assert.ok(isThere(path), `${page}: ${path}`);
+      }
+    }
+  });
+
+  it('has lines of 120 columns at most, but for tables', () => {
+    for (const page of pages) {
+      for (const [i, line] of text(page).split('\n').entries()) {
+        assert.ok(
+          line.length <= maxColumns || /^(\||<!--|!?\[[^\]]*\]\(\S+\)$)/.test(line),
+          `${page}:${i + 1}: ${line}`,
+        );
+      }
+    }
+  });
+
+  it('uses plain words', () => {
+    for (const page of pages) {
+      for (const [i, line] of text(page).split('\n').entries()) {
+        const [word] =
+          avoided.exec(
+            line.replace(questions, '').replace(/\b(people|person|user|users|maintainers) who\b|"who"/g, ''),
+          ) ?? [];
+        assert.equal(word, undefined, `${page}:${i + 1}: ${line}`);
       }
     }
   });

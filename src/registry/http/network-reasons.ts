@@ -150,7 +150,7 @@ function rowOf(code: string, table: readonly Row[]): Row | undefined {
 
 function hintOf(hint: Row['hint'], { hostname }: URL): string | undefined {
   const isHere = isLoopback(hostname);
-  const proxy = isHere ? '' : '; set HTTPS_PROXY where there is a proxy';
+  const proxy = isHere ? '' : '; if there is a proxy, set HTTPS_PROXY';
   switch (hint) {
     case 'name':
       return `check the name of the registry, and DNS${proxy}`;

@@ -38,10 +38,10 @@ export function followable(asked: Asked, location: string | undefined, hosts: Ho
   const targetZone = zoneOf(url.hostname);
   if (targetZone !== 'anywhere' && targetZone !== zone && !hosts.names(url)) {
     const what = targetZone === 'link-local' ? 'a link-local address' : targetZone;
-    return refuse(`${target} is ${what}; name it as a mirror where it is right`);
+    return refuse(`${target} is ${what}; name it as a mirror if it is right`);
   }
   if (url.protocol === 'http:' && asked.url.protocol === 'https:' && !hosts.allowsPlainHttp(url)) {
-    return refuse(`${target} is plain HTTP after https; allow it as an insecure mirror where it is right`);
+    return refuse(`${target} is plain HTTP after https; allow it as an insecure mirror if it is right`);
   }
   return url;
 }

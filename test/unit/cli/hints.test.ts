@@ -53,7 +53,7 @@ describe('hintFor', () => {
       assert.doesNotMatch(hintFor(new LazypullError(code, 'The manifest is not valid')) ?? '', /--help|login/, code);
     }
     assert.match(hintFor(new LazypullError('DataLoss', 'Cannot read the tar archive')) ?? '', /the image is damaged/);
-    assert.match(hintFor(new RegistryError('DataLoss', 'It is another one')) ?? '', /not what its digest promises/);
+    assert.match(hintFor(new RegistryError('DataLoss', 'It is another one')) ?? '', /does not have its digest/);
   });
 
   it('takes the hint of an error before that of its class, also from a cause', () => {
@@ -72,7 +72,7 @@ describe('formatError', () => {
     );
     assert.equal(
       formatError('lazypull', systemError('EACCES')),
-      'lazypull: Cannot go on: EACCES: it failed\nhint: run it as root, or as a user who may do this\n',
+      'lazypull: Cannot go on: EACCES: it failed\nhint: run it as root, or as a user with the right to do this\n',
     );
   });
 });

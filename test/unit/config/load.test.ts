@@ -92,7 +92,7 @@ describe('loadConfig', () => {
     assert.deepEqual(await at({ config: file, mirrorAddress: 'localhost:0' }, env), { host: 'localhost', port: 0 });
     assert.deepEqual(await at({ config: remote }, {}), { host: '::', port: 1 });
     for (const refused of [':3', '0.0.0.0:3', '10.0.0.1:3', 'mirror.example:3']) {
-      const message = /whoever reaches it reads what this machine may pull$/;
+      const message = /every program that reaches it could read what this machine may pull$/;
       const hint = 'use 127.0.0.1, or set allow_remote in [mirror] of the config file';
       await assert.rejects(at({ config: file, mirrorAddress: refused }, {}), {
         code: 'InvalidArgument',

@@ -12,7 +12,7 @@ describe('failureOf', () => {
     const daemon = failure(status.UNAVAILABLE, dialling);
     assert.equal(
       daemon.message,
-      'Cannot reach the daemon at "/run/lp.sock", which the containerd at "/run/cd.sock" has as a snapshotter: nobody serves there',
+      'Cannot reach the daemon at "/run/lp.sock", which the containerd at "/run/cd.sock" has as a snapshotter: nothing serves there',
     );
     assert.equal(daemon.hint, 'start it: lazypull daemon --address /run/lp.sock');
     const absent =

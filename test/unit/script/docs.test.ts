@@ -71,7 +71,8 @@ describe('the page of the configuration', () => {
     const check = (value: object, path: string): void => {
       for (const [key, inner] of Object.entries(value)) {
         if (Array.isArray(inner)) {
-          assert.ok(page.includes(`## [[${path}${key}]]\n`), key);
+          const isThere = page.includes(`## [[${path}${key}]]\n`) || page.includes(`| \`${path}${key}\` |`);
+          assert.ok(isThere || page.includes(`| \`${key}\` |`), key);
         } else if (typeof inner === 'object' && inner !== null) {
           check(inner, `${path}${key}.`);
         } else {
