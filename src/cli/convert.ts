@@ -63,6 +63,7 @@ async function run(
   const { source, destination } = checkUsage(() => openEndpoints(client, sourceText, destinationText));
   using report = options.json === true ? new JsonReport() : new ConvertProgress(process.stderr, env);
   using interrupt = new Interrupt();
+  const { estargz } = await import('../formats/estargz/format.ts');
   const { LazyCheck } = await import('../layers/resolve/lazy-check.ts');
   const image = await convertImage(source, destination, {
     platforms: options.platform,
@@ -71,7 +72,7 @@ async function run(
     temporaryDirectory: options.tempDir,
     onLayer: (event) => report.onLayer(event),
     onKept: (member) => report.onKept(member),
-    check: new LazyCheck(),
+    check: new LazyCheck(estargz),
     onNotLazy: (layer) => report.onNotLazy(layer),
     signal: interrupt.signal,
   });

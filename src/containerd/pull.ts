@@ -16,7 +16,7 @@ import {
   stargzLabels,
   targetLabel,
 } from '../label-names.ts';
-import { layerError, tocDigestOf } from '../image-reader/layer-errors.ts';
+import { layerError, lazyLayer } from '../image-reader/layer-errors.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { formatReference } from '../registry/reference.ts';
 import type { ContainerdClient } from './client.ts';
@@ -118,12 +118,12 @@ async function prepareLayer(options: PullOptions, index: number, chainId: string
   const { containerd, client, image, snapshotter } = options;
   const { layers } = image.manifest;
   const layer = layers[index]!;
-  const indexDigest = await tocDigestOf(image, layer, client.blob(image.reference, layer.digest));
+  const { format, id } = await lazyLayer(image, layer, client.blob(image.reference, layer.digest));
   const key = `extract-${randomUUID()} ${chainId}`;
   const above = layers.slice(index).map(({ digest }) => digest);
   const labels = {
     [targetLabel]: chainId,
-    ...labelsOf(formatReference(image.reference), { digest: layer.digest, index: indexDigest }),
+    ...labelsOf(formatReference(image.reference), id, format),
     [stargzLabels.layers]: cut(above, maxLabelBytes - stargzLabels.layers.length),
   };
   try {

@@ -10,7 +10,7 @@ import { checkMachineFor } from '../kernel/probe.ts';
 import { realPath } from '../kernel/real-path.ts';
 import type { LayerStatus } from '../layers/layer-status.ts';
 import { Layers } from '../layers/layers.ts';
-import { layerError, tocDigestOf } from '../image-reader/layer-errors.ts';
+import { layerError, lazyLayer } from '../image-reader/layer-errors.ts';
 import { labelsOf } from '../layers/resolve/layer-ref.ts';
 import type { Log } from '../log.ts';
 import type { RegistryClient } from '../registry/client.ts';
@@ -118,8 +118,8 @@ async function mountLayers(layers: Layers, options: ImageMountOptions, directory
     if (failures.length > 0 || signal.aborted) return;
     const layer = descriptors[i]!;
     try {
-      const index = await tocDigestOf(image, layer, client.blob(image.reference, layer.digest));
-      await layers.mount(points[i]!, labelsOf(reference, { digest: layer.digest, index })).catch((error: unknown) => {
+      const { format, id } = await lazyLayer(image, layer, client.blob(image.reference, layer.digest));
+      await layers.mount(points[i]!, labelsOf(reference, id, format)).catch((error: unknown) => {
         throw layerError(image, layer, error);
       });
     } catch (error) {

@@ -2,6 +2,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, errnoOf, LazypullError } from '../errors.ts';
+import { Formats } from '../formats/index.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
 import { type LayerKey, layerKey } from '../chunks/layer-id.ts';
 import { Cache, type CacheAccess } from '../layers/cache/cache.ts';
@@ -107,10 +108,11 @@ function namedLayers(root: string): LayerKey[] {
   const path = join(root, 'snapshotter', 'snapshots.db');
   checkThere(path); // else what lost snapshots name would count as unused
   if (!existsSync(path)) return [];
+  const formats = new Formats();
   using store = new SnapshotStore(path);
   return store.remotes().flatMap(({ info }) => {
     try {
-      return [layerKey(resolve(info.labels).id)];
+      return [layerKey(resolve(info.labels, formats).id)];
     } catch {
       return []; // it names no layer
     }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { messageOf } from '../errors.ts';
 import { stagePath } from '../layers/warm-up/practice-layer.ts';
 import type { Layers } from '../layers/layers.ts';
-import { type SyntheticLayer, syntheticLayer } from '../layers/warm-up/synthetic-layer.ts';
+import { type PracticeLayer, practiceLayer } from '../formats/practice.ts';
 import type { Log } from '../log.ts';
 import { RegistryClient } from '../registry/client.ts';
 import { parseReference } from '../registry/reference.ts';
@@ -80,7 +80,7 @@ function sayWhy(error: unknown, log: Log, wanted: AbortSignal): void {
  * place: neither mirrors nor proxies nor credentials of the configuration are used.
  */
 async function practiseLayer(layers: Layers, signal: AbortSignal): Promise<void> {
-  const layer = await syntheticLayer(signal);
+  const layer = await practiceLayer(signal);
   const host = '127.0.0.1';
   await using server = await listen(
     createServer((request, response) => answer(layer, request, response)),
@@ -94,7 +94,7 @@ async function practiseLayer(layers: Layers, signal: AbortSignal): Promise<void>
 }
 
 /** Answers a request for one range of the blob. */
-function answer({ bytes }: SyntheticLayer, { headers }: IncomingMessage, response: ServerResponse): void {
+function answer({ bytes }: PracticeLayer, { headers }: IncomingMessage, response: ServerResponse): void {
   const [, first, last] = /^bytes=(\d*)-(\d*)$/.exec(headers.range ?? '') ?? [];
   const start = first ? Number(first) : Math.max(0, bytes.length - Number(last));
   const end = first && last ? Number(last) + 1 : bytes.length;

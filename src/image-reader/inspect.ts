@@ -1,13 +1,16 @@
-import { codeOf, explain } from '../errors.ts';
+import { explain } from '../errors.ts';
 import { planDisk } from '../fronts/erofs/plan.ts';
-import { footerBytes, readFooter } from '../formats/estargz/footer.ts';
+import { Formats } from '../formats/index.ts';
+import { readIndex } from '../formats/read-index.ts';
 import { buildTree, type Landmark } from '../formats/tree.ts';
 import { tocDigestLabel, zstdChunkedAnnotations } from '../label-names.ts';
 import type { Descriptor } from '../images/manifest.ts';
 import { isForeignLayer, isLayer } from '../images/media-types.ts';
-import { readLayerIndex } from '../formats/estargz/fetch-toc.ts';
 import type { Blob } from '../registry/blob/blob.ts';
 import { Refusal, type RefusalReason, refusalReason } from '../layers/resolve/refusal.ts';
+
+/** How much of a blob's end says which format it is, in bytes. */
+const recognizedBytes = 4096;
 
 /** What a layer in a registry is, found out as a daemon does that mounts it. */
 export interface LayerReport {
@@ -15,7 +18,8 @@ export interface LayerReport {
   readonly mediaType: string;
   /** Bytes of the blob. */
   readonly bytes: number;
-  readonly format: 'estargz' | 'zstd:chunked' | 'gzip' | 'zstd' | 'tar' | 'foreign' | 'unknown';
+  /** The name of a format that lazypull reads, or another one. */
+  readonly format: string;
   /** Why the layer cannot be lazy; undefined where it can. What the layers below it look like is not looked at. */
   readonly problem: { readonly reason: RefusalReason; readonly message: string } | undefined;
   /** What its table of contents says; undefined where that could not be read. */
@@ -34,7 +38,12 @@ export interface LayerContent {
 }
 
 /** Reads a layer's index. Rejects only where `signal` aborts: any other failure is the layer's problem. */
-export async function inspectLayer(blob: Blob, layer: Descriptor, signal?: AbortSignal): Promise<LayerReport> {
+export async function inspectLayer(
+  blob: Blob,
+  layer: Descriptor,
+  signal?: AbortSignal,
+  formats = new Formats(),
+): Promise<LayerReport> {
   const report = { digest: layer.digest, mediaType: layer.mediaType, bytes: layer.size };
   const problemOf = (error: unknown) => {
     signal?.throwIfAborted();
@@ -42,7 +51,6 @@ export async function inspectLayer(blob: Blob, layer: Descriptor, signal?: Abort
   };
   let format = plainFormat(layer);
   try {
-    const tocDigest = layer.annotations[tocDigestLabel];
     if (format === 'foreign') {
       throw new Refusal('unsupported', 'FailedPrecondition', 'Registries do not have such a layer');
     }
@@ -53,12 +61,16 @@ export async function inspectLayer(blob: Blob, layer: Descriptor, signal?: Abort
         `The layer is of the type "${layer.mediaType}", which is no tar`,
       );
     }
-    if (!tocDigest) {
-      if (await hasFooter(blob, signal)) format = 'estargz';
-      throw new Refusal(format === 'estargz' ? 'no_toc_digest' : 'no_toc', 'FailedPrecondition', withoutDigest(format));
+    const found = formats.identify(layer.annotations);
+    if (found === undefined) {
+      const known = await recognize(blob, formats, signal);
+      format = known ?? format;
+      const reason = known === undefined ? 'no_toc' : 'no_toc_digest';
+      throw new Refusal(reason, 'FailedPrecondition', withoutDigest(format, known !== undefined));
     }
-    const content = contentOf(layer, await readLayerIndex(blob, tocDigest, signal));
-    return { ...report, format: 'estargz', problem: undefined, content };
+    const id = { digest: layer.digest, index: found.index };
+    const content = contentOf(layer, await readIndex(found.format, blob, id, signal));
+    return { ...report, format: found.format.name, problem: undefined, content };
   } catch (error) {
     return { ...report, format, problem: problemOf(error), content: undefined };
   }
@@ -77,7 +89,7 @@ function contentOf({ digest }: Descriptor, index: Parameters<typeof buildTree>[0
   return { files, entries: entries.length, chunks: chunks.length, bytes, landmark };
 }
 
-function plainFormat({ mediaType, annotations }: Descriptor): LayerReport['format'] {
+function plainFormat({ mediaType, annotations }: Descriptor): string {
   if (isForeignLayer(mediaType)) return 'foreign';
   if (Object.keys(annotations).some((key) => zstdChunkedAnnotations.test(key))) {
     return 'zstd:chunked';
@@ -87,20 +99,14 @@ function plainFormat({ mediaType, annotations }: Descriptor): LayerReport['forma
   return mediaType.endsWith('tar') ? 'tar' : 'unknown';
 }
 
-/** Whether a blob ends as eStargz does. */
-async function hasFooter(blob: Blob, signal: AbortSignal | undefined): Promise<boolean> {
-  const { data, size } = await blob.tail(footerBytes, signal);
-  try {
-    readFooter(data, size);
-    return true;
-  } catch (error) {
-    if (codeOf(error) === 'FailedPrecondition') return false;
-    throw error;
-  }
+/** The name of the format that a blob ends as. */
+async function recognize(blob: Blob, formats: Formats, signal: AbortSignal | undefined): Promise<string | undefined> {
+  const end = await blob.tail(recognizedBytes, signal);
+  return formats.all.find((format) => format.recognizes(end))?.name;
 }
 
-function withoutDigest(format: LayerReport['format']): string {
+function withoutDigest(format: string, isKnown: boolean): string {
   if (format === 'zstd:chunked') return 'The layer is zstd:chunked, which is not supported yet';
-  if (format !== 'estargz') return `The layer has no table of contents: it is plain ${format}`;
+  if (!isKnown) return `The layer has no table of contents: it is plain ${format}`;
   return `The layer has a table of contents, but the manifest lacks its annotation "${tocDigestLabel}": it was pushed with Docker media types, or by a tool that drops annotations`;
 }

@@ -1,5 +1,7 @@
 import { codeOf, hintOf, LazypullError, messageOf } from '../errors.ts';
-import { tocDigestLabel } from '../label-names.ts';
+import type { LayerId } from '../chunks/layer-id.ts';
+import { Formats } from '../formats/index.ts';
+import type { LayerFormat } from '../formats/layer-format.ts';
 import type { Descriptor } from '../images/manifest.ts';
 import type { ResolvedImage } from '../images/resolve.ts';
 import type { Blob } from '../registry/blob/blob.ts';
@@ -7,10 +9,15 @@ import { formatReference } from '../registry/reference.ts';
 import { inspectLayer } from './inspect.ts';
 import { refusalAdvice, type RefusalReason, refusalReason } from '../layers/resolve/refusal.ts';
 
-/** The digest of the table of contents of a layer. @throws FailedPrecondition that says what the layer is and what to do, where the manifest has none */
-export async function tocDigestOf(image: ResolvedImage, layer: Descriptor, blob: Blob): Promise<string> {
-  const tocDigest = layer.annotations[tocDigestLabel];
-  if (tocDigest) return tocDigest;
+/** How a layer of an image can be read: its format, and what it is to that. @throws FailedPrecondition that says what the layer is and what to do, if the manifest does not say it */
+export async function lazyLayer(
+  image: ResolvedImage,
+  layer: Descriptor,
+  blob: Blob,
+  formats = new Formats(),
+): Promise<{ format: LayerFormat; id: LayerId }> {
+  const found = formats.identify(layer.annotations);
+  if (found !== undefined) return { format: found.format, id: { digest: layer.digest, index: found.index } };
   const { problem } = await inspectLayer(blob, layer);
   const { message, reason } = problem ?? { message: 'The layer has no table of contents', reason: 'no_toc' };
   const what = `Cannot read ${nameOf(image, layer)} without pulling it: ${message}`;

@@ -6,13 +6,13 @@ import { maxImageRows, maxImageTextBytes, xattrOverheadBytes } from '../formats/
 import { buildTree, type LayerTree } from '../formats/tree.ts';
 import { type ImageFile, ImageTree } from './image-tree.ts';
 import type { ResolvedImage } from '../images/resolve.ts';
-import { readLayerIndex } from '../formats/estargz/fetch-toc.ts';
+import { Formats } from '../formats/index.ts';
+import type { BytesNeeded, Codec } from '../formats/layer-format.ts';
+import { readIndex } from '../formats/read-index.ts';
 import type { Blob } from '../registry/blob/blob.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { inParallel } from '../util/in-parallel.ts';
-import { layerError, tocDigestOf } from './layer-errors.ts';
-import { streamBytesNeeded } from '../layers/workers/streams.ts';
-import { unpackChunks } from '../layers/workers/unpack.ts';
+import { layerError, lazyLayer } from './layer-errors.ts';
 
 const layersAtOnce = 4;
 
@@ -38,24 +38,36 @@ export interface OpenImage {
  *
  * @throws an error that names the layer, and says what to do, where one cannot be read without pulling it
  */
-export async function openImage(client: RegistryClient, image: ResolvedImage): Promise<OpenImage> {
+export async function openImage(
+  client: RegistryClient,
+  image: ResolvedImage,
+  formats = new Formats(),
+): Promise<OpenImage> {
   const { layers } = image.manifest;
   const blobs = layers.map(({ digest }) => client.blob(image.reference, digest));
   const bounds = new ImageBounds();
-  const trees = await inParallel([...layers.keys()], layersAtOnce, async (i): Promise<LayerTree> => {
-    const tocDigest = await tocDigestOf(image, layers[i]!, blobs[i]!);
+  const opened = await inParallel([...layers.keys()], layersAtOnce, async (i): Promise<OpenLayer> => {
+    const { format, id } = await lazyLayer(image, layers[i]!, blobs[i]!, formats);
     try {
-      const index = await readLayerIndex(blobs[i]!, tocDigest);
+      const index = await readIndex(format, blobs[i]!, id);
       bounds.count(index);
-      return buildTree(index);
+      return { blob: blobs[i]!, codec: format.codec, codecData: index.codecData, tree: buildTree(index) };
     } catch (error) {
       throw layerError(image, layers[i]!, error);
     }
   });
   return {
-    tree: new ImageTree(trees.map(({ root }) => root)),
-    read: ({ entry, layer }) => readRows(blobs[layer]!, rowsOf(trees[layer]!.chunks, entry)),
+    tree: new ImageTree(opened.map(({ tree }) => tree.root)),
+    read: ({ entry, layer }) => readChunks(opened[layer]!, chunksOf(opened[layer]!.tree.chunks, entry)),
   };
+}
+
+/** A layer whose index is here. */
+interface OpenLayer {
+  readonly blob: Blob;
+  readonly codec: Codec;
+  readonly codecData: SharedArrayBuffer | undefined;
+  readonly tree: LayerTree;
 }
 
 /** Bounds what the layers of an image take together. */
@@ -77,7 +89,7 @@ class ImageBounds {
 }
 
 /** The chunks of a file as a table of their own, in file order; their places on a disk are not filled in. */
-function rowsOf(chunks: ChunkColumns, { firstChunk, chunkCount }: ImageFile['entry']): ChunkTable {
+function chunksOf(chunks: ChunkColumns, { firstChunk, chunkCount }: ImageFile['entry']): ChunkTable {
   const table = chunkTable(undefined, chunkCount);
   const end = firstChunk + chunkCount;
   for (const column of ['size', 'streamOffset', 'streamEnd', 'innerOffset'] as const) {
@@ -87,15 +99,16 @@ function rowsOf(chunks: ChunkColumns, { firstChunk, chunkCount }: ImageFile['ent
   return table;
 }
 
-async function* readRows(blob: Blob, table: ChunkTable): AsyncGenerator<Buffer> {
+async function* readChunks({ blob, codec, codecData }: OpenLayer, table: ChunkTable): AsyncGenerator<Buffer> {
   let tries = 0;
   for (let first = 0; first < table.length; ) {
-    const { last, end } = nextRequest(table, first);
+    const { last, end } = nextRequest(table, codec.bytesNeeded, first);
     const start = table.streamOffset[first]!;
     const askedMs = performance.now();
     const pieces: Buffer[] = [];
     for await (const piece of blob.range(start, end)) pieces.push(piece);
-    for await (const unpacked of unpackChunks(table, { first, last }, Buffer.concat(pieces), start)) {
+    const run = { table, chunks: { first, last }, bytes: Buffer.concat(pieces), blobOffset: start, codecData };
+    for await (const unpacked of codec.unpack(run)) {
       if ('error' in unpacked) {
         if (++tries === maxTries || !(await blob.distrust(askedMs))) throw unpacked.error;
         break;
@@ -107,18 +120,18 @@ async function* readRows(blob: Blob, table: ChunkTable): AsyncGenerator<Buffer> 
   }
 }
 
-/** The rows from `first` on that one request brings: those that follow in the blob too, and come out of it in this order. */
-function nextRequest(table: ChunkTable, first: number): { last: number; end: number } {
+/** The chunks from `first` on that one request brings: those that follow in the blob too, and come out of it in this order. */
+function nextRequest(table: ChunkTable, bytesNeeded: BytesNeeded, first: number): { last: number; end: number } {
   const start = table.streamOffset[first]!;
-  let end = streamBytesNeeded(table, first).end;
+  let end = bytesNeeded(table, first).end;
   let last = first + 1;
   for (; last < table.length; last++) {
     const sameStream = table.streamOffset[last] === table.streamOffset[last - 1];
     const follows = sameStream
       ? table.innerOffset[last]! > table.innerOffset[last - 1]!
       : table.streamOffset[last] === table.streamEnd[last - 1];
-    if (!follows || streamBytesNeeded(table, last).end - start > maxRequestBytes) break;
-    end = Math.max(end, streamBytesNeeded(table, last).end);
+    if (!follows || bytesNeeded(table, last).end - start > maxRequestBytes) break;
+    end = Math.max(end, bytesNeeded(table, last).end);
   }
   return { last, end };
 }

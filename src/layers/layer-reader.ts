@@ -1,5 +1,6 @@
 import type { FileHandle } from 'node:fs/promises';
 import type { ChunkTable } from '../chunks/chunk-table.ts';
+import type { LayerFormat } from '../formats/layer-format.ts';
 import type { LazypullError } from '../errors.ts';
 import { loadedBytes, neededLibraries, readElf } from './prefetch/elf.ts';
 import { type FlatFile, rangesIn } from '../fuse/flat-file.ts';
@@ -33,6 +34,8 @@ export interface LayerReaderOptions
   > {
   readonly record: LayerRecord;
   readonly directory: LayerDirectory;
+  readonly format: LayerFormat;
+  readonly codecData: SharedArrayBuffer | undefined;
   readonly disk: FileHandle;
   readonly threads: WorkerPool;
   /** As the fetcher's, with the disk offset of the chunk. */
@@ -56,7 +59,7 @@ export class LayerReader {
   #hints: Hints | undefined;
 
   constructor(table: ChunkTable, options: LayerReaderOptions) {
-    const { record, directory, resident, read, threads, onError, onDamage } = options;
+    const { record, directory, format, codecData, resident, read, threads, onError, onDamage } = options;
     this.#options = options;
     this.table = table;
     this.file = {
@@ -68,11 +71,12 @@ export class LayerReader {
       resident,
       read,
     };
-    this.#target = threads.add({ diskPath: directory.diskPath, table, resident });
+    this.#target = threads.add({ diskPath: directory.diskPath, format: format.name, table, codecData, resident });
     this.fetcher = new Fetcher({
       ...options,
       table,
       target: this.#target,
+      bytesNeeded: format.codec.bytesNeeded,
       onError: (error, chunk, isAwaited) => onError(error, table.diskOffset[chunk]!, isAwaited),
       onDamage: (chunks) => onDamage(chunks.length, table.diskOffset[chunks[0]!]!),
     });
@@ -81,7 +85,7 @@ export class LayerReader {
   /** Bytes that the table and what belongs to it take in memory. */
   get memoryBytes(): number {
     const { digest, length } = this.table;
-    return digest.buffer.byteLength + 2 * length;
+    return digest.buffer.byteLength + (this.#options.codecData?.byteLength ?? 0) + 2 * length;
   }
 
   /** Makes bytes [offset, offset + size) of the disk resident, but for the pieces that it resolves to. Rejects with the reason when one of them cannot be had. */

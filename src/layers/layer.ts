@@ -1,6 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { ChunkTable } from '../chunks/chunk-table.ts';
+import type { LayerFormat } from '../formats/layer-format.ts';
 import { LazypullError, messageOf } from '../errors.ts';
 import type { FuseServer, Piece } from '../fuse/server.ts';
 import { helperRoot } from '../kernel/mount-helper.ts';
@@ -37,8 +38,11 @@ const unwritablePauseMs = 30_000;
 export interface LayerOptions extends WrittenResidency {
   readonly record: LayerRecord;
   readonly directory: LayerDirectory;
+  readonly format: LayerFormat;
   /** Undefined for a layer that rests until somebody reads it. */
   readonly table: ChunkTable | undefined;
+  /** What the format's codec knows beside the table, if that is here. */
+  readonly codecData?: SharedArrayBuffer | undefined;
   readonly blob: Blob;
   readonly fuse: FuseServer;
   readonly threads: WorkerPool;
@@ -59,7 +63,7 @@ export class Layer {
   readonly origin: LayerOrigin;
   readonly name: string;
   readonly nodeId: number;
-  readonly #options: Omit<LayerOptions, 'table'>;
+  readonly #options: Omit<LayerOptions, 'table' | 'codecData'>;
   readonly #failures: FailureLog;
   readonly #disk: FileHandle;
   readonly #kept: ResidencyWriter;
@@ -94,13 +98,13 @@ export class Layer {
     }
   }
 
-  private constructor({ table, ...options }: LayerOptions, disk: FileHandle) {
+  private constructor({ table, codecData, ...options }: LayerOptions, disk: FileHandle) {
     const { record, directory } = options;
     this.#options = options;
     this.record = record;
     this.origin = options.origin;
     this.#disk = disk;
-    this.#read = new Uint8Array(new SharedArrayBuffer(record.rows));
+    this.#read = new Uint8Array(new SharedArrayBuffer(record.chunks));
     ({ name: this.name, nodeId: this.nodeId } = fileOf(record));
     this.#failures = new FailureLog({
       layer: record.digest,
@@ -109,7 +113,7 @@ export class Layer {
     });
     this.#kept = new ResidencyWriter({ ...options, disk, onKept: options.onGrowth }, options.isOfThisBoot);
     if (table === undefined) this.#serveResting();
-    else this.#serve(table);
+    else this.#serve(table, codecData);
   }
 
   /** Path of the image for the helper to mount: the disk file itself where all of it is here, verified and synced, else the FUSE file that fills it. */
@@ -271,10 +275,11 @@ export class Layer {
     await this.#disk.close();
   }
 
-  #serve(table: ChunkTable): LayerReader {
+  #serve(table: ChunkTable, codecData: SharedArrayBuffer | undefined): LayerReader {
     const { fuse, awake } = this.#options;
     const reader = new LayerReader(table, {
       ...this.#options,
+      codecData,
       read: this.#read,
       disk: this.#disk,
       onError: (error, diskOffset, isAwaited) => this.#failures.add(diskOffset, error, isAwaited),
@@ -333,8 +338,9 @@ export class Layer {
     this.#lastMissMs = performance.now();
     try {
       const table = await directory.table(record);
+      const codecData = await directory.codecData(record);
       if (this.#closed) throw new LazypullError('Canceled', 'The layer was closed');
-      return this.#serve(table);
+      return this.#serve(table, codecData);
     } catch (error) {
       const message =
         'cannot read the index of a layer: its readers get EIO; stop lazypull, and remove the directory of the layer';
@@ -352,10 +358,10 @@ export class Layer {
   async #saveTrace(): Promise<void> {
     clearTimeout(this.#traceTimer);
     this.#traceTimer = undefined;
-    const { traces, record, directory, log } = this.#options;
+    const { traces, record, directory, format, log } = this.#options;
     try {
       const table = this.#reader?.table ?? (await directory.table(record));
-      const trace = traceOf(record.digest, table, this.#read);
+      const trace = traceOf(record.digest, table, format.codec.bytesNeeded, this.#read);
       const bytes = trace.ranges.reduce((sum, [start, end]) => sum + end - start, 0);
       // Who read most of the layer is served best by reading it in order.
       if (bytes <= Math.min(maxTraceBytes, record.blobBytes / 2)) await traces.save(trace);

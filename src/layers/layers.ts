@@ -3,6 +3,9 @@ import { dirname, join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { codeOf, LazypullError, messageOf } from '../errors.ts';
 import { unlessAborted } from '../util/unless-aborted.ts';
+import { Formats } from '../formats/index.ts';
+import type { LayerFormat } from '../formats/layer-format.ts';
+import type { PracticeLayer } from '../formats/practice.ts';
 import { type FuseConnection, inheritConnection, type KeptConnection, openConnection } from '../fuse/connection.ts';
 import type { FuseMetrics } from '../fuse/metrics.ts';
 import { directoryIdentity } from '../kernel/directory-identity.ts';
@@ -30,8 +33,7 @@ import { type MadeLayer, pullAll, UnindexedLayers, type UnindexedPolicy } from '
 import { type LayerOrigin, ofCache } from './layer-origin.ts';
 import { Layer } from './layer.ts';
 import { type OwnOfLayer, practiseLayer, removeStage, type ServeQuietly } from './warm-up/practice-layer.ts';
-import type { SyntheticLayer } from './warm-up/synthetic-layer.ts';
-import { checkRecord, findRecord, LayerDirectory } from './store/layer-directory.ts';
+import { checkRecord, findRecord, LayerDirectory, type LayerRecord } from './store/layer-directory.ts';
 import type { LayerStatus } from './layer-status.ts';
 import { MountPoints } from './mount-points.ts';
 import { staleMounts, takeAway } from './stale-mounts.ts';
@@ -78,6 +80,8 @@ export interface LayersOptions {
   readonly unindexed?: UnindexedPolicy | undefined;
   /** The layers of an image, as its manifest for this machine has them. */
   readonly layersOf?: ((reference: string, signal: AbortSignal) => Promise<readonly Descriptor[]>) | undefined;
+  /** Which layers can be read. Undefined for what is built in. */
+  readonly formats?: Formats | undefined;
   readonly log: Log;
   readonly metrics?: { readonly layers: LayerMetrics; readonly fuse: FuseMetrics };
 }
@@ -114,11 +118,12 @@ function pullsPath(root: string): string {
   return join(root, 'pulls');
 }
 
-/** All lazy layers of a daemon, keyed by layer digest and TOC digest: every mount of one layer shares its data. */
+/** All lazy layers of a daemon, keyed by `LayerId`: every mount of one layer shares its data. */
 export class Layers {
   /** What is kept on the disk. */
   readonly cache: Cache;
   readonly #options: LayersOptions;
+  readonly #formats: Formats;
   readonly #rootIdentity: string;
   readonly #fuse: FuseLink;
   readonly #threads: WorkerPool;
@@ -178,6 +183,7 @@ export class Layers {
 
   private constructor(options: LayersOptions, connection: FuseConnection) {
     this.#options = options;
+    this.#formats = options.formats ?? new Formats();
     this.#rootIdentity = directoryIdentity(options.root);
     this.#fuse = new FuseLink(connection, {
       lockPath: join(options.root, 'helper.lock'),
@@ -188,7 +194,7 @@ export class Layers {
     });
     this.#memory = memoryBudget(options.memoryBytes);
     this.#awake = new TableCache(this.#memory.tableBytes);
-    this.#threads = new WorkerPool(this.#memory, options.log);
+    this.#threads = new WorkerPool(this.#memory, options.log, this.#formats);
     this.#metrics = options.metrics?.layers ?? layerMetrics();
     this.#points = new MountPoints({
       helper: this.#fuse.helper,
@@ -251,12 +257,12 @@ export class Layers {
 
   /** Throws the reason where a client's labels alone say that the layer cannot be lazy. */
   checkLabels(labels: Labels): void {
-    if (isUnindexed(resolve(labels).id)) this.#unindexed.check();
+    if (isUnindexed(resolve(labels, this.#formats).id)) this.#unindexed.check();
   }
 
   /** Mounts the layer that a client's labels name at a directory, as `MountHelper.fill` does. Rejects with the reason when it cannot be lazy. */
   async mount(mountpoint: string, labels: Labels, signal?: AbortSignal): Promise<LayerOrigin> {
-    const ref = resolve(labels);
+    const ref = resolve(labels, this.#formats);
     const leave = isUnindexed(ref.id) ? this.#unindexed.attend(ref) : undefined;
     let isDone = false;
     try {
@@ -274,7 +280,7 @@ export class Layers {
    * else is taken away and the layer mounted. Rejects with the reason when the layer's files are not all there.
    */
   async restore(mountpoint: string, labels: Labels): Promise<void> {
-    const ref = resolve(labels);
+    const ref = resolve(labels, this.#formats);
     const restore = async (layer: Layer): Promise<void> => {
       const left = this.#left.get(mountpoint);
       const isShown = left !== undefined && (layer.isShownBy(left) || left === this.#attachedPath(layer));
@@ -338,7 +344,7 @@ export class Layers {
   }
 
   /** Serves a made-up layer once, as `practiseLayer` does, unless a real one has been asked for. Rejects only when `signal` ends it. */
-  async rehearse(layer: SyntheticLayer, openBlob: () => Blob, signal: AbortSignal): Promise<void> {
+  async rehearse(layer: PracticeLayer, openBlob: () => Blob, signal: AbortSignal): Promise<void> {
     if (!this.#memory.isRehearsed) return;
     if (this.#entries.size > 0 || this.#isClosed) return;
     const { root, log } = this.#options;
@@ -538,8 +544,9 @@ export class Layers {
   async #openForReader(nodeId: number): Promise<void> {
     const record = await findRecord(join(this.#options.root, 'layers'), nodeId);
     if (record === undefined) throw new LazypullError('NotFound', 'Nothing of the layer is on the disk');
-    const id = { digest: record.digest, index: record.tocDigest };
-    const ref = { id, reference: record.reference, siblings: [], prefetchBytes: undefined };
+    const id = { digest: record.digest, index: record.indexDigest };
+    const format = this.#formatOf(record);
+    const ref = { id, format, reference: record.reference, siblings: [], prefetchBytes: undefined };
     const entry = this.#entry(layerKey(ref.id), ref, this.#openKept);
     entry.users++;
     try {
@@ -624,9 +631,21 @@ export class Layers {
     checkRecord(record, ref.id);
     const blob = this.#options.openBlob(ref.reference, ref.id.digest);
     const residency = await directory.resident(record);
+    const format = this.#formatOf(record);
     const table = residency.isOfThisBoot ? undefined : await directory.table(record);
+    const codecData = table && (await directory.codecData(record));
     await directory.checkDisk(record, !residency.isOfThisBoot);
-    return this.#serve({ record, directory, table, ...residency, blob, traces: this.#traces, origin: ofCache });
+    return this.#serve({
+      record,
+      directory,
+      format,
+      table,
+      codecData,
+      ...residency,
+      blob,
+      traces: this.#traces,
+      origin: ofCache,
+    });
   };
 
   /** Opens a layer that has just been made of an unindexed one: what was read of it the last time is asked for at once. */
@@ -653,6 +672,13 @@ export class Layers {
       await rename(path, directory.path);
     });
     this.cache.check();
+  }
+
+  /** @throws Unimplemented for a format of another version of this program */
+  #formatOf({ format: name }: LayerRecord): LayerFormat {
+    const format = this.#formats.named(name);
+    if (format !== undefined) return format;
+    throw new LazypullError('Unimplemented', `Layers of the format "${name}" are not known to this version`);
   }
 
   #directory(id: LayerId): LayerDirectory {

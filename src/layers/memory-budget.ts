@@ -6,8 +6,8 @@ export interface MemoryBudget {
   readonly threads: number;
   /** Heap of the thread that plans, in MB. A table of contents that takes more ends that thread instead of the program. */
   readonly planHeapMb: number;
-  /** How long a table of contents may be, as JSON: planning takes a few times as much. Layers with a longer one are not lazy. */
-  readonly tocBytes: number;
+  /** How long an index may be, decompressed: planning takes a few times as much. Layers with a longer one are not lazy. */
+  readonly indexBytes: number;
   /** Blob bytes that may wait for them before who sends more has to wait. */
   readonly queuedBytes: number;
   /** Memory of the answers that arrive at one time. */
@@ -32,7 +32,7 @@ const mib = 1 << 20;
 export const ampleMemory: MemoryBudget = {
   threads: 2,
   planHeapMb: 256,
-  tocBytes: maxTocBytes,
+  indexBytes: maxTocBytes,
   queuedBytes: 4 * mib,
   requestBytes: Number.POSITIVE_INFINITY,
   unsyncedBytes: Number.POSITIVE_INFINITY,
@@ -50,7 +50,7 @@ const servingBytes = 110 * mib;
 /** What planning takes of memory for each byte of a table of contents, with some to spare. */
 const planFactor = 5;
 
-const littleMemory: Omit<MemoryBudget, 'tocBytes'> = {
+const littleMemory: Omit<MemoryBudget, 'indexBytes'> = {
   threads: 1,
   planHeapMb: 64,
   queuedBytes: mib,
@@ -70,5 +70,5 @@ const littleMemoryBytes = 512 * mib;
 /** @param limitBytes the memory of the control group; undefined for no limit */
 export function memoryBudget(limitBytes: number | undefined): MemoryBudget {
   if (limitBytes === undefined || limitBytes >= littleMemoryBytes) return ampleMemory;
-  return { ...littleMemory, tocBytes: Math.max(limitBytes - servingBytes, mib) / planFactor };
+  return { ...littleMemory, indexBytes: Math.max(limitBytes - servingBytes, mib) / planFactor };
 }

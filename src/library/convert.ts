@@ -66,6 +66,7 @@ export async function convertImage(
   const { convertImage: convert } = await import('../convert/convert.ts');
   const { openEndpoints } = await import('../convert/endpoints.ts');
   const { parsePlatform } = await import('../images/platforms.ts');
+  const { estargz } = await import('../formats/estargz/format.ts');
   const { LazyCheck } = await import('../layers/resolve/lazy-check.ts');
   checkNumber('level', options.level, maxLevel);
   checkNumber('chunkSize', options.chunkSize, (await import('../convert/estargz-writer.ts')).maxChunkBytes);
@@ -78,7 +79,7 @@ export async function convertImage(
     temporaryDirectory: options.temporaryDirectory,
     onLayer: options.onLayer,
     onKept: ({ digest, reason }) => problems.push({ digest, message: reason }),
-    check: new LazyCheck(),
+    check: new LazyCheck(estargz),
     onNotLazy: ({ digest, message }) => problems.push({ digest, message }),
     signal: options.signal,
   });

@@ -1,6 +1,7 @@
 import { hash, randomBytes } from 'node:crypto';
 import { mkdir, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { layerPath } from '../../src/chunks/layer-id.ts';
 import { LayerDirectory, type LayerRecord, recordVersion } from '../../src/layers/store/layer-directory.ts';
 import { chunkedBlob } from './chunked-blob.ts';
 
@@ -14,9 +15,8 @@ export const cachedDigest = (name: string): string => `sha256:${name.repeat(64)}
 
 /** Makes the files of a layer below a root as a daemon leaves them: four parts of 1 MiB, the last of which is not there. */
 export async function cachedLayer(root: string, name: string, usedMs: number): Promise<LayerDirectory> {
-  const digests = { digest: cachedDigest(name), tocDigest: cachedTocDigest };
-  const [digest = '', toc = ''] = Object.values(digests).map((text) => text.slice('sha256:'.length));
-  const directory = new LayerDirectory(join(root, 'layers', digest, toc));
+  const id = { digest: cachedDigest(name), index: cachedTocDigest };
+  const directory = new LayerDirectory(join(root, 'layers', layerPath(id)));
   await mkdir(directory.path, { recursive: true });
   const contents = Array.from({ length: 4 }, () => randomBytes(mib));
   const { table, bytes, diskBytes } = chunkedBlob(contents);
@@ -27,12 +27,14 @@ export async function cachedLayer(root: string, name: string, usedMs: number): P
   for (const path of [directory.hintsPath, directory.stackingPath, directory.pathsPath]) await writeFile(path, '');
   const record: LayerRecord = {
     version: recordVersion,
-    ...digests,
+    digest: id.digest,
+    indexDigest: id.index,
+    format: 'estargz',
     reference: 'r.example/a:1',
     blobBytes: bytes.length,
     diskBytes,
     metadataBytes: 4096,
-    rows: 4,
+    chunks: 4,
     sums: {
       metadata: hash('sha256', disk.subarray(0, 4096)),
       table: hash('sha256', new Uint8Array(table.digest.buffer)),

@@ -11,15 +11,8 @@ export async function pullTarget(parent: string, blob: Buffer): Promise<PullTarg
   const digest = `sha256:${hash('sha256', blob)}`;
   const directory = new LayerDirectory(join(parent, `${hash('sha256', blob).slice(0, 16)}-${next++}`));
   await mkdir(directory.path, { recursive: true });
-  const { diskPath, tablePath, pathsPath, hintsPath, stackingPath } = directory;
-  const paths = { diskPath, tablePath, pathsPath, hintsPath, stackingPath };
-  return {
-    digest,
-    blobBytes: blob.length,
-    indexPath: join(directory.path, 'index'),
-    unsyncedBytes: Number.POSITIVE_INFINITY,
-    ...paths,
-  };
+  const { paths, indexPath } = directory;
+  return { digest, blobBytes: blob.length, indexPath, unsyncedBytes: Number.POSITIVE_INFINITY, ...paths };
 }
 
 let next = 0;

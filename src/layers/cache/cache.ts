@@ -321,7 +321,7 @@ export class Cache implements CacheAccess {
       const table = await directory.table(record);
       const { resident } = await directory.resident(record);
       const parts = resident.reduce((count, state) => count + (state === residency.absent ? 0 : 1), 0);
-      const target = threads.add({ diskPath: directory.diskPath, table, resident });
+      const target = threads.add({ diskPath: directory.diskPath, format: record.format, table, resident });
       try {
         let damaged = 0;
         for (const rows of runs(table.size)) {

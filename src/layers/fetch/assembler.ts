@@ -1,6 +1,6 @@
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import { type PooledBuffer, pooledBytes, type BufferPool } from '../workers/buffer-pool.ts';
-import { streamBytesNeeded } from '../workers/streams.ts';
+import type { BytesNeeded } from '../../formats/layer-format.ts';
 import type { ChunkRange } from '../../chunks/chunk-range.ts';
 
 /** Whole chunks and the blob bytes, from `blobOffset` on, that hold them. */
@@ -19,6 +19,7 @@ export class Assembler {
   readonly start: number;
   readonly end: number;
   readonly #table: ChunkTable;
+  readonly #bytesNeeded: BytesNeeded;
   readonly #buffers: BufferPool;
   readonly #last: number;
   #first: number;
@@ -29,8 +30,9 @@ export class Assembler {
   #untaken: number;
   #received: number;
 
-  constructor(table: ChunkTable, window: ChunkRange, buffers: BufferPool) {
+  constructor(table: ChunkTable, bytesNeeded: BytesNeeded, window: ChunkRange, buffers: BufferPool) {
     this.#table = table;
+    this.#bytesNeeded = bytesNeeded;
     this.#buffers = buffers;
     this.#first = window.first;
     this.#ready = window.first;
@@ -119,6 +121,6 @@ export class Assembler {
 
   /** Where in the blob the bytes end that a chunk needs. */
   endOf(chunk: number): number {
-    return streamBytesNeeded(this.#table, chunk).end;
+    return this.#bytesNeeded(this.#table, chunk).end;
   }
 }

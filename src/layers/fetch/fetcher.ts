@@ -5,7 +5,7 @@ import { Download } from './download.ts';
 import type { Link } from './link.ts';
 import { type FetchReason, type LayerMetrics, layerMetrics } from '../metrics.ts';
 import { pooledBytes } from '../workers/buffer-pool.ts';
-import { streamBytesNeeded } from '../workers/streams.ts';
+import type { BytesNeeded } from '../../formats/layer-format.ts';
 import { Rate } from '../../util/rate.ts';
 import type { Failure } from '../workers/worker.ts';
 import type { UnwrittenChunks } from '../store/unwritten-chunks.ts';
@@ -30,6 +30,8 @@ const lateMs = 1_000;
 const thriftyMs = 5_000;
 
 export interface FetcherOptions extends VerifierOptions {
+  /** Of the layer's codec. */
+  readonly bytesNeeded: BytesNeeded;
   /** 1 for each chunk of which something has been asked for. */
   readonly read: Uint8Array;
   readonly blob: Blob;
@@ -70,7 +72,7 @@ export class Fetcher {
   constructor(options: FetcherOptions) {
     this.#options = options;
     this.#metrics = options.metrics ?? layerMetrics();
-    this.#windows = new Windows(options.table, options.link, options.read);
+    this.#windows = new Windows(options.table, options.bytesNeeded, options.link, options.read);
     this.#chunks = new ChunkStates(options.resident);
     this.#verifier = new Verifier(options, this.#chunks, (chunk) => this.#miss(chunk));
   }
@@ -113,7 +115,7 @@ export class Fetcher {
     for (const { first, last } of wanted.toSorted((a, b) => a.first - b.first)) {
       for (let chunk = first; chunk < last; chunk++) {
         if (!this.#chunks.isIdle(chunk)) continue;
-        const { start, end } = streamBytesNeeded(this.#options.table, chunk);
+        const { start, end } = this.#options.bytesNeeded(this.#options.table, chunk);
         const part = parts.at(-1);
         const continues = part?.last === chunk;
         if (!continues && start < partEnd) continue; // it shares a stream with a part: ranges must not overlap
@@ -172,7 +174,7 @@ export class Fetcher {
   }
 
   async #offer(bytes: Uint8Array, start: number): Promise<void> {
-    const { table, threads } = this.#options;
+    const { table, bytesNeeded, threads } = this.#options;
     const bytesEnd = start + bytes.length;
     let chunk = table.length;
     while (chunk > 0 && table.streamOffset[chunk - 1]! >= start) chunk--;
@@ -185,7 +187,7 @@ export class Fetcher {
         chunk < table.length && this.#chunks.isIdle(chunk) && table.streamOffset[chunk]! - from < batchBytes;
         chunk++
       ) {
-        const { end } = streamBytesNeeded(table, chunk);
+        const { end } = bytesNeeded(table, chunk);
         if (end > bytesEnd) break;
         to = Math.max(to, end);
       }
@@ -303,9 +305,9 @@ export class Fetcher {
    * @returns whether the request itself went well; never rejects
    */
   async #download(runs: readonly ChunkRange[], reason: FetchReason, overtakes = false): Promise<boolean> {
-    const { table, blob, threads, link } = this.#options;
+    const { table, bytesNeeded, blob, threads, link } = this.#options;
     for (const run of runs) this.#chunks.come(run);
-    const parts = runs.map((run) => new Assembler(table, run, threads.buffers));
+    const parts = runs.map((run) => new Assembler(table, bytesNeeded, run, threads.buffers));
     const unpacking: Promise<void>[] = [];
     const request = new Download(parts, overtakes);
     this.#requests.add(request);
@@ -355,7 +357,7 @@ export class Fetcher {
     let largest = pooledBytes;
     for (const { first, last } of runs) {
       for (let chunk = first; chunk < last; chunk++) {
-        const { start, end } = streamBytesNeeded(this.#options.table, chunk);
+        const { start, end } = this.#options.bytesNeeded(this.#options.table, chunk);
         largest = Math.max(largest, end - start);
       }
     }
@@ -364,12 +366,12 @@ export class Fetcher {
 
   /** Hands a batch to the threads, the chunks that readers wait for first. `requested` is when it was asked for, of performance.now(). */
   async #unpack(batch: Batch, requested: number): Promise<void> {
-    const { table } = this.#options;
+    const { table, bytesNeeded } = this.#options;
     const { chunks, bytes, blobOffset } = batch;
     const runs = this.#chunks.awaitedFirst(chunks).map(async (run) => {
       const start = table.streamOffset[run.first]!;
       let end = start;
-      for (let chunk = run.first; chunk < run.last; chunk++) end = Math.max(end, streamBytesNeeded(table, chunk).end);
+      for (let chunk = run.first; chunk < run.last; chunk++) end = Math.max(end, bytesNeeded(table, chunk).end);
       await this.#unpackRun(run, bytes.subarray(start - blobOffset, end - blobOffset), start, requested);
     });
     await Promise.all(runs);

@@ -2,7 +2,7 @@ import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import { lowerBound } from '../../util/search.ts';
 import type { Link } from './link.ts';
 import type { ChunkRange } from '../../chunks/chunk-range.ts';
-import { streamBytesNeeded } from '../workers/streams.ts';
+import type { BytesNeeded } from '../../formats/layer-format.ts';
 
 /** The smallest and the largest window of a single miss, in blob bytes; powers of two. */
 const minWindowBytes = 128 << 10;
@@ -49,6 +49,7 @@ const maxGapBytes = 256 << 10;
  */
 export class Windows {
   readonly #table: ChunkTable;
+  readonly #bytesNeeded: BytesNeeded;
   readonly #link: Link;
   readonly #read: Uint8Array;
   #lastEnd = -1;
@@ -56,8 +57,9 @@ export class Windows {
   #restBytes = minRestOfFileBytes;
 
   /** @param read 1 for each chunk of which something has been asked for, as it is at any time */
-  constructor(table: ChunkTable, link: Link, read: Uint8Array) {
+  constructor(table: ChunkTable, bytesNeeded: BytesNeeded, link: Link, read: Uint8Array) {
     this.#table = table;
+    this.#bytesNeeded = bytesNeeded;
     this.#link = link;
     this.#read = read;
   }
@@ -111,7 +113,7 @@ export class Windows {
     let blobEnd = 0;
     for (let chunk = first; chunk < last && bytes < maxBytes; chunk++) {
       if (!wanted(chunk)) continue;
-      const { start, end } = streamBytesNeeded(this.#table, chunk);
+      const { start, end } = this.#bytesNeeded(this.#table, chunk);
       const run = runs.at(-1);
       if (
         run !== undefined &&

@@ -1,68 +1,49 @@
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
-import { planDisk } from '../../fronts/erofs/plan.ts';
-import { checkTocDigest, openToc, readTocJson } from '../../formats/estargz/toc.ts';
+import type { Digest } from '../../chunks/digest.ts';
+import type { LayerFormat, RawIndex, WantedIndex } from '../../formats/layer-format.ts';
 import { buildTree, type LayerTree } from '../../formats/tree.ts';
 import type { WrittenData } from '../../fronts/erofs/data.ts';
+import { planDisk } from '../../fronts/erofs/plan.ts';
 import { type Hints, hintsOf } from '../prefetch/hints.ts';
 import { type Stacking, stackingOf } from './stacking.ts';
 
-/** A table of contents as it came, and what it must be. */
-export interface TocSource {
-  readonly digest: string;
-  /** Of the manifest. Undefined where that is not known yet: then whoever uses the plan compares it with the plan's. */
-  readonly tocDigest: string | undefined;
-  readonly blobBytes: number;
-  /** Where the table of contents begins in the blob. */
-  readonly tocOffset: number;
-  /** The blob from `tocOffset` on, without the footer. */
-  readonly compressedToc: Uint8Array;
-  /** How long its JSON may be, in bytes; undefined for what `limits.ts` says. */
-  readonly maxTocBytes?: number | undefined;
-}
-
-/** All that is kept of a table of contents. */
+/** All that is kept of an index. */
 export interface LayerPlan extends DiskFiles {
-  /** `sha256:<hex>` of its JSON. */
-  readonly tocDigest: string;
+  /** Of the index. */
+  readonly indexDigest: Digest;
+  readonly blobBytes: number;
 }
 
 /** What the files of a layer's directory hold, but the data. */
 export interface DiskFiles {
-  /** The start of the disk: all but the files' data. */
+  /** The start of the image: all but the files' data. */
   readonly metadata: Uint8Array;
   readonly diskBytes: number;
   readonly chunks: ChunkTable;
+  readonly codecData?: SharedArrayBuffer | undefined;
   readonly stacking: Stacking;
   readonly hints: Hints;
-  /** A line for each file in the order of the disk: its offset, a tab, its path in Latin-1. */
+  /** A line for each file in the order of the image: its offset, a tab, its path in Latin-1. */
   readonly pathLines: string;
 }
 
 /**
- * Turns a table of contents into a disk without data.
+ * Turns an index into an image without data.
  *
- * @throws DataLoss for what is damaged or has another digest, ResourceExhausted for what is too large, FailedPrecondition for what EROFS cannot show
+ * @throws what `LayerFormat.parse` and `planTree` do
  */
-export function planLayer({
-  digest,
-  tocDigest,
-  blobBytes,
-  tocOffset,
-  compressedToc,
-  maxTocBytes,
-}: TocSource): LayerPlan {
-  const toc = openToc(compressedToc, { blobSize: blobBytes, tocOffset }, maxTocBytes);
-  if (tocDigest !== undefined) checkTocDigest(toc.tocDigest, tocDigest);
-  const tree = buildTree(readTocJson(toc.json, tocOffset));
-  return { tocDigest: toc.tocDigest, ...planTree(tree, { digest }) };
+export function planLayer(format: Pick<LayerFormat, 'parse'>, raw: RawIndex, wanted: WantedIndex): LayerPlan {
+  const index = format.parse(raw, wanted);
+  const { digest: indexDigest, blobBytes, codecData } = index;
+  return { indexDigest, blobBytes, codecData, ...planTree(buildTree(index), { digest: wanted.layer }) };
 }
 
 /**
- * Lays the disk of a layer out.
+ * Lays the image of a layer out.
  *
  * @throws ResourceExhausted for what is too large, FailedPrecondition for what EROFS cannot show
  */
-export function planTree(tree: LayerTree, options: { digest: string; written?: WrittenData }): DiskFiles {
+export function planTree(tree: LayerTree, options: { digest: Digest; written?: WrittenData }): DiskFiles {
   const { metadata, diskBytes, chunks, firstChunks, paths } = planDisk(tree, options);
   return {
     metadata,

@@ -5,7 +5,7 @@ import { digestOfHex, hexOf, isSha256, isSha256Hex } from '../../chunks/digest.t
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import { errnoOf, LazypullError } from '../../errors.ts';
 import { lowerBound } from '../../util/search.ts';
-import { streamBytesNeeded } from '../workers/streams.ts';
+import type { BytesNeeded } from '../../formats/layer-format.ts';
 import type { ChunkRange } from '../../chunks/chunk-range.ts';
 
 /** Which bytes of a layer's blob a container read in its first seconds. */
@@ -25,11 +25,11 @@ const maxRanges = 4096;
 const maxTraceBytes = 1 << 20;
 
 /** The trace of the rows that have been read: one byte a row, 1 for those. */
-export function traceOf(digest: string, table: ChunkTable, read: Uint8Array): Trace {
+export function traceOf(digest: string, table: ChunkTable, bytesNeeded: BytesNeeded, read: Uint8Array): Trace {
   const ranges: [number, number][] = [];
   for (let row = 0; row < table.length; row++) {
     if (Atomics.load(read, row) === 0) continue;
-    const { start, end } = streamBytesNeeded(table, row);
+    const { start, end } = bytesNeeded(table, row);
     const last = ranges.at(-1);
     if (last !== undefined && start >= last[0] && start - last[1] <= maxGapBytes) last[1] = Math.max(last[1], end);
     else if (last === undefined || start > last[1]) ranges.push([start, end]);

@@ -10,8 +10,8 @@ import { maxMetadataBytes } from '../../fronts/erofs/layout.ts';
 import { blockBytes } from '../../fronts/erofs/superblock.ts';
 import { punchHole } from '../../kernel/punch-hole.ts';
 import { planTree } from '../plan/layer-plan.ts';
-import type { LayerSums } from '../store/layer-directory.ts';
-import { type PlanPaths, writePlan } from '../store/plan-files.ts';
+import type { LayerPaths, LayerSums } from '../store/layer-directory.ts';
+import { writePlan } from '../store/plan-files.ts';
 import { Entries, isPassedOver } from './entries.ts';
 import { IndexFile, type MadeIndex } from './index-file.ts';
 import { ImageWriter } from './image-writer.ts';
@@ -21,7 +21,7 @@ import { openTarStream } from './tar-stream.ts';
 import { WrittenRows } from './written-rows.ts';
 
 /** What is pulled, and the files that it goes to, none of which is there yet. */
-export interface PullTarget extends PlanPaths {
+export interface PullTarget extends LayerPaths {
   readonly digest: string;
   readonly blobBytes: number;
   /** Where an index of the layer goes; undefined for nowhere. */

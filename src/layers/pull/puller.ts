@@ -128,8 +128,8 @@ export class LayerPuller implements AsyncDisposable {
       await using stream = new BlobStream({ blob, end, connections, firstByteMs: tail.firstByteMs, signal, onBytes });
       const thread = await this.#takeThread(signal);
       try {
-        const { diskPath, tablePath, pathsPath, hintsPath, stackingPath, indexPath } = request;
-        const paths = { diskPath, tablePath, pathsPath, hintsPath, stackingPath, indexPath };
+        const { diskPath, tablePath, pathsPath, hintsPath, stackingPath, codecPath, indexPath } = request;
+        const paths = { diskPath, tablePath, pathsPath, hintsPath, stackingPath, codecPath, indexPath };
         const target = { digest, blobBytes, unsyncedBytes: limits.unsyncedBytes, ...paths };
         const pulled = await thread.run(target, joined(stream, tail.data), signal);
         return { ...pulled, blobBytes };
@@ -191,8 +191,8 @@ async function* joined(stream: AsyncIterable<Buffer>, tail: Buffer): AsyncGenera
 }
 
 async function removeFiles(request: PullRequest): Promise<void> {
-  const { diskPath, tablePath, pathsPath, hintsPath, stackingPath, indexPath } = request;
-  for (const path of [diskPath, tablePath, pathsPath, hintsPath, stackingPath, indexPath]) {
+  const { diskPath, tablePath, pathsPath, hintsPath, stackingPath, codecPath, indexPath } = request;
+  for (const path of [diskPath, tablePath, pathsPath, hintsPath, stackingPath, codecPath, indexPath]) {
     if (path !== undefined) await rm(path, { force: true });
   }
 }

@@ -1,22 +1,26 @@
+import type { Digest } from '../../chunks/digest.ts';
+import { type BlobEnd, indexTailBytes, type LayerFormat } from '../../formats/layer-format.ts';
 import { codeOf, LazypullError } from '../../errors.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
 import { type LayerMetrics, layerMetrics } from '../metrics.ts';
 import { ampleMemory } from '../memory-budget.ts';
 import { maxMs, maxSilenceMs, Patience } from './patience.ts';
 
+/** A blob whose end is wanted, and what its layer is taken for. */
+export interface WantedTail {
+  readonly reference: string;
+  readonly digest: Digest;
+  readonly format: LayerFormat;
+}
+
 /** The end of a blob, the blob's size, and the blob itself for what more is needed of it. */
-export interface Tail {
+export interface Tail extends BlobEnd {
   /** The image by which the blob was asked for. */
   readonly reference: string;
   readonly blob: Blob;
-  readonly data: Buffer;
-  readonly size: number;
 }
 
-/** How much of a blob's end is asked for: footer and table of contents of a layer of some hundred MB. */
-const tailBytes = 1 << 20;
-
-/** The same for layers that nobody has asked for yet, which wait in memory. */
+/** How much of the end is asked for of layers that nobody has asked for yet, which wait in memory. */
 const aheadBytes = 512 << 10;
 
 /** How long such a tail, once it is here, waits to be asked for. */
@@ -25,7 +29,7 @@ const aheadMs = 20_000;
 /** Is told what came of each request. */
 export interface BlobTailsWatcher {
   answered(reference: string): void;
-  failed(wanted: { readonly reference: string; readonly digest: string }, askedMs: number, error: unknown): void;
+  failed(wanted: WantedTail, askedMs: number, error: unknown): void;
 }
 
 interface Ahead {
@@ -59,11 +63,11 @@ export class BlobTails {
   }
 
   /** Starts to fetch the ends of layers that will be asked for soon. */
-  expect(reference: string, digests: readonly string[]): void {
+  expect({ reference, format }: Omit<WantedTail, 'digest'>, digests: readonly Digest[]): void {
     for (const digest of digests) {
       if (this.#ahead.size >= this.#maxAhead) return;
       if (this.#ahead.has(digest)) continue;
-      const ahead: Ahead = { reference, tail: this.#fetch(reference, digest, aheadBytes) };
+      const ahead: Ahead = { reference, tail: this.#fetch({ reference, digest, format }, aheadBytes) };
       this.#ahead.set(digest, ahead);
       ahead.tail.then(
         () => {
@@ -76,7 +80,7 @@ export class BlobTails {
   }
 
   /** The end of a blob. @throws DeadlineExceeded when the registry does not answer in time */
-  async take(reference: string, digest: string): Promise<Tail> {
+  async take({ reference, digest, format }: WantedTail): Promise<Tail> {
     const isSame = this.#ahead.get(digest)?.reference === reference;
     try {
       const tail = await this.takeAhead(digest);
@@ -85,7 +89,7 @@ export class BlobTails {
       // It was for another reference, perhaps: asked again below. What was waited for in vain is not waited for twice.
       if (isSame && codeOf(error) === 'DeadlineExceeded') throw error;
     }
-    return this.#fetch(reference, digest, tailBytes);
+    return this.#fetch({ reference, digest, format }, indexTailBytes);
   }
 
   /** The end of a blob that is being fetched ahead, or was: it is the caller's then. Undefined for any other. */
@@ -99,7 +103,8 @@ export class BlobTails {
     for (const [digest, ahead] of this.#ahead) this.#forget(digest, ahead);
   }
 
-  async #fetch(reference: string, digest: string, bytes: number): Promise<Tail> {
+  async #fetch(wanted: WantedTail, bytes: number): Promise<Tail> {
+    const { reference, digest } = wanted;
     const blob = this.#openBlob(reference, digest);
     const askedMs = performance.now();
     using patience = new Patience();
@@ -113,7 +118,7 @@ export class BlobTails {
       this.#metrics.failures.add(1, { reason: 'index' });
       const text = `The registry of "${reference}" sent nothing for ${maxSilenceMs / 1000} s, or not enough in ${maxMs / 1000}`;
       const cause = patience.signal.aborted ? new LazypullError('DeadlineExceeded', text, { cause: error }) : error;
-      this.#watcher?.failed({ reference, digest }, askedMs, cause);
+      this.#watcher?.failed(wanted, askedMs, cause);
       throw cause;
     }
   }

@@ -1,8 +1,7 @@
 import { readdir } from 'node:fs/promises';
-import { hexOf } from '../../chunks/digest.ts';
-import type { LayerId } from '../../chunks/layer-id.ts';
+import { type Digest, hexOf } from '../../chunks/digest.ts';
 import { codeOf, LazypullError, messageOf } from '../../errors.ts';
-import { fetchToc, type TocBytes } from '../../formats/estargz/fetch-toc.ts';
+import type { LayerFormat, RawIndex } from '../../formats/layer-format.ts';
 import type { Log } from '../../log.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
 import { EarlyRequest } from './early-request.ts';
@@ -22,7 +21,7 @@ import type { Trace, TraceStore } from '../prefetch/trace.ts';
 /** What is known of a layer that has just been indexed, or is found on the disk. */
 export type KnownLayer = Pick<
   LayerOptions,
-  'record' | 'directory' | 'table' | 'resident' | 'isOfThisBoot' | 'blob' | 'traces' | 'origin'
+  'record' | 'directory' | 'format' | 'table' | 'codecData' | 'resident' | 'isOfThisBoot' | 'blob' | 'traces' | 'origin'
 >;
 
 export interface IndexerOptions {
@@ -43,7 +42,7 @@ export interface IndexerOptions {
   readonly log: Log;
 }
 
-/** Makes layers of what a registry has: fetches their tables of contents, has disks planned of them, and asks for what will be read first. */
+/** Makes layers of what a registry has: fetches their indexes, has images planned of them, and asks for what will be read first. */
 export class Indexer {
   readonly #options: IndexerOptions;
   readonly #tails: BlobTails;
@@ -57,8 +56,15 @@ export class Indexer {
     const { memory = ampleMemory } = options;
     this.#tails = new BlobTails(options.openBlob, options.metrics, this.#silent, memory.tailsAhead);
     this.#ahead = new PlanAhead(
-      async (digest, tail, directory, isAwaited) =>
-        this.#planToc({ digest }, tail, await this.#toc(tail), directory, isAwaited),
+      async ({ digest, format }, tail, directory, isAwaited) =>
+        this.#planIndex(
+          { digest, index: undefined },
+          format,
+          tail,
+          await this.#fetchIndex(format, tail),
+          directory,
+          isAwaited,
+        ),
       options.aheadDirectory,
       memory,
     );
@@ -97,31 +103,42 @@ export class Indexer {
     const { traces, serve, prefetchBytes, log } = this.#options;
     const started = performance.now();
     const siblings = await this.#withoutKept(ref.siblings);
-    const { tail, tocOffset, planned, fetchedMs } = await this.#plan(ref, siblings, directory);
+    const { tail, dataEnd, planned, fetchedMs } = await this.#plan(ref, siblings, directory);
     const blob = early?.of(tail.blob) ?? tail.blob;
-    const blobBytes = tail.size;
-    const { table, diskBytes, metadataBytes, sums } = planned;
+    const { table, codecData, blobBytes, diskBytes, metadataBytes, sums } = planned;
     const record: LayerRecord = {
       version: recordVersion,
       digest: ref.id.digest,
-      tocDigest: ref.id.index,
+      indexDigest: ref.id.index,
+      format: ref.format.name,
       reference: ref.reference,
       blobBytes,
       diskBytes,
       metadataBytes,
-      rows: table.length,
+      chunks: table.length,
       sums,
     };
     await directory.writeRecord(record);
     const resident = new Uint8Array(new SharedArrayBuffer(table.length));
-    const layer = await serve({ record, directory, table, resident, isOfThisBoot: true, blob, traces, origin: ofToc });
-    const tailStart = blobBytes - tail.data.length;
+    const layer = await serve({
+      record,
+      directory,
+      format: ref.format,
+      table,
+      codecData,
+      resident,
+      isOfThisBoot: true,
+      blob,
+      traces,
+      origin: ofToc,
+    });
+    const tailStart = tail.size - tail.data.length;
     const startBytes = prefetchBytes();
     if (startBytes !== undefined) await layer.prefetch(trace, ref.prefetchBytes ?? startBytes, tailStart);
     layer.recordTrace();
     layer.keep();
-    const offered = layer.offer(tail.data.subarray(0, Math.max(0, tocOffset - tailStart)), tailStart);
-    this.#planAhead(siblings);
+    const offered = layer.offer(tail.data.subarray(0, Math.max(0, dataEnd - tailStart)), tailStart);
+    this.#planAhead(ref.format, siblings);
     if (tailStart === 0) await offered; // the whole layer is here, and can be mounted without FUSE
     log.info(
       {
@@ -136,27 +153,27 @@ export class Indexer {
     return layer;
   }
 
-  /** Fetches a layer's table of contents and has its disk planned: a second time where the first table is not the one that the manifest promises. */
-  async #plan(ref: LayerRef, siblings: readonly string[], directory: LayerDirectory): Promise<PlannedLayer> {
-    const { reference, id } = ref;
+  /** Fetches a layer's index and has its image planned: a second time if the first index is not the one that the manifest promises. */
+  async #plan(ref: LayerRef, siblings: readonly Digest[], directory: LayerDirectory): Promise<PlannedLayer> {
+    const { reference, id, format } = ref;
     const { digest } = id;
     const ahead = await this.#ahead.take(id, directory);
     if (ahead !== undefined) {
-      this.#expect(reference, siblings);
+      this.#expect(ref, siblings);
       return ahead;
     }
     this.#silent.check({ reference, digest }); // perhaps that was waited for in vain
     for (let isFirst = true; ; isFirst = false) {
       const started = performance.now();
-      const taking = this.#tails.take(reference, digest);
-      if (isFirst) this.#expect(reference, siblings);
+      const taking = this.#tails.take({ reference, digest, format });
+      if (isFirst) this.#expect(ref, siblings);
       const tail = await taking;
-      let toc: TocBytes | undefined;
+      let raw: RawIndex | undefined;
       try {
-        toc = await this.#toc(tail);
-        return await this.#planToc(id, tail, toc, directory);
+        raw = await this.#fetchIndex(format, tail);
+        return await this.#planIndex(id, format, tail, raw, directory);
       } catch (error) {
-        const isWrong = codeOf(error) === 'DataLoss' || (toc === undefined && codeOf(error) === 'FailedPrecondition');
+        const isWrong = codeOf(error) === 'DataLoss' || (raw === undefined && codeOf(error) === 'FailedPrecondition');
         // Another server may have a better one, and what was kept of this one is of no use.
         if (isWrong) await tail.blob.distrust(started).catch(() => false);
         if (!isWrong || !isFirst) throw error;
@@ -168,7 +185,7 @@ export class Indexer {
     }
   }
 
-  async #toc(tail: Tail): Promise<TocBytes> {
+  async #fetchIndex(format: LayerFormat, tail: Tail): Promise<RawIndex> {
     const { metrics } = this.#options;
     using patience = new Patience();
     const askedMs = performance.now();
@@ -177,51 +194,51 @@ export class Indexer {
       more += bytes;
       patience.heard();
     };
-    const stop = AbortSignal.any([patience.signal, this.#closing.signal]);
-    const toc = await fetchToc(tail.blob, tail.data, tail.size, onBytes, stop).catch((error: unknown) => {
+    const signal = AbortSignal.any([patience.signal, this.#closing.signal]);
+    const { reference, blob } = tail;
+    const raw = await format.fetchIndex(blob, tail, { onBytes, signal }).catch((error: unknown) => {
       const text = 'The registry sent too little of a table of contents in time';
       const cause = patience.signal.aborted ? new LazypullError('DeadlineExceeded', text, { cause: error }) : error;
-      this.#silent.stalled({ reference: tail.reference, digest: tail.blob.digest }, askedMs, cause);
+      this.#silent.stalled({ reference, digest: blob.digest, format }, askedMs, cause);
       throw cause;
     });
     if (more > 0) metrics.fetches.add(1, { reason: 'index' });
     metrics.fetchedBytes.add(more, { reason: 'index' });
-    return toc;
+    return raw;
   }
 
-  /** @param index what the digest of the table must be, if that is known */
-  async #planToc(
-    { digest, index }: Pick<LayerId, 'digest'> & Partial<LayerId>,
+  /** Has the disk planned. The digest of the index is undefined if nobody has promised one yet. */
+  async #planIndex(
+    { digest, index }: { readonly digest: Digest; readonly index: Digest | undefined },
+    { name: format }: LayerFormat,
     tail: Tail,
-    toc: TocBytes,
-    { diskPath, tablePath, pathsPath, hintsPath, stackingPath }: LayerDirectory,
+    raw: RawIndex,
+    { paths }: LayerDirectory,
     isAwaited: () => boolean = () => true,
   ): Promise<PlannedLayer> {
     const fetchedMs = performance.now();
-    const paths = { diskPath, tablePath, pathsPath, hintsPath, stackingPath };
-    const maxTocBytes = this.#options.memory?.tocBytes;
-    const request = { digest, tocDigest: index, blobBytes: tail.size, ...toc, maxTocBytes, ...paths };
-    const planned = await this.#options.threads.plan(request, isAwaited);
-    return { tail, tocOffset: toc.tocOffset, planned, fetchedMs };
+    const wanted = { layer: digest, index, maxBytes: this.#options.memory?.indexBytes };
+    const planned = await this.#options.threads.plan({ format, raw, wanted, paths }, isAwaited);
+    return { tail, dataEnd: raw.start, planned, fetchedMs };
   }
 
   /** Has the ends of layers fetched that will be asked for soon. */
-  #expect(reference: string, siblings: readonly string[]): void {
+  #expect({ reference, format }: LayerRef, siblings: readonly Digest[]): void {
     this.#tails.expect(
-      reference,
+      { reference, format },
       siblings.filter((digest) => !this.#ahead.has(digest)),
     );
   }
 
   /** Has the layer planned that will be asked for next. */
-  #planAhead([next]: readonly string[]): void {
+  #planAhead(format: LayerFormat, [next]: readonly Digest[]): void {
     if (next === undefined || this.#ahead.has(next) || this.#ahead.isFull) return;
     const tail = this.#tails.takeAhead(next);
-    if (tail !== undefined) this.#ahead.begin(next, tail);
+    if (tail !== undefined) this.#ahead.begin({ digest: next, format }, tail);
   }
 
   /** The digests of which there is no directory yet. */
-  async #withoutKept(digests: readonly string[]): Promise<string[]> {
+  async #withoutKept(digests: readonly Digest[]): Promise<Digest[]> {
     if (digests.length === 0) return [];
     const kept = await readdir(this.#options.directory).catch(() => []);
     const names = new Set(kept);

@@ -1,11 +1,14 @@
 import { type Digest, hexOf, isSha256 } from '../../chunks/digest.ts';
 import { type LayerId, unindexed } from '../../chunks/layer-id.ts';
-import { criLabels, prefetchLabel, stargzLabels, tocDigestLabel } from '../../label-names.ts';
+import type { Formats } from '../../formats/index.ts';
+import type { Labels, LayerFormat } from '../../formats/layer-format.ts';
+import { criLabels, prefetchLabel, stargzLabels } from '../../label-names.ts';
 import { Refusal } from './refusal.ts';
 
 /** A layer as a client asks for it: what it must be, and where it comes from. */
 export interface LayerRef {
   readonly id: LayerId;
+  readonly format: LayerFormat;
   /** The image as Docker writes references. */
   readonly reference: string;
   /** Digests of the layers above this one in the image, nearest first, as far as the client told. */
@@ -14,12 +17,10 @@ export interface LayerRef {
   readonly prefetchBytes: number | undefined;
 }
 
-type Labels = Readonly<Record<string, string>>;
-
 const maxSiblings = 256;
 
 /** Reads the labels of a Prepare call. Throws an error that says which label is missing or wrong, and what that means. */
-export function resolve(labels: Labels): LayerRef {
+export function resolve(labels: Labels, formats: Formats): LayerRef {
   const family = [criLabels, stargzLabels].find(({ reference, digest }) => labels[reference] && labels[digest]);
   if (family === undefined) {
     throw new Refusal(
@@ -30,11 +31,11 @@ export function resolve(labels: Labels): LayerRef {
   }
   const digest = labels[family.digest]!;
   hexOf(digest, 'layer digest');
-  const index = labels[tocDigestLabel] || unindexed(digest).index; // BuildKit sends an empty one
-  hexOf(index, 'TOC digest');
+  const { format, index } = formats.identify(labels) ?? { format: formats.unindexed, index: unindexed(digest).index };
   const siblings = (labels[family.layers] ?? '').split(',', maxSiblings);
   return {
     id: { digest, index },
+    format,
     reference: labels[family.reference]!,
     siblings: siblings.filter((sibling) => isSha256(sibling) && sibling !== digest),
     prefetchBytes: prefetchBytes(labels[prefetchLabel]),
@@ -50,9 +51,9 @@ export function unindexedRefusal(): Refusal {
   );
 }
 
-/** The labels that name a layer, for who mounts it without a client. */
-export function labelsOf(reference: string, { digest, index }: LayerId): Labels {
-  return { [stargzLabels.reference]: reference, [stargzLabels.digest]: digest, [tocDigestLabel]: index };
+/** The labels that name a layer, for a mount without a client. */
+export function labelsOf(reference: string, { digest, index }: LayerId, format: LayerFormat): Labels {
+  return { [stargzLabels.reference]: reference, [stargzLabels.digest]: digest, ...format.labelsOf(index) };
 }
 
 function prefetchBytes(text: string | undefined): number | undefined {

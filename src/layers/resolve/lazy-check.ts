@@ -1,6 +1,6 @@
 import type { LayerId } from '../../chunks/layer-id.ts';
 import { LazypullError, explain } from '../../errors.ts';
-import { fetchToc, tocTailBytes } from '../../formats/estargz/fetch-toc.ts';
+import { indexTailBytes, type LayerFormat } from '../../formats/layer-format.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
 import { RegistryError } from '../../registry/errors.ts';
 import { planLayer } from '../plan/layer-plan.ts';
@@ -20,7 +20,13 @@ export interface LayerProblem {
  * it keeps.
  */
 export class LazyCheck {
+  readonly #format: LayerFormat;
   readonly #found = new Map<string, Stacking | LayerProblem>();
+
+  /** @param format of the layers that are read */
+  constructor(format: LayerFormat) {
+    this.#format = format;
+  }
 
   /**
    * Reads and plans a layer, once. Rejects only where `signal` aborts: any other failure is the layer's problem, unless it is one of the registry that it is read from,
@@ -29,16 +35,15 @@ export class LazyCheck {
   async read(blob: Pick<Blob, 'tail' | 'range'>, { digest, index }: LayerId, signal: AbortSignal): Promise<void> {
     if (this.#found.has(digest)) return;
     try {
-      const { data, size } = await blob.tail(tocTailBytes, signal);
-      const toc = await fetchToc(blob, data, size, undefined, signal);
-      this.#found.set(digest, planLayer({ digest, tocDigest: index, blobBytes: size, ...toc }).stacking);
+      const raw = await this.#format.fetchIndex(blob, await blob.tail(indexTailBytes, signal), { signal });
+      this.#found.set(digest, planLayer(this.#format, raw, { layer: digest, index }).stacking);
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof RegistryError)) this.#found.set(digest, problemOf(digest, error));
     }
   }
 
-  /** Notes why a layer has no table of contents. */
+  /** Notes why a layer has no index. */
   refuse(digest: string, message: string): void {
     const reason = 'unsupported';
     this.#found.set(digest, { digest, reason, message, advice: refusalAdvice[reason] });

@@ -1,6 +1,8 @@
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Digest } from '../../chunks/digest.ts';
 import type { LayerId } from '../../chunks/layer-id.ts';
+import type { LayerFormat } from '../../formats/layer-format.ts';
 import { LayerDirectory } from '../store/layer-directory.ts';
 import type { Planned } from '../store/plan-files.ts';
 import { ampleMemory, type MemoryBudget } from '../memory-budget.ts';
@@ -12,18 +14,22 @@ const keepMs = 20_000;
 /** A layer of which the disk has been planned. */
 export interface PlannedLayer {
   readonly tail: Tail;
-  readonly tocOffset: number;
+  /** Where in the blob the index begins; the blob's size if it is elsewhere. */
+  readonly dataEnd: number;
   readonly planned: Planned;
-  /** When the whole table of contents was here, in `performance.now()` milliseconds. */
+  /** When the whole index was here, in `performance.now()` milliseconds. */
   readonly fetchedMs: number;
 }
 
 /** How many layers are planned before they are asked for, of all images together, and how much memory their plans take. */
 export type PlanAheadBounds = Pick<MemoryBudget, 'plansAhead' | 'plansAheadBytes'>;
 
-/** Plans a layer in an empty directory, whatever the digest of its table of contents is. `isAwaited` tells whether a client waits for it. */
+/** A layer that somebody will ask for, and the format that those beside it have. */
+export type GuessedLayer = { readonly digest: Digest; readonly format: LayerFormat };
+
+/** Plans a layer in an empty directory, whatever the digest of its index is. `isAwaited` tells whether a client waits for it. */
 export type Plan = (
-  digest: string,
+  layer: GuessedLayer,
   tail: Tail,
   directory: LayerDirectory,
   isAwaited: () => boolean,
@@ -70,13 +76,14 @@ export class PlanAhead {
   }
 
   /** Plans a layer that is none of those. Who asks for one that could not be planned plans it then. */
-  begin(digest: string, tail: Promise<Tail>): void {
+  begin(layer: GuessedLayer, tail: Promise<Tail>): void {
+    const { digest } = layer;
     const path = join(this.#path, String(this.#next++));
     const isTaken = (): boolean => this.#entries.get(digest) !== entry;
     const planning = tail.then((came) => {
       if (this.#isClosed) return undefined;
       entry.isBegun = true;
-      return this.#planAt(path, digest, came, isTaken);
+      return this.#planAt(path, layer, came, isTaken);
     });
     const entry: Entry = { plan: planning.catch(() => undefined), path, isBegun: false, bytes: 0 };
     this.#entries.set(digest, entry);
@@ -87,7 +94,7 @@ export class PlanAhead {
   }
 
   /**
-   * Moves what was planned of a layer into the layer's directory, which is empty. Undefined where there is nothing, or it is of another table of contents: then
+   * Moves what was planned of a layer into the layer's directory, which is empty. Undefined where there is nothing, or it is by another index: then
    * that directory is empty still.
    */
   async take({ digest, index }: LayerId, directory: LayerDirectory): Promise<PlannedLayer | undefined> {
@@ -96,7 +103,7 @@ export class PlanAhead {
     this.#entries.delete(digest);
     clearTimeout(entry.timer);
     const plan = await entry.plan;
-    if (plan?.planned.tocDigest === index) {
+    if (plan?.planned.indexDigest === index) {
       await rename(entry.path, directory.path);
       return plan;
     }
@@ -114,9 +121,9 @@ export class PlanAhead {
     await removePlans(this.#path);
   }
 
-  async #planAt(path: string, digest: string, tail: Tail, isAwaited: () => boolean): Promise<PlannedLayer> {
+  async #planAt(path: string, layer: GuessedLayer, tail: Tail, isAwaited: () => boolean): Promise<PlannedLayer> {
     await mkdir(path, { recursive: true, mode: 0o700 });
-    return this.#plan(digest, tail, new LayerDirectory(path), isAwaited);
+    return this.#plan(layer, tail, new LayerDirectory(path), isAwaited);
   }
 
   async #drop(digest: string, entry: Entry): Promise<void> {

@@ -1,5 +1,5 @@
 import { codeOf, LazypullError, messageOf } from '../../errors.ts';
-import { fetchToc, tocTailBytes } from '../../formats/estargz/fetch-toc.ts';
+import { indexTailBytes, type LayerFormat } from '../../formats/layer-format.ts';
 import type { Log } from '../../log.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
 import { RegistryError } from '../../registry/errors.ts';
@@ -26,6 +26,8 @@ const maxRegistries = 1_000;
 interface Wanted {
   readonly reference: string;
   readonly digest: string;
+  /** What it is taken for. Undefined if nothing but its end is needed. */
+  readonly format?: LayerFormat | undefined;
 }
 
 interface Silence {
@@ -121,8 +123,8 @@ export class SilentRegistries {
     }
   }
 
-  /** Asks for a byte, and once that has come, for the table of contents, which is what a client would wait for. */
-  async #ask({ reference, digest }: Wanted): Promise<void> {
+  /** Asks for a byte, and once that has come, for the index, which is what a client would wait for. */
+  async #ask({ reference, digest, format }: Wanted): Promise<void> {
     const blob = this.#openBlob(reference, digest);
     const closing = this.#closing.signal;
     await blob.tail(1, AbortSignal.any([AbortSignal.timeout(probeTimeoutMs), closing]));
@@ -130,8 +132,8 @@ export class SilentRegistries {
     const stop = AbortSignal.any([patience.signal, closing]);
     const heard = (): void => patience.heard();
     try {
-      const { data, size } = await blob.tail(tocTailBytes, stop, heard);
-      await fetchToc(blob, data, size, heard, stop);
+      const tail = await blob.tail(indexTailBytes, stop, heard);
+      await format?.fetchIndex(blob, tail, { onBytes: heard, signal: stop });
     } catch (error) {
       if (!patience.signal.aborted) throw error;
       throw new LazypullError('DeadlineExceeded', `The registry of "${reference}" stalls`, { cause: error });

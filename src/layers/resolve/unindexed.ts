@@ -24,7 +24,7 @@ export const pullAll: UnindexedPolicy = { mode: 'pull', minBytes: 0, maxBytes: N
 /** A layer that has just been made, to be opened. */
 export type MadeLayer = Pick<
   LayerOptions,
-  'record' | 'directory' | 'table' | 'resident' | 'isOfThisBoot' | 'blob' | 'traces' | 'origin'
+  'record' | 'directory' | 'format' | 'table' | 'codecData' | 'resident' | 'isOfThisBoot' | 'blob' | 'traces' | 'origin'
 >;
 
 /** How long the manifest of an image may take that tells which of its layers are unindexed. */
@@ -98,6 +98,7 @@ export class UnindexedLayers {
     return {
       record,
       directory,
+      format: ref.format,
       table,
       resident,
       isOfThisBoot: true,

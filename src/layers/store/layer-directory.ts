@@ -2,6 +2,7 @@ import { createHash, hash } from 'node:crypto';
 import { open, readdir, readFile, rename, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ChunkTable, chunkTable } from '../../chunks/chunk-table.ts';
+import type { Digest } from '../../chunks/digest.ts';
 import type { LayerId } from '../../chunks/layer-id.ts';
 import { errnoOf, LazypullError } from '../../errors.ts';
 import { bootId } from '../../kernel/boot.ts';
@@ -17,14 +18,24 @@ export interface LayerSums {
   readonly table: string;
   readonly hints: string;
   readonly stacking: string;
+  /** Of the codec's data, if it has any. */
+  readonly codec?: string;
 }
+
+/** Where the files of a layer are that a plan of it is written to. */
+export type LayerPaths = Pick<
+  LayerDirectory,
+  'diskPath' | 'tablePath' | 'pathsPath' | 'hintsPath' | 'stackingPath' | 'codecPath'
+>;
 
 /** What is known of an indexed layer besides its table. Written last, so that a directory with a record is whole. */
 export interface LayerRecord {
   /** Raised when a file of the directory changes its meaning; others are thrown away. */
   readonly version: typeof recordVersion;
-  readonly digest: string;
-  readonly tocDigest: string;
+  readonly digest: Digest;
+  /** Of the index that the layer is read by, and the name of the index's format. */
+  readonly indexDigest: Digest;
+  readonly format: string;
   /** An image that has the layer. */
   readonly reference: string;
   readonly blobBytes: number;
@@ -32,22 +43,22 @@ export interface LayerRecord {
   readonly metadataBytes: number;
   /** Where the files' data starts on the disk, if there is a hole before it. */
   readonly dataOffset?: number;
-  readonly rows: number;
+  readonly chunks: number;
   readonly sums: LayerSums;
 }
 
-export const recordVersion = 5;
+export const recordVersion = 6;
 
 /** What is on the disk, as it was last written down, and whether that was since the machine was started: then the files beside it are as they were written. */
 export interface WrittenResidency {
-  /** The `residency` of each row. */
+  /** The `residency` of each chunk. */
   readonly resident: Uint8Array;
   readonly isOfThisBoot: boolean;
 }
 
 /**
- * The files of one layer: `disk` (the EROFS image, sparse), `table` (the chunk table as it is in memory), `paths` (the file that each
- * row belongs to, for messages), `hints.json` (what is likely to be read next), `stacking.json` (what matters to layers above and below), `resident` (one byte a row,
+ * The files of one layer: `disk` (the EROFS image, sparse), `table` (the chunk table as it is in memory), `codec` (what the format's codec knows beside that, if
+ * anything), `paths` (the file that each chunk belongs to, for messages), `hints.json` (what is likely to be read next), `stacking.json` (what matters to layers above and below), `resident` (one byte a chunk,
  * 1 for what has been synced) and `layer.json` (the record). What a power cut can leave of them is never believed: a record counts only in the boot in which it was
  * written, until the files that it speaks of have been synced, and every file but the data on the disk has its digest in the record or in itself.
  */
@@ -78,13 +89,23 @@ export class LayerDirectory {
     return join(this.path, 'paths');
   }
 
+  get codecPath(): string {
+    return join(this.path, 'codec');
+  }
+
+  /** For another thread. */
+  get paths(): LayerPaths {
+    const { diskPath, tablePath, pathsPath, hintsPath, stackingPath, codecPath } = this;
+    return { diskPath, tablePath, pathsPath, hintsPath, stackingPath, codecPath };
+  }
+
   /** The record, or undefined where the layer was never indexed, or by a version of this program that kept other files, or not to the end. */
   async record(): Promise<LayerRecord | undefined> {
     try {
       const text = await readFile(this.#recordPath, 'utf8');
-      const { boot, sum, record } = JSON.parse(text) as WrittenRecord;
-      if (record.version !== recordVersion || (boot !== synced && boot !== this.#boot)) return undefined;
-      return sum === recordSum(boot, record) ? record : undefined;
+      const { boot, sum, record } = JSON.parse(text) as WrittenRecord<AnyRecord>;
+      if ((boot !== synced && boot !== this.#boot) || sum !== recordSum(boot, record)) return undefined;
+      return currentRecord(record);
     } catch (error) {
       if (errnoOf(error) === 'ENOENT' || error instanceof SyntaxError || error instanceof TypeError) return undefined;
       throw error;
@@ -98,7 +119,9 @@ export class LayerDirectory {
 
   /** Brings the other files to the disk and then the record, which makes the layer count as indexed for good. */
   async syncRecord(record: LayerRecord): Promise<void> {
-    for (const path of [this.diskPath, this.tablePath, this.hintsPath, this.stackingPath, this.pathsPath]) {
+    const { codec } = record.sums;
+    const others = [this.diskPath, this.tablePath, this.hintsPath, this.stackingPath, this.pathsPath];
+    for (const path of codec === undefined ? others : [...others, this.codecPath]) {
       const file = await open(path, 'r');
       try {
         await file.datasync();
@@ -110,11 +133,13 @@ export class LayerDirectory {
   }
 
   /** The chunk table. Throws `DataLoss` when the file is not the record's. */
-  async table({ rows, sums }: LayerRecord): Promise<ChunkTable> {
-    const file = await this.#checked(this.tablePath, sums.table);
-    const shared = new SharedArrayBuffer(file.length);
-    new Uint8Array(shared).set(file);
-    return chunkTable(shared, rows);
+  async table({ chunks, sums }: LayerRecord): Promise<ChunkTable> {
+    return chunkTable(shared(await this.#checked(this.tablePath, sums.table)), chunks);
+  }
+
+  /** What the codec knows beside the table, if anything. Throws `DataLoss` when the file is not the record's. */
+  async codecData({ sums: { codec } }: LayerRecord): Promise<SharedArrayBuffer | undefined> {
+    return codec === undefined ? undefined : shared(await this.#checked(this.codecPath, codec));
   }
 
   /** Throws `DataLoss` unless the disk has the record's length and, when `metadata` is asked for, its metadata. */
@@ -129,14 +154,14 @@ export class LayerDirectory {
 
   /** The residency that was last written, of which nothing is verified; all absent where none, or none that can be trusted, was. */
   async resident(record: LayerRecord): Promise<WrittenResidency> {
-    const resident = new Uint8Array(new SharedArrayBuffer(record.rows));
+    const resident = new Uint8Array(new SharedArrayBuffer(record.chunks));
     try {
       const file = await readFile(join(this.path, 'resident'));
       const end = file.indexOf(lineFeed);
       const [boot = '', sum] = file.toString('latin1', 0, Math.max(end, 0)).split(' ');
-      const rows = file.subarray(end + 1);
-      if (rows.length === record.rows && sum === residencySum(boot, record, rows)) {
-        resident.set(rows.map((byte) => (byte === 0 ? residency.absent : residency.unverified)));
+      const states = file.subarray(end + 1);
+      if (states.length === record.chunks && sum === residencySum(boot, record, states)) {
+        resident.set(states.map((byte) => (byte === 0 ? residency.absent : residency.unverified)));
         return { resident, isOfThisBoot: boot === this.#boot };
       }
     } catch (error) {
@@ -145,11 +170,11 @@ export class LayerDirectory {
     return { resident, isOfThisBoot: false };
   }
 
-  /** Keeps a residency, in which the bytes of all rows but the absent ones have been synced to the disk before. */
+  /** Keeps a residency, in which the bytes of all chunks but the absent ones have been synced to the disk before. */
   async writeResident(record: LayerRecord, resident: Uint8Array): Promise<void> {
-    const rows = resident.map((state) => (state === residency.absent ? 0 : 1));
-    const head = Buffer.from(`${this.#boot} ${residencySum(this.#boot, record, rows)}\n`);
-    await this.#replace('resident', Buffer.concat([head, rows]), true);
+    const states = resident.map((state) => (state === residency.absent ? 0 : 1));
+    const head = Buffer.from(`${this.#boot} ${residencySum(this.#boot, record, states)}\n`);
+    await this.#replace('resident', Buffer.concat([head, states]), true);
   }
 
   /** The paths in the layer of the files that hold the disk offsets, '' where one is not known. Reads a file: for messages only. */
@@ -232,29 +257,57 @@ const lineFeed = 0x0a;
 const synced = 'any';
 
 /** What `layer.json` holds. */
-interface WrittenRecord {
+interface WrittenRecord<T = LayerRecord> {
   readonly boot: string;
   readonly sum: string;
-  readonly record: LayerRecord;
+  readonly record: T;
+}
+
+/** What versions wrote that knew eStargz only. */
+interface Record5 extends Omit<LayerRecord, 'version' | 'indexDigest' | 'format' | 'chunks'> {
+  readonly version: 5;
+  readonly tocDigest: Digest;
+  readonly rows: number;
+}
+
+type AnyRecord = LayerRecord | Record5 | { readonly version: unknown };
+
+/** A record as this version writes it; undefined for one of a version that this one does not know. */
+function currentRecord(record: AnyRecord): LayerRecord | undefined {
+  if (isRecord5(record)) {
+    const { version: _, tocDigest, rows, ...same } = record;
+    return { ...same, version: recordVersion, indexDigest: tocDigest, format: 'estargz', chunks: rows };
+  }
+  return record.version === recordVersion ? (record as LayerRecord) : undefined;
+}
+
+function isRecord5(record: AnyRecord): record is Record5 {
+  return record.version === 5;
+}
+
+function shared(bytes: Buffer): SharedArrayBuffer {
+  const memory = new SharedArrayBuffer(bytes.length);
+  new Uint8Array(memory).set(bytes);
+  return memory;
 }
 
 function recordText(boot: string, record: LayerRecord): Buffer {
   return Buffer.from(JSON.stringify({ boot, sum: recordSum(boot, record), record } satisfies WrittenRecord));
 }
 
-function recordSum(boot: string, record: LayerRecord): string {
+function recordSum(boot: string, record: AnyRecord): string {
   return hash('sha256', `${boot}\n${JSON.stringify(record)}`);
 }
 
-function residencySum(boot: string, { sums }: LayerRecord, rows: Uint8Array): string {
-  return createHash('sha256').update(`${boot}\n${sums.metadata}\n${sums.table}\n`).update(rows).digest('hex');
+function residencySum(boot: string, { sums }: LayerRecord, states: Uint8Array): string {
+  return createHash('sha256').update(`${boot}\n${sums.metadata}\n${sums.table}\n`).update(states).digest('hex');
 }
 
 /** The record of the layer whose FUSE file has this node id, among the directories of layers below `path`; undefined where there is none. */
 export async function findRecord(path: string, nodeId: number): Promise<LayerRecord | undefined> {
   for (const digest of await namesIn(path)) {
-    for (const tocDigest of await namesIn(join(path, digest))) {
-      const record = await new LayerDirectory(join(path, digest, tocDigest)).record();
+    for (const index of await namesIn(join(path, digest))) {
+      const record = await new LayerDirectory(join(path, digest, index)).record();
       if (record !== undefined && fileOf(record).nodeId === nodeId) return record;
     }
   }
@@ -274,13 +327,13 @@ async function namesIn(path: string): Promise<string[]> {
  * The name and the node id of a layer's FUSE file. They are of the layout as well: the kernel knows from its metadata where on the disk each file
  * of the layer lies, and must never find another layout there.
  */
-export function fileOf({ digest, tocDigest, sums }: LayerRecord): { name: string; nodeId: number } {
-  const key = hash('sha256', `${digest}\n${tocDigest}\n${sums.metadata}`, 'buffer');
+export function fileOf({ digest, indexDigest, sums }: LayerRecord): { name: string; nodeId: number } {
+  const key = hash('sha256', `${digest}\n${indexDigest}\n${sums.metadata}`, 'buffer');
   return { name: key.toString('hex').slice(0, 32), nodeId: key.readUIntBE(0, 6) + 2 };
 }
 
 /** Throws unless a residency or a record is of the layer that is asked for. */
 export function checkRecord(record: LayerRecord, { digest, index }: LayerId): void {
-  if (record.digest === digest && record.tocDigest === index) return;
+  if (record.digest === digest && record.indexDigest === index) return;
   throw new LazypullError('DataLoss', `The cached layer is another one: ${record.digest}`);
 }

@@ -1,44 +1,40 @@
 import { hash } from 'node:crypto';
 import { closeSync, ftruncateSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
-import type { LayerSums } from './layer-directory.ts';
-import { type DiskFiles, type LayerPlan, planLayer, type TocSource } from '../plan/layer-plan.ts';
+import type { LayerFormat, RawIndex, WantedIndex } from '../../formats/layer-format.ts';
+import { type DiskFiles, type LayerPlan, planLayer } from '../plan/layer-plan.ts';
+import type { LayerPaths, LayerSums } from './layer-directory.ts';
 
-/** A table of contents, and where the files go that a plan of it is kept in. */
-export interface PlanRequest extends TocSource {
-  readonly diskPath: string;
-  readonly tablePath: string;
-  readonly pathsPath: string;
-  readonly hintsPath: string;
-  readonly stackingPath: string;
+/** An index, and where the files go that a plan of it is kept in. */
+export interface PlanRequest {
+  /** The name of its format. */
+  readonly format: string;
+  readonly raw: RawIndex;
+  readonly wanted: WantedIndex;
+  readonly paths: LayerPaths;
 }
 
 /** What the files of a layer's directory that were written hold. */
-export interface Planned {
-  /** `sha256:<hex>` of the JSON of the table of contents. */
-  readonly tocDigest: string;
-  readonly diskBytes: number;
+export interface Planned extends Pick<LayerPlan, 'indexDigest' | 'blobBytes' | 'diskBytes' | 'codecData'> {
   readonly metadataBytes: number;
   readonly table: ChunkTable;
   readonly sums: LayerSums;
 }
 
 /**
- * Turns the table of contents of a layer into an EROFS image without data, and its files in the layer's directory, with blocking system calls.
+ * Turns the index of a layer into an image without data, and its files in the layer's directory, with blocking system calls.
  *
  * @throws what `planLayer` does, and errors of the file system
  */
-export function planFiles(request: PlanRequest): Planned {
-  const plan = planLayer(request);
-  const { tocDigest, diskBytes, metadata, chunks } = plan;
-  return { tocDigest, diskBytes, metadataBytes: metadata.length, table: chunks, sums: write(plan, request) };
+export function planFiles(format: LayerFormat, { raw, wanted, paths }: PlanRequest): Planned {
+  const plan = planLayer(format, raw, wanted);
+  const { indexDigest, blobBytes, diskBytes, metadata, chunks, codecData } = plan;
+  const sums = write(plan, paths);
+  return { indexDigest, blobBytes, diskBytes, metadataBytes: metadata.length, table: chunks, codecData, sums };
 }
 
-/** Where the files go that a plan is kept in. */
-export type PlanPaths = Pick<PlanRequest, 'diskPath' | 'tablePath' | 'pathsPath' | 'hintsPath' | 'stackingPath'>;
-
 /** Writes the files. @returns their digests */
-function write(plan: LayerPlan, paths: PlanPaths): LayerSums {
+function write(plan: LayerPlan, paths: LayerPaths): LayerSums {
   const disk = openSync(paths.diskPath, 'w', 0o600);
   try {
     return writePlan(plan, disk, paths);
@@ -48,30 +44,27 @@ function write(plan: LayerPlan, paths: PlanPaths): LayerSums {
 }
 
 /**
- * Writes the metadata of a disk to its file, gives that its length, and writes the other files of the layer's directory. What is in the file behind the metadata stays.
+ * Writes the metadata of an image to its file, gives that its length, and writes the other files of the layer's directory. What is in the file behind the metadata stays.
  *
  * @returns the digests of what the files hold
  */
 export function writePlan(
-  { metadata, diskBytes, chunks, stacking, hints, pathLines }: DiskFiles,
+  { metadata, diskBytes, chunks, codecData, stacking, hints, pathLines }: DiskFiles,
   disk: number,
-  paths: Omit<PlanPaths, 'diskPath'>,
+  paths: Omit<LayerPaths, 'diskPath'>,
 ): LayerSums {
   for (let at = 0; at < metadata.length; ) at += writeSync(disk, metadata, at, metadata.length - at, at);
   ftruncateSync(disk, diskBytes);
-  const content = {
-    table: new Uint8Array(chunks.digest.buffer),
-    stacking: Buffer.from(JSON.stringify(stacking)),
-    hints: Buffer.from(JSON.stringify(hints)),
+  const keep = (path: string, content: Uint8Array): string => {
+    writeFileSync(path, content, { mode: 0o600 });
+    return hash('sha256', content);
   };
-  writeFileSync(paths.tablePath, content.table, { mode: 0o600 });
-  writeFileSync(paths.stackingPath, content.stacking, { mode: 0o600 });
-  writeFileSync(paths.hintsPath, content.hints, { mode: 0o600 });
   writeFileSync(paths.pathsPath, pathLines, { encoding: 'latin1', mode: 0o600 });
   return {
     metadata: hash('sha256', metadata),
-    table: hash('sha256', content.table),
-    stacking: hash('sha256', content.stacking),
-    hints: hash('sha256', content.hints),
+    table: keep(paths.tablePath, new Uint8Array(chunks.digest.buffer)),
+    stacking: keep(paths.stackingPath, Buffer.from(JSON.stringify(stacking))),
+    hints: keep(paths.hintsPath, Buffer.from(JSON.stringify(hints))),
+    ...(codecData && { codec: keep(paths.codecPath, new Uint8Array(codecData)) }),
   };
 }

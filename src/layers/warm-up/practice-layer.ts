@@ -1,5 +1,6 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { PracticeLayer } from '../../formats/practice.ts';
 import type { MountHelper } from '../../kernel/mount-helper.ts';
 import { silentLog } from '../../log.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
@@ -8,7 +9,6 @@ import type { Layer, LayerOptions } from '../layer.ts';
 import { LayerDirectory } from '../store/layer-directory.ts';
 import type { WorkerPool } from '../workers/pool.ts';
 import { Link } from '../fetch/link.ts';
-import type { SyntheticLayer } from './synthetic-layer.ts';
 import { layerMetrics } from '../metrics.ts';
 import { TraceStore } from '../prefetch/trace.ts';
 
@@ -20,7 +20,7 @@ export type ServeQuietly = (layer: KnownLayer, own: OwnOfLayer) => Promise<Layer
 
 export interface PracticeOptions {
   readonly root: string;
-  readonly layer: SyntheticLayer;
+  readonly layer: PracticeLayer;
   /** Opens the layer's blob. */
   readonly openBlob: () => Blob;
   readonly threads: WorkerPool;
@@ -55,8 +55,8 @@ export async function practiseLayer(options: PracticeOptions): Promise<void> {
     metrics: own.metrics,
     log: own.log,
   });
-  const { id, paths } = layer;
-  const ref = { id, reference: 'rehearsal', siblings: [], prefetchBytes: undefined };
+  const { id, format, paths } = layer;
+  const ref = { id, format, reference: 'rehearsal', siblings: [], prefetchBytes: undefined };
   try {
     const served = await indexer.index(ref, directory);
     try {

@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { type ErrorCode, LazypullError, messageOf } from '../../errors.ts';
+import { Formats } from '../../formats/index.ts';
 import type { Log } from '../../log.ts';
 import { BufferPressure, stepsMs } from '../../util/buffer-pressure.ts';
 import { endWorker } from '../../util/end-worker.ts';
@@ -80,6 +81,7 @@ export class WorkerPool {
   readonly #room: (() => void)[] = [];
   readonly #rehearsal = Promise.withResolvers<void>();
   readonly #budget: MemoryBudget;
+  readonly #formats: Formats;
   readonly #log: Log;
   readonly #pressure = new BufferPressure(true);
   #queuedBytes = 0;
@@ -89,8 +91,9 @@ export class WorkerPool {
   #nextTarget = 0;
   #closed = false;
 
-  constructor(budget: MemoryBudget, log: Log) {
+  constructor(budget: MemoryBudget, log: Log, formats = new Formats()) {
     this.#budget = budget;
+    this.#formats = formats;
     this.requests = new RequestRoom(budget.requestBytes);
     this.#log = log;
     this.#threads = Array.from({ length: budget.threads }, (_, i) => ({
@@ -259,7 +262,10 @@ export class WorkerPool {
       : otherLimits;
     const worker = new Worker(workerUrl(import.meta.url, './worker'), {
       resourceLimits,
-      workerData: { unsyncedBytes: this.#budget.unsyncedBytes } satisfies WorkerPoolData,
+      workerData: {
+        unsyncedBytes: this.#budget.unsyncedBytes,
+        formats: this.#formats.modules,
+      } satisfies WorkerPoolData,
     });
     for (const target of this.#targets.values()) post(worker, { kind: 'add', target });
     worker.on('message', (answer: WorkerAnswer) => {

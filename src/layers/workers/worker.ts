@@ -1,7 +1,10 @@
 /** A thread that plans disks, inflates and verifies chunks, writes them to the disk files of their layers, and verifies what is there. */
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
+import { checkChunk } from '../../chunks/checked-chunk.ts';
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
+import { Formats } from '../../formats/index.ts';
+import type { LayerFormat } from '../../formats/layer-format.ts';
 import { codeOf, type ErrorCode, LazypullError, messageOf } from '../../errors.ts';
 import { writeBack } from '../../kernel/writeback.ts';
 import { goFirstAgain, yieldToOthers, type YieldingThread } from '../../kernel/thread-priority.ts';
@@ -10,14 +13,16 @@ import type { EndCommand } from '../../util/end-worker.ts';
 import { planFiles, type Planned, type PlanRequest } from '../store/plan-files.ts';
 import { rehearsePlanning, rehearseUnpacking } from './warm-up.ts';
 import { residency } from '../../chunks/residency.ts';
-import { unpackChunks, verified } from './unpack.ts';
 import type { ChunkRange } from '../../chunks/chunk-range.ts';
 
 /** A layer's disk file that chunks are written to. */
 export interface UnpackTarget {
   readonly id: number;
   readonly diskPath: string;
+  /** The name of its format. */
+  readonly format: string;
   readonly table: ChunkTable;
+  readonly codecData?: SharedArrayBuffer | undefined;
   readonly resident: Uint8Array;
 }
 
@@ -81,6 +86,8 @@ export type WorkerAnswer =
 export interface WorkerPoolData {
   /** Bytes that it writes before it has the kernel write them to the disk. */
   readonly unsyncedBytes: number;
+  /** `Formats.modules`. */
+  readonly formats: readonly string[];
 }
 
 interface OpenTarget extends UnpackTarget {
@@ -98,7 +105,8 @@ const pageBytes = 4096;
 
 const port = parentPort;
 if (port === null) throw new Error('Cannot run outside a worker thread');
-const { unsyncedBytes: maxUnsyncedBytes } = workerData as WorkerPoolData;
+const { unsyncedBytes: maxUnsyncedBytes, formats: modules } = workerData as WorkerPoolData;
+const formats = await Formats.load(modules);
 const targets = new Map<number, Opened>();
 const pressure = new BufferPressure();
 let unsyncedBytes = 0;
@@ -162,10 +170,17 @@ function openTarget(target: UnpackTarget): Opened {
 
 function plan(request: PlanRequest): JobResult {
   try {
-    return { planned: planFiles(request) };
+    return { planned: planFiles(formatNamed(request.format), request) };
   } catch (error) {
     return { error: { code: codeOf(error), message: messageOf(error) } };
   }
+}
+
+/** @throws Unimplemented for one that this program does not know */
+function formatNamed(name: string): LayerFormat {
+  const format = formats.named(name);
+  if (format !== undefined) return format;
+  throw new LazypullError('Unimplemented', `Layers of the format "${name}" are not known to this version`);
 }
 
 /** A failure of each chunk of a job. */
@@ -174,10 +189,12 @@ function failuresOf({ first, last }: ChunkRange, code: ErrorCode, message: strin
 }
 
 async function unpack(target: OpenTarget, command: UnpackCommand): Promise<Failure[]> {
-  const { first, last } = command;
+  const { first, last, blobOffset } = command;
+  const { table, codecData } = target;
   const failures: Failure[] = [];
   const bytes = Buffer.from(command.bytes.buffer, command.bytes.byteOffset, command.bytes.byteLength);
-  for await (const unpacked of unpackChunks(target.table, { first, last }, bytes, command.blobOffset)) {
+  const run = { table, chunks: { first, last }, bytes, blobOffset, codecData };
+  for await (const unpacked of formatNamed(target.format).codec.unpack(run)) {
     if ('error' in unpacked) {
       failures.push({ chunk: unpacked.chunk, code: unpacked.error.code, message: messageOf(unpacked.error) });
       continue;
@@ -233,7 +250,7 @@ function verify({ fd, table, resident }: OpenTarget, { first, last }: ChunkRange
 /** What is wrong with the content of a chunk; undefined when nothing is. */
 function problemOf(table: ChunkTable, chunk: number, read: () => Buffer): string | undefined {
   try {
-    const checked = verified(table, chunk, read());
+    const checked = checkChunk(table, chunk, read());
     return 'error' in checked ? messageOf(checked.error) : undefined;
   } catch (error) {
     return messageOf(error);

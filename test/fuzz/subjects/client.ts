@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { codeOf } from '../../../src/errors.ts';
+import { Formats } from '../../../src/formats/index.ts';
 import { resolve } from '../../../src/layers/resolve/layer-ref.ts';
 import { formatReference, parseReference } from '../../../src/registry/reference.ts';
 import { matches, parseFilters } from '../../../src/snapshots/filters.ts';
@@ -10,6 +11,7 @@ import type { SnapshotInfo } from '../../../src/snapshots/snapshot.ts';
 import { StepBudget } from '../../../src/snapshots/step-budget.ts';
 import type { Subject } from '../subject.ts';
 
+const formats = new Formats();
 const utf8 = (arbitrary: fc.Arbitrary<string>) => arbitrary.map((value) => Buffer.from(value));
 const joined = (pieces: readonly string[], maxLength: number) =>
   utf8(fc.array(fc.constantFrom(...pieces), { maxLength }).map((parts) => parts.join('')));
@@ -78,7 +80,7 @@ const labels: Subject = {
       pairs.map(([key]) => `labels.${key}`),
     );
     assert.ok(Object.values(updated).every((value) => value !== ''));
-    const { id } = resolve(given);
+    const { id } = resolve(given, formats);
     assert.match(id.digest, /^sha256:[0-9a-f]{64}$/);
     assert.match(id.index, /^sha256:[0-9a-f]{64}$/);
   },

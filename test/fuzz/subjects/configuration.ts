@@ -117,12 +117,15 @@ const record: Subject = {
   weight: 10,
   inputs: json(
     fc.record({
-      version: fc.constantFrom(1, 2),
+      version: fc.constantFrom(1, 5, 6),
       digest: fc.constant(digest),
       tocDigest: fc.constant(digest),
+      indexDigest: fc.constant(digest),
+      format: fc.constantFrom('estargz', ''),
       blobBytes: fc.nat(),
       diskBytes: fc.nat(),
       rows: fc.nat(100),
+      chunks: fc.nat(100),
     }),
   ),
   tokens: jsonTokens,
@@ -130,7 +133,7 @@ const record: Subject = {
     writeFileSync(join(directory, 'layer.json'), input);
     const found = await new LayerDirectory(directory).record();
     if (found === undefined) return;
-    for (const each of [found.blobBytes, found.diskBytes, found.rows])
+    for (const each of [found.blobBytes, found.diskBytes, found.chunks])
       assert.ok(Number.isSafeInteger(each) && each >= 0);
     assert.match(found.digest, /^sha256:/);
   },

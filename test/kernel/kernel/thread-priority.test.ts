@@ -6,6 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { goFirstAgain, type YieldingThread } from '../../../src/kernel/thread-priority.ts';
+import { LayerDirectory } from '../../../src/layers/store/layer-directory.ts';
 import { WorkerPool } from '../../../src/layers/workers/pool.ts';
 import { ampleMemory } from '../../../src/layers/memory-budget.ts';
 import { silentLog } from '../../../src/log.ts';
@@ -57,9 +58,9 @@ async function rehearsing(t: TestContext): Promise<WorkerPool> {
 
 test('The thread that plans lets others go first while it rehearses, and not when there is work for it', async (t) => {
   const threads = await rehearsing(t);
-  const source = { digest: '', tocDigest: '', blobBytes: 0, tocOffset: 0, compressedToc: Buffer.alloc(1) };
-  const files = { diskPath: '', tablePath: '', pathsPath: '', hintsPath: '', stackingPath: '' };
-  const plan = threads.plan({ ...source, ...files }, () => true);
+  const raw = { bytes: Buffer.alloc(1), start: 0, fileBytes: 0 };
+  const { paths } = new LayerDirectory('');
+  const plan = threads.plan({ format: 'estargz', raw, wanted: { layer: '', index: '' }, paths }, () => true);
   const left = yielding();
   await assert.rejects(plan);
   assert.equal(left, 0);

@@ -9,6 +9,7 @@ import { convertImage, type KeptMember } from '../../../src/convert/convert.ts';
 import type { LayerEvent } from '../../../src/convert/layer-converter.ts';
 import { LazypullError } from '../../../src/errors.ts';
 import { OciLayout, parseLayoutReference } from '../../../src/convert/oci-layout.ts';
+import { estargz } from '../../../src/formats/estargz/format.ts';
 import { LazyCheck } from '../../../src/layers/resolve/lazy-check.ts';
 import { parsePlatform } from '../../../src/images/platforms.ts';
 import { buildTar } from '../../support/tar-builder.ts';
@@ -98,7 +99,7 @@ async function convert(
       platforms: platforms.map(parsePlatform),
       onLayer,
       onKept,
-      check: new LazyCheck(),
+      check: new LazyCheck(estargz),
       onNotLazy,
     });
   } finally {

@@ -18,6 +18,7 @@ import { ampleMemory } from '../../../src/layers/memory-budget.ts';
 import { TableCache } from '../../../src/layers/table-cache.ts';
 import { UnwrittenChunks } from '../../../src/layers/store/unwritten-chunks.ts';
 import { silentLog } from '../../../src/log.ts';
+import { estargz } from '../../../src/formats/estargz/format.ts';
 import { cachedLayer } from '../../support/cached-layer.ts';
 import { chunkedBlob, FakeBlob } from '../../support/chunked-blob.ts';
 
@@ -39,7 +40,7 @@ async function openLayer(t: TestContext, known: Known) {
   } as unknown as FuseServer;
   const link = new Link();
   const parts = { fuse, threads, awake, link, unwritten: new UnwrittenChunks(), metrics: layerMetrics() };
-  const layer = await Layer.open({ ...known, ...parts, origin: ofToc, onGrowth: () => undefined });
+  const layer = await Layer.open({ ...known, ...parts, format: estargz, origin: ofToc, onGrowth: () => undefined });
   let closing: Promise<void> | undefined;
   const close = () => (closing ??= layer.close());
   t.after(async () => {
@@ -61,12 +62,13 @@ test('Layer takes back what it said to have when the disk cannot keep it, and fe
   const record: LayerRecord = {
     version: recordVersion,
     digest: `sha256:${'a'.repeat(64)}`,
-    tocDigest: `sha256:${'b'.repeat(64)}`,
+    indexDigest: `sha256:${'b'.repeat(64)}`,
+    format: 'estargz',
     reference: 'r.example/a:1',
     blobBytes: bytes.length,
     diskBytes,
     metadataBytes: 4096,
-    rows: 4,
+    chunks: 4,
     sums: { metadata: '', table: '', hints: '', stacking: '' },
   };
   await directory.writeResident(record, Uint8Array.of(1, 0, 0, 0));

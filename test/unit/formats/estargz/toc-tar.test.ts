@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { tocJson, tocTar } from '../../../../src/formats/estargz/toc-tar.ts';
-import { compressedToc } from '../../../../src/layers/warm-up/synthetic-toc.ts';
+import { compressedToc } from '../../../../src/formats/estargz/synthetic-toc.ts';
 import { decodeHeader } from '../../../../src/formats/tar/header.ts';
 
 test('A table of contents comes out of its tar as it went in, also in pieces', () => {

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { type ChunkTable, chunkTable } from '../../../../src/chunks/chunk-table.ts';
 import { Assembler } from '../../../../src/layers/fetch/assembler.ts';
 import { PooledBuffer, BufferPool } from '../../../../src/layers/workers/buffer-pool.ts';
-import { streamBytesNeeded } from '../../../../src/layers/workers/streams.ts';
+import { membersCodec } from '../../../../src/formats/gzip/members-codec.ts';
 
 /** Counts the buffers that were handed out, and those that somebody still holds. */
 class CountingPool extends BufferPool {
@@ -74,13 +74,13 @@ test('Assembler gives out every row once with its bytes, whatever the pieces, an
     fc.property(fc.array(stream, { minLength: 1, maxLength: 8 }), pieces, takes, (streams, sizes, taking) => {
       const table = tableOf(streams);
       const buffers = new CountingPool();
-      const assembler = new Assembler(table, { first: 0, last: table.length }, buffers);
+      const assembler = new Assembler(table, membersCodec.bytesNeeded, { first: 0, last: table.length }, buffers);
       let next = 0;
       const take = () => {
         const batch = assembler.take();
         assert.equal(batch.chunks.first, next);
         for (; next < batch.chunks.last; next++) {
-          const { start, end } = streamBytesNeeded(table, next);
+          const { start, end } = membersCodec.bytesNeeded(table, next);
           const bytes = batch.bytes.subarray(start - batch.blobOffset, end - batch.blobOffset);
           assert.ok(blob.subarray(start, end).equals(bytes), `chunk ${next}`);
         }
@@ -107,7 +107,7 @@ test('Assembler copies little when a piece has many small rows after a large one
   const small = Array.from({ length: 400 }, () => ({ bytes: 2000, rows: 1 }));
   const table = tableOf([{ bytes: 1_400_000, rows: 1 }, ...small, { bytes: 1_400_000, rows: 1 }, ...small]);
   const buffers = new ExactSlabs();
-  const assembler = new Assembler(table, { first: 0, last: table.length }, buffers);
+  const assembler = new Assembler(table, membersCodec.bytesNeeded, { first: 0, last: table.length }, buffers);
   for (let at = assembler.start; at < assembler.end; ) {
     const pieceEnd = Math.min(at + (64 << 10), assembler.end);
     while (at < pieceEnd) {

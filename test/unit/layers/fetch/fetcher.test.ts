@@ -7,6 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Fetcher } from '../../../../src/layers/fetch/fetcher.ts';
 import { Link } from '../../../../src/layers/fetch/link.ts';
+import { membersCodec } from '../../../../src/formats/gzip/members-codec.ts';
 import { residency } from '../../../../src/chunks/residency.ts';
 import { WorkerPool } from '../../../../src/layers/workers/pool.ts';
 import { ampleMemory } from '../../../../src/layers/memory-budget.ts';
@@ -37,13 +38,14 @@ async function setUp(t: TestContext, contents: Buffer[], { spoil, full = false }
   const kept: number[] = [];
   const errors: { row: number; message: string; isAwaited: boolean }[] = [];
   const fetcher = new Fetcher({
+    bytesNeeded: membersCodec.bytesNeeded,
     table,
     resident,
     read: new Uint8Array(table.length).fill(1),
     blob,
     threads,
     link: new Link(),
-    target: threads.add({ diskPath: full ? '/dev/full' : diskPath, table, resident }),
+    target: threads.add({ diskPath: full ? '/dev/full' : diskPath, format: 'estargz', table, resident }),
     onError: (error, row, isAwaited) => errors.push({ row, message: error.message, isAwaited }),
     onDamage: (rows) => damaged.push(...rows),
     unwritten: new UnwrittenChunks(),

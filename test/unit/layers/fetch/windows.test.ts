@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { type ChunkTable, chunkTable } from '../../../../src/chunks/chunk-table.ts';
 import { Link } from '../../../../src/layers/fetch/link.ts';
-import { streamBytesNeeded } from '../../../../src/layers/workers/streams.ts';
+import { membersCodec } from '../../../../src/formats/gzip/members-codec.ts';
 import { Windows } from '../../../../src/layers/fetch/windows.ts';
 import type { ChunkRange } from '../../../../src/chunks/chunk-range.ts';
 
@@ -43,7 +43,7 @@ class Reader {
     this.table = table;
     this.taken = new Uint8Array(table.length);
     this.read = new Uint8Array(table.length);
-    this.windows = new Windows(table, link, this.read);
+    this.windows = new Windows(table, membersCodec.bytesNeeded, link, this.read);
   }
 
   /** @returns the blob bytes of the window, 0 where the row is there already */
@@ -66,13 +66,13 @@ class Reader {
     let bytes = 0;
     let before = -1;
     for (const { first, last } of runs) {
-      const start = streamBytesNeeded(this.table, first).start;
+      const start = membersCodec.bytesNeeded(this.table, first).start;
       assert.ok(start > before, 'runs ascend and do not overlap');
       for (let row = first; row < last; row++) {
         assert.equal(this.taken[row], 0, 'nothing is taken twice');
         this.taken[row] = 1;
       }
-      before = streamBytesNeeded(this.table, last - 1).end - 1;
+      before = membersCodec.bytesNeeded(this.table, last - 1).end - 1;
       bytes += before + 1 - start;
     }
     return bytes;

@@ -5,16 +5,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { membersCodec } from '../../../../src/formats/gzip/members-codec.ts';
 import { parseTrace, chunksOfTrace, type Trace, TraceStore, traceOf } from '../../../../src/layers/prefetch/trace.ts';
 import { chunkedBlob } from '../../../support/chunked-blob.ts';
 
 const digest = `sha256:${'a'.repeat(64)}`;
 const big = () => randomBytes(40_000);
 
+const { bytesNeeded } = membersCodec;
+
 test('traceOf() and chunksOfTrace() give back the rows that were read', () => {
   const { table } = chunkedBlob([big(), big(), big(), big(), big(), big()]);
   const read = Uint8Array.of(0, 1, 1, 0, 0, 1);
-  const trace = traceOf(digest, table, read);
+  const trace = traceOf(digest, table, bytesNeeded, read);
   assert.equal(trace.ranges.length, 2);
   assert.deepEqual(chunksOfTrace(trace, table), [
     { first: 1, last: 3 },
@@ -25,7 +28,7 @@ test('traceOf() and chunksOfTrace() give back the rows that were read', () => {
 
 test('traceOf() joins what is not worth a range of its own', () => {
   const { table } = chunkedBlob([big(), randomBytes(100), big()]);
-  assert.equal(traceOf(digest, table, Uint8Array.of(1, 0, 1)).ranges.length, 1);
+  assert.equal(traceOf(digest, table, bytesNeeded, Uint8Array.of(1, 0, 1)).ranges.length, 1);
 });
 
 test('parseTrace() refuses what is not a trace', () => {
@@ -88,6 +91,6 @@ test('TraceStore says which directory cannot be used', async (t) => {
   await assert.rejects(store.digests(), { message: `Cannot read the traces in "${join(root, 'traces')}"` });
   await assert.rejects(store.load(digest), { message: `Cannot read the trace of the layer ${digest}` });
   const { table } = chunkedBlob([big()]);
-  const trace = traceOf(digest, table, Uint8Array.of(1));
+  const trace = traceOf(digest, table, bytesNeeded, Uint8Array.of(1));
   await assert.rejects(store.save(trace), { message: `Cannot write a trace into "${join(root, 'traces')}"` });
 });

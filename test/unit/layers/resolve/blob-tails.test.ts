@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { codeOf } from '../../../../src/errors.ts';
+import { estargz } from '../../../../src/formats/estargz/format.ts';
 import { BlobTails } from '../../../../src/layers/resolve/blob-tails.ts';
 import type { Blob } from '../../../../src/registry/blob/blob.ts';
 import { FakeBlob } from '../../../support/chunked-blob.ts';
 
 const blobBytes = 3 << 20;
+
+const wanted = (digest: string, reference = 'a:1') => ({ reference, digest, format: estargz });
 
 function setUp() {
   const opened: string[] = [];
@@ -26,19 +29,19 @@ function setUp() {
 
 test('BlobTails.take() fetches the end of a blob and gives its size', async () => {
   const { tails } = setUp();
-  const { data, size } = await tails.take('a:1', 'x');
+  const { data, size } = await tails.take(wanted('x'));
   assert.equal(size, blobBytes);
   assert.equal(data.length, 1 << 20);
 });
 
 test('BlobTails.expect() fetches ahead once, and less of each', async () => {
   const { tails, opened, sizes } = setUp();
-  tails.expect('a:1', ['x', 'y']);
-  tails.expect('a:1', ['y', 'x']);
-  await Promise.all([tails.take('a:1', 'x'), tails.take('a:1', 'y')]);
+  tails.expect(wanted(''), ['x', 'y']);
+  tails.expect(wanted(''), ['y', 'x']);
+  await Promise.all([tails.take(wanted('x')), tails.take(wanted('y'))]);
   assert.deepEqual(opened, ['x', 'y']);
   assert.deepEqual(sizes, [512 << 10, 512 << 10]);
-  await tails.take('a:1', 'x');
+  await tails.take(wanted('x'));
   assert.equal(opened.length, 3, 'what was taken is not kept');
   tails.close();
 });
@@ -46,15 +49,15 @@ test('BlobTails.expect() fetches ahead once, and less of each', async () => {
 test('BlobTails.take() asks again when fetching ahead failed', async () => {
   const setup = setUp();
   setup.break(true);
-  setup.tails.expect('a:1', ['x']);
+  setup.tails.expect(wanted(''), ['x']);
   setup.break(false);
-  assert.equal((await setup.tails.take('a:1', 'x')).size, blobBytes);
+  assert.equal((await setup.tails.take(wanted('x'))).size, blobBytes);
 });
 
 test('BlobTails.expect() keeps a bounded number', async () => {
   const { tails, opened } = setUp();
   tails.expect(
-    'a:1',
+    wanted(''),
     Array.from({ length: 500 }, (_, i) => String(i)),
   );
   assert.equal(opened.length, 48);
@@ -94,7 +97,7 @@ test('BlobTails tells what came of each request: some bytes are no answer', asyn
     [20, 'a:1 x DeadlineExceeded'],
   ] as const) {
     const told: string[] = [];
-    slowTails(pieces, 6_000, told).expect('a:1', ['x']);
+    slowTails(pieces, 6_000, told).expect(wanted(''), ['x']);
     for (let i = 0; i < 200; i++) {
       t.mock.timers.tick(500);
       await new Promise((resolve) => setImmediate(resolve));
@@ -111,8 +114,8 @@ test('BlobTails.take() does not wait once more for what was waited for in vain, 
   ] as const) {
     const told: string[] = [];
     const tails = slowTails(1, 11_000, told);
-    tails.expect('a:1', ['x']);
-    const taking = tails.take(reference, 'x').catch(codeOf);
+    tails.expect(wanted(''), ['x']);
+    const taking = tails.take(wanted('x', reference)).catch(codeOf);
     for (let i = 0; i < 100; i++) {
       t.mock.timers.tick(500);
       await new Promise((resolve) => setImmediate(resolve));
@@ -125,7 +128,7 @@ test('BlobTails.take() does not wait once more for what was waited for in vain, 
 test('BlobTails.take() waits for a tail that comes slowly, and not for one that does not come', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const outcome = async (pieces: number, everyMs: number) => {
-    const taking = slowTails(pieces, everyMs).take('a:1', 'x');
+    const taking = slowTails(pieces, everyMs).take(wanted('x'));
     const ended = taking.then(({ size }) => size, codeOf);
     for (let i = 0; i < 200; i++) {
       t.mock.timers.tick(500);
@@ -142,9 +145,9 @@ test('BlobTails.expect() has a tail that comes slowly for who asks when it is he
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const tails = slowTails(5, 6_000);
   let taken: number | undefined;
-  tails.expect('a:1', ['x']);
+  tails.expect(wanted(''), ['x']);
   for (let ms = 0; ms < 31_000; ms += 500) {
-    if (ms === 25_000) void tails.take('a:1', 'x').then(({ data }) => (taken = data.length));
+    if (ms === 25_000) void tails.take(wanted('x')).then(({ data }) => (taken = data.length));
     t.mock.timers.tick(500);
     await new Promise((resolve) => setImmediate(resolve));
   }

@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isUnindexed } from '../../../../src/chunks/layer-id.ts';
-import { resolve } from '../../../../src/layers/resolve/layer-ref.ts';
+import { Formats } from '../../../../src/formats/index.ts';
+import { type LayerRef, resolve as resolveLabels } from '../../../../src/layers/resolve/layer-ref.ts';
+
+const formats = new Formats();
+/** Without the functions of the format, which is the right one. */
+const resolve = (labels: Record<string, string>): Omit<LayerRef, 'format'> => {
+  const { format, ...ref } = resolveLabels(labels, formats);
+  assert.equal(format.name, isUnindexed(ref.id) ? 'layer-index' : 'estargz');
+  return ref;
+};
 
 const digest = `sha256:${'a'.repeat(64)}`;
 const other = `sha256:${'b'.repeat(64)}`;

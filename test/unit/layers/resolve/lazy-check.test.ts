@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { estargz } from '../../../../src/formats/estargz/format.ts';
 import { LazyCheck } from '../../../../src/layers/resolve/lazy-check.ts';
 import { RegistryError } from '../../../../src/registry/errors.ts';
 import { estargzBlob, type FileSpec } from '../../../support/estargz-blob.ts';
@@ -11,7 +12,7 @@ const { signal } = new AbortController();
 
 /** Reads layers into a check. @returns the words for what is wrong with each, the lowest first */
 async function reasons(...layers: (readonly FileSpec[])[]): Promise<string[]> {
-  const check = new LazyCheck();
+  const check = new LazyCheck(estargz);
   const digests: string[] = [];
   for (const [i, files] of layers.entries()) {
     const { bytes, context } = estargzBlob([...files, file(`only-${i}`)], 1000);
@@ -45,7 +46,7 @@ test('A layer is judged as a daemon judges it, also by those below it', async ()
 });
 
 test('What is no eStargz, or another one than was promised, has a reason too; of what was not read nothing is said', async () => {
-  const check = new LazyCheck();
+  const check = new LazyCheck(estargz);
   const { bytes, context } = estargzBlob([file('f')], 1000);
   const digests = ['0', '1', '2', '3'].map((letter) => `sha256:${letter.repeat(64)}`);
   const [plain, other, refused] = digests as [string, string, string];

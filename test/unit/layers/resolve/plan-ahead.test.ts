@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { estargz } from '../../../../src/formats/estargz/format.ts';
 import { chunkTable } from '../../../../src/chunks/chunk-table.ts';
 import { LayerDirectory } from '../../../../src/layers/store/layer-directory.ts';
 import type { Planned } from '../../../../src/layers/store/plan-files.ts';
@@ -22,11 +23,11 @@ async function setUp(t: TestContext, bounds?: PlanAheadBounds) {
   await mkdir(target.path);
   const awaited: boolean[] = [];
   const ahead = new PlanAhead(
-    async (digest, came, { diskPath }, isAwaited) => {
+    async ({ digest }, came, { diskPath }, isAwaited) => {
       await writeFile(diskPath, digest);
       if (digest === 'bad') throw new Error('no table of contents');
       awaited.push(isAwaited());
-      return { tail: came, tocOffset: 1, planned: { tocDigest: `toc-${digest}`, table } as Planned, fetchedMs: 0 };
+      return { tail: came, dataEnd: 1, planned: { indexDigest: `toc-${digest}`, table } as Planned, fetchedMs: 0 };
     },
     join(path, 'ahead'),
     bounds,
@@ -36,7 +37,7 @@ async function setUp(t: TestContext, bounds?: PlanAheadBounds) {
 
 test('PlanAhead.take() moves what was planned into the directory of the layer, once', async (t) => {
   const { ahead, target, awaited, left } = await setUp(t);
-  ahead.begin('a', Promise.resolve(tail));
+  ahead.begin({ digest: 'a', format: estargz }, Promise.resolve(tail));
   assert.ok(ahead.has('a'));
   const plan = await ahead.take({ digest: 'a', index: 'toc-a' }, target);
   assert.equal(plan?.tail, tail);
@@ -51,10 +52,10 @@ test('PlanAhead.take() gives nothing, and leaves nothing, of another table of co
     ['a', 'toc-b'],
     ['bad', 'toc-bad'],
   ] as const) {
-    ahead.begin(digest, Promise.resolve(tail));
+    ahead.begin({ digest, format: estargz }, Promise.resolve(tail));
     assert.equal(await ahead.take({ digest, index }, target), undefined);
   }
-  ahead.begin('c', Promise.reject(new Error('no answer')));
+  ahead.begin({ digest: 'c', format: estargz }, Promise.reject(new Error('no answer')));
   assert.equal(await ahead.take({ digest: 'c', index: 'toc-c' }, target), undefined);
   assert.deepEqual(await left(), ['ahead', 'layer']);
 });
@@ -64,7 +65,7 @@ test('PlanAhead forgets what nobody asks for, and bounds how much there is', asy
   const { ahead, target, left } = await setUp(t);
   for (let i = 0; i < 8; i++) {
     assert.ok(!ahead.isFull);
-    ahead.begin(`layer-${i}`, Promise.resolve(tail));
+    ahead.begin({ digest: `layer-${i}`, format: estargz }, Promise.resolve(tail));
   }
   assert.ok(ahead.isFull);
   while ((await left()).length < 2 + 8 * 2) await new Promise(setImmediate);
@@ -79,7 +80,7 @@ test('PlanAhead bounds the memory of what it has', async (t) => {
   const { ahead } = await setUp(t, { plansAhead: 8, plansAheadBytes: 2 * mib });
   for (const digest of ['a', 'b']) {
     assert.ok(!ahead.isFull);
-    ahead.begin(digest, Promise.resolve(tail));
+    ahead.begin({ digest, format: estargz }, Promise.resolve(tail));
   }
   while (!ahead.isFull) await new Promise(setImmediate);
   await ahead.close();

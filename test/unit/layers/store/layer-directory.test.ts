@@ -27,12 +27,13 @@ const contents = {
 const record: LayerRecord = {
   version: recordVersion,
   digest: `sha256:${'a'.repeat(64)}`,
-  tocDigest: `sha256:${'b'.repeat(64)}`,
+  indexDigest: `sha256:${'b'.repeat(64)}`,
+  format: 'estargz',
   reference: 'registry.example/image:1',
   blobBytes: 1,
   diskBytes: contents.disk.length,
   metadataBytes: metadata.length,
-  rows: 3,
+  chunks: 3,
   sums: {
     metadata: hash('sha256', metadata),
     table: hash('sha256', contents.table),
@@ -71,6 +72,30 @@ test('LayerDirectory keeps a record, and takes one of another version, or half a
   }
 });
 
+test('LayerDirectory understands the record of a version that knew one format only, with the same FUSE file', async (t) => {
+  const layer = await directory(t);
+  const { version: _, indexDigest: tocDigest, format: __, chunks: rows, ...same } = record;
+  const before = { version: 5, ...same, tocDigest, rows };
+  const sum = hash('sha256', `any\n${JSON.stringify(before)}`);
+  await writeFile(join(layer.path, 'layer.json'), JSON.stringify({ boot: 'any', sum, record: before }));
+  const found = await layer.record();
+  assert.deepEqual(found, record);
+  const key = hash('sha256', `${before.digest}\n${tocDigest}\n${before.sums.metadata}`);
+  assert.equal(fileOf(found!).name, key.slice(0, 32));
+  assert.deepEqual(await layer.table(found!), table);
+});
+
+test('LayerDirectory keeps what a codec knows, and refuses it if it is damaged', async (t) => {
+  const layer = await directory(t);
+  assert.equal(await layer.codecData(record), undefined);
+  const known = { ...record, sums: { ...record.sums, codec: hash('sha256', 'spans') } };
+  await writeFile(layer.codecPath, 'spans');
+  assert.deepEqual(Buffer.from((await layer.codecData(known))!).toString(), 'spans');
+  await layer.syncRecord(known);
+  await writeFile(layer.codecPath, 'spam');
+  await assert.rejects(layer.codecData(known), { code: 'DataLoss' });
+});
+
 test('LayerDirectory believes a record of files that were not synced only until the machine stops', async (t) => {
   const layer = await directory(t);
   await layer.writeRecord(record);
@@ -83,8 +108,8 @@ test('LayerDirectory believes a record of files that were not synced only until 
 test('LayerDirectory takes a record that a bad disk scrambled as none', async (t) => {
   const layer = await directory(t);
   const scrambled = [
-    { rows: -1 },
-    { rows: 1e300 },
+    { chunks: -1 },
+    { chunks: 1e300 },
     { diskBytes: '2' },
     { blobBytes: undefined },
     { digest: 'sha256:..' },
@@ -132,7 +157,7 @@ test('LayerDirectory gives a residency back as one that is not verified, and thr
   assert.deepEqual(await rows(), [0, 0, 0]);
   await layer.writeResident(record, Uint8Array.of(1, 0, 1));
   assert.deepEqual(await rows(), [unverified, absent, unverified]);
-  assert.deepEqual(await rows({ ...record, rows: 4 }), [0, 0, 0, 0]);
+  assert.deepEqual(await rows({ ...record, chunks: 4 }), [0, 0, 0, 0]);
   assert.deepEqual(await rows({ ...record, sums: { ...record.sums, metadata: record.sums.table } }), [0, 0, 0]);
   const content = await readFile(path);
   for (let at = 0; at < content.length; at++) {

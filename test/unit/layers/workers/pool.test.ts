@@ -23,7 +23,7 @@ async function setUp(t: TestContext, rows: number) {
     await threads.close();
     await rm(directory, { recursive: true });
   });
-  const target = { diskPath, table, resident };
+  const target = { diskPath, format: 'estargz', table, resident };
   const unpackRow = (id: number, row: number, isAwaited = () => false) => {
     const [start, end] = [table.streamOffset[row]!, table.streamEnd[row]!];
     const stream = new Uint8Array(new SharedArrayBuffer(end - start));

@@ -1,7 +1,7 @@
 import { gzipSync } from 'node:zlib';
 import { sha256 } from '../../chunks/digest.ts';
-import { tocTar } from '../../formats/estargz/toc-tar.ts';
-import type { TocSource } from '../plan/layer-plan.ts';
+import { tocTar } from './toc-tar.ts';
+import type { RawIndex, WantedIndex } from '../layer-format.ts';
 
 const files = 2000;
 
@@ -9,7 +9,7 @@ const files = 2000;
 const directories = ['etc/x', 'usr/bin', 'usr/lib/python3', 'usr/share/doc', 'var/lib/dpkg/info'];
 
 /** A table with something of all that is found in tables of real layers: what the engine has not seen it compiles anew, and then the real layer waits. */
-export function syntheticToc(): TocSource {
+export function syntheticToc(): { raw: RawIndex; wanted: WantedIndex } {
   const rows: object[] = [];
   const digest = (i: number) => `sha256:${(i * 0x9e3779b1).toString(16).padStart(64, '0')}`;
   let blobBytes = 0;
@@ -64,13 +64,10 @@ export function syntheticToc(): TocSource {
     addFile(i, `${directory}/f${i}.py`, size, common);
     if (size === 0) rows.push({ name: `${directory}/f${i}.py`, type: 'reg', ...common });
   }
-  const { bytes, digest: tocDigest } = compressedToc(rows);
+  const toc = compressedToc(rows);
   return {
-    digest: `sha256:${'0'.repeat(64)}`,
-    tocDigest,
-    blobBytes: blobBytes + 100_000,
-    tocOffset: blobBytes,
-    compressedToc: bytes,
+    raw: { bytes: toc.bytes, start: blobBytes, fileBytes: blobBytes + 100_000 },
+    wanted: { layer: digest(0), index: toc.digest },
   };
 }
 

@@ -1,11 +1,10 @@
-import { hash } from 'node:crypto';
 import { constants, createInflateRaw, inflateRawSync } from 'node:zlib';
+import { type CheckedChunk, checkChunk } from '../../chunks/checked-chunk.ts';
+import type { ChunkRange } from '../../chunks/chunk-range.ts';
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import { LazypullError } from '../../errors.ts';
-import { StreamingInflate } from '../../formats/gzip/streaming-inflate.ts';
-
-/** The content of a chunk, verified; or why there is none. */
-export type Unpacked = { chunk: number; content: Buffer } | { chunk: number; error: LazypullError };
+import type { Codec, PackedRun } from '../layer-format.ts';
+import { StreamingInflate } from './streaming-inflate.ts';
 
 /** Output beyond what is needed that a stream may hold before it is inflated piece by piece: tar padding and the headers of what follows. */
 const inflateSlackBytes = 4 << 20;
@@ -13,18 +12,23 @@ const inflateSlackBytes = 4 << 20;
 /** Output up to which a stream is inflated as a whole, which is quicker. Two threads do so at one time, and hold it twice. */
 const maxWholeBytes = 16 << 20;
 
-/**
- * Inflates and verifies chunks of a chunk table, one stream at a time.
- *
- * @param chunks chunks [first, last), in table order
- * @param bytes the blob from `blobOffset` on, at least as far as the chunks need
- */
-export async function* unpackChunks(
-  table: ChunkTable,
-  chunks: { first: number; last: number },
-  bytes: Buffer,
-  blobOffset: number,
-): AsyncGenerator<Unpacked> {
+/** Blobs whose streams are gzip members (RFC 1952), each of which can be inflated alone. */
+export const membersCodec: Codec = { bytesNeeded, unpack };
+
+/** (A publisher's index may claim that a stream is longer than that: the rest is never fetched.) */
+function bytesNeeded(table: ChunkTable, chunk: number): { start: number; end: number } {
+  const start = table.streamOffset[chunk]!;
+  const output = table.innerOffset[chunk]! + table.size[chunk]!;
+  return { start, end: Math.min(table.streamEnd[chunk]!, start + deflateBound(output)) };
+}
+
+/** More than any compressor needs for a gzip stream of `bytes` bytes, in bytes. */
+function deflateBound(bytes: number): number {
+  return bytes * 2 + (1 << 20);
+}
+
+/** Inflates one stream at a time, in table order. */
+async function* unpack({ table, chunks, bytes, blobOffset }: PackedRun): AsyncGenerator<CheckedChunk> {
   for (let first = chunks.first; first < chunks.last; ) {
     const start = table.streamOffset[first]!;
     let last = first + 1;
@@ -43,10 +47,10 @@ export async function* unpackChunks(
 /** The chunks of one stream, which inflates to `output` bytes at least. */
 async function* unpackWhole(
   table: ChunkTable,
-  { first, last }: { first: number; last: number },
+  { first, last }: ChunkRange,
   gzip: Buffer,
   output: number,
-): AsyncGenerator<Unpacked> {
+): AsyncGenerator<CheckedChunk> {
   let stream: Buffer | undefined;
   let failure: LazypullError | undefined;
   try {
@@ -57,16 +61,12 @@ async function* unpackWhole(
   for (let chunk = first; chunk < last; chunk++) {
     const start = table.innerOffset[chunk]!;
     if (stream === undefined) yield { chunk, error: failure! };
-    else yield verified(table, chunk, stream.subarray(start, start + table.size[chunk]!));
+    else yield checkChunk(table, chunk, stream.subarray(start, start + table.size[chunk]!));
   }
 }
 
 /** As `unpackWhole`, with no more of the stream in memory than the largest chunk. */
-async function* unpackLong(
-  table: ChunkTable,
-  { first, last }: { first: number; last: number },
-  gzip: Buffer,
-): AsyncGenerator<Unpacked> {
+async function* unpackLong(table: ChunkTable, { first, last }: ChunkRange, gzip: Buffer): AsyncGenerator<CheckedChunk> {
   const chunks = Array.from({ length: last - first }, (_, i) => first + i);
   chunks.sort((a, b) => table.innerOffset[a]! - table.innerOffset[b]! || table.size[a]! - table.size[b]!);
   let stream: StreamingInflate | undefined;
@@ -74,14 +74,14 @@ async function* unpackLong(
     let content: Buffer = Buffer.alloc(0);
     let start = -1;
     for (const chunk of chunks) {
-      let unpacked: Unpacked;
+      let unpacked: CheckedChunk;
       try {
         stream ??= new StreamingInflate(gzip.subarray(gzipHeaderBytes(gzip)));
         if (table.innerOffset[chunk] !== start || table.size[chunk] !== content.length) {
           start = table.innerOffset[chunk]!;
           content = await stream.read(start, table.size[chunk]!);
         }
-        unpacked = verified(table, chunk, content);
+        unpacked = checkChunk(table, chunk, content);
       } catch (error) {
         unpacked = { chunk, error: cannotInflate(table, chunk, error) };
       }
@@ -95,22 +95,6 @@ async function* unpackLong(
 function cannotInflate(table: ChunkTable, chunk: number, cause: unknown): LazypullError {
   const message = `Cannot inflate the gzip stream at byte ${table.streamOffset[chunk]} of the layer`;
   return new LazypullError('DataLoss', message, { cause });
-}
-
-/** The content as that of the chunk, if it is what the chunk's digest promises. */
-export function verified(table: ChunkTable, chunk: number, content: Buffer): Unpacked {
-  if (content.length !== table.size[chunk]) {
-    const at = table.streamOffset[chunk];
-    const message = `The gzip stream at byte ${at} of the layer is shorter than its chunk: ${content.length} of ${table.size[chunk]} bytes`;
-    return { chunk, error: new LazypullError('DataLoss', message) };
-  }
-  const expected = Buffer.from(table.digest.buffer, table.digest.byteOffset + chunk * 32, 32);
-  const actual = hash('sha256', content, 'buffer');
-  if (!expected.equals(actual)) {
-    const message = `Wrong chunk digest: sha256:${actual.toString('hex')} instead of sha256:${expected.toString('hex')}`;
-    return { chunk, error: new LazypullError('DataLoss', message) };
-  }
-  return { chunk, content };
 }
 
 /** At least the first `wanted` bytes that a gzip stream inflates to, or all of them where it is shorter. The checksum is not looked at: chunks have digests. */

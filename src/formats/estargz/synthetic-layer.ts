@@ -3,20 +3,12 @@ import { setImmediate } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { sha256 } from '../../chunks/digest.ts';
 import type { LayerId } from '../../chunks/layer-id.ts';
-import { encodeFooter } from '../../formats/estargz/footer.ts';
+import { encodeFooter } from './footer.ts';
 import { compressedToc } from './synthetic-toc.ts';
 
 /** More than the end of a blob that is fetched with its index holds, so that reads have to wait for some of it. */
 const files = 80;
 const fileBytes = 32 << 10;
-
-/** An eStargz blob, and what a client knows of it. */
-export interface SyntheticLayer {
-  readonly bytes: Buffer;
-  readonly id: LayerId;
-  /** Paths of its files. */
-  readonly paths: readonly string[];
-}
 
 /**
  * Makes a layer up that no other one equals, of some MB (containerd/stargz-snapshotter, docs/estargz.md): not compressed, and a file at a time, because calls of
@@ -24,7 +16,9 @@ export interface SyntheticLayer {
  *
  * @param signal ends it: then it rejects
  */
-export async function syntheticLayer(signal?: AbortSignal): Promise<SyntheticLayer> {
+export async function syntheticLayer(
+  signal?: AbortSignal,
+): Promise<{ bytes: Buffer; id: LayerId; paths: readonly string[] }> {
   const members: Buffer[] = [];
   const rows: object[] = [];
   let offset = 0;

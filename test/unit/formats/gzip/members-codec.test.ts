@@ -3,7 +3,7 @@ import { hash, randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { type ChunkTable, chunkTable } from '../../../../src/chunks/chunk-table.ts';
-import { unpackChunks } from '../../../../src/layers/workers/unpack.ts';
+import { membersCodec } from '../../../../src/formats/gzip/members-codec.ts';
 
 interface Row {
   inner: number;
@@ -25,7 +25,12 @@ function tableOf(rows: readonly Row[], output: Buffer, streamEnd: number): Chunk
 /** What becomes of each row: the digest of its content, or the message of its error. */
 async function unpackAll(table: ChunkTable, gzip: Buffer): Promise<string[]> {
   const outcomes: string[] = [];
-  for await (const unpacked of unpackChunks(table, { first: 0, last: table.length }, gzip, 0)) {
+  for await (const unpacked of membersCodec.unpack({
+    table,
+    chunks: { first: 0, last: table.length },
+    bytes: gzip,
+    blobOffset: 0,
+  })) {
     outcomes[unpacked.chunk] = 'error' in unpacked ? unpacked.error.message : hash('sha256', unpacked.content);
   }
   return outcomes;
@@ -40,7 +45,7 @@ for (const [name, length] of Object.entries(lengths)) {
   const gzip = gzipSync(output);
   const expected = ({ inner, size }: Row) => hash('sha256', output.subarray(inner, inner + size));
 
-  test(`unpackChunks() gives the rows of a ${name} stream in any order, also where they share bytes`, async () => {
+  test(`membersCodec.unpack() gives the rows of a ${name} stream in any order, also where they share bytes`, async () => {
     const rows = [
       { inner: length - 5 * 512, size: 2000 },
       { inner: 0, size: 1 },
@@ -51,7 +56,7 @@ for (const [name, length] of Object.entries(lengths)) {
     assert.deepEqual(await unpackAll(tableOf(rows, output, gzip.length), gzip), rows.map(expected));
   });
 
-  test(`unpackChunks() tells the rows of a ${name} stream that are wrong from those that are right`, async () => {
+  test(`membersCodec.unpack() tells the rows of a ${name} stream that are wrong from those that are right`, async () => {
     const rows = [
       { inner: 512, size: 600 },
       { inner: mib, size: 700 },
@@ -65,7 +70,7 @@ for (const [name, length] of Object.entries(lengths)) {
     assert.match(third!, /shorter than its chunk: 100 of 200/);
   });
 
-  test(`unpackChunks() reports every row of a ${name} stream that cannot be inflated`, async () => {
+  test(`membersCodec.unpack() reports every row of a ${name} stream that cannot be inflated`, async () => {
     const rows = [
       { inner: 0, size: 600 },
       { inner: length - 700, size: 700 },
@@ -77,7 +82,7 @@ for (const [name, length] of Object.entries(lengths)) {
   });
 }
 
-test('unpackChunks() reads a long stream with little memory', async () => {
+test('membersCodec.unpack() reads a long stream with little memory', async () => {
   const output = Buffer.alloc(320 * mib);
   const gzip = gzipSync(output, { level: 1 });
   const table = tableOf([{ inner: 250 * mib, size: 1000 }], output, gzip.length);

@@ -1,0 +1,50 @@
+import { LazypullError } from '../errors.ts';
+import type { Digest } from '../chunks/digest.ts';
+import { estargz } from './estargz/format.ts';
+import { layerIndexFormat } from './layer-index-file/format.ts';
+import type { Labels, LayerFormat } from './layer-format.ts';
+
+/** The formats that lazypull reads, in the order in which labels are looked at. A new one is a folder beside this file and a line here. */
+const builtIn: readonly LayerFormat[] = [estargz, layerIndexFormat];
+
+/** The formats that a program reads: what it has built in, and modules whose default export is a `LayerFormat`. */
+export class Formats {
+  readonly all: readonly LayerFormat[];
+  /** The URLs of the modules: another thread makes its own formats of them. */
+  readonly modules: readonly string[];
+
+  constructor(added: readonly LayerFormat[] = [], modules: readonly string[] = []) {
+    this.all = [...added, ...builtIn];
+    this.modules = modules;
+  }
+
+  /** The format of layers of which no label names an index. */
+  readonly unindexed: LayerFormat = layerIndexFormat;
+
+  /** @throws InvalidArgument for a module that exports no format, or one whose name another has */
+  static async load(modules: readonly string[]): Promise<Formats> {
+    if (modules.length === 0) return new Formats();
+    const added: LayerFormat[] = [];
+    for (const url of modules) {
+      const { default: format } = (await import(url)) as { default?: LayerFormat };
+      const isNew = format !== undefined && [...added, ...builtIn].every(({ name }) => name !== format.name);
+      if (!isNew) throw new LazypullError('InvalidArgument', `The module "${url}" does not export a new layer format`);
+      added.push(format);
+    }
+    return new Formats(added, modules);
+  }
+
+  /** The format with this name. Undefined for one of another version of this program. */
+  named(name: string): LayerFormat | undefined {
+    return this.all.find((format) => format.name === name);
+  }
+
+  /** The first format of which labels or annotations name an index, and the digest of that; undefined if there is none. */
+  identify(labels: Labels): { readonly format: LayerFormat; readonly index: Digest } | undefined {
+    for (const format of this.all) {
+      const index = format.identify(labels);
+      if (index !== undefined) return { format, index };
+    }
+    return undefined;
+  }
+}
