@@ -1,5 +1,3 @@
-import { prose } from './prose.ts';
-
 /**
  * The page of what the library exports, in Markdown: each declaration as programs see it.
  *
@@ -14,9 +12,7 @@ export function apiPage(declarations: ReadonlyMap<string, string>, format: (code
     [
       '<!-- Made by "npm run gen:docs" from the declarations of src/index.ts; do not edit. -->',
       '# The library',
-      prose(
-        'This is what programs can import from `lazypull`. [library.md](library.md) has an introduction. What is not on this page may change in any version.',
-      ),
+      'This is what programs can import from `lazypull`. [library.md](library.md) has an introduction. What is not on this page may change in any version.',
       ...parts.map(({ name }, i) => `## ${name}\n\n\`\`\`ts\n${codes[i]!.trim()}\n\`\`\``),
     ].join('\n\n') + '\n'
   );

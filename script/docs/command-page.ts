@@ -9,7 +9,6 @@ import {
   rule,
   withoutHelp,
 } from './manual.ts';
-import { prose } from './prose.ts';
 
 /** The page of all commands, in Markdown. */
 export function commandPage(table: readonly CommandRow[]): string {
@@ -19,17 +18,15 @@ export function commandPage(table: readonly CommandRow[]): string {
     [
       `<!-- Made by "npm run gen:docs" from the command table; do not edit. -->`,
       `# The command line of ${program!.path}`,
-      prose(introduction),
-      prose(
-        'Data goes to standard output, everything else to standard error. `--help`, which every command takes, says the same as this page.',
-      ),
+      introduction,
+      'Data goes to standard output, everything else to standard error. `--help`, which every command takes, says the same as this page.',
       `| Command | |\n|---|---|\n${leaves.map(({ path, description }) => `| [\`${path}\`](#${path.replaceAll(' ', '-')}) | ${cell(description)} |\n`).join('')}`.trimEnd(),
       '## Which daemon is meant',
-      prose(rule),
+      rule,
       ...leaves.map(commandSection),
       '## Exit codes',
       listTable('Code', exitCodes),
-      prose(exitCodesOfOthers),
+      exitCodesOfOthers,
       '## Environment',
       listTable('Variable', environment),
       '## Files',
@@ -42,10 +39,10 @@ function commandSection({ path, usage, description, notes, examples, arguments: 
   const rows = [...places, ...withoutHelp(options)].map(({ usage: name, text }) => ({ name, text }));
   return [
     `## ${path}`,
-    prose(/[.!?]$/.test(description) ? description : `${description}.`),
+    /[.!?]$/.test(description) ? description : `${description}.`,
     `\`\`\`\n${usage}\n\`\`\``,
     ...(rows.length === 0 ? [] : [listTable('Argument', rows)]),
-    ...(notes === '' ? [] : [prose(notes)]),
+    ...(notes === '' ? [] : [notes]),
     ...(examples.length === 0 ? [] : [`\`\`\`sh\n${examples.join('\n')}\n\`\`\``]),
   ].join('\n\n');
 }

@@ -2,7 +2,6 @@ import { z } from 'zod';
 import { hasEffect } from '../../src/config/file.ts';
 import { fileSchema } from '../../src/config/schema.ts';
 import { cell } from './command-page.ts';
-import { prose } from './prose.ts';
 
 /** As much of JSON Schema as the schema of the configuration needs. */
 interface Schema {
@@ -42,19 +41,17 @@ export function configurationPage(): string {
     [
       '<!-- Made by "npm run gen:docs" from the schema of the configuration; do not edit. -->',
       '# Configuration',
-      prose(`The daemon reads \`/etc/containerd-stargz-grpc/config.toml\`, or the file of \`--config\`, once, when it starts. It may be missing: no key is needed. It is the file of containerd-stargz-grpc, and a file that was written for that works as it is.
+      `The daemon reads \`/etc/containerd-stargz-grpc/config.toml\`, or the file of \`--config\`, once, when it starts. It may be missing: no key is needed. It is the file of containerd-stargz-grpc, and a file that was written for that works as it is.
 
 A flag wins over the environment, the environment over the file, and the file over the default. The log names keys that are not known, and keys that are set and have no effect. A value of the wrong type is an error. \`lazypull check\` reads the file and says what is wrong with it.
 
-Settings of single registries can be in \`hosts.toml\` files too: [registries.md](registries.md). [cache.md](cache.md) says more about the cache. The commands \`ls\`, \`cat\`, \`mount\`, \`pull\`, \`inspect\` and \`why\` take the mirrors in the file too.`),
+Settings of single registries can be in \`hosts.toml\` files too: [registries.md](registries.md). [cache.md](cache.md) says more about the cache. The commands \`ls\`, \`cat\`, \`mount\`, \`pull\`, \`inspect\` and \`why\` take the mirrors in the file too.`,
       ...tables.flatMap((table) => [
         table === '' ? '## At the top' : `## ${table}`,
         effectiveTable(effective.filter((key) => key.table === table)),
       ]),
       '## Without an effect',
-      prose(
-        'These keys of containerd-stargz-grpc are accepted, but what they set does not exist here or is done in another way. If one is set to another value than its default, the log says so.',
-      ),
+      'These keys of containerd-stargz-grpc are accepted, but what they set does not exist here or is done in another way. If one is set to another value than its default, the log says so.',
       idleTable(idle),
     ].join('\n\n') + '\n'
   );

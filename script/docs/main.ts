@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { execFileSync } from 'node:child_process';
-import { readFile, writeFile } from 'node:fs/promises';
+import { glob, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { commandTable } from '../../src/cli/command-table.ts';
 import { createProgram } from '../../src/cli/program.ts';
@@ -11,17 +11,19 @@ import { commandPage } from './command-page.ts';
 import { lintOverrides } from '../floors/lint.ts';
 import { roomsSection } from '../floors/page.ts';
 import { manPage } from './man-page.ts';
+import { reflowed } from './reflow.ts';
+import { avoidedWords } from './words.ts';
 
 const root = join(import.meta.dirname, '../..');
 
 /**
  * Writes what is made from the command table, the schema of the configuration, the declarations of the library and the
- * table of floors. With `--check` it says what is not current.
+ * table of floors, and breaks the lines of all pages. With `--check` it says what is not current.
  */
 async function main(args: readonly string[]): Promise<void> {
   const program = await createProgram({ env: {}, name: 'lazypull', self: [] }, undefined);
   const table = commandTable(program);
-  const pages = {
+  const pages: Record<string, string> = {
     'docs/api.md': apiPage(await emitDeclarations(root), (code) => formatted(code, 'x.ts')),
     'docs/cli.md': commandPage(table),
     'docs/configuration.md': configurationPage(),
@@ -32,7 +34,11 @@ async function main(args: readonly string[]): Promise<void> {
       'x.json',
     ),
   };
+  for await (const name of glob(['*.md', 'docs/**/*.md'], { cwd: root })) {
+    pages[name] = reflowed(pages[name] ?? (await text(name)));
+  }
   for (const [name, content] of Object.entries(pages)) {
+    if (name.endsWith('.md')) sayWords(name, content);
     const path = join(root, name);
     const isCurrent = (await readFile(path, 'utf8').catch(() => '')) === content;
     if (isCurrent) continue;
@@ -43,6 +49,13 @@ async function main(args: readonly string[]): Promise<void> {
       await writeFile(path, content);
       process.stdout.write(`Wrote ${name}\n`);
     }
+  }
+}
+
+function sayWords(name: string, page: string): void {
+  for (const { line, word } of avoidedWords(page)) {
+    process.stderr.write(`${name}:${line}: "${word}": name what it is, or say "if" (script/docs/words.ts)\n`);
+    process.exitCode = 1;
   }
 }
 
