@@ -3,6 +3,7 @@ import { mkdir, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isSystemError, LazypullError } from '../errors.ts';
+import { treeName } from '../fronts/erofs/plan.ts';
 import type { ResolvedImage } from '../images/resolve.ts';
 import { cgroupLimits } from '../kernel/cgroup.ts';
 import { detach, mountOverlay, unmount } from '../kernel/mount.ts';
@@ -111,8 +112,8 @@ async function mountLayers(layers: Layers, options: ImageMountOptions, directory
   const { client, image, signal } = options;
   const descriptors = image.manifest.layers;
   const reference = formatReference(image.reference);
-  // Each in a directory of its own, which is put aside while the layer is mounted. Short: overlayfs takes no more than a page of them.
-  const points = descriptors.map((_, i) => join(directory, String(i), 'fs'));
+  // Each in a directory of its own, which is where it is mounted. Short: overlayfs takes no more than a page of them.
+  const points = descriptors.map((_, i) => join(directory, String(i), treeName));
   const failures: unknown[] = [];
   await inParallel([...descriptors.keys()], layersAtOnce, async (i) => {
     if (failures.length > 0 || signal.aborted) return;

@@ -2,7 +2,7 @@ import { access, mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/p
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { clearLeft, WorkDirectory } from '../state/work-directory.ts';
-import { planDisk } from '../fronts/erofs/plan.ts';
+import { planDisk, treeName } from '../fronts/erofs/plan.ts';
 import { LazypullError } from '../errors.ts';
 import { ChunkColumns } from '../formats/chunk-columns.ts';
 import type { IndexEntry } from '../formats/layer-index.ts';
@@ -37,7 +37,7 @@ export async function checkMounts(parent: string): Promise<Finding[]> {
   const erofs = await tryOut('EROFS', fileSystemAdvice('erofs'), async () => {
     const target = await directory('erofs');
     await mountErofs(image, target);
-    await readBack(target);
+    await readBack(join(target, treeName));
     await detach(target);
     return 'an image on the disk can be mounted';
   });
@@ -74,7 +74,7 @@ export async function checkMounts(parent: string): Promise<Finding[]> {
   const layer = await directory('layer');
   const stacked = await tryOut(stackName, stackAdvice, async () => {
     await mountErofs(join(files, 'layer'), layer);
-    await readBack(layer);
+    await readBack(join(layer, treeName));
     const [device] = (await readFile('/proc/self/mounts', 'utf8'))
       .split('\n')
       .filter((line) => line.includes(` ${layer} `));
@@ -89,7 +89,7 @@ export async function checkMounts(parent: string): Promise<Finding[]> {
     await tryOut(overlayName, overlayAdvice, async () => {
       const merged = await directory('merged');
       const upper = { upper: await directory('upper'), work: await directory('work') };
-      await mountOverlay([layer], merged, upper);
+      await mountOverlay([join(layer, treeName)], merged, upper);
       await readBack(merged);
       const nested = await directory('nested');
       await mountOverlay([merged, await directory('none')], nested);

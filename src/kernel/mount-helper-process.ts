@@ -3,6 +3,7 @@ import { codeOf, type ErrorCode, messageOf } from '../errors.ts';
 import { lookFirst } from './first-look.ts';
 import { detach, mountErofs, mountErofsThroughLoop, unmount } from './mount.ts';
 import { clearMountPoint, fillMountPoint } from './mount-point.ts';
+import { watchMounts } from './mount-watch.ts';
 
 /** What the helper is asked for. */
 export interface HelperCall {
@@ -14,6 +15,14 @@ export interface HelperCall {
 export type HelperAnswer =
   | { readonly id: number; readonly result: boolean }
   | { readonly id: number; readonly error: { code: ErrorCode; message: string; cause?: string } };
+
+/** Says that something has been mounted or unmounted in our mount namespace, by whomever. */
+export interface MountsChanged {
+  readonly mountsChanged: true;
+}
+
+/** The channel to whoever started us: it comes after the standard streams. */
+const channelDescriptor = 3;
 
 const calls = {
   mountErofs: (source: string, target: string) => mountErofs(source, target).then(() => true),
@@ -36,6 +45,7 @@ const calls = {
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => undefined);
 process.on('disconnect', () => process.exit(0));
 process.on('message', (call: HelperCall) => void answer(call));
+void watchMounts(channelDescriptor, () => send({ mountsChanged: true }));
 
 async function answer({ id, kind, paths }: HelperCall): Promise<void> {
   const [path = '', target = ''] = paths;
@@ -47,6 +57,6 @@ async function answer({ id, kind, paths }: HelperCall): Promise<void> {
   }
 }
 
-function send(answer: HelperAnswer): void {
-  process.send?.(answer, () => undefined); // whoever asked may be gone
+function send(message: HelperAnswer | MountsChanged): void {
+  process.send?.(message, () => undefined); // whoever asked may be gone
 }

@@ -6,7 +6,7 @@ import { type Log, silentLog } from '../log.ts';
 import { workerUrl } from '../util/worker-url.ts';
 import { pathOf } from './detached-mount.ts';
 import { type Lock, tryLockFile } from './flock.ts';
-import type { HelperAnswer, HelperCall } from './mount-helper-process.ts';
+import type { HelperAnswer, HelperCall, MountsChanged } from './mount-helper-process.ts';
 
 /** How long the helper of a process that was killed may take to end, once its file system is served again. */
 const maxWaitMs = 30_000;
@@ -14,6 +14,9 @@ const pollMs = 5;
 
 /** A heap of a few megabytes, and no threads to compile in. */
 const nodeOptions = ['--max-semi-space-size=1', '--v8-pool-size=0'];
+
+/** One waits for changes of the mount table, the others make calls. */
+const environment = { UV_THREADPOOL_SIZE: '5' };
 
 /** The descriptor by which a helper has the root directory of our FUSE file system. */
 const rootDescriptor = 5;
@@ -27,6 +30,9 @@ const looks = 6;
 
 /** How long a helper that has nothing left to do may take to end. */
 const maxEndMs = 3_000;
+
+/** How long after a helper has ended another one is started if nobody has needed one before. */
+const againAfterMs = 1_000;
 
 /** How often a call is made that the end of a helper has cut short. */
 const maxTries = 2;
@@ -45,6 +51,8 @@ interface Running {
  * when none of its threads is in such a call: made by ourselves, they would keep us from ending, with nobody left to answer them.
  *
  * It ends with us, or when its call has been answered, by our next life if need be.
+ *
+ * It also tells of changes of the mount table.
  */
 export class MountHelper {
   /** Resolves when no helper of an earlier life is left, and ours has been started. What is mounted changes by us alone from then on. */
@@ -56,6 +64,7 @@ export class MountHelper {
   #current: Promise<Running> | undefined;
   #next = 0;
   #isClosed = false;
+  #onMountsChanged: () => void = () => undefined;
 
   /**
    * @param lockPath a file that is locked as long as the helper lives
@@ -69,6 +78,11 @@ export class MountHelper {
     this.#root = root;
     this.ready = this.#running().then(() => undefined);
     this.ready.catch(() => undefined); // who awaits it, or calls, sees that
+  }
+
+  /** Has `action` called some milliseconds after something was mounted or unmounted in our mount namespace, by whomever, or may have been. */
+  onMountsChanged(action: () => void): void {
+    this.#onMountsChanged = action;
   }
 
   /** Mounts an EROFS image as `mountErofs` of `mount.ts` does. */
@@ -188,7 +202,7 @@ export class MountHelper {
       const child = fork(workerUrl(import.meta.url, './mount-helper-process'), {
         stdio: ['ignore', 'ignore', 'inherit', 'ipc', lock.fd, ...(this.#root === undefined ? [] : [this.#root])],
         execArgv: nodeOptions,
-        env: {},
+        env: environment,
       });
       const end = (): void => {
         onEnd();
@@ -196,21 +210,23 @@ export class MountHelper {
         running.waiting.clear();
       };
       const running: Running = { child, waiting: new Map(), end, isUnwanted: false };
-      child.on('message', (answer: HelperAnswer) => settle(running, answer));
+      child.on('message', (message: HelperAnswer | MountsChanged) => {
+        if ('mountsChanged' in message) this.#onMountsChanged();
+        else settle(running, message);
+      });
       await once(child, 'spawn');
       child.on('error', () => undefined); // a call could not be sent, which `#ask` sees
       child.once('exit', (code, signal) => {
         const reason = signal ?? `exit code ${code}`;
         if (!running.isUnwanted) {
-          this.#log.warn(
-            { pid: child.pid, reason },
-            'the process that mounts has ended: the next call starts another one',
-          );
+          this.#log.warn({ pid: child.pid, reason }, 'the process that mounts has ended: another one is started');
+          setTimeout(() => void this.#running().catch(() => undefined), againAfterMs).unref();
         }
         end();
       });
       child.unref();
       child.channel?.unref();
+      this.#onMountsChanged(); // nobody has watched until now
       return running;
     } catch (error) {
       throw new LazypullError('Unavailable', 'Cannot start the process that mounts', { cause: error });

@@ -1,3 +1,5 @@
+import { closeSync } from 'node:fs';
+import { errnoOf } from '../errors.ts';
 import { syscallNow } from './libc.ts';
 
 const AT_FDCWD = -100;
@@ -7,6 +9,7 @@ const AT_EMPTY_PATH = 0x1000;
 const AT_STATX_DONT_SYNC = 0x4000;
 const STATX_MNT_ID = 0x1000;
 const STATX_MNT_ID_UNIQUE = 0x4000;
+const mountMask = STATX_MNT_ID | STATX_MNT_ID_UNIQUE;
 
 /** sizeof(struct statx), and where its members are. */
 const statxBytes = 256;
@@ -28,12 +31,49 @@ const statx = syscallNow<[number, string, number, number, Buffer]>(
 export function mountAt(directory: string): string | undefined {
   try {
     const flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC;
-    const found = look(AT_FDCWD, directory, flags, STATX_MNT_ID | STATX_MNT_ID_UNIQUE);
-    const { major, minor } = deviceIn(found);
-    return `${found.readBigUInt64LE(mountIdAt)} ${major}:${minor}`;
+    return mountIn(look(AT_FDCWD, directory, flags, mountMask));
   } catch {
     return undefined;
   }
+}
+
+/** openat2(2), which has this number on all architectures, and what it takes: two flags of open, and a struct open_how with what path lookup may do. */
+const openat2 = 437;
+const O_PATH = 0o10000000;
+const O_CLOEXEC = 0o2000000;
+const RESOLVE_CACHED = 0x20;
+const openHowBytes = 24;
+const cachedPath = Buffer.alloc(openHowBytes);
+cachedPath.writeBigUInt64LE(BigInt(O_PATH | O_CLOEXEC), 0);
+cachedPath.writeBigUInt64LE(BigInt(RESOLVE_CACHED), 16);
+
+/** A lookup in the cache fails at times because something else is mounted meanwhile. */
+const maxLookups = 3;
+
+const open = syscallNow<[number, number, string, Buffer, number]>(
+  'syscall',
+  'long syscall(long number, long directory, const char *path, const void *how, long bytes)',
+);
+
+/**
+ * As `mountAt`, for a directory on a file system that we would have to wait for if the kernel had to ask it.
+ *
+ * @returns undefined also if the kernel does not know the directory without asking, or cannot look only in its cache (before Linux 5.12)
+ */
+export function mountAtIfCached(directory: string): string | undefined {
+  for (let lookups = 0; lookups < maxLookups; lookups++) {
+    try {
+      const descriptor = open(openat2, AT_FDCWD, directory, cachedPath, openHowBytes);
+      try {
+        return mountIn(look(descriptor, '', AT_EMPTY_PATH | AT_STATX_DONT_SYNC, mountMask));
+      } finally {
+        closeSync(descriptor);
+      }
+    } catch (error) {
+      if (errnoOf(error) !== 'EAGAIN') return undefined;
+    }
+  }
+  return undefined;
 }
 
 /** The device number of the file system that a descriptor is of. Does not wait for it. */
@@ -45,6 +85,11 @@ function look(directory: number, path: string, flags: number, mask: number): Buf
   const found = Buffer.alloc(statxBytes);
   statx(directory, path, flags, mask, found);
   return found;
+}
+
+function mountIn(found: Buffer): string {
+  const { major, minor } = deviceIn(found);
+  return `${found.readBigUInt64LE(mountIdAt)} ${major}:${minor}`;
 }
 
 function deviceIn(found: Buffer): { major: number; minor: number } {

@@ -444,6 +444,7 @@ export class Layers {
   /** Writes down what is here, for the next life, and leaves everything mounted. The process ends after that. */
   async leave(): Promise<void> {
     this.#isClosed = true;
+    this.#points.leave();
     void this.#background?.close();
     await this.cache.close();
     await this.#rehearsing;
@@ -457,6 +458,7 @@ export class Layers {
   /** Unmounts everything and ends all threads. @returns false when something still uses a layer, which then reads EIO where data is missing */
   async close(): Promise<boolean> {
     this.#isClosed = true;
+    this.#points.leave();
     const filling = this.#background?.close();
     await this.cache.close();
     await this.#rehearsing;

@@ -1,6 +1,7 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { LazypullError, messageOf } from '../errors.ts';
 import type { MountHelper } from '../kernel/mount-helper.ts';
-import { mountAt } from '../kernel/statx.ts';
+import { mountShownAt } from '../kernel/mount-point.ts';
 import type { Log } from '../log.ts';
 import { inParallel } from '../util/in-parallel.ts';
 import type { Layer } from './layer.ts';
@@ -9,11 +10,14 @@ import type { LayerMetrics } from './metrics.ts';
 /** Mounts that are made anew at a time when the connection is another one. */
 const mountsAtOnce = 8;
 
+/** How long changes of the mount table are not looked at after a layer could not be mounted: the attempt may be one. */
+const afterFailureMs = 2_000;
+
 interface Mounted {
   readonly layer: Layer;
   /** Whether it needs the daemon: it is not the layer's own disk file that is mounted. */
   readonly isServed: boolean;
-  /** Which mount it is, as `mountAt` tells; undefined for one that is of no use any more. */
+  /** Which mount it is, as `mountShownAt` tells; undefined for one that is of no use any more. */
   readonly id: string | undefined;
 }
 
@@ -28,16 +32,26 @@ export interface MountPointsOptions {
 }
 
 /**
- * What we have mounted where. What is there now is asked of the kernel: anybody who is root can unmount it, or mount something else there. Each mount point is worked on
- * by one at a time.
+ * What we have mounted where. What is there now is asked of the kernel: anybody who is root can unmount it, or mount something else there. That is mended as soon as it happens, because
+ * clients remember for long what they were told to mount; and it is looked for whenever a client asks. Each mount point is worked on by one at a time.
  */
 export class MountPoints {
   readonly #options: MountPointsOptions;
   readonly #mounted = new Map<string, Mounted>();
   readonly #turns = new Map<string, Promise<void>>();
+  /** What is being mended because the mount table has changed, and whether it has changed once more since. */
+  #looking: Promise<boolean> | undefined;
+  #isChanged = false;
+  #isLeft = false;
 
   constructor(options: MountPointsOptions) {
     this.#options = options;
+    options.helper.onMountsChanged(() => void this.#lookAtAll());
+  }
+
+  /** From now on what somebody unmounts stays unmounted. */
+  leave(): void {
+    this.#isLeft = true;
   }
 
   /** Mounts a layer, as `MountHelper.fill` does. */
@@ -47,7 +61,7 @@ export class MountPoints {
 
   /** Takes what is mounted there, which is the layer, for what `fill` has mounted. */
   adopt(mountpoint: string, layer: Layer, source: string): void {
-    this.#mounted.set(mountpoint, { layer, isServed: layer.isServedAs(source), id: mountAt(mountpoint) });
+    this.#mounted.set(mountpoint, { layer, isServed: layer.isServedAs(source), id: mountShownAt(mountpoint) });
   }
 
   /** Mounts a layer again unless it is what is mounted there. Rejects with `Unavailable` when none was, or it cannot be mounted. Takes some microseconds where all is well. */
@@ -76,19 +90,48 @@ export class MountPoints {
   async renew(): Promise<void> {
     const dead = [...this.#mounted].filter(([, { isServed }]) => isServed).map(([mountpoint]) => mountpoint);
     for (const mountpoint of dead) this.#mounted.set(mountpoint, { ...this.#mounted.get(mountpoint)!, id: undefined });
-    await inParallel(dead, mountsAtOnce, async (mountpoint) => {
+    await this.#mendAll(dead);
+  }
+
+  /** Mends what is wrong. While nothing can be served that waits: who serves it again mounts it, or changes the mount table by that. */
+  async #lookAtAll(): Promise<void> {
+    if (this.#isLeft || this.#looking !== undefined) {
+      this.#isChanged = true;
+      return;
+    }
+    this.#isChanged = false;
+    const wrong = [...this.#mounted.keys()].filter((each) => !this.#turns.has(each) && !this.#isRight(each));
+    if (wrong.length === 0) return;
+    this.#looking = this.#options.served().then(
+      () => this.#mendAll(wrong),
+      () => false,
+    );
+    const isMended = await this.#looking;
+    if (!isMended) await sleep(afterFailureMs, undefined, { ref: false });
+    this.#looking = undefined;
+    if (this.#isChanged) await this.#lookAtAll();
+  }
+
+  /** @returns whether all is right now; what is not is logged */
+  async #mendAll(mountpoints: readonly string[]): Promise<boolean> {
+    let isMended = true;
+    await inParallel(mountpoints, mountsAtOnce, async (mountpoint) => {
       try {
-        if (this.#mounted.has(mountpoint)) await this.check(mountpoint);
+        await this.#inTurn(mountpoint, async () => {
+          if (this.#mounted.has(mountpoint) && !this.#isRight(mountpoint)) await this.#mend(mountpoint);
+        });
       } catch (error) {
+        isMended = false;
         this.#options.log.error({ mountpoint, error: messageOf(error) }, 'cannot mount a layer again');
       }
     });
+    return isMended;
   }
 
   #isRight(mountpoint: string): boolean {
     const mounted = this.#mounted.get(mountpoint);
     if (mounted === undefined) throw new LazypullError('Unavailable', `No layer is mounted at "${mountpoint}"`);
-    return mounted.id !== undefined && mountAt(mountpoint) === mounted.id;
+    return mounted.id !== undefined && mountShownAt(mountpoint) === mounted.id;
   }
 
   async #mend(mountpoint: string): Promise<void> {

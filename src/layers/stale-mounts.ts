@@ -1,16 +1,19 @@
-import { basename } from 'node:path';
+import { basename, join } from 'node:path';
+import { treeName } from '../fronts/erofs/plan.ts';
 import { isOnConnection } from '../fuse/connection-name.ts';
 import { abort, detach, mountTable } from '../kernel/mount.ts';
 import { clearMountPoint } from '../kernel/mount-point.ts';
 import type { Log } from '../log.ts';
 
-/** The image at each mount point of a layer below `directory` at which nothing else is mounted, nor a part of one. */
+/** The image of each layer's tree that is seen below `directory`, by the path of the tree, unless something else is mounted there, or a part of an image. */
 export async function staleMounts(directory: string): Promise<ReadonlyMap<string, string>> {
   const images = new Map<string, string>();
   const others = new Set<string>();
   for (const { path, type, source, root } of await mountTable(directory)) {
-    if (images.has(path) || type !== 'erofs' || root !== '/') others.add(path);
-    images.set(path, source);
+    const tree = join(path, treeName);
+    if (images.has(tree) || type !== 'erofs' || root !== '/') others.add(tree);
+    others.add(path);
+    images.set(tree, source);
   }
   for (const path of others) images.delete(path);
   return images;
@@ -27,7 +30,9 @@ export async function takeAway(directory: string, mountpoint: string, log: Log):
   const dead = table.filter(
     ({ type, source }) => type === 'erofs' && (isOnConnection(basename(source)) || source.startsWith(`${mountpoint}/`)),
   );
-  for (const { path } of dead.toReversed()) await clearMountPoint(path, detach);
+  // Versions whose images were the layer itself mounted them on the tree's path.
+  const treeAt = (path: string) => (basename(path) === treeName ? path : join(path, treeName));
+  for (const { path } of dead.toReversed()) await clearMountPoint(treeAt(path), detach);
   let connections = 0;
   while (await abort(mountpoint)) connections++;
   if (connections > 0 || dead.length > 0) {

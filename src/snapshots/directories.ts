@@ -18,7 +18,7 @@ const emptied = ['fs', 'work/work', 'work/index', 'work', ''];
 
 /**
  * The directories of one client's snapshots, `<path>/<id>/fs` and for an active one `<path>/<id>/work`, as stargz-snapshotter lays them out. A lazy layer is
- * mounted on its `fs`, so nothing here removes a directory that is, or holds, a mount point. What is not empty is removed only if a client removed the snapshot.
+ * mounted on its `<id>`, and has `fs` in it, so nothing here removes a directory that is, or holds, a mount point. What is not empty is removed only if a client removed the snapshot.
  */
 export class Directories {
   readonly path: string;

@@ -1,9 +1,10 @@
 import { join } from 'node:path';
+import { treeName } from '../fronts/erofs/plan.ts';
 import type { Kind, Mount } from './snapshot.ts';
 
 /** The directory of the content of snapshot `id`: what its committed layer holds, or the upper directory of an overlay. */
 export function contentPath(directory: string, id: number): string {
-  return join(directory, String(id), 'fs');
+  return join(directory, String(id), treeName);
 }
 
 /** The work directory of the overlay of the active snapshot `id`. */

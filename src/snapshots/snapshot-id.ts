@@ -1,11 +1,9 @@
 import { readdirSync } from 'node:fs';
 import { errnoOf } from '../errors.ts';
-import { nameBeforeAside } from '../kernel/mount-point.ts';
 
-/** The id of the snapshot whose directory has this name, also while that is put aside for a mount. undefined for every other name: it is not ours. */
+/** The id of the snapshot whose directory has this name. undefined for every other name: it is not ours. */
 export function idOfDirectory(name: string): number | undefined {
-  const id = nameBeforeAside(name);
-  return /^[1-9]\d{0,15}$/.test(id) && Number.isSafeInteger(Number(id)) ? Number(id) : undefined;
+  return /^[1-9]\d{0,15}$/.test(name) && Number.isSafeInteger(Number(name)) ? Number(name) : undefined;
 }
 
 /** The ids of the snapshots that have a directory in `path`; none if there is no such directory. */

@@ -1,5 +1,15 @@
 /** What is done to the daemon and to what it works with. */
-export type Disturbance = 'kill' | 'takeover' | 'stop' | 'keeper' | 'abort' | 'buildkitd' | 'faults' | 'down' | 'slow';
+export type Disturbance =
+  | 'kill'
+  | 'takeover'
+  | 'stop'
+  | 'keeper'
+  | 'abort'
+  | 'unmount'
+  | 'buildkitd'
+  | 'faults'
+  | 'down'
+  | 'slow';
 
 /** What was read or made is not what it should be: nothing excuses that. */
 export class WrongBytes extends Error {}
@@ -11,6 +21,9 @@ const lostCall =
 /** What BuildKit says when the call that it lost was a look at a lazy snapshot: it forgets what it needs to unpack the layer itself (moby/buildkit#3388). */
 const forgotten = /missing descriptor handlers/i;
 
+/** What a client says that mounts a layer in the milliseconds in which it is not mounted. What finds no file in a layer says something else. */
+const unmounted = /(mount|\/snapshots\/\d+\/fs)[^\n]*no such file or directory/i;
+
 /** Whether reads may end in EIO beside these disturbances. */
 export function mayFailReads(disturbances: ReadonlySet<Disturbance>): boolean {
   return (['stop', 'keeper', 'abort', 'faults', 'down'] as const).some((each) => disturbances.has(each));
@@ -18,11 +31,12 @@ export function mayFailReads(disturbances: ReadonlySet<Disturbance>): boolean {
 
 /**
  * Whether an operation may fail with an error beside these disturbances. Wrong bytes never; without a disturbance, or with nothing but slow answers, nothing. A daemon that is killed or
- * replaced may lose calls, but no reader gets an error.
+ * replaced may lose calls, but no reader gets an error; nor does one whose layer somebody unmounts, unless it mounts the layer at that moment.
  */
 export function isExcused(error: unknown, disturbances: ReadonlySet<Disturbance>): boolean {
   if (error instanceof WrongBytes) return false;
   if (mayFailReads(disturbances) || disturbances.has('buildkitd')) return true;
+  if (disturbances.has('unmount') && unmounted.test(String(error))) return true;
   const isStruck = disturbances.has('kill') || disturbances.has('takeover');
   const text = String(error);
   return isStruck && (lostCall.test(text) || forgotten.test(text)) && !/EIO|input\/output|I\/O error/i.test(text);

@@ -2,11 +2,13 @@ import { closeSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { abortDetached } from '../../src/kernel/detached-mount.ts';
+import { mountTable } from '../../src/kernel/mount.ts';
 import { takeDescriptor } from '../../src/kernel/pidfd.ts';
 import type { Random } from '../fuzz/random.ts';
 import { keeperRecord } from '../support/attach.ts';
 import { makeFault } from '../support/faults.ts';
 import { lazypullAgent } from '../support/lab.ts';
+import { tryRun } from '../support/program.ts';
 import { keepersBelow } from '../support/workspace.ts';
 import { type Builder, exportTypes } from './builder.ts';
 import { type Disturbance, mayFailReads } from './excuse.ts';
@@ -173,6 +175,14 @@ export const strokes: readonly Operation[] = [
     }
     await reader.forgetMounts();
     return 'abort of the FUSE connection';
+  }),
+  // What is mounted on top of a layer goes on, and who asks for a layer gets it all the same.
+  stroke('unmount', 3, async ({ world }, random) => {
+    const points = (await mountTable(world.data)).filter(({ type }) => type === 'erofs');
+    const some = points.filter(() => random.below(2) === 0);
+    for (const { path } of some)
+      await tryRun('umount', [random.pick(['--force', '--lazy']), '--no-canonicalize', path]);
+    return `umount of ${some.length} layers of ${points.length}`;
   }),
   stroke('buildkitd', 2, async ({ world }, random) => {
     await world.buildkitd.program.stop(random.pick(['SIGKILL', 'SIGTERM']));

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { constants, gunzipSync } from 'node:zlib';
 import type { DiskPlan } from '../../src/fronts/erofs/disk-plan.ts';
+import { treeName } from '../../src/fronts/erofs/plan.ts';
 
 /** The whole image that a plan is of, its data taken from the blob; each chunk's digest is checked. */
 export function imageOf(plan: DiskPlan, blob: Buffer): Buffer {
@@ -34,10 +35,13 @@ export interface ImageEntry {
   xattrs: Record<string, string>;
 }
 
-/** Reads an uncompressed EROFS image as the kernel does: every path below the root ('') with its inode. Names are latin1. */
+/** Reads an uncompressed EROFS image as the kernel does: every path below the root of the layer ('') with its inode. Names are latin1. */
 export function readImage(image: Buffer): Map<string, ImageEntry> {
   const entries = new Map<string, ImageEntry>();
-  const queue: [string, number, number][] = [['', image.readUInt16LE(1024 + 14), -1]];
+  const outer = image.readUInt16LE(1024 + 14);
+  const [tree, ...others] = readDirents(readInode(image, outer).content).filter(({ name }) => !/^\.+$/.test(name));
+  if (tree?.name !== treeName || others.length > 0) throw new Error(`The image does not have only a "${treeName}"`);
+  const queue: [string, number, number][] = [['', tree.nid, outer]];
   for (let next = queue.pop(); next !== undefined; next = queue.pop()) {
     const [path, ino, parent] = next;
     const entry = readInode(image, ino);
@@ -48,7 +52,7 @@ export function readImage(image: Buffer): Map<string, ImageEntry> {
     if (names.some((name, i) => i > 0 && names[i - 1]! >= name)) throw new Error(`"${path}" is not sorted`);
     for (const { name, nid, type } of dirents) {
       if (name === '.' && nid !== ino) throw new Error(`"." of "${path}" is another directory`);
-      if (name === '..' && nid !== (parent < 0 ? ino : parent)) throw new Error(`".." of "${path}" is wrong`);
+      if (name === '..' && nid !== parent) throw new Error(`".." of "${path}" is wrong`);
       if (name === '.' || name === '..') continue;
       if (type !== direntType(readInode(image, nid).mode)) throw new Error(`"${name}" has the wrong type`);
       queue.push([path === '' ? name : `${path}/${name}`, nid, ino]);

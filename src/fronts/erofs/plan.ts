@@ -1,11 +1,15 @@
 import { type Digest, hexOf } from '../../chunks/digest.ts';
-import type { LayerTree } from '../../formats/tree.ts';
+import { emptyDirectory, type LayerTree } from '../../formats/tree.ts';
+import type { TreeNode } from '../../formats/tree-node.ts';
 import { placeData, placeWritten, type WrittenData } from './data.ts';
 import { writeDirectory } from './directory.ts';
 import type { DiskPlan } from './disk-plan.ts';
 import { inodeBytes, writeInode } from './inode.ts';
 import { layOut, type PlacedInode } from './layout.ts';
 import { blockBytes, writeSuperblock } from './superblock.ts';
+
+/** The directory of an image that is the root of the layer: the only one in the root of the image. Where the image is not mounted there is no such directory. */
+export const treeName = 'fs';
 
 /**
  * Plans an uncompressed EROFS image of a layer that Linux 5.4 and later mount. The same tree and digest give the same bytes.
@@ -16,7 +20,7 @@ import { blockBytes, writeSuperblock } from './superblock.ts';
  */
 export function planDisk(tree: LayerTree, { digest, written }: { digest: Digest; written?: WrittenData }): DiskPlan {
   const uuid = uuidOf(digest);
-  const { inodes, metadataBytes } = layOut(tree.root);
+  const { inodes, metadataBytes } = layOut(around(tree.root));
   const data =
     written === undefined
       ? placeData(inodes, tree.chunks, metadataBytes)
@@ -31,6 +35,10 @@ export function planDisk(tree: LayerTree, { digest, written }: { digest: Digest;
     uuid,
   });
   return { metadata: disk, inodes: inodes.length, ...data };
+}
+
+function around(root: TreeNode): TreeNode {
+  return { ...emptyDirectory(), links: 3, children: new Map([[treeName, root]]) };
 }
 
 function uuidOf(digest: Digest): Uint8Array {

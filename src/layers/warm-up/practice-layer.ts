@@ -1,6 +1,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PracticeLayer } from '../../formats/practice.ts';
+import { treeName } from '../../fronts/erofs/plan.ts';
 import type { MountHelper } from '../../kernel/mount-helper.ts';
 import { silentLog } from '../../log.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
@@ -64,7 +65,7 @@ export async function practiseLayer(options: PracticeOptions): Promise<void> {
       await helper.mountErofs(served.imagePath, mountpoint);
       for (const name of paths) {
         signal.throwIfAborted();
-        await helper.read(join(mountpoint, name));
+        await helper.read(join(mountpoint, treeName, name));
       }
     } finally {
       await helper.detach(mountpoint);

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { closeSync } from 'node:fs';
-import { open, readdir, readFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { abortDetached } from '../../../src/kernel/detached-mount.ts';
-import { mountTable } from '../../../src/kernel/mount.ts';
+import { mountOverlay, mountTable, unmount } from '../../../src/kernel/mount.ts';
 import { takeDescriptor } from '../../../src/kernel/pidfd.ts';
 import { keeperRecord } from '../../support/attach.ts';
 import { hasInherited, startDaemon } from '../../support/daemon.ts';
@@ -107,7 +107,7 @@ test('A layer that was removed while somebody used its mount is given up when th
   const before = await mounted();
   const { snapshot } = await image();
   const point = (await mountTable(lab.root)).at(-1)!.path;
-  const file = await open(join(point, 'file-0'));
+  const file = await open(join(point, 'fs', 'file-0'));
   try {
     await lab.remove(snapshot, 1);
     await until(() => said(/a layer is in use and is unmounted lazily/));
@@ -180,10 +180,12 @@ test('Connections that are aborted again and again, beside readers and clients, 
   assert.equal(await statusCode(), 0);
 });
 
+/** What others do to a layer's mount: `point` is where it is mounted, and the layer's tree is `fs` in it. */
 const disturbances: Record<string, (point: string, another: string) => Promise<unknown>> = {
   umount: (point) => run('umount', [point]),
   'umount -l': (point) => run('umount', ['-l', point]),
   'something else mounted on top': (point) => run('mount', ['-t', 'tmpfs', 'none', point]),
+  'something else mounted on the tree': (point) => run('mount', ['-t', 'tmpfs', 'none', join(point, 'fs')]),
   'another layer in its place': async (point, another) => {
     await run('umount', [point]);
     await run('mount', ['--bind', another, point]);
@@ -206,7 +208,48 @@ for (const [name, disturb] of Object.entries(disturbances)) {
     await lab.crash();
     await one.check(1);
   });
+
+  test(`After ${name} a layer is mounted again though nobody asks`, async () => {
+    const [other, one] = [await image(), await image()];
+    const [another, point] = (await mountTable(lab.root)).slice(-2).map(({ path }) => path);
+    const names = () => readdir(join(point!, 'fs')).catch(() => []);
+    for (let round = 0; round < 3; round++) {
+      await disturb(point!, another!);
+      await until(async () => (await names()).length === 4 && (await mountsBelow(point!)).length === 1);
+    }
+    await one.check(0);
+    await other.check(0);
+  });
 }
+
+test('Who mounts what it was told before, while others unmount the layer, gets the layer or an error, and never an empty tree', async () => {
+  const one = await image();
+  const point = (await mountTable(lab.root)).at(-1)!.path;
+  const lower = [join(point, 'fs'), lab.workspace.path];
+  const target = join(lab.workspace.path, 'remembered');
+  await mkdir(target);
+  const ending = new AbortController();
+  const unmounting = (async () => {
+    for (let i = 0; !ending.signal.aborted; i++) await tryRun('umount', [i % 2 === 0 ? '-l' : '-f', point]);
+  })();
+  const counts = { layers: 0, errors: 0 };
+  for (let i = 0; i < 300 || counts.layers === 0 || counts.errors === 0; i++) {
+    assert.ok(i < 10_000, JSON.stringify(counts));
+    try {
+      await mountOverlay(lower, target);
+    } catch {
+      counts.errors++;
+      continue;
+    }
+    const names = await readdir(target);
+    await unmount(target);
+    assert.ok(names.includes('file-0'), `${i}: ${names.join()}`);
+    counts.layers++;
+  }
+  ending.abort();
+  await unmounting;
+  await one.check(0);
+});
 
 test('After all of the tree was unmounted everything is lazy again without a restart', async () => {
   const images = [await image(), await image(), await image()];

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, read } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -109,4 +109,34 @@ test('A helper that does not answer is killed, and another one does what it was 
   assert.notEqual(next, stopped);
   process.kill(next, 'SIGSTOP');
   await helper.close();
+});
+
+test('MountHelper tells of each change of the mount table soon, of many at once, and goes on when it was killed', async (t) => {
+  const directory = await workDirectory(t);
+  const helper = new MountHelper(join(directory, 'lock'));
+  t.after(() => helper.close());
+  await helper.exists(directory);
+  let told = 0;
+  helper.onMountsChanged(() => told++);
+  const change = () => execFileSync('sh', ['-c', `mount -t tmpfs none ${directory} && umount ${directory}`]);
+  const isTold = async (): Promise<void> => {
+    const before = told;
+    change();
+    while (told === before) await delay(1);
+  };
+  for (let i = 0; i < 20; i++) await isTold();
+  const before = told;
+  const script = `for i in $(seq 200); do mount -t tmpfs none ${directory} && umount ${directory}; done`;
+  execFileSync('sh', ['-c', script]);
+  await isTold();
+  assert.ok(told - before < 200, `told ${told - before} times`);
+  process.kill(await helperPid(), 'SIGKILL');
+  while (told >= 0) {
+    // Another one is there when it tells of a change again.
+    const known = told;
+    change();
+    await delay(100);
+    if (told > known) break;
+  }
+  assert.equal(await helper.exists(directory), true);
 });

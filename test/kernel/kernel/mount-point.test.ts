@@ -3,27 +3,28 @@ import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { access, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
-import { detach, mountErofs, mountsBelow, unmount } from '../../../src/kernel/mount.ts';
-import { clearMountPoint, fillMountPoint } from '../../../src/kernel/mount-point.ts';
+import { detach, mountsBelow, unmount } from '../../../src/kernel/mount.ts';
+import { clearMountPoint, fillMountPoint, mountShownAt } from '../../../src/kernel/mount-point.ts';
 
 const run = promisify(execFile);
 
-async function placeIn(t: TestContext): Promise<{ directory: string; image: string; target: string }> {
+async function placeIn(t: TestContext): Promise<{ directory: string; image: string; point: string; target: string }> {
   const directory = await mkdtemp(join(tmpdir(), 'lazypull-mount-point-'));
   t.after(async () => {
     for (const mounted of await mountsBelow(directory)) await detach(mounted);
     await rm(directory, { recursive: true });
   });
-  await mkdir(join(directory, 'tree'));
-  await writeFile(join(directory, 'tree', 'file'), 'content');
+  await mkdir(join(directory, 'tree', 'fs'), { recursive: true });
+  await writeFile(join(directory, 'tree', 'fs', 'file'), 'content');
   const image = join(directory, 'image');
   await run('mkfs.erofs', [image, join(directory, 'tree')]);
   await mkdir(join(directory, '7'));
-  return { directory, image, target: join(directory, '7', 'fs') };
+  const point = join(directory, '7');
+  return { directory, image, point, target: join(point, 'fs') };
 }
 
 /** Looks into `target` again and again. `end` resolves with how often it found the image, nothing, and an empty directory. */
@@ -67,15 +68,24 @@ test('Who looks at a mount point again and again, while it is filled and cleared
   assert.deepEqual((await readdir(directory)).toSorted(), ['7', 'image', 'tree']);
 });
 
-test('A mount point is filled in place of what is mounted there, and stays where it was when the image is of no use', async (t) => {
-  const { directory, image, target } = await placeIn(t);
+test('fillMountPoint mounts in place of what is mounted there, and leaves nothing if the image is of no use', async (t) => {
+  const { directory, image, point, target } = await placeIn(t);
+  await mkdir(target);
+  await run('mount', ['-t', 'tmpfs', 'none', target]);
+  for (const covered of [point, target]) {
+    await fillMountPoint(image, target);
+    assert.deepEqual(await mountsBelow(directory), [point]);
+    await run('mount', ['-t', 'tmpfs', 'none', covered]);
+  }
   await fillMountPoint(image, target);
-  await fillMountPoint(image, target);
-  assert.deepEqual(await mountsBelow(directory), [target]);
+  assert.deepEqual(await mountsBelow(directory), [point]);
   await writeFile(join(directory, 'bad'), Buffer.alloc(8192));
   await assert.rejects(fillMountPoint(join(directory, 'bad'), target), /Cannot mount the EROFS image/);
   assert.deepEqual(await mountsBelow(directory), []);
   await assert.rejects(access(target), { code: 'ENOENT' });
+  await run('mkfs.erofs', [join(directory, 'treeless'), join(directory, 'tree', 'fs')]);
+  await assert.rejects(fillMountPoint(join(directory, 'treeless'), target), { code: 'DataLoss' });
+  assert.deepEqual(await mountsBelow(directory), []);
   assert.equal(await clearMountPoint(target, unmount), false);
   await rm(join(directory, '7'), { recursive: true });
   assert.equal(await clearMountPoint(target, unmount), false);
@@ -96,17 +106,49 @@ test('What is in use is back at its place when it cannot be unmounted, with what
   }
 });
 
-test('A mount that somebody who was killed left aside is taken away', async (t) => {
-  const { directory, image, target } = await placeIn(t);
-  const aside = join(directory, '7.aside', 'fs');
-  await mkdir(aside, { recursive: true });
-  await mountErofs(image, aside);
+const disturbances: Record<string, (point: string) => Promise<unknown>> = {
+  umount: (point) => run('umount', [point]),
+  'umount -l': (point) => run('umount', ['-l', point]),
+  'umount -R of the directory above': async (point) => {
+    await run('mount', ['--bind', dirname(point), dirname(point)]);
+    await run('umount', ['-R', '-l', dirname(point)]);
+    await run('umount', [point]);
+  },
+};
+
+for (const [name, disturb] of Object.entries(disturbances)) {
+  test(`After ${name} neither a bind mount nor overlayfs finds an empty directory`, async (t) => {
+    const { directory, image, point, target } = await placeIn(t);
+    await fillMountPoint(image, target);
+    const shown = mountShownAt(target);
+    for (const each of ['bound', 'empty', 'merged', 'upper', 'work']) await mkdir(join(directory, each));
+    const overlay = ['lowerdir', 'upperdir', 'workdir'].map(
+      (option, i) => `${option}=${i === 0 ? target : join(directory, ['upper', 'work'][i - 1]!)}`,
+    );
+    await disturb(point);
+    assert.notEqual(mountShownAt(target), shown);
+    await assert.rejects(run('mount', ['--bind', target, join(directory, 'bound')]), /does not exist/);
+    await assert.rejects(
+      run('mount', ['-t', 'overlay', '-o', overlay.join(), 'overlay', join(directory, 'merged')]),
+      /does not exist|No such file|missing/i,
+    );
+    assert.deepEqual(await mountsBelow(directory), []);
+    await fillMountPoint(image, target);
+    await run('mount', ['-t', 'overlay', '-o', overlay.join(), 'overlay', join(directory, 'merged')]);
+    assert.deepEqual(await readdir(join(directory, 'merged')), ['file']);
+  });
+}
+
+test('mountShownAt tells what is mounted on the tree, or on the mount, from the mount', async (t) => {
+  const { image, point, target } = await placeIn(t);
   await fillMountPoint(image, target);
-  assert.deepEqual(await mountsBelow(directory), [target]);
-  await clearMountPoint(target, unmount);
-  await mkdir(aside, { recursive: true });
-  await mountErofs(image, aside);
-  await rm(join(directory, '7'), { recursive: true });
-  assert.equal(await clearMountPoint(target, unmount), true);
-  assert.deepEqual((await readdir(directory)).toSorted(), ['7', 'image', 'tree']);
+  const shown = mountShownAt(target);
+  for (const covered of [point, target]) {
+    await run('mount', ['-t', 'tmpfs', 'none', covered]);
+    assert.notEqual(mountShownAt(target), shown, covered);
+    await unmount(covered);
+    assert.equal(mountShownAt(target), shown, covered);
+  }
+  await writeFile('/proc/sys/vm/drop_caches', '2');
+  assert.equal(mountShownAt(target), shown);
 });

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { unmount } from '../../../src/kernel/mount.ts';
-import { clearMountPoint } from '../../../src/kernel/mount-point.ts';
 import { silentLog } from '../../../src/log.ts';
 import { Directories } from '../../../src/snapshots/directories.ts';
 import { ofToc } from '../../../src/layers/layer-origin.ts';
@@ -52,22 +51,4 @@ it('never removes through a mount that stays', async (t) => {
   stays = false;
   await directories.removeStrays(records);
   assert.deepEqual(readdirSync(root), []);
-});
-
-it('takes a directory that was put aside for what it is', async (t) => {
-  const root = mkdtempSync(join(tmpdir(), 'directories-'));
-  t.after(() => rmSync(root, { recursive: true, force: true }));
-  const directories = new Directories(
-    root,
-    layersWith(async (mountpoint) => void (await clearMountPoint(mountpoint, unmount))),
-    silentLog,
-  );
-  for (const path of ['1.aside/fs', '2.aside', '3.aside/fs/precious', '4.aside/fs/removed']) {
-    mkdirSync(join(root, path), { recursive: true });
-  }
-  assert.equal(directories.highestId(), 4);
-  const records = () => ({ known: new Set<number>(), removed: new Set([4, 5]) });
-  assert.deepEqual(new Set(await directories.removeStrays(records)), new Set([4, 5]));
-  assert.deepEqual(readdirSync(root), ['3']);
-  assert.ok(existsSync(join(root, '3/fs/precious')));
 });

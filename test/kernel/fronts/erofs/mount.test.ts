@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import type { DiskPlan } from '../../../../src/fronts/erofs/disk-plan.ts';
-import { planDisk } from '../../../../src/fronts/erofs/plan.ts';
+import { planDisk, treeName } from '../../../../src/fronts/erofs/plan.ts';
 import { readToc, readTocJson } from '../../../../src/formats/estargz/toc.ts';
 import { buildTree } from '../../../../src/formats/tree.ts';
 import { mountErofs, unmount } from '../../../../src/kernel/mount.ts';
@@ -20,11 +20,15 @@ const digest = `sha256:${'ab'.repeat(32)}`;
 /** An image that fsck.erofs accepts and the kernel has mounted, until it is disposed of. */
 class MountedImage implements AsyncDisposable {
   readonly directory: string;
+  /** Where the image is mounted. */
+  readonly point: string;
+  /** Where the layer is in it. */
   readonly root: string;
 
   private constructor(directory: string) {
     this.directory = directory;
-    this.root = join(directory, 'mnt');
+    this.point = join(directory, 'mnt');
+    this.root = join(this.point, treeName);
   }
 
   static async open(plan: DiskPlan, blob?: Buffer): Promise<MountedImage> {
@@ -35,13 +39,13 @@ class MountedImage implements AsyncDisposable {
     await file.truncate(plan.diskBytes);
     await file.close();
     await run('fsck.erofs', [path]);
-    await mkdir(mounted.root);
-    await mountErofs(path, mounted.root);
+    await mkdir(mounted.point);
+    await mountErofs(path, mounted.point);
     return mounted;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await unmount(this.root);
+    await unmount(this.point);
     await rm(this.directory, { recursive: true });
   }
 }

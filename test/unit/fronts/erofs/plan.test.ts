@@ -35,13 +35,13 @@ test('planDisk writes a superblock that says what old kernels understand', () =>
   assert.equal(block.readUInt32LE(8), 3);
   assert.equal(block[12], 12);
   assert.equal(block.readUInt16LE(14), 36);
-  assert.equal(block.readUInt32LE(16), 2);
+  assert.equal(block.readUInt32LE(16), 3);
   assert.equal(block.readUInt32LE(36), 0);
   assert.equal(block.subarray(48, 64).toString('hex'), '0123456789abcdef0123456789abcdef');
   assert.equal(block.readUInt32LE(80), 0);
   assert.equal(metadata.length, 4096);
   assert.equal(plan.diskBytes, 3 * 4096);
-  assert.equal(plan.inodes, 2);
+  assert.equal(plan.inodes, 3);
   assert.throws(() => planDisk(buildTree(readTocJson(Buffer.from('{}'), 1)), { digest: 'x' }), {
     code: 'InvalidArgument',
   });
