@@ -132,7 +132,7 @@ test('lazypull mount shows an image as a directory, fetches what is read, and le
   await mount.assertNothingLeft();
 });
 
-test('lazypull mount mounts many layers at one time', async () => {
+test('lazypull mount mounts many layers at one time, none in the way of another', async () => {
   const names = Array.from({ length: 40 }, (_, i) => `file-${i}`);
   serveImage(
     registry,

@@ -172,7 +172,7 @@ test('Chunks far inside long streams do not cost much memory', async () => {
   assert.ok((await lab.peakMemory()) < maxMemoryMb, `${await lab.peakMemory()} MB`);
 });
 
-test('A table of contents that was damaged on its way is asked for once more', async () => {
+test('A table of contents that was damaged on its way is requested once more: the image is not pulled', async () => {
   const content = randomBytes(10_000);
   const [first, second] = [0, 1].map((i) =>
     lab.layer(estargzBlob([{ path: `file-${i}`, type: 'reg', content }], mib)),

@@ -25,7 +25,7 @@ test('A request that is shorter than it says, or than its kind must be, is refus
   assert.deepEqual(reader.ask(fuseRequest(opcodes.getattr, nodeId, whole, 4n)), [{ unique: 4n, errno: 0 }]);
 });
 
-test('A file that is gone before a request comes is nothing to the thread, and the others are served', () => {
+test('The thread goes on if a layer was removed before it was told of it, and serves the others', () => {
   const gone = FuseReader.nodeId + 1;
   reader.add(gone, join(directory, 'gone'));
   assert.deepEqual(reader.ask(fuseRequest(opcodes.getattr, gone, Buffer.alloc(24), 1n)), [

@@ -3,7 +3,7 @@ import type { LookupAddress } from 'node:dns';
 import { test } from 'node:test';
 import { type LookupAll, shared } from '../../../src/registry/shared-lookup.ts';
 
-test('shared() looks a name up once for all who ask meanwhile, and again afterwards', () => {
+test('shared looks a name up once for all that ask meanwhile, so that a slow resolver keeps no other name waiting', () => {
   const asked: string[] = [];
   const answers: Parameters<LookupAll>[2][] = [];
   const lookup = shared((hostname, { family }, callback) => {

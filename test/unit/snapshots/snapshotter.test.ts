@@ -293,7 +293,7 @@ describe('a restart', () => {
     assert.deepEqual(readdirSync(second.directory), []);
   });
 
-  it('leaves what is to be removed to the next one that it hands over to', async (t) => {
+  it('unmounts and removes nothing beside the next one that it hands over to', async (t) => {
     const first = await start(t);
     await remote(first.snapshotter, 'k', '', lazy('r'));
     await first.settle();

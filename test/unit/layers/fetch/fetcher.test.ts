@@ -330,7 +330,7 @@ async function setUpStalled(t: TestContext) {
   return { ...lab, read, goOn: stall.resolve, fail: stall.reject };
 }
 
-test('Fetcher asks once more for a row that a reader waits for when the request that brings it is slow', {
+test('Fetcher requests once more what a reader waits for, if it comes last in a request that has become slow', {
   timeout: 60_000,
 }, async (t) => {
   const { table, blob, read, goOn, resident, errors, content, contents } = await setUpStalled(t);

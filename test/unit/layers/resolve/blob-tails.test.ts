@@ -125,7 +125,7 @@ test('BlobTails.take() does not wait once more for what was waited for in vain, 
   }
 });
 
-test('BlobTails.take() waits for a tail that comes slowly, and not for one that does not come', async (t) => {
+test('BlobTails.take waits for a tail that comes slowly but steadily, and not for one that does not come', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const outcome = async (pieces: number, everyMs: number) => {
     const taking = slowTails(pieces, everyMs).take(wanted('x'));
