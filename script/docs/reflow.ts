@@ -42,17 +42,19 @@ function wordsOf(text: string): string[] {
   return text.split(/\s+/).filter((word) => word !== '');
 }
 
-/** A word that would begin a list, a quotation or a heading stays in the line of the one before. */
+/** A word that would begin a list, a quotation or a heading takes the one before along into its line. */
 function broken({ first, rest, words }: { first: string; rest: string; words: readonly string[] }): string[] {
   const lines: string[] = [];
   let line = first + (words[0] ?? '');
   for (const word of words.slice(1)) {
-    if (line.length + 1 + word.length > columns && !/^([-+*>]|#+|\d+[.)])$/.test(word)) {
-      lines.push(line);
-      line = rest + word;
-    } else {
+    if (line.length + 1 + word.length <= columns) {
       line += ` ${word}`;
+      continue;
     }
+    const space = line.lastIndexOf(' ');
+    const isMark = /^([-+*>]|#+|\d+[.)])$/.test(word) && space > rest.length;
+    lines.push(isMark ? line.slice(0, space) : line);
+    line = isMark ? `${rest}${line.slice(space + 1)} ${word}` : rest + word;
   }
   return [...lines, line];
 }

@@ -148,7 +148,7 @@ export const floors: readonly (readonly Room[])[] = [
     { name: 'status', about: 'the services that tell what a daemon is doing, and their clients', packages: grpc },
     {
       name: 'mirror',
-      about: 'a pull-through mirror: what is kept of compressed blobs, which request fetches what, the server',
+      about: 'a pull-through mirror: what is kept of compressed blobs, which request fetches what',
       packages: [...files, 'node:http', 'node:net'],
     },
   ],

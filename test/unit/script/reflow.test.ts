@@ -18,6 +18,6 @@ test('reflowed leaves code, tables, comments and pictures as they are', () => {
 });
 
 test('reflowed begins no line with what would be a list', () => {
-  const page = reflowed(`${'x'.repeat(119)} - y\n`);
-  assert.equal(page, `${'x'.repeat(119)} -\ny\n`);
+  const page = reflowed(`${'x'.repeat(110)} step 12345 5. y\n`);
+  assert.equal(page, `${'x'.repeat(110)} step\n12345 5. y\n`);
 });
