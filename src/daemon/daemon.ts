@@ -1,5 +1,7 @@
 import { type DaemonConfig, defaults } from '../config/load.ts';
 import type { FuseConnection, KeptConnection } from '../fuse/connection.ts';
+import type { LayerIndexes } from '../indexes/layer-indexes.ts';
+import { defaultIndexConfig, openLayerIndexes } from '../indexes/open-layer-indexes.ts';
 import { checkMachineFor } from '../kernel/probe.ts';
 import { type CacheLimits, defaultCacheLimits } from '../layers/cache/cache-limits.ts';
 import { Layers } from '../layers/layers.ts';
@@ -74,8 +76,11 @@ export async function runDaemon(
     }),
   );
   const { fuse } = keeper.kept ?? {};
+  const indexes = parts.use(
+    await openLayerIndexes(config.root, config.file?.index ?? defaultIndexConfig, registry, log),
+  );
   const layers = parts.adopt(
-    await startLayers(config, registry, mirror, fuse, memoryBytes, log, metrics),
+    await startLayers(config, registry, mirror, indexes, fuse, memoryBytes, log, metrics),
     async (started) => {
       if (!(await started.close()))
         log.warn({}, 'Layers are still in use; reading what was not fetched fails from now on');
@@ -166,6 +171,7 @@ function startLayers(
   { root, file }: DaemonConfig,
   registry: RegistryClient,
   mirror: DaemonMirror | undefined,
+  indexes: LayerIndexes,
   kept: KeptConnection | undefined,
   memoryBytes: number | undefined,
   log: Log,
@@ -185,6 +191,7 @@ function startLayers(
     limits: cacheLimits(file),
     beside: mirror?.beside,
     unindexed: unindexedPolicy(file),
+    indexes,
     layersOf: async (reference: string, signal: AbortSignal) => {
       const { resolveImage } = await import('../images/resolve.ts'); // not before somebody waits for an unindexed layer
       return (await resolveImage(registry, parseReference(reference), undefined, signal)).manifest.layers;

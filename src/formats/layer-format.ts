@@ -89,8 +89,17 @@ export interface Codec {
    * Called often, and in the main thread.
    */
   readonly bytesNeeded: BytesNeeded;
+  /** What `unpack` will ask of the index file for some chunks, if it asks for anything. Called in the main thread. */
+  readonly indexParts?: ((run: Pick<PackedRun, 'table' | 'chunks' | 'codecData'>) => readonly IndexPart[]) | undefined;
   /** Gives each chunk of a run once, verified, or why there is none. Rejects with nothing that the bytes can cause. */
   unpack(run: PackedRun): AsyncIterable<CheckedChunk>;
+}
+
+/** Bytes [start, end) of an index file, and their sha256. */
+export interface IndexPart {
+  readonly start: number;
+  readonly end: number;
+  readonly digest: Uint8Array;
 }
 
 export type BytesNeeded = (table: ChunkTable, chunk: number) => { readonly start: number; readonly end: number };

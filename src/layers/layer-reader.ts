@@ -6,6 +6,7 @@ import { loadedBytes, neededLibraries, readElf } from './prefetch/elf.ts';
 import { type FlatFile, rangesIn } from '../fuse/flat-file.ts';
 import type { Piece } from '../fuse/server.ts';
 import { Fetcher, type FetcherOptions } from './fetch/fetcher.ts';
+import { type FetchIndexBytes, IndexParts } from './fetch/index-parts.ts';
 import { type CompanionChunks, type Hints, chunksOfLibraries } from './prefetch/hints.ts';
 import type { ChunkRange } from '../chunks/chunk-range.ts';
 import { fileOf, type LayerDirectory, type LayerRecord } from './store/layer-directory.ts';
@@ -36,6 +37,7 @@ export interface LayerReaderOptions
   readonly directory: LayerDirectory;
   readonly format: LayerFormat;
   readonly codecData: SharedArrayBuffer | undefined;
+  readonly fetchIndex: FetchIndexBytes;
   readonly disk: FileHandle;
   readonly threads: WorkerPool;
   /** As the fetcher's, with the disk offset of the chunk. */
@@ -51,6 +53,7 @@ export class LayerReader {
   readonly fetcher: Fetcher;
   readonly #options: LayerReaderOptions;
   readonly #target: number;
+  readonly #index: IndexParts;
   /** First chunks of the programs and libraries that were looked at. */
   readonly #programs = new Set<number>();
   /** First chunks of the programs of which it has been asked for what they read next. */
@@ -71,12 +74,21 @@ export class LayerReader {
       resident,
       read,
     };
-    this.#target = threads.add({ diskPath: directory.diskPath, format: format.name, table, codecData, resident });
+    this.#target = threads.add({
+      diskPath: directory.diskPath,
+      format: format.name,
+      table,
+      codecData,
+      indexPath: directory.indexPath,
+      resident,
+    });
+    this.#index = new IndexParts(directory.indexPath, options.fetchIndex);
     this.fetcher = new Fetcher({
       ...options,
       table,
       target: this.#target,
       bytesNeeded: format.codec.bytesNeeded,
+      needIndex: (chunks) => this.#needIndex(chunks),
       onError: (error, chunk, isAwaited) => onError(error, table.diskOffset[chunk]!, isAwaited),
       onDamage: (chunks) => onDamage(chunks.length, table.diskOffset[chunks[0]!]!),
     });
@@ -108,8 +120,16 @@ export class LayerReader {
 
   /** Ends requests, whose readers get EIO, and what threads keep for the layer. */
   async close(): Promise<void> {
-    await this.fetcher.close();
+    const closing = this.fetcher.close();
+    await this.#index[Symbol.asyncDispose]();
+    await closing;
     this.#options.threads.remove(this.#target);
+  }
+
+  async #needIndex(chunks: ChunkRange): Promise<void> {
+    const { format, codecData } = this.#options;
+    const parts = format.codec.indexParts?.({ table: this.table, chunks, codecData }) ?? [];
+    if (parts.length > 0) await this.#index.need(parts);
   }
 
   /** What a program is known to read next, and what that does, is asked for beside its first bytes where the link makes these wait. */

@@ -14,6 +14,7 @@ import { fileOf, type LayerDirectory, type LayerRecord, type WrittenResidency } 
 import { LayerReader, maxGuessBytes } from './layer-reader.ts';
 import type { LayerOrigin } from './layer-origin.ts';
 import type { LayerStatus } from './layer-status.ts';
+import type { FetchIndexBytes } from './fetch/index-parts.ts';
 import type { Link } from './fetch/link.ts';
 import type { LayerMetrics } from './metrics.ts';
 import { residency } from '../chunks/residency.ts';
@@ -43,6 +44,10 @@ export interface LayerOptions extends WrittenResidency {
   readonly table: ChunkTable | undefined;
   /** What the format's codec knows beside the table, if that is here. */
   readonly codecData?: SharedArrayBuffer | undefined;
+  /** Brings more of the file that has the index, for codecs that need it. */
+  readonly fetchIndex: FetchIndexBytes;
+  /** Called with the reason if what is fetched of the layer is not what its index says. */
+  readonly onWrong?: ((reason: string) => void) | undefined;
   readonly blob: Blob;
   readonly fuse: FuseServer;
   readonly threads: WorkerPool;
@@ -80,6 +85,7 @@ export class Layer {
   /** What readers that are gone have fetched. */
   #fetchedBytes = 0;
   #recording = false;
+  #refused = false;
   #traceTimer: NodeJS.Timeout | undefined;
   /** When it was last said that the disk does not take what is written to it. */
   #unwritableMs = Number.NEGATIVE_INFINITY;
@@ -148,6 +154,7 @@ export class Layer {
 
   /** Has a new layer's files brought to the disk soon, so that it need not be indexed again after a power cut. */
   keep(): void {
+    if (this.#refused) return;
     this.#keepTimer = setTimeout(() => this.#keepNow(), keepAfterMs).unref();
   }
 
@@ -282,7 +289,10 @@ export class Layer {
       codecData,
       read: this.#read,
       disk: this.#disk,
-      onError: (error, diskOffset, isAwaited) => this.#failures.add(diskOffset, error, isAwaited),
+      onError: (error, diskOffset, isAwaited) => {
+        this.#failures.add(diskOffset, error, isAwaited);
+        if (error.code === 'DataLoss' && isAwaited) void this.#refuse(error);
+      },
       onDamage: (rows, diskOffset) => void this.#noteDamage(rows, diskOffset),
       onUnwritable: (error) => this.#noteUnwritable(error),
       onKept: () => this.#kept.change(),
@@ -381,6 +391,20 @@ export class Layer {
       { layer: record.digest, error: messageOf(error) },
       'the disk does not take parts of a layer: they are served from memory, and fetched each time that they are read',
     );
+  }
+
+  /** What is fetched is not what the index says, from any server: nobody opens the layer by it again. Readers get EIO for what is wrong. */
+  async #refuse(error: LazypullError): Promise<void> {
+    const { onWrong, directory, log, record } = this.#options;
+    if (onWrong === undefined || this.#refused) return;
+    this.#refused = true;
+    onWrong(messageOf(error));
+    clearTimeout(this.#keepTimer);
+    this.#keepTimer = undefined;
+    await this.#keeping;
+    await directory.forget().catch((cause: unknown) => {
+      log.warn({ layer: record.digest, error: messageOf(cause) }, 'cannot forget a layer whose index is wrong');
+    });
   }
 
   /** Waits until what was lost counts as absent. Rejects when bytes at `offset` are metadata, and those are not what they were. */

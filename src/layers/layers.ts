@@ -28,7 +28,8 @@ import { type CacheLimits, defaultCacheLimits } from './cache/cache-limits.ts';
 import { FuseLink } from './fuse-link.ts';
 import type { Descriptor } from '../images/manifest.ts';
 import { Indexer, type KnownLayer } from './resolve/indexer.ts';
-import { LayerPulls, type Puller, type PullStatus } from './resolve/layer-pulls.ts';
+import { type IndexSource, noIndexes } from './resolve/index-source.ts';
+import { LayerPulls, type PullStatus } from './resolve/layer-pulls.ts';
 import { type MadeLayer, pullAll, UnindexedLayers, type UnindexedPolicy } from './resolve/unindexed.ts';
 import { type LayerOrigin, ofCache } from './layer-origin.ts';
 import { Layer } from './layer.ts';
@@ -44,6 +45,8 @@ import { TraceStore } from './prefetch/trace.ts';
 import { removePlans } from './resolve/plan-ahead.ts';
 import { checkStacking, type Stacking } from './plan/stacking.ts';
 import { type MemoryBudget, memoryBudget } from './memory-budget.ts';
+import { pullLimits } from './pull/pull-limits.ts';
+import { LayerPuller } from './pull/puller.ts';
 import { WorkerPool } from './workers/pool.ts';
 import { UnwrittenChunks } from './store/unwritten-chunks.ts';
 
@@ -74,10 +77,10 @@ export interface LayersOptions {
   readonly beside?: KeptBeside | undefined;
   /** The limit on the memory of this process; undefined for none. */
   readonly memoryBytes?: number | undefined;
-  /** Pulls layers whose manifest names no index; undefined if nothing does. */
-  readonly puller?: Puller | undefined;
-  /** What is done with them. */
+  /** What is done with layers whose manifest names no index. */
   readonly unindexed?: UnindexedPolicy | undefined;
+  /** Where their indexes are. */
+  readonly indexes?: IndexSource | undefined;
   /** The layers of an image, as its manifest for this machine has them. */
   readonly layersOf?: ((reference: string, signal: AbortSignal) => Promise<readonly Descriptor[]>) | undefined;
   /** Which layers can be read. Undefined for what is built in. */
@@ -133,6 +136,7 @@ export class Layers {
   readonly #awake: TableCache;
   readonly #traces: TraceStore;
   readonly #indexer: Indexer;
+  readonly #puller: LayerPuller;
   readonly #pulls: LayerPulls;
   readonly #unindexed: UnindexedLayers;
   readonly #metrics: LayerMetrics;
@@ -216,8 +220,13 @@ export class Layers {
       metrics: this.#metrics,
       log: options.log,
     });
+    this.#puller = new LayerPuller({
+      limits: pullLimits(this.#memory),
+      makeRoom: (bytes) => this.cache.makeRoom(bytes),
+      log: options.log,
+    });
     this.#pulls = new LayerPulls({
-      puller: options.puller,
+      puller: this.#puller,
       openBlob: options.openBlob,
       path: pullsPath(options.root),
       keep: (digest, path) => this.#keepPulled(digest, path),
@@ -227,7 +236,9 @@ export class Layers {
       policy: options.unindexed ?? pullAll,
       openBlob: options.openBlob,
       layersOf: options.layersOf ?? (() => Promise.resolve([])),
+      indexes: options.indexes ?? noIndexes,
       pulls: this.#pulls,
+      plan: (request) => this.#threads.plan(request, () => true),
       isKept: async (digest) => (await this.#directory(unindexed(digest)).record()) !== undefined,
       traces: this.#traces,
       log: options.log,
@@ -450,6 +461,7 @@ export class Layers {
     await this.#rehearsing;
     this.#unindexed.close();
     await this.#pulls.close();
+    await this.#puller[Symbol.asyncDispose]();
     await this.#fuse.stop();
     for (const entry of this.#entries.values()) await (await entry.layer.catch(() => undefined))?.sync();
     await this.#fuse.helper.close();
@@ -473,6 +485,7 @@ export class Layers {
     await filling;
     this.#unindexed.close();
     await this.#pulls.close();
+    await this.#puller[Symbol.asyncDispose]();
     await this.#indexer.close();
     this.#awake.close();
     const idle = await this.#fuse.close();
@@ -688,8 +701,13 @@ export class Layers {
   }
 
   #serve(layer: KnownLayer, own?: OwnOfLayer): Promise<Layer> {
+    const { digest, reference } = layer.record;
     return Layer.open({
       ...layer,
+      fetchIndex: (start, end, signal) => this.#unindexed.readIndex(digest, reference, { start, end }, signal),
+      onWrong: isUnindexed({ digest, index: layer.record.indexDigest })
+        ? (reason) => void this.#unindexed.refuse(digest, reference, reason)
+        : undefined,
       fuse: this.#fuse.server,
       threads: this.#threads,
       link: this.#link,

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { type Builder, Lab, lazypullAgent } from '../support/lab.ts';
+import { type Builder, Lab } from '../support/lab.ts';
 import { run } from '../support/program.ts';
+import { getManifest } from '../support/push-image.ts';
 import { repository } from '../support/tools.ts';
 import { assertSameTree, describeTar } from '../support/tree.ts';
 
@@ -71,23 +72,16 @@ for (const kind of ['oci', 'containerd'] as const) {
       assert.ok(prepared(builder).every((answer) => answer === 'true'));
     });
 
-    test('pulls an image that is not eStargz, and says why', async () => {
+    test('exports the same tar of an unmodified image, whose layers the daemon pulls all at once, and says so', async () => {
       const before = lab.relay.requests.length;
       const logged = builder.daemon?.log().length ?? 0;
       assertSameTree(await exported(builder, 'base:plain'), expected);
-      const requests = lab.relay.requests.slice(before);
-      assert.deepEqual(
-        requests.filter(({ agent }) => lazypullAgent.test(agent)),
-        [],
-        'lazypull asked the registry for a layer without a table of contents',
-      );
-      const refusals =
-        builder.daemon
-          ?.log()
-          .slice(logged)
-          .filter((line) => line['remote-snapshot-prepared'] === 'false') ?? [];
-      assert.equal(refusals.length, 1);
-      assert.match(String(refusals[0]?.['error']), /TOC|table of contents/i);
+      const plain = await getManifest(lab.relay.host, 'base', 'plain');
+      assert.deepEqual(lab.pulls(before, plain!.layers), [], 'the client fetched a layer itself');
+      const lines = builder.daemon?.log().slice(logged) ?? [];
+      const how = lines.filter((line) => line['remote-snapshot-prepared'] === 'true').map(({ how: text }) => text);
+      assert.equal(how.length, lab.base.layers.length);
+      for (const text of how) assert.match(String(text), /^pulled here in /);
     });
   });
 }

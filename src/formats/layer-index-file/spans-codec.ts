@@ -1,7 +1,7 @@
 import { type CheckedChunk, checkChunk } from '../../chunks/checked-chunk.ts';
 import { LazypullError } from '../../errors.ts';
 import { readSpan } from '../gzip/read-span.ts';
-import type { Codec, PackedRun } from '../layer-format.ts';
+import type { Codec, IndexPart, PackedRun } from '../layer-format.ts';
 import { spanKinds } from '../spans.ts';
 import { spanCount, spanOf, type SpanTable, spanTable } from './span-table.ts';
 import { openWindow } from './windows.ts';
@@ -11,8 +11,29 @@ import { openWindow } from './windows.ts';
  */
 export const spansCodec: Codec = {
   bytesNeeded: ({ streamOffset, streamEnd }, chunk) => ({ start: streamOffset[chunk]!, end: streamEnd[chunk]! }),
+  indexParts,
   unpack,
 };
+
+/** The windows of the spans that the chunks lie in. */
+function indexParts(run: Pick<PackedRun, 'table' | 'chunks' | 'codecData'>): IndexPart[] {
+  const { table, chunks, codecData } = run;
+  const parts: IndexPart[] = [];
+  if (codecData === undefined || codecData.byteLength === 0) return parts;
+  const spans = spansOf(run);
+  let before = -1;
+  for (let chunk = chunks.first; chunk < chunks.last; chunk++) {
+    const offset = table.streamOffset[chunk]!;
+    if (offset === before) continue;
+    before = offset;
+    const span = spanOf(spans, offset);
+    const bytes = span < 0 ? 0 : spans.windowBytes[span]!;
+    if (bytes === 0) continue;
+    const start = spans.windowOffset[span]!;
+    parts.push({ start, end: start + bytes, digest: spans.windowDigest.subarray(span * 32, (span + 1) * 32) });
+  }
+  return parts;
+}
 
 /** Reads one span at a time, in table order. */
 async function* unpack(run: PackedRun): AsyncGenerator<CheckedChunk> {
@@ -54,7 +75,7 @@ function readStream(run: PackedRun, chunk: number, wanted: number): Buffer {
   return readSpan({ bytes, kind, bits: spans.bits[span]!, window: windowOf(run, spans, span), wanted });
 }
 
-function spansOf({ codecData }: PackedRun): SpanTable {
+function spansOf({ codecData }: Pick<PackedRun, 'codecData'>): SpanTable {
   if (codecData === undefined) throw new LazypullError('DataLoss', 'There is no index of the layer');
   return spanTable(codecData, spanCount(codecData.byteLength));
 }

@@ -10,7 +10,7 @@ import {
   layerKey,
   layerPath,
 } from '../../chunks/layer-id.ts';
-import { messageOf } from '../../errors.ts';
+import { LazypullError, messageOf } from '../../errors.ts';
 import type { Log } from '../../log.ts';
 import { type CacheLimits, excessBytes, isFull } from './cache-limits.ts';
 import { checkRecord, LayerDirectory } from '../store/layer-directory.ts';
@@ -166,11 +166,22 @@ export class Cache implements CacheAccess {
     ).unref();
   }
 
-  /** Removes what is too much, and what is left of layers that are not whole. */
-  async trim(): Promise<void> {
+  /** Makes room for a layer that takes so many bytes of the disk. Rejects with ResourceExhausted if what is in use leaves too little. */
+  async makeRoom(bytes: number): Promise<void> {
+    if (!this.#isStarted || !(await this.trim(bytes))) return;
+    throw new LazypullError('ResourceExhausted', `There is no room on the disk for about ${bytes} bytes of a layer`);
+  }
+
+  /**
+   * Removes what is too much, and what is left of layers that are not whole.
+   *
+   * @param coming bytes that are going to be written
+   * @returns whether they are too many even so
+   */
+  async trim(coming = 0): Promise<boolean> {
     const { limits } = this.#options;
-    if (limits === undefined) return;
-    await this.#alone(async () => {
+    if (limits === undefined) return false;
+    return this.#alone(async () => {
       clearTimeout(this.#timer);
       this.#timer = undefined;
       const started = performance.now();
@@ -179,7 +190,8 @@ export class Cache implements CacheAccess {
       this.#lookMs = performance.now() - started;
       for (const layer of layers) if (!layer.isWhole) await this.#remove(layer);
       const { bsize, blocks, bavail } = await statfs(this.#options.root);
-      const space = { used: sum(layers) + sum(beside), free: bavail * bsize, total: blocks * bsize };
+      const used = sum(layers) + sum(beside) + coming;
+      const space = { used, free: bavail * bsize - coming, total: blocks * bsize };
       const excess = excessBytes(limits, space);
       const whole = layers.filter(({ isWhole }) => isWhole);
       const removables = [...beside, ...whole.map((layer) => this.#removable(layer))];
@@ -189,7 +201,8 @@ export class Cache implements CacheAccess {
         if (await each.remove()) removed += each.bytes;
       }
       const left = { ...space, used: space.used - removed, free: space.free + removed };
-      this.#note(isFull(limits, left), left);
+      if (coming === 0) this.#note(isFull(limits, left), left);
+      return isFull(limits, left);
     });
   }
 

@@ -81,19 +81,6 @@ export class ChunkStates {
     return false;
   }
 
-  /** The same chunks, those that somebody waits for first. */
-  awaitedFirst({ first, last }: ChunkRange): ChunkRange[] {
-    const awaited: ChunkRange[] = [];
-    const others: ChunkRange[] = [];
-    for (let chunk = first; chunk < last; chunk++) {
-      const runs = this.#waiters.has(chunk) ? awaited : others;
-      const run = runs.at(-1);
-      if (run?.last === chunk) run.last++;
-      else runs.push({ first: chunk, last: chunk + 1 });
-    }
-    return [...awaited, ...others];
-  }
-
   /** Notes that a chunk, until it is settled, is fetched from another server: what one gave of it was wrong. */
   goElsewhere(chunk: number): void {
     this.#elsewhere.add(chunk);

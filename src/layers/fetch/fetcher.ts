@@ -1,4 +1,4 @@
-import { LazypullError } from '../../errors.ts';
+import { codeOf, LazypullError, messageOf } from '../../errors.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
 import { Assembler, type Batch } from './assembler.ts';
 import { Download } from './download.ts';
@@ -30,6 +30,8 @@ const lateMs = 1_000;
 const thriftyMs = 5_000;
 
 export interface FetcherOptions extends VerifierOptions {
+  /** Resolves when what unpacking some chunks needs of the index file is here; rejects with the reason if it cannot be had. */
+  readonly needIndex?: ((chunks: ChunkRange) => Promise<void>) | undefined;
   /** Of the layer's codec. */
   readonly bytesNeeded: BytesNeeded;
   /** 1 for each chunk of which something has been asked for. */
@@ -306,7 +308,11 @@ export class Fetcher {
    */
   async #download(runs: readonly ChunkRange[], reason: FetchReason, overtakes = false): Promise<boolean> {
     const { table, bytesNeeded, blob, threads, link } = this.#options;
-    for (const run of runs) this.#chunks.come(run);
+    if (!overtakes) for (const run of runs) this.#widen(run);
+    for (const run of runs) {
+      this.#chunks.come(run);
+      this.#options.needIndex?.(run).catch(() => undefined); // it comes beside the blob's bytes; unpacking waits for it
+    }
     const parts = runs.map((run) => new Assembler(table, bytesNeeded, run, threads.buffers));
     const unpacking: Promise<void>[] = [];
     const request = new Download(parts, overtakes);
@@ -352,6 +358,15 @@ export class Fetcher {
     return failure === undefined;
   }
 
+  /** Takes along what is in the same streams as a run's first and last chunk: the bytes come anyway. */
+  #widen(run: ChunkRange): void {
+    const { streamOffset, length } = this.#options.table;
+    const isSame = (chunk: number, of: number): boolean =>
+      streamOffset[chunk] === streamOffset[of] && this.#chunks.isIdle(chunk);
+    while (run.first > 0 && isSame(run.first - 1, run.first)) run.first--;
+    while (run.last < length && isSame(run.last, run.last - 1)) run.last++;
+  }
+
   /** What a request takes of memory at most while its answer arrives: buffers that hold the largest chunk, for what comes and for what is being unpacked. */
   #memoryOf(runs: readonly ChunkRange[]): number {
     let largest = pooledBytes;
@@ -368,7 +383,7 @@ export class Fetcher {
   async #unpack(batch: Batch, requested: number): Promise<void> {
     const { table, bytesNeeded } = this.#options;
     const { chunks, bytes, blobOffset } = batch;
-    const runs = this.#chunks.awaitedFirst(chunks).map(async (run) => {
+    const runs = this.#wholeStreams(chunks).map(async (run) => {
       const start = table.streamOffset[run.first]!;
       let end = start;
       for (let chunk = run.first; chunk < run.last; chunk++) end = Math.max(end, bytesNeeded(table, chunk).end);
@@ -378,9 +393,39 @@ export class Fetcher {
     batch.release();
   }
 
+  /** Chunks as runs of whole streams, those with one that a reader waits for first: a stream is inflated once. */
+  #wholeStreams({ first, last }: ChunkRange): ChunkRange[] {
+    const { streamOffset } = this.#options.table;
+    const awaited: ChunkRange[] = [];
+    const others: ChunkRange[] = [];
+    for (let start = first; start < last; ) {
+      let end = start + 1;
+      while (end < last && streamOffset[end] === streamOffset[start]) end++;
+      const runs = this.#chunks.isAnyAwaited({ first: start, last: end }) ? awaited : others;
+      const run = runs.at(-1);
+      if (run?.last === start) run.last = end;
+      else runs.push({ first: start, last: end });
+      start = end;
+    }
+    return [...awaited, ...others];
+  }
+
+  /** As `WorkerPool.unpack`, once what it needs of the index is here. */
+  async #unpackWithIndex(chunks: ChunkRange, bytes: Uint8Array, blobOffset: number): Promise<Failure[]> {
+    const { threads, target, needIndex } = this.#options;
+    try {
+      await needIndex?.(chunks);
+    } catch (error) {
+      const code = codeOf(error) === 'DataLoss' ? 'DataLoss' : 'Unavailable';
+      const failure = { code, message: messageOf(error) } as const;
+      return Array.from({ length: chunks.last - chunks.first }, (_, i) => ({ chunk: chunks.first + i, ...failure }));
+    }
+    return threads.unpack(target, chunks, bytes, blobOffset, () => this.#chunks.isAnyAwaited(chunks));
+  }
+
   async #unpackRun(chunks: ChunkRange, bytes: Uint8Array, blobOffset: number, requested: number): Promise<void> {
-    const { threads, target, blob } = this.#options;
-    const failures = await threads.unpack(target, chunks, bytes, blobOffset, () => this.#chunks.isAnyAwaited(chunks));
+    const { blob } = this.#options;
+    const failures = await this.#unpackWithIndex(chunks, bytes, blobOffset);
     if (failures.length < chunks.last - chunks.first) this.#options.onKept();
     const failed = new Map(failures.map((failure) => [failure.chunk, failure]));
     const isWrong = failures.some(({ code }) => code === 'DataLoss');

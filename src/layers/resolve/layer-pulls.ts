@@ -1,12 +1,16 @@
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LazypullError } from '../../errors.ts';
+import { unindexed } from '../../chunks/layer-id.ts';
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
+import { layerIndexFormat } from '../../formats/layer-index-file/format.ts';
 import type { Log } from '../../log.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
 import { Rate } from '../../util/rate.ts';
 import { unlessAborted } from '../../util/unless-aborted.ts';
-import { LayerDirectory, type LayerRecord } from '../store/layer-directory.ts';
+import type { MadeIndex } from '../pull/index-file.ts';
+import type { LayerPuller, PulledLayer as Pulled } from '../pull/puller.ts';
+import { LayerDirectory, type LayerRecord, recordVersion } from '../store/layer-directory.ts';
 
 /** How many pulls run at a time without being waited for; more of them if together they are small. */
 const pullsAtOnce = 4;
@@ -19,31 +23,15 @@ const maxPulls = 512;
 /** How long after its client was last heard of an image's other layers are pulled on. */
 const aheadMs = 30_000;
 
-/** Pulls whole layers: `layers/pull/`. */
-export interface Puller {
-  pull(request: PullRequest): Promise<PulledLayer>;
-}
-
-export interface PullRequest {
-  readonly blob: Blob;
-  readonly digest: string;
-  readonly tocDigest: string;
-  readonly reference: string;
-  /** Is there, and empty. */
-  readonly directory: LayerDirectory;
-  /** Where the layer index goes. */
-  readonly indexPath: string | undefined;
-  readonly signal: AbortSignal;
-  /** In compressed bytes. */
-  readonly onProgress: (done: number, total: number) => void;
-}
+/** What pulls: a `LayerPuller`. */
+export type Puller = Pick<LayerPuller, 'pull'>;
 
 /** A layer of which everything is on the disk, verified, with its record. */
 export interface PulledLayer {
   readonly record: LayerRecord;
   readonly table: ChunkTable;
-  readonly resident: Uint8Array;
-  readonly index: { readonly path: string; readonly bytes: number; readonly digest: string } | undefined;
+  /** The layer index that is beside it, or why none could be made. */
+  readonly index: MadeIndex;
   readonly ms: number;
 }
 
@@ -231,22 +219,19 @@ export class LayerPulls {
     try {
       await mkdir(path, { recursive: true, mode: 0o700 });
       abort.signal.throwIfAborted();
-      const pulled = await puller.pull({
-        blob: openBlob(reference, digest),
-        digest,
-        tocDigest: digest,
-        reference,
-        directory,
-        indexPath: directory.indexPath,
-        signal: abort.signal,
-        onProgress: (done, total) => {
-          pull.rate.add(done - pull.doneBytes);
-          pull.doneBytes = done;
-          pull.totalBytes = total;
-        },
-      });
+      const onProgress = (done: number, total: number): void => {
+        pull.rate.add(done - pull.doneBytes);
+        pull.doneBytes = done;
+        pull.totalBytes = total;
+      };
+      const startedMs = performance.now();
+      const files = { ...directory.paths, indexPath: directory.indexPath };
+      const blob = openBlob(reference, digest);
+      const pulled = await puller.pull({ blob, digest, ...files, signal: abort.signal, onProgress });
       abort.signal.throwIfAborted();
-      return pulled;
+      const record = recordOf(digest, reference, pulled);
+      await directory.writeRecord(record);
+      return { record, table: pulled.table, index: pulled.index ?? noIndex, ms: performance.now() - startedMs };
     } catch (error) {
       await rm(path, { recursive: true, force: true }).catch(() => undefined);
       throw error;
@@ -290,6 +275,15 @@ export class LayerPulls {
     this.#running.delete(dropping);
     this.#startNext();
   }
+}
+
+const noIndex: MadeIndex = { problem: 'none was asked for' };
+
+function recordOf(digest: string, reference: string, pulled: Pulled): LayerRecord {
+  const { blobBytes, diskBytes, metadataBytes, dataOffset, table, sums } = pulled;
+  const { index: indexDigest } = unindexed(digest);
+  const sizes = { blobBytes, diskBytes, metadataBytes, dataOffset, chunks: table.length };
+  return { version: recordVersion, digest, indexDigest, format: layerIndexFormat.name, reference, ...sizes, sums };
 }
 
 function givenUp(): LazypullError {

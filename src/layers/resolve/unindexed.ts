@@ -1,4 +1,7 @@
-import { messageOf } from '../../errors.ts';
+import { link, open } from 'node:fs/promises';
+import { residency } from '../../chunks/residency.ts';
+import { codeOf, type ErrorCode, LazypullError, messageOf } from '../../errors.ts';
+import { footerBytes, tailStart } from '../../formats/layer-index-file/footer.ts';
 import type { Descriptor } from '../../images/manifest.ts';
 import { tocDigestLabel } from '../../label-names.ts';
 import type { Log } from '../../log.ts';
@@ -6,8 +9,12 @@ import type { Blob } from '../../registry/blob/blob.ts';
 import type { LayerOrigin } from '../layer-origin.ts';
 import type { LayerOptions } from '../layer.ts';
 import type { TraceStore } from '../prefetch/trace.ts';
-import type { LayerDirectory } from '../store/layer-directory.ts';
+import { type LayerDirectory, recordVersion } from '../store/layer-directory.ts';
 import { type LayerRef, unindexedRefusal } from './layer-ref.ts';
+import type { FoundIndex } from '../../indexes/found-index.ts';
+import { originText } from '../../indexes/index-origin.ts';
+import type { Planned, PlanRequest } from '../store/plan-files.ts';
+import type { IndexSource } from './index-source.ts';
 import type { LayerPulls } from './layer-pulls.ts';
 import { Refusal } from './refusal.ts';
 
@@ -35,14 +42,17 @@ export interface UnindexedOptions {
   readonly openBlob: (reference: string, digest: string) => Blob;
   /** The layers of an image for this machine; rejects if they cannot be had. */
   readonly layersOf: (reference: string, signal: AbortSignal) => Promise<readonly Descriptor[]>;
+  readonly indexes: IndexSource;
   readonly pulls: LayerPulls;
+  /** Writes the files of a layer's directory but its record. */
+  readonly plan: (request: PlanRequest) => Promise<Planned>;
   /** Whether a layer is here already. */
   readonly isKept: (digest: string) => Promise<boolean>;
   readonly traces: TraceStore;
   readonly log: Log;
 }
 
-/** Makes layers whose blob and manifest name no index, by pulling all of them. */
+/** Makes layers whose blob and manifest name no index: by a layer index that is found, else by pulling all of the layer, which makes one. */
 export class UnindexedLayers {
   readonly #options: UnindexedOptions;
   /** The manifests that are being asked for, or were, of images whose clients wait. */
@@ -60,7 +70,7 @@ export class UnindexedLayers {
   }
 
   /**
-   * Notes that a client asks for a layer, and will ask for its siblings: those that are unindexed too are pulled beside it.
+   * Notes that a client asks for a layer, and will ask for its siblings: their indexes are looked for, and those that have none are pulled beside it.
    *
    * @returns what to call when the call is over
    */
@@ -75,12 +85,103 @@ export class UnindexedLayers {
   /** Fills the empty directory of a layer. Rejects with the reason when the layer is left to its client, or with that of `signal`. */
   async make(ref: LayerRef, directory: LayerDirectory, signal: AbortSignal): Promise<MadeLayer> {
     this.check();
+    const found = await this.#find(ref, signal);
+    if (found !== undefined) {
+      try {
+        return await this.#byIndex(ref, found, directory, signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        this.#giveUp(ref, found, error);
+        await directory.clear();
+      }
+    }
     await this.#checkSize(ref, signal);
     return this.#byPull(ref, directory, signal);
   }
 
   close(): void {
     this.#closing.abort();
+  }
+
+  /** Bytes of a layer's index file, for a layer that is read by it. */
+  async readIndex(
+    digest: string,
+    reference: string,
+    range: { readonly start: number; readonly end: number },
+    signal: AbortSignal,
+  ): Promise<Buffer> {
+    const found = await this.#options.indexes.find(digest, reference, signal);
+    if (found !== undefined) return found.range(range.start, range.end, signal);
+    const why = this.#options.indexes.reasonFor(digest) ?? 'there is none';
+    throw new LazypullError('Unavailable', `Cannot read the index of the layer: ${why}`);
+  }
+
+  /** Notes that the index of a layer does not say what is in the layer, so that it is pulled the next time. */
+  async refuse(digest: string, reference: string, reason: string): Promise<void> {
+    const found = await this.#options.indexes.find(digest, reference).catch(() => undefined);
+    found?.poison(reason);
+  }
+
+  /** The index of a layer, unless the layer is being pulled already. */
+  async #find({ id: { digest }, reference }: LayerRef, signal: AbortSignal): Promise<FoundIndex | undefined> {
+    const { indexes, pulls } = this.#options;
+    if (pulls.has(digest)) return undefined;
+    const found = await indexes.find(digest, reference, signal);
+    signal.throwIfAborted();
+    return found;
+  }
+
+  #giveUp({ id: { digest }, reference }: LayerRef, found: FoundIndex, error: unknown): void {
+    const why = messageOf(error);
+    const index = originText(found.origin);
+    this.#options.log.warn(
+      { layer: digest, reference, index, error: why },
+      'cannot use the index of a layer: it is pulled',
+    );
+    if (wrongIndex.has(codeOf(error))) found.poison(why);
+  }
+
+  async #byIndex(ref: LayerRef, found: FoundIndex, directory: LayerDirectory, signal: AbortSignal): Promise<MadeLayer> {
+    const { openBlob, plan, traces, log } = this.#options;
+    const { id, format, reference } = ref;
+    const started = performance.now();
+    const { size, path, origin } = found;
+    const file = fileOf(found);
+    const raw = await format.fetchIndex(file, { data: await lastOf(found), size }, { signal });
+    const fetchedMs = performance.now();
+    const wanted = { layer: id.digest, index: id.index };
+    const planned = await plan({ format: format.name, raw, wanted, paths: directory.paths });
+    if (path !== undefined) await link(path, directory.indexPath);
+    const { table, codecData, blobBytes, diskBytes, metadataBytes, sums } = planned;
+    const sizes = { blobBytes, diskBytes, metadataBytes, chunks: table.length };
+    const { digest, index: indexDigest } = id;
+    const record = {
+      version: recordVersion,
+      digest,
+      indexDigest,
+      format: format.name,
+      reference,
+      ...sizes,
+      sums,
+    } as const;
+    await directory.writeRecord(record);
+    const resident = new Uint8Array(new SharedArrayBuffer(table.length));
+    const index = originText(origin);
+    const fetchMs = Math.round(fetchedMs - started);
+    const planMs = Math.round(performance.now() - fetchedMs);
+    log.info({ layer: digest, reference, files: table.length, index, fetchMs, planMs }, 'found the index of a layer');
+    return {
+      record,
+      directory,
+      format,
+      table,
+      codecData,
+      resident,
+      isOfThisBoot: true,
+      blob: openBlob(reference, digest),
+      traces,
+      origin: { how: 'index', text: `by an index ${index}` },
+    };
   }
 
   async #byPull(ref: LayerRef, directory: LayerDirectory, signal: AbortSignal): Promise<MadeLayer> {
@@ -90,22 +191,28 @@ export class UnindexedLayers {
       reference,
     } = ref;
     const pulled = await pulls.take(reference, digest, directory, signal);
-    const { record, table, resident, ms, index } = pulled;
-    const what = index === undefined ? 'no index made' : 'index made';
-    const blobBytes = record.blobBytes;
-    log.info({ layer: digest, reference, blobBytes, ms: Math.round(ms), index: index?.bytes }, 'pulled a layer');
+    const { record, table, ms, index } = pulled;
+    const hasIndex = 'bytes' in index;
+    if (hasIndex) void this.#keepIndex(digest, directory.indexPath, index.bytes);
+    const { blobBytes } = record;
+    log.info({ layer: digest, reference, blobBytes, ms: Math.round(ms), index }, 'pulled a layer');
+    const what = hasIndex ? 'index made' : `no index made: ${index.problem}`;
     const origin: LayerOrigin = { how: 'pull', text: `pulled here in ${(ms / 1000).toFixed(1)} s, ${what}` };
-    return {
-      record,
-      directory,
-      format: ref.format,
-      table,
-      resident,
-      isOfThisBoot: true,
-      blob: openBlob(reference, digest),
-      traces,
-      origin,
-    };
+    const resident = new Uint8Array(new SharedArrayBuffer(table.length)).fill(residency.verified);
+    const blob = openBlob(reference, digest);
+    // As from another boot: nothing of it has been synced, which is done soon, and not waited for.
+    return { record, directory, format: ref.format, table, resident, isOfThisBoot: false, blob, traces, origin };
+  }
+
+  async #keepIndex(digest: string, path: string, size: number): Promise<void> {
+    const { indexes, log } = this.#options;
+    try {
+      await using file = await open(path, 'r');
+      const { buffer } = await file.read(Buffer.alloc(footerBytes), 0, footerBytes, size - footerBytes);
+      await indexes.made(digest, { path, size, tailBytes: size - tailStart(size, buffer) });
+    } catch (error) {
+      log.warn({ layer: digest, error: messageOf(error) }, 'cannot keep the index of a layer');
+    }
   }
 
   /** Throws if the policy leaves a blob of that size to the client. */
@@ -126,8 +233,9 @@ export class UnindexedLayers {
   }
 
   async #ahead({ reference, id: { digest }, siblings }: LayerRef): Promise<void> {
-    const { pulls, isKept } = this.#options;
+    const { indexes, pulls, isKept } = this.#options;
     if (this.#options.policy.mode === 'client') return;
+    indexes.lookAhead([digest, ...siblings], reference);
     if (siblings.length === 0) return;
     const layers = await this.#layersOf(reference);
     if (!layers.has(digest)) return;
@@ -135,6 +243,7 @@ export class UnindexedLayers {
       const layer = layers.get(sibling);
       if (layer === undefined || layer.annotations[tocDigestLabel] !== undefined) continue;
       if (pulls.has(sibling) || !this.#isInBounds(layer.size) || (await isKept(sibling))) continue;
+      if ((await indexes.find(sibling, reference, this.#closing.signal)) !== undefined) continue;
       pulls.begin(reference, sibling, layer.size);
     }
   }
@@ -153,4 +262,20 @@ export class UnindexedLayers {
     }
     return layers;
   }
+}
+
+/** What says that an index is not what it should be, and not that it could not be had. */
+const wrongIndex: ReadonlySet<ErrorCode> = new Set(['DataLoss', 'FailedPrecondition', 'ResourceExhausted']);
+
+/** The end of the file; what a mount needs beside that is here too, and comes when it is asked for. */
+function lastOf(found: FoundIndex): Promise<Buffer> {
+  return found.range(Math.max(0, found.size - footerBytes), found.size);
+}
+
+function fileOf(found: FoundIndex): Pick<Blob, 'range'> {
+  return {
+    async *range(start, end, signal) {
+      yield await found.range(start, end, signal);
+    },
+  };
 }

@@ -1,5 +1,5 @@
 import { createHash, hash } from 'node:crypto';
-import { open, readdir, readFile, rename, rm, utimes } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ChunkTable, chunkTable } from '../../chunks/chunk-table.ts';
 import type { Digest } from '../../chunks/digest.ts';
@@ -226,6 +226,17 @@ export class LayerDirectory {
   async remove(): Promise<void> {
     await rm(this.#recordPath, { force: true });
     await rm(this.path, { recursive: true, force: true });
+  }
+
+  /** Removes all files, and makes the directory anew. */
+  async clear(): Promise<void> {
+    await this.remove();
+    await mkdir(this.path, { recursive: true, mode: 0o700 });
+  }
+
+  /** Removes the record: the layer does not count as indexed any more, and what has its files open goes on. */
+  async forget(): Promise<void> {
+    await rm(this.#recordPath, { force: true });
   }
 
   get #recordPath(): string {

@@ -23,6 +23,8 @@ export interface UnpackTarget {
   readonly format: string;
   readonly table: ChunkTable;
   readonly codecData?: SharedArrayBuffer | undefined;
+  /** Of the index file, of which what the codec asks for is here. */
+  readonly indexPath?: string | undefined;
   readonly resident: Uint8Array;
 }
 
@@ -193,7 +195,9 @@ async function unpack(target: OpenTarget, command: UnpackCommand): Promise<Failu
   const { table, codecData } = target;
   const failures: Failure[] = [];
   const bytes = Buffer.from(command.bytes.buffer, command.bytes.byteOffset, command.bytes.byteLength);
-  const run = { table, chunks: { first, last }, bytes, blobOffset, codecData };
+  using index = new IndexReader(target.indexPath);
+  const readIndex = (start: number, end: number): Buffer => index.read(start, end);
+  const run = { table, chunks: { first, last }, bytes, blobOffset, codecData, readIndex };
   for await (const unpacked of formatNamed(target.format).codec.unpack(run)) {
     if ('error' in unpacked) {
       failures.push({ chunk: unpacked.chunk, code: unpacked.error.code, message: messageOf(unpacked.error) });
@@ -211,6 +215,26 @@ async function unpack(target: OpenTarget, command: UnpackCommand): Promise<Failu
     }
   }
   return failures;
+}
+
+/** Opens an index file when it is first read. */
+class IndexReader implements Disposable {
+  readonly #path: string | undefined;
+  #fd: number | undefined;
+
+  constructor(path: string | undefined) {
+    this.#path = path;
+  }
+
+  read(start: number, end: number): Buffer {
+    if (this.#path === undefined) throw new LazypullError('DataLoss', 'There is no index file of the layer');
+    this.#fd ??= openSync(this.#path, 'r');
+    return read(this.#fd, start, end - start);
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#fd !== undefined) closeSync(this.#fd);
+  }
 }
 
 /** Has the kernel write what it holds for the disk, which is whole pages, where that has become too much. An error comes again when the layer is synced. */

@@ -27,6 +27,8 @@ type Known = Pick<
   'record' | 'directory' | 'table' | 'resident' | 'isOfThisBoot' | 'blob' | 'traces' | 'log'
 >;
 
+const fetchIndex = () => Promise.reject(new Error('There is no index file'));
+
 /** Opens a layer without a FUSE file system: what that would serve is in `served`. */
 async function openLayer(t: TestContext, known: Known) {
   const threads = new WorkerPool({ ...ampleMemory, threads: 1 }, silentLog);
@@ -40,7 +42,14 @@ async function openLayer(t: TestContext, known: Known) {
   } as unknown as FuseServer;
   const link = new Link();
   const parts = { fuse, threads, awake, link, unwritten: new UnwrittenChunks(), metrics: layerMetrics() };
-  const layer = await Layer.open({ ...known, ...parts, format: estargz, origin: ofToc, onGrowth: () => undefined });
+  const layer = await Layer.open({
+    ...known,
+    ...parts,
+    format: estargz,
+    origin: ofToc,
+    fetchIndex,
+    onGrowth: () => undefined,
+  });
   let closing: Promise<void> | undefined;
   const close = () => (closing ??= layer.close());
   t.after(async () => {

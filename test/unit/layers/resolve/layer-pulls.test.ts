@@ -4,8 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setImmediate, setTimeout as delay } from 'node:timers/promises';
+import { chunkTable } from '../../../../src/chunks/chunk-table.ts';
 import { LazypullError } from '../../../../src/errors.ts';
-import { LayerPulls, type PulledLayer, type PullRequest } from '../../../../src/layers/resolve/layer-pulls.ts';
+import type { PulledLayer, PullRequest } from '../../../../src/layers/pull/puller.ts';
+import { LayerPulls } from '../../../../src/layers/resolve/layer-pulls.ts';
 import { LayerDirectory } from '../../../../src/layers/store/layer-directory.ts';
 import { silentLog } from '../../../../src/log.ts';
 import { FakeBlob } from '../../../support/chunked-blob.ts';
@@ -23,9 +25,9 @@ function pulls(t: TestContext) {
     puller: {
       pull(request) {
         const { promise, resolve, reject } = Promise.withResolvers<PulledLayer>();
-        writeFileSync(join(request.directory.path, 'disk'), request.digest);
+        writeFileSync(request.diskPath, request.digest);
         request.signal.addEventListener('abort', () => reject(request.signal.reason as Error));
-        const finish = (): void => resolve({ ms: 1 } as PulledLayer);
+        const finish = (): void => resolve({ table: chunkTable(undefined, 0) } as PulledLayer);
         begun.set(request.digest, { ...request, finish, fail: reject });
         return promise;
       },
@@ -55,7 +57,7 @@ test('LayerPulls moves what is pulled into the directory of the layer', async (t
   await until(() => begun.size === 1);
   begun.get(digests[0]!)!.finish();
   await taking;
-  assert.deepEqual(readdirSync(target.path), ['disk']);
+  assert.deepEqual(readdirSync(target.path), ['disk', 'layer.json']);
   assert.deepEqual(layers.status(), []);
 });
 

@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { LayerLab } from '../../support/layer-lab.ts';
+import { run } from '../../support/program.ts';
+import type { ImageLayer } from '../../support/snapshots-client.ts';
+import { repository } from '../../support/tools.ts';
+import { assertSameTree, describeTar, describeTree, withoutRoot } from '../../support/tree.ts';
+
+/** Some tens of MB: several spans. */
+const sample = ['etc/ssl', 'usr/sbin', 'usr/bin', 'usr/share/perl5'];
+
+let lab: LayerLab;
+let blob: Buffer;
+let layer: ImageLayer;
+let expected: string[];
+
+before(async () => {
+  lab = await LayerLab.open('no_background_fetch = true\nnoprefetch = true\n');
+  const tar = join(lab.workspace.path, 'sample.tar');
+  const flags = ['--numeric-owner', '--sort=name', '--format=pax', '--ignore-failed-read', '--hard-dereference'];
+  await run('tar', [...flags, '-C', '/', '-cf', tar, ...sample]);
+  expected = withoutRoot(await describeTar(tar, lab.workspace.path));
+  await run('gzip', ['-6', tar]);
+  blob = await readFile(`${tar}.gz`);
+  layer = { digest: lab.registry.addBlob(blob), annotations: {} };
+});
+after(() => lab[Symbol.asyncDispose]());
+
+test('A layer without an index is pulled once, and is lazy after its cache is gone', async () => {
+  const first = await lab.prepare([layer]);
+  assert.match(howOf('prepared remote snapshot'), /^pulled here in .*index made$/);
+  assert.ok(bytesOfBlob() >= blob.length, 'all of it was fetched');
+  assertSameTree(await treeOf(first), expected);
+  await forget(first);
+
+  const before = bytesOfBlob();
+  const second = await lab.prepare([layer]);
+  assert.match(howOf('prepared remote snapshot'), /^by an index made here$/);
+  const root = await lab.mount(second);
+  await readFile(join(root, 'usr/share/perl5/perl5db.pl')).catch(() => undefined);
+  await readFile(join(root, await someFile(root)));
+  const fetched = bytesOfBlob() - before;
+  assert.ok(fetched > 0 && fetched < blob.length / 2, `fetched ${fetched} of ${blob.length} bytes`);
+  assertSameTree(withoutRoot(await describeTree(root)), expected);
+  await lab.unmount(root);
+  await lab.remove(second, 1);
+});
+
+test('A layer that is read by an index goes on after the daemon was killed', async () => {
+  await run(join(repository, 'bin', 'lazypull'), ['cache', 'prune', '--address', lab.socket]);
+  const snapshot = await lab.prepare([layer]);
+  const root = await lab.mount(snapshot);
+  await readFile(join(root, await someFile(root)));
+  await lab.crash();
+  assertSameTree(withoutRoot(await describeTree(root)), expected);
+  await lab.unmount(root);
+  await forget(snapshot);
+});
+
+test('A layer whose index has a wrong window gives errors and no wrong byte, and is pulled the next time', async () => {
+  const [name] = (await readdir(join(lab.root, 'indexes'), { recursive: true })).filter((each) =>
+    /[0-9a-f]{64}$/.test(each),
+  );
+  const path = join(lab.root, 'indexes', name!);
+  const index = await readFile(path);
+  index.fill(0x55, 100, 20_000); // windows lie at the start
+  await rm(path);
+  await writeFile(path, index);
+  const snapshot = await lab.prepare([layer]);
+  const root = await lab.mount(snapshot);
+  await assert.rejects(run('sh', ['-c', `find ${root} -type f -print0 | xargs -0 cat > /dev/null`]));
+  await lab.unmount(root);
+  await forget(snapshot);
+  const again = await lab.prepare([layer]);
+  assert.match(howOf('prepared remote snapshot'), /^pulled here in /);
+  assertSameTree(await treeOf(again), expected);
+  await lab.remove(again, 1);
+});
+
+async function treeOf(snapshot: string): Promise<string[]> {
+  const root = await lab.mount(snapshot);
+  const tree = withoutRoot(await describeTree(root));
+  await lab.unmount(root);
+  return tree;
+}
+
+async function someFile(root: string): Promise<string> {
+  const names = await readdir(join(root, 'usr/sbin'));
+  return join('usr/sbin', names.toSorted()[Math.floor(names.length / 2)]!);
+}
+
+/** Removes a snapshot and what is kept of its layer, but for the index. */
+async function forget(snapshot: string): Promise<void> {
+  await lab.remove(snapshot, 1);
+  await run(join(repository, 'bin', 'lazypull'), ['cache', 'prune', '--address', lab.socket]);
+}
+
+function howOf(message: string): string {
+  const lines = lab.log().filter(({ msg }) => msg === message);
+  return String(lines.at(-1)?.['how']);
+}
+
+function bytesOfBlob(): number {
+  return lab.registry.requests
+    .filter(({ path }) => path.includes(layer.digest))
+    .reduce((sum, { bytes }) => sum + bytes, 0);
+}
