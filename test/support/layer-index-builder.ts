@@ -3,6 +3,7 @@ import { digestOfHex } from '../../src/chunks/digest.ts';
 import { ChunkColumns, digestBytes } from '../../src/formats/chunk-columns.ts';
 import { CheckpointingInflate } from '../../src/formats/gzip/checkpointing-inflate.ts';
 import { LayerIndexWriter } from '../../src/formats/layer-index-file/encode.ts';
+import type { SpanTable } from '../../src/formats/layer-index-file/span-table.ts';
 import type { IndexEntry } from '../../src/formats/layer-index.ts';
 import { type Checkpoint, type Compression, firstCheckpoint } from '../../src/formats/spans.ts';
 import { TarReader } from '../../src/formats/tar/reader.ts';
@@ -15,6 +16,8 @@ export interface BuiltIndex {
   readonly tar: Buffer;
   readonly entries: readonly IndexEntry[];
   readonly layerDigest: string;
+  /** As its writer gives them. */
+  readonly spans: SpanTable;
 }
 
 export interface BuildOptions {
@@ -33,7 +36,7 @@ export async function buildLayerIndex(blob: Buffer, options: BuildOptions = {}):
   const entries: IndexEntry[] = [];
   const reader = new TarReader(inPieces(tar, 1 << 20));
   const starts = [0, ...checkpoints.map(({ outputOffset }) => outputOffset), Infinity];
-  const spans = [firstCheckpoint(compression), ...checkpoints];
+  const checkpointsOfSpans = [firstCheckpoint(compression), ...checkpoints];
   let position = 0;
   for (let entry = await reader.next(); entry !== undefined; entry = await reader.next()) {
     position += entry.globalHeaders.length + entry.headers.length;
@@ -42,7 +45,7 @@ export async function buildLayerIndex(blob: Buffer, options: BuildOptions = {}):
     for (let at = position; at < end; ) {
       const next = starts.find((start) => start > at)!;
       const size = Math.min(options.chunkBytes ?? 4 << 20, next - at, end - at);
-      const span = spans[starts.indexOf(next) - 1]!;
+      const span = checkpointsOfSpans[starts.indexOf(next) - 1]!;
       const row = isGzip ? chunks.add(span.blobOffset, at - span.outputOffset, size) : chunks.add(at, 0, size);
       chunks.digest.set(hash('sha256', tar.subarray(at, at + size), 'buffer'), row * digestBytes);
       at += size;
@@ -55,7 +58,8 @@ export async function buildLayerIndex(blob: Buffer, options: BuildOptions = {}):
   for (const checkpoint of checkpoints) writer.span(checkpoint);
   const layerDigest = digestOfHex(hash('sha256', blob));
   const layer = { layerDigest, blobBytes: blob.length, dataEnd, tarBytes: tar.length };
-  return { file: writer.finish(layer, { entries, chunks }), tar, entries, layerDigest };
+  const spans = writer.spanTable(dataEnd);
+  return { file: writer.finish(layer, { entries, chunks }), tar, entries, layerDigest, spans };
 }
 
 function inflate(blob: Buffer, spanBytes: number | undefined) {

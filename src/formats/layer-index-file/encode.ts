@@ -8,6 +8,7 @@ import { maxTocRows } from '../limits.ts';
 import { type Checkpoint, type Compression, firstCheckpoint, maxSpanBytes, spanKinds } from '../spans.ts';
 import { magic, writeTail } from './footer.ts';
 import { fold, NumberWriter } from './numbers.ts';
+import { type SpanTable, spanTable, streamEndAt } from './span-table.ts';
 import { compressionCodes, typeCodes } from './tables.ts';
 import { storeWindow } from './windows.ts';
 
@@ -53,6 +54,26 @@ export class LayerIndexWriter {
     writeEntries(tail, index.entries);
     const start = Buffer.concat([magic, ...windows]);
     return Buffer.concat([start, writeTail(tail.finish(), start.length)]);
+  }
+
+  /** The spans as `decodeTail` gives them of the file, for a codec that reads the layer by it. @param dataEnd the byte of the blob after its last member */
+  spanTable(dataEnd: number): SpanTable {
+    const table = spanTable(undefined, this.#spans.length);
+    let window = magic.length;
+    for (const [i, span] of this.#spans.entries()) {
+      const stored = this.#windows[i];
+      table.streamOffset[i] = span.blobOffset;
+      table.streamEnd[i] = streamEndAt(this.#spans[i + 1], dataEnd);
+      table.outputOffset[i] = span.outputOffset;
+      table.kind[i] = span.kind;
+      table.bits[i] = span.bits;
+      if (stored === undefined) continue;
+      table.windowOffset[i] = window;
+      table.windowBytes[i] = stored.length;
+      table.windowDigest.set(hash('sha256', stored, 'buffer'), i * digestBytes);
+      window += stored.length;
+    }
+    return table;
   }
 
   #writeLayer(tail: NumberWriter, layer: WholeLayer, { entries, chunks }: LayerIndex): void {

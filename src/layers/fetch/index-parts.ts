@@ -49,7 +49,7 @@ export class IndexParts implements AsyncDisposable {
         this.#coming.set(start, coming);
       }
     }
-    await Promise.all(absent.map(({ start }) => this.#coming.get(start)));
+    await Promise.all(absent.flatMap(({ start }) => this.#coming.get(start) ?? []));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

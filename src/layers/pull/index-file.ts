@@ -6,7 +6,9 @@ import type { LayerIndex } from '../../formats/layer-index.ts';
 import type { Checkpoint, Compression } from '../../formats/spans.ts';
 
 /** An index that was written, or why the layer has none: it is no less whole then. */
-export type MadeIndex = { readonly digest: Digest; readonly bytes: number } | { readonly problem: string };
+export type MadeIndex =
+  | { readonly digest: Digest; readonly bytes: number; readonly codecData: SharedArrayBuffer }
+  | { readonly problem: string };
 
 /** The layer index that is made of a blob while that is pulled. */
 export class IndexFile {
@@ -33,7 +35,8 @@ export class IndexFile {
       return { problem: messageOf(error) };
     }
     writeFileSync(this.#path, bytes, { mode: 0o600, flag: 'wx' });
-    return { digest: sha256(bytes), bytes: bytes.length };
+    const { buffer: codecData } = this.#writer.spanTable(layer.dataEnd);
+    return { digest: sha256(bytes), bytes: bytes.length, codecData };
   }
 }
 

@@ -105,7 +105,8 @@ async function pullTo(image: ImageWriter, target: PullTarget, { blob, inflater, 
   const tree = buildPlainTree(content);
   const plan = planTree(tree, { digest, written: { start: maxMetadataBytes, diskOffset } });
   for (const { start, end } of unusedOf(entries.list, diskOffset, plan.chunks)) punchHole(image.fd, start, end);
-  const sums = writePlan(plan, image.fd, target);
+  const codecData = made !== undefined && 'codecData' in made ? made.codecData : undefined;
+  const sums = writePlan({ ...plan, codecData }, image.fd, target);
   return {
     compression: stream.compression,
     diskBytes: plan.diskBytes,

@@ -195,13 +195,26 @@ export class UnindexedLayers {
     const hasIndex = 'bytes' in index;
     if (hasIndex) void this.#keepIndex(digest, directory.indexPath, index.bytes);
     const { blobBytes } = record;
-    log.info({ layer: digest, reference, blobBytes, ms: Math.round(ms), index }, 'pulled a layer');
+    const made = hasIndex ? { indexBytes: index.bytes } : index;
+    log.info({ layer: digest, reference, blobBytes, ms: Math.round(ms), ...made }, 'pulled a layer');
     const what = hasIndex ? 'index made' : `no index made: ${index.problem}`;
     const origin: LayerOrigin = { how: 'pull', text: `pulled here in ${(ms / 1000).toFixed(1)} s, ${what}` };
     const resident = new Uint8Array(new SharedArrayBuffer(table.length)).fill(residency.verified);
+    const codecData = hasIndex ? index.codecData : undefined;
     const blob = openBlob(reference, digest);
     // As from another boot: nothing of it has been synced, which is done soon, and not waited for.
-    return { record, directory, format: ref.format, table, resident, isOfThisBoot: false, blob, traces, origin };
+    return {
+      record,
+      directory,
+      format: ref.format,
+      table,
+      codecData,
+      resident,
+      isOfThisBoot: false,
+      blob,
+      traces,
+      origin,
+    };
   }
 
   async #keepIndex(digest: string, path: string, size: number): Promise<void> {

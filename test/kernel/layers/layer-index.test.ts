@@ -10,6 +10,7 @@ import { assertSameTree, describeTar, describeTree, withoutRoot } from '../../su
 
 /** Some tens of MB: several spans. */
 const sample = ['etc/ssl', 'usr/sbin', 'usr/bin', 'usr/share/perl5'];
+const above = ['--no-recursion', 'etc', 'usr', 'usr/share', '--recursion'];
 
 let lab: LayerLab;
 let blob: Buffer;
@@ -20,7 +21,7 @@ before(async () => {
   lab = await LayerLab.open('no_background_fetch = true\nnoprefetch = true\n');
   const tar = join(lab.workspace.path, 'sample.tar');
   const flags = ['--numeric-owner', '--sort=name', '--format=pax', '--ignore-failed-read', '--hard-dereference'];
-  await run('tar', [...flags, '-C', '/', '-cf', tar, ...sample]);
+  await run('tar', [...flags, '-C', '/', '-cf', tar, ...above, ...sample]);
   expected = withoutRoot(await describeTar(tar, lab.workspace.path));
   await run('gzip', ['-6', tar]);
   blob = await readFile(`${tar}.gz`);
@@ -98,7 +99,7 @@ async function forget(snapshot: string): Promise<void> {
 }
 
 function howOf(message: string): string {
-  const lines = lab.log().filter(({ msg }) => msg === message);
+  const lines = lab.daemon.log().filter(({ msg }) => msg === message);
   return String(lines.at(-1)?.['how']);
 }
 

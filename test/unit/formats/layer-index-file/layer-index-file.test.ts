@@ -29,6 +29,7 @@ async function check(blob: Buffer, options?: BuildOptions): Promise<BuiltIndex &
     opened.index.entries.map((entry) => ({ ...entry, xattrs: [...(entry.xattrs ?? [])] })),
     built.entries.map((entry) => ({ ...entry, xattrs: [...(entry.xattrs ?? [])] })),
   );
+  assert.deepEqual(new Uint8Array(opened.spans.buffer), new Uint8Array(built.spans.buffer));
   assert.deepEqual([opened.blobBytes, opened.tarBytes], [blob.length, built.tar.length]);
   const { chunks } = opened.index;
   const rows = Array.from({ length: chunks.length }, (_, row) => (row * 7919) % chunks.length);
