@@ -10,6 +10,7 @@ import type { Platform } from '../images/platforms.ts';
 import { jsonLine } from '../util/printable.ts';
 import { ConvertProgress } from './convert-progress.ts';
 import { type Environment, exitCodes } from './environment.ts';
+import { Interrupt } from './interrupt.ts';
 import { ExitError } from './output.ts';
 import { openRegistry, platformArgument } from './registry.ts';
 import { checkUsage } from './usage-error.ts';
@@ -101,27 +102,6 @@ class JsonReport implements Disposable {
 
   #write(event: object): void {
     process.stdout.write(jsonLine(event));
-  }
-}
-
-/** Turns the first SIGINT or SIGTERM into an abort, so that temporary files are removed. The second one ends the process. */
-class Interrupt implements Disposable {
-  readonly #controller = new AbortController();
-  readonly #stop = (): void => {
-    this[Symbol.dispose]();
-    this.#controller.abort();
-  };
-
-  constructor() {
-    process.on('SIGINT', this.#stop).on('SIGTERM', this.#stop);
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  [Symbol.dispose](): void {
-    process.off('SIGINT', this.#stop).off('SIGTERM', this.#stop);
   }
 }
 

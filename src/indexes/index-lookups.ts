@@ -37,7 +37,7 @@ export interface Lookup {
   readonly isOffered: boolean;
 }
 
-/** How long one source may take in all; nobody waits for that. */
+/** How long one source may take in all. No layer waits so long. */
 const maxLookupMs = 15_000;
 
 /** How long a source that failed is not asked. */

@@ -1,11 +1,13 @@
 import { isSha256 } from '../chunks/digest.ts';
 import { codeOf, LazypullError } from '../errors.ts';
-import { parseIndex } from '../images/manifest.ts';
-import { ociManifest } from '../images/media-types.ts';
+import type { Readable } from 'node:stream';
+import { type Descriptor, encodeDescriptor, parseIndex } from '../images/manifest.ts';
+import { ociIndex, ociManifest } from '../images/media-types.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { parseReference, type Reference } from '../registry/reference.ts';
 import { layerIndexAnnotations } from '../label-names.ts';
-import { indexArtifactType, parseArtifact } from './artifact.ts';
+import { encodeArtifact, type IndexArtifact, indexArtifactType, parseArtifact, type Subject } from './artifact.ts';
+import { pushIndex } from './index-repository.ts';
 import type { IndexSource, OfferedIndex } from './index-lookups.ts';
 
 /** An image whose digest is known, so that what is attached to it can be asked for. */
@@ -57,6 +59,40 @@ export class IndexReferrers implements IndexSource {
           : [];
       }),
     );
+  }
+}
+
+/**
+ * Attaches an index to an image in the image's repository. If the registry keeps no list of what is attached, the tag that stands for the list is written, as clients do it
+ * (distribution spec, "Referrers Tag Schema").
+ */
+export async function attachIndex(
+  client: RegistryClient,
+  { host, repository }: Reference,
+  image: Subject,
+  index: IndexArtifact,
+  content: () => Readable,
+  signal?: AbortSignal,
+): Promise<void> {
+  const digest = await pushIndex(client, { host, repository }, index, content, image, signal);
+  const listed = await listOf(client, { host, repository, digest: image.digest }, signal);
+  if (listed.some((entry) => entry.digest === digest)) return;
+  const size = encodeArtifact(index, image).length;
+  const annotations = { [layerIndexAnnotations.layer]: index.layer };
+  const own = { mediaType: ociManifest, digest, size, annotations, rest: { artifactType: indexArtifactType } };
+  const isOlder = (entry: Descriptor): boolean =>
+    entry.rest['artifactType'] === indexArtifactType && entry.annotations[layerIndexAnnotations.layer] === index.layer;
+  const manifests = [...listed.filter((entry) => !isOlder(entry)), own].map(encodeDescriptor);
+  const list = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: ociIndex, manifests }));
+  await client.pushManifest({ host, repository, tag: image.digest.replace(':', '-') }, ociIndex, list, signal);
+}
+
+async function listOf(client: RegistryClient, image: PinnedReference, signal?: AbortSignal): Promise<Descriptor[]> {
+  try {
+    return parseIndex(await client.referrers(image, indexArtifactType, signal)).manifests;
+  } catch (error) {
+    if (codeOf(error) === 'NotFound') return [];
+    throw error;
   }
 }
 

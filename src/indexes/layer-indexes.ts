@@ -42,7 +42,7 @@ const maxRemembered = 4_096;
 /** A digest that no layer has. */
 const nobodysLayer = `sha256:${'0'.repeat(64)}`;
 
-/** After this time an index that was found is brought into the store: who begins to use it has other things to fetch first. */
+/** After this time an index that was found is brought into the store. What begins to use it has other things to fetch first. */
 const keepDelayMs = 3_000;
 
 /**
@@ -106,7 +106,7 @@ export class LayerIndexes implements AsyncDisposable {
     return undefined;
   }
 
-  /** The same of what is on this machine; asks nobody else. */
+  /** The same of what is on this machine. It asks no registry. */
   async findHere(layer: string): Promise<FoundIndex | undefined> {
     const kept = await this.store.find(layer);
     const problem = kept && (this.#poisoned.get(kept.digest) ?? this.#options.trust.problemWith(kept, kept.origin));

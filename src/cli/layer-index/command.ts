@@ -1,14 +1,50 @@
+import type { Reference } from '../../registry/reference.ts';
 import type { Environment } from '../environment.ts';
 import { Verb } from '../command.ts';
+import { imageArgument } from '../registry.ts';
+import { UsageError } from '../usage-error.ts';
+import { signOption } from './keys.ts';
 import { addList, addPrune } from './list.ts';
+import { appendPlatform, makeIndexes, type MakeOptions } from './make.ts';
+import { storeOptions } from './places.ts';
+import { addShow } from './show.ts';
 import { addExport, addImport } from './transfer.ts';
+import { addVerify } from './verify.ts';
 
 /** `lazypull index`: layer indexes, by which unmodified images are lazy. */
 export function indexCommand(environment: Environment): Verb {
-  const index = new Verb('index').description(
-    'Make, show, move and verify layer indexes, by which unmodified images are lazy',
-  );
+  const index = new Verb('index')
+    .enablePositionalOptions()
+    .description(
+      'Make the layer indexes of an image, by which it is lazy as it is; or show, move and verify those that there are',
+    )
+    .argument('[image]', 'image as Docker writes it', imageArgument)
+    .option('--push', 'push them to index.repository of the config file')
+    .option('--repository <name>', 'push them to this repository instead')
+    .option('--attach', 'attach them to the image, in its own repository')
+    .option('-o, --output <file>', 'write them into this file, for "lazypull index import"; "-" for standard output')
+    .addOption(signOption())
+    .option('--force', 'make them even if they are there')
+    .option('--platform <os/arch>', 'platform of the image (repeatable; default: that of this machine)', appendPlatform)
+    .option('--temp-dir <dir>', "directory for what is unpacked meanwhile (default: the system's)");
+  storeOptions(index)
+    .explain(
+      `All layers are read, compared with their digests and unpacked once, as in a pull. Without --push, --attach and --output the indexes are kept on this machine, for its daemon.
+
+The exit code is 3 if a layer can have no index. Layers that are eStargz need none.`,
+      [
+        'lazypull index docker.io/library/python:3.13 --push',
+        'lazypull index registry.example/app:1 --sign key.pem --output indexes.tar',
+      ],
+    )
+    .action(async (reference: Reference | undefined, options: MakeOptions) => {
+      if (reference === undefined)
+        throw new UsageError('InvalidArgument', 'Cannot make an index: name an image, or a command such as ls');
+      await makeIndexes(reference, options, environment);
+    });
   addList(index, environment);
+  addShow(index, environment);
+  addVerify(index, environment);
   addExport(index, environment);
   addImport(index, environment);
   addPrune(index, environment);

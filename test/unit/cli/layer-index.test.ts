@@ -4,9 +4,15 @@ import { readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { gunzipSync, zstdCompressSync } from 'node:zlib';
+import { sha256 } from '../../../src/chunks/digest.ts';
+import { ociManifest } from '../../../src/images/media-types.ts';
+import { encodeArtifact, parseArtifact } from '../../../src/indexes/artifact.ts';
 import { IndexStore } from '../../../src/indexes/index-store.ts';
 import { silentLog } from '../../../src/log.ts';
 import { keyPair, layerDigest, type MadeIndex, madeIndex, temporaryRoot } from '../../support/index-lab.ts';
+import { plainImage, serveImage } from '../../support/plain-image.ts';
+import { startRegistry } from '../../support/registry.ts';
 
 const main = fileURLToPath(new URL('../../../src/bin/lazypull.ts', import.meta.url));
 const made = { kind: 'made', where: '' } as const;
@@ -128,4 +134,113 @@ test('lazypull index export leaves a file as it was when it fails', async () => 
   assert.match(stderr, /There is no index of the layer sha256:/);
   assert.equal(await readFile(file, 'utf8'), 'before');
   await assert.rejects(stat(`${file}.new`), { code: 'ENOENT' });
+});
+
+test('lazypull index makes the indexes of an image, for a repository, a file or this machine', async () => {
+  await using root = await temporaryRoot();
+  await using registry = await startRegistry();
+  const image = plainImage([9_000_000, 10]);
+  serveImage(registry, 'app', '1', image);
+  const name = `${registry.host}/app:1`;
+  const key = keyPair();
+  const [keyFile, config, file] = ['key.pem', 'config.toml', 'indexes.tar'].map((each) => join(root.path, each)) as [
+    string,
+    string,
+    string,
+  ];
+  await writeFile(keyFile, key.privateKey.export({ type: 'pkcs8', format: 'pem' }));
+  const trusted = `trusted_keys = [${JSON.stringify(key.publicPem)}]`;
+  await writeFile(config, `[index]\nrepository = "${registry.host}/team/indexes"\n${trusted}\n`);
+
+  const pushed = await index(root.path, name, '--push', '--config', config, '--sign', keyFile);
+  assert.match(
+    pushed.stdout,
+    /^LAYER +SIZE +INDEX\n[0-9a-f]{12} +\d+\.\d MB +[\d.]+ kB \([\d.]+ %\) +made\n[0-9a-f]{12} .* made\n$/,
+  );
+  const again = await index(root.path, name, '--push', '--config', config, '--json');
+  const states = again.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  assert.deepEqual(
+    states.map(({ layer, state }) => ({ layer, state })),
+    image.digests.map((layer) => ({ layer, state: 'there' })),
+  );
+  for (const digest of image.digests) {
+    const { bytes } = registry.manifests.get(`team/indexes:${digest.replace(':', '-')}`)!;
+    assert.equal(parseArtifact(bytes, digest).layer, digest);
+  }
+
+  const verified = await index(root.path, 'verify', name, '--config', config);
+  assert.match(verified.stdout, /^[0-9a-f]{12} {2}right\n[0-9a-f]{12} {2}right\n$/, verified.stderr);
+
+  assert.equal((await index(root.path, name, '--output', file)).code, 0);
+  const shown = await index(root.path, 'show', file);
+  assert.match(shown.stdout, /^layer +sha256:[0-9a-f]{64}, gzip, /);
+  assert.match(shown.stdout, /has +6 entries, \d+ chunks, \d+ places to read from/);
+  assert.equal((await index(root.path, 'verify', file, '--image', name)).code, 0);
+
+  assert.equal((await index(root.path, name)).code, 0);
+  const kept = await index(root.path, 'show', image.digests[0]!.slice(7, 20));
+  assert.match(kept.stdout, /from +made here\nsigned +no\nused +yes\n$/);
+  assert.match((await index(root.path, 'show', 'ffff')).stderr, /There is no index of the layer "ffff"/);
+});
+
+test('lazypull index attaches indexes to an image', async () => {
+  await using root = await temporaryRoot();
+  await using registry = await startRegistry();
+  const image = plainImage([1000, 2000]);
+  serveImage(registry, 'app', '1', image);
+  const name = `${registry.host}/app:1`;
+  for (let i = 0; i < 2; i++) assert.equal((await index(root.path, name, '--attach')).code, 0);
+  const list = JSON.parse(registry.manifests.get(`app:${sha256(image.manifest).replace(':', '-')}`)!.bytes.toString());
+  assert.equal(list.manifests.length, 2);
+  const config = join(root.path, 'config.toml');
+  await writeFile(config, '[index]\nreferrers = true\n');
+  const verified = await index(root.path, 'verify', name, '--config', config);
+  assert.match(verified.stdout, /right\n.*right\n$/);
+});
+
+test('lazypull index verify finds indexes of another layer, and those that were changed', async () => {
+  await using root = await temporaryRoot();
+  await using registry = await startRegistry();
+  const image = plainImage([500_000, 10]);
+  serveImage(registry, 'app', '1', image);
+  const name = `${registry.host}/app:1`;
+  const config = join(root.path, 'config.toml');
+  await writeFile(config, `[index]\nrepository = "${registry.host}/team/indexes"\n`);
+  assert.equal((await index(root.path, name, '--push', '--config', config)).code, 0);
+  const [first, second] = image.digests.map((digest) => `team/indexes:${digest.replace(':', '-')}`) as [string, string];
+  const manifest = registry.manifests.get(first)!;
+  registry.manifests.set(first, registry.manifests.get(second)!);
+  const other = parseArtifact(registry.manifests.get(second)!.bytes, image.digests[1]!);
+  const relabelled = encodeArtifact({ ...other, layer: image.digests[0]! });
+  for (const bytes of [registry.manifests.get(second)!.bytes, relabelled]) {
+    registry.manifests.set(first, { ...manifest, bytes });
+    const found = await index(root.path, 'verify', name, '--config', config, '--json');
+    assert.notEqual(found.stdout, '', found.stderr);
+    const [row] = found.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    assert.ok(bytes === relabelled ? row.state === 'wrong' && found.code === 1 : row.state === 'none', found.stdout);
+    assert.match(row.problems.join(), /of another layer/);
+  }
+});
+
+test('lazypull index says of a layer that can have none why, and ends with 3', async () => {
+  await using root = await temporaryRoot();
+  await using registry = await startRegistry();
+  const image = plainImage([1000]);
+  const zstd = zstdCompressSync(gunzipSync(image.layers[0]!));
+  const json = JSON.parse(image.manifest.toString());
+  json.layers[0] = { ...json.layers[0], digest: registry.addBlob(zstd), size: zstd.length };
+  registry.addBlob(image.config);
+  registry.addManifest('app', '1', ociManifest, Buffer.from(JSON.stringify(json)));
+  const { code, stdout } = await index(root.path, `${registry.host}/app:1`);
+  assert.equal(code, 3);
+  assert.match(stdout, /No index can be made: a layer of zstd has no places from which it can be read/);
+  assert.equal((await index(root.path, `${registry.host}/app:1`, '--push', '--output', 'x')).code, 2);
+  assert.equal((await index(root.path, `${registry.host}/app:1`, '--push')).code, 1);
+  assert.equal((await index(root.path)).code, 2);
 });

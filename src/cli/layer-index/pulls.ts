@@ -1,0 +1,94 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Descriptor } from '../../images/manifest.ts';
+import { type ReadIndex, readIndexFile } from '../../indexes/index-file.ts';
+import { LazypullError } from '../../errors.ts';
+import { LayerPuller } from '../../layers/pull/puller.ts';
+import { silentLog } from '../../log.ts';
+import type { Blob } from '../../registry/blob/blob.ts';
+
+/** More threads than that wait for the network, and take memory. */
+const maxThreads = 4;
+
+const limits = { heapMb: 1024, connections: 4, requestBytes: 64 << 20, unsyncedBytes: 64 << 20 };
+
+/** An index that was made of a blob, in a file which is there until the directory is removed. */
+export interface MadeIndex extends ReadIndex {
+  readonly path: string;
+}
+
+/**
+ * Makes the indexes of layers as a daemon does when it pulls them. What is unpacked meanwhile lies in a directory for temporary files, and is removed at once; the
+ * indexes stay there until this is disposed of.
+ */
+export class IndexMaker implements AsyncDisposable {
+  readonly #directory: string;
+  readonly #puller: LayerPuller;
+  readonly #signal: AbortSignal;
+
+  /** @param parent where the directory is made: that of the system for temporary files by default */
+  static async open(parent: string | undefined, signal: AbortSignal): Promise<IndexMaker> {
+    const directory = parent ?? tmpdir();
+    try {
+      return new IndexMaker(await mkdtemp(join(directory, 'lazypull-index-')), signal);
+    } catch (error) {
+      throw new LazypullError('Unavailable', `Cannot make a directory in "${directory}"`, { cause: error });
+    }
+  }
+
+  private constructor(directory: string, signal: AbortSignal) {
+    const threads = Math.min(availableParallelism(), maxThreads);
+    this.#directory = directory;
+    this.#signal = signal;
+    this.#puller = new LayerPuller({
+      limits: { threads, ...limits },
+      makeRoom: () => Promise.resolve(),
+      log: silentLog,
+    });
+  }
+
+  /**
+   * Reads a blob, compares it with its digest, and makes the index of it.
+   *
+   * @throws Unimplemented for a layer that cannot have one, such as zstd; else as `LayerPuller.pull`
+   */
+  async make({ digest }: Descriptor, blob: Blob): Promise<MadeIndex> {
+    const base = join(this.#directory, digest.slice('sha256:'.length));
+    const indexPath = `${base}.index`;
+    const diskPath = `${base}.disk`;
+    const others = ['table', 'paths', 'hints', 'stacking', 'codec'].map((name) => `${base}.${name}`);
+    const [tablePath = '', pathsPath = '', hintsPath = '', stackingPath = '', codecPath = ''] = others;
+    const paths = { diskPath, tablePath, pathsPath, hintsPath, stackingPath, codecPath, indexPath };
+    const onProgress = (): void => undefined;
+    try {
+      const pulled = await this.#puller.pull({ digest, blob, ...paths, signal: this.#signal, onProgress });
+      if (pulled.index === undefined) throw withoutIndex(pulled.compression);
+    } finally {
+      for (const path of [diskPath, ...others]) await rm(path, { force: true });
+    }
+    return { ...(await readIndexFile(indexPath, digest)), path: indexPath };
+  }
+
+  /** A file with the index of a layer that was made elsewhere. */
+  async write(layer: string, bytes: Buffer): Promise<string> {
+    const path = join(this.#directory, `${layer.slice('sha256:'.length)}.given`);
+    await writeFile(path, bytes);
+    return path;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#puller[Symbol.asyncDispose]();
+    await rm(this.#directory, { recursive: true, force: true });
+  }
+}
+
+function withoutIndex(compression: string): LazypullError {
+  const why =
+    compression === 'zstd'
+      ? 'a layer of zstd has no places from which it can be read'
+      : 'it cannot be read from the middle, or there is no zlib here that can be called';
+  return new LazypullError('Unimplemented', `No index can be made: ${why}`, {
+    hint: compression === 'zstd' ? 'convert the image with "lazypull convert"' : 'run "lazypull check"',
+  });
+}

@@ -1,0 +1,158 @@
+import { existsSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { codeOf, LazypullError, messageOf } from '../../errors.ts';
+import type { Descriptor } from '../../images/manifest.ts';
+import type { Platform } from '../../images/platforms.ts';
+import { type ResolvedImage, resolveImage } from '../../images/resolve.ts';
+import { compareIndex } from '../../indexes/compare-index.ts';
+import { readIndexFile } from '../../indexes/index-file.ts';
+import { readAt } from '../../indexes/index-record.ts';
+import { openLayerIndexes } from '../../indexes/open-layer-indexes.ts';
+import { tocDigestLabel } from '../../label-names.ts';
+import { silentLog } from '../../log.ts';
+import type { RegistryClient } from '../../registry/client.ts';
+import { formatReference, type Reference } from '../../registry/reference.ts';
+import { type Paint, painter, plain } from '../../util/colour.ts';
+import { printable } from '../../util/printable.ts';
+import type { Environment } from '../environment.ts';
+import { shorten } from '../format.ts';
+import { Interrupt } from '../interrupt.ts';
+import { ExitError } from '../output.ts';
+import { imageArgument, openRegistry, platformOption } from '../registry.ts';
+import type { Verb } from '../command.ts';
+import { openPlace, print, storeOptions, type StoreOptions } from './places.ts';
+import { IndexMaker } from './pulls.ts';
+import { inFile } from './show.ts';
+
+interface Options extends StoreOptions {
+  readonly image?: Reference;
+  readonly platform?: Platform;
+  readonly tempDir?: string;
+}
+
+/** What was found of the index of a layer. */
+interface Verified {
+  readonly layer: string;
+  readonly state: 'right' | 'wrong' | 'none' | 'not compared';
+  readonly problems: readonly string[];
+}
+
+/** An index that is verified: the first `size` bytes of a file. */
+interface Given {
+  readonly index: { readonly layer: string; readonly digest: string };
+  readonly path: string;
+  readonly size: number;
+}
+
+/** `lazypull index verify`. */
+export function addVerify(parent: Verb, environment: Environment): void {
+  storeOptions(parent.command('verify'))
+    .description(
+      'Read the layers of an image and compare everything with their indexes: those that its daemon would use, or those in a file',
+    )
+    .argument('<image-or-file>', 'image as Docker writes it, or a file that "lazypull index export" wrote')
+    .option(
+      '--image <image>',
+      'the image that has the layers of a file: without it only checksums are compared',
+      imageArgument,
+    )
+    .addOption(platformOption())
+    .option('--temp-dir <dir>', "directory for what is unpacked meanwhile (default: the system's)")
+    .explain('The exit code is 1 if an index is wrong.', [
+      'lazypull index verify registry.example/app:1',
+      'lazypull index verify indexes.tar --image registry.example/app:1',
+    ])
+    .action(async (what: string, options: Options) => {
+      await using client = await openRegistry(options.config, environment.env, { isPatient: true });
+      using interrupt = new Interrupt();
+      await using maker = await IndexMaker.open(options.tempDir, interrupt.signal);
+      const paint = painter(process.stdout, environment.env);
+      const verified = existsSync(what)
+        ? verifyFile(what, client, maker, options)
+        : verifyImage(imageArgument(what), client, maker, options, environment);
+      let isWell = true;
+      for await (const each of verified) {
+        if (each.state === 'wrong') isWell = false;
+        print(options, [each], verifiedText(each, paint));
+      }
+      if (!isWell) throw new ExitError(1);
+    });
+}
+
+async function* verifyFile(
+  file: string,
+  client: RegistryClient,
+  maker: IndexMaker,
+  options: Options,
+): AsyncGenerator<Verified> {
+  const image = options.image && (await resolveImage(client, options.image, options.platform));
+  for await (const index of inFile(file)) {
+    const { layer } = index.index;
+    const descriptor = image?.manifest.layers.find(({ digest }) => digest === layer);
+    if (image !== undefined && descriptor === undefined) {
+      yield { layer, state: 'not compared', problems: ['the image does not have the layer'] };
+    } else yield await verifyIndex(index, image && { image, descriptor: descriptor! }, client, maker);
+  }
+}
+
+/** The indexes that a daemon of this machine would find, in its order. */
+async function* verifyImage(
+  reference: Reference,
+  client: RegistryClient,
+  maker: IndexMaker,
+  options: Options,
+  environment: Environment,
+): AsyncGenerator<Verified> {
+  const { root, config } = await openPlace(options, environment, 'reads');
+  const image = await resolveImage(client, reference, options.platform);
+  const patient = { ...config, push: false, lookup_timeout_msec: 10_000 };
+  await using indexes = await openLayerIndexes(root, patient, client, silentLog);
+  const pinned = formatReference({ ...reference, digest: image.digest });
+  for (const descriptor of image.manifest.layers) {
+    const layer = descriptor.digest;
+    if (descriptor.annotations[tocDigestLabel]) continue;
+    const found = await indexes.find(layer, pinned);
+    if (found === undefined)
+      yield { layer, state: 'none', problems: [indexes.reasonFor(layer) ?? 'there is no layer index'] };
+    else {
+      const { digest, size } = found;
+      const path = found.path ?? (await maker.write(layer, await found.range(0, size)));
+      yield await verifyIndex({ index: { layer, digest }, path, size }, { image, descriptor }, client, maker);
+    }
+  }
+}
+
+/** Compares an index with its own checksums, and with the layer if that is given. */
+async function verifyIndex(
+  { index, path, size }: Given,
+  of: { readonly image: ResolvedImage; readonly descriptor: Descriptor } | undefined,
+  client: RegistryClient,
+  maker: IndexMaker,
+): Promise<Verified> {
+  const { layer } = index;
+  try {
+    const given = await readIndexFile(path, layer, size);
+    if (given.index.digest !== index.digest) throw new LazypullError('DataLoss', 'its bytes do not have its digest');
+    if (of === undefined) return { layer, state: 'right', problems: [] };
+    const blob = client.blob(of.image.reference, layer);
+    const made = await maker.make(of.descriptor, blob);
+    if (made.index.digest === index.digest) return { layer, state: 'right', problems: [] };
+    await using file = await open(path);
+    const read = (start: number, end: number): Promise<Buffer> => readAt(file, start, end);
+    const problems = await compareIndex({ content: given.content, read }, made.content, blob);
+    return { layer, state: problems.length === 0 ? 'right' : 'wrong', problems };
+  } catch (error) {
+    if (!ofIndex.has(codeOf(error))) throw error;
+    return { layer, state: 'wrong', problems: [messageOf(error)] };
+  }
+}
+
+/** What is wrong with an index, and not with the way to the layer. */
+const ofIndex: ReadonlySet<string> = new Set(['DataLoss', 'FailedPrecondition', 'Unimplemented', 'ResourceExhausted']);
+
+/** One layer for people. */
+export function verifiedText({ layer, state, problems }: Verified, paint: Paint = plain): string {
+  const painted = state === 'right' ? paint('good', state) : state === 'wrong' ? paint('bad', state) : state;
+  const [first, ...others] = problems.map((problem) => printable(problem));
+  return `${shorten(layer)}  ${painted}${first === undefined ? '' : `: ${[first, ...others].join('; ')}`}\n`;
+}

@@ -1,0 +1,147 @@
+import { hash } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
+import { codeOf, messageOf } from '../errors.ts';
+import { digestBytes } from '../formats/chunk-columns.ts';
+import { readSpan } from '../formats/gzip/read-span.ts';
+import type { LayerIndexFile } from '../formats/layer-index-file/decode.ts';
+import { openWindow } from '../formats/layer-index-file/windows.ts';
+import type { IndexEntry } from '../formats/layer-index.ts';
+import { spanKinds } from '../formats/spans.ts';
+import type { Blob } from '../registry/blob/blob.ts';
+import { RegistryError } from '../registry/errors.ts';
+import { printable } from '../util/printable.ts';
+
+/** An index that is compared, and the bytes [start, end) of its file. */
+export interface GivenIndex {
+  readonly content: LayerIndexFile;
+  readonly read: (start: number, end: number) => Promise<Buffer>;
+}
+
+/** More than that need not be said of one index. */
+const maxProblems = 10;
+
+/** Bytes of a tar that is not compressed which are read at a time. */
+const batchBytes = 8 << 20;
+
+/**
+ * Compares an index with the layer: its entries and where their content lies with those of an index that was made of the blob meanwhile, and every chunk with what comes of the blob
+ * by the given index, from each place that it has.
+ *
+ * @param made of the same blob, whose digest was compared
+ * @returns what is wrong, ten at most; nothing if the index is right
+ * @throws what the registry says
+ */
+export async function compareIndex(given: GivenIndex, made: LayerIndexFile, blob: Blob): Promise<string[]> {
+  const problems = [...sizeProblems(given.content, made), ...entryProblems(given.content, made)].slice(0, maxProblems);
+  if (problems.length === 0) {
+    const chunks = given.content.compression === 'none' ? storedChunks(given, blob) : spanChunks(given, blob);
+    for await (const problem of chunks) if (problems.push(problem) === maxProblems) break;
+  }
+  return problems;
+}
+
+function* sizeProblems(given: LayerIndexFile, made: LayerIndexFile): Generator<string> {
+  for (const field of ['compression', 'blobBytes', 'tarBytes'] as const) {
+    if (given[field] !== made[field]) yield `its ${field} is ${given[field]}, and not ${made[field]}`;
+  }
+}
+
+function* entryProblems(given: LayerIndexFile, made: LayerIndexFile): Generator<string> {
+  const [entries, right] = [given.index.entries, made.index.entries];
+  if (entries.length !== right.length) yield `it has ${entries.length} entries, and not ${right.length}`;
+  for (const [i, entry] of entries.entries()) {
+    const other = right[i];
+    if (other === undefined) return;
+    const name = `"${printable(Buffer.from(other.path, 'latin1').toString())}"`;
+    if (!isDeepStrictEqual(plain(entry), plain(other))) yield `entry ${i}, ${name}, is another one`;
+    else if (!isDeepStrictEqual(rangesOf(given, entry), rangesOf(made, other)))
+      yield `the content of ${name} is elsewhere`;
+  }
+}
+
+/** An entry without what depends on where its file was cut into chunks. */
+function plain(entry: IndexEntry): object {
+  const xattrs = [...(entry.xattrs ?? [])].map(([name, value]) => [name, Buffer.from(value).toString('latin1')]);
+  return { ...entry, xattrs, firstChunk: 0, chunkCount: 0, diskOffset: undefined };
+}
+
+/** Where in the tar the content of a file is: ranges, each as far as it goes. */
+function rangesOf({ compression, index, spans }: LayerIndexFile, { firstChunk, chunkCount }: IndexEntry): number[][] {
+  const ranges: number[][] = [];
+  const { streamOffset, innerOffset, size } = index.chunks;
+  for (let row = firstChunk; row < firstChunk + chunkCount; row++) {
+    const base =
+      compression === 'none' ? streamOffset[row]! : spans.outputOffset[spanAt(spans.streamOffset, streamOffset[row]!)]!;
+    const start = base + innerOffset[row]!;
+    const last = ranges.at(-1);
+    if (last !== undefined && last[1] === start) last[1] = start + size[row]!;
+    else ranges.push([start, start + size[row]!]);
+  }
+  return ranges;
+}
+
+/** The row of the span that begins there; they are in ascending order. */
+function spanAt(offsets: Float64Array, offset: number): number {
+  let [low, high] = [0, offsets.length - 1];
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (offsets[middle]! <= offset) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
+
+/** Reads each span by itself, as a daemon does, and gives what is wrong. */
+async function* spanChunks({ content, read }: GivenIndex, blob: Blob): AsyncGenerator<string> {
+  const { spans, index } = content;
+  const { streamOffset, innerOffset, size, digest } = index.chunks;
+  let row = 0;
+  for (let span = 0; span < spans.length; span++) {
+    const first = row;
+    const start = spans.streamOffset[span]!;
+    let wanted = 0;
+    for (; row < index.chunks.length && streamOffset[row] === start; row++)
+      wanted = Math.max(wanted, innerOffset[row]! + size[row]!);
+    if (wanted === 0) continue;
+    try {
+      const bytes = await bytesOf(blob, start, spans.streamEnd[span]!);
+      const windowStart = spans.windowOffset[span]!;
+      const stored = await read(windowStart, windowStart + spans.windowBytes[span]!);
+      const kind = spans.kind[span] === spanKinds.window ? spanKinds.window : spanKinds.header;
+      const digestOfWindow = spans.windowDigest.subarray(span * digestBytes, (span + 1) * digestBytes);
+      const window = kind === spanKinds.window ? openWindow(stored, digestOfWindow) : Buffer.alloc(0);
+      const output = readSpan({ bytes, kind, bits: spans.bits[span]!, window, wanted });
+      for (let chunk = first; chunk < row; chunk++) {
+        const data = output.subarray(innerOffset[chunk]!, innerOffset[chunk]! + size[chunk]!);
+        if (!isRight(data, digest, chunk)) yield `chunk ${chunk} is not what its digest says`;
+      }
+    } catch (error) {
+      if (codeOf(error) !== 'DataLoss' || error instanceof RegistryError) throw error;
+      yield `it cannot be read from place ${span}: ${messageOf(error)}`;
+    }
+  }
+  if (row < index.chunks.length) yield `chunk ${row} is in no span`;
+}
+
+/** The same of a tar that is not compressed, of which many chunks are read at a time. */
+async function* storedChunks({ content }: GivenIndex, blob: Blob): AsyncGenerator<string> {
+  const { streamOffset, size, digest, length } = content.index.chunks;
+  for (let first = 0, row = 0; first < length; first = row) {
+    const start = streamOffset[first]!;
+    for (row = first + 1; row < length && streamOffset[row]! + size[row]! - start <= batchBytes; row++);
+    const bytes = await bytesOf(blob, start, streamOffset[row - 1]! + size[row - 1]!);
+    for (let chunk = first; chunk < row; chunk++) {
+      const at = streamOffset[chunk]! - start;
+      if (!isRight(bytes.subarray(at, at + size[chunk]!), digest, chunk))
+        yield `chunk ${chunk} is not what its digest says`;
+    }
+  }
+}
+
+function isRight(data: Buffer, digests: Uint8Array, chunk: number): boolean {
+  return hash('sha256', data, 'buffer').equals(digests.subarray(chunk * digestBytes, (chunk + 1) * digestBytes));
+}
+
+async function bytesOf(blob: Blob, start: number, end: number): Promise<Buffer> {
+  return Buffer.concat(await Array.fromAsync(blob.range(start, end)));
+}
