@@ -34,6 +34,7 @@ import { isInconvertible, isRefused } from './inconvertible.ts';
 import { type LazinessCheck, noCheck, type NotLazyLayer } from './laziness.ts';
 import { LayerConverter, type LayerEvent } from './layer-converter.ts';
 import { type ImageSource, readBlob } from './source.ts';
+import { inParallel } from '../util/in-parallel.ts';
 
 /**
  * gzip's levels on a Debian tree of 550 MB with two cores: 3: 135 MB/s, 214.7 MB; 4: 127 MB/s, 209.7 MB; 5: 100 MB/s, 205.7 MB; 6: 70 MB/s, 204.8 MB;
@@ -305,8 +306,11 @@ class Conversion {
       const [wanted, is] = [asked, platform].map(platformText);
       throw new LazypullError('NotFound', `The image has no platform "${wanted}": it is for ${is}`);
     }
-    const layers = await this.#inParallel(manifest.layers, (layer, i, signal) =>
-      this.#layers.convert(layer, config.diffIds[i] ?? '', signal),
+    const layers = await inParallel(
+      manifest.layers,
+      layersAtOnce,
+      (layer, i, signal) => this.#layers.convert(layer, config.diffIds[i] ?? '', signal),
+      this.#signal,
     );
     await this.#checkLazy(manifest.layers, layers);
     const bytes = rewriteConfig(config, layers);
@@ -328,29 +332,6 @@ class Conversion {
       if (!this.#notLazy.has(key)) onNotLazy?.({ ...problem, source: sources[place]!.digest });
       this.#notLazy.add(key);
     }
-  }
-
-  /** Runs `work` on each item, `layersAtOnce` at a time. After a failure the others are stopped and waited for. */
-  async #inParallel<T, R>(
-    items: readonly T[],
-    work: (item: T, index: number, signal: AbortSignal) => Promise<R>,
-  ): Promise<R[]> {
-    const failed = new AbortController();
-    const signal = AbortSignal.any([this.#signal, failed.signal]);
-    const results: R[] = [];
-    const queue = items.entries();
-    const runner = async () => {
-      for (const [index, item] of queue) results[index] = await work(item, index, signal);
-    };
-    const runners = Array.from({ length: layersAtOnce }, runner);
-    try {
-      await Promise.all(runners);
-    } catch (error) {
-      failed.abort(error);
-      await Promise.allSettled(runners);
-      throw error;
-    }
-    return results;
   }
 }
 

@@ -1,6 +1,6 @@
 import { hash, randomUUID } from 'node:crypto';
 import { createReadStream, statSync } from 'node:fs';
-import { access, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { access, open, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -16,6 +16,7 @@ import type { ImageDestination } from './destination.ts';
 import { FileBlob } from './file-blob.ts';
 import type { RangedBlob } from './laziness.ts';
 import { type BlobId, type ImageSource, readBlob, verified } from './source.ts';
+import { replacing } from '../kernel/replace-file.ts';
 
 /** As registries limit manifests. */
 const maxManifestBytes = 4 * 1024 * 1024;
@@ -196,10 +197,8 @@ export class OciLayout implements ImageSource, ImageDestination {
   async #replace(path: string, write: (temporary: string) => Promise<void>): Promise<void> {
     const temporary = `${path}.${randomUUID()}`;
     try {
-      await write(temporary);
-      await rename(temporary, path);
+      await replacing(path, temporary, () => write(temporary));
     } catch (error) {
-      await rm(temporary, { force: true }).catch(() => undefined);
       if (!isSystemError(error)) throw error;
       throw new LazypullError('Unavailable', `Cannot write "${path}"`, { cause: error });
     }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isSystemError, LazypullError } from '../errors.ts';
 import { treeName } from '../fronts/erofs/plan.ts';
+import type { Descriptor } from '../images/manifest.ts';
 import type { ResolvedImage } from '../images/resolve.ts';
 import { cgroupLimits } from '../kernel/cgroup.ts';
 import { detach, mountOverlay, unmount } from '../kernel/mount.ts';
@@ -114,21 +115,13 @@ async function mountLayers(layers: Layers, options: ImageMountOptions, directory
   const reference = formatReference(image.reference);
   // Each in a directory of its own, which is where it is mounted. Short: overlayfs takes no more than a page of them.
   const points = descriptors.map((_, i) => join(directory, String(i), treeName));
-  const failures: unknown[] = [];
-  await inParallel([...descriptors.keys()], layersAtOnce, async (i) => {
-    if (failures.length > 0 || signal.aborted) return;
-    const layer = descriptors[i]!;
-    try {
-      const { format, id } = await lazyLayer(image, layer, client.blob(image.reference, layer.digest));
-      await layers.mount(points[i]!, labelsOf(reference, id, format)).catch((error: unknown) => {
-        throw layerError(image, layer, error);
-      });
-    } catch (error) {
-      failures.push(error); // thrown when the others have ended: what they mount meanwhile has to be unmounted
-    }
-  });
-  if (failures.length > 0) throw failures[0];
-  signal.throwIfAborted();
+  const mount = async (layer: Descriptor, i: number): Promise<void> => {
+    const { format, id } = await lazyLayer(image, layer, client.blob(image.reference, layer.digest));
+    await layers.mount(points[i]!, labelsOf(reference, id, format)).catch((error: unknown) => {
+      throw layerError(image, layer, error);
+    });
+  };
+  await inParallel(descriptors, layersAtOnce, mount, signal);
   for (const [i, point] of points.entries()) {
     try {
       await layers.checkStacking(point, points.slice(0, i).toReversed());

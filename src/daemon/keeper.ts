@@ -1,5 +1,5 @@
 import { closeSync } from 'node:fs';
-import { rename, rm, writeFile } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf, explain, LazypullError, messageOf } from '../errors.ts';
 import type { KeptConnection } from '../fuse/connection.ts';
@@ -11,6 +11,7 @@ import { boundPath, isListening } from '../kernel/unix-socket.ts';
 import type { Log } from '../log.ts';
 import { type KeeperRecord, keepersOf, keeperTitle, readRecord, recordPath, recordVersion } from './keeper-record.ts';
 import { type ListeningSocket, removeSocket } from './socket.ts';
+import { replaceFile } from '../kernel/replace-file.ts';
 
 /** What is kept for the next life; descriptors are of the process that has this object. */
 export interface Kept {
@@ -185,8 +186,7 @@ async function startKeeper(root: string, kept: Kept): Promise<ProcessIdentity> {
   };
   const path = recordPath(root);
   try {
-    await writeFile(`${path}.new`, JSON.stringify(record), { mode: 0o600 });
-    await rename(`${path}.new`, path);
+    await replaceFile(path, JSON.stringify(record));
   } catch (error) {
     await end(keeper); // nobody would find it
     throw error;

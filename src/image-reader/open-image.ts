@@ -46,14 +46,14 @@ export async function openImage(
   const { layers } = image.manifest;
   const blobs = layers.map(({ digest }) => client.blob(image.reference, digest));
   const bounds = new ImageBounds();
-  const opened = await inParallel([...layers.keys()], layersAtOnce, async (i): Promise<OpenLayer> => {
-    const { format, id } = await lazyLayer(image, layers[i]!, blobs[i]!, formats);
+  const opened = await inParallel(layers, layersAtOnce, async (layer, i, signal): Promise<OpenLayer> => {
+    const { format, id } = await lazyLayer(image, layer, blobs[i]!, formats);
     try {
-      const index = await readIndex(format, blobs[i]!, id);
+      const index = await readIndex(format, blobs[i]!, id, signal);
       bounds.count(index);
       return { blob: blobs[i]!, codec: format.codec, codecData: index.codecData, tree: buildTree(index) };
     } catch (error) {
-      throw layerError(image, layers[i]!, error);
+      throw layerError(image, layer, error);
     }
   });
   return {

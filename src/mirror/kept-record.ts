@@ -1,7 +1,8 @@
 import { hash } from 'node:crypto';
-import { open, readFile, rename, stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { errnoOf } from '../errors.ts';
 import { RangeSet } from './range-set.ts';
+import { replaceFile } from '../kernel/replace-file.ts';
 
 /** What is known of a blob of which parts are kept: its size in bytes, once it is known, and which bytes are in its file. */
 export interface KeptRecord {
@@ -38,14 +39,8 @@ export async function readRecord(path: string, boot: string): Promise<KeptRecord
 export async function writeRecord(path: string, boot: string, record: KeptRecord, isSynced: boolean): Promise<void> {
   const { size = null, present } = record;
   const body = JSON.stringify({ boot: isSynced ? synced : boot, size, ranges: present.ranges } satisfies Body);
-  const file = await open(`${path}.new`, 'w', 0o600);
-  try {
-    await file.writeFile(JSON.stringify({ sum: hash('sha256', body), body }));
-    if (isSynced) await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(`${path}.new`, path);
+  const text = JSON.stringify({ sum: hash('sha256', body), body });
+  await replaceFile(path, text, { synced: isSynced ? 'content' : 'nothing' });
 }
 
 interface Body {

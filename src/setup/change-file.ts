@@ -1,7 +1,8 @@
-import { copyFile, constants, open, readFile, realpath, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, constants, readFile, realpath, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errnoOf, LazypullError } from '../errors.ts';
 import { makeDirectory } from '../kernel/make-directory.ts';
+import { replaceFile } from '../kernel/replace-file.ts';
 
 /** More than any configuration has. */
 const maxFileBytes = 4 << 20;
@@ -26,7 +27,8 @@ export async function changeFile(
     if (text === old?.text) return { changed: false, backup: undefined };
     makeDirectory(dirname(file));
     const backup = old === undefined ? undefined : await backUp(file);
-    await replace(file, text, old);
+    const mode = old?.mode ?? newFileMode;
+    await replaceFile(file, text, { mode, owner: old, synced: 'name', temporary: `${file}.lazypull-${process.pid}` });
     return { changed: true, backup };
   } catch (cause) {
     if (cause instanceof LazypullError)
@@ -65,21 +67,4 @@ async function backUp(path: string): Promise<string> {
     }
   }
   throw new LazypullError('FailedPrecondition', `There are ${maxBackups} copies beside it: remove some`);
-}
-
-async function replace(path: string, text: string, old: OldFile | undefined): Promise<void> {
-  const next = `${path}.lazypull-${process.pid}`;
-  try {
-    await using file = await open(next, 'wx', old?.mode ?? newFileMode);
-    await file.writeFile(text);
-    if (old !== undefined) {
-      await file.chown(old.uid, old.gid);
-      await file.chmod(old.mode);
-    }
-    await file.sync();
-    await rename(next, path);
-  } catch (error) {
-    await rm(next, { force: true });
-    throw error;
-  }
 }

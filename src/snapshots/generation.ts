@@ -1,5 +1,6 @@
 import { closeSync, existsSync, fsyncSync, openSync, readSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { syncDirectory } from '../kernel/replace-file.ts';
 
 const digits = 16;
 
@@ -42,14 +43,5 @@ export class Generation implements Disposable {
 
   [Symbol.dispose](): void {
     closeSync(this.#fd);
-  }
-}
-
-function syncDirectory(path: string): void {
-  const fd = openSync(path, 'r');
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
   }
 }

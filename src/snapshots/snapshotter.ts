@@ -15,8 +15,9 @@ import type { RemoteLayers } from './remote-layers.ts';
 import type { Kind, Labels, Mount, SnapshotInfo, Snapshots, Usage } from './snapshot.ts';
 import { type Link, SnapshotStore, type StoredSnapshot } from './store.ts';
 import { diskUsage, keepsUsage, TreeUsages } from './usage.ts';
+import { inParallel } from '../util/in-parallel.ts';
 
-const CONCURRENT_MOUNTS = 16;
+const mountsAtOnce = 16;
 
 /** What a snapshotter is made of. `root` is the directory of this client alone: one store serves one client, whose garbage collection removes all it does not know. */
 export interface SnapshotterParts {
@@ -161,7 +162,7 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     for (const { id } of remotes) this.#unmounted.set(id, undefined);
     this.#store.reserveIds(this.#directories.highestId());
     const absent: StoredSnapshot[] = [];
-    await forEach(remotes, async (snapshot) => {
+    await inParallel(remotes, mountsAtOnce, async (snapshot) => {
       const { id, info } = snapshot;
       try {
         await this.#layers.restore(this.#directories.content(id), info.labels);
@@ -173,7 +174,7 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
         absent.push(snapshot);
       }
     });
-    void forEach(absent, async (snapshot) => {
+    void inParallel(absent, mountsAtOnce, async (snapshot) => {
       if (!this.#closing) await this.#retry(snapshot);
     });
     this.cleanup().catch((error: unknown) => {
@@ -201,7 +202,7 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
   async #close(): Promise<void> {
     const remotes = this.#openStore.remotes();
     await Promise.allSettled([...this.#unmounted.values()].filter((mounting) => mounting !== undefined));
-    await forEach(remotes, async ({ id, info }) => {
+    await inParallel(remotes, mountsAtOnce, async ({ id, info }) => {
       try {
         await this.#layers.unmount(this.#directories.content(id));
       } catch (error) {
@@ -371,14 +372,6 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
   #warn(message: string, labels: Labels, fields: object): void {
     this.#log.warn({ ...fields, ...sourceOf(labels) }, message);
   }
-}
-
-async function forEach<T>(items: readonly T[], action: (item: T) => Promise<void>): Promise<void> {
-  const queue = items.values();
-  const worker = async () => {
-    for (const item of queue) await action(item);
-  };
-  await Promise.all(Array.from({ length: CONCURRENT_MOUNTS }, worker));
 }
 
 async function exists(path: string): Promise<boolean> {

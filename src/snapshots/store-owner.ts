@@ -1,10 +1,11 @@
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { LazypullError, messageOf } from '../errors.ts';
 import { bootId } from '../kernel/boot.ts';
 import { directoryIdentity } from '../kernel/directory-identity.ts';
 import { commandOf, identityOf, isDying, isRunning, type ProcessIdentity } from '../kernel/pidfd.ts';
 import type { Log } from '../log.ts';
+import { replaceFileNow } from '../kernel/replace-file.ts';
 
 /** A process that uses a socket. */
 export interface ClientProcess {
@@ -106,8 +107,7 @@ export class StoreOwner {
 
   #write(record: ClientRecord): void {
     try {
-      writeFileSync(`${this.#path}.new`, JSON.stringify(record), { mode: 0o600 });
-      renameSync(`${this.#path}.new`, this.#path);
+      replaceFileNow(this.#path, JSON.stringify(record));
     } catch (error) {
       this.#log.warn({ path: this.#path, error: messageOf(error) }, 'cannot write down which process is the client');
     }

@@ -1,8 +1,9 @@
-import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { bootId } from '../kernel/boot.ts';
 import { identityOf, isDying, isRunning, type ProcessIdentity } from '../kernel/pidfd.ts';
 import type { Log } from '../log.ts';
+import { replaceFileNow } from '../kernel/replace-file.ts';
 
 /** Who asks: what the file holds. */
 interface Asker extends ProcessIdentity {
@@ -20,9 +21,8 @@ export class HandoverRequest implements Disposable {
   static write(root: string): HandoverRequest | undefined {
     const asker: Asker = { boot: bootId(), ...identityOf(process.pid)! };
     try {
-      writeFileSync(`${requestPath(root)}.new`, JSON.stringify(asker), { mode: 0o600 });
       rmSync(withdrawnPath(root), { force: true });
-      renameSync(`${requestPath(root)}.new`, requestPath(root));
+      replaceFileNow(requestPath(root), JSON.stringify(asker));
       return new HandoverRequest(root);
     } catch {
       return undefined;

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { digestOfHex, hexOf, isSha256, isSha256Hex } from '../../chunks/digest.ts';
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
@@ -7,6 +7,7 @@ import { errnoOf, LazypullError } from '../../errors.ts';
 import { lowerBound } from '../../util/search.ts';
 import type { BytesNeeded } from '../../formats/layer-format.ts';
 import type { ChunkRange } from '../../chunks/chunk-range.ts';
+import { replaceFile } from '../../kernel/replace-file.ts';
 
 /** Which bytes of a layer's blob a container read in its first seconds. */
 export interface Trace {
@@ -104,8 +105,7 @@ export class TraceStore {
     const temporary = `${path}.${randomUUID()}`;
     try {
       await mkdir(this.#directory, { recursive: true, mode: 0o700 });
-      await writeFile(temporary, `${JSON.stringify(trace)}\n`, { mode: 0o600 });
-      await rename(temporary, path);
+      await replaceFile(path, `${JSON.stringify(trace)}\n`, { temporary });
     } catch (error) {
       throw new LazypullError('Unavailable', `Cannot write a trace into "${this.#directory}"`, { cause: error });
     }
