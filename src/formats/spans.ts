@@ -18,7 +18,7 @@ export interface Checkpoint {
   readonly bits: number;
   /** How many bytes the blob has put out before. */
   readonly outputOffset: number;
-  /** Of kind `window` the last 32 KiB of these, or what its member has put out if that is less; else nothing. */
+  /** Of kind `window` the last 32 KiB of these, or what its member has put out if that is less; else nothing. What the span does not refer to may be zeros. */
   readonly window: Uint8Array;
 }
 
@@ -32,7 +32,7 @@ export function firstCheckpoint(compression: Compression): Checkpoint {
 export const maxWindowBytes = 32 << 10;
 
 /** How much a span puts out, unless a block of deflate is longer. Smaller ones make a larger index, and files that are read sooner. */
-export const spanBytes = 4 << 20;
+export const spanBytes = 2 << 20;
 
 /** The same of spans that need no window, as blobs of many gzip members have them. */
 export const memberSpanBytes = 1 << 20;

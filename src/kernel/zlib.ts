@@ -87,6 +87,10 @@ export class RawInflate implements Disposable {
     this.#isOpen = true;
   }
 
+  another(): RawInflate {
+    return new RawInflate(this.#functions);
+  }
+
   reset(): void {
     this.#check(this.#functions.reset(this.#open()));
   }

@@ -3,6 +3,7 @@ import { LazypullError } from '../../errors.ts';
 import { type Checkpoint, memberSpanBytes, spanBytes, spanKinds } from '../spans.ts';
 import type { Inflater } from './inflater.ts';
 import { MemberHeader } from './member-header.ts';
+import { WindowProbe } from './window-probe.ts';
 
 /** CRC-32 and length (RFC 1952, 2.3). */
 const trailerBytes = 8;
@@ -22,6 +23,10 @@ export interface CheckpointingStep {
  */
 export class CheckpointingInflate implements Disposable {
   readonly #inflater: Inflater;
+  readonly #probeInflater: Inflater;
+  #probe: WindowProbe | undefined;
+  /** The last byte of the blob that was inflated: some of its bits may belong to what follows. */
+  #lastByte = 0;
   readonly #spanBytes: number;
   readonly #memberSpanBytes: number;
   #state: 'header' | 'body' | 'trailer' | 'between' | 'zeros' = 'header';
@@ -39,6 +44,7 @@ export class CheckpointingInflate implements Disposable {
   /** @param inflater it is disposed of with this. @param options `spanBytes`, `memberSpanBytes`: how much is put out between two checkpoints at least, of each kind */
   constructor(inflater: Inflater, options: { spanBytes?: number; memberSpanBytes?: number } = {}) {
     this.#inflater = inflater;
+    this.#probeInflater = inflater.another();
     this.#spanBytes = options.spanBytes ?? spanBytes;
     this.#memberSpanBytes = options.memberSpanBytes ?? Math.min(memberSpanBytes, this.#spanBytes);
   }
@@ -54,7 +60,7 @@ export class CheckpointingInflate implements Disposable {
 
   /**
    * Reads input[at …] and writes output[from …]. Returns when the input is used up, the output is full, or at a checkpoint. What lies in the output behind what
-   * was produced may be overwritten. The start of the blob is no checkpoint. A step that fills the output may not have put out all that the input gives.
+   * was produced may be overwritten. The window of a checkpoint is changed later: what nothing refers to becomes zero once 32 KiB more were put out. The start of the blob is no checkpoint. A step that fills the output may not have put out all that the input gives.
    *
    * @throws DataLoss for what is damaged
    */
@@ -89,6 +95,7 @@ export class CheckpointingInflate implements Disposable {
 
   [Symbol.dispose](): void {
     this.#inflater[Symbol.dispose]();
+    this.#probeInflater[Symbol.dispose]();
   }
 
   #inflate(input: Uint8Array, at: number, output: Uint8Array, from: number) {
@@ -99,10 +106,19 @@ export class CheckpointingInflate implements Disposable {
     this.#memberBytes += produced;
     this.#outputBytes += produced;
     this.#blobBytes += consumed;
+    if (consumed > 0) this.#lastByte = input[at + consumed - 1]!;
+    const isProbed = this.#probe?.take(input.subarray(at, at + consumed), produced) ?? false;
+    if (isProbed || stop === 'end') this.#endProbe(stop === 'end');
     if (stop === 'end') this.#state = 'trailer';
     const isCheckpoint = stop === 'block' && this.#memberBytes > 0;
     const checkpoint = isCheckpoint ? this.#checkpoint(unusedBits, this.#inflater.window()) : undefined;
+    if (checkpoint !== undefined) this.#probe = new WindowProbe(checkpoint.window, checkpoint.bits, this.#lastByte);
     return { consumed, produced, checkpoint, isAtEnd: stop === 'end' };
+  }
+
+  #endProbe(isEnd: boolean): void {
+    this.#probe?.clear(this.#probeInflater, isEnd);
+    this.#probe = undefined;
   }
 
   #checkpoint(unusedBits: number, window: Uint8Array): Checkpoint {

@@ -9,6 +9,8 @@ export interface InflateStep {
 
 /** Decodes raw deflate (RFC 1951) into memory of the caller, at once. Made by kernel/zlib.ts. Methods throw DataLoss for what is not deflate. */
 export interface Inflater extends Disposable {
+  /** A further one. */
+  another(): Inflater;
   /** Starts a stream anew. */
   reset(): void;
   /** Puts `bits` bits before the input, the lowest of `value` first. Right after `reset`. */

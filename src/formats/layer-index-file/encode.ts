@@ -26,6 +26,8 @@ export class LayerIndexWriter {
   readonly #compression: Compression;
   readonly #spans: Omit<Checkpoint, 'window'>[] = [];
   readonly #windows: (Buffer | undefined)[] = [];
+  /** The window of the last span, in which there may still be more than is needed. */
+  #lastWindow: Uint8Array | undefined;
 
   /** The first checkpoint of the blob need not be told. */
   constructor(compression: Compression) {
@@ -33,10 +35,17 @@ export class LayerIndexWriter {
     if (compression !== 'none') this.span(firstCheckpoint(compression));
   }
 
-  /** Adds a checkpoint, the next one of the blob, and compresses its window. */
+  /** Adds a checkpoint, the next one of the blob. Its window is read when the next one comes, or at the end. */
   span({ window, ...checkpoint }: Checkpoint): void {
+    this.#storeLastWindow();
     this.#spans.push(checkpoint);
-    this.#windows.push(checkpoint.kind === spanKinds.window ? storeWindow(window) : undefined);
+    if (checkpoint.kind === spanKinds.window) this.#lastWindow = window;
+  }
+
+  #storeLastWindow(): void {
+    if (this.#spans.length === 0) return;
+    this.#windows.push(this.#lastWindow === undefined ? undefined : storeWindow(this.#lastWindow));
+    this.#lastWindow = undefined;
   }
 
   /**
@@ -46,6 +55,7 @@ export class LayerIndexWriter {
    * @throws ResourceExhausted for a layer that is beyond what readers take: it has no index
    */
   finish(layer: WholeLayer, index: LayerIndex): Buffer {
+    this.#storeLastWindow();
     const windows = this.#windows.filter((window) => window !== undefined);
     const tail = new NumberWriter();
     this.#writeLayer(tail, layer, index);

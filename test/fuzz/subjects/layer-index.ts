@@ -115,7 +115,7 @@ const maxRatio = 1100;
 
 const gzip: Subject = {
   name: 'gzip checkpoints',
-  weight: 20,
+  weight: 5,
   inputs: fc
     .array(
       fc.record({

@@ -222,3 +222,35 @@ test('readSpan refuses what it cannot read', () => {
     assert.throws(() => readSpan({ ...span, bytes, wanted: 2 ** 31 }, given), { code: 'ResourceExhausted' });
   }
 });
+
+/** A gzip member of deflate data that is there. */
+function memberOf(deflate: readonly Buffer[], content: Buffer): Buffer {
+  const trailer = Buffer.alloc(8);
+  trailer.writeUInt32LE(crc32(content), 0);
+  trailer.writeUInt32LE(content.length, 4);
+  return Buffer.concat([Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]), ...deflate, trailer]);
+}
+
+test('CheckpointingInflate keeps of a window what the span refers to', () => {
+  const content = sample(2_000_000, 8);
+  const blob = gzipSync(content);
+  for (const piece of [100, 5000, 3_000_000]) {
+    const { checkpoints } = check(blob, content, { spanBytes: 300_000, piece, room: 100_000 });
+    for (const { window, outputOffset } of checkpoints.slice(1, -1)) {
+      const zeros = window.filter((byte, i) => byte === 0 && content[outputOffset - window.length + i] !== 0).length;
+      assert.ok(zeros > 1000 && zeros < 32_000, `${zeros} bytes of a window are not there`);
+    }
+  }
+});
+
+test('CheckpointingInflate keeps all of a window if references come late in the data', () => {
+  const first = sample(20_000, 9);
+  const middle = sample(9000, 10);
+  const stored = Array.from(middle, (byte) => Buffer.from([0, 1, 0, 0xfe, 0xff, byte]));
+  const dictionary = Buffer.concat([first, middle]);
+  const start = deflateRawSync(first, { finishFlush: constants.Z_SYNC_FLUSH });
+  const content = Buffer.concat([dictionary, first]);
+  const blob = memberOf([start, ...stored, deflateRawSync(first, { dictionary })], content);
+  const { checkpoints } = check(blob, content, { spanBytes: 18_000, piece: 1, room: 300 });
+  assert.equal(checkpoints[1]?.outputOffset, first.length);
+});
