@@ -47,7 +47,7 @@ export async function startService(
     await sleep(pollMs);
   }
   const how = stop ?? `kill ${service.pid}`;
-  starter.say(`Started ${name}, process ${service.pid}, which runs on until "${how}"; log: ${log}`);
+  starter.say(`Started ${name}, process ${service.pid}, which keeps running until "${how}"; log: ${log}`);
 }
 
 function endOf(log: string): string {

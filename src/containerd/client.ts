@@ -89,14 +89,14 @@ export function failureOf(
     return new LazypullError('Unavailable', text, { hint: `start it: lazypull daemon --address ${dialled}` });
   }
   if (code === status.UNAVAILABLE && ofGo.test(details)) {
-    const text = `Cannot have ${at} do ${method}: its snapshotter ended the connection (${details})`;
+    const text = `Cannot call ${method} of ${at}: its snapshotter ended the connection (${details})`;
     return new LazypullError('Unavailable', text, { hint: 'try again; the log of the daemon says why' });
   }
   if (code === status.UNAVAILABLE) {
     const hint = 'start it, give its --address, or be root';
     return new LazypullError('Unavailable', `Cannot reach ${at}: ${errno ?? details}`, { hint });
   }
-  return new LazypullError(codes.get(code) ?? 'Unknown', `Cannot have ${at} do ${method}: ${details}`);
+  return new LazypullError(codes.get(code) ?? 'Unknown', `Cannot call ${method} of ${at}: ${details}`);
 }
 
 /** How grpc-go says that a connection has ended. */

@@ -79,7 +79,7 @@ function notContainerds({ reference, platform = '', digest }: ResolvedImage): La
   const what = `its index has something before the image for ${platform} that containerd would take instead, and fail`;
   return new LazypullError(
     'FailedPrecondition',
-    `Cannot pull "${formatReference(reference)}": ${what}; pull "${own}", or have the index made again`,
+    `Cannot pull "${formatReference(reference)}": ${what}; pull "${own}", or make the index again`,
   );
 }
 

@@ -123,7 +123,7 @@ async function checkStores(root: string, configs: readonly ClientConfig[], log: 
       'FailedPrecondition',
       `Cannot serve "${first.address}" as the first client: it was another one before, and its snapshots are in "${clientRoot(root, old)}"`,
       {
-        hint: 'give every --address in the order of before, or remove that directory if the client has forgotten its images',
+        hint: 'give every --address in the same order as before, or remove that directory if the client has forgotten its images',
       },
     );
   }

@@ -137,7 +137,8 @@ async function mountLayers(layers: Layers, options: ImageMountOptions, directory
 async function makeDirectory(path: string, parts: AsyncDisposableStack): Promise<void> {
   const stats = statSync(path, { throwIfNoEntry: false });
   if (stats?.isDirectory()) return;
-  if (stats !== undefined) throw new LazypullError('InvalidArgument', `Cannot mount at "${path}": it is no directory`);
+  if (stats !== undefined)
+    throw new LazypullError('InvalidArgument', `Cannot mount at "${path}": it is not a directory`);
   try {
     await mkdir(path);
   } catch (cause) {

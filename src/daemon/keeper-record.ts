@@ -67,12 +67,12 @@ export async function readRecord(
   try {
     const found = await stat(path);
     if (!found.isFile() || found.size > maxRecordBytes)
-      throw new LazypullError('DataLoss', 'It is no file, or too large');
+      throw new LazypullError('DataLoss', 'It is not a file, or it is too large');
     const record = parseRecord(await readFile(path, 'utf8'));
     if (record.boot !== bootId() || !isRunning(record.keeper)) return undefined;
     if (record.directory !== undefined && record.directory !== directoryIdentity(root)) return undefined;
     if (titleOf(record.keeper.pid)[0] !== name)
-      throw new LazypullError('DataLoss', 'It names a process that is no keeper');
+      throw new LazypullError('DataLoss', 'It names a process that is not a keeper');
     return record;
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;

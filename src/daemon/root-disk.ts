@@ -10,7 +10,7 @@ import { checkNotShared } from '../state/ownership.ts';
 const unfit = new Map([
   [
     0x794c7630,
-    'it is on overlayfs, as everything in a container is that is not in a volume, and what clients write cannot be kept there',
+    'it is on overlayfs, like everything in a container that is not in a volume, and overlayfs cannot keep what clients write there',
   ],
   [0x01021994, 'it is on tmpfs: what is kept there takes memory, and is lost at a reboot'],
   [0x858458f6, 'it is on ramfs: what is kept there takes memory without a bound, and is lost at a reboot'],
@@ -59,7 +59,7 @@ export function checkRootPath(root: string): void {
   }
   checkNotShared(root);
   if (existsSync(root) && !statSync(root).isDirectory()) {
-    throw new LazypullError('FailedPrecondition', `Cannot use the root directory "${root}": it is no directory`, {
+    throw new LazypullError('FailedPrecondition', `Cannot use the root directory "${root}": it is not a directory`, {
       hint: 'choose another --root',
     });
   }
@@ -102,7 +102,7 @@ async function tryOverlay(directory: string): Promise<void> {
 function listed(): LazypullError {
   return new LazypullError(
     'FailedPrecondition',
-    'what was deleted is still listed, as it is without d_type or extended attributes',
+    'what was deleted is still listed, as on a file system without d_type or extended attributes',
   );
 }
 

@@ -62,7 +62,7 @@ export function daemonHangsUp(env: NodeJS.ProcessEnv, log: Log): () => Promise<b
     if (hadTerminal && !hasTerminal()) return hangsUp(env);
     log.info(
       { signal: 'SIGHUP' },
-      'Reads config.toml at its start only: restart it with SIGUSR2 or --takeover; credentials and hosts.toml are read when they are needed',
+      'config.toml is read only at the start: restart the daemon with SIGUSR2 or --takeover; credentials and hosts.toml are read when they are needed',
     );
     return false;
   };

@@ -97,6 +97,6 @@ async function nothingToStop(root: string, address: string): Promise<LazypullErr
     return new LazypullError('NotFound', `No daemon serves "${address}" or has the root "${root}": nothing to stop`);
   }
   const who = pid === 0 ? 'a process in a container' : `process ${pid}, ${commandOf(pid)},`;
-  const what = pid === 0 ? 'stop that container' : 'it is no daemon of lazypull, or it has another root';
+  const what = pid === 0 ? 'stop that container' : 'it is not a daemon of lazypull, or it has another root';
   return new LazypullError('FailedPrecondition', `Cannot stop what serves "${address}", ${who}: ${what}`);
 }

@@ -35,7 +35,7 @@ export async function checkDaemon(
     const same =
       other === version
         ? right(name, text)
-        : wrong(name, `${text}, and this is ${version}`, 'restart it to have this version');
+        : wrong(name, `${text}, and this is ${version}`, 'restart it to run this version');
     return [same, ...served.flatMap(checkServed)];
   } catch (error) {
     return [wrong(name, messageOf(error), 'stop what serves there, and start "lazypull daemon"')];
@@ -119,7 +119,7 @@ async function checkBuildkitd(env: NodeJS.ProcessEnv, tools: string): Promise<Fi
     ...(await serves(name, own.buildkitd, ofOwn)).map((each) =>
       isLazy || each.state !== 'right' ? each : warning(name, each.text, advice),
     ),
-    ...(await serves(name, '/run/buildkit/buildkitd.sock', '"lazypull setup buildkit" shows how it is made lazy')),
+    ...(await serves(name, '/run/buildkit/buildkitd.sock', '"lazypull setup buildkit" shows how to make it lazy')),
   ];
   if (serving.length > 0) return serving;
   try {
@@ -127,14 +127,14 @@ async function checkBuildkitd(env: NodeJS.ProcessEnv, tools: string): Promise<Fi
     return [right(name, `"${program}" is there, and does not run: "lazypull buildkitd" starts it`)];
   } catch (error) {
     const advice =
-      'for lazy builds install BuildKit (https://github.com/moby/buildkit), or set BUILDKIT_BIN_PATH to its directory; containerd does without';
+      'for lazy builds install BuildKit (https://github.com/moby/buildkit), or set BUILDKIT_BIN_PATH to its directory; containerd does not need it';
     return [absent(name, messageOf(error), advice)];
   }
 }
 
 async function checkContainerd(env: NodeJS.ProcessEnv): Promise<Finding[]> {
   const name = 'containerd';
-  const setup = '"lazypull setup containerd" shows how it is made lazy';
+  const setup = '"lazypull setup containerd" shows how to make it lazy';
   const serving = await serves(name, env['CONTAINERD_ADDRESS'] || '/run/containerd/containerd.sock', setup);
   if (serving.length > 0) return serving;
   const program = findProgram(name, env.PATH ?? '');
@@ -143,7 +143,7 @@ async function checkContainerd(env: NodeJS.ProcessEnv): Promise<Finding[]> {
     absent(
       name,
       'it does not run, and is not in PATH',
-      'for lazy containers install containerd; builds with buildkitd do without',
+      'for lazy containers install containerd; builds with buildkitd do not need it',
     ),
   ];
 }

@@ -36,7 +36,7 @@ export function checkKernel(release: string): Finding {
   const loops = 'layers are mounted through loop devices before Linux 6.12';
   if (isFrom(versions.keepsReaders)) return right(name, `Linux ${release}: ${loops}`);
   const text = `Linux ${release}: readers get errors when the daemon is killed or replaced before Linux 6.9, and ${loops}`;
-  return warning(name, text, 'use a newer kernel if readers are not to notice a restart');
+  return warning(name, text, 'use a newer kernel if readers must not notice a restart');
 }
 
 /** @param read the text of a file below /proc, or undefined where it is not there */
@@ -45,7 +45,7 @@ export function checkSettings(read: (path: string) => string | undefined): Findi
   for (const key of ['default_request_timeout', 'max_request_timeout']) {
     const seconds = Number(read(`/proc/sys/fs/fuse/${key}`) ?? 0);
     if (seconds === 0 || seconds > maxReadSeconds) continue;
-    const text = `a read gets an error when it takes longer than ${seconds} s, as it may with a registry that is slow or down`;
+    const text = `a read gets an error if it takes longer than ${seconds} s, as it may with a registry that is slow or down`;
     findings.push(warning(`fs.fuse.${key}`, text, `run "sysctl -w fs.fuse.${key}=0" before the daemon starts`));
   }
   const most = Number(read('/proc/sys/fs/mount-max') ?? Infinity);

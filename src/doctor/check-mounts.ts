@@ -113,9 +113,9 @@ const stackName = 'EROFS on FUSE';
 const overlayName = 'overlayfs on EROFS';
 
 const stackAdvice =
-  'use Linux 6.12 or later, or have loop devices in the container ("modprobe loop", and --privileged or --device /dev/loop-control)';
+  'use Linux 6.12 or later, or give the container loop devices ("modprobe loop", and --privileged or --device /dev/loop-control)';
 const overlayAdvice =
-  'load it with "modprobe overlay", and have the root on ext4, or on XFS made with "mkfs.xfs -n ftype=1", with --root; not on overlayfs or NFS';
+  'load it with "modprobe overlay", and choose a --root on ext4, or on XFS made with "mkfs.xfs -n ftype=1", not on overlayfs or NFS';
 
 function fileSystemAdvice(name: string): string {
   return `load it with "modprobe ${name}", or use a kernel that has it; in a container it takes --privileged`;

@@ -44,7 +44,7 @@ export async function checkSpace(root: string, parent: string, stat = statfs): P
   const text = `${((bavail * bsize) / 1e9).toFixed(1)} GB are free for "${root}"`;
   if (bavail * bsize < minFreeBytes) throw new LazypullError('ResourceExhausted', `only ${text}`);
   if (files > 0 && ffree < minFreeInodes) {
-    const few = `only ${ffree} inodes are free for "${root}", one of which each file and directory takes that clients write`;
+    const few = `only ${ffree} inodes are free for "${root}", and each file and directory that clients write takes one`;
     throw new LazypullError('ResourceExhausted', few);
   }
   return text;

@@ -222,7 +222,7 @@ class Handler {
       return;
     }
     await upstream.distrust(startedMs);
-    throw new LazypullError('DataLoss', `The blob "${digest}" is not what its digest promises`);
+    throw new LazypullError('DataLoss', `The blob "${digest}" does not have its digest`);
   }
 
   /** Sends the bytes as the client takes them, but for the last ones, which are returned. */

@@ -98,8 +98,8 @@ const docker: ClientSetup = {
     return `${JSON.stringify(wanted, undefined, indent)}\n`;
   },
   next: () => [
-    'have the snapshotter in the containerd that dockerd uses: lazypull setup containerd',
-    'have dockerd use that one and not its own: dockerd --containerd=/run/containerd/containerd.sock, as its packages do',
+    'add the snapshotter to the containerd that dockerd uses: lazypull setup containerd',
+    'make dockerd use that one and not its own: dockerd --containerd=/run/containerd/containerd.sock, as its packages do',
     'restart dockerd: systemctl restart docker; images of the old storage driver are not shown then, and are not lost',
   ],
 };

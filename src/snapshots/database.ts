@@ -239,7 +239,7 @@ function damaged(path: string, cause: unknown): LazypullError {
 }
 
 function restoreIt(path: string): string {
-  return `restore it and its "-wal" file from a backup, or move "${dirname(path)}" away to begin without snapshots, and have the client forget its images and builds`;
+  return `restore it and its "-wal" file from a backup, or move "${dirname(path)}" away to begin without snapshots, and let the client forget its images and builds`;
 }
 
 function directoriesBeside(path: string): string {

@@ -106,7 +106,7 @@ export class Directories {
     if (kept.length > 0) {
       this.#log.warn(
         { directory: this.path, snapshots: kept.slice(0, maxNamed), count: kept.length },
-        'directories that no snapshot names hold something, and are left alone: remove them if nobody needs that',
+        'directories that no snapshot names hold something, and are left alone: remove them if that is not needed',
       );
     }
     return gone;

@@ -60,7 +60,7 @@ export function acceptsHandover(root: string, log: Log): boolean {
   const isWithdrawn = isAsked ? !isWaiting(asker) : existsSync(withdrawnPath(root));
   rmSync(withdrawnPath(root), { force: true });
   if (isWithdrawn) {
-    log.warn({ signal: 'SIGUSR2' }, 'Does not hand over: the process that asked for it has given up');
+    log.warn({ signal: 'SIGUSR2' }, 'Not handing over: the process that asked for it has given up');
   }
   return !isWithdrawn;
 }

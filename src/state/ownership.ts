@@ -48,7 +48,7 @@ export function checkNotShared(root: string): void {
   if (shared !== undefined) {
     throw new LazypullError(
       'FailedPrecondition',
-      `Cannot use the root directory "${root}": ${shared === root ? 'it' : `"${shared}" is below it, and`} is for others too, who could not enter it any more`,
+      `Cannot use the root directory "${root}": ${shared === root ? 'it' : `"${shared}" is below it, and`} is for other users too, and they could not enter it any more`,
       { hint: 'choose a --root of its own, such as a directory in it' },
     );
   }

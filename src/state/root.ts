@@ -130,7 +130,7 @@ async function handedOver(root: string, options: RootOptions): Promise<Locking> 
 function notHandedOver(root: string, holder: number | undefined, waitMs: number): LazypullError {
   return new LazypullError(
     'Unavailable',
-    `Process ${holder ?? 'unknown'}, which has the root directory "${root}", did not hand over in ${waitMs / 1000} s, and is not going to for us any more`,
+    `Process ${holder ?? 'unknown'}, which has the root directory "${root}", did not hand over in ${waitMs / 1000} s, and will not do so any more`,
     {
       hint: 'look at its log; if it is stuck or stopped, kill it with SIGKILL and start the daemon again: readers wait meanwhile',
     },

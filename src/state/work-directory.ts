@@ -72,12 +72,12 @@ async function clear(path: string, log: Log): Promise<void> {
     if (target !== undefined) {
       for (let source = await topAt(target); source === path; source = await topAt(target)) {
         if (!(await detach(target))) break;
-        log.warn({ file: target }, 'took away what a command that was killed had mounted');
+        log.warn({ file: target }, 'unmounted what a killed command had mounted');
       }
     }
     await remove(path);
   } catch (error) {
-    log.warn({ file: path, error: messageOf(error) }, 'cannot take away what a command that was killed has left');
+    log.warn({ file: path, error: messageOf(error) }, 'cannot remove what a killed command has left');
   }
 }
 

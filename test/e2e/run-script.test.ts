@@ -71,7 +71,7 @@ test('lazypull buildkitd needs no flags, says how it is used, and ends as buildk
     await findsDaemon(home, places.snapshotter, lab.reference('base:esgz'));
     await program.stop('SIGTERM');
     assert.match(program.outcome ?? '', /^ended with status 1$/);
-    const [, command = ''] = /runs on until "(.* stop --address \S+)"/.exec(program.output) ?? [];
+    const [, command = ''] = /keeps running until "(.* stop --address \S+)"/.exec(program.output) ?? [];
     const stopped = await tryRun('sh', ['-c', command], { env: { LAZYPULL_HOME: home } });
     assert.equal(stopped.status, 0, stopped.stderr);
     assert.match(stopped.stderr, /^lazypull: Stopped the daemon at ".*snapshotter\.sock", process \d+$/m);

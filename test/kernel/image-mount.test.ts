@@ -294,7 +294,7 @@ test('lazypull mount takes away what one that was killed has left, and mounts no
   await symlink(workspace.path, join(workspace.path, 'link'));
   const next = await Mounted.start('next', 'app:1', [], join(workspace.path, 'link', '.', 'killed'));
   await next.until(() => next.has('mounted'));
-  assert.match(next.errors, /took away what a command that was killed had mounted: .*\/killed\n/);
+  assert.match(next.errors, /unmounted what a killed command had mounted: .*\/killed\n/);
   assert.equal((await mountsBelow(killed.directory)).length, 1);
   assert.deepEqual(await mountsBelow(killed.temporary), []);
   assert.deepEqual(await readdir(killed.temporary), []);

@@ -114,7 +114,7 @@ test('A daemon under nohup, or without a terminal, goes on at SIGHUP', async (t)
     const pid = await until('the daemon serves', () => listenerPid(socket));
     process.kill(pid, 'SIGHUP');
     await until('it says what SIGHUP does', () =>
-      readFileSync(log, 'utf8').includes('Reads config.toml at its start only') ? true : undefined,
+      readFileSync(log, 'utf8').includes('config.toml is read only at the start') ? true : undefined,
     );
     using client = new SnapshotsClient(socket);
     await client.cleanup();

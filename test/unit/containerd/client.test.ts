@@ -41,7 +41,7 @@ describe('failureOf', () => {
     assert.match(other.message, /it is not containerd/);
     assert.equal(
       failure(status.UNKNOWN, 'no answer').message,
-      'Cannot have the containerd at "/run/cd.sock" do Prepare: no answer',
+      'Cannot call Prepare of the containerd at "/run/cd.sock": no answer',
     );
   });
 });

@@ -19,12 +19,12 @@ test('A root whose path overlayfs cannot take from every client is refused', () 
 test('A root that others use too is refused, before anybody is kept out of it', async (t) => {
   const mode = statSync('/tmp').mode;
   t.after(() => chmodSync('/tmp', mode & 0o7777));
-  await assert.rejects(openRoot('/tmp'), { code: 'FailedPrecondition', message: /it is for others too/ });
+  await assert.rejects(openRoot('/tmp'), { code: 'FailedPrecondition', message: /it is for other users too/ });
   assert.equal(statSync('/tmp').mode, mode);
   for (const path of ['/', '/tmp', '/var/cache', '/usr', '/var', '/var/lib', '/run', '/etc']) {
     assert.throws(() => checkRootPath(path), {
       code: 'FailedPrecondition',
-      message: /^Cannot use the root directory ".*": .*is for others too/,
+      message: /^Cannot use the root directory ".*": .*is for other users too/,
     });
   }
   for (const path of ['/var/lib/containerd-stargz-grpc', '/run/lazypull', '/tmp/x', '/data', '/varnish'])
@@ -36,7 +36,7 @@ test('A root that cannot be a directory is refused in words, or left to who make
   t.after(() => rmSync(directory, { recursive: true }));
   const file = join(directory, 'file');
   writeFileSync(file, '');
-  assert.throws(() => checkRootPath(file), { code: 'FailedPrecondition', message: /": it is no directory$/ });
+  assert.throws(() => checkRootPath(file), { code: 'FailedPrecondition', message: /": it is not a directory$/ });
   checkRootPath(join(file, 'root'));
   checkRootPath(join(directory, 'n'.repeat(300)));
 });

@@ -46,7 +46,9 @@ describe('stopDaemon', () => {
     try {
       await assert.rejects(stopDaemon(root, address), {
         code: 'FailedPrecondition',
-        message: new RegExp(`^Cannot stop what serves ".*", process ${process.pid}, .*: it is no daemon of lazypull`),
+        message: new RegExp(
+          `^Cannot stop what serves ".*", process ${process.pid}, .*: it is not a daemon of lazypull`,
+        ),
       });
     } finally {
       closeSync(fd);

@@ -78,10 +78,10 @@ describe('openRoot', () => {
     user.kill('SIGSTOP');
     await assert.rejects(openRoot(path, { takeover: true, handoverMs: 100 }), {
       code: 'Unavailable',
-      message: /did not hand over in 0.1 s, and is not going to for us any more$/,
+      message: /did not hand over in 0.1 s, and will not do so any more$/,
     });
     user.kill('SIGCONT');
-    await user.says('Does not hand over: the process that asked for it has given up');
+    await user.says('Not handing over: the process that asked for it has given up');
     await assert.rejects(openRoot(path), { message: new RegExp(`process ${user.pid} uses it`) });
     (await openRoot(path, { takeover: true }))[Symbol.dispose]();
     await user.says('Hands over');
@@ -100,7 +100,7 @@ describe('openRoot', () => {
     asker.kill('SIGKILL');
     await once(asker, 'exit');
     user.kill('SIGCONT');
-    await user.says('Does not hand over: the process that asked for it has given up');
+    await user.says('Not handing over: the process that asked for it has given up');
     user.kill('SIGUSR2'); // as a service manager does, which starts the next one later
     await user.says('Hands over');
   });
@@ -118,7 +118,7 @@ describe('openRoot', () => {
     controller.abort('SIGTERM');
     await assert.rejects(taken, { code: 'Canceled' });
     user.kill('SIGCONT');
-    await user.says('Does not hand over: the process that asked for it has given up');
+    await user.says('Not handing over: the process that asked for it has given up');
   });
 
   it('is not given up by who is told to end once it is being handed over', async (t) => {
