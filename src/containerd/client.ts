@@ -26,8 +26,9 @@ export class ContainerdClient implements Disposable {
   call<I extends DescMessage, O extends DescMessage>(
     method: Method<I, O>,
     request: MessageInitShape<I>,
+    maxMs = timeoutMs,
   ): Promise<MessageShape<O>> {
-    return this.#client.unary(method, request, timeoutMs);
+    return this.#client.unary(method, request, maxMs);
   }
 
   /**

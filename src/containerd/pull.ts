@@ -16,7 +16,7 @@ import {
   stargzLabels,
   targetLabel,
 } from '../label-names.ts';
-import { layerError, lazyLayer } from '../image-reader/layer-errors.ts';
+import { layerError, daemonLayer } from '../image-reader/layer-errors.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { formatReference } from '../registry/reference.ts';
 import type { ContainerdClient } from './client.ts';
@@ -102,6 +102,9 @@ async function takeLease(containerd: ContainerdClient): Promise<AsyncDisposable>
   return { [Symbol.asyncDispose]: async () => void (await containerd.call(Leases.method.delete, { id })) };
 }
 
+/** A layer without an index is pulled by the daemon before it is there, however large it is. */
+const prepareMs = 3_600_000;
+
 async function prepareLayers(options: PullOptions, chainIds: readonly string[]): Promise<void> {
   const { layers } = options.image.manifest;
   let parent = '';
@@ -118,7 +121,7 @@ async function prepareLayer(options: PullOptions, index: number, chainId: string
   const { containerd, client, image, snapshotter } = options;
   const { layers } = image.manifest;
   const layer = layers[index]!;
-  const { format, id } = await lazyLayer(image, layer, client.blob(image.reference, layer.digest));
+  const { format, id } = await daemonLayer(image, layer, client.blob(image.reference, layer.digest));
   const key = `extract-${randomUUID()} ${chainId}`;
   const above = layers.slice(index).map(({ digest }) => digest);
   const labels = {
@@ -127,7 +130,7 @@ async function prepareLayer(options: PullOptions, index: number, chainId: string
     [stargzLabels.layers]: cut(above, maxLabelBytes - stargzLabels.layers.length),
   };
   try {
-    await containerd.call(Snapshots.method.prepare, { snapshotter, key, parent, labels });
+    await containerd.call(Snapshots.method.prepare, { snapshotter, key, parent, labels }, prepareMs);
   } catch (error) {
     if (codeOf(error) !== 'AlreadyExists') throw error;
     if (await isThere(options, chainId)) return;

@@ -12,7 +12,7 @@ import { checkMachineFor } from '../kernel/probe.ts';
 import { realPath } from '../kernel/real-path.ts';
 import type { LayerStatus } from '../layers/layer-status.ts';
 import { Layers } from '../layers/layers.ts';
-import { layerError, lazyLayer } from '../image-reader/layer-errors.ts';
+import { layerError, daemonLayer } from '../image-reader/layer-errors.ts';
 import { labelsOf } from '../layers/resolve/layer-ref.ts';
 import type { Log } from '../log.ts';
 import type { RegistryClient } from '../registry/client.ts';
@@ -116,8 +116,8 @@ async function mountLayers(layers: Layers, options: ImageMountOptions, directory
   // Each in a directory of its own, which is where it is mounted. Short: overlayfs takes no more than a page of them.
   const points = descriptors.map((_, i) => join(directory, String(i), treeName));
   const mount = async (layer: Descriptor, i: number): Promise<void> => {
-    const { format, id } = await lazyLayer(image, layer, client.blob(image.reference, layer.digest));
-    await layers.mount(points[i]!, labelsOf(reference, id, format)).catch((error: unknown) => {
+    const { format, id } = await daemonLayer(image, layer, client.blob(image.reference, layer.digest));
+    await layers.mount(points[i]!, labelsOf(reference, id, format), signal).catch((error: unknown) => {
       throw layerError(image, layer, error);
     });
   };

@@ -1,8 +1,9 @@
 import { codeOf, hintOf, LazypullError, messageOf } from '../errors.ts';
-import type { LayerId } from '../chunks/layer-id.ts';
+import { type LayerId, unindexed } from '../chunks/layer-id.ts';
 import { Formats } from '../formats/index.ts';
 import type { LayerFormat } from '../formats/layer-format.ts';
 import type { Descriptor } from '../images/manifest.ts';
+import { isForeignLayer, isLayer } from '../images/media-types.ts';
 import type { ResolvedImage } from '../images/resolve.ts';
 import type { Blob } from '../registry/blob/blob.ts';
 import { formatReference } from '../registry/reference.ts';
@@ -21,7 +22,21 @@ export async function lazyLayer(
   const { problem } = await inspectLayer(blob, layer);
   const { message, reason } = problem ?? { message: 'The layer has no table of contents', reason: 'no_toc' };
   const what = `Cannot read ${nameOf(image, layer)} without pulling it: ${message}`;
-  throw new LazypullError('FailedPrecondition', what, { hint: refusalAdvice[reason] });
+  throw new LazypullError('FailedPrecondition', what, { hint: reason === 'no_toc' ? orMount : refusalAdvice[reason] });
+}
+
+const orMount = 'convert the image with "lazypull convert", or have "lazypull mount" pull it and show its files';
+
+/** The same for a daemon, which reads a layer that names no index too. @throws FailedPrecondition for what is no layer of files */
+export async function daemonLayer(
+  image: ResolvedImage,
+  layer: Descriptor,
+  blob: Blob,
+  formats = new Formats(),
+): Promise<{ format: LayerFormat; id: LayerId }> {
+  const isPlain = formats.identify(layer.annotations) === undefined && isLayer(layer.mediaType);
+  if (!isPlain || isForeignLayer(layer.mediaType)) return lazyLayer(image, layer, blob, formats);
+  return { format: formats.unindexed, id: unindexed(layer.digest) };
 }
 
 /** An error of reading a layer as one that names it, and says what to do where that is known. */

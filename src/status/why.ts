@@ -57,7 +57,7 @@ function isOf(image: Reference, text: string): boolean {
 }
 
 function explain(
-  { digest, bytes, problem }: LayerReport,
+  { digest, bytes, problem, format }: LayerReport,
   outcome: PrepareOutcome | undefined,
   mounted: ReadonlySet<string> | undefined,
 ): LayerVerdict {
@@ -70,6 +70,9 @@ function explain(
   const about = { digest, bytes, askedMs: undefined };
   const fine = { ...about, reason: undefined, message: '' };
   if (mounted?.has(digest)) return { ...fine, verdict: 'lazy', advice: '' };
+  if (problem?.reason === 'no_toc' && indexable.has(format)) {
+    return { ...fine, verdict: 'possible', message: lazyLater, advice: mounted === undefined ? '' : neverAsked };
+  }
   if (problem !== undefined) {
     return { ...about, verdict: 'impossible', ...problem, advice: refusalAdvice[problem.reason] };
   }
@@ -94,6 +97,11 @@ function verdictOf(
   }
   return { ...about, verdict: 'refused', reason, message, advice: refusalAdvice[reason] };
 }
+
+/** Layers of which a pull makes an index, by how they are compressed. */
+const indexable: ReadonlySet<string> = new Set(['gzip', 'tar']);
+
+const lazyLater = 'the first daemon that is asked for it pulls it, and it is lazy from then on';
 
 const neverAsked =
   'no client asked the daemon for it since it started: the client has the layer already, or uses another snapshotter (in BuildKit it must be called "stargz")';

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { type Builder, Lab } from '../support/lab.ts';
 import { run } from '../support/program.ts';
 import { getManifest } from '../support/push-image.ts';
@@ -83,7 +85,49 @@ for (const kind of ['oci', 'containerd'] as const) {
       assert.equal(how.length, lab.base.layers.length);
       for (const text of how) assert.match(String(text), /^pulled here in /);
     });
+
+    test('builds lazily on an unmodified image whose data is gone but for its index, and pushes its layers as they are', async () => {
+      await forgetLayers(builder);
+      const before = lab.relay.requests.length;
+      const logged = builder.daemon?.log().length ?? 0;
+      const output = `type=image,name=${lab.reference(`pushed:${kind}`)},push=true,registry.insecure=true`;
+      await builder.buildkitd.build({ context, buildArgs: { BASE: lab.reference('base:plain') }, output });
+      const { layers } = (await getManifest(lab.relay.host, 'base', 'plain'))!;
+      assert.deepEqual(lab.pulls(before, layers), [], 'the client fetched a layer itself');
+      const lines = builder.daemon?.log().slice(logged) ?? [];
+      const how = lines.filter((line) => line['remote-snapshot-prepared'] === 'true').map(({ how: text }) => text);
+      assert.deepEqual(how, Array(layers.length).fill('by an index made here'));
+      const fetched = lab.relay.requests
+        .slice(before)
+        .filter(({ method, path }) => method === 'GET' && layers.some(({ digest }) => path.includes(digest)))
+        .reduce((sum, { bytes }) => sum + bytes, 0);
+      const size = layers.reduce((sum, layer) => sum + layer.size, 0);
+      assert.ok(fetched < size / 2, `fetched ${fetched} of ${size} bytes`);
+      const pushed = await getManifest(lab.relay.host, 'pushed', kind);
+      const digests = pushed?.layers.map(({ digest }) => digest).slice(0, layers.length);
+      assert.deepEqual(
+        digests,
+        layers.map(({ digest }) => digest),
+      );
+    });
+
+    test('exports the same tar of an unmodified image that is read by its index', async () => {
+      assertSameTree(await exported(builder, 'base:plain'), expected);
+    });
   });
+}
+
+/** Removes everything that BuildKit has, and what is kept of layers, but not their indexes. */
+async function forgetLayers({ buildkitd, daemon }: Builder): Promise<void> {
+  await buildkitd.buildctl('prune', '--all');
+  const layers = join(daemon!.root, 'layers');
+  for (let tries = 0; tries < 100; tries++) {
+    await run(join(repository, 'bin', 'lazypull'), ['cache', 'prune', '--address', daemon!.socket]);
+    const left = (await readdir(layers, { recursive: true })).filter((name) => name.endsWith('layer.json'));
+    if (left.length === 0) return;
+    await delay(200);
+  }
+  assert.fail('BuildKit goes on naming layers');
 }
 
 async function exported(builder: Builder, image: string): Promise<string[]> {

@@ -23,7 +23,7 @@ before(async () => {
   const flags = ['--numeric-owner', '--sort=name', '--format=pax', '--ignore-failed-read', '--hard-dereference'];
   await run('tar', [...flags, '-C', '/', '-cf', tar, ...above, ...sample]);
   expected = withoutRoot(await describeTar(tar, lab.workspace.path));
-  await run('gzip', ['-6', tar]);
+  await run('gzip', ['-1', tar]);
   blob = await readFile(`${tar}.gz`);
   layer = { digest: lab.registry.addBlob(blob), annotations: {} };
 });
@@ -40,8 +40,7 @@ test('A layer without an index is pulled once, and is lazy after its cache is go
   const second = await lab.prepare([layer]);
   assert.match(howOf('prepared remote snapshot'), /^by an index made here$/);
   const root = await lab.mount(second);
-  await readFile(join(root, 'usr/share/perl5/perl5db.pl')).catch(() => undefined);
-  await readFile(join(root, await someFile(root)));
+  await readFile(await someFile(root));
   const fetched = bytesOfBlob() - before;
   assert.ok(fetched > 0 && fetched < blob.length / 2, `fetched ${fetched} of ${blob.length} bytes`);
   assertSameTree(withoutRoot(await describeTree(root)), expected);
@@ -53,7 +52,7 @@ test('A layer that is read by an index goes on after the daemon was killed', asy
   await run(join(repository, 'bin', 'lazypull'), ['cache', 'prune', '--address', lab.socket]);
   const snapshot = await lab.prepare([layer]);
   const root = await lab.mount(snapshot);
-  await readFile(join(root, await someFile(root)));
+  await readFile(await someFile(root));
   await lab.crash();
   assertSameTree(withoutRoot(await describeTree(root)), expected);
   await lab.unmount(root);
@@ -87,9 +86,10 @@ async function treeOf(snapshot: string): Promise<string[]> {
   return tree;
 }
 
+/** A file in the middle of the layer. */
 async function someFile(root: string): Promise<string> {
-  const names = await readdir(join(root, 'usr/sbin'));
-  return join('usr/sbin', names.toSorted()[Math.floor(names.length / 2)]!);
+  const names = (await run('find', [join(root, 'usr/sbin'), '-type', 'f', '-size', '+4k'])).trim().split('\n');
+  return names.toSorted()[Math.floor(names.length / 2)]!;
 }
 
 /** Removes a snapshot and what is kept of its layer, but for the index. */
