@@ -129,6 +129,7 @@ export async function runDaemon(
       servers.push(await serveSnapshots(fd, snapshotter, log, metrics.snapshots, more, user, isWell));
     }
     ready = true;
+    indexes.warmUp();
     await notifyManager(env.NOTIFY_SOCKET, 'READY=1\nSTATUS=Serving', log);
     using _watchdog = feedWatchdog(env, log);
     log.info(

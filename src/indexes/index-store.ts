@@ -5,6 +5,7 @@ import { digestOfHex, hexOf, isSha256Hex, sha256 } from '../chunks/digest.ts';
 import { codeOf, errnoOf, LazypullError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { type IndexArtifact, maxIndexBytes } from './artifact.ts';
+import { RecentMap } from '../util/recent-map.ts';
 import type { IndexOrigin } from './index-origin.ts';
 import { damaged, encodeRecord, type IndexRecord, readAt, readRecord } from './index-record.ts';
 
@@ -33,6 +34,10 @@ const keptShare = 0.9;
 
 const readBytes = 1 << 20;
 
+/** How long, and of how many files, it is remembered that they are what they should be. Windows of an index are read many times in a row. */
+const verifiedMs = 60_000;
+const maxVerified = 1_024;
+
 /**
  * The layer indexes of a machine, in `indexes/` below the root: a file for each layer, named by the hex of its digest. They outlive the data of their layers. Several processes may use
  * it at once: files are written under another name and renamed, and never changed.
@@ -41,6 +46,8 @@ export class IndexStore {
   readonly #directory: string;
   readonly #maxBytes: number;
   readonly #log: Log;
+  /** The inode numbers of files that were compared with their digests, by layer. */
+  readonly #verified = new RecentMap<number>(maxVerified);
 
   /**
    * @param root the daemon's root
@@ -53,7 +60,7 @@ export class IndexStore {
   }
 
   /**
-   * The index of a layer, after all of it was compared with its digest, and notes that it was used. Undefined if there is none; one that is damaged is removed.
+   * The index of a layer, after all of it was compared with its digest at most a minute ago, and notes that it was used. Undefined if there is none; one that is damaged is removed.
    *
    * @throws InvalidArgument if `layer` is no sha256 digest; Unavailable if the disk cannot be read
    */
@@ -62,7 +69,9 @@ export class IndexStore {
     try {
       await using file = await open(path);
       const kept = await this.#describe(file, path, layer);
-      await verify(file, kept);
+      const { ino } = await file.stat();
+      if (this.#verified.get(layer) !== ino) await verify(file, kept);
+      this.#verified.set(layer, ino, verifiedMs);
       const now = Date.now();
       if (now - kept.lastUsedMs > useGrainMs) await utimes(path, now / 1000, now / 1000).catch(() => undefined);
       return kept;
