@@ -10,10 +10,11 @@ import { type Starter, startService } from './start.ts';
 const ctrTimeoutMs = 10_000;
 
 /**
- * Makes sure that a containerd with the snapshotter `stargz` answers at `address`: one that answers is asked for the socket
- * of its `stargz` plugin, else one is started with a config of our own.
+ * Makes sure that a containerd with the snapshotter `stargz` answers at `address`: one that answers is asked for the
+ * socket of its `stargz` plugin, else one is started with a config of our own.
  *
- * @returns the instance of lazypull that this containerd uses, to be started if it does not serve; undefined when that cannot be found out
+ * @returns the instance of lazypull that this containerd uses, to be started if it does not serve; undefined when that
+ * cannot be found out
  * @throws FailedPrecondition when a containerd without that plugin answers, NotFound when there is none to start
  */
 export async function ensureContainerd(address: string, starter: Starter): Promise<Instance | undefined> {
@@ -34,7 +35,9 @@ export async function ensureContainerd(address: string, starter: Starter): Promi
   return places.lazypull;
 }
 
-/** A config of version 2, which containerd 1.6 and all later ones read. Everything that BuildKit does not use is off. */
+/**
+ * A config of version 2, which containerd 1.6 and all later ones read. Everything that BuildKit does not use is off.
+ */
 export function containerdConfig({ address, root, state, lazypull }: ContainerdPlaces): string {
   const quote = (text: string) => JSON.stringify(text);
   const disabled = [

@@ -19,8 +19,9 @@ const proxyFlag = 'oci-worker-proxy-snapshotter-path';
 const defaultContainerdAddress = '/run/containerd/containerd.sock';
 
 /**
- * Reads the command line of buildkitd: translates the old proxy flag, takes `unix://` off its value (buildkitd wants a plain path),
- * and adds the path when only the name `stargz` is given, as that name alone would start BuildKit's builtin snapshotter.
+ * Reads the command line of buildkitd: translates the old proxy flag, takes `unix://` off its value (buildkitd wants a
+ * plain path), and adds the path when only the name `stargz` is given, as that name alone would start BuildKit's
+ * builtin snapshotter.
  *
  * @param args flags as the user wrote them, `--name=value`, `--name value` or with one dash
  * @param defaultAddress socket of lazypull when no flag names one

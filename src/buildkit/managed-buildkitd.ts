@@ -9,10 +9,10 @@ export interface OwnBuildkitd {
 }
 
 /**
- * Adds to the flags of a user what wires buildkitd to lazypull and keeps it apart from others on the machine. What the user chose stays, but for the names
- * of the snapshotters, which cannot be others.
+ * Adds to the flags of a user what wires buildkitd to lazypull and keeps it apart from others on the machine. What the
+ * user chose stays, but for the names of the snapshotters, which cannot be others.
  *
- * @throws InvalidArgument for another snapshotter, and where a flag has no value
+ * @throws InvalidArgument for another snapshotter, and if a flag has no value
  */
 export function ownBuildkitd(args: readonly string[], places: OwnPlaces): OwnBuildkitd {
   const added: string[] = [];

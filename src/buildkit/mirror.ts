@@ -40,7 +40,7 @@ export function takeMirrorFlags(flags: readonly string[]): { registries: string[
  * Writes a configuration for buildkitd with the mirror of the daemon in it.
  *
  * @returns the flags with that configuration
- * @throws FailedPrecondition where the daemon has no mirror, or the configuration cannot be changed
+ * @throws FailedPrecondition if the daemon has no mirror, or the configuration cannot be changed
  */
 export async function withMirrorConfig(
   args: readonly string[],

@@ -49,7 +49,10 @@ export function containerdAt(address: string, env: NodeJS.ProcessEnv): Container
   };
 }
 
-/** Where a buildkitd of our own keeps what it keeps, and the sockets: its own, that of its snapshotter, and that of a containerd for its worker. */
+/**
+ * Where a buildkitd of our own keeps what it keeps, and the sockets: its own, that of its snapshotter, and that of a
+ * containerd for its worker.
+ */
 export interface OwnPlaces {
   buildkitd: string;
   root: string;
@@ -59,7 +62,10 @@ export interface OwnPlaces {
   config: string;
 }
 
-/** The sockets that are root's alone are in a directory of their own: who may use buildkitd is said by its flag --group. */
+/**
+ * The sockets that are root's alone are in a directory of their own: the flag --group says which users may use
+ * buildkitd.
+ */
 export function ownPlaces(env: NodeJS.ProcessEnv): OwnPlaces {
   const run = env.LAZYPULL_HOME ? join(env.LAZYPULL_HOME, 'run') : '/run';
   return {

@@ -22,15 +22,15 @@ export interface RunOptions {
   say: (text: string) => void;
   /** What to say last. */
   usage?: readonly string[];
-  /** The directory for the socket of buildkitd, where it is to be made. */
+  /** The directory for the socket of buildkitd, if it is to be made. */
   socketDirectory?: string | undefined;
   /** Undefined for a buildkitd without it. */
   mirror?: OwnMirror | undefined;
 }
 
 /**
- * Starts lazypull, and containerd where its worker is asked for, unless they serve already; both run on afterwards. Then this
- * process becomes buildkitd: it keeps the pid, so that signals and the exit code are buildkitd's.
+ * Starts lazypull, and containerd if its worker is asked for, unless they serve already; both run on afterwards. Then
+ * this process becomes buildkitd: it keeps the pid, so that signals and the exit code are buildkitd's.
  */
 export async function runBuildkit(options: RunOptions): Promise<never> {
   const plan = planBuildkit(options.args, defaultAddress(options.env));
@@ -69,7 +69,9 @@ export async function runBuildkit(options: RunOptions): Promise<never> {
   return becomeProgram(buildkitd, args, environmentOf(env));
 }
 
-/** buildkitd of `BUILDKIT_BIN_PATH` (its directory, or the program itself), else of PATH, else of the tools directory. */
+/**
+ * buildkitd of `BUILDKIT_BIN_PATH` (its directory, or the program itself), else of PATH, else of the tools directory.
+ */
 export function findBuildkitd(env: NodeJS.ProcessEnv, tools: string): string {
   const named = env.BUILDKIT_BIN_PATH;
   if (named !== undefined && named !== '') {
@@ -105,7 +107,7 @@ async function ensureLazypull(
   await startService(name, daemon, address, starter, `${callOf(command, starter.env)} stop --address ${address}`);
 }
 
-/** How a user calls lazypull: by its name, where that is what PATH finds. */
+/** How a user calls lazypull: by its name, if that is what PATH finds. */
 function callOf(command: readonly string[], env: NodeJS.ProcessEnv): string {
   const found = findProgram('lazypull', env.PATH ?? '');
   const isSame = command.length === 1 && found !== undefined && realpathSync(found) === realpathSync(command[0] ?? '');

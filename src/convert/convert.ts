@@ -37,8 +37,8 @@ import { type ImageSource, readBlob } from './source.ts';
 import { inParallel } from '../util/in-parallel.ts';
 
 /**
- * gzip's levels on a Debian tree of 550 MB with two cores: 3: 135 MB/s, 214.7 MB; 4: 127 MB/s, 209.7 MB; 5: 100 MB/s, 205.7 MB; 6: 70 MB/s, 204.8 MB;
- * 9, as Go's writer has it, is several times slower than 6 for 0.3 %.
+ * gzip's levels on a Debian tree of 550 MB with two cores: 3: 135 MB/s, 214.7 MB; 4: 127 MB/s, 209.7 MB; 5: 100 MB/s,
+ * 205.7 MB; 6: 70 MB/s, 204.8 MB; 9, as Go's writer has it, is several times slower than 6 for 0.3 %.
  */
 export const defaultGzipLevel = 5;
 
@@ -47,7 +47,7 @@ export interface ConvertOptions {
   level?: number | undefined;
   /** Where files are cut, in bytes. */
   chunkBytes?: number | undefined;
-  /** The image of each that matches it best; all images where there is none. */
+  /** The image of each that matches it best; all images if there is none. */
   platforms?: readonly Platform[] | undefined;
   /** Converted layers lie in a directory below it until they are pushed; the system's by default. */
   temporaryDirectory?: string | undefined;
@@ -65,7 +65,7 @@ export interface ConvertOptions {
 /** A member of an index that stays as it is, or is not in the new index. */
 export interface KeptMember {
   digest: string;
-  /** As the index says; undefined where it says none. */
+  /** As the index says; undefined if it says none. */
   platform: string | undefined;
   reason: string;
   /** The destination does not take it. */
@@ -77,14 +77,17 @@ export interface ConvertedImage {
   mediaType: string;
   digest: string;
   size: number;
-  /** False where a layer that was converted cannot be lazy, or no image can be as a whole. What had to stay as it is counts only then. */
+  /**
+   * False if a layer that was converted cannot be lazy, or no image can be as a whole. What had to stay as it is counts
+   * only then.
+   */
   isLazy: boolean;
 }
 
 /**
- * Copies an image, of all its platforms, with every layer as eStargz. A layer that is eStargz already is copied as it is, and so are
- * attestations; a blob that the destination has is not sent. The destination's name is set last: it never stands for half an image.
- * Leaves no temporary file.
+ * Copies an image, of all its platforms, with every layer as eStargz. A layer that is eStargz already is copied as it
+ * is, and so are attestations; a blob that the destination has is not sent. The destination's name is set last: it
+ * never stands for half an image. Leaves no temporary file.
  */
 export async function convertImage(
   source: ImageSource,
@@ -212,7 +215,10 @@ class Conversion {
     return { mediaType: ociIndex, bytes: rewriteIndex(index, members) };
   }
 
-  /** Writes a member of an index: an image is converted, anything else is copied as it is. Undefined where that cannot be done either. */
+  /**
+   * Writes a member of an index: an image is converted, anything else is copied as it is. Undefined if that cannot be
+   * done either.
+   */
   async #member(descriptor: Descriptor, chosen: Chosen | undefined, depth: number): Promise<Descriptor | undefined> {
     const { mediaType } = descriptor;
     if (!isIndex(mediaType) && !isManifest(mediaType)) return this.#unknownMember(descriptor);
@@ -234,7 +240,7 @@ class Conversion {
     return descriptor;
   }
 
-  /** A manifest or an index. Undefined where the source does not have it: an index may name more than somebody has copied. */
+  /** A manifest or an index. Undefined if the source does not have it: an index may name more than was copied. */
   async #manifestOf(descriptor: Descriptor): Promise<Buffer | undefined> {
     try {
       return await this.#source.manifest(descriptor, this.#signal);
@@ -252,7 +258,7 @@ class Conversion {
     return replacedDescriptor(old, mediaType, digest, bytes.length);
   }
 
-  /** What is of a type that is not known here, or is a blob, goes along where the destination takes it. */
+  /** What is of a type that is not known here, or is a blob, goes along if the destination takes it. */
   async #unknownMember(descriptor: Descriptor): Promise<Descriptor | undefined> {
     const { mediaType } = descriptor;
     this.#images++;
@@ -272,7 +278,7 @@ class Conversion {
     }
   }
 
-  /** Throws `otherwise` where there is no such blob, unless that says the same. */
+  /** Throws `otherwise` if there is no such blob, unless that says the same. */
   async #copyBlob(blob: Descriptor, otherwise: unknown): Promise<void> {
     try {
       await this.#layers.copy(blob, this.#signal);

@@ -5,14 +5,15 @@ import { type ImageDestination, RegistryDestination } from './destination.ts';
 import { OciLayout, parseLayoutReference } from './oci-layout.ts';
 import { type ImageSource, RegistrySource } from './source.ts';
 
-/** Whether the text names an image or a place for one. @throws InvalidArgument where it does not. */
+/** Whether the text names an image or a place for one. @throws InvalidArgument if it does not. */
 export function checkEndpoint(text: string): void {
   if (parseLayoutReference(text) === undefined) parseReference(text);
 }
 
 /**
- * The image and the place that two arguments name: each a reference as Docker writes it, or `oci-layout:DIR[:NAME][@DIGEST]`. Nothing is read yet.
- * @throws InvalidArgument where one cannot be parsed, or the destination has a digest.
+ * The image and the place that two arguments name: each a reference as Docker writes it, or
+ * `oci-layout:DIR[:NAME][@DIGEST]`. Nothing is read yet.
+ * @throws InvalidArgument if one cannot be parsed, or the destination has a digest.
  */
 export function openEndpoints(
   client: RegistryClient,

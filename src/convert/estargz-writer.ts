@@ -9,8 +9,8 @@ import { type TarEntry, TarReader } from '../formats/tar/reader.ts';
 import { chunkRowOf, cleanName, rowOf, TocBuilder, type TocEntry } from './toc.ts';
 
 /**
- * A quarter of the chunk size of Go's writer. A reader waits for a whole chunk and fetches no less, so that smaller ones make the first read
- * of a program quicker; the layer grows by a few thousandths.
+ * A quarter of the chunk size of Go's writer. A reader waits for a whole chunk and fetches no less, so that smaller
+ * ones make the first read of a program quicker; the layer grows by a few thousandths.
  */
 export const defaultChunkBytes = 1 << 20;
 /** A chunk is held in memory by writers and readers. */
@@ -38,10 +38,10 @@ export interface EstargzOptions {
 }
 
 /**
- * Writes a tar archive as an eStargz blob: each piece goes to `sink` as soon as it and those before are ready. The bytes of the tar
- * are kept up to its end-of-archive mark; the TOC's entry comes after that mark, so that whoever unpacks the layer as a plain tar.gz
- * does not find it (BuildKit writes it so too). A TOC and landmarks that are in the source are left out. The source is read to its end.
- * Format: containerd/stargz-snapshotter docs/estargz.md.
+ * Writes a tar archive as an eStargz blob: each piece goes to `sink` as soon as it and those before are ready. The
+ * bytes of the tar are kept up to its end-of-archive mark; the TOC's entry comes after that mark, so that a program
+ * that unpacks the layer as a plain tar.gz does not find it (BuildKit writes it so too). A TOC and landmarks that are
+ * in the source are left out. The source is read to its end. Format: containerd/stargz-snapshotter docs/estargz.md.
  * @throws what `tar-reader.ts` throws, what `tar` and `sink` throw, and InvalidArgument for a chunk size out of range.
  */
 export async function writeEstargz(
@@ -75,7 +75,10 @@ export async function writeEstargz(
   return finish(toc, members);
 }
 
-/** Whether an entry is not the image's but an earlier eStargz writer's, or says something of the root that no directory can be: containerd passes that over. */
+/**
+ * Whether an entry is not the image's but an earlier eStargz writer's, or says something of the root that no directory
+ * can be: containerd passes that over.
+ */
 function isLeftOut({ path, type }: TarEntry): boolean {
   const name = cleanName(path);
   return formatNames.has(name) || (name === '' && type !== 'dir');
@@ -138,14 +141,17 @@ async function finish(toc: TocBuilder, members: MemberWriter): Promise<EstargzRe
   return { ...members.result(), tocDigest: `sha256:${tocHash.digest('hex')}` };
 }
 
-/** A batch is sent to a thread at this many bytes: enough that sending costs little, small enough that memory stays bounded. */
+/**
+ * A batch is sent to a thread at this many bytes: enough that sending costs little, small enough that memory stays
+ * bounded.
+ */
 const batchBytes = 1024 * 1024;
 /** A run of headers without payload is cut after this many bytes, so that it need not be held in memory. */
 const maxMemberBytes = 8 * 1024 * 1024;
 
 /**
- * Takes the uncompressed stream, cut into members, has the members compressed in parallel and gives them to the sink in order.
- * A member is named by its index until its place is known.
+ * Takes the uncompressed stream, cut into members, has the members compressed in parallel and gives them to the sink in
+ * order. A member is named by its index until its place is known.
  */
 class MemberWriter {
   readonly #pool: GzipPool;
@@ -175,7 +181,7 @@ class MemberWriter {
     this.#pieceBytes += data.length;
   }
 
-  /** Adds bytes that no row of the TOC points at: where the member is long they start a new one. */
+  /** Adds bytes that no row of the TOC points at: if the member is long they start a new one. */
   async appendHeaders(data: Uint8Array): Promise<void> {
     if (this.#memberBytes >= maxMemberBytes) await this.cut();
     this.append(data);
@@ -233,7 +239,7 @@ class MemberWriter {
       position += piece.length;
     }
     const batch = this.#pool.compress({ data, ends: this.#ends });
-    batch.catch(() => {}); // Whoever receives it sees the error; where the writer has failed before, nobody does.
+    batch.catch(() => {}); // Its receiver sees the error; if the writer has failed before, there is none.
     this.#inFlight.push(batch);
     this.#pieces = [];
     this.#pieceBytes = 0;

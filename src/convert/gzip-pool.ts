@@ -12,7 +12,7 @@ export interface MemberBatch {
 
 interface Thread {
   worker: Worker;
-  /** Who waits for the batches that the worker has, in the order in which they were sent. */
+  /** What waits for the batches that the worker has, in the order in which they were sent. */
   waiting: { resolve: (batch: MemberBatch) => void; reject: (error: unknown) => void }[];
 }
 
@@ -57,7 +57,7 @@ export class GzipPool implements AsyncDisposable {
     const thread: Thread = { worker, waiting: [] };
     const end = (cause: unknown) => {
       const index = this.#threads.indexOf(thread);
-      if (index >= 0) this.#threads.splice(index, 1); // nobody would answer what it is given from now on
+      if (index >= 0) this.#threads.splice(index, 1); // what it is given from now on would not be answered
       const error = new LazypullError('Unknown', 'Cannot compress a layer: a compression thread ended', { cause });
       for (const { reject } of thread.waiting.splice(0)) reject(error);
     };

@@ -27,7 +27,10 @@ export interface ConvertedLayer {
   diffId: string;
 }
 
-/** What is to be done with a layer: convert it, copy it as it is (it is eStargz already, or no tar), or only keep its descriptor (no registry has it). */
+/**
+ * What is to be done with a layer: convert it, copy it as it is (it is eStargz already, or no tar), or only keep its
+ * descriptor (no registry has it).
+ */
 export type LayerPlan = 'convert' | 'copy' | 'keep';
 
 export function planLayer({ mediaType, annotations }: Descriptor): LayerPlan {
@@ -41,7 +44,10 @@ function withoutOld(annotations: Readonly<Record<string, string>>): Record<strin
   return Object.fromEntries(Object.entries(annotations).filter(([key]) => !lazyAnnotations.test(key)));
 }
 
-/** The descriptor of a layer that has been written as eStargz. Annotations of the source stay, but for those of a lazy format. */
+/**
+ * The descriptor of a layer that has been written as eStargz. Annotations of the source stay, but for those of a lazy
+ * format.
+ */
 export function estargzLayer(source: Descriptor, result: EstargzResult): ConvertedLayer {
   const annotations = {
     ...withoutOld(source.annotations),
@@ -52,7 +58,7 @@ export function estargzLayer(source: Descriptor, result: EstargzResult): Convert
   return { descriptor, diffId: result.diffId };
 }
 
-/** The descriptor of a layer that is copied as it is; where it is eStargz already, with OCI's media type. */
+/** The descriptor of a layer that is copied as it is; if it is eStargz already, with OCI's media type. */
 export function copiedLayer(source: Descriptor): Descriptor {
   return isLayer(source.mediaType) ? { ...source, mediaType: ociLayerGzip } : source;
 }
@@ -84,15 +90,15 @@ export function rewriteManifest(
   });
 }
 
-/** A member of an index as it was and as it is in the new index: the same where it was copied. */
+/** A member of an index as it was and as it is in the new index: the same if it was copied. */
 export interface WrittenMember {
   readonly old: Descriptor;
   readonly written: Descriptor;
 }
 
 /**
- * The index, as one of OCI, with what was written of its members. Attestations follow the image that they are tied to; SOCI's index of a converted
- * image is left out, as it speaks of layers that are not there any more.
+ * The index, as one of OCI, with what was written of its members. Attestations follow the image that they are tied to;
+ * SOCI's index of a converted image is left out, as it speaks of layers that are not there any more.
  */
 export function rewriteIndex(index: ImageIndex, members: readonly WrittenMember[]): Buffer {
   const converted = new Map<string, string>();
@@ -115,13 +121,16 @@ export function rewriteIndex(index: ImageIndex, members: readonly WrittenMember[
 /** By which SOCI's index in an OCI index names the image that it is of. */
 const sociImageAnnotation = 'com.amazon.soci.image-manifest-digest';
 
-/** The annotations of a document that hold after the conversion too, as a field of it; nothing where it has none. */
+/** The annotations of a document that hold after the conversion too, as a field of it; nothing if it has none. */
 function annotationsOf(json: Json): { annotations?: Json } {
   const annotations = goStrings(json['annotations']);
   return annotations === undefined || json['annotations'] === undefined ? {} : { annotations: withoutOld(annotations) };
 }
 
-/** What a manifest of any kind names, as far as that can be told: whoever copies it copies these too. No layers that registries do not have. */
+/**
+ * What a manifest of any kind names, as far as that can be told: a copy of it needs these too. No layers that
+ * registries do not have.
+ */
 export function blobsOf(manifest: Buffer): Descriptor[] {
   const json = jsonOf(manifest);
   const lists = [[json['config']], json['layers'], json['blobs']].map((list) => goList(list, maxBlobs) ?? []);

@@ -1,7 +1,10 @@
 import { codeOf, type ErrorCode, isSystemError } from '../errors.ts';
 import { RegistryError } from '../registry/errors.ts';
 
-/** Whether the image itself is the reason for an error, not the network or the machine: another image of the index may be better. */
+/**
+ * Whether the image itself is the reason for an error, not the network or the machine: another image of the index may
+ * be better.
+ */
 export function isInconvertible(error: unknown): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     if (cause instanceof RegistryError || isSystemError(cause)) return false;

@@ -21,8 +21,9 @@ export interface LayerEvent {
   digest: string;
   size: number;
   /**
-   * `reading`: `bytes` of the source's blob have been read, to convert or to copy it. `pushing`: `bytes` of the converted blob have been sent.
-   * `done`: the destination has it; `bytes` is its size there. `kept`: no registry has such a layer, it stays as it is.
+   * `reading`: `bytes` of the source's blob have been read, to convert or to copy it. `pushing`: `bytes` of the
+   * converted blob have been sent. `done`: the destination has it; `bytes` is its size there. `kept`: no registry has
+   * such a layer, it stays as it is.
    */
   state: 'reading' | 'pushing' | 'done' | 'kept';
   bytes: number;
@@ -69,7 +70,10 @@ export class LayerConverter {
     return estargzLayer(layer, result);
   }
 
-  /** Whether a layer says that it is eStargz and is not: who compresses layers anew may keep their annotations. What cannot be read is not. */
+  /**
+   * Whether a layer says that it is eStargz and is not: a program that compresses layers anew may keep their
+   * annotations. What cannot be read is not.
+   */
   async #isMislabelled({ digest, mediaType }: Descriptor, signal: AbortSignal): Promise<boolean> {
     if (!isLayer(mediaType)) return false;
     try {

@@ -16,11 +16,16 @@ export interface NotLazyLayer {
 
 /** Says of layers whether they can be lazy, by the rules of the daemon. */
 export interface LazinessCheck {
-  /** Reads the table of contents of a layer and remembers what there is to say of it. Rejects only where `signal` aborts. */
+  /**
+   * Reads the table of contents of a layer and remembers what there is to say of it. Rejects only if `signal` aborts.
+   */
   read(blob: RangedBlob, layer: LayerId, signal: AbortSignal): Promise<void>;
   /** Notes of a layer that it has no table of contents, and why. */
   refuse(digest: string, message: string): void;
-  /** The layers of an image that cannot be lazy, also for what is in those below them. @param digests of its layers, the lowest first */
+  /**
+   * The layers of an image that cannot be lazy, also for what is in those below them. @param digests of its layers, the
+   * lowest first
+   */
   ofImage(digests: readonly string[]): Promise<NotLazyLayer[]>;
 }
 

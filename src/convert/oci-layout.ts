@@ -22,7 +22,7 @@ import { replacing } from '../kernel/replace-file.ts';
 const maxManifestBytes = 4 * 1024 * 1024;
 
 const nameAnnotation = 'org.opencontainers.image.ref.name';
-/** The whole reference, where containerd and BuildKit wrote the layout: the other one is the tag alone. */
+/** The whole reference, if containerd and BuildKit wrote the layout: the other one is the tag alone. */
 const fullNameAnnotation = 'io.containerd.image.name';
 const prefix = 'oci-layout:';
 
@@ -34,8 +34,9 @@ export interface LayoutReference {
 }
 
 /**
- * Reads `oci-layout:DIR[:NAME][@DIGEST]`; undefined where the text does not start so. The directory is the longest one that is there; of one that is not, what follows the
- * last colon is the name, where it has no slash, or what follows the first one, where the directory could not be made otherwise.
+ * Reads `oci-layout:DIR[:NAME][@DIGEST]`; undefined if the text does not start so. The directory is the longest one
+ * that is there; of one that is not, what follows the last colon is the name, if it has no slash, or what follows the
+ * first one, if the directory could not be made otherwise.
  */
 export function parseLayoutReference(text: string): LayoutReference | undefined {
   if (!text.startsWith(prefix)) return undefined;
@@ -57,7 +58,10 @@ function splitAtDirectory(text: string): LayoutReference | undefined {
   return undefined;
 }
 
-/** Of a directory that is not there yet. `new:registry.example/app:1` is the directory `new`, unless there is one for `app` in `new:registry.example`. */
+/**
+ * Of a directory that is not there yet. `new:registry.example/app:1` is the directory `new`, unless there is one for
+ * `app` in `new:registry.example`.
+ */
 function splitAtTag(text: string): LayoutReference {
   const match = /^(.+):([\w][\w.-]{0,127})$/.exec(text);
   if (match === null) return { directory: text, tag: undefined };
@@ -83,8 +87,8 @@ export class OciLayout implements ImageSource, ImageDestination {
   }
 
   /**
-   * The entry of index.json with the name and the digest, as far as they are given. Where there are several, they are the members of an index that `platforms` choose
-   * from, unless their names tell them apart.
+   * The entry of index.json with the name and the digest, as far as they are given. If there are several, they are the
+   * members of an index that `platforms` choose from, unless their names tell them apart.
    *
    * @throws NotFound that lists what is there
    */
@@ -165,7 +169,7 @@ export class OciLayout implements ImageSource, ImageDestination {
     await this.#replace(this.#path('index.json'), (temporary) => writeFile(temporary, JSON.stringify(json, null, 2)));
   }
 
-  /** Undefined where the directory is not a layout yet. */
+  /** Undefined if the directory is not a layout yet. */
   async #index(): Promise<ImageIndex | undefined> {
     try {
       await using file = await open(this.#path('index.json'));
@@ -193,7 +197,7 @@ export class OciLayout implements ImageSource, ImageDestination {
     return join(this.#directory, 'blobs', ...digest.split(':'));
   }
 
-  /** Makes a file appear whole or not at all. Throws Unavailable where the file system does not take it. */
+  /** Makes a file appear whole or not at all. Throws Unavailable if the file system does not take it. */
   async #replace(path: string, write: (temporary: string) => Promise<void>): Promise<void> {
     const temporary = `${path}.${randomUUID()}`;
     try {

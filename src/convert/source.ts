@@ -13,11 +13,14 @@ export type BlobId = Pick<Descriptor, 'digest' | 'size'>;
 export interface ImageSource {
   /** For messages. */
   readonly name: string;
-  /** The manifest or index that the source's name stands for; where it stands for several, an index of them that `platforms` are chosen from. */
+  /**
+   * The manifest or index that the source's name stands for; if it stands for several, an index of them that
+   * `platforms` are chosen from.
+   */
   root(platforms: readonly Platform[], signal?: AbortSignal): Promise<Manifest>;
   /** The bytes of a manifest or an index that the root names. */
   manifest(descriptor: Descriptor, signal?: AbortSignal): Promise<Buffer>;
-  /** Streams a blob. It is verified at its end: whoever has not read to the end has unverified bytes. */
+  /** Streams a blob. It is verified at its end: until its end was read, its bytes are unverified. */
   blob(blob: BlobId, signal?: AbortSignal): AsyncIterable<Buffer>;
   /** A blob to be read in parts, of which nothing is verified. */
   ranged(digest: string): RangedBlob;
@@ -53,7 +56,10 @@ export class RegistrySource implements ImageSource {
   }
 }
 
-/** Passes a blob on and throws DataLoss at its end, before the last bytes are taken as good, where it does not have its size and digest. */
+/**
+ * Passes a blob on and throws DataLoss at its end, before the last bytes are taken as good, if it does not have its
+ * size and digest.
+ */
 export async function* verified(
   blob: AsyncIterable<Buffer>,
   { digest, size }: BlobId,
@@ -74,7 +80,7 @@ export async function* verified(
   );
 }
 
-/** The whole blob in memory. @throws ResourceExhausted where it is larger than `maxBytes`. */
+/** The whole blob in memory. @throws ResourceExhausted if it is larger than `maxBytes`. */
 export async function readBlob(
   source: ImageSource,
   blob: BlobId,

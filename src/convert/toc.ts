@@ -1,7 +1,10 @@
 import type { ByteString, EntryType } from '../formats/layer-index.ts';
 import type { TarEntry } from '../formats/tar/reader.ts';
 
-/** One row of an eStargz TOC with the field names of the JSON. Numbers that are 0 and strings that are '' are not written. */
+/**
+ * One row of an eStargz TOC with the field names of the JSON. Numbers that are 0 and strings that are '' are not
+ * written.
+ */
 export interface TocEntry {
   name: ByteString;
   type: EntryType | 'chunk';
@@ -28,8 +31,8 @@ export interface TocEntry {
 }
 
 /**
- * Collects the rows of a TOC in tar order. Where a name comes again, as a tar may have it, the rows of the earlier one
- * are left out: the last wins, and Go's reader would mix the chunks of both.
+ * Collects the rows of a TOC in tar order. If a name comes again, as a tar may have it, the rows of the earlier one are
+ * left out: the last wins, and Go's reader would mix the chunks of both.
  */
 export class TocBuilder {
   readonly #files: (readonly TocEntry[] | undefined)[] = [];
@@ -47,8 +50,8 @@ export class TocBuilder {
   }
 
   /**
-   * The JSON in pieces, indented with tabs as Go writes it. Names that are not UTF-8 stand in it as the bytes that they are.
-   * `offsetOf` gives the place in the blob of a member by its index.
+   * The JSON in pieces, indented with tabs as Go writes it. Names that are not UTF-8 stand in it as the bytes that they
+   * are. `offsetOf` gives the place in the blob of a member by its index.
    */
   *encode(offsetOf: (member: number) => number): Iterable<Buffer> {
     let text = '{\n\t"version": 1,\n\t"entries": [';
@@ -133,7 +136,10 @@ export function chunkRowOf(entry: TarEntry): TocEntry {
   };
 }
 
-/** A name as eStargz readers compare it: relative to the root, without `.`, `..`, empty parts and a slash at the end. The root is ''. */
+/**
+ * A name as eStargz readers compare it: relative to the root, without `.`, `..`, empty parts and a slash at the end.
+ * The root is ''.
+ */
 export function cleanName(name: ByteString): ByteString {
   const parts: string[] = [];
   for (const part of name.split('/')) {
@@ -146,13 +152,15 @@ export function cleanName(name: ByteString): ByteString {
 /** Pieces of JSON are joined up to about this many bytes: a string has a limit, and one of a whole TOC may pass it. */
 const pieceBytes = 1024 * 1024;
 
-/** The years that RFC 3339 can say, 0001 to 9999. Times beyond, which no file system keeps either, become the nearest. */
+/**
+ * The years that RFC 3339 can say, 0001 to 9999. Times beyond, which no file system keeps either, become the nearest.
+ */
 const minSeconds = Date.UTC(2001, 0, 1) / 1000 - 2000 * 365.2425 * 86_400;
 const maxSeconds = Date.UTC(9999, 11, 31, 23, 59, 59) / 1000;
 
 /**
- * RFC 3339 in UTC. Unlike Go's writer it keeps nanoseconds and writes the time 0, both of which Go's reader takes: there, an
- * absent time is one of the year 1.
+ * RFC 3339 in UTC. Unlike Go's writer it keeps nanoseconds and writes the time 0, both of which Go's reader takes:
+ * there, an absent time is one of the year 1.
  */
 function formatTime(seconds: number, nanoseconds: number): string {
   const inRange = Math.min(Math.max(seconds, minSeconds), maxSeconds);
@@ -161,7 +169,7 @@ function formatTime(seconds: number, nanoseconds: number): string {
   return `${date}${fraction}Z`;
 }
 
-/** The name where it is not the one that the id had last, else ''. */
+/** The name if it is not the one that the id had last, else ''. */
 function ifChanged(last: Map<number, ByteString>, id: number, name: ByteString): ByteString {
   if (name === '' || last.get(id) === name) return '';
   last.set(id, name);

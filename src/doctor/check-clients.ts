@@ -13,7 +13,7 @@ import type { ClientStatus } from '../status/status.ts';
 import { version } from '../version.ts';
 import { absent, type Finding, right, tryOut, warning, wrong } from './check-result.ts';
 
-/** The daemon at this socket and who uses it; or, for root, whether one could serve there. */
+/** The daemon at this socket and its client; or, for root, whether one could serve there. */
 export async function checkDaemon(
   { address, root }: Instance,
   env: NodeJS.ProcessEnv,
@@ -57,7 +57,7 @@ function daemonStarter({ address, root }: Instance, env: NodeJS.ProcessEnv): str
   return ['lazypull daemon', ...flags].join(' ');
 }
 
-/** Throws where no socket can be made at a path that nobody serves. */
+/** Throws if no socket can be made at a path that is not served. */
 function checkSocket(path: string): string {
   const stats = lstatSync(path, { throwIfNoEntry: false });
   if (stats !== undefined && !stats.isSocket()) {
@@ -73,7 +73,7 @@ function checkSocket(path: string): string {
   return `"${path}" can be made`;
 }
 
-/** What is to be said of a client of the running daemon: who uses its socket. */
+/** What is to be said of a client of the running daemon: which process uses its socket. */
 function checkServed({ name, address, process, refused }: ClientStatus): Finding[] {
   if (process === undefined) return [];
   const who = `process ${process.pid} (${process.command})`;
@@ -100,12 +100,12 @@ export async function checkClients(env: NodeJS.ProcessEnv, tools: string): Promi
   return [...findings.map((each) => (hasClient ? each : needed(each))), checkRunc(env, tools, hasClient)];
 }
 
-/** Where there is neither, nobody can use the daemon. */
+/** If there is neither, nothing can use the daemon. */
 function needed({ name, text, advice }: Finding): Finding {
   return advice === '' ? absent(name, text, advice) : warning(name, text, advice);
 }
 
-/** Where buildkitd listens that nobody has moved, and the one of `lazypull buildkitd`. */
+/** Where buildkitd listens by default, and the one of `lazypull buildkitd`. */
 async function checkBuildkitd(env: NodeJS.ProcessEnv, tools: string): Promise<Finding[]> {
   const name = 'buildkitd';
   const own = ownPlaces(env);
@@ -159,7 +159,7 @@ function checkRunc(env: NodeJS.ProcessEnv, tools: string, hasClient: boolean): F
   return state(name, text, 'install it, for instance with "apt-get install runc"');
 }
 
-/** Whether somebody serves a socket; also where it is not ours to look. */
+/** Whether a socket is served; even if we may not look. */
 async function isServed(socket: string): Promise<boolean> {
   return (await listenerPid(socket).catch(() => 0)) !== undefined;
 }

@@ -8,10 +8,13 @@ import { readHostDirectory } from '../registry/hosts/hosts-file.ts';
 import { absent, type Finding, right, warning, wrong } from './check-result.ts';
 import { checkInodeNumbers } from './inode-numbers.ts';
 
-/** More directories of registries than anybody has; the others are not looked at. */
+/** More directories of registries than any machine has; the others are not looked at. */
 const maxRegistries = 1_000;
 
-/** config.toml, the files of registries, and Docker's config.json: whether they can be read, and what in them does nothing. */
+/**
+ * config.toml, the files of registries, and Docker's config.json: whether they can be read, and what in them does
+ * nothing.
+ */
 export async function checkFiles(flags: DaemonFlags, env: NodeJS.ProcessEnv): Promise<Finding[]> {
   const { finding, config } = await checkConfig(flags, env);
   return [

@@ -8,10 +8,13 @@ const versions = { keepsReaders: [6, 9], mountsFiles: [6, 12] } as const;
 /** How many mounts must still be possible: a layer is one, and a container at least another one. */
 const minFreeMounts = 2_000;
 
-/** A reader may have to wait for a registry that long, with all tries; what takes longer than the kernel allows ends the FUSE connection. */
+/**
+ * A reader may have to wait for a registry that long, with all tries; what takes longer than the kernel allows ends the
+ * FUSE connection.
+ */
 const maxReadSeconds = 600;
 
-/** The user, /dev/fuse, the kernel and its settings; the user alone, where that one cannot mount. */
+/** The user, /dev/fuse, the kernel and its settings; the user alone, if that one cannot mount. */
 export function checkMachine(machine: Machine): Finding[] {
   const lacks = lacksOf(machine).map(({ name, text, advice }) => wrong(name, text, advice));
   if (lacks.some(({ name }) => name === 'user')) return lacks;
@@ -39,7 +42,7 @@ export function checkKernel(release: string): Finding {
   return warning(name, text, 'use a newer kernel if readers must not notice a restart');
 }
 
-/** @param read the text of a file below /proc, or undefined where it is not there */
+/** @param read the text of a file below /proc, or undefined if it is not there */
 export function checkSettings(read: (path: string) => string | undefined): Finding[] {
   const findings: Finding[] = [];
   for (const key of ['default_request_timeout', 'max_request_timeout']) {

@@ -19,8 +19,8 @@ const content = Buffer.from('lazypull');
 const fileName = 'file';
 
 /**
- * Mounts what a daemon mounts, in a new directory below `parent`, and takes it away again: a FUSE file system, an EROFS image
- * on a disk and one on FUSE, an overlay on that, and an overlay on the overlay.
+ * Mounts what a daemon mounts, in a new directory below `parent`, and takes it away again: a FUSE file system, an EROFS
+ * image on a disk and one on FUSE, an overlay on that, and an overlay on the overlay.
  */
 export async function checkMounts(parent: string): Promise<Finding[]> {
   await using parts = new AsyncDisposableStack();

@@ -3,15 +3,18 @@ import { hintOf, messageOf } from '../errors.ts';
 /** What was found out about one thing of a machine. */
 export interface Finding {
   readonly name: string;
-  /** `warning`: a daemon runs with it, and not as somebody wants it. `absent`: it is not there, and nothing needs it. */
+  /** `warning`: a daemon runs with it, but not at its best. `absent`: it is not there, and nothing needs it. */
   readonly state: 'right' | 'warning' | 'wrong' | 'absent';
   /** What was found, for people; it may have several lines. */
   readonly text: string;
-  /** What mends it; '' where nothing has to be mended. */
+  /** What mends it; '' if nothing has to be mended. */
   readonly advice: string;
 }
 
-/** What comes of trying something: it gives what to say where it works, and rejects where it does not. The hint of an error wins over `advice`. */
+/**
+ * What comes of trying something: it gives what to say if it works, and rejects if it does not. The hint of an error
+ * wins over `advice`.
+ */
 export async function tryOut(name: string, advice: string, work: () => Promise<string>): Promise<Finding> {
   try {
     return right(name, await work());

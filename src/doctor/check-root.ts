@@ -10,7 +10,10 @@ import { absent, type Finding, right, tryOut } from './check-result.ts';
 const minFreeBytes = 1 << 30;
 const minFreeInodes = 20_000;
 
-/** The root directory: whose it is, what it lies on, and what is free there. Nothing that has to be mounted is tried where `mayMount` is false. */
+/**
+ * The root directory: whose it is, what it lies on, and what is free there. Nothing that has to be mounted is tried if
+ * `mayMount` is false.
+ */
 export async function checkRoot(root: string, mayMount: boolean): Promise<Finding[]> {
   const parent = nearestDirectory(root);
   const findings: Finding[] = [];

@@ -17,7 +17,10 @@ export interface CheckOptions {
   readonly tools: string;
 }
 
-/** Looks at everything that a daemon with these flags needs, and at what it works with. Who is not root is told that first, and nothing that only root can try. */
+/**
+ * Looks at everything that a daemon with these flags needs, and at what it works with. A user that is not root is told
+ * that first, and what only root can try is left out.
+ */
 export async function check({ flags, env, tools }: CheckOptions): Promise<Finding[]> {
   const root = daemonRoot(flags.root, env);
   const machine = await probeMachine();

@@ -27,20 +27,24 @@ export interface Documents {
 
 /** The image of one platform in an index. */
 export interface Choice {
-  /** From a member of the index down to the manifest: more than one where indexes are nested. With the bytes of each. */
+  /** From a member of the index down to the manifest: more than one if indexes are nested. With the bytes of each. */
   readonly path: readonly { readonly descriptor: Descriptor; readonly bytes: Buffer }[];
   readonly manifest: ImageManifest;
   /** As the index says, else the configuration. */
   readonly platform: Platform;
-  /** Where it was read, for its platform. */
+  /** If it was read, for its platform. */
   readonly configuration: Buffer | undefined;
-  /** Whether it is what containerd and BuildKit choose: they look at one member of an index alone, the one that matches best. */
+  /**
+   * Whether it is what containerd and BuildKit choose: they look at one member of an index alone, the one that matches
+   * best.
+   */
   readonly isFirst: boolean;
 }
 
 /**
- * Chooses from an index as containerd does (core/images, Manifest): what the platform can run, the best match first, then the members without a
- * platform, for which the image's configuration speaks. Other than containerd it goes on to the next one where a member is no container image, or is not of the platform.
+ * Chooses from an index as containerd does (core/images, Manifest): what the platform can run, the best match first,
+ * then the members without a platform, for which the image's configuration speaks. Unlike containerd it goes on to the
+ * next one if a member is not a container image, or is not of the platform.
  *
  * @throws NotFound that lists the platforms which are there; what reading throws
  */
@@ -121,7 +125,7 @@ class Chooser {
     return { path, manifest, platform, configuration, isFirst: this.#isFirst };
   }
 
-  /** A document; undefined where it is not there, and nobody has said that it is of the platform. */
+  /** A document; undefined if it is not there, and nothing says that it is of the platform. */
   async #optional(descriptor: Descriptor, read: () => Promise<Buffer>): Promise<Buffer | undefined> {
     if (++this.#read > maxDocuments) {
       throw new LazypullError('ResourceExhausted', `More than ${maxDocuments} documents of the image say no platform`);

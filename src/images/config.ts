@@ -10,7 +10,7 @@ const maxConfigBytes = 8 << 20;
 /**
  * Fetches the configuration of an image.
  *
- * @throws ResourceExhausted where it is too large; DataLoss where it is not the one of its digest
+ * @throws ResourceExhausted if it is too large; DataLoss if it is not the one of its digest
  */
 export async function readConfig(
   client: RegistryClient,

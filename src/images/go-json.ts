@@ -3,11 +3,13 @@ import { LazypullError } from '../errors.ts';
 export type Json = Record<string, unknown>;
 
 /**
- * Reads a JSON object as Go's encoding/json reads it into a struct, which is how containerd and BuildKit read the documents of images: `null` is
- * what an absent field is, and the case of a known field's name does not count. The fields that are known get their own names; all others stay.
+ * Reads a JSON object as Go's encoding/json reads it into a struct, which is how containerd and BuildKit read the
+ * documents of images: `null` is what an absent field is, and the case of a known field's name does not count. The
+ * fields that are known get their own names; all others stay.
  *
  * @param what the document, for the message
- * @throws InvalidArgument for what is not a JSON object, or names one field twice in different cases: Go would take parts of both
+ * @throws InvalidArgument for what is not a JSON object, or names one field twice in different cases: Go would take
+ * parts of both
  */
 export function parseGoObject(bytes: Buffer, fields: readonly string[], what: string): Json {
   let json: unknown;
@@ -34,13 +36,16 @@ export function asGoStruct(object: Json, fields: readonly string[], what: string
   return Object.fromEntries(result);
 }
 
-/** A list of Go: nothing and `null` are an empty one. Undefined for anything else, and for a list of more than `max` items. */
+/**
+ * A list of Go: nothing and `null` are an empty one. Undefined for anything else, and for a list of more than `max`
+ * items.
+ */
 export function goList(value: unknown, max: number): readonly unknown[] | undefined {
   if (value === undefined || value === null) return [];
   return Array.isArray(value) && value.length <= max ? (value as readonly unknown[]) : undefined;
 }
 
-/** A map of strings of Go, where `null` is an empty one, or an empty string. Undefined for anything else. */
+/** A map of strings of Go, in which `null` is an empty one, or an empty string. Undefined for anything else. */
 export function goStrings(value: unknown): Record<string, string> | undefined {
   if (value === undefined || value === null) return {};
   if (!isObject(value)) return undefined;
@@ -58,7 +63,10 @@ export function invalidDocument(what: string, why: string): LazypullError {
   return new LazypullError('InvalidArgument', `Cannot use the image: its ${what} is not valid: ${why}`);
 }
 
-/** Letters that are one but for their case become the same, the long s and the Kelvin sign too, as in Go's bytes.EqualFold. */
+/**
+ * Letters that are one but for their case become the same, the long s and the Kelvin sign too, as in Go's
+ * bytes.EqualFold.
+ */
 function fold(name: string): string {
   return name.toUpperCase().toLowerCase();
 }

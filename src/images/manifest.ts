@@ -9,7 +9,10 @@ const maxManifests = 4096;
 /** Sizes are safe integers, and no layer is near this: 1 PiB. */
 const maxBlobBytes = 2 ** 50;
 
-/** What a manifest or index says of a blob (OCI image-spec, descriptor.md). Fields that are not known here are kept in `rest`. */
+/**
+ * What a manifest or index says of a blob (OCI image-spec, descriptor.md). Fields that are not known here are kept in
+ * `rest`.
+ */
 export interface Descriptor {
   mediaType: string;
   digest: string;
@@ -33,7 +36,9 @@ export interface ImageConfig {
   json: Json;
 }
 
-/** The fields of the documents that are looked at, as Go's structs name them (opencontainers/image-spec, specs-go/v1). */
+/**
+ * The fields of the documents that are looked at, as Go's structs name them (opencontainers/image-spec, specs-go/v1).
+ */
 const documentFields = ['mediaType', 'schemaVersion', 'config', 'layers', 'manifests', 'annotations', 'fsLayers'];
 const configFields = ['rootfs', 'history', 'config', ...platformFields];
 const descriptorFields = ['mediaType', 'digest', 'size', 'urls', 'annotations', 'data', 'platform', 'artifactType'];
@@ -62,7 +67,10 @@ export function parseIndex(bytes: Buffer): ImageIndex {
   return { json, manifests: manifests.map((manifest) => parseDescriptor(manifest, 'index')) };
 }
 
-/** A document that is both a manifest and an index is refused, as containerd does: who reads it as one would see another image than who reads it as the other. */
+/**
+ * A document that is both a manifest and an index is refused, as containerd does: a program that reads it as one would
+ * see another image than a program that reads it as the other.
+ */
 function checkKind(json: Json, kind: 'manifest' | 'index'): void {
   const { mediaType } = json;
   if (json['fsLayers'] !== undefined || (kind === 'manifest' && json['schemaVersion'] === 1)) {
@@ -77,7 +85,7 @@ function checkKind(json: Json, kind: 'manifest' | 'index'): void {
   if (isOther) throw invalidDocument(kind, `it is ${kind === 'index' ? 'a manifest' : 'an index'} too`);
 }
 
-/** @throws InvalidArgument where there is not one diff ID for each of `layers` layers. */
+/** @throws InvalidArgument if there is not one diff ID for each of `layers` layers. */
 export function parseConfig(bytes: Buffer, layers: number): ImageConfig {
   const json = parseGoObject(bytes, configFields, 'config');
   const rootfs = json['rootfs'] ?? {};
@@ -110,7 +118,7 @@ export function isAttestation({ annotations }: Descriptor, { layers }: ImageMani
   return annotations[attestedAnnotation] !== undefined || layers.some((layer) => isInToto(layer.mediaType));
 }
 
-/** The platform of a manifest in an index; undefined where there is none. */
+/** The platform of a manifest in an index; undefined if there is none. */
 export function platformOf({ rest }: Descriptor): Platform | undefined {
   return isObject(rest['platform']) ? platformOfJson(rest['platform']) : undefined;
 }

@@ -3,8 +3,8 @@ import { LazypullError } from '../errors.ts';
 import { goList, type Json } from './go-json.ts';
 
 /**
- * Platforms as github.com/containerd/platforms reads, compares and orders them: containerd and BuildKit choose by it what of an index they run.
- * `test/oracles/platforms` prints what that package says.
+ * Platforms as github.com/containerd/platforms reads, compares and orders them: containerd and BuildKit choose by it
+ * what of an index they run. `test/oracles/platforms` prints what that package says.
  */
 
 /** What an image is for (OCI image-spec, image-index.md). Fields that are not there are ''. */
@@ -21,7 +21,7 @@ const thisOs = 'linux';
 /** More than any platform names. */
 const maxOsFeatures = 256;
 
-/** The platform in an index, or in an image's configuration; undefined where a field is not what Go takes. */
+/** The platform in an index, or in an image's configuration; undefined if a field is not what Go takes. */
 export function platformOfJson(json: Json): Platform | undefined {
   const features = goList(json['os.features'], maxOsFeatures);
   const texts = ['os', 'architecture', 'variant', 'os.version'].map((field) => json[field] ?? '');
@@ -34,7 +34,8 @@ export function platformOfJson(json: Json): Platform | undefined {
 export const platformFields = ['architecture', 'os', 'os.version', 'os.features', 'variant'];
 
 /**
- * Reads what users write: `OS[(VERSION+FEATURE…)]/ARCHITECTURE[/VARIANT]`, or one of both, of which the other is this machine's.
+ * Reads what users write: `OS[(VERSION+FEATURE…)]/ARCHITECTURE[/VARIANT]`, or one of both, of which the other is this
+ * machine's.
  *
  * @throws InvalidArgument
  */
@@ -81,7 +82,10 @@ export class PlatformMatcher {
     return this.#rank(platform) >= 0;
   }
 
-  /** Sorts as `Array.sort` does: what matches better comes first. Of what matches nothing, neither comes before the other. */
+  /**
+   * Sorts as `Array.sort` does: what matches better comes first. Of what matches nothing, neither comes before the
+   * other.
+   */
   compare(a: Platform, b: Platform): number {
     const [first, second] = [this.#rank(a), this.#rank(b)];
     if (first < 0 && second < 0) {
@@ -245,7 +249,9 @@ function windowsVersion(text: string): [major: number, minor: number, build: num
 
 const architectures: Readonly<Record<string, string>> = { x64: 'amd64', ia32: '386' };
 
-/** The platform of this machine, as containerd takes it where nobody says another one: the variant is told of Arm alone. */
+/**
+ * The platform of this machine, as containerd takes it unless another one is said: the variant is told of Arm alone.
+ */
 export const thisPlatform: Platform = {
   os: thisOs,
   architecture: architectures[process.arch] ?? process.arch,

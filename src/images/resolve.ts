@@ -20,22 +20,30 @@ export interface ResolvedImage {
   /** Of the manifest, which was verified against it. */
   readonly digest: string;
   readonly mediaType: string;
-  /** As the index says, or the configuration; undefined for an image that is in no index, unless a platform was asked for. */
+  /**
+   * As the index says, or the configuration; undefined for an image that is in no index, unless a platform was asked
+   * for.
+   */
   readonly platform: string | undefined;
   readonly manifest: ImageManifest;
-  /** The image's configuration, where it was read to see its platform. */
+  /** The image's configuration, if it was read to see its platform. */
   readonly configuration: Buffer | undefined;
-  /** The documents that were read, as they are: the indexes where there are some, the outermost first, and the manifest. */
+  /**
+   * The documents that were read, as they are: the indexes if there are some, the outermost first, and the manifest.
+   */
   readonly documents: readonly Manifest[];
-  /** Whether containerd and BuildKit choose it too: they do not go on to another member of an index where the first is not what it seems. */
+  /**
+   * Whether containerd and BuildKit choose it too: they do not go on to another member of an index if the first is not
+   * what it seems.
+   */
   readonly isFirst: boolean;
 }
 
 /**
- * Reads the manifest of an image, out of its index where it has one.
+ * Reads the manifest of an image, out of its index if it has one.
  *
- * @param platform undefined for that of this machine, where there is a choice
- * @throws NotFound where the image, or its platform, is not there; InvalidArgument where it is not a container image
+ * @param platform undefined for that of this machine, if there is a choice
+ * @throws NotFound if the image, or its platform, is not there; InvalidArgument if it is not a container image
  */
 export async function resolveImage(
   client: RegistryClient,

@@ -6,7 +6,7 @@ export function mirrorFileAt(root: string): string {
   return join(root, 'mirror-address');
 }
 
-/** The address of the mirror of the daemon that has a root, as `HOST:PORT`; undefined where it has none. */
+/** The address of the mirror of the daemon that has a root, as `HOST:PORT`; undefined if it has none. */
 export async function mirrorAddressOf(root: string): Promise<string | undefined> {
   const text = await readFile(mirrorFileAt(root), 'utf8').catch(() => '');
   return /^\S{1,300}:\d{1,5}$/.test(text.trim()) ? text.trim() : undefined;

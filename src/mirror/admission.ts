@@ -1,6 +1,9 @@
 import type { ServerResponse } from 'node:http';
 
-/** A client that takes less than that, once it has kept us waiting for a while, gives way to others when there is no room. */
+/**
+ * A client that takes less than that, once it has kept us waiting for a while, gives way to others when there is no
+ * room.
+ */
 const slowBytesPerMs = 64;
 const patienceMs = 2_000;
 
@@ -32,7 +35,7 @@ export class Served {
     this.#sinceMs = undefined;
   }
 
-  /** Bytes a millisecond of waiting for the client; undefined where that was not long. */
+  /** Bytes a millisecond of waiting for the client; undefined if that was not long. */
   get rate(): number | undefined {
     const ms = this.#clientMs + (this.#sinceMs === undefined ? 0 : this.#now() - this.#sinceMs);
     // What was given last may not have been taken at all.
@@ -46,7 +49,8 @@ export class Served {
 }
 
 /**
- * Who is served where not all can be: slow clients give way to others, and of an address that has more requests than the one that comes, the last gives way.
+ * Which requests are served if not all can be: slow clients give way to others, and of an address that has more
+ * requests than the one that comes, the last gives way.
  */
 export class Admission {
   readonly #max: number;
@@ -56,7 +60,7 @@ export class Admission {
     this.#max = max;
   }
 
-  /** @returns false where there is no room, also not with others gone */
+  /** @returns false if there is no room, even with others gone */
   admit(request: Served): boolean {
     if (this.#served.size >= this.#max) {
       const out = this.#slowest() ?? this.#beyondItsShare(request.address);

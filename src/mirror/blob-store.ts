@@ -60,7 +60,7 @@ export class BlobStore implements AsyncDisposable {
   readonly #metrics: MirrorMetrics;
   readonly #log: Log;
   readonly #entries = new Map<string, Entry>();
-  /** Blobs that are being closed or removed: who needs one again waits. */
+  /** Blobs that are being closed or removed: a caller that needs one again waits. */
   readonly #closing = new Map<string, Promise<unknown>>();
   readonly #stop = new AbortController();
   readonly #timer: NodeJS.Timeout;
@@ -93,7 +93,7 @@ export class BlobStore implements AsyncDisposable {
     return isSha256(upstream.digest) ? new KeptBlob(() => this.lease(upstream.digest), upstream) : upstream;
   }
 
-  /** Opens a blob. Undefined, and one line in the log, where that cannot be done. */
+  /** Opens a blob. Undefined, and one line in the log, if that cannot be done. */
   async lease(digest: string): Promise<BlobLease | undefined> {
     while (this.#closing.has(digest)) await this.#closing.get(digest);
     if (!isSha256(digest) || this.#stop.signal.aborted) return undefined;
@@ -145,7 +145,7 @@ export class BlobStore implements AsyncDisposable {
       await this.#close(digest);
   }
 
-  /** Starts to close a blob that nobody uses. @returns false where there is none */
+  /** Starts to close a blob that is not used. @returns false if there is none */
   #closeUnused(): boolean {
     const [unused] = [...this.#entries]
       .filter(([, { users }]) => users === 0)
@@ -158,7 +158,7 @@ export class BlobStore implements AsyncDisposable {
     this.#sweeping = this.#sweeping.then(() => this.#sweep());
   }
 
-  /** Writes down what is here, and closes what nobody has used for a while. */
+  /** Writes down what is here, and closes what was not used for a while. */
   async #sweep(): Promise<void> {
     for (const [digest, entry] of this.#entries) {
       const opened = await entry.opened.catch(() => undefined);
@@ -168,7 +168,7 @@ export class BlobStore implements AsyncDisposable {
     }
   }
 
-  /** Nobody uses the blob, or everything ends. */
+  /** The blob is not used, or everything ends. */
   #close(digest: string): Promise<void> {
     const entry = this.#entries.get(digest);
     this.#entries.delete(digest);
@@ -218,7 +218,7 @@ async function listBlobs(
   return blobs;
 }
 
-/** Undefined where it vanished under way. */
+/** Undefined if it vanished under way. */
 async function look(path: string): Promise<{ bytes: number; lastUsedMs: number } | undefined> {
   try {
     const { blocks } = await lstat(path);

@@ -6,8 +6,9 @@ export interface AskedRange {
 }
 
 /**
- * What a Range header asks for of `size` bytes (RFC 9110, 14.2): one range, `bytes=0-99`, `bytes=100-` or `bytes=-100`. All of it where there is no header, or one that is not like
- * these, which a server may ignore. Undefined for a range in which there is nothing.
+ * What a Range header asks for of `size` bytes (RFC 9110, 14.2): one range, `bytes=0-99`, `bytes=100-` or `bytes=-100`.
+ * All of it if there is no header, or one that is not like these, which a server may ignore. Undefined for a range in
+ * which there is nothing.
  */
 export function askedRange(header: string | undefined, size: number): AskedRange | undefined {
   const all = { start: 0, end: size, isPart: false };

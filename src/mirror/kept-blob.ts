@@ -6,13 +6,16 @@ export interface BlobLease extends Disposable {
   readonly blob: SharedBlob;
 }
 
-/** A blob of a registry of which everything that comes is kept, and what is here is not fetched. It never fails where the registry does not. */
+/**
+ * A blob of a registry of which everything that comes is kept, and what is here is not fetched. It fails only if the
+ * registry does.
+ */
 export class KeptBlob implements Blob {
   readonly digest: string;
   readonly #lease: () => Promise<BlobLease | undefined>;
   readonly #upstream: Blob;
 
-  /** @param lease opens what is kept of the blob; undefined where that cannot be done */
+  /** @param lease opens what is kept of the blob; undefined if that cannot be done */
   constructor(lease: () => Promise<BlobLease | undefined>, upstream: Blob) {
     this.digest = upstream.digest;
     this.#lease = lease;

@@ -7,13 +7,13 @@ import type { Log } from '../log.ts';
 import { type KeptRecord, readRecord, writeRecord } from './kept-record.ts';
 import { RangeSet } from './range-set.ts';
 
-/** Bytes that are gathered before they are written, unless somebody waits for them. */
+/** Bytes that are gathered before they are written, unless a reader waits for them. */
 const writeBytes = 512 << 10;
 
 /** Bytes that may wait to be written; what comes beyond is not kept. */
 const maxQueuedBytes = 16 << 20;
 
-/** How many of them who can wait lets wait. */
+/** How many of them wait before a caller that can wait does. */
 const roomyBytes = 4 << 20;
 
 /** More ranges than this are not told apart: a byte that would make another one is not kept. */
@@ -22,7 +22,7 @@ const maxRanges = 65_536;
 /** How long after the disk did not take something nothing is written to it. */
 const failingMs = 30_000;
 
-/** A part of a blob that is on its way: who else needs it waits for it. */
+/** A part of a blob that is on its way: others that need it wait for it. */
 export interface Claim {
   readonly start: number;
   readonly end: number;
@@ -46,8 +46,8 @@ interface OpenClaim extends Claim {
 }
 
 /**
- * The bytes of one blob that are here, in a sparse file as long as the blob, with a record of which they are. What is in the file is not verified by anything but
- * the digests of who reads it. Writing never fails: what the disk does not take is not here.
+ * The bytes of one blob that are here, in a sparse file as long as the blob, with a record of which they are. Only the
+ * digests of its readers verify what is in the file. Writing never fails: what the disk does not take is not here.
  */
 export class KeptBytes {
   readonly path: string;
@@ -67,7 +67,7 @@ export class KeptBytes {
   /** What of the content is in the record: nothing new, all of it, or all of it for good. */
   #recorded: 'no' | 'yes' | 'synced' = 'synced';
 
-  /** Opens what is in a directory, which is made where it is not there. */
+  /** Opens what is in a directory, which is made if it is not there. */
   static async open(path: string, room: Room, log: Log): Promise<KeptBytes> {
     await mkdir(path, { recursive: true, mode: 0o700 });
     const boot = bootId();
@@ -103,7 +103,7 @@ export class KeptBytes {
     this.#log = log;
   }
 
-  /** Of the whole blob in bytes, once somebody has told it. */
+  /** Of the whole blob in bytes, once it is known. */
   get size(): number | undefined {
     return this.#size;
   }
@@ -147,20 +147,20 @@ export class KeptBytes {
     return this.#present.endOf(position);
   }
 
-  /** How far the bytes from `position` on are on their way: `position` itself where that byte is not. */
+  /** How far the bytes from `position` on are on their way: `position` itself if that byte is not. */
   claimedUpTo(position: number): number {
     for (const { start, end } of this.#open) if (start <= position && position < end) return end;
     return position;
   }
 
-  /** The first byte after `position` that is here or on its way; infinity where there is none. */
+  /** The first byte after `position` that is here or on its way; infinity if there is none. */
   nextKnown(position: number): number {
     let next = this.#present.nextStart(position);
     for (const { start } of this.#open) if (start > position && start < next) next = start;
     return next;
   }
 
-  /** Says that somebody fetches the bytes [start, end) and will `put` them; `release` must follow. */
+  /** Says that the caller fetches the bytes [start, end) and will `put` them; `release` must follow. */
   claim(start: number, end: number): Claim {
     const claim: OpenClaim = { start, end, generation: this.#generation, pieces: [], at: start, bytes: 0 };
     this.#claims.add(claim);
@@ -219,7 +219,7 @@ export class KeptBytes {
     }
   }
 
-  /** The bytes [start, end), which are here. Throws DataLoss where the file does not have them after all. */
+  /** The bytes [start, end), which are here. Throws DataLoss if the file does not have them after all. */
   async read(start: number, end: number): Promise<Buffer> {
     const generation = this.#generation;
     const data = Buffer.allocUnsafeSlow(end - start);
@@ -247,8 +247,8 @@ export class KeptBytes {
   }
 
   /**
-   * Writes down what is here: for the time until the machine stops, and when nothing has been added since it was last called, for good. Never rejects:
-   * what is not written down is fetched again in the next life.
+   * Writes down what is here: for the time until the machine stops, and when nothing has been added since it was last
+   * called, for good. Never rejects: what is not written down is fetched again in the next life.
    */
   async flush(isLast = false): Promise<void> {
     if (this.#recorded === 'synced') return;

@@ -4,7 +4,10 @@ import { errnoOf } from '../errors.ts';
 import { RangeSet } from './range-set.ts';
 import { replaceFile } from '../kernel/replace-file.ts';
 
-/** What is known of a blob of which parts are kept: its size in bytes, once it is known, and which bytes are in its file. */
+/**
+ * What is known of a blob of which parts are kept: its size in bytes, once it is known, and which bytes are in its
+ * file.
+ */
 export interface KeptRecord {
   readonly size: number | undefined;
   readonly present: RangeSet;
@@ -17,8 +20,8 @@ const maxRecordBytes = 8 << 20;
 const synced = 'any';
 
 /**
- * The record in a file. Undefined where there is none that can be believed: it must be whole, and written in this boot or after the bytes that it
- * speaks of had been synced.
+ * The record in a file. Undefined if there is none that can be believed: it must be whole, and written in this boot or
+ * after the bytes that it speaks of had been synced.
  */
 export async function readRecord(path: string, boot: string): Promise<KeptRecord | undefined> {
   try {

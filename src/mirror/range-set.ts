@@ -5,7 +5,10 @@ export class RangeSet {
   readonly #starts: number[] = [];
   readonly #ends: number[] = [];
 
-  /** The set of some ranges; undefined where they are not ranges of safe integers in ascending order and apart from each other. */
+  /**
+   * The set of some ranges; undefined if they are not ranges of safe integers in ascending order and apart from each
+   * other.
+   */
   static of(ranges: readonly (readonly [start: number, end: number])[]): RangeSet | undefined {
     const set = new RangeSet();
     let last = -1;
@@ -54,13 +57,13 @@ export class RangeSet {
     this.#ends.length = 0;
   }
 
-  /** How far the bytes from `position` on are in the set without a gap: `position` itself where that byte is not. */
+  /** How far the bytes from `position` on are in the set without a gap: `position` itself if that byte is not. */
   endOf(position: number): number {
     const i = upperBound(this.#starts, position) - 1;
     return i < 0 ? position : Math.max(this.#ends[i]!, position);
   }
 
-  /** Where the first range begins that begins after `position`; infinity where there is none. */
+  /** Where the first range begins that begins after `position`; infinity if there is none. */
   nextStart(position: number): number {
     return this.#starts[upperBound(this.#starts, position)] ?? Number.POSITIVE_INFINITY;
   }

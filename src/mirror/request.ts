@@ -11,8 +11,8 @@ export type MirrorRequest =
 const maxUrlLength = 2048;
 
 /**
- * Reads the target of a request: `/v2/`, `/v2/<name>/manifests/<tag or digest>` or `/v2/<name>/blobs/<digest>` of the distribution specification, with the registry in
- * `?ns=HOST[:PORT]`, as containerd sends it to a mirror.
+ * Reads the target of a request: `/v2/`, `/v2/<name>/manifests/<tag or digest>` or `/v2/<name>/blobs/<digest>` of the
+ * distribution specification, with the registry in `?ns=HOST[:PORT]`, as containerd sends it to a mirror.
  *
  * @throws NotFound for another path; InvalidArgument for a registry, a name, a tag or a digest that is none
  */
@@ -42,7 +42,10 @@ export function parseMirrorRequest(target: string): MirrorRequest {
 /** For relative URLs; nothing is sent there. */
 const base = 'http://mirror.invalid';
 
-/** The reference, if the host and the name are what they are said to be: nothing in one of them may become a part of the other. */
+/**
+ * The reference, if the host and the name are what they are said to be: nothing in one of them may become a part of the
+ * other.
+ */
 function referenceOf(host: string, name: string, rest: string): Reference {
   const reference = parseReference(`${host}/${name}${rest}`);
   const isName = reference.repository === name || reference.repository === `library/${name}`;

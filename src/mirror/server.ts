@@ -17,7 +17,7 @@ import type { MirrorMetrics } from './metrics.ts';
 import { parseMirrorRequest } from './request.ts';
 import type { Piece } from './shared-blob.ts';
 
-/** Who comes beyond and finds nobody that gives way is sent away, and asks the registry itself. */
+/** If one comes beyond that and no other gives way, it is sent away, and asks the registry itself. */
 const maxConnections = 512;
 const maxRequests = 128;
 
@@ -26,7 +26,10 @@ const maxPipelined = 4;
 const maxHeaderBytes = 16 << 10;
 const maxAcceptLength = 4096;
 
-/** How long a request may take to come, a connection may be idle, a client may take to accept some bytes, and the registry to say what there is. */
+/**
+ * How long a request may take to come, a connection may be idle, a client may take to accept some bytes, and the
+ * registry to say what there is.
+ */
 const requestMs = 10_000;
 const idleMs = 60_000;
 const stalledMs = 60_000;
@@ -42,8 +45,9 @@ export interface MirrorOptions {
 }
 
 /**
- * Serves the reading half of the distribution specification for all registries: blobs from what this node has, and what is missing from the registry, which is kept;
- * manifests from the registry. What goes wrong is an answer at which clients ask the registry itself.
+ * Serves the reading half of the distribution specification for all registries: blobs from what this node has, and what
+ * is missing from the registry, which is kept; manifests from the registry. What goes wrong is an answer at which
+ * clients ask the registry itself.
  *
  * @throws FailedPrecondition with what to do when it cannot listen at the address
  */
@@ -107,7 +111,7 @@ class Handler {
     }
   }
 
-  /** Throws Refused where the request must not be served, whatever it is for. */
+  /** Throws Refused if the request must not be served, whatever it is for. */
   #admit({ method, headers, socket }: IncomingMessage, served: Served): void {
     const { address } = this.#options;
     if (method !== 'GET' && method !== 'HEAD') throw new Refused(405, 'Only GET and HEAD are possible');
@@ -147,7 +151,7 @@ class Handler {
     else await this.#sendBlob(request, response, asked, served, gone);
   }
 
-  /** Who may reach this port from elsewhere must not reach what listens on this machine only. */
+  /** A client from elsewhere must not reach through this port what listens on this machine only. */
   #checkRegistry({ host }: Reference): void {
     const { hostname } = new URL(`http://${host}`);
     if (isLoopback(this.#options.address.host) || zoneOf(hostname) === 'anywhere') return;
@@ -214,7 +218,7 @@ class Handler {
     }
     const whole = isWhole ? createHash('sha256') : undefined;
     const last = await this.#stream(response, blob.read(upstream, start, end, gone), whole, served, gone);
-    // The last bytes are held back, so that nobody takes a blob that is known to be wrong for a whole one.
+    // The last bytes are held back, so that no client takes a blob that is known to be wrong for a whole one.
     if (whole !== undefined && `sha256:${whole.digest('hex')}` !== digest) blob.drop();
     else if (whole !== undefined || end < size || (await blob.isSound())) {
       response.end(last);
@@ -274,7 +278,8 @@ function send(
 }
 
 /**
- * Statuses by class. A registry that does not let this node in may let the client in: it is told that there is nothing here, so that it asks itself.
+ * Statuses by class. A registry that does not let this node in may let the client in: it is told that there is nothing
+ * here, so that it asks itself.
  */
 const statuses: Partial<Record<ErrorCode, number>> = {
   InvalidArgument: 400,

@@ -8,7 +8,10 @@ import type { MirrorMetrics } from './metrics.ts';
 /** What is read of the file at a time. */
 const pieceBytes = 256 << 10;
 
-/** Missing bytes that one request for a client fetches, ahead of what it has, and how many such requests there are at a time. */
+/**
+ * Missing bytes that one request for a client fetches, ahead of what it has, and how many such requests there are at a
+ * time.
+ */
 const segmentBytes = 8 << 20;
 const segmentsAtOnce = 2;
 const maxAheadBytes = 32 << 20;
@@ -19,7 +22,9 @@ const maxParts = 32;
 /** How much of a blob's end is asked for to learn its size: all of a small one. */
 const sizingBytes = 64 << 10;
 
-/** Bytes of a blob, and whether this node had them, or was getting them for another reason, when they were asked for. */
+/**
+ * Bytes of a blob, and whether this node had them, or was getting them for another reason, when they were asked for.
+ */
 export interface Piece {
   readonly data: Buffer;
   readonly from: 'node' | 'registry';
@@ -30,22 +35,25 @@ interface Range {
   readonly end: number;
 }
 
-/** A request for a client: it goes on when the client does not, so that nobody who needs the same bytes waits for a slow client. */
+/**
+ * A request for a client: it goes on when the client does not, so that no other one that needs the same bytes waits for
+ * a slow client.
+ */
 interface Segment {
   readonly claims: readonly Claim[];
   isOver: boolean;
   error: unknown;
 }
 
-/** A part of what a reader wants that nobody has or fetches: so it does. */
+/** A part of what a reader wants that is neither here nor on its way: so it does. */
 interface Missing extends Range {
   readonly part: number;
   readonly claim: Claim;
 }
 
 /**
- * A blob of which parts are here: what is not is fetched, kept, and shared by all who need it at the time. Everyone reads in ascending order, so that no two of them can
- * wait for each other.
+ * A blob of which parts are here: what is not is fetched, kept, and shared by all that need it at the time. Everyone
+ * reads in ascending order, so that no two of them can wait for each other.
  */
 export class SharedBlob {
   readonly digest: string;
@@ -146,7 +154,10 @@ export class SharedBlob {
     }
   }
 
-  /** Whether the blob is not known to be wrong: where all of it is here, that is compared with its digest, once. What is wrong is dropped. */
+  /**
+   * Whether the blob is not known to be wrong: if all of it is here, that is compared with its digest, once. What is
+   * wrong is dropped.
+   */
   isSound(): Promise<boolean> {
     if (this.#isKnownSound || !this.#kept.isComplete) return Promise.resolve(true);
     this.#checking ??= this.#check().finally(() => {
@@ -167,9 +178,7 @@ export class SharedBlob {
     this.#kept.drop();
   }
 
-  /**
-   * As `Blob.distrust`: what is here is dropped. Where it came from the disk, the registry may have better.
-   */
+  /** As `Blob.distrust`: what is here is dropped. If it came from the disk, the registry may have better. */
   distrust(upstream: Blob, askedMs: number): Promise<boolean> {
     const wasFromDisk = this.#readMs >= askedMs;
     this.drop();
@@ -213,7 +222,7 @@ export class SharedBlob {
     this.#kept.release(claim);
   }
 
-  /** What was here or on its way when the reader came. Where it does not come after all, the reader fetches it. */
+  /** What was here or on its way when the reader came. If it does not come after all, the reader fetches it. */
   async *#others(upstream: Blob, start: number, end: number, signal?: AbortSignal): AsyncGenerator<Buffer, void> {
     const kept = this.#kept;
     for (let position = start; position < end; ) {
@@ -241,7 +250,7 @@ export class SharedBlob {
     }
   }
 
-  /** Bytes that are in the file; undefined, and nothing is kept any more, where they cannot be read. */
+  /** Bytes that are in the file; undefined, and nothing is kept any more, if they cannot be read. */
   async #readFile(start: number, end: number): Promise<Buffer | undefined> {
     const { generation } = this.#kept;
     try {

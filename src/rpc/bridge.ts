@@ -25,8 +25,9 @@ import { Turns } from './turns.ts';
 import { bytesSent, dropCall, UnreadAnswers } from './unread.ts';
 
 /**
- * What a generated service needs: a function per method, which answers with a message, or with messages when the method streams. Throw to answer an error. `namespace` is
- * containerd's, for which the caller works; '' if it says none. `signal` aborts when the caller gives up: it cancels the call, its deadline passes or it is gone.
+ * What a generated service needs: a function per method, which answers with a message, or with messages when the method
+ * streams. Throw to answer an error. `namespace` is containerd's, for which the caller works; '' if it says none.
+ * `signal` aborts when the caller gives up: it cancels the call, its deadline passes or it is gone.
  */
 export type Handlers<M extends GenServiceMethods> = {
   readonly [K in keyof M]: M[K]['methodKind'] extends 'server_streaming'
@@ -51,13 +52,17 @@ type Call = ServerUnaryCall<MessageShape<DescMessage>, MessageShape<DescMessage>
 type Stream = ServerWritableStream<MessageShape<DescMessage>, MessageShape<DescMessage>>;
 type Message = MessageInitShape<DescMessage>;
 
-/** Is asked before each call of a method that does not stream, with the pid of the process that calls, 0 where that is not known. Throw to answer an error. */
+/**
+ * Is asked before each call of a method that does not stream, with the pid of the process that calls, 0 if that is not
+ * known. Throw to answer an error.
+ */
 export type Guard = (method: string, pid: number) => void;
 
 /**
- * Makes a grpc-js service of a protobuf-es descriptor. Errors become status codes as `statusOf` says, and are logged at debug level with the method.
+ * Makes a grpc-js service of a protobuf-es descriptor. Errors become status codes as `statusOf` says, and are logged at
+ * debug level with the method.
  *
- * @param turns which calls that stream take, where not all of them may at any time
+ * @param turns which calls that stream take, if not all of them may at any time
  */
 export function bridge<M extends GenServiceMethods>(
   service: GenService<M>,
@@ -201,7 +206,10 @@ function failure(method: DescMethod, error: unknown, log: Log): ReturnType<typeo
 
 const MAX_DETAILS_LENGTH = 2048;
 
-/** The status code of each class of error, and the text that containerd's errdefs gives it, with which the message ends on the wire. */
+/**
+ * The status code of each class of error, and the text that containerd's errdefs gives it, with which the message ends
+ * on the wire.
+ */
 const classes: Readonly<Record<ErrorCode, readonly [status, string]>> = {
   InvalidArgument: [status.INVALID_ARGUMENT, 'invalid argument'],
   NotFound: [status.NOT_FOUND, 'not found'],
@@ -218,7 +226,10 @@ const classes: Readonly<Record<ErrorCode, readonly [status, string]>> = {
   Unknown: [status.UNKNOWN, 'unknown'],
 };
 
-/** The gRPC status of any thrown value, as containerd's errgrpc makes it. The text is cut, because it travels in a header. */
+/**
+ * The gRPC status of any thrown value, as containerd's errgrpc makes it. The text is cut, because it travels in a
+ * header.
+ */
 export function statusOf(error: unknown): { code: status; details: string } {
   const [code, text] = classes[codeOf(error)];
   const message = explain(error).toWellFormed();

@@ -97,7 +97,10 @@ export class RpcClient implements Disposable {
     }
   }
 
-  /** Sends the one request of a call that could take more, and waits until the server has ended it, at the latest after `timeoutMs`. */
+  /**
+   * Sends the one request of a call that could take more, and waits until the server has ended it, at the latest after
+   * `timeoutMs`.
+   */
   send<I extends DescMessage, O extends DescMessage>(
     method: Method<I, O>,
     request: MessageInitShape<I>,

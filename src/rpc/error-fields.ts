@@ -1,13 +1,17 @@
 import { Metadata } from '@grpc/grpc-js';
 import { hintOf, messageOf } from '../errors.ts';
 
-/** The trailer of an answer that is an error: JSON of `message` and `hint`. Clients of other programs do not look at it. */
+/**
+ * The trailer of an answer that is an error: JSON of `message` and `hint`. Clients of other programs do not look at it.
+ */
 const header = 'lazypull-error-bin';
 
 /** It travels in a header, which clients bound. */
 const maxFieldLength = 2048;
 
-/** What our own clients are told of an error: the details of a gRPC status are one text, which ends as containerd's do. */
+/**
+ * What our own clients are told of an error: the details of a gRPC status are one text, which ends as containerd's do.
+ */
 export class ErrorFields {
   readonly message: string;
   readonly hint: string | undefined;

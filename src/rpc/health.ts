@@ -9,7 +9,10 @@ import { bridge } from './bridge.ts';
 /** How often a watch looks whether its answer has changed. */
 const lookMs = 500;
 
-/** Adds `grpc.health.v1.Health`: the server and its snapshots service are healthy while `isWell`, until `stop`, which ends every watch. */
+/**
+ * Adds `grpc.health.v1.Health`: the server and its snapshots service are healthy while `isWell`, until `stop`, which
+ * ends every watch.
+ */
 export function addHealth(server: Server, isWell: () => boolean, log: Log): { stop(): void } {
   const stopped = new AbortController();
   const statusOf = (service: string) => {

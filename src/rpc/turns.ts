@@ -6,14 +6,20 @@ const maxTurns = 4;
 /** Calls that may wait for a turn. */
 const maxWaiting = 4096;
 
-/** How long who waits, waits. */
+/** How long a waiting call waits. */
 export interface Patience {
-  /** How often it is looked what clients have taken. Times are counted in looks, so that a busy moment of this process is nobody's fault. */
+  /**
+   * How often it is looked what clients have taken. Times are counted in looks, so that a busy moment of this process
+   * is not held against a client.
+   */
   readonly lookMs: number;
-  /** A client that has taken nothing for so many looks gives its turn to who waits, and is given up after more of them when nobody does. */
+  /**
+   * A client that has taken nothing for so many looks gives its turn to a call that waits, and is given up after more
+   * of them if none waits.
+   */
   readonly silentLooks: number;
   readonly deadLooks: number;
-  /** After so many looks at one message a client gives its turn to who waits, whatever it takes. */
+  /** After so many looks at one message a client gives its turn to a call that waits, whatever it takes. */
   readonly slowLooks: number;
 }
 
@@ -24,7 +30,7 @@ export interface Turn extends Disposable {
   /** Whether it was taken away, because the client reads nothing. */
   readonly isLost: boolean;
   /**
-   * Waits for a client to take a message. Rejects where it does not for too long, or `gone` aborts.
+   * Waits for a client to take a message. Rejects if it does not for too long, or `gone` aborts.
    *
    * @param taken what grows while the client takes something
    */
@@ -32,8 +38,8 @@ export interface Turn extends Disposable {
 }
 
 /**
- * Bounds the memory of answers that come in many messages, and of clients that do not read them: a few calls have their turn at a time, and one
- * whose client takes nothing loses it.
+ * Bounds the memory of answers that come in many messages, and of clients that do not read them: a few calls have their
+ * turn at a time, and one whose client takes nothing loses it.
  */
 export class Turns {
   readonly #patience: Patience;
@@ -49,7 +55,7 @@ export class Turns {
    * Waits for a turn.
    *
    * @param gone aborts when the client is gone: then this rejects, and so does `taken`
-   * @throws ResourceExhausted where too many wait already
+   * @throws ResourceExhausted if too many wait already
    */
   async take(gone: AbortSignal): Promise<Turn> {
     if (this.#turns.size >= maxTurns) await this.#wait(gone);

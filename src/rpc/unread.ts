@@ -8,7 +8,8 @@ const maxUnreadBytes = 64 << 20;
 const smallBytes = 256 << 10;
 
 /**
- * Bounds the memory of answers to calls that do not stream: the client that has had one for longest without reading it loses it.
+ * Bounds the memory of answers to calls that do not stream: the client that has had one for longest without reading it
+ * loses it.
  */
 export class UnreadAnswers {
   readonly #maxBytes: number;

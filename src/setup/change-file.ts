@@ -10,8 +10,8 @@ const maxBackups = 1000;
 const newFileMode = 0o644;
 
 /**
- * Replaces a file by what `change` makes of its text ('' where it is not there), whole or not at all: mode and owner stay, and a copy of the old one is kept
- * beside it. A symlink stays one.
+ * Replaces a file by what `change` makes of its text ('' if it is not there), whole or not at all: mode and owner stay,
+ * and a copy of the old one is kept beside it. A symlink stays one.
  *
  * @returns whether something changed, and the path of the copy
  * @throws the error of `change` as the cause of one that names the file

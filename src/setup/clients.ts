@@ -3,21 +3,24 @@ import { jsonProblem } from '../util/json.ts';
 import { buildkitMirrorTables, type HostsFile, hostsFiles, type MirrorSetup, withBuildkitMirror } from './mirrors.ts';
 import { parseToml, type TomlTable, tomlOf, withElements, withTables } from './toml.ts';
 
-/** Where the daemon is that a client is to use. */
+/** Where the daemon is that a client uses. */
 export interface DaemonPlaces {
   readonly address: string;
   readonly root: string;
-  /** Undefined where its mirror is not to be used. */
+  /** Undefined if its mirror is not used. */
   readonly mirror?: MirrorSetup | undefined;
 }
 
 /** The configuration file of a client. */
 export interface ClientSetup {
-  /** Where it is when nobody says otherwise. */
+  /** Where it is by default. */
   readonly file: string;
   /** What has to be in it, to be read and copied by people. */
   snippet(places: DaemonPlaces): string;
-  /** The text of the file with that in it, and with all else as it is. '' stands for a file that is not there. Throws where that cannot be done. */
+  /**
+   * The text of the file with that in it, and with all else as it is. '' stands for a file that is not there. Throws if
+   * that cannot be done.
+   */
   apply(text: string, places: DaemonPlaces): string;
   /** What belongs into other files of it. */
   readonly hosts?: (places: DaemonPlaces) => HostsFile[];
@@ -78,7 +81,10 @@ function containerdTables({ address, root }: DaemonPlaces): TomlTable[] {
   ];
 }
 
-/** The transfer service, with which ctr pulls, unpacks only for the snapshotters that are listed, and for the default one where none is. */
+/**
+ * The transfer service, with which ctr pulls, unpacks only for the snapshotters that are listed, and for the default
+ * one if none is.
+ */
 function missingUnpackers(text: string): TomlTable['values'][] {
   let there: unknown = parseToml(text);
   for (const key of unpackPath) there = (there as Record<string, unknown> | undefined)?.[key];

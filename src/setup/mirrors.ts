@@ -26,7 +26,10 @@ export function checkRegistry(name: string): void {
   );
 }
 
-/** A buildkitd.toml in which the mirror comes first for its registries; mirrors that are there stay behind it. Throws as `withTables`. */
+/**
+ * A buildkitd.toml in which the mirror comes first for its registries; mirrors that are there stay behind it. Throws as
+ * `withTables`.
+ */
 export function withBuildkitMirror(text: string, mirror: MirrorSetup): string {
   return withTables(text, buildkitMirrorTables(mirror, parseToml(text)));
 }
@@ -43,7 +46,10 @@ export function buildkitMirrorTables({ address, registries }: MirrorSetup, confi
   return isLoopback ? tables : [...tables, { path: ['registry', address], values: { http: true } }];
 }
 
-/** The hosts.toml of each registry below a directory such as `/etc/containerd/certs.d`; that of all registries where none is named. */
+/**
+ * The hosts.toml of each registry below a directory such as `/etc/containerd/certs.d`; that of all registries if none
+ * is named.
+ */
 export function hostsFiles(directory: string, { address, registries }: MirrorSetup): HostsFile[] {
   const table = {
     path: ['host', `http://${address}`],

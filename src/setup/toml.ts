@@ -19,17 +19,18 @@ export function tomlOf(tables: readonly TomlTable[]): string {
 }
 
 /**
- * Gives a TOML text these values. Everything else in it stays as it is, with comments and order: a value that is there is replaced in its line, a new
- * one comes below the header of its table, a new table at the end.
+ * Gives a TOML text these values. Everything else in it stays as it is, with comments and order: a value that is there
+ * is replaced in its line, a new one comes below the header of its table, a new table at the end.
  *
- * @throws InvalidArgument for what is not TOML; FailedPrecondition where that cannot be done by such small changes, as in an inline table
+ * @throws InvalidArgument for what is not TOML; FailedPrecondition if that cannot be done by such small changes, as in
+ * an inline table
  */
 export function withTables(text: string, tables: readonly TomlTable[]): string {
   return tables.reduce(withTable, text);
 }
 
 /**
- * Puts a table before all others, where their order matters; one that is there gets the values and stays where it is.
+ * Puts a table before all others, for their order matters; one that is there gets the values and stays where it is.
  *
  * @throws as `withTables`
  */
@@ -91,7 +92,7 @@ function withTable(text: string, { path, values }: TomlTable): string {
   return checked(lines.join('\n'), wanted);
 }
 
-/** The table at a path, made where it is not there. */
+/** The table at a path, made if it is not there. */
 function tableAt(root: Json, path: readonly string[]): Json {
   let table = root;
   for (const key of path) {

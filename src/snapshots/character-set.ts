@@ -39,7 +39,7 @@ const posixClasses: Readonly<Record<string, Range[]>> = {
   xdigit: rangesIn('09AFaf'),
 };
 
-/** The ranges of `[:name:]`. @throws SyntaxError where there is no such class */
+/** The ranges of `[:name:]`. @throws SyntaxError if there is no such class */
 export function posixRanges(name: string, negated: boolean): Range[] {
   if (!Object.hasOwn(posixClasses, name)) throw new SyntaxError('unknown class');
   const ranges = posixClasses[name]!;
@@ -80,7 +80,7 @@ function isIn(ranges: readonly Range[], code: number): boolean {
   return false;
 }
 
-/** A general category or a script as JavaScript writes it. @throws SyntaxError where there is none of that name */
+/** A general category or a script as JavaScript writes it. @throws SyntaxError if there is none of that name */
 export function propertyEscape(name: string, negated: boolean): string {
   const letter = negated ? 'P' : 'p';
   if (name === 'Any') return `\\${letter}{Any}`;

@@ -36,7 +36,10 @@ const schema = `
   PRAGMA user_version = ${schemaVersion};
 `;
 
-/** Later additions, which an older lazypull does not look at: snapshots whose directory is to be removed, and the number of the last change. */
+/**
+ * Later additions, which an older lazypull does not look at: snapshots whose directory is to be removed, and the number
+ * of the last change.
+ */
 const additions = `
   CREATE TABLE IF NOT EXISTS removed (id INTEGER PRIMARY KEY) STRICT;
   CREATE TABLE IF NOT EXISTS generation (number INTEGER NOT NULL) STRICT;
@@ -44,8 +47,8 @@ const additions = `
 `;
 
 /**
- * An SQLite file of one client's snapshots that this process alone has open. Each transaction is on disk when it has returned. A file that has lost what it
- * held is never taken for a new one, nor for a whole one.
+ * An SQLite file of one client's snapshots that this process alone has open. Each transaction is on disk when it has
+ * returned. A file that has lost what it held is never taken for a new one, nor for a whole one.
  */
 export class Database implements Disposable {
   readonly #path: string;
@@ -57,8 +60,8 @@ export class Database implements Disposable {
   /**
    * Opens the database at `path`, or makes it if no snapshot has a directory in `snapshots` beside it.
    *
-   * @throws Unavailable if another process has it open, or its disk fails; DataLoss with how to go on if it is missing, empty or damaged, or has lost changes;
-   *   FailedPrecondition if another program or a newer lazypull wrote it
+   * @throws Unavailable if another process has it open, or its disk fails; DataLoss with how to go on if it is missing,
+   * empty or damaged, or has lost changes; FailedPrecondition if another program or a newer lazypull wrote it
    */
   constructor(path: string) {
     checkThere(path);
@@ -143,7 +146,7 @@ export class Database implements Disposable {
     generation.write(this.#generation);
   }
 
-  /** A number that is missing is as suspicious as a log that is: whoever removed one may have removed both. */
+  /** A number that is missing is as suspicious as a log that is: a program that removed one may have removed both. */
   #checkNumberThere(): void {
     if (this.#number() === 0 || existsSync(generationPath(this.#path))) return;
     if (idsIn(directoriesBeside(this.#path)).size === 0) return;
@@ -213,8 +216,8 @@ export class Database implements Disposable {
 }
 
 /**
- * Sees to it that a database that is not there, or is empty, is not made anew beside the directories of snapshots. SQLite would delete the write-ahead log of
- * an empty one, so this comes before it is opened.
+ * Sees to it that a database that is not there, or is empty, is not made anew beside the directories of snapshots.
+ * SQLite would delete the write-ahead log of an empty one, so this comes before it is opened.
  *
  * @throws DataLoss with how to go on
  */

@@ -13,12 +13,16 @@ import type { Kind } from './snapshot.ts';
 /** So many directories are named in one line of the log. */
 const maxNamed = 20;
 
-/** What an empty snapshot consists of, in the order in which it can be removed: the content, and what overlayfs makes for itself. */
+/**
+ * What an empty snapshot consists of, in the order in which it can be removed: the content, and what overlayfs makes
+ * for itself.
+ */
 const emptied = ['fs', 'work/work', 'work/index', 'work', ''];
 
 /**
- * The directories of one client's snapshots, `<path>/<id>/fs` and for an active one `<path>/<id>/work`, as stargz-snapshotter lays them out. A lazy layer is
- * mounted on its `<id>`, and has `fs` in it, so nothing here removes a directory that is, or holds, a mount point. What is not empty is removed only if a client removed the snapshot.
+ * The directories of one client's snapshots, `<path>/<id>/fs` and for an active one `<path>/<id>/work`, as
+ * stargz-snapshotter lays them out. A lazy layer is mounted on its `<id>`, and has `fs` in it, so nothing here removes
+ * a directory that is, or holds, a mount point. What is not empty is removed only if a client removed the snapshot.
  */
 export class Directories {
   readonly path: string;
@@ -43,8 +47,9 @@ export class Directories {
   }
 
   /**
-   * Makes the directory of a snapshot that has no record yet, and keeps it from `removeStrays` until `release`. The owner of the content is that of the
-   * nearest parent's. It waits for no thread but that of the parent, which can be a lazy layer: on a busy machine each wait takes milliseconds.
+   * Makes the directory of a snapshot that has no record yet, and keeps it from `removeStrays` until `release`. The
+   * owner of the content is that of the nearest parent's. It waits for no thread but that of the parent, which can be a
+   * lazy layer: on a busy machine each wait takes milliseconds.
    */
   async create(id: number, kind: Kind, parent?: number): Promise<void> {
     this.#inUse.add(id);
@@ -66,14 +71,17 @@ export class Directories {
     this.#inUse.delete(id);
   }
 
-  /** Unmounts and removes the directory of a snapshot that got no record, and so is empty. What cannot be removed is logged and stays for `removeStrays`. */
+  /**
+   * Unmounts and removes the directory of a snapshot that got no record, and so is empty. What cannot be removed is
+   * logged and stays for `removeStrays`.
+   */
   async remove(id: number): Promise<void> {
     await this.#remove(id, removeEmpty, Promise.resolve());
   }
 
   /**
-   * Unmounts and removes the directory of a snapshot that the client removed, with all that is in it: in the background, one directory after the other, and not
-   * before `after` has settled. Resolves to whether it is gone.
+   * Unmounts and removes the directory of a snapshot that the client removed, with all that is in it: in the
+   * background, one directory after the other, and not before `after` has settled. Resolves to whether it is gone.
    */
   removeLater(id: number, after?: Promise<void>): Promise<boolean> {
     const removal = this.#remove(id, removeTree, Promise.allSettled([this.#queue, after]));
@@ -82,8 +90,9 @@ export class Directories {
   }
 
   /**
-   * Removes the directories of the ids in `removed` with all that is in them, and those of ids that `known` does not have if they are empty: somebody's work is
-   * never taken for debris because its record is lost. The others are logged, once. Both are asked after the directory was read.
+   * Removes the directories of the ids in `removed` with all that is in them, and those of ids that `known` does not
+   * have if they are empty: work is never taken for debris because its record is lost. The others are logged, once.
+   * Both are asked after the directory was read.
    *
    * @returns the ids in `removed` that have no directory any more
    */
@@ -123,7 +132,10 @@ export class Directories {
     return this.stop();
   }
 
-  /** Ends removing: what is left is unmounted, but its files stay for the next start. Resolves when nothing is under way any more. */
+  /**
+   * Ends removing: what is left is unmounted, but its files stay for the next start. Resolves when nothing is under way
+   * any more.
+   */
   async stop(): Promise<void> {
     this.#stopped = true;
     await Promise.all(this.#removing.values());
@@ -156,7 +168,7 @@ export class Directories {
   }
 }
 
-/** Removes a snapshot's directory into which nobody has written. @returns whether it is gone */
+/** Removes a snapshot's directory into which nothing was written. @returns whether it is gone */
 async function removeEmpty(path: string): Promise<boolean> {
   for (const name of emptied) {
     try {

@@ -26,8 +26,9 @@ const MAX_STEPS = 10_000_000;
 const SELECTOR_STEPS = 4;
 
 /**
- * Parses containerd's filters (containerd pkg/filters): selectors such as `kind==active`, `name~=^sha256:`, `labels."a.b/c"` joined by commas. A field or a
- * value may be quoted with `"`, a pattern also with `/` or `|`, all with Go's escapes. The empty filter matches everything. InvalidArgument, with the place.
+ * Parses containerd's filters (containerd pkg/filters): selectors such as `kind==active`, `name~=^sha256:`,
+ * `labels."a.b/c"` joined by commas. A field or a value may be quoted with `"`, a pattern also with `/` or `|`, all
+ * with Go's escapes. The empty filter matches everything. InvalidArgument, with the place.
  */
 export function parseFilters(filters: readonly string[]): Filters {
   if (filters.length > MAX_FILTERS) {
@@ -40,7 +41,9 @@ export function parseFilters(filters: readonly string[]): Filters {
   return { filters: filters.map((text) => (text === '' ? [] : new Parser(text, budget).filter())), budget };
 }
 
-/** Whether any of the filters matches; no filters match everything. @throws ResourceExhausted when that takes too long */
+/**
+ * Whether any of the filters matches; no filters match everything. @throws ResourceExhausted when that takes too long
+ */
 export function matches({ filters, budget }: Filters, info: SnapshotInfo): boolean {
   if (filters.length === 0) return true;
   return filters.some((filter) =>
@@ -213,7 +216,10 @@ class Parser {
 const letters: Readonly<Record<string, number>> = { a: 7, b: 8, f: 12, n: 10, r: 13, t: 9, v: 11, '\\': 92 };
 const MAX_RUNE = 0x10ffff;
 
-/** The meaning of text inside Go quotes, or undefined when it holds an escape that Go does not know. `\xff` and `\377` are bytes of UTF-8. */
+/**
+ * The meaning of text inside Go quotes, or undefined when it holds an escape that Go does not know. `\xff` and `\377`
+ * are bytes of UTF-8.
+ */
 function unescape(text: string, quote: string): string | undefined {
   const parts: Buffer[] = [];
   let legal = true;

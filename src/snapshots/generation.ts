@@ -5,11 +5,11 @@ import { syncDirectory } from '../kernel/replace-file.ts';
 const digits = 16;
 
 /**
- * A file beside a database with the number of the last change that was committed. SQLite drops the changes of a write-ahead log that is damaged or gone without
- * a word; this number tells that there were some.
+ * A file beside a database with the number of the last change that was committed. SQLite drops the changes of a
+ * write-ahead log that is damaged or gone without a word; this number tells that there were some.
  *
- * It is written after each commit and not synced, so after a power cut it can be behind the database, and never ahead of it. That there is such a file is
- * synced, before the first commit.
+ * It is written after each commit and not synced, so after a power cut it can be behind the database, and never ahead
+ * of it. That there is such a file is synced, before the first commit.
  */
 export class Generation implements Disposable {
   readonly #fd: number;

@@ -9,7 +9,10 @@ import {
   rangeSet,
 } from './character-set.ts';
 
-/** A part of a regular expression. Which of several matches is found does not matter here, so groups, names and laziness are gone. */
+/**
+ * A part of a regular expression. Which of several matches is found does not matter here, so groups, names and laziness
+ * are gone.
+ */
 export type Node =
   | { readonly kind: 'character'; readonly set: CharacterSet }
   | { readonly kind: 'assertion'; readonly assertion: Assertion }
@@ -22,7 +25,9 @@ export type Assertion = 'text start' | 'text end' | 'line start' | 'line end' | 
 const maxRepeat = 1000;
 const maxDepth = 1000;
 
-/** Reads a regular expression in Go's syntax (https://pkg.go.dev/regexp/syntax). Undefined for what Go does not compile. */
+/**
+ * Reads a regular expression in Go's syntax (https://pkg.go.dev/regexp/syntax). Undefined for what Go does not compile.
+ */
 export function parseGoRegExp(pattern: string): Node | undefined {
   try {
     return new Parser(pattern).parse();
@@ -125,7 +130,9 @@ class Parser {
     return text === '\\b' ? 'word boundary' : 'no word boundary';
   }
 
-  /** Reads a group up to its end. Undefined for one that only sets flags, which hold to the end of the group around it. */
+  /**
+   * Reads a group up to its end. Undefined for one that only sets flags, which hold to the end of the group around it.
+   */
   #group(): Node | undefined {
     const outer = this.#flags;
     if (this.#take('?')) {
@@ -169,7 +176,9 @@ class Parser {
     return this.#set(ranges, properties, negated);
   }
 
-  /** Reads `\d`, `\pL` and their like when they come next: gives their ranges, or adds to `properties` and gives none. */
+  /**
+   * Reads `\d`, `\pL` and their like when they come next: gives their ranges, or adds to `properties` and gives none.
+   */
   #shorthand(properties: string[]): Range[] | undefined {
     const perl = this.#match(/\\([dswDSW])/y)?.[1];
     if (perl !== undefined) {

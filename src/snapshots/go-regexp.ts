@@ -13,8 +13,8 @@ export interface GoRegExp {
 }
 
 /**
- * Compiles a regular expression in Go's syntax. Like Go's, and unlike JavaScript's, it takes time in proportion to the text: all ways to match
- * are followed at once, a character at a time.
+ * Compiles a regular expression in Go's syntax. Like Go's, and unlike JavaScript's, it takes time in proportion to the
+ * text: all ways to match are followed at once, a character at a time.
  *
  * @param budget what `test` may take
  * @returns undefined for what Go does not compile; containerd takes such a pattern as one that matches nothing

@@ -2,7 +2,7 @@ import { LazypullError } from '../errors.ts';
 import { criLabels, stargzLabels } from '../label-names.ts';
 import type { Labels } from './snapshot.ts';
 
-/** The image reference and the layer digest that labels name, for messages; undefined where they name none. */
+/** The image reference and the layer digest that labels name, for messages; undefined if they name none. */
 export function sourceOf(labels: Labels): { reference: string | undefined; digest: string | undefined } {
   const first = (keys: readonly string[]) => keys.map((key) => labels[key]).find((value) => value);
   return {
@@ -12,8 +12,9 @@ export function sourceOf(labels: Labels): { reference: string | undefined; diges
 }
 
 /**
- * Whether a label lives only as long as one call of BuildKit: it copies each label of a layer to `<key>.<25 characters of base 36>` before every mount
- * and deletes the copies after it (buildkit cache/refs.go, makeTmpLabelsStargzMode). They mean nothing to a process that starts later.
+ * Whether a label lives only as long as one call of BuildKit: it copies each label of a layer to `<key>.<25 characters
+ * of base 36>` before every mount and deletes the copies after it (buildkit cache/refs.go, makeTmpLabelsStargzMode).
+ * They mean nothing to a process that starts later.
  */
 export function isTemporary(key: string): boolean {
   return /^containerd\.io\/snapshot[./].*\.[0-9a-z]{25}$/.test(key);
@@ -25,7 +26,9 @@ const maxLabelBytes = 15 * 1024 * 1024;
 /** Labels of a snapshot: more of them would keep everybody waiting while they are read. */
 const maxLabels = 65_536;
 
-/** @throws InvalidArgument for labels that no answer could hold: a client could not even list the snapshot to remove it */
+/**
+ * @throws InvalidArgument for labels that no answer could hold: a client could not even list the snapshot to remove it
+ */
 export function checkLabels(labels: Labels): void {
   if (Object.keys(labels).length > maxLabels) {
     throw new LazypullError('InvalidArgument', `A snapshot has at most ${maxLabels} labels`);
@@ -41,7 +44,10 @@ export function labelBytes(labels: Labels): number {
   return bytes;
 }
 
-/** Cuts labels into those that must survive a crash and those that need not. Empty values are dropped, as containerd's store drops them. */
+/**
+ * Cuts labels into those that must survive a crash and those that need not. Empty values are dropped, as containerd's
+ * store drops them.
+ */
 export function splitLabels(labels: Labels): { durable: Labels; temporary: Labels } {
   const entries = Object.entries(labels).filter(([, value]) => value !== '');
   return {
@@ -51,7 +57,8 @@ export function splitLabels(labels: Labels): { durable: Labels; temporary: Label
 }
 
 /**
- * The labels after an update with a field mask. Keys hold dots and slashes, so only the prefix `labels.` is cut off a path.
+ * The labels after an update with a field mask. Keys hold dots and slashes, so only the prefix `labels.` is cut off a
+ * path.
  *
  * @param current the labels now
  * @param given the labels of the request; one that is absent or empty deletes

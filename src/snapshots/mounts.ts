@@ -2,7 +2,9 @@ import { join } from 'node:path';
 import { treeName } from '../fronts/erofs/plan.ts';
 import type { Kind, Mount } from './snapshot.ts';
 
-/** The directory of the content of snapshot `id`: what its committed layer holds, or the upper directory of an overlay. */
+/**
+ * The directory of the content of snapshot `id`: what its committed layer holds, or the upper directory of an overlay.
+ */
 export function contentPath(directory: string, id: number): string {
   return join(directory, String(id), treeName);
 }
@@ -13,24 +15,28 @@ export function workPath(directory: string, id: number): string {
 }
 
 /**
- * How an overlay of lazy layers numbers inodes, in the kernel's words (Documentation/filesystems/overlayfs.rst, "Inode properties"). Each layer is a file
- * system of its own: without xino, files and directories have other device numbers, and the inode numbers of directories change when the kernel forgets them.
+ * How an overlay of lazy layers numbers inodes, in the kernel's words (Documentation/filesystems/overlayfs.rst, "Inode
+ * properties"). Each layer is a file system of its own: without xino, files and directories have other device numbers,
+ * and the inode numbers of directories change when the kernel forgets them.
  */
 export type Xino = 'on' | 'auto';
 
-/** What a client mounts to see a snapshot. The shapes are containerd's overlay snapshotter's to the letter, because BuildKit's differ parses them. */
+/**
+ * What a client mounts to see a snapshot. The shapes are containerd's overlay snapshotter's to the letter, because
+ * BuildKit's differ parses them.
+ */
 export interface MountRequest {
   readonly id: number;
   readonly kind: Kind;
   /** Ids, nearest first. */
   readonly parents: readonly number[];
-  /** Undefined where the kernel's own setting is to count, and where no layer is lazy. */
+  /** Undefined if the kernel's own setting is to count, and if no layer is lazy. */
   readonly xino?: Xino | undefined;
 }
 
 /**
- * The mounts of a snapshot: one bind mount without parents, and for a view of one; else one overlay with `workdir` and `upperdir` where it is active, and
- * `lowerdir`, nearest parent first.
+ * The mounts of a snapshot: one bind mount without parents, and for a view of one; else one overlay with `workdir` and
+ * `upperdir` if it is active, and `lowerdir`, nearest parent first.
  *
  * @param directory where the snapshots' directories are
  */
@@ -50,17 +56,21 @@ export function mountsOf(directory: string, { id, kind, parents, xino }: MountRe
   return [{ type: 'overlay', source: 'overlay', options: xino === undefined ? plain : withXino(plain, xino, content) }];
 }
 
-/** Above this many bytes of options, containerd shortens the paths of the first `lowerdir` (core/mount, compactLowerdirOption). */
+/**
+ * Above this many bytes of options, containerd shortens the paths of the first `lowerdir` (core/mount,
+ * compactLowerdirOption).
+ */
 const maxPlainBytes = 4096 - 512;
 
 /**
- * Adds `xino` so that no client minds. BuildKit keeps to its overlay differ only where it knows each option by its beginning, and of those that it knows only
- * `lowerdir` stays when it makes a mount read-only. So what it takes for one more `lowerdir` is two options to the kernel. To the kernel and to BuildKit the last
- * `lowerdir` counts, to containerd the first one, and both are the right one. Where that is too long, a `workdir` carries it, which is lost in the mounts that
- * BuildKit makes read-only.
+ * Adds `xino` so that no client minds. BuildKit keeps to its overlay differ only if it knows each option by its
+ * beginning, and of those that it knows only `lowerdir` stays when it makes a mount read-only. So what it takes for one
+ * more `lowerdir` is two options to the kernel. To the kernel and to BuildKit the last `lowerdir` counts, to containerd
+ * the first one, and both are the right one. If that is too long, a `workdir` carries it, which is lost in the mounts
+ * that BuildKit makes read-only.
  *
- * @param plain ends in `lowerdir`, and starts with `workdir` where there is one
- * @param directory for a `workdir` where there is none, which the kernel ignores then
+ * @param plain ends in `lowerdir`, and starts with `workdir` if there is one
+ * @param directory for a `workdir` if there is none, which the kernel ignores then
  */
 function withXino(plain: readonly string[], xino: Xino, directory: string): string[] {
   const lower = plain.at(-1)!;

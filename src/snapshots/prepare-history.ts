@@ -5,7 +5,7 @@ import type { Labels } from './snapshot.ts';
 
 /** What became of a layer that a client asked for. */
 export interface PrepareOutcome {
-  /** As the client named them; '' where it did not. */
+  /** As the client named them; '' if it did not. */
   readonly reference: string;
   readonly digest: string;
   /** Milliseconds since 1970. */

@@ -14,11 +14,16 @@ import type { StoreOwner } from './store-owner.ts';
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 const MAX_CALLS_PER_CONNECTION = 1024;
 
-/** A client is asked for a sign of life after so long, and given up when it gives none: one that is stopped for a while keeps its calls. */
+/**
+ * A client is asked for a sign of life after so long, and given up when it gives none: one that is stopped for a while
+ * keeps its calls.
+ */
 const KEEPALIVE_MS = 600_000;
 const KEEPALIVE_ANSWER_MS = 300_000;
 
-/** A listening server. `close` refuses new calls, waits at most `graceMs` for those under way, and ends the connections. */
+/**
+ * A listening server. `close` refuses new calls, waits at most `graceMs` for those under way, and ends the connections.
+ */
 export interface SnapshotsServer {
   close(graceMs: number): Promise<void>;
 }
@@ -26,7 +31,7 @@ export interface SnapshotsServer {
 /**
  * Serves a snapshotter, with health checks and `more` services, on a listening socket.
  *
- * @param client who may change something; undefined for everybody
+ * @param client which process may change something; undefined for everybody
  * @param isWell what health checks answer
  * @param fd the socket's descriptor, which is closed in the end; its file, if it has one, is the caller's
  * @throws Unavailable when it cannot listen
@@ -83,7 +88,10 @@ export async function serveSnapshots(
   };
 }
 
-/** Gives a connection the process at its other end as its remote address, of which a unix socket has none: the calls on it tell that. */
+/**
+ * Gives a connection the process at its other end as its remote address, of which a unix socket has none: the calls on
+ * it tell that.
+ */
 function nameProcess(connection: Socket): void {
   const { _handle: handle } = connection as Socket & { readonly _handle?: { readonly fd?: number } };
   if (handle?.fd === undefined || handle.fd < 0) return;

@@ -21,7 +21,10 @@ const INFOS_PER_MESSAGE = 100;
 /** Names and labels after which a message of a list is full, so that none is too large for a client. */
 const BYTES_PER_MESSAGE = 1024 * 1024;
 
-/** Adds `containerd.services.snapshots.v1.Snapshots` to a server. The field `snapshotter` of requests is ignored, as containerd's own service ignores it. */
+/**
+ * Adds `containerd.services.snapshots.v1.Snapshots` to a server. The field `snapshotter` of requests is ignored, as
+ * containerd's own service ignores it.
+ */
 export function addSnapshots(
   server: Server,
   snapshots: Snapshots,
@@ -33,7 +36,7 @@ export function addSnapshots(
   server.addService(definition, implementation);
 }
 
-/** The methods that change nothing, and that any process may call: whoever looks at a socket, for one. */
+/** The methods that change nothing, and that any process may call: a program that looks at a socket, for one. */
 const reading: ReadonlySet<string> = new Set(['Stat', 'List', 'Usage', 'Mounts']);
 
 /** The wire form of a snapshotter, for the processes that `client` lets change something. */

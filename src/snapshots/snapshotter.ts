@@ -19,7 +19,10 @@ import { inParallel } from '../util/in-parallel.ts';
 
 const mountsAtOnce = 16;
 
-/** What a snapshotter is made of. `root` is the directory of this client alone: one store serves one client, whose garbage collection removes all it does not know. */
+/**
+ * What a snapshotter is made of. `root` is the directory of this client alone: one store serves one client, whose
+ * garbage collection removes all it does not know.
+ */
 export interface SnapshotterParts {
   readonly root: string;
   readonly store: SnapshotStore;
@@ -33,8 +36,8 @@ export interface SnapshotterParts {
 }
 
 /**
- * Opens the snapshotter whose state is below `<root>/snapshotter`, and makes that directory when it is not there. FailedPrecondition when stargz-snapshotter
- * keeps its state there; else errors as for `Database`.
+ * Opens the snapshotter whose state is below `<root>/snapshotter`, and makes that directory when it is not there.
+ * FailedPrecondition when stargz-snapshotter keeps its state there; else errors as for `Database`.
  */
 export async function openSnapshotter(parts: Omit<SnapshotterParts, 'store'>): Promise<Snapshotter> {
   const root = join(parts.root, 'snapshotter');
@@ -52,8 +55,8 @@ export async function openSnapshotter(parts: Omit<SnapshotterParts, 'store'>): P
 }
 
 /**
- * containerd's snapshot rules over a store, directories and lazy layers. Call `restore` once before serving. No call holds a transaction while it waits: each
- * checks, waits, and checks again in the transaction that writes.
+ * containerd's snapshot rules over a store, directories and lazy layers. Call `restore` once before serving. No call
+ * holds a transaction while it waits: each checks, waits, and checks again in the transaction that writes.
  */
 export class Snapshotter implements Snapshots, AsyncDisposable {
   /** What became of the layers that the client asked for. */
@@ -153,9 +156,10 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
   }
 
   /**
-   * Makes every lazy layer readable again from what is on the disk, and then starts to remove what is left of removed snapshots and of interrupted calls. A layer for which the registry is
-   * needed is mounted in the background. One that cannot be mounted is logged, keeps its record, and is Unavailable until a later try succeeds: the next Prepare
-   * of its target, or of what lies on it.
+   * Makes every lazy layer readable again from what is on the disk, and then starts to remove what is left of removed
+   * snapshots and of interrupted calls. A layer for which the registry is needed is mounted in the background. One that
+   * cannot be mounted is logged, keeps its record, and is Unavailable until a later try succeeds: the next Prepare of
+   * its target, or of what lies on it.
    */
   async restore(): Promise<void> {
     const remotes = this.#store.remotes();
@@ -218,7 +222,10 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     return this.#openStore;
   }
 
-  /** Throws AlreadyExists when `target` is there at the end; returns, with the reason logged, when the client must fetch and unpack the layer. */
+  /**
+   * Throws AlreadyExists when `target` is there at the end; returns, with the reason logged, when the client must fetch
+   * and unpack the layer.
+   */
   async #prepareRemote(
     key: string,
     parent: string,

@@ -24,9 +24,10 @@ interface ClientRecord extends ProcessIdentity, ClientProcess {
 const maxRefused = 64;
 
 /**
- * Sees to it that one process alone changes the snapshots of a store: a second one does not know those of the first, and its garbage collection would
- * remove them. The first one that comes has the store until it ends, also when this program is started again meanwhile. Processes of another pid namespace
- * than ours have no pid here and cannot be told apart: they are let through.
+ * Sees to it that one process alone changes the snapshots of a store: a second one does not know those of the first,
+ * and its garbage collection would remove them. The first one that comes has the store until it ends, even if this
+ * program is started again meanwhile. Processes of another pid namespace than ours have no pid here and cannot be told
+ * apart: they are let through.
  */
 export class StoreOwner {
   readonly #path: string;
@@ -77,7 +78,7 @@ export class StoreOwner {
     return this.#called.signal;
   }
 
-  /** The process that has the store; undefined where there is none now. */
+  /** The process that has the store; undefined if there is none now. */
   get process(): ClientProcess | undefined {
     const owner = this.#owner;
     return owner !== undefined && isAlive(owner) ? { pid: owner.pid, command: owner.command } : undefined;
@@ -114,7 +115,7 @@ export class StoreOwner {
   }
 }
 
-/** A killed process that is not gone yet calls nobody any more. */
+/** A killed process that is not gone yet makes no calls any more. */
 function isAlive(process: ClientRecord): boolean {
   return isRunning(process) && !isDying(process.pid);
 }
@@ -127,6 +128,6 @@ function readRecord(path: string): ClientRecord | undefined {
     const isHere = record.directory === undefined || record.directory === directoryIdentity(dirname(path));
     return isRight && isHere ? record : undefined;
   } catch {
-    return undefined; // whoever comes first has the store
+    return undefined; // the first one has the store
   }
 }

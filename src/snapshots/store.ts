@@ -47,9 +47,10 @@ const selectChain = `
   ) SELECT id, remote FROM chain ORDER BY depth`;
 
 /**
- * The records of one client's snapshots, in one SQLite file that this process alone has open. Every call is one transaction, and is on disk when it
- * returns. Only temporary labels (see `isTemporary`) are kept in memory: BuildKit changes them several times around every mount, inside its own write
- * transaction, and after a crash of this process nobody needs them.
+ * The records of one client's snapshots, in one SQLite file that this process alone has open. Every call is one
+ * transaction, and is on disk when it returns. Only temporary labels (see `isTemporary`) are kept in memory: BuildKit
+ * changes them several times around every mount, inside its own write transaction, and after a crash of this process
+ * they are not needed.
  */
 export class SnapshotStore implements Disposable {
   readonly #database: Database;
@@ -114,8 +115,8 @@ export class SnapshotStore implements Disposable {
   }
 
   /**
-   * Adds a snapshot and gives the chain of its parents. A remote one is a committed snapshot from the start and gets the remote label. AlreadyExists for
-   * the name; NotFound or InvalidArgument for the parent.
+   * Adds a snapshot and gives the chain of its parents. A remote one is a committed snapshot from the start and gets
+   * the remote label. AlreadyExists for the name; NotFound or InvalidArgument for the parent.
    */
   create(snapshot: {
     id: number;
@@ -153,8 +154,9 @@ export class SnapshotStore implements Disposable {
   }
 
   /**
-   * Makes the active snapshot `key` the committed snapshot `name` with these labels. Errors in containerd's order: NotFound for the key, AlreadyExists
-   * for the name, FailedPrecondition when it is not active, InvalidArgument for a change of parent, NotFound or FailedPrecondition for the parent.
+   * Makes the active snapshot `key` the committed snapshot `name` with these labels. Errors in containerd's order:
+   * NotFound for the key, AlreadyExists for the name, FailedPrecondition when it is not active, InvalidArgument for a
+   * change of parent, NotFound or FailedPrecondition for the parent.
    */
   commit(name: string, key: string, parent: string, labels: Labels): void {
     checkName(name);
@@ -197,7 +199,10 @@ export class SnapshotStore implements Disposable {
     return id;
   }
 
-  /** Forgets a snapshot, but that its directory is to be removed, and gives what it was. NotFound; FailedPrecondition while it has children. */
+  /**
+   * Forgets a snapshot, but that its directory is to be removed, and gives what it was. NotFound; FailedPrecondition
+   * while it has children.
+   */
   remove(name: string): StoredSnapshot {
     const gone = this.#gone;
     const removed = this.#database.transaction(() => {
@@ -220,12 +225,18 @@ export class SnapshotStore implements Disposable {
     return new Set(this.#database.rows('SELECT id FROM removed').map((row) => Number(row.id)));
   }
 
-  /** Says that the directory of a removed snapshot is gone. That is written with the next removal: until then it costs nothing. */
+  /**
+   * Says that the directory of a removed snapshot is gone. That is written with the next removal: until then it costs
+   * nothing.
+   */
   noteGone(id: number): void {
     this.#gone.push(id);
   }
 
-  /** Changes labels as `updateLabels` says, and gives the new state. Writes to disk only when a label changes that must survive. */
+  /**
+   * Changes labels as `updateLabels` says, and gives the new state. Writes to disk only when a label changes that must
+   * survive.
+   */
   update(name: string, given: Labels, paths: readonly string[]): SnapshotInfo {
     const { id, info } = this.get(name);
     const before = splitLabels(info.labels);
@@ -247,9 +258,10 @@ export class SnapshotStore implements Disposable {
   }
 
   /**
-   * The snapshots that any of the filters matches, oldest first. Read in pages, so that a slow reader holds no transaction; a snapshot that is there from the
-   * first to the last page comes exactly once. Filters that ask for a name, a parent or a target are looked up, not searched for. Whoever else waits has a turn
-   * every few milliseconds, and after each row with long labels.
+   * The snapshots that any of the filters matches, oldest first. Read in pages, so that a slow reader holds no
+   * transaction; a snapshot that is there from the first to the last page comes exactly once. Filters that ask for a
+   * name, a parent or a target are looked up, not searched for. Others that wait have a turn every few milliseconds,
+   * and after each row with long labels.
    */
   async *list(filters: Filters): AsyncGenerator<StoredSnapshot> {
     let sinceMs = performance.now();

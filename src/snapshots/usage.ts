@@ -6,16 +6,22 @@ import type { Usage } from './snapshot.ts';
 
 const BLOCK_BYTES = 512;
 
-/** A walk shorter than this is repeated at every call; a longer one answers calls for `keptFactor` times as long, and `maxKeptMs` at most. */
+/**
+ * A walk shorter than this is repeated at every call; a longer one answers calls for `keptFactor` times as long, and
+ * `maxKeptMs` at most.
+ */
 const shortWalkMs = 20;
 const keptFactor = 50;
 const maxKeptMs = 60_000;
 
-/** The usage of trees that are written to. CRI asks for it every ten seconds, for every container: counting takes 2 % of a core at most. */
+/**
+ * The usage of trees that are written to. CRI asks for it every ten seconds, for every container: counting takes 2 % of
+ * a core at most.
+ */
 export class TreeUsages {
   readonly #answers = new Map<string, { usage: Promise<Usage>; untilMs: number }>();
 
-  /** As `diskUsage`, of now or, where that takes long, of up to a minute ago. Calls at one time share a walk. */
+  /** As `diskUsage`, of now or, if that takes long, of up to a minute ago. Calls at one time share a walk. */
   of(root: string): Promise<Usage> {
     const known = this.#answers.get(root);
     if (known !== undefined && performance.now() < known.untilMs) return known.usage;
@@ -40,13 +46,16 @@ export class TreeUsages {
   }
 }
 
-/** How many inodes are asked for before anything else has its turn: a millisecond or less, where the kernel has them in memory. */
+/**
+ * How many inodes are asked for before anything else has its turn: a millisecond or less, if the kernel has them in
+ * memory.
+ */
 const sliceInodes = 200;
 
 /**
- * The allocated bytes and the inodes of a tree with its root, as containerd counts them (continuity, fs.DiskUsage): blocks of every inode, a hard link
- * once. What vanishes under way, or lies deeper than a path can say, is not counted. It asks for one inode after the other and waits for each, in slices: to wait
- * for a thread takes four times as long.
+ * The allocated bytes and the inodes of a tree with its root, as containerd counts them (continuity, fs.DiskUsage):
+ * blocks of every inode, a hard link once. What vanishes under way, or lies deeper than a path can say, is not counted.
+ * It asks for one inode after the other and waits for each, in slices: to wait for a thread takes four times as long.
  */
 export async function diskUsage(root: string): Promise<Usage> {
   const linked = new Set<string>();
@@ -103,10 +112,13 @@ function isOutOfReach(error: unknown): boolean {
   return ['ENOENT', 'ENOTDIR', 'ENAMETOOLONG'].includes(errnoOf(error) ?? '');
 }
 
-/** The namespace of CRI, whose syncer asks once for the usage of a committed snapshot and keeps the answer (internal/cri/server/images/snapshots.go). */
+/**
+ * The namespace of CRI, whose syncer asks once for the usage of a committed snapshot and keeps the answer
+ * (internal/cri/server/images/snapshots.go).
+ */
 const criNamespace = 'k8s.io';
 
-/** Whether who asks for a namespace keeps the answer as long as the snapshot is there. */
+/** Whether a client that asks for a namespace keeps the answer as long as the snapshot is there. */
 export function keepsUsage(namespace: string): boolean {
   return namespace === criNamespace;
 }

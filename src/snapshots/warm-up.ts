@@ -32,8 +32,8 @@ const noLayers: RemoteLayers = {
 };
 
 /**
- * Makes the calls of a build's first step to a service of its own, which nobody else can reach: a call takes several times as long when it is the first of
- * its kind.
+ * Makes the calls of a build's first step to a service of its own, which no client can reach: a call takes several
+ * times as long when it is the first of its kind.
  *
  * @param directory an existing one that is empty; what is left in it is the caller's
  * @param goesOn asked before each call: false to leave it at that

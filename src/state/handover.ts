@@ -5,14 +5,15 @@ import { identityOf, isDying, isRunning, type ProcessIdentity } from '../kernel/
 import type { Log } from '../log.ts';
 import { replaceFileNow } from '../kernel/replace-file.ts';
 
-/** Who asks: what the file holds. */
+/** The process that asks: what the file holds. */
 interface Asker extends ProcessIdentity {
   readonly boot: string;
 }
 
 /**
- * That this process waits for the one which has a root to hand over. The signal that asks for it stays pending while that one is stopped or busy, and may
- * outlive our patience, or us; whoever gets it late must not hand over to nobody. So the wish is a file, which one of both takes away, by renaming it.
+ * That this process waits for the one which has a root to hand over. The signal that asks for it stays pending while
+ * that one is stopped or busy, and may outlive our patience, or us; a daemon that gets it late must not hand over to no
+ * process. So the wish is a file, which one of both takes away, by renaming it.
  */
 export class HandoverRequest implements Disposable {
   readonly #root: string;
@@ -38,21 +39,22 @@ export class HandoverRequest implements Disposable {
     return renamed(requestPath(this.#root), withdrawnPath(this.#root));
   }
 
-  /** To be called by whoever has the root. */
+  /** To be called by the process that has the root. */
   [Symbol.dispose](): void {
     forgetHandover(this.#root);
   }
 }
 
-/** Removes what is left of requests, which are no longer for anybody. By whoever has the root. */
+/** Removes what is left of requests, which are no longer for any process. By the process that has the root. */
 export function forgetHandover(root: string): void {
   for (const path of [requestPath(root), withdrawnPath(root), `${requestPath(root)}.new`])
     rmSync(path, { force: true });
 }
 
 /**
- * Whether the process that has a root, and was sent the signal to hand over, shall do so: if who asked for it still waits, or if nobody asked but the signal
- * was sent by somebody else, such as a service manager that starts the next one after us.
+ * Whether the process that has a root, and was sent the signal to hand over, shall do so: if the process that asked for
+ * it still waits, or if none asked and the signal came from elsewhere, such as a service manager that starts the next
+ * one after us.
  */
 export function acceptsHandover(root: string, log: Log): boolean {
   const isAsked = renamed(requestPath(root), withdrawnPath(root));

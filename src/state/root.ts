@@ -8,7 +8,10 @@ import { forgetHandover, HandoverRequest } from './handover.ts';
 import { checkNotShared, checkOnlyOursIn } from './ownership.ts';
 import { makeDirectory } from '../kernel/make-directory.ts';
 
-/** How long a process that hands over, that has been killed, or that has said that it does not need the root for long may take to end. */
+/**
+ * How long a process that hands over, that has been killed, or that has said that it does not need the root for long
+ * may take to end.
+ */
 const maxWaitMs = 30_000;
 const pollMs = 10;
 const maxTries = 20;
@@ -16,8 +19,9 @@ const maxTries = 20;
 /** The root directory, taken until it is disposed of. */
 export interface Root extends Disposable {
   /**
-   * Settles once no other process has the root. One that was killed while a thread of it was in a system call on its own mounts keeps it until
-   * somebody answers that call: whoever takes its place must do so before this resolves. Rejects with `Unavailable` when it takes too long.
+   * Settles once no other process has the root. One that was killed while a thread of it was in a system call on its
+   * own mounts keeps it until that call is answered: a daemon that takes its place must do so before this resolves.
+   * Rejects with `Unavailable` when it takes too long.
    */
   readonly alone: Promise<void>;
 }
@@ -25,21 +29,21 @@ export interface Root extends Disposable {
 export interface RootOptions {
   /** Has the process that uses the root hand over to us, and waits for that. */
   readonly takeover?: boolean;
-  /** Rejects for a directory that cannot be used; nobody has to hand over before that. */
+  /** Rejects for a directory that cannot be used; no process has to hand over before that. */
   readonly suits?: (path: string) => Promise<void>;
-  /** Whoever wants the root next waits for us instead of giving up. */
+  /** The next process that wants the root waits for us instead of giving up. */
   readonly isBrief?: boolean;
   /** How long the process that uses the root may take to hand over; 30 s by default. */
   readonly handoverMs?: number;
-  /** Ends the waiting for a handover: whoever has the root keeps it then, unless it has begun to hand over. */
+  /** Ends the waiting for a handover: the process that has the root keeps it then, unless it has begun to hand over. */
   readonly signal?: AbortSignal;
 }
 
 /**
  * Makes the root directory, with mode 0700, and takes it for this process.
  *
- * @throws FailedPrecondition that names the pid of the process that has it, or for a directory of somebody else; Unavailable when it cannot be made, or is not handed
- *   over in time; Canceled if `signal` aborted meanwhile
+ * @throws FailedPrecondition that names the pid of the process that has it, or for a directory of another user;
+ * Unavailable when it cannot be made, or is not handed over in time; Canceled if `signal` aborted meanwhile
  */
 export async function openRoot(path: string, options: RootOptions = {}): Promise<Root> {
   const { takeover = false, isBrief = false } = options;
@@ -51,7 +55,7 @@ export async function openRoot(path: string, options: RootOptions = {}): Promise
     throw new LazypullError('Unavailable', `Cannot make the root directory "${path}"`, { cause: error });
   }
   checkOnlyOursIn(path);
-  // Of those who wait for the lock at one time only one can be next.
+  // Of those that wait for the lock at one time only one can be next.
   const next = await tryLock(join(path, 'lock.next'), isBrief);
   if (!('lock' in next)) throw inUse(path, next.holder);
   let held: Disposable = next.lock;
@@ -69,7 +73,7 @@ export async function openRoot(path: string, options: RootOptions = {}): Promise
     if ('lock' in locking) hold(locking.lock);
     else if (locking.isDying) alone = gone(file, isBrief).then(hold);
     else throw inUse(path, locking.holder);
-    alone.catch(() => undefined); // who awaits it sees that
+    alone.catch(() => undefined); // its waiter sees that
     return { alone, [Symbol.dispose]: () => held[Symbol.dispose]() };
   } catch (error) {
     held[Symbol.dispose]();
@@ -77,10 +81,13 @@ export async function openRoot(path: string, options: RootOptions = {}): Promise
   }
 }
 
-/** A lock; or who has it, and whether that only waits to be gone. */
+/** A lock; or which process has it, and whether that only waits to be gone. */
 type Locking = { readonly lock: Disposable } | (Holder & { readonly isDying: boolean });
 
-/** As `tryLockFile`; a holder that ended meanwhile, or that has not written down who it is yet, is not believed at once, and who has it briefly is waited for. */
+/**
+ * As `tryLockFile`; a holder that ended meanwhile, or that has not yet written which process it is, is not believed at
+ * once, and one that has it briefly is waited for.
+ */
 async function tryLock(file: string, isBrief: boolean): Promise<Locking> {
   const deadline = Date.now() + maxWaitMs;
   for (let tries = 1; ; tries++) {
@@ -95,7 +102,10 @@ async function tryLock(file: string, isBrief: boolean): Promise<Locking> {
   }
 }
 
-/** Asks whoever has the lock to hand over until we have it, or it is held by a process that only waits to be gone. */
+/**
+ * Asks the process that has the lock to hand over until we have it, or it is held by a process that only waits to be
+ * gone.
+ */
 async function handedOver(root: string, options: RootOptions): Promise<Locking> {
   const { isBrief = false, handoverMs: waitMs = maxWaitMs, signal } = options;
   const file = join(root, 'lock');
@@ -115,7 +125,7 @@ async function handedOver(root: string, options: RootOptions): Promise<Locking> 
       }
       const isCanceled = signal?.aborted === true && !isAccepted;
       if (Date.now() <= deadline && !isCanceled) continue;
-      // One that has begun hands over to us or to nobody.
+      // One that has begun hands over to us or to no process.
       isAccepted = request?.withdraw() === false;
       request = undefined;
       if (!isAccepted && isCanceled) throw new LazypullError('Canceled', 'Interrupted');

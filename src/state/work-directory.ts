@@ -6,12 +6,16 @@ import { type Lock, type Locking, tryLockFile } from '../kernel/flock.ts';
 import { detach, mountsBelow, mountTable } from '../kernel/mount.ts';
 import type { Log } from '../log.ts';
 
-/** Where a command mounts what it needs, below a directory for temporary files. A lock says whether the command is still there. */
+/**
+ * Where a command mounts what it needs, below a directory for temporary files. A lock says whether the command is still
+ * there.
+ */
 const namePattern = /^lazypull-(?:check-)?[A-Za-z0-9]{6}$/;
 
 /**
- * A temporary directory in which mounts are made, and of which something is mounted elsewhere. When it is disposed of, what is mounted in it is taken away, and
- * then the directory. If we are killed before, the next command finds it by its lock, or by what is mounted elsewhere, and does that.
+ * A temporary directory in which mounts are made, and of which something is mounted elsewhere. When it is disposed of,
+ * what is mounted in it is taken away, and then the directory. If we are killed before, the next command finds it by
+ * its lock, or by what is mounted elsewhere, and does that.
  */
 export class WorkDirectory implements AsyncDisposable {
   readonly path: string;
@@ -30,7 +34,10 @@ export class WorkDirectory implements AsyncDisposable {
     this.#lock = lock;
   }
 
-  /** Writes down that something is mounted at `target`, which has the path of this directory as its source. To be called before that is so. */
+  /**
+   * Writes down that something is mounted at `target`, which has the path of this directory as its source. To be called
+   * before that is so.
+   */
   noteTarget(target: string): void {
     writeFileSync(targetPath(this.path), target, { mode: 0o600 });
   }
@@ -42,7 +49,8 @@ export class WorkDirectory implements AsyncDisposable {
 }
 
 /**
- * Takes away what commands left that were killed: those whose directories are in `parent`, and the one that has something mounted at `target`.
+ * Takes away what commands left that were killed: those whose directories are in `parent`, and the one that has
+ * something mounted at `target`.
  *
  * @param target the path without symlinks at which something is going to be mounted; undefined for nowhere
  * @throws FailedPrecondition if a command that is there has something mounted at `target`
@@ -103,7 +111,10 @@ function directoriesIn(parent: string): string[] {
   }
 }
 
-/** The lock of a directory that a command of our user made; undefined for anything else: others may write into a directory for temporary files. */
+/**
+ * The lock of a directory that a command of our user made; undefined for anything else: others may write into a
+ * directory for temporary files.
+ */
 async function lockOf(path: string): Promise<Locking | undefined> {
   const stats = lstatSync(path, { throwIfNoEntry: false });
   const isOurs = stats?.isDirectory() && stats.uid === process.geteuid?.() && (stats.mode & 0o077) === 0;

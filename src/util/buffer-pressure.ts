@@ -1,6 +1,9 @@
 import { setFlagsFromString } from 'node:v8';
 
-/** Bytes of buffers that may become garbage before a thread looks for it: of short-lived ones, and of those that it has had for long. */
+/**
+ * Bytes of buffers that may become garbage before a thread looks for it: of short-lived ones, and of those that it has
+ * had for long.
+ */
 const collectAfterBytes = 4 << 20;
 const collectAllAfterBytes = 8 << 20;
 
@@ -14,8 +17,8 @@ let steppingUntilMs = Number.NEGATIVE_INFINITY;
 const isStepping = (): boolean => performance.now() < steppingUntilMs;
 
 /**
- * Keeps a thread's dropped buffers from piling up. V8 counts only its own heap when it decides to collect, and lets tens of MB of
- * buffers outside of it wait. Does something only where Node runs with `--expose-gc`.
+ * Keeps a thread's dropped buffers from piling up. V8 counts only its own heap when it decides to collect, and lets
+ * tens of MB of buffers outside of it wait. Does something only if Node runs with `--expose-gc`.
  */
 export class BufferPressure {
   readonly #collect = (globalThis as { gc?: Collect }).gc;
@@ -45,7 +48,7 @@ export class BufferPressure {
   }
 
   /**
-   * Collects everything, where a thread does not do so in steps at once: for a moment at which nobody waits.
+   * Collects everything, or if a thread does that in steps, begins to: for a moment at which no reader waits.
    *
    * @param thoroughly also gives the pages back on which there is no object any more, which takes several times as long
    */
@@ -54,7 +57,7 @@ export class BufferPressure {
     this.#collectAll(thoroughly ? 'last-resort' : 'regular');
   }
 
-  /** Collects everything at once: where there is too little memory to wait for a better moment. */
+  /** Collects everything at once: if there is too little memory to wait for a better moment. */
   collectNow(): void {
     this.#bytes = this.#oldBytes = 0;
     this.#collect?.({ type: 'major', flavor: 'regular' });
@@ -68,8 +71,9 @@ export class BufferPressure {
     }
     if (isStepping()) return;
     steppingUntilMs = performance.now() + stepsMs;
-    // With this flag V8 begins, after any collection of the young generation, one of everything: it marks on other threads and in tasks of a millisecond, and only
-    // the end of it, a fraction of the whole, is one pause. The flag says no more than when to begin.
+    // With this flag V8 begins, after any collection of the young generation, one of everything: it marks on other
+    // threads and in tasks of a millisecond, and only the end of it, a fraction of the whole, is one pause. The flag
+    // says no more than when to begin.
     setFlagsFromString('--stress-incremental-marking');
     try {
       this.#collect({ type: 'minor' });

@@ -12,8 +12,8 @@ export type Paint = (tone: Tone, text: string) => string;
 export const plain: Paint = (_, text) => text;
 
 /**
- * Colours for a stream: where it is a terminal that has them and neither NO_COLOR nor TERM=dumb is set, or where FORCE_COLOR is (https://no-color.org,
- * https://force-color.org).
+ * Colours for a stream: if it is a terminal that has them and neither NO_COLOR nor TERM=dumb is set, or if FORCE_COLOR
+ * is (https://no-color.org, https://force-color.org).
  */
 export function painter(
   stream: { readonly isTTY?: boolean | undefined },

@@ -2,7 +2,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { LazypullError } from '../errors.ts';
 
-/** A listening server. `port` is the one it got where 0 was asked for. */
+/** A listening server. `port` is the one it got if 0 was asked for. */
 export interface ListeningServer extends AsyncDisposable {
   readonly port: number;
 }
@@ -10,9 +10,9 @@ export interface ListeningServer extends AsyncDisposable {
 /**
  * Has a server listen; it does not keep the program alive. Disposing of the result ends its connections too.
  *
- * @param maxConnections one too many takes the place of the oldest that never asked for anything, else of the one that has been idle for longest; where
- * all of them wait for an answer it is sent away
- * @param problem what to say where it cannot listen
+ * @param maxConnections one too many takes the place of the oldest that never asked for anything, else of the one that
+ * has been idle for longest; if all of them wait for an answer it is sent away
+ * @param problem what to say if it cannot listen
  * @throws FailedPrecondition with the problem
  */
 export async function listen(

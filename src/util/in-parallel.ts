@@ -1,6 +1,7 @@
 /**
- * Does `work` on each item, on `limit` of them at a time, and gives the results in the order of the items. After a failure nothing new is begun, the signal that
- * the others have aborts, and they are waited for; then this rejects with the failure.
+ * Does `work` on each item, on `limit` of them at a time, and gives the results in the order of the items. After a
+ * failure nothing new is begun, the signal that the others have aborts, and they are waited for; then this rejects with
+ * the failure.
  *
  * @param signal aborts all of it
  */

@@ -1,6 +1,6 @@
 /**
- * What is wrong with a text that should be JSON, and where; undefined where nothing is. It repeats nothing of the text, which may hold secrets, unlike the
- * messages of JSON.parse.
+ * What is wrong with a text that should be JSON, and where; undefined if nothing is. It repeats nothing of the text,
+ * which may hold secrets, unlike the messages of JSON.parse.
  */
 export function jsonProblem(text: string): string | undefined {
   if (parses(text)) return undefined;

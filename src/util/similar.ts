@@ -1,7 +1,10 @@
 /** Longer words are not compared. */
 const maxWordLength = 64;
 
-/** The candidate that somebody may have meant by `word`: the one with the fewest typing errors, of which one in three letters may be one. */
+/**
+ * The candidate that may have been meant by `word`: the one with the fewest typing errors, of which one in three
+ * letters may be one.
+ */
 export function similarTo(word: string, candidates: readonly string[]): string | undefined {
   if (word.length > maxWordLength) return undefined;
   let best: string | undefined;

@@ -24,8 +24,8 @@ function problemText(error: unknown, text: string): string {
 const maxShownLine = 80;
 
 /**
- * The line, from 1, in which a key of a TOML text stands, or else the nearest table above it. Undefined where neither is found. It looks at lines that are a header or begin with a key, and
- * is not led astray by text of several lines.
+ * The line, from 1, in which a key of a TOML text stands, or else the nearest table above it. Undefined if neither is
+ * found. It looks at lines that are a header or begin with a key, and is not led astray by text of several lines.
  */
 export function lineOf(text: string, path: TomlPath): number | undefined {
   const wanted = path.map(String);
