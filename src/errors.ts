@@ -41,7 +41,10 @@ export function codeOf(error: unknown): ErrorCode {
   return error instanceof LazypullError ? error.code : 'Unknown';
 }
 
-/** The message of any thrown value followed by the messages of its causes, joined by ": ", without repeating a cause that the message already quotes. */
+/**
+ * The message of any thrown value followed by the messages of its causes, joined by ": ", without repeating a cause
+ * that the message already quotes.
+ */
 export function messageOf(error: unknown): string {
   const parts: string[] = [];
   for (let e: unknown = error, depth = 0; e !== undefined && e !== null && depth < maxCauses; depth++) {
@@ -52,7 +55,7 @@ export function messageOf(error: unknown): string {
   return parts.join(': ');
 }
 
-/** The hint of an error, else the first one among its causes; undefined where none has one. */
+/** The hint of an error, else the first one among its causes; undefined if none has one. */
 export function hintOf(error: unknown): string | undefined {
   for (let e: unknown = error, depth = 0; e instanceof Error && depth < maxCauses; depth++) {
     if (e instanceof LazypullError && e.hint !== undefined) return e.hint;
@@ -77,7 +80,10 @@ export function explain(error: unknown): string {
   return hint ? `${messageOf(error)}; ${hint}` : messageOf(error);
 }
 
-/** Whether a value is an error that a system call gave, as Node reports it. Its message does not always say of which file it speaks. */
+/**
+ * Whether a value is an error that a system call gave, as Node reports it. Its message does not always say of which
+ * file it speaks.
+ */
 export function isSystemError(error: unknown): error is Error & { syscall: unknown } {
   return error instanceof Error && 'syscall' in error;
 }

@@ -1,16 +1,25 @@
 /*
- * Every label of a snapshot and annotation of a manifest that lazypull reads or writes. Most are other projects' names: containerd's (core/snapshots, pkg/snapshotters),
- * stargz-snapshotter's (fs/source, estargz), BuildKit's (cache/refs.go) and Podman's.
+ * Every label of a snapshot and annotation of a manifest that lazypull reads or writes. Most are other projects' names:
+ * containerd's (core/snapshots, pkg/snapshotters), stargz-snapshotter's (fs/source, estargz), BuildKit's
+ * (cache/refs.go) and Podman's.
  */
 
-/** On Prepare: the name under which the client will look for the layer when it could be mounted lazily. Stays on the snapshot, where containerd looks for it. */
+/**
+ * On Prepare: the name under which the client will look for the layer when it could be mounted lazily. Stays on the
+ * snapshot, where containerd looks for it.
+ */
 export const targetLabel = 'containerd.io/snapshot.ref';
 
-/** On a committed snapshot: it is a lazy layer. BuildKit asks for the presence, stargz-snapshotter writes this value. */
+/**
+ * On a committed snapshot: it is a lazy layer. BuildKit asks for the presence, stargz-snapshotter writes this value.
+ */
 export const remoteLabel = 'containerd.io/snapshot/remote';
 export const remoteLabelValue = 'remote snapshot';
 
-/** The labels by which clients of CRI name a layer: its image, its digest, and the digests of this layer and those above it with commas between them. */
+/**
+ * The labels by which clients of CRI name a layer: its image, its digest, and the digests of this layer and those above
+ * it with commas between them.
+ */
 export const criLabels = {
   reference: 'containerd.io/snapshot/cri.image-ref',
   digest: 'containerd.io/snapshot/cri.layer-digest',
@@ -54,7 +63,10 @@ export function snapshotReferenceLabel(snapshotter: string): string {
   return `containerd.io/gc.ref.snapshot.${snapshotter}`;
 }
 
-/** On the manifest of a layer index: the layer, what of the index a mount needs, and a signature. A list of referrers has them too. */
+/**
+ * On the manifest of a layer index: the layer, what of the index a mount needs, and a signature. A list of referrers
+ * has them too.
+ */
 export const layerIndexAnnotations = {
   layer: 'vnd.lazypull.layer',
   tailBytes: 'vnd.lazypull.tail.bytes',

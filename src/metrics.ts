@@ -25,8 +25,9 @@ const namePattern = /^(lazypull|process)_[a-z]+(_[a-z]+)*$/;
 const maxSeries = 256;
 
 /**
- * The metrics of one process, in the text format of Prometheus (https://prometheus.io/docs/instrumenting/exposition_formats/, version 0.0.4). A metric is declared
- * once, by the room that it is about. Counters count up from 0 and their names end in `_total`; units are bytes and seconds.
+ * The metrics of one process, in the text format of Prometheus
+ * (https://prometheus.io/docs/instrumenting/exposition_formats/, version 0.0.4). A metric is declared once, by the room
+ * that it is about. Counters count up from 0 and their names end in `_total`; units are bytes and seconds.
  */
 export class MetricsRegistry {
   readonly #metrics = new Map<string, Metric>();

@@ -48,7 +48,10 @@ const marks = {
 /** Below its first line a finding stands behind the mark. */
 const indent = ' '.repeat(6);
 
-/** A finding for people: a line for each of its text, and one more for what mends it; several where `columns` are too few for one. */
+/**
+ * A finding for people: a line for each of its text, and one more for what mends it; several if `columns` are too few
+ * for one.
+ */
 export function findingText({ name, state, text, advice }: Finding, paint: Paint = plain, columns?: number): string {
   const [tone, mark] = marks[state];
   const lines = `${name}: ${text}${advice === '' ? '' : `\n${advice}`}`.split('\n');

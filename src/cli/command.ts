@@ -62,7 +62,7 @@ function helpItem(term: string, termColumns: number, description: string, { help
   return `  ${term}\n${' '.repeat(own)}${wrapped(description, helpWidth - own).replaceAll('\n', `\n${' '.repeat(own)}`)}`;
 }
 
-/** A command line that can be copied also where it takes several lines; what is said behind it is said before it then. */
+/** A command line that can be copied even if it takes several lines; what is said behind it is said before it then. */
 function exampleText(example: string, width: number): string {
   const line = `  ${example}`;
   if (displayWidth(line) <= width) return line;

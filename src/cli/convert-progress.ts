@@ -16,7 +16,10 @@ interface Active {
   readonly sinceMs: number;
 }
 
-/** Shows what happens to the layers: a line for each that is done, and on a terminal one for each under way: a bar, a rate and the time left. */
+/**
+ * Shows what happens to the layers: a line for each that is done, and on a terminal one for each under way: a bar, a
+ * rate and the time left.
+ */
 export class ConvertProgress implements Disposable {
   readonly #active = new Map<string, Active>();
   readonly #finished = new Set<string>();
@@ -75,7 +78,9 @@ function rateOf({ event, rate, sinceMs }: Active): number {
 /** As long as the running estimate of a rate is too small. */
 const warmUpMs = 6_000;
 
-/** How far a layer is, in `columns` if that is possible: `abababababab [####......] 40% of 100.0 MB  1.5 MB/s  40s left`. */
+/**
+ * How far a layer is, in `columns` if that is possible: `abababababab [####......] 40% of 100.0 MB 1.5 MB/s 40s left`.
+ */
 export function progressLine({ digest, state, bytes, total }: LayerEvent, perSecond: number, columns: number): string {
   const part = total === 0 ? 1 : Math.min(1, bytes / total);
   const left = timeText((total - bytes) / perSecond);

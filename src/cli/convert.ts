@@ -17,8 +17,8 @@ import { checkUsage } from './usage-error.ts';
 import { Verb } from './command.ts';
 
 /**
- * `lazypull convert SRC DST`. The result's digest goes to standard output, progress to standard error. Throws LazypullErrors, and
- * commander's errors for a wrong usage.
+ * `lazypull convert SRC DST`. The result's digest goes to standard output, progress to standard error. Throws
+ * LazypullErrors, and commander's errors for a wrong usage.
  */
 export function convertCommand({ env }: Environment): Verb {
   return new Verb('convert')

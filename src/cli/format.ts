@@ -20,7 +20,7 @@ export function sizeText(bytes: number): string {
 
 const units = ['kB', 'MB', 'GB', 'TB', 'PB'];
 
-/** A bar of `width` characters, `part` of which, 0 to 1, is filled: full only where all of it is. */
+/** A bar of `width` characters, `part` of which, 0 to 1, is filled: full only if all of it is. */
 export function bar(part: number, width: number): string {
   const filled = Math.max(0, Math.min(Math.floor(part * width), width));
   return `[${'#'.repeat(filled)}${'.'.repeat(width - filled)}]`;
@@ -29,7 +29,10 @@ export function bar(part: number, width: number): string {
 /** A cell of a table: a text of others, or one of ours with colours in it. */
 export type Cell = string | { readonly painted: string };
 
-/** Rows in columns that are as wide as they must be, a line each. What a terminal would take as a command is shown as `?`. */
+/**
+ * Rows in columns that are as wide as they must be, a line each. What a terminal would take as a command is shown as
+ * `?`.
+ */
 export function table(rows: readonly (readonly Cell[])[]): string {
   const safe = rows.map((row) => row.map((cell) => (typeof cell === 'string' ? printable(cell) : cell.painted)));
   const widths: number[] = [];

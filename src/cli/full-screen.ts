@@ -4,13 +4,13 @@ import { write } from './output.ts';
 const enter = '\x1b[?1049h\x1b[?25l';
 const leave = '\x1b[?25h\x1b[?1049l';
 
-/** What a terminal shows at once: it does not draw between the two (synchronized output, where it knows that). */
+/** What a terminal shows at once: it does not draw between the two (synchronized output, if it knows that). */
 const begin = '\x1b[?2026h\x1b[H';
 const end = '\x1b[J\x1b[?2026l';
 
 /**
- * A text in the place of all that a terminal shows, drawn again over itself without flicker. SIGINT and SIGTERM end it; ctrl-Z and a new size of the window are taken
- * as they should be. What was there before comes back in the end.
+ * A text in the place of all that a terminal shows, drawn again over itself without flicker. SIGINT and SIGTERM end it;
+ * ctrl-Z and a new size of the window are taken as they should be. What was there before comes back in the end.
  */
 export class FullScreen implements Disposable {
   readonly #stream: WriteStream;

@@ -27,8 +27,8 @@ export function helpCommand(program: Verb): Verb {
 }
 
 /**
- * Has "help" behind a command do what it does before it: `cache help prune` is `help cache prune`. Behind a command that takes words of the user it is such
- * a word, as in `ls help`.
+ * Has "help" behind a command do what it does before it: `cache help prune` is `help cache prune`. Behind a command
+ * that takes words of the user it is such a word, as in `ls help`.
  */
 export function withHelpFirst(args: readonly string[], program: Command): readonly string[] {
   let command = program;

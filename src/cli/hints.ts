@@ -2,7 +2,7 @@ import { type ErrorCode, hintOf, LazypullError } from '../errors.ts';
 import { RegistryError } from '../registry/errors.ts';
 import { UsageError } from './usage-error.ts';
 
-/** What the user of a command can do about an error; undefined where its message says it, or nobody knows. */
+/** What the user of a command can do about an error; undefined if its message says it, or it is not known. */
 export function hintFor(error: unknown): string | undefined {
   const own = hintOf(error);
   if (own !== undefined) return own === '' ? undefined : own;

@@ -1,4 +1,7 @@
-/** Turns the first SIGINT or SIGTERM into an abort, so that temporary files are removed. The second one ends the process. */
+/**
+ * Turns the first SIGINT or SIGTERM into an abort, so that temporary files are removed. The second one ends the
+ * process.
+ */
 export class Interrupt implements Disposable {
   readonly #controller = new AbortController();
   readonly #stop = (): void => {

@@ -4,7 +4,7 @@ const standardColumns = 80;
 /** Help and sentences are not set wider: long lines are hard to read. */
 const maxTextColumns = 80;
 
-/** Narrower than this nothing is set: a terminal that says so is wrong, or nobody can read there. */
+/** Narrower than this nothing is set: a terminal that says so is wrong, or cannot be read. */
 const minColumns = 20;
 
 /** What a stream says of itself. */
@@ -13,7 +13,10 @@ export interface Screen {
   readonly columns?: number | undefined;
 }
 
-/** The columns of a terminal, else those that COLUMNS says; undefined for a pipe or a file, whose lines may have any length. */
+/**
+ * The columns of a terminal, else those that COLUMNS says; undefined for a pipe or a file, whose lines may have any
+ * length.
+ */
 export function columnsOf({ isTTY, columns }: Screen, env: NodeJS.ProcessEnv): number | undefined {
   if (isTTY === true) return Math.max(minColumns, columns || standardColumns);
   const said = /^[1-9][0-9]{0,4}$/.test(env.COLUMNS ?? '') ? Number(env.COLUMNS) : undefined;
@@ -53,7 +56,10 @@ export function padEnd(text: string, width: number): string {
   return text + ' '.repeat(Math.max(0, width - displayWidth(text)));
 }
 
-/** The end of a text without colours, which is what tells names apart, in `width` columns at most, with an ellipsis where something is left out. */
+/**
+ * The end of a text without colours, which is what tells names apart, in `width` columns at most, with an ellipsis if
+ * something is left out.
+ */
 export function endOf(text: string, width: number): string {
   if (displayWidth(text) <= width) return text;
   let kept = '';
@@ -65,8 +71,9 @@ export function endOf(text: string, width: number): string {
 }
 
 /**
- * Prose in lines of `width` columns at most, which break at spaces; a word that is longer has a line of its own. What stands between double quotes is one
- * word: a command or a path to copy. Lines after the first are indented by `indent` columns.
+ * Prose in lines of `width` columns at most, which break at spaces; a word that is longer has a line of its own. What
+ * stands between double quotes is one word: a command or a path to copy. Lines after the first are indented by `indent`
+ * columns.
  */
 export function wrapped(text: string, width: number, indent = 0): string {
   const lines: string[] = [];
@@ -86,14 +93,16 @@ export function wrapped(text: string, width: number, indent = 0): string {
   return lines.join(`\n${' '.repeat(indent)}`);
 }
 
-/** A line in several that break at spaces, where it is wider than there is room; all begin with the spaces of the first. */
+/**
+ * A line in several that break at spaces, if it is wider than there is room; all begin with the spaces of the first.
+ */
 export function fitted(line: string, room: number | undefined): string {
   if (room === undefined || displayWidth(line) <= room) return line;
   const [start = ''] = /^ */.exec(line) ?? [];
   return start + wrapped(line, Math.max(1, room - start.length)).replaceAll('\n', `\n${start}`);
 }
 
-/** A text whose lines are cut into several where they are wider than that, as a terminal does by itself. */
+/** A text whose lines are cut into several if they are wider than that, as a terminal does by itself. */
 export function chopped(text: string, width: number | undefined): string {
   if (width === undefined) return text;
   let result = '';

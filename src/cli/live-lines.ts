@@ -1,12 +1,12 @@
 import type { WriteStream } from 'node:tty';
 import { displayWidth } from './layout.ts';
 
-/** More often than that nobody can read it. */
+/** More often than that it cannot be read. */
 const redrawMs = 100;
 
 /**
- * Lines that are written for good, and below them, on a terminal, lines that say how far something is and are drawn over themselves. Elsewhere than on a
- * terminal there are none of those.
+ * Lines that are written for good, and below them, on a terminal, lines that say how far something is and are drawn
+ * over themselves. Elsewhere than on a terminal there are none of those.
  */
 export class LiveLines implements Disposable {
   readonly #stream: WriteStream;
@@ -58,7 +58,7 @@ function cut(line: string, columns: number): string {
   return shown;
 }
 
-/** `4s`, `3m 4s` or `2h 3m`; '' for what nobody can tell. */
+/** `4s`, `3m 4s` or `2h 3m`; '' for what is not known. */
 export function timeText(seconds: number): string {
   if (!Number.isFinite(seconds) || seconds > maxSeconds) return '';
   const whole = Math.ceil(seconds);
@@ -67,5 +67,5 @@ export function timeText(seconds: number): string {
   return `${Math.floor(whole / 3600)}h ${Math.floor((whole % 3600) / 60)}m`;
 }
 
-/** Who is told of more than that is told nothing. */
+/** A longer list would tell nothing. */
 const maxSeconds = 99 * 3600;

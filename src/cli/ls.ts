@@ -51,12 +51,12 @@ Times are UTC.`,
 }
 
 interface Listing {
-  /** The directory that is listed; undefined where it is a file that is. */
+  /** The directory that is listed; undefined if it is a file that is. */
   readonly directory: ImageFile | undefined;
   readonly files: readonly ImageFile[];
 }
 
-/** The file itself, or what is in the directory; and in those below it, where they are asked for. */
+/** The file itself, or what is in the directory; and in those below it, if they are asked for. */
 function* listings(tree: ImageTree, top: ImageFile, recursive: boolean): Generator<Listing> {
   if (!top.isDirectory) {
     yield { directory: undefined, files: [top] };
@@ -70,7 +70,7 @@ function* listings(tree: ImageTree, top: ImageFile, recursive: boolean): Generat
   }
 }
 
-/** Files as `ls -l` shows them, below the name of the directory where that is given. */
+/** Files as `ls -l` shows them, below the name of the directory if that is given. */
 export function listingText(files: readonly ImageFile[], directory?: ImageFile): string {
   const rows = files.map(({ path, entry, links }) => {
     const { type, mode, uid, gid, size, devMajor, devMinor, linkTarget, mtimeSeconds } = entry;

@@ -15,7 +15,7 @@ import { createProgram } from './program.ts';
  */
 export async function main(argv: readonly string[], environment: Environment): Promise<number> {
   const outputFailure = watchOutput(process.stdout);
-  if (argv[0] !== 'daemon') process.stderr.on('error', () => undefined); // a terminal that was closed: nobody can be told
+  if (argv[0] !== 'daemon') process.stderr.on('error', () => undefined); // a terminal that was closed: it cannot be told
   try {
     const [verb, ...rest] = argv;
     const args = verb === 'daemon' ? ['daemon', ...withTwoDashes(rest)] : verb === '-v' ? ['-V', ...rest] : argv;
@@ -33,7 +33,10 @@ export async function main(argv: readonly string[], environment: Environment): P
   }
 }
 
-/** Success, unless the output did not get where it should: a full disk, or a reader that has gone, which is not worth a word. */
+/**
+ * Success, unless the output did not get where it should: a full disk, or a reader that has gone, which is not worth a
+ * word.
+ */
 async function ended(name: string, outputFailure: () => Promise<Error | undefined>): Promise<number> {
   const failure = await outputFailure();
   if (failure === undefined) return exitCodes.ok;

@@ -14,7 +14,9 @@ export class ExitError extends Error {
   }
 }
 
-/** Writes an error to standard error: "lazypull: Cannot …: …", and a line of advice where the class of the error has one. */
+/**
+ * Writes an error to standard error: "lazypull: Cannot …: …", and a line of advice if the class of the error has one.
+ */
 export function printError(program: string, error: unknown): void {
   process.stderr.write(formatError(program, error, painter(process.stderr, process.env)));
 }
@@ -38,8 +40,8 @@ export function say(program: string, text: string): void {
 }
 
 /**
- * Notes when standard output cannot be written, which nobody is told of who does not wait for it. The returned function gives the error, once all that
- * was written before has been.
+ * Notes when standard output cannot be written, which only code that waits for it is told of. The returned function
+ * gives the error, once all that was written before has been.
  */
 export function watchOutput(stream: Writable): () => Promise<Error | undefined> {
   let failure: Error | undefined;
@@ -52,7 +54,10 @@ export function watchOutput(stream: Writable): () => Promise<Error | undefined> 
   };
 }
 
-/** Writes data and waits until the stream takes more. Ends the verb without a word, with 1, where nobody reads any more, as in `lazypull … | head`. */
+/**
+ * Writes data and waits until the stream takes more. Ends the command without a word, with 1, if nothing reads any
+ * more, as in `lazypull … | head`.
+ */
 export async function write(stream: Writable, data: string | Uint8Array): Promise<void> {
   try {
     await new Promise<void>((resolve, reject) => {

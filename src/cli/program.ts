@@ -80,7 +80,10 @@ function tame(command: Command, name: string): void {
   for (const child of command.commands) tame(child, name);
 }
 
-/** Of a value that cannot be commander says at length where it stands; what is wrong with it comes first here, and says itself what it is about if it can. */
+/**
+ * For a value that is not possible commander says at length where it stands; what is wrong with it comes first here,
+ * and says itself what it is about if it can.
+ */
 function inWords(text: string): string {
   const pattern =
     /^error: (?:command-argument value '(?<value>.*)' is invalid for (?<argument>argument '.*?')|(?<option>option '.*?') argument '(?<given>.*)' is invalid)\. (?<why>.*)/s;

@@ -10,7 +10,10 @@ interface Layer {
   readonly size: number;
 }
 
-/** Shows a pull without downloads: a line for each layer that is there, and on a terminal how many are, how fast they come, and the time left. */
+/**
+ * Shows a pull without downloads: a line for each layer that is there, and on a terminal how many are, how fast they
+ * come, and the time left.
+ */
 export class PullProgress implements Disposable {
   readonly #layers: readonly Layer[];
   readonly #program: string;

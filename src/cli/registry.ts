@@ -8,12 +8,16 @@ import { createLog } from '../process-log.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { parseReference, type Reference } from '../registry/reference.ts';
 
-/** Who waits at a terminal for a registry that keeps silent waits for two time-outs: a minute, or 20 seconds for a connection. */
+/**
+ * A user at a terminal waits for two time-outs of a registry that keeps silent: a minute, or 20 seconds for a
+ * connection.
+ */
 const silentTries = 2;
 
 /**
- * A client of registries that has the mirrors of the daemon's config file and the credentials of `docker login`. It says on standard error what it waits for. The caller
- * disposes of it. `isPatient` is for one that serves reads of others or does work that is dear to begin anew: it waits as long as the daemon's.
+ * A client of registries that has the mirrors of the daemon's config file and the credentials of `docker login`. It
+ * says on standard error what it waits for. The caller disposes of it. `isPatient` is for one that serves reads of
+ * others or does work that is dear to begin anew: it waits as long as the daemon's.
  */
 export async function openRegistry(
   config: string | undefined,

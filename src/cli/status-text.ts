@@ -18,7 +18,10 @@ export interface View {
 /** Prose is not set wider. */
 const maxTextColumns = 80;
 
-/** Of each image's name that much is shown before further columns are: all of it but the registry and the directories, if it is no longer. */
+/**
+ * Of each image's name that much is shown before further columns are: all of it but the registry and the directories,
+ * if it is no longer.
+ */
 const maxNameColumns = 30;
 
 /** Of any rate, so that the columns behind it stay where they are while it changes. */
@@ -27,10 +30,10 @@ const rateColumns = '999.9 MB/s'.length;
 /** A terminal with fewer has short headings. */
 const narrowColumns = 72;
 
-/** A column of the table. The first ones are always shown, the others where there is room. */
+/** A column of the table. The first ones are always shown, the others if there is room. */
 interface Column {
   readonly head: string;
-  /** The same where there is little room. */
+  /** The same if there is little room. */
   readonly short?: string;
   readonly cell: (layer: MountedLayer) => Cell;
 }
@@ -62,7 +65,10 @@ export function statusText(status: DaemonStatus, address: string, view: View): s
   );
 }
 
-/** A row for each layer: what it is, what is here of it and what happens, and last its image, as much of its name as there is room for. */
+/**
+ * A row for each layer: what it is, what is here of it and what happens, and last its image, as much of its name as
+ * there is room for.
+ */
 function layerTable(
   layers: readonly MountedLayer[],
   { columns, nowMs, paint = plain }: View,
@@ -138,7 +144,7 @@ function toned(count: number, tone: 'warning' | 'bad', paint: Paint): Cell {
   return count === 0 ? '0' : { painted: paint(tone, String(count)) };
 }
 
-/** Whom somebody waits for comes first, then what is fetched fastest. */
+/** What is waited for comes first, then what is fetched fastest. */
 function busiestFirst(a: MountedLayer, b: MountedLayer): number {
   return b.waiting - a.waiting || b.bytesPerSecond - a.bytesPerSecond;
 }
@@ -148,7 +154,7 @@ interface Line {
   readonly isBad?: boolean;
 }
 
-/** A line for each client where there are several, and one more for each that has no socket of its own. */
+/** A line for each client if there are several, and one more for each that has no socket of its own. */
 function clientLines(clients: DaemonStatus['clients']): Line[] {
   return clients.flatMap(({ name, address, process, refused }) => {
     const who = process === undefined ? 'nobody yet' : `${printable(process.command)}, process ${process.pid}`;

@@ -20,7 +20,7 @@ interface Options extends DaemonChoice {
   watch?: boolean;
 }
 
-/** `lazypull status`: what a running daemon is doing. Throws where none answers. */
+/** `lazypull status`: what a running daemon is doing. Throws if none answers. */
 export function statusCommand(environment: Environment): Verb {
   const { env } = environment;
   return chooseDaemon(

@@ -40,7 +40,7 @@ The exit code is 0 if the daemon was ended, and 1 if there is none, or if it doe
     });
 }
 
-/** The processes that use a daemon; none where it does not answer. */
+/** The processes that use a daemon; none if it does not answer. */
 async function usersOf(address: string): Promise<{ pid: number; command: string }[]> {
   const { StatusClient } = await import('../status/client.ts');
   using client = new StatusClient(address);

@@ -18,7 +18,10 @@ export interface DaemonChoice {
   readonly root?: string | undefined;
 }
 
-/** What a command does: asks a daemon, reads what is kept in its root, or changes something, which must not be another one's. */
+/**
+ * What a command does: asks a daemon, reads what is kept in its root, or changes something, which must not be another
+ * one's.
+ */
 export type DaemonUse = 'asks' | 'reads' | 'changes' | 'stops';
 
 /** Adds the flags that say which daemon is meant. */
@@ -29,9 +32,11 @@ export function chooseDaemon(verb: Verb): Verb {
 }
 
 /**
- * The daemon that a command is about, by `whichDaemonRule`. Where none runs, it is one of which something is kept, or else the first place of all.
+ * The daemon that a command is about, by `whichDaemonRule`. Where none runs, it is one of which something is kept, or
+ * else the first place of all.
  *
- * @throws FailedPrecondition where the use is one that changes something, and several daemons could be meant, or the flags are of two
+ * @throws FailedPrecondition if the use is one that changes something, and several daemons could be meant, or the flags
+ * are of two
  */
 export async function whichDaemon(
   flags: DaemonChoice,
@@ -46,7 +51,7 @@ export async function whichDaemon(
   const [first = places[0]!, ...others] = candidates;
   if (others.length === 0) return first;
   const what = living.length > 0 ? 'Several daemons run' : 'No daemon runs, and several roots have something';
-  const isServed = living.length > 0 || use === 'stops'; // a root that nobody serves has no socket
+  const isServed = living.length > 0 || use === 'stops'; // a root that is not served has no socket
   const list = candidates
     .map(({ address, root }) => `  ${isServed ? `"${printable(address)}", ` : ''}root "${printable(root)}"`)
     .join('\n');
@@ -58,7 +63,7 @@ export async function whichDaemon(
   return first;
 }
 
-/** What the flags name, else the variables; undefined where neither does. What is not named of it is found by what is. */
+/** What the flags name, else the variables; undefined if neither does. What is not named of it is found by what is. */
 async function namedDaemon(
   flags: DaemonChoice,
   env: NodeJS.ProcessEnv,
@@ -104,7 +109,7 @@ function checkFree({ address, root }: Instance, served: readonly string[] | unde
   );
 }
 
-/** Where daemons may be: the first is where one is when nobody says otherwise. */
+/** Where daemons may be: the first is where a daemon is by default. */
 function knownPlaces(env: NodeJS.ProcessEnv): Instance[] {
   const { snapshotter, containerd } = ownPlaces(env);
   const own = [instanceAt(snapshotter, env), containerdAt(containerd, env).lazypull];
@@ -121,7 +126,7 @@ function namesIn(directory: string): string[] {
   }
 }
 
-/** The daemons that run at some of the places, or anywhere, each once; where it is not ours to look, the first one that may. */
+/** The daemons that run at some of the places, or anywhere, each once; if we may not look, the first one that may. */
 async function livingAt(places: readonly Instance[], isAnywhere: boolean): Promise<Instance[]> {
   const { daemonAt, daemonOfRoot, isServed, livingDaemons } = await import('../daemon/living.ts');
   const living: Instance[] = [];
@@ -143,7 +148,9 @@ async function livingAt(places: readonly Instance[], isAnywhere: boolean): Promi
   return living.length > 0 ? living : hidden.slice(0, 1);
 }
 
-/** The places of which something is left where no daemon runs: what is kept, or, where a daemon is to be stopped, a keeper. */
+/**
+ * The places of which something is left if no daemon runs: what is kept, or, if a daemon is to be stopped, a keeper.
+ */
 async function leftAt(places: readonly Instance[], use: DaemonUse): Promise<Instance[]> {
   if (use === 'asks') return [];
   const left: Instance[] = [];
@@ -155,7 +162,7 @@ async function leftAt(places: readonly Instance[], use: DaemonUse): Promise<Inst
   return left;
 }
 
-/** The socket that a keeper holds for a root; undefined where none does, or where it is not ours to look. */
+/** The socket that a keeper holds for a root; undefined if none does, or if we may not look. */
 async function keptAddress(root: string): Promise<string | undefined> {
   const { keptAddresses } = await import('../daemon/keeper.ts');
   const [first] = await keptAddresses(root).catch(() => []);

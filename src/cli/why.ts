@@ -56,7 +56,7 @@ export function whyCommand(environment: Environment): Verb {
     });
 }
 
-/** What the daemon remembers; undefined, and a word to the user, where none answers. */
+/** What the daemon remembers; undefined, and a word to the user, if none answers. */
 async function askDaemon(address: string, name: string): Promise<DaemonMemory | undefined> {
   const { StatusClient } = await import('../status/client.ts');
   using client = new StatusClient(address);
@@ -104,7 +104,7 @@ const words = {
 /** What is said of a layer has at least so many columns. */
 const minTextColumns = 20;
 
-/** A verdict for people, in lines of `columns` where that is possible. */
+/** A verdict for people, in lines of `columns` if that is possible. */
 export function verdictText(
   { digest, bytes, verdict, message, advice }: LayerVerdict,
   paint: Paint = plain,

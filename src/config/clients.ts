@@ -20,8 +20,8 @@ const maxSocketPathBytes = 107;
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/;
 
 /**
- * The clients of a daemon: one for each address of the command line, of which the first is the only one that must be there, and one for each table
- * `[[client]]` of the file. Further addresses are named by their files, without ".sock".
+ * The clients of a daemon: one for each address of the command line, of which the first is the only one that must be
+ * there, and one for each table `[[client]]` of the file. Further addresses are named by their files, without ".sock".
  *
  * @throws InvalidArgument for names and addresses that cannot be used, or that two clients have
  */

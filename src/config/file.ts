@@ -51,7 +51,9 @@ export function parseConfig(text: string, path: string): { file: FileConfig; war
   return { file, warnings };
 }
 
-/** Keys that this program acts on, or whose default is what it does anyway. All others are told to the user when set. */
+/**
+ * Keys that this program acts on, or whose default is what it does anyway. All others are told to the user when set.
+ */
 const implemented: ReadonlySet<string> = new Set([
   'client',
   'metrics_address',

@@ -10,7 +10,8 @@ export interface ListenAddress {
 const maxPort = 65_535;
 
 /**
- * Reads `HOST:PORT` as Go programs take it: an IPv6 address is in brackets, and no host means every address of the machine.
+ * Reads `HOST:PORT` as Go programs take it: an IPv6 address is in brackets, and no host means every address of the
+ * machine.
  *
  * @param what names the setting in messages
  * @throws InvalidArgument

@@ -25,7 +25,7 @@ const maxFileBytes = 1024 * 1024;
 /** What mends a config file that cannot be used. */
 export const configHint = 'correct the file, or give another one with --config; "lazypull check" reads it too';
 
-/** Flags of the daemon as the user wrote them; undefined where absent. */
+/** Flags of the daemon as the user wrote them; undefined if absent. */
 export interface DaemonFlags {
   /** One for each client; `lazypull check` has one at most. */
   address?: string | readonly string[] | undefined;
@@ -40,7 +40,7 @@ export interface DaemonFlags {
 
 /** What the daemon runs with. */
 export interface DaemonConfig {
-  /** Whom to serve, each at a socket of its own; one at least. */
+  /** The clients to serve, each at a socket of its own; one at least. */
   clients: readonly ClientConfig[];
   /** Directory of everything that is kept. */
   root: string;
@@ -52,7 +52,7 @@ export interface DaemonConfig {
   mirrorAddress: ListenAddress | undefined;
   /** Whether a daemon that has the root is asked to hand over. */
   takeover: boolean;
-  /** The config file; undefined where there is none, or nothing in it: every key has its default then. */
+  /** The config file; undefined if there is none, or nothing in it: every key has its default then. */
   file: FileConfig | undefined;
   /** What the log should say once it exists: unknown keys, keys without an effect yet. */
   warnings: string[];
@@ -60,8 +60,9 @@ export interface DaemonConfig {
 
 /**
  * The configuration of the daemon: a flag wins over the environment (`LAZYPULL_ADDRESS`, `LAZYPULL_ROOT`,
- * `LAZYPULL_CONFIG`, `LAZYPULL_LOG_LEVEL`, `LAZYPULL_LOG_FORMAT`, `LAZYPULL_METRICS_ADDRESS`, `LAZYPULL_MIRROR_ADDRESS`), that over the file, that over the default. A missing file is an error only
- * when it was named.
+ * `LAZYPULL_CONFIG`, `LAZYPULL_LOG_LEVEL`, `LAZYPULL_LOG_FORMAT`, `LAZYPULL_METRICS_ADDRESS`,
+ * `LAZYPULL_MIRROR_ADDRESS`), that over the file, that over the default. A missing file is an error only when it was
+ * named.
  *
  * @throws InvalidArgument that names the flag, variable or key
  */
@@ -88,7 +89,7 @@ function metricsAddress(asked: string | undefined, file: FileConfig | undefined)
   return parseListenAddress(file.metrics_address, 'the key "metrics_address" with');
 }
 
-/** The mirror answers with the credentials of this machine: other machines reach it only where the file says so. */
+/** The mirror answers with the credentials of this machine: other machines reach it only if the file says so. */
 function mirrorAddress(asked: string | undefined, file: FileConfig | undefined): ListenAddress | undefined {
   const text = asked ?? nonEmpty(file?.mirror.address);
   if (text === undefined) return undefined;
@@ -119,7 +120,8 @@ async function readConfigFile(path: string, required: boolean): Promise<Pick<Dae
       });
   }
   if (text.trim() === '') return { file: undefined, warnings: [] };
-  // The parser and the schema take more memory than anything else that the daemon loads, so only who has a file pays for them.
+  // The parser and the schema take more memory than anything else that the daemon loads, so only a daemon with a file
+  // pays for them.
   const { parseConfig } = await import('./file.ts');
   return parseConfig(text, path);
 }

@@ -64,7 +64,7 @@ function numberText({ format, minValue, maxValue, def }: z.ZodNumber): string {
   return hasEnd ? `${kind}${from} to ${maxValue}` : `${kind}${from} on`;
 }
 
-/** A value for people: its kind, and the value where that is short. */
+/** A value for people: its kind, and the value if that is short. */
 function found(value: unknown): string {
   if (typeof value === 'string') {
     return `the text ${JSON.stringify(value.length > maxShownText ? `${value.slice(0, maxShownText)}…` : value)}`;

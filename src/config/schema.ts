@@ -34,8 +34,9 @@ const client = z.object({
 });
 
 /**
- * `config.toml` of containerd-stargz-grpc, every key with its default and what it means, and keys of lazypull's own, which are marked `own`. A key that is not here is warned about, never
- * refused, so that a file written for a newer program still starts this one.
+ * `config.toml` of containerd-stargz-grpc, every key with its default and what it means, and keys of lazypull's own,
+ * which are marked `own`. A key that is not here is warned about, never refused, so that a file written for a newer
+ * program still starts this one.
  */
 export const fileSchema = z.object({
   metrics_address: z
@@ -284,7 +285,10 @@ export const fileSchema = z.object({
 /** A parsed `config.toml`, complete with defaults. Names are those of the file. */
 export type FileConfig = z.infer<typeof fileSchema>;
 
-/** Something in a config file that is not as it should be: where, by keys and numbers of elements, and what to say of it. */
+/**
+ * Something in a config file that is not as it should be: where, by keys and numbers of elements, and what to say of
+ * it.
+ */
 export interface ConfigProblem {
   readonly path: TomlPath;
   readonly text: string;

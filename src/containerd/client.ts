@@ -103,7 +103,7 @@ export function failureOf(
 /** How grpc-go says that a connection has ended. */
 const ofGo = /error reading|server preface|closing transport|transport is closing/;
 
-/** Go's words for why nobody could be reached at a socket. */
+/** Go's words for why nothing could be reached at a socket. */
 function wordsOf(reason: string): string {
   if (/timeout|deadline/.test(reason)) return 'nothing serves there';
   if (/no such file/.test(reason)) return 'there is no such socket';

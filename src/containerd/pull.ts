@@ -40,11 +40,11 @@ export interface PullOptions {
 }
 
 /**
- * Makes an image known to containerd with all its layers lazy: its documents in the content store, a snapshot for each layer, and then the record of
- * the image, under the name that Docker and containerd use. No layer is downloaded.
+ * Makes an image known to containerd with all its layers lazy: its documents in the content store, a snapshot for each
+ * layer, and then the record of the image, under the name that Docker and containerd use. No layer is downloaded.
  *
  * @returns the name
- * @throws FailedPrecondition that names the layer, and says what to do, where one does not become lazy
+ * @throws FailedPrecondition that names the layer, and says what to do, if one does not become lazy
  */
 export async function pullImage(options: PullOptions): Promise<string> {
   const { containerd, client, image, snapshotter } = options;

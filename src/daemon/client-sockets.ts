@@ -19,7 +19,7 @@ export class ClientSockets {
   readonly #own = new Map<ClientConfig, ListeningSocket>();
 
   /**
-   * Makes sure that nobody else serves any of them. Nothing listens newly before `open`.
+   * Makes sure that no other process serves any of them. Nothing listens newly before `open`.
    *
    * @param kept sockets of an earlier life: those of no client are closed, with their files
    * @throws FailedPrecondition as `passedSockets` and `clearSocket` do
@@ -40,7 +40,7 @@ export class ClientSockets {
     this.#passed = passed;
   }
 
-  /** Listens where nothing does yet. */
+  /** Listens at those where nothing does yet. */
   async open(): Promise<void> {
     for (const client of this.#clients) {
       if (this.#isMissing(client)) this.#own.set(client, await openSocket(client.address));
@@ -79,7 +79,10 @@ export class ClientSockets {
   }
 }
 
-/** Whose each passed socket is: by the name that its unit gives it, else by its path. One alone may be at any path, and is the first client's then. */
+/**
+ * Whose each passed socket is: by the name that its unit gives it, else by its path. One alone may be at any path, and
+ * is the first client's then.
+ */
 function assign(
   sockets: readonly PassedSocket[],
   clients: readonly ClientConfig[],

@@ -28,7 +28,7 @@ export class Clients implements AsyncDisposable {
   /**
    * Opens their stores below `root`.
    *
-   * @throws FailedPrecondition where a store is that of another client; else as `openSnapshotter`
+   * @throws FailedPrecondition if a store is that of another client; else as `openSnapshotter`
    */
   static async open(
     root: string,
@@ -72,7 +72,7 @@ export class Clients implements AsyncDisposable {
     for (const { snapshotter } of this.all) await snapshotter.close();
   }
 
-  /** Who they are. */
+  /** Which clients these are. */
   status(): ClientStatus[] {
     return this.all.map(({ config: { name, address }, process }) => ({
       name,
@@ -82,7 +82,7 @@ export class Clients implements AsyncDisposable {
     }));
   }
 
-  /** What the mounted layers are doing, and for whom. */
+  /** What the mounted layers are doing, and for which clients. */
   async layers(): Promise<MountedLayer[]> {
     const clients = new Map<string, Set<string>>();
     for (const [path, digest] of this.#layers.mountPoints()) {
@@ -102,7 +102,7 @@ export class Clients implements AsyncDisposable {
   }
 }
 
-/** Where a client's snapshots are: those of the first one where a daemon of one client keeps them. */
+/** Where a client's snapshots are: those of the first one in the place where a daemon of one client keeps them. */
 export function clientRoot(root: string, name: string): string {
   return name === firstClientName ? root : join(clientsPath(root), name);
 }

@@ -35,11 +35,14 @@ const drainMs = 5_000;
 const handoverDrainMs = 15_000;
 
 /**
- * Serves until `signal` aborts, then unmounts everything and removes the sockets; or, when the reason is the signal to hand over, leaves everything to the next
- * process. A client that connects finds every layer mounted again: calls wait until the daemon is ready.
+ * Serves until `signal` aborts, then unmounts everything and removes the sockets; or, when the reason is the signal to
+ * hand over, leaves everything to the next process. A client that connects finds every layer mounted again: calls wait
+ * until the daemon is ready.
  *
- * @param env NOTIFY_SOCKET and LISTEN_FDS of the service manager, and what the registry client reads: credentials and proxies
- * @throws FailedPrecondition with what to do when the machine lacks something, or another process has the root or the socket
+ * @param env NOTIFY_SOCKET and LISTEN_FDS of the service manager, and what the registry client reads: credentials and
+ * proxies
+ * @throws FailedPrecondition with what to do when the machine lacks something, or another process has the root or the
+ * socket
  */
 export async function runDaemon(
   config: DaemonConfig,
@@ -106,11 +109,12 @@ export async function runDaemon(
     layers.cache.start(); // every layer that a snapshot names has been asked for
     if (signal.aborted && signal.reason !== handoverSignal) return;
 
-    // Loaded now, so that whoever reads a layer has not waited for it; and before the socket is there: clients wait a second for an answer.
+    // Loaded now, so that no reader of a layer waits for it; and before the socket is there: clients wait a second for
+    // an answer.
     const { serveSnapshots } = await import('../snapshots/server.ts');
     const { statusService } = await import('../status/service.ts');
     const { cacheService } = await import('../status/cache-service.ts');
-    // While nobody waits; but for who waits for the next life of a daemon that served.
+    // While no client waits; but for clients that wait for the next life of a daemon that served.
     if (!connection.isInherited) await rehearseAsClient(config.root, log, signal);
     parts.defer(() => sockets.remove());
     await sockets.open();
@@ -162,7 +166,7 @@ export async function runDaemon(
     await mirror?.[Symbol.asyncDispose]();
     parts.move();
   } catch (error) {
-    // Whoever reads or calls waits for a process that can go on, rather than to get errors from this one.
+    // Readers and callers wait for a process that can go on, and get no errors from this one.
     if (connection.isInherited && !signal.aborted) parts.move();
     throw error;
   }
@@ -194,7 +198,7 @@ function startLayers(
     unindexed: unindexedPolicy(file),
     indexes,
     layersOf: async (reference: string, signal: AbortSignal) => {
-      const { resolveImage } = await import('../images/resolve.ts'); // not before somebody waits for an unindexed layer
+      const { resolveImage } = await import('../images/resolve.ts'); // not before a client waits for an unindexed layer
       return (await resolveImage(registry, parseReference(reference), undefined, signal)).manifest.layers;
     },
     memoryBytes,

@@ -11,7 +11,7 @@ const quietTicks = 25;
 /** From here on clients notice: Stat and Update are answered in under a millisecond otherwise. */
 const thresholdMs = 20;
 
-/** Tells one listener that there is work, whoever it came from. */
+/** Tells one listener that there is work, wherever it came from. */
 export class WorkSignal {
   listener: (() => void) | undefined;
 
@@ -21,8 +21,9 @@ export class WorkSignal {
 }
 
 /**
- * Measures how long the event loop is blocked, from the signal that there is work until nothing has happened for a while: a daemon that has nothing to do sleeps.
- * Logs at debug, every few seconds, the longest time when that was more than 20 ms.
+ * Measures how long the event loop is blocked, from the signal that there is work until nothing has happened for a
+ * while: a daemon that has nothing to do sleeps. Logs at debug, every few seconds, the longest time when that was more
+ * than 20 ms.
  */
 export function watchDelay(log: Log, metrics: DaemonMetrics['delay']): Disposable {
   const watch = new DelayWatch(log, metrics);
@@ -41,7 +42,10 @@ class DelayWatch {
   readonly #log: Log;
   readonly #metrics: DaemonMetrics['delay'];
   #timer: NodeJS.Timeout | undefined;
-  /** At the last tick: the time, the thread's processor time in microseconds, and the events that the loop had been told of. */
+  /**
+   * At the last tick: the time, the thread's processor time in microseconds, and the events that the loop had been told
+   * of.
+   */
   #last = 0;
   #cpu = 0;
   #events = 0;

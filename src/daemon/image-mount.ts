@@ -26,11 +26,11 @@ const layersAtOnce = 4;
 export interface ImageMountOptions {
   readonly client: RegistryClient;
   readonly image: ResolvedImage;
-  /** Where it is mounted: made where it is not there, and removed again then. */
+  /** Where it is mounted: made if it is not there, and removed again then. */
   readonly directory: string;
   /** Where the layers are kept; undefined for a directory that goes with the mount. */
   readonly root: string | undefined;
-  /** Whether what nobody reads is fetched too. */
+  /** Whether what is not read is fetched too. */
   readonly fill: boolean;
   readonly log: Log;
   /** Ends what is under way; what is mounted stays until `unmount`. */
@@ -40,15 +40,18 @@ export interface ImageMountOptions {
 /** An image that is mounted. */
 export interface ImageMount {
   status(): Promise<LayerStatus[]>;
-  /** Unmounts it and cleans up. @returns false where something uses it still: then it is gone from the tree, and reads of what was not fetched fail */
+  /**
+   * Unmounts it and cleans up. @returns false if something uses it still: then it is gone from the tree, and reads of
+   * what was not fetched fail
+   */
   unmount(): Promise<boolean>;
 }
 
 /**
- * Mounts an image read-only with all its layers lazy, by the same means as a daemon, of which there need not be one. Whatever fails, nothing
- * is left behind.
+ * Mounts an image read-only with all its layers lazy, by the same means as a daemon, of which there need not be one.
+ * Whatever fails, nothing is left behind.
  *
- * @throws FailedPrecondition with what to do where the machine lacks something, or a layer cannot be lazy; Canceled
+ * @throws FailedPrecondition with what to do if the machine lacks something, or a layer cannot be lazy; Canceled
  */
 export async function mountImage(options: ImageMountOptions): Promise<ImageMount> {
   try {
@@ -108,7 +111,10 @@ async function mountLazily(options: ImageMountOptions): Promise<ImageMount> {
   };
 }
 
-/** Mounts each layer below `directory`. @returns the mount points, the uppermost first, and empty directories, as overlayfs wants two at least */
+/**
+ * Mounts each layer below `directory`. @returns the mount points, the uppermost first, and empty directories, as
+ * overlayfs wants two at least
+ */
 async function mountLayers(layers: Layers, options: ImageMountOptions, directory: string): Promise<string[]> {
   const { client, image, signal } = options;
   const descriptors = image.manifest.layers;
@@ -144,7 +150,7 @@ async function makeDirectory(path: string, parts: AsyncDisposableStack): Promise
   } catch (cause) {
     throw new LazypullError('InvalidArgument', `Cannot make the directory "${path}" to mount at`, { cause });
   }
-  parts.defer(() => rmdir(path).catch(() => undefined)); // somebody put something into it meanwhile
+  parts.defer(() => rmdir(path).catch(() => undefined)); // something was put into it meanwhile
 }
 
 async function unmountNow(path: string): Promise<boolean> {

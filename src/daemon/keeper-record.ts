@@ -9,7 +9,10 @@ import { directoryIdentity } from '../kernel/directory-identity.ts';
 import { commandLineOf, identityOf, isRunning, type ProcessIdentity, processIds } from '../kernel/pidfd.ts';
 import type { ListeningSocket } from './socket.ts';
 
-/** What the file `keeper.json` holds: descriptors are the keeper's. Versions that serve one client know one socket, and some no root of the connection. */
+/**
+ * What the file `keeper.json` holds: descriptors are the keeper's. Versions that serve one client know one socket, and
+ * some no root of the connection.
+ */
 export interface KeeperRecord {
   readonly version: typeof recordVersion;
   readonly boot: string;
@@ -44,7 +47,10 @@ export function keeperTitle(root: string): string[] {
   return [name, root, directoryIdentity(root)];
 }
 
-/** The keepers of a root directory, with a record or without, but for those of versions whose command line does not tell which directory it is. */
+/**
+ * The keepers of a root directory, with a record or without, but for those of versions whose command line does not tell
+ * which directory it is.
+ */
 export function keepersOf(root: string): ProcessIdentity[] {
   if (!existsSync(root)) return [];
   const identity = directoryIdentity(root);
@@ -57,7 +63,7 @@ export function keepersOf(root: string): ProcessIdentity[] {
 /**
  * What the file says, if the keeper that it names is there and that of this directory.
  *
- * @param onProblem is called where the file is damaged
+ * @param onProblem is called if the file is damaged
  */
 export async function readRecord(
   root: string,
@@ -144,7 +150,7 @@ function damaged(member: string): LazypullError {
   return new LazypullError('DataLoss', `No version has written what it says of ${member}`);
 }
 
-/** The last words of a process's command line, from the name of a keeper on; none where it is not one. */
+/** The last words of a process's command line, from the name of a keeper on; none if it is not one. */
 function titleOf(pid: number): string[] {
   const words = commandLineOf(pid).split('\0');
   return words[3] === name ? words.slice(3) : [];

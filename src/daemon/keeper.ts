@@ -25,8 +25,8 @@ const endMs = 2_000;
 const pollMs = 5;
 
 /**
- * A process that keeps the FUSE connection and the listening sockets open when this one is killed or replaced, so that who reads or calls waits for the
- * next one. It is started again when it ends.
+ * A process that keeps the FUSE connection and the listening sockets open when this one is killed or replaced, so that
+ * readers and callers wait for the next one. It is started again when it ends.
  */
 export class Keeper {
   readonly #root: string;
@@ -38,8 +38,9 @@ export class Keeper {
   #turn: Promise<void> = Promise.resolve();
 
   /**
-   * The keeper of a root directory, which nobody else uses: that which an earlier life started, where it runs and what it holds can be had; else none yet. One of which no record
-   * speaks, or a wrong one, is ended: who waits for what it holds would wait for ever.
+   * The keeper of a root directory, which no other process uses: that which an earlier life started, if it runs and
+   * what it holds can be had; else none yet. One of which no record speaks, or a wrong one, is ended: readers that wait
+   * for what it holds would wait for ever.
    */
   static async open(root: string, log: Log): Promise<Keeper> {
     const keeper = new Keeper(root, log);
@@ -135,7 +136,7 @@ export class Keeper {
     }
   }
 
-  /** One at a time, so that none is started that nobody knows. */
+  /** One at a time, so that none is started that is not known. */
   #inTurn(action: () => Promise<void>): Promise<void> {
     const done = this.#turn.then(action);
     this.#turn = done.catch(() => undefined);
@@ -143,7 +144,7 @@ export class Keeper {
   }
 }
 
-/** The process id of the keeper of a root directory; undefined where none runs. */
+/** The process id of the keeper of a root directory; undefined if none runs. */
 export async function keeperOf(root: string): Promise<number | undefined> {
   return (await readRecord(root))?.keeper.pid ?? keepersOf(root)[0]?.pid;
 }
@@ -151,7 +152,7 @@ export async function keeperOf(root: string): Promise<number | undefined> {
 /**
  * Ends the keeper of a root directory that no daemon has, and removes its file and the sockets that it held.
  *
- * @returns its process id; undefined where none ran
+ * @returns its process id; undefined if none ran
  */
 export async function endKeeper(root: string): Promise<number | undefined> {
   const record = await readRecord(root);
@@ -163,7 +164,7 @@ export async function endKeeper(root: string): Promise<number | undefined> {
   return keepers[0]?.pid;
 }
 
-/** The paths of the sockets that the keeper of a root directory holds; none where none runs. */
+/** The paths of the sockets that the keeper of a root directory holds; none if none runs. */
 export async function keptAddresses(root: string): Promise<string[]> {
   const { socket, moreSockets = [] } = (await readRecord(root)) ?? {};
   return [...(socket ? [socket] : []), ...moreSockets].map(({ path }) => path);
@@ -188,7 +189,7 @@ async function startKeeper(root: string, kept: Kept): Promise<ProcessIdentity> {
   try {
     await replaceFile(path, JSON.stringify(record));
   } catch (error) {
-    await end(keeper); // nobody would find it
+    await end(keeper); // it would not be found
     throw error;
   }
   return keeper;

@@ -12,7 +12,7 @@ export interface LivingDaemon {
   readonly addresses: readonly string[];
 }
 
-/** The daemon that has a root directory; undefined where none does, or where that cannot be seen. */
+/** The daemon that has a root directory; undefined if none does, or that cannot be seen. */
 export function daemonOfRoot(root: string): LivingDaemon | undefined {
   const lock = join(root, 'lock');
   const pid = ownerOf(lock);
@@ -21,10 +21,11 @@ export function daemonOfRoot(root: string): LivingDaemon | undefined {
 }
 
 /**
- * The daemon that listens at a socket; undefined where none does, or where it cannot be told which root it has: it may be of another program, in a pid
- * namespace that is not ours, or of another user. A socket of a service manager is its own, so its daemon is found by its root only.
+ * The daemon that listens at a socket; undefined if none does, or it cannot be told which root it has: it may be of
+ * another program, in a pid namespace that is not ours, or of another user. A socket of a service manager is its own,
+ * so its daemon is found by its root only.
  *
- * @throws Unavailable where we may not connect
+ * @throws Unavailable if we may not connect
  */
 export async function daemonAt(address: string): Promise<LivingDaemon | undefined> {
   const pid = await listenerPid(address);
@@ -50,7 +51,7 @@ function daemonOf(pid: number): LivingDaemon | undefined {
   return lock === undefined ? undefined : { pid, root: dirname(lock), addresses: listeningPaths(pid) };
 }
 
-/** Whether somebody serves at a socket; undefined where we may not connect to it. */
+/** Whether a socket is served; undefined if we may not connect to it. */
 export async function isServed(address: string): Promise<boolean | undefined> {
   try {
     return (await listenerPid(address)) !== undefined;
@@ -59,7 +60,10 @@ export async function isServed(address: string): Promise<boolean | undefined> {
   }
 }
 
-/** The process that a daemon wrote into its lock; undefined where there is none, or it is of a command that has the root for a moment. */
+/**
+ * The process that a daemon wrote into its lock; undefined if there is none, or it is of a command that has the root
+ * for a moment.
+ */
 function ownerOf(lock: string): number | undefined {
   try {
     const [, pid] = /^([0-9]{1,10})\s*$/.exec(readFileSync(lock, 'utf8')) ?? [];

@@ -3,17 +3,20 @@ import type { ListenAddress } from '../config/listen-address.ts';
 import type { MetricsRegistry } from '../metrics.ts';
 import { type ListeningServer, listen } from '../util/http-server.ts';
 
-/** Nobody who scrapes needs more. */
+/** No scraper needs more. */
 const maxConnections = 32;
 const maxRequestsPerConnection = 1000;
 const maxHeaderBytes = 8 << 10;
-/** How long a request may take to come, and a connection may be idle. Prometheus keeps its connections between scrapes. */
+/**
+ * How long a request may take to come, and a connection may be idle. Prometheus keeps its connections between scrapes.
+ */
 const requestMs = 5_000;
 const idleMs = 90_000;
 const lookMs = 10_000;
 
 /**
- * Serves `/metrics` in the text format of Prometheus, and `/healthz`, which answers 200 while the daemon is well, and else 503.
+ * Serves `/metrics` in the text format of Prometheus, and `/healthz`, which answers 200 while the daemon is well, and
+ * else 503.
  *
  * @throws FailedPrecondition with what to do when it cannot listen at the address
  */

@@ -57,7 +57,7 @@ export class DaemonMirror implements AsyncDisposable {
     this.#log = log;
   }
 
-  /** What is kept, for who looks after the space. */
+  /** What is kept, for the code that looks after the space. */
   get beside(): KeptBeside {
     return this.#store;
   }
@@ -73,7 +73,7 @@ export class DaemonMirror implements AsyncDisposable {
     return given === this.#server?.port && (isLoopback(hostname) || hostname === this.#address.host);
   }
 
-  /** Starts to serve; at any free port where the address has port 0, and then at that of the last life if it is free. */
+  /** Starts to serve; at any free port if the address has port 0, and then at that of the last life if it is free. */
   async serve(registry: RegistryClient): Promise<void> {
     const { serveMirror } = await import('../mirror/server.ts');
     const { host, port } = this.#address;

@@ -6,7 +6,7 @@ import { type Log } from '../log.ts';
 const minWatchdogMicros = 100_000;
 
 /**
- * Tells the service manager our state as sd_notify(3) does. Does nothing where `socket` (the value of NOTIFY_SOCKET) is
+ * Tells the service manager our state as sd_notify(3) does. Does nothing if `socket` (the value of NOTIFY_SOCKET) is
  * absent; a failure is logged and nothing else.
  *
  * @param state assignments such as "READY=1", one a line
@@ -20,7 +20,10 @@ export async function notifyManager(socket: string | undefined, state: string, l
   }
 }
 
-/** Tells the service manager, where it wants to know, twice in each of its intervals that the event loop still runs, as sd_watchdog_enabled(3) has it. */
+/**
+ * Tells the service manager, if it wants to know, twice in each of its intervals that the event loop still runs, as
+ * sd_watchdog_enabled(3) has it.
+ */
 export function feedWatchdog(env: NodeJS.ProcessEnv, log: Log): Disposable {
   const micros = Number(env.WATCHDOG_USEC);
   const isOurs = env.WATCHDOG_PID === undefined || env.WATCHDOG_PID === String(process.pid);

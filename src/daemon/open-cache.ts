@@ -23,11 +23,13 @@ const maxWaitMs = 30_000;
 const pollMs = 100;
 
 /**
- * The cache below a root: the daemon's that has the root, else the files themselves, of which no daemon can take possession before the result is
- * disposed of. Where a daemon was killed and its keeper waits for the next one, so do we: there are readers that need it, of layers that only it can find.
+ * The cache below a root: the daemon's that has the root, else the files themselves, of which no daemon can take
+ * possession before the result is disposed of. Where a daemon was killed and its keeper waits for the next one, so do
+ * we: there are readers that need it, of layers that only it can find.
  *
- * @param address socket of the daemon, where one is running
- * @throws NotFound when nothing is kept there; Unavailable when the daemon does not answer; FailedPrecondition when the one that answers has another root
+ * @param address socket of the daemon, if one is running
+ * @throws NotFound when nothing is kept there; Unavailable when the daemon does not answer; FailedPrecondition when the
+ * one that answers has another root
  */
 export async function openCache(root: string, address: string): Promise<CacheAccess & AsyncDisposable> {
   const files = filesOf(root);

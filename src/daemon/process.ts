@@ -11,8 +11,8 @@ import { daemonHangsUp, handoverSignal, stopSignal } from './signals.ts';
 const maxStopMs = 18_000;
 
 /**
- * The daemon as a process: log on standard error, signals, and a last line for whatever nobody caught. Ends the process, with 0 when
- * a signal stopped the daemon and with 1 after a failure.
+ * The daemon as a process: log on standard error, signals, and a last line for whatever was not caught. Ends the
+ * process, with 0 when a signal stopped the daemon and with 1 after a failure.
  */
 export async function runDaemonProcess(config: DaemonConfig, env: NodeJS.ProcessEnv): Promise<never> {
   const log = createLog(config.logLevel, config.logFormat);
@@ -48,7 +48,7 @@ export async function runDaemonProcess(config: DaemonConfig, env: NodeJS.Process
   exitNow(0);
 }
 
-/** What nobody has given a class to is of the disk: everything that is written before the daemon serves is below its root. */
+/** An error without a class is of the disk: everything that is written before the daemon serves is below its root. */
 function startError(error: unknown, root: string): string {
   const isOfDisk = ['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'ERR_SQLITE_ERROR'].includes(errnoOf(error) ?? '');
   if (error instanceof LazypullError || !isOfDisk) return explain(error);

@@ -9,8 +9,8 @@ export function reportOnSignal(log: Log): Disposable {
 }
 
 /**
- * The state of this process in figures. Node's own diagnostic report is of no use here: it asks every thread and waits for the answer,
- * and the thread that reads /dev/fuse may not answer for hours.
+ * The state of this process in figures. Node's own diagnostic report is of no use here: it asks every thread and waits
+ * for the answer, and the thread that reads /dev/fuse may not answer for hours.
  */
 export function makeReport(): object {
   const { utilization } = performance.eventLoopUtilization();

@@ -5,7 +5,10 @@ import { raiseOpenFiles } from '../kernel/open-files.ts';
 import { ampleMemory, memoryBudget } from '../layers/memory-budget.ts';
 import type { Log } from '../log.ts';
 
-/** Open files: what a daemon wants, with which it serves an image or two, and without which it does not get far. Each layer takes three. */
+/**
+ * Open files: what a daemon wants, with which it serves an image or two, and without which it does not get far. Each
+ * layer takes three.
+ */
 const wantedFiles = 65_536;
 const fewFiles = 1024;
 const leastFiles = 128;
@@ -18,7 +21,10 @@ const mib = 1 << 20;
 const littleMemoryBytes = 256 * mib;
 const leastMemoryBytes = 128 * mib;
 
-/** How much garbage V8 lets pile up on each heap before it collects, in percent of what is in use; the launcher's is for speed. */
+/**
+ * How much garbage V8 lets pile up on each heap before it collects, in percent of what is in use; the launcher's is for
+ * speed.
+ */
 const smallGrowthPercent = 30;
 
 const howToOpenMore =
@@ -28,14 +34,14 @@ const howToHaveMore = 'set MemoryMax= in the unit of systemd, or --memory of the
 
 /** What the daemon may have of the machine. */
 export interface Resources {
-  /** The limit on the memory of its control group; undefined where there is none. */
+  /** The limit on the memory of its control group; undefined if there is none. */
   readonly memoryBytes: number | undefined;
 }
 
 /**
  * Looks what this process may have, and has the number of open files raised as far as it may be.
  *
- * @throws FailedPrecondition, which says what to set, where a daemon cannot run with it
+ * @throws FailedPrecondition, which says what to set, if a daemon cannot run with it
  */
 export function claimResources(log: Log): Resources {
   const files = openFiles(log);

@@ -21,11 +21,12 @@ export const rootDiskAdvice =
   'choose a --root on a disk with ext4, Btrfs, or XFS made with ftype=1; in a container give it a volume, such as --volume DIR:DIR:rshared';
 
 /**
- * Makes sure that the file system of the root directory can hold what clients write: the upper directories of overlayfs, which need d_type, extended
- * attributes and whiteouts (Documentation/filesystems/overlayfs.rst, "Upper and Lower"). Mounts an overlay for that, and takes it away again.
+ * Makes sure that the file system of the root directory can hold what clients write: the upper directories of
+ * overlayfs, which need d_type, extended attributes and whiteouts (Documentation/filesystems/overlayfs.rst, "Upper and
+ * Lower"). Mounts an overlay for that, and takes it away again.
  *
  * @param root for messages
- * @param place an existing directory on that file system, in which `trial` is nobody else's
+ * @param place an existing directory on that file system, in which `trial` is ours alone
  * @throws FailedPrecondition that says what is wrong with it and what to do
  */
 export async function checkRootDisk(root: string, place = root, trial = 'trial'): Promise<void> {
@@ -44,8 +45,9 @@ export async function checkRootDisk(root: string, place = root, trial = 'trial')
 }
 
 /**
- * Makes sure that clients can mount what is below a root directory, which need not be there: they join its path with others in the options of overlayfs, where
- * colons, commas and backslashes have a meaning of their own, and some of them escape none of these.
+ * Makes sure that clients can mount what is below a root directory, which need not be there: they join its path with
+ * others in the options of overlayfs, in which colons, commas and backslashes have a meaning of their own, and some of
+ * them escape none of these.
  *
  * @throws FailedPrecondition
  */

@@ -12,8 +12,9 @@ export const handoverSignal = 'SIGUSR2';
 const hangupMs = 100;
 
 /**
- * A signal that aborts at the first SIGTERM or SIGINT, with the name of it as the reason, at a SIGHUP if `isEnd` resolves to true, and at a SIGUSR2 if `handsOver`. A SIGTERM or
- * SIGINT after that ends the process at once with the exit code of a process killed by it.
+ * A signal that aborts at the first SIGTERM or SIGINT, with the name of it as the reason, at a SIGHUP if `isEnd`
+ * resolves to true, and at a SIGUSR2 if `handsOver`. A SIGTERM or SIGINT after that ends the process at once with the
+ * exit code of a process killed by it.
  */
 export function stopSignal(
   log: Log,
@@ -46,14 +47,17 @@ export function stopSignal(
   return controller.signal;
 }
 
-/** Whether a SIGHUP ends a program of a terminal: not under nohup(1), of which the launcher tells us, as Node takes no notice. */
+/**
+ * Whether a SIGHUP ends a program of a terminal: not under nohup(1), of which the launcher tells us, as Node takes no
+ * notice.
+ */
 export function hangsUp(env: NodeJS.ProcessEnv): Promise<boolean> {
   return Promise.resolve(env.LAZYPULL_NOHUP === undefined);
 }
 
 /**
- * What a SIGHUP is to a daemon: the end if the terminal that it was started from has been closed. Else somebody wants it to read its configuration again,
- * which must not cost the mounts of those who use them: the log says what to do.
+ * What a SIGHUP is to a daemon: the end if the terminal that it was started from has been closed. Otherwise it is meant
+ * to read its configuration again, which must not cost mounts that are in use: the log says what to do.
  */
 export function daemonHangsUp(env: NodeJS.ProcessEnv, log: Log): () => Promise<boolean> {
   const hadTerminal = hasTerminal();

@@ -40,13 +40,14 @@ export function removeSocket(socket: ListeningSocket): void {
 /** A listening socket that the service manager passed. */
 export interface PassedSocket {
   readonly fd: number;
-  /** FileDescriptorName= of its unit; '' where the manager tells none. */
+  /** FileDescriptorName= of its unit; '' if the manager tells none. */
   readonly name: string;
   readonly path: string | undefined;
 }
 
 /**
- * The listening sockets that the service manager passed to this process, as sd_listen_fds(3) has it; none where it passed none.
+ * The listening sockets that the service manager passed to this process, as sd_listen_fds(3) has it; none if it passed
+ * none.
  *
  * @throws FailedPrecondition when it passed something else
  */
@@ -72,10 +73,11 @@ function notPassed(): LazypullError {
 }
 
 /**
- * Makes it possible to listen at the unix socket `path`: makes its directory, with mode 0700, and removes a socket that a dead process left.
+ * Makes it possible to listen at the unix socket `path`: makes its directory, with mode 0700, and removes a socket that
+ * a dead process left.
  *
- * @throws FailedPrecondition that names the pid when a living process serves there, or when the file is not a socket, or where somebody else could
- * put a socket in its place
+ * @throws FailedPrecondition that names the pid when a living process serves there, or when the file is not a socket,
+ * or another user could put a socket in its place
  */
 export async function clearSocket(path: string): Promise<void> {
   makeSocketDirectory(dirname(path));

@@ -24,11 +24,11 @@ export interface Stopped {
 }
 
 /**
- * Ends the daemon of a root directory as SIGTERM does, and waits until it, its mounts and its keeper are gone. Where a daemon was killed and its keeper is
- * left, that is ended, and what was mounted is taken away.
+ * Ends the daemon of a root directory as SIGTERM does, and waits until it, its mounts and its keeper are gone. Where a
+ * daemon was killed and its keeper is left, that is ended, and what was mounted is taken away.
  *
- * @throws NotFound where there is neither; FailedPrecondition for one that a service manager would start again, or that is no daemon of lazypull; PermissionDenied;
- *   DeadlineExceeded where it does not end
+ * @throws NotFound if there is neither; FailedPrecondition for one that a service manager would start again, or that is
+ * no daemon of lazypull; PermissionDenied; DeadlineExceeded if it does not end
  */
 export async function stopDaemon(root: string, address: string): Promise<Stopped> {
   const at = await daemonAt(address);
@@ -83,7 +83,7 @@ function checkManager(pid: number): void {
   );
 }
 
-/** The keeper of a daemon that was killed, and its mounts. Nobody can take the root meanwhile. */
+/** The keeper of a daemon that was killed, and its mounts. No daemon can take the root meanwhile. */
 async function endLeft(root: string): Promise<void> {
   using lock = await openRoot(root);
   await lock.alone;

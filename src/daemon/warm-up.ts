@@ -16,7 +16,8 @@ const maxConnections = 16;
 /**
  * Does once what the first build will have done: has a layer served. Leaves nothing behind, and never rejects.
  *
- * @param wanted aborted when a client calls, or the daemon stops: a call takes several times as long beside a rehearsal, which ends at once then
+ * @param wanted aborted when a client calls, or the daemon stops: a call takes several times as long beside a
+ * rehearsal, which ends at once then
  * @param before settles before that begins
  */
 export async function rehearse(
@@ -43,7 +44,7 @@ export async function rehearse(
 }
 
 /**
- * As `rehearse`, with the calls of a build's first step, made to a snapshotter that nobody else knows.
+ * As `rehearse`, with the calls of a build's first step, made to a snapshotter that no client knows.
  *
  * @param root of the daemon
  */
@@ -60,7 +61,7 @@ export async function rehearseAsClient(root: string, log: Log, wanted: AbortSign
 }
 
 async function makeCalls(stage: string, signal: AbortSignal): Promise<void> {
-  const { rehearseCalls } = await import('../snapshots/warm-up.ts'); // gRPC, which nobody waits for before the daemon serves
+  const { rehearseCalls } = await import('../snapshots/warm-up.ts'); // gRPC, which no client waits for before the daemon serves
   const directory = join(stage, 'client');
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 });
@@ -76,8 +77,9 @@ function sayWhy(error: unknown, log: Log, wanted: AbortSignal): void {
 }
 
 /**
- * Has the layers rehearse with a registry of their own that is on loopback for that long, so that the client of registries is part of it. Nothing goes to any other
- * place: neither mirrors nor proxies nor credentials of the configuration are used.
+ * Has the layers rehearse with a registry of their own that is on loopback for that long, so that the client of
+ * registries is part of it. Nothing goes to any other place: neither mirrors nor proxies nor credentials of the
+ * configuration are used.
  */
 async function practiseLayer(layers: Layers, signal: AbortSignal): Promise<void> {
   const layer = await practiceLayer(signal);

@@ -1,6 +1,6 @@
 /**
- * The part of the FUSE kernel protocol (linux/fuse.h, 7.31 to 7.45) that a read-only file system of flat files needs, as plain
- * encoders and decoders over Buffers. Little-endian hosts only, as Node's supported Linux platforms are.
+ * The part of the FUSE kernel protocol (linux/fuse.h, 7.31 to 7.45) that a read-only file system of flat files needs,
+ * as plain encoders and decoders over Buffers. Little-endian hosts only, as Node's supported Linux platforms are.
  */
 
 export const opcodes = {
@@ -147,8 +147,8 @@ export function attributesReply(unique: bigint, nodeId: number, fileBytes: numbe
 }
 
 /**
- * Encodes struct fuse_open_out. Direct I/O, because EROFS above keeps every page that it reads: a page cache of the file below
- * would hold the data twice. (EROFS reads its metadata through the page cache all the same.)
+ * Encodes struct fuse_open_out. Direct I/O, because EROFS above keeps every page that it reads: a page cache of the
+ * file below would hold the data twice. (EROFS reads its metadata through the page cache all the same.)
  */
 export function openReply(unique: bigint): Buffer {
   const reply = newReply(unique, 16);
@@ -156,7 +156,10 @@ export function openReply(unique: bigint): Buffer {
   return reply;
 }
 
-/** Encodes FUSE_NOTIFY_RESEND (Linux 6.9): every request that was read and not answered is to come again, with bit 63 of `unique` set. */
+/**
+ * Encodes FUSE_NOTIFY_RESEND (Linux 6.9): every request that was read and not answered is to come again, with bit 63 of
+ * `unique` set.
+ */
 export function resendNotification(): Buffer {
   const notification = Buffer.alloc(outHeaderBytes);
   notification.writeUInt32LE(outHeaderBytes, 0);

@@ -25,22 +25,34 @@ export interface FuseConnection {
   readonly isInherited: boolean;
   /** Whether a version has made it that mounted it in a directory: layers may be mounted by a path there. */
   readonly wasAttached: boolean;
-  /** Whatever is asked is to be answered in so many milliseconds, or the kernel may abort the connection; undefined where it waits for ever. */
+  /**
+   * Whatever is asked is to be answered in so many milliseconds, or the kernel may abort the connection; undefined if
+   * it waits for ever.
+   */
   readonly answerWithinMs?: number | undefined;
 }
 
-/** What of a connection can outlive the process that made it. `root` is undefined for one of a version that mounted it in a directory. */
+/**
+ * What of a connection can outlive the process that made it. `root` is undefined for one of a version that mounted it
+ * in a directory.
+ */
 export interface KeptConnection extends Pick<FuseConnection, 'fd' | 'name'> {
   readonly root?: number | undefined;
   readonly wasAttached?: boolean | undefined;
-  /** As that of `FuseConnection`, 0 where the kernel waits for ever: it is that of the time when the connection was made. Undefined where a version has not written it down. */
+  /**
+   * As that of `FuseConnection`, 0 if the kernel waits for ever: it is that of the time when the connection was made.
+   * Undefined if a version has not written it down.
+   */
   readonly answerWithinMs?: number | undefined;
 }
 
 const device = '/dev/fuse';
 const subtype = 'lazypull';
 
-/** fs.fuse in sysctl(8): how long requests may take in seconds, 0 for as long as they do. The kernel looks in so long a time, and calls nothing shorter too long. */
+/**
+ * fs.fuse in sysctl(8): how long requests may take in seconds, 0 for as long as they do. The kernel looks in so long a
+ * time, and calls nothing shorter too long.
+ */
 const timeoutFiles = ['default_request_timeout', 'max_request_timeout'].map((name) => `/proc/sys/fs/fuse/${name}`);
 const leastTimeoutSeconds = 15;
 
@@ -70,7 +82,8 @@ export async function openConnection(): Promise<FuseConnection> {
  * Takes a connection over from a process that is dead: the kernel sends every request again that it left unanswered.
  *
  * @param directory where a version mounted it that did so
- * @returns undefined, with the connection aborted and the reason in the log, when it is dead or another one, or the kernel cannot send again
+ * @returns undefined, with the connection aborted and the reason in the log, when it is dead or another one, or the
+ * kernel cannot send again
  */
 export async function inheritConnection(
   directory: string,
@@ -92,7 +105,7 @@ export async function inheritConnection(
   } catch (error) {
     const reason = errnoOf(error) === 'EINVAL' ? 'This kernel cannot send requests again: Linux 6.9 can' : error;
     log.warn({ error: messageOf(reason) }, 'cannot go on with the FUSE connection of a dead process');
-    // It is dead already, or dies when nobody holds it.
+    // It is dead already, or dies when no process holds it.
     await abortServed(kept.fd).catch(() => undefined);
     if (root !== undefined) {
       await abortDetached(root).catch(() => undefined);
@@ -103,7 +116,10 @@ export async function inheritConnection(
   }
 }
 
-/** The root of a connection that a version mounted in a directory, where it stays until the next life can find it otherwise. */
+/**
+ * The root of a connection that a version mounted in a directory, where it stays until the next life can find it
+ * otherwise.
+ */
 async function takeFrom(directory: string, name: string): Promise<number> {
   const mounted = (await mountTable(directory)).filter(({ path }) => path === directory);
   if (mounted.length !== 1 || mounted[0]!.type !== `fuse.${subtype}` || mounted[0]!.source !== name) {
@@ -117,7 +133,7 @@ function answerWithinMs(): number | undefined {
   return seconds.length === 0 ? undefined : Math.max(leastTimeoutSeconds, Math.min(...seconds)) * 1000 - marginMs;
 }
 
-/** 0 where there is no such file: kernels before 6.15. */
+/** 0 if there is no such file: kernels before 6.15. */
 function numberIn(path: string): number {
   try {
     return Number(readFileSync(path, 'utf8'));

@@ -11,8 +11,8 @@ export interface FlatFile {
   /** Path of the local file. */
   readonly path: string;
   /**
-   * The ranges that may be missing: where each starts, ascending, its length, and its `residency` in the local file. Bytes outside every range
-   * are always there.
+   * The ranges that may be missing: where each starts, ascending, its length, and its `residency` in the local file.
+   * Bytes outside every range are always there.
    */
   readonly rangeOffset: Float64Array;
   readonly rangeBytes: Float64Array;
@@ -21,7 +21,10 @@ export interface FlatFile {
   readonly read: Uint8Array;
 }
 
-/** A file that nobody has read for a while, or never: of it only the bytes before `dataOffset` are known to be in the local file. */
+/**
+ * A file that was not read for a while, or never: of it only the bytes before `dataOffset` are known to be in the local
+ * file.
+ */
 export interface RestingFile extends Pick<FlatFile, 'nodeId' | 'name' | 'bytes' | 'path'> {
   readonly dataOffset: number;
 }
@@ -49,7 +52,9 @@ export function noteLost(file: Pick<FlatFile, 'resident'>): void {
   for (let range = 0; range < file.resident.length; range++) doubt(file, range);
 }
 
-/** Notes that bytes [offset, offset + size) could not be read from the local file: they are asked for like missing ones. */
+/**
+ * Notes that bytes [offset, offset + size) could not be read from the local file: they are asked for like missing ones.
+ */
 export function noteUnreadable(file: FlatFile, offset: number, size: number): void {
   const { first, last } = rangesIn(file, offset, size);
   for (let range = first; range < last; range++) doubt(file, range);

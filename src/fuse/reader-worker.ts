@@ -1,6 +1,7 @@
 /**
- * The thread that reads /dev/fuse. It answers everything that needs no fetching by itself, with blocking system calls, and hands
- * the rest to the main thread. New files reach it through its port, which it empties before it looks at each request.
+ * The thread that reads /dev/fuse. It answers everything that needs no fetching by itself, with blocking system calls,
+ * and hands the rest to the main thread. New files reach it through its port, which it empties before it looks at each
+ * request.
  */
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
@@ -46,7 +47,10 @@ export interface Miss {
   size: number;
 }
 
-/** The kernel failed to write to a local file: what was written may be lost, which the file's bytes outside of all ranges may be too from then on. */
+/**
+ * The kernel failed to write to a local file: what was written may be lost, which the file's bytes outside of all
+ * ranges may be too from then on.
+ */
 export interface Loss {
   lost: number;
 }
@@ -121,8 +125,8 @@ function takeCommands(): void {
 }
 
 /**
- * Commands wait for a request, so a file can be gone by the time that it is added. Then the next command takes it out again. Where it cannot be opened for another reason the main thread, which
- * could, answers for it.
+ * Commands wait for a request, so a file can be gone by the time that it is added. Then the next command takes it out
+ * again. Where it cannot be opened for another reason the main thread, which could, answers for it.
  */
 function tryOpen(path: string): number | undefined {
   try {
@@ -207,7 +211,10 @@ function read(file: OpenFile, unique: bigint): Buffer | undefined {
   return undefined;
 }
 
-/** Whether the local file has lost something since this was asked last. It is asked after a read: what was lost before has not been read then. */
+/**
+ * Whether the local file has lost something since this was asked last. It is asked after a read: what was lost before
+ * has not been read then.
+ */
 function hasLost(file: OpenFile): boolean {
   if (!hasLostWrites(file.fd)) return false;
   file.hasLost = true;

@@ -19,17 +19,21 @@ export interface Piece {
 }
 
 /**
- * Makes bytes [offset, offset + size) of a file resident, except for the pieces that it resolves to. A rejection becomes EIO for the reader;
- * the next read asks again.
+ * Makes bytes [offset, offset + size) of a file resident, except for the pieces that it resolves to. A rejection
+ * becomes EIO for the reader; the next read asks again.
  */
 export type Fetch = (offset: number, size: number) => Promise<readonly Piece[]>;
 
-/** Opens a file that the kernel knows and this server does not, so that it has been added when the promise resolves. A rejection becomes EIO. */
+/**
+ * Opens a file that the kernel knows and this server does not, so that it has been added when the promise resolves. A
+ * rejection becomes EIO.
+ */
 export type OpenAgain = (nodeId: number) => Promise<void>;
 
 /**
- * Is called when the kernel failed to write to the local file: anything that was not synced may be lost, and will be read as zeros once it has left the page cache. No range counts as resident then.
- * From then on `fetch` is asked for bytes outside of all ranges too, and has to make sure of them.
+ * Is called when the kernel failed to write to the local file: anything that was not synced may be lost, and will be
+ * read as zeros once it has left the page cache. No range counts as resident then. From then on `fetch` is asked for
+ * bytes outside of all ranges too, and has to make sure of them.
  */
 export type OnLost = () => void;
 
@@ -64,8 +68,9 @@ const maxLosses = 3;
 const maxWakes = 10;
 
 /**
- * A FUSE file system of flat, read-only files in one directory. Reads of resident ranges are answered by a thread of their own
- * without the main thread; for the others `fetch` is called once for each read, and the read is answered when it resolves.
+ * A FUSE file system of flat, read-only files in one directory. Reads of resident ranges are answered by a thread of
+ * their own without the main thread; for the others `fetch` is called once for each read, and the read is answered when
+ * it resolves.
  */
 export class FuseServer {
   #connection: FuseConnection;
@@ -112,7 +117,10 @@ export class FuseServer {
     ({ worker: this.#worker, ended: this.#ended } = this.#startReader(connection));
   }
 
-  /** Has `action` called when the connection has ended though nobody closed it: it was aborted. Whoever reads gets errors until `reconnect`. */
+  /**
+   * Calls `action` when the connection has ended though it was not closed: it was aborted. Readers get errors until
+   * `reconnect`.
+   */
   onDisconnect(action: () => void): void {
     this.#onDisconnect = action;
   }
@@ -160,7 +168,9 @@ export class FuseServer {
     return nameOn(this.#connection.name, file);
   }
 
-  /** Starts to serve a file, or one that rested. Its name is known to the kernel when a lookup comes after this call. */
+  /**
+   * Starts to serve a file, or one that rested. Its name is known to the kernel when a lookup comes after this call.
+   */
   add(file: FlatFile, fetch: Fetch, onLost: OnLost = () => undefined): void {
     this.#files.set(file.nodeId, { file, fetch, onLost, fd: this.#fdOf(file) });
     this.#command({ kind: 'add', file });
@@ -169,7 +179,8 @@ export class FuseServer {
   /**
    * As `add`, for a file that will not be read soon, or takes the tables of one that is served out of memory.
    *
-   * @param wake has added the file when it resolves; called when something from `dataOffset` on is read. A rejection becomes EIO
+   * @param wake has added the file when it resolves; called when something from `dataOffset` on is read. A rejection
+   * becomes EIO
    */
   rest(file: RestingFile, wake: () => Promise<void>, onLost: OnLost): void {
     this.#files.set(file.nodeId, { file, wake, onLost, fd: this.#fdOf(file) });
@@ -189,7 +200,7 @@ export class FuseServer {
   }
 
   /**
-   * Unmounts the file system, of which nobody else has a descriptor.
+   * Unmounts the file system, of which no other process has a descriptor.
    *
    * @returns false when something still has a file of it open, or mounted; the thread then lives until the process ends
    */
@@ -215,7 +226,10 @@ export class FuseServer {
     return this.#files.get(nodeId)?.fd ?? openSync(path, 'r');
   }
 
-  /** The thread takes commands when a request comes. Here is one, so that it does not wait for that with memory and descriptors to give back. */
+  /**
+   * The thread takes commands when a request comes. Here is one, so that it does not wait for that with memory and
+   * descriptors to give back.
+   */
   #nudgeSoon(): void {
     if (this.#closed || this.#nudge !== undefined) return;
     this.#nudge = setTimeout(() => {
@@ -256,12 +270,12 @@ export class FuseServer {
           noteLost(served.file);
           this.#noteLost(nodeId);
         } else {
-          reply = found; // in the one buffer for all: it is sent before anybody else has a turn
+          reply = found; // in the one buffer for all: it is sent before other code has a turn
           outcome = 'miss';
         }
       }
     } catch {
-      // Who opens, fetches or reads has logged why.
+      // The code that opens, fetches or reads has logged why.
     }
     this.#waiting--;
     Atomics.add(this.#reads, outcomes.indexOf(outcome), 1n);
@@ -276,7 +290,7 @@ export class FuseServer {
       writeSync(connection.fd, reply);
     } catch (error) {
       const code = errnoOf(error);
-      if (code === 'ENOENT' || code === 'ENODEV' || code === 'EBADF') return; // nobody waits for it any more
+      if (code === 'ENOENT' || code === 'ENODEV' || code === 'EBADF') return; // no reader waits for it any more
       this.#log.error({ error: messageOf(error) }, 'cannot answer a FUSE read');
     }
   }
@@ -307,7 +321,10 @@ export class FuseServer {
     return undefined;
   }
 
-  /** The answer to a read whose bytes have just come, so that they are in the page cache: without a wait, and in one buffer for all. */
+  /**
+   * The answer to a read whose bytes have just come, so that they are in the page cache: without a wait, and in one
+   * buffer for all.
+   */
   #read({ fd }: ServedFile, unique: bigint, offset: number, size: number, pieces: readonly Piece[]): Buffer {
     try {
       for (let got = 0; got < size; ) {

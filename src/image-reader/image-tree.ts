@@ -22,11 +22,16 @@ export interface ImageFile {
   readonly isDirectory: boolean;
 }
 
-/** The layers of an image as one tree: what overlayfs shows of them. Looked up as it is asked for, so that nothing is copied. */
+/**
+ * The layers of an image as one tree: what overlayfs shows of them. Looked up as it is asked for, so that nothing is
+ * copied.
+ */
 export class ImageTree {
   readonly #root: Found;
 
-  /** @param roots of the layers' trees, the lowest first; none of an image without layers, which is an empty directory */
+  /**
+   * @param roots of the layers' trees, the lowest first; none of an image without layers, which is an empty directory
+   */
   constructor(roots: readonly TreeNode[]) {
     const parts: Part[] = roots.length === 0 ? [{ node: emptyDirectory(), layer: -1 }] : [];
     for (let layer = roots.length - 1; layer >= 0; layer--) {
@@ -38,9 +43,11 @@ export class ImageTree {
   }
 
   /**
-   * The file at a path, from the root on. Symlinks are followed inside the image, also the last one; `..` of the root is the root.
+   * The file at a path, from the root on. Symlinks are followed inside the image, also the last one; `..` of the root
+   * is the root.
    *
-   * @throws NotFound that names the part which is not there; FailedPrecondition for too many symlinks, or a part that is not a directory
+   * @throws NotFound that names the part which is not there; FailedPrecondition for too many symlinks, or a part that
+   * is not a directory
    */
   find(path: ByteString): ImageFile {
     return fileOf(this.#resolve(path));

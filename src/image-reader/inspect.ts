@@ -20,9 +20,9 @@ export interface LayerReport {
   readonly bytes: number;
   /** The name of a format that lazypull reads, or another one. */
   readonly format: string;
-  /** Why the layer cannot be lazy; undefined where it can. What the layers below it look like is not looked at. */
+  /** Why the layer cannot be lazy; undefined if it can. What the layers below it look like is not looked at. */
   readonly problem: { readonly reason: RefusalReason; readonly message: string } | undefined;
-  /** What its table of contents says; undefined where that could not be read. */
+  /** What its table of contents says; undefined if that could not be read. */
   readonly content: LayerContent | undefined;
 }
 
@@ -37,7 +37,7 @@ export interface LayerContent {
   readonly landmark: Landmark;
 }
 
-/** Reads a layer's index. Rejects only where `signal` aborts: any other failure is the layer's problem. */
+/** Reads a layer's index. Rejects only if `signal` aborts: any other failure is the layer's problem. */
 export async function inspectLayer(
   blob: Blob,
   layer: Descriptor,

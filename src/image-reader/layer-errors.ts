@@ -10,7 +10,10 @@ import { formatReference } from '../registry/reference.ts';
 import { inspectLayer } from './inspect.ts';
 import { refusalAdvice, type RefusalReason, refusalReason } from '../layers/resolve/refusal.ts';
 
-/** How a layer of an image can be read: its format, and what it is to that. @throws FailedPrecondition that says what the layer is and what to do, if the manifest does not say it */
+/**
+ * How a layer of an image can be read: its format, and what it is to that. @throws FailedPrecondition that says what
+ * the layer is and what to do, if the manifest does not say it
+ */
 export async function lazyLayer(
   image: ResolvedImage,
   layer: Descriptor,
@@ -27,7 +30,10 @@ export async function lazyLayer(
 
 const orMount = 'convert the image with "lazypull convert", or have "lazypull mount" pull it and show its files';
 
-/** The same for a daemon, which reads a layer that names no index too. @throws FailedPrecondition for what is no layer of files */
+/**
+ * The same for a daemon, which reads a layer that names no index too. @throws FailedPrecondition for what is no layer
+ * of files
+ */
 export async function daemonLayer(
   image: ResolvedImage,
   layer: Descriptor,
@@ -39,7 +45,7 @@ export async function daemonLayer(
   return { format: formats.unindexed, id: unindexed(layer.digest) };
 }
 
-/** An error of reading a layer as one that names it, and says what to do where that is known. */
+/** An error of reading a layer as one that names it, and says what to do if that is known. */
 export function layerError(image: ResolvedImage, layer: Descriptor, cause: unknown): LazypullError {
   const reason = refusalReason(cause);
   const hint = advised.has(reason) ? refusalAdvice[reason] : hintOf(cause);

@@ -19,7 +19,7 @@ const layersAtOnce = 4;
 /** Compressed bytes that one request is for, unless one chunk needs more. */
 const maxRequestBytes = 8 << 20;
 
-/** How often a chunk that is wrong is asked for again, where another server may have the right one. */
+/** How often a chunk that is wrong is requested again, if another server may have the right one. */
 const maxTries = 3;
 
 /** An image whose tables of contents are here. */
@@ -36,7 +36,7 @@ export interface OpenImage {
 /**
  * Fetches the tables of contents of all layers and verifies them against the manifest.
  *
- * @throws an error that names the layer, and says what to do, where one cannot be read without pulling it
+ * @throws an error that names the layer, and says what to do, if one cannot be read without pulling it
  */
 export async function openImage(
   client: RegistryClient,
@@ -120,7 +120,10 @@ async function* readChunks({ blob, codec, codecData }: OpenLayer, table: ChunkTa
   }
 }
 
-/** The chunks from `first` on that one request brings: those that follow in the blob too, and come out of it in this order. */
+/**
+ * The chunks from `first` on that one request brings: those that follow in the blob too, and come out of it in this
+ * order.
+ */
 function nextRequest(table: ChunkTable, bytesNeeded: BytesNeeded, first: number): { last: number; end: number } {
   const start = table.streamOffset[first]!;
   let end = bytesNeeded(table, first).end;

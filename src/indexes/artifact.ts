@@ -15,7 +15,10 @@ export const maxIndexBytes = 4 * 2 ** 30;
 /** Of its tail: far more than a million files and chunks need. */
 export const maxTailBytes = 256 << 20;
 
-/** The blob `{}`, which stands for a configuration that is not there (OCI image-spec, manifest.md, "Guidelines for Artifact Usage"). */
+/**
+ * The blob `{}`, which stands for a configuration that is not there (OCI image-spec, manifest.md, "Guidelines for
+ * Artifact Usage").
+ */
 export const emptyConfig = {
   mediaType: 'application/vnd.oci.empty.v1+json',
   bytes: Buffer.from('{}'),

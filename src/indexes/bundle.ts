@@ -24,8 +24,8 @@ const pieceBytes = 1 << 20;
 const suffixes = { manifest: '.json', content: '.index' } as const;
 
 /**
- * One file for many indexes: a tar with two entries for each, `sha256-<hex of the layer>.json`, which is the manifest that a registry would have, and `….index`, which is the index.
- * Same indexes, same bytes.
+ * One file for many indexes: a tar with two entries for each, `sha256-<hex of the layer>.json`, which is the manifest
+ * that a registry would have, and `….index`, which is the index. Same indexes, same bytes.
  *
  * @throws InvalidArgument for an index that is too large
  */
@@ -55,7 +55,8 @@ const endBytes = 1024;
 /**
  * The indexes of a bundle, one after another.
  *
- * @throws DataLoss for a file that is truncated or damaged; FailedPrecondition for one that `writeBundle` has not made. What an index has is not compared with its digest
+ * @throws DataLoss for a file that is truncated or damaged; FailedPrecondition for one that `writeBundle` has not made.
+ * What an index has is not compared with its digest
  */
 export async function* readBundle(source: AsyncIterable<Buffer>): AsyncGenerator<BundledIndex> {
   const reader = new TarReader(source);

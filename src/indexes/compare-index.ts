@@ -24,8 +24,8 @@ const maxProblems = 10;
 const batchBytes = 8 << 20;
 
 /**
- * Compares an index with the layer: its entries and where their content lies with those of an index that was made of the blob meanwhile, and every chunk with what comes of the blob
- * by the given index, from each place that it has.
+ * Compares an index with the layer: its entries and where their content lies with those of an index that was made of
+ * the blob meanwhile, and every chunk with what comes of the blob by the given index, from each place that it has.
  *
  * @param made of the same blob, whose digest was compared
  * @returns what is wrong, ten at most; nothing if the index is right

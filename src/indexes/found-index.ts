@@ -13,13 +13,25 @@ export interface FoundIndex {
   readonly origin: IndexOrigin;
   /** The key that signed it, by its ID; undefined if it is not signed. */
   readonly signedBy: string | undefined;
-  /** The file, if all of it is in the node's store: its bytes [0, size) are the index. A hard link to it survives its removal from there. */
+  /**
+   * The file, if all of it is in the node's store: its bytes [0, size) are the index. A hard link to it survives its
+   * removal from there.
+   */
   readonly path: string | undefined;
-  /** The bytes [start, end) of the index file: from the store, from the tail in memory, or with a ranged request. Throws as `Blob.range` does. */
+  /**
+   * The bytes [start, end) of the index file: from the store, from the tail in memory, or with a ranged request. Throws
+   * as `Blob.range` does.
+   */
   range(start: number, end: number, signal?: AbortSignal): Promise<Buffer>;
-  /** Brings all of it into the node's store, once for all callers, and gives `path`. Throws DataLoss if the bytes are not those of its digest. */
+  /**
+   * Brings all of it into the node's store, once for all callers, and gives `path`. Throws DataLoss if the bytes are
+   * not those of its digest.
+   */
   whole(): Promise<string>;
-  /** Notes that what it says is not what the layer has: it is removed here, and not taken again while this process lives. */
+  /**
+   * Notes that what it says is not what the layer has: it is removed here, and not taken again while this process
+   * lives.
+   */
   poison(reason: string): void;
 }
 

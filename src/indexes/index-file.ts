@@ -19,7 +19,8 @@ const pieceBytes = 1 << 20;
  * Reads the index of a layer that is in a file: all of it is hashed, and its tail decoded.
  *
  * @param size bytes of the file that are the index; all by default
- * @throws DataLoss for what is damaged; FailedPrecondition for the index of another layer; Unimplemented for one of a later version; InvalidArgument if there is no such file
+ * @throws DataLoss for what is damaged; FailedPrecondition for the index of another layer; Unimplemented for one of a
+ * later version; InvalidArgument if there is no such file
  */
 export async function readIndexFile(path: string, layer: Digest, size?: number): Promise<ReadIndex> {
   try {

@@ -26,7 +26,10 @@ export interface IndexSource {
 /** What a lookup has come to. */
 export type LookupResult =
   | { readonly found: FoundIndex }
-  /** `none` and `refused` are answers: there is no index, or one that is not used. `why` stands behind "there is no index: ". */
+  /**
+   * `none` and `refused` are answers: there is no index, or one that is not used. `why` stands behind "there is no
+   * index: ".
+   */
   | { readonly found: undefined; readonly state: 'none' | 'refused' | 'unknown'; readonly why: string };
 
 /** A question for the index of a layer that is under way, or was answered. */

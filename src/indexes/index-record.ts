@@ -15,7 +15,10 @@ const magic = Buffer.from('lpidxrec');
 const footerBytes = 4 + magic.length;
 const maxRecordBytes = 16 * 1024;
 
-/** The bytes that follow the index: JSON, its length in 4 bytes (little endian), and 8 bytes that mark a file as complete. */
+/**
+ * The bytes that follow the index: JSON, its length in 4 bytes (little endian), and 8 bytes that mark a file as
+ * complete.
+ */
 export function encodeRecord(record: IndexRecord): Buffer {
   const json = Buffer.from(JSON.stringify({ version: 1, ...record }));
   const footer = Buffer.alloc(footerBytes);

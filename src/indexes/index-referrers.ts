@@ -63,8 +63,8 @@ export class IndexReferrers implements IndexSource {
 }
 
 /**
- * Attaches an index to an image in the image's repository. If the registry keeps no list of what is attached, the tag that stands for the list is written, as clients do it
- * (distribution spec, "Referrers Tag Schema").
+ * Attaches an index to an image in the image's repository. If the registry keeps no list of what is attached, the tag
+ * that stands for the list is written, as clients do it (distribution spec, "Referrers Tag Schema").
  */
 export async function attachIndex(
   client: RegistryClient,

@@ -36,7 +36,8 @@ export class IndexRepository implements IndexSource {
   /**
    * What the repository has for a layer: one request.
    *
-   * @throws NotFound if it has none; DataLoss for a manifest that is not that of an index of this layer; else what the registry client throws
+   * @throws NotFound if it has none; DataLoss for a manifest that is not that of an index of this layer; else what the
+   * registry client throws
    */
   async find(layer: string, signal?: AbortSignal): Promise<OfferedIndex> {
     const reference = { ...this.#reference, tag: tagOfLayer(layer) };

@@ -29,18 +29,24 @@ const staleMs = 3_600_000;
 /** A use is noted once in this time. */
 const useGrainMs = 60_000;
 
-/** How much of what may be kept is left once the oldest had to go: so that not each index that comes removes another. */
+/**
+ * How much of what may be kept is left once the oldest had to go: so that not each index that comes removes another.
+ */
 const keptShare = 0.9;
 
 const readBytes = 1 << 20;
 
-/** How long, and of how many files, it is remembered that they are what they should be. Windows of an index are read many times in a row. */
+/**
+ * How long, and of how many files, it is remembered that they are what they should be. Windows of an index are read
+ * many times in a row.
+ */
 const verifiedMs = 60_000;
 const maxVerified = 1_024;
 
 /**
- * The layer indexes of a machine, in `indexes/` below the root: a file for each layer, named by the hex of its digest. They outlive the data of their layers. Several processes may use
- * it at once: files are written under another name and renamed, and never changed.
+ * The layer indexes of a machine, in `indexes/` below the root: a file for each layer, named by the hex of its digest.
+ * They outlive the data of their layers. Several processes may use it at once: files are written under another name and
+ * renamed, and never changed.
  */
 export class IndexStore {
   readonly #directory: string;
@@ -60,7 +66,8 @@ export class IndexStore {
   }
 
   /**
-   * The index of a layer, after all of it was compared with its digest at most a minute ago, and notes that it was used. Undefined if there is none; one that is damaged is removed.
+   * The index of a layer, after all of it was compared with its digest at most a minute ago, and notes that it was
+   * used. Undefined if there is none; one that is damaged is removed.
    *
    * @throws InvalidArgument if `layer` is no sha256 digest; Unavailable if the disk cannot be read
    */
@@ -100,7 +107,8 @@ export class IndexStore {
    * Keeps an index in place of the one before.
    *
    * @param content its bytes, in pieces of any size
-   * @throws DataLoss if the bytes are not what was promised; ResourceExhausted if it alone is more than may be kept; Unavailable if it cannot be written
+   * @throws DataLoss if the bytes are not what was promised; ResourceExhausted if it alone is more than may be kept;
+   * Unavailable if it cannot be written
    */
   async keep(index: NewIndex, content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<KeptIndex> {
     const { layer, tail, signature, origin } = index;
@@ -159,7 +167,8 @@ export class IndexStore {
   }
 
   /**
-   * Removes what was not used for `unusedMs`, the longest unused first, until what is left takes no more than `keepBytes`; and what is damaged or was left half written.
+   * Removes what was not used for `unusedMs`, the longest unused first, until what is left takes no more than
+   * `keepBytes`; and what is damaged or was left half written.
    *
    * @returns what was removed
    */

@@ -13,8 +13,8 @@ export interface TrustOptions {
 }
 
 /**
- * Whether an index may be used. One that was made here is right: the whole layer was hashed meanwhile. Any other one is believed for where it comes from, and for its
- * signature if there are trusted keys.
+ * Whether an index may be used. One that was made here is right: the whole layer was hashed meanwhile. Any other one is
+ * believed for where it comes from, and for its signature if there are trusted keys.
  */
 export class IndexTrust {
   readonly #repository: string | undefined;

@@ -42,12 +42,15 @@ const maxRemembered = 4_096;
 /** A digest that no layer has. */
 const nobodysLayer = `sha256:${'0'.repeat(64)}`;
 
-/** After this time an index that was found is brought into the store. What begins to use it has other things to fetch first. */
+/**
+ * After this time an index that was found is brought into the store. What begins to use it has other things to fetch
+ * first.
+ */
 const keepDelayMs = 3_000;
 
 /**
- * Finds the indexes of layers: in the node's store, in the team's repository, beside the image. Nothing here is ever waited for longer than its bound, and what was
- * looked for is remembered.
+ * Finds the indexes of layers: in the node's store, in the team's repository, beside the image. Nothing here is ever
+ * waited for longer than its bound, and what was looked for is remembered.
  */
 export class LayerIndexes implements AsyncDisposable {
   readonly store: IndexStore;
@@ -66,7 +69,10 @@ export class LayerIndexes implements AsyncDisposable {
     this.#options = options;
   }
 
-  /** Asks the repository something, so that there is a connection to it, and the log says if it cannot be asked; waits for nothing. */
+  /**
+   * Asks the repository something, so that there is a connection to it, and the log says if it cannot be asked; waits
+   * for nothing.
+   */
   warmUp(): void {
     this.#options.repository?.start(nobodysLayer, this.#stop.signal, () => undefined);
   }
@@ -87,7 +93,8 @@ export class LayerIndexes implements AsyncDisposable {
   }
 
   /**
-   * The index of a layer that may be used; undefined if there is none in time. It does not fail for what a registry does; `reasonFor` has that.
+   * The index of a layer that may be used; undefined if there is none in time. It does not fail for what a registry
+   * does; `reasonFor` has that.
    *
    * @throws Canceled if `signal` aborts; Unavailable if the disk cannot be read
    */
@@ -118,7 +125,10 @@ export class LayerIndexes implements AsyncDisposable {
     return new LocalIndex(this.store, kept, (reason) => this.#poison(layer, kept.digest, reason));
   }
 
-  /** Why the last search for the index of a layer gave none, as a sentence without a capital; undefined if it gave one, or there was no search. */
+  /**
+   * Why the last search for the index of a layer gave none, as a sentence without a capital; undefined if it gave one,
+   * or there was no search.
+   */
   reasonFor(layer: string): string | undefined {
     return this.#reasons.get(layer);
   }

@@ -20,7 +20,8 @@ const rawKeyBytes = 32;
 const keyIdLength = 16;
 
 /**
- * The text that is signed, in UTF-8. It names the tail too: that part is read alone before a mount, and it has the digests of everything else that is used.
+ * The text that is signed, in UTF-8. It names the tail too: that part is read alone before a mount, and it has the
+ * digests of everything else that is used.
  */
 export function signedText({ layer, digest, size, tail }: SignedIndex): string {
   return `lazypull layer index 1\nlayer ${layer}\nindex ${digest} ${size}\ntail ${tail.digest} ${tail.bytes}\n`;

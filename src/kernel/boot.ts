@@ -1,6 +1,9 @@
 import { readFileSync } from 'node:fs';
 
-/** A name of the time since this machine was started: what was written in it is seen until it ends, also when it was never synced. */
+/**
+ * A name of the time since this machine was started: what was written in it is seen until it ends, even if it was never
+ * synced.
+ */
 export function bootId(): string {
   return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 }

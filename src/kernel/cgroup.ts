@@ -13,7 +13,8 @@ export interface CgroupLimits {
 const noLimit = 2 ** 60;
 
 /**
- * Reads the limits of control groups, of version 1 and 2, each the smallest on the way to the root of what can be seen (cgroups(7)).
+ * Reads the limits of control groups, of version 1 and 2, each the smallest on the way to the root of what can be seen
+ * (cgroups(7)).
  *
  * @param self where the process is in proc(5)
  */
@@ -32,7 +33,7 @@ export function cgroupLimits(self = '/proc/self'): CgroupLimits {
   return { memoryBytes: smallest(memory), newThreads: smallest(threads) };
 }
 
-/** The directories of this process's group and those above it that can be seen; none where there is no such hierarchy. */
+/** The directories of this process's group and those above it that can be seen; none if there is no such hierarchy. */
 function directories(self: string, controller: string): string[] {
   const line = lines(join(self, 'cgroup')).find((each) => each.split(':')[1]?.split(',').includes(controller));
   const mount = lines(join(self, 'mountinfo')).find((each) => isMountOf(each, controller));

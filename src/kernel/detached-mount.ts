@@ -36,7 +36,8 @@ const poll = syscallNow<[Buffer, number, number]>('poll', 'int poll(void *fds, u
 const POLLERR = 8;
 
 /**
- * Mounts a FUSE file system on an open descriptor of /dev/fuse, in no directory: it is in no mount table, and nobody meets it who has not its descriptor.
+ * Mounts a FUSE file system on an open descriptor of /dev/fuse, in no directory: it is in no mount table, and only a
+ * process with its descriptor meets it.
  *
  * @param fuse the descriptor of /dev/fuse; it stays the caller's
  * @param subtype, source what the kernel says of it
@@ -88,7 +89,10 @@ export function pathOf(descriptor: number): string {
   return `/proc/self/fd/${descriptor}`;
 }
 
-/** Whether a FUSE connection is dead: aborted, or without a file system. Does not wait. @param fuse a descriptor of /dev/fuse that was mounted */
+/**
+ * Whether a FUSE connection is dead: aborted, or without a file system. Does not wait. @param fuse a descriptor of
+ * /dev/fuse that was mounted
+ */
 export function isDisconnected(fuse: number): boolean {
   const polled = Buffer.alloc(8); // struct pollfd
   polled.writeInt32LE(fuse);
@@ -97,8 +101,8 @@ export function isDisconnected(fuse: number): boolean {
 }
 
 /**
- * Whether a descriptor is of a file system that is served by a descriptor of /dev/fuse. Does not wait. Of which one is told by kernels since 6.15 only: before that any FUSE file system
- * is taken for it.
+ * Whether a descriptor is of a file system that is served by a descriptor of /dev/fuse. Does not wait. Of which one is
+ * told by kernels since 6.15 only: before that any FUSE file system is taken for it.
  */
 export async function isServedBy(root: number, fuse: number): Promise<boolean> {
   const { major, minor } = deviceOf(root);
@@ -110,7 +114,8 @@ export async function isServedBy(root: number, fuse: number): Promise<boolean> {
 }
 
 /**
- * Has everybody who waits for a FUSE file system, or uses it from now on, get an error, though its server can be reached no more.
+ * Makes all that wait for a FUSE file system, or use it from now on, get an error, even if its server can be reached no
+ * more.
  *
  * @param root a descriptor of its root directory
  */
@@ -119,7 +124,7 @@ export async function abortDetached(root: number): Promise<void> {
   if (major === 0) await abortConnection(minor);
 }
 
-/** As `abortDetached`, by a descriptor of /dev/fuse. Does nothing where the kernel does not tell whose it is. */
+/** As `abortDetached`, by a descriptor of /dev/fuse. Does nothing if the kernel does not tell whose it is. */
 export async function abortServed(fuse: number): Promise<void> {
   const connection = connectionOf(fuse);
   if (connection !== undefined) await abortConnection(connection);
@@ -139,7 +144,10 @@ async function inFuseControl<T>(action: (path: string) => T): Promise<T> {
   }
 }
 
-/** The number of a connection, which is the minor number of its file system's device; undefined where the kernel does not tell. */
+/**
+ * The number of a connection, which is the minor number of its file system's device; undefined if the kernel does not
+ * tell.
+ */
 function connectionOf(fuse: number): number | undefined {
   const text = readFileSync(`/proc/self/fdinfo/${fuse}`, 'utf8');
   const found = /^fuse_connection:\s*(\d+)$/m.exec(text)?.[1];

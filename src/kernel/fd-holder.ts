@@ -12,8 +12,8 @@ export const firstHeldDescriptor = 3;
 const pipe2 = syscall<[Buffer, number]>('pipe2', 'int pipe2(void *descriptors, int flags)');
 
 /**
- * Starts a process that does nothing but keep descriptors open: a shell that waits for a line from a pipe to which only it can write. It
- * outlives us, and it is the last one that the kernel kills when memory runs out.
+ * Starts a process that does nothing but keep descriptors open: a shell that waits for a line from a pipe to which only
+ * it can write. It outlives us, and it is the last one that the kernel kills when memory runs out.
  *
  * @param title what `ps` shows after the shell's script
  * @param descriptors in the holder they have the numbers from `firstHeldDescriptor` on

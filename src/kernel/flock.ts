@@ -12,7 +12,10 @@ export interface Lock extends Disposable {
   readonly fd: number;
 }
 
-/** Who has a lock, as it wrote down: its pid, undefined where it has not done so yet, and whether it will soon have done with it. */
+/**
+ * The process that has a lock, as it wrote down: its pid, undefined if it has not done so yet, and whether it will soon
+ * have done with it.
+ */
 export interface Holder {
   readonly holder: number | undefined;
   readonly isBrief: boolean;
@@ -26,8 +29,8 @@ const briefly = 'briefly';
  * Takes the exclusive lock of the file `path`, which is made when it is missing, and writes our pid into it. The kernel
  * releases the lock when this process ends, whatever ends it.
  *
- * @param isBrief tells whoever wants it that waiting is worth while
- * @returns a holder that releases the lock when disposed of, or who has it
+ * @param isBrief tells a process that wants it that waiting is worth while
+ * @returns a holder that releases the lock when disposed of, or the process that has it
  */
 export async function tryLockFile(path: string, isBrief = false): Promise<Locking> {
   const fd = openSync(path, 'a+', 0o600);

@@ -6,7 +6,8 @@ const libc = koffi.load('libc.so.6');
  * Declares a function of libc that sets errno, and wraps it so that a negative result throws.
  *
  * @param signature the C prototype as koffi reads it
- * @returns the function; it throws an Error with `code` (`'EBUSY'`, …), `errno` and `syscall`, as Node's own system errors have them
+ * @returns the function; it throws an Error with `code` (`'EBUSY'`, …), `errno` and `syscall`, as Node's own system
+ * errors have them
  */
 export function syscall<Arguments extends unknown[]>(
   name: string,

@@ -17,8 +17,9 @@ const minRetryMs = 20;
 const maxRetryMs = 1000;
 
 /**
- * Writes lines to an open descriptor, and has nobody wait for that: neither a pipe that nobody reads, a closed terminal nor a full disk makes a call throw or
- * block. What cannot be written now is tried again, up to a bound; once lines come through again, one says how many were lost.
+ * Writes lines to an open descriptor, and lets no caller wait for that: neither a pipe that nothing reads, a closed
+ * terminal nor a full disk makes a call throw or block. What cannot be written now is tried again, up to a bound; once
+ * lines come through again, one says how many were lost.
  */
 export class LogOutput implements Disposable {
   readonly #ownFd: number | undefined;
@@ -80,7 +81,7 @@ export class LogOutput implements Disposable {
         this.#lostLines = 0;
       }
     } catch {
-      // Nobody can be told.
+      // It cannot be told.
       this.#retry ??= setTimeout(() => {
         this.#retry = undefined;
         this.#retryMs = Math.min(2 * this.#retryMs, maxRetryMs);
@@ -103,6 +104,6 @@ function withoutWaiting(fd: number): number | undefined {
   try {
     return openSync(`/proc/self/fd/${fd}`, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
   } catch {
-    return undefined; // nobody reads the pipe, or the terminal is gone: that ends in an error, and not in a wait
+    return undefined; // nothing reads the pipe, or the terminal is gone: that ends in an error, and not in a wait
   }
 }

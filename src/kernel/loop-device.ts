@@ -18,12 +18,12 @@ const maxTries = 64;
 const control = syscall<[number, number, number]>('ioctl', 'int ioctl(int fd, unsigned long request, intptr_t value)');
 const configure = syscall<[number, number, Buffer]>('ioctl', 'int ioctl(int fd, unsigned long request, void *config)');
 
-/** A loop device, which goes when nobody has it open or mounted any more. */
+/** A loop device, which goes when it is not open or mounted any more. */
 export interface LoopDevice extends Disposable {
   readonly path: string;
 }
 
-/** Makes a read-only loop device of a file (LOOP_CONFIGURE, Linux 5.8). Whoever mounts it does so before it is disposed of. */
+/** Makes a read-only loop device of a file (LOOP_CONFIGURE, Linux 5.8). It must be mounted before it is disposed of. */
 export async function openLoop(file: string): Promise<LoopDevice> {
   const backing = openSync(file, 'r');
   try {

@@ -21,7 +21,7 @@ export interface MountsChanged {
   readonly mountsChanged: true;
 }
 
-/** The channel to whoever started us: it comes after the standard streams. */
+/** The channel to the process that started us: it comes after the standard streams. */
 const channelDescriptor = 3;
 
 const calls = {
@@ -41,7 +41,8 @@ const calls = {
     ),
 };
 
-// Only a lost connection ends us: what a terminal or a service manager sends to all of a program's processes is for the one that we help.
+// Only a lost connection ends us: what a terminal or a service manager sends to all of a program's processes is for the
+// one that we help.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => undefined);
 process.on('disconnect', () => process.exit(0));
 process.on('message', (call: HelperCall) => void answer(call));
@@ -58,5 +59,5 @@ async function answer({ id, kind, paths }: HelperCall): Promise<void> {
 }
 
 function send(message: HelperAnswer | MountsChanged): void {
-  process.send?.(message, () => undefined); // whoever asked may be gone
+  process.send?.(message, () => undefined); // the process that asked may be gone
 }

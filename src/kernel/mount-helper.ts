@@ -24,14 +24,17 @@ const rootDescriptor = 5;
 /** Where a helper finds the files of our FUSE file system. */
 export const helperRoot = pathOf(rootDescriptor);
 
-/** No disk takes so long for a call: the helper was stopped, or is stuck. So often in that time it is seen whether it has answered. */
+/**
+ * No disk takes so long for a call: the helper was stopped, or is stuck. So often in that time it is seen whether it
+ * has answered.
+ */
 const maxCallMs = 60_000;
 const looks = 6;
 
 /** How long a helper that has nothing left to do may take to end. */
 const maxEndMs = 3_000;
 
-/** How long after a helper has ended another one is started if nobody has needed one before. */
+/** How long after a helper has ended another one is started if none was needed before. */
 const againAfterMs = 1_000;
 
 /** How often a call is made that the end of a helper has cut short. */
@@ -39,7 +42,7 @@ const maxTries = 2;
 
 interface Running {
   readonly child: ChildProcess;
-  /** Who waits for the answers to which calls; an undefined one where it has ended instead. */
+  /** What waits for the answers to which calls; an undefined one if it has ended instead. */
   readonly waiting: Map<number, (answer: HelperAnswer | undefined) => void>;
   /** Gives up what waits for it: it has ended, or is going to. */
   readonly end: () => void;
@@ -47,15 +50,19 @@ interface Running {
 }
 
 /**
- * A process that makes for us the system calls which may wait for a FUSE file system that we serve. The kernel lets go of a process that was killed only
- * when none of its threads is in such a call: made by ourselves, they would keep us from ending, with nobody left to answer them.
+ * A process that makes for us the system calls which may wait for a FUSE file system that we serve. The kernel lets go
+ * of a process that was killed only when none of its threads is in such a call: made by ourselves, they would keep us
+ * from ending, with no process left to answer them.
  *
  * It ends with us, or when its call has been answered, by our next life if need be.
  *
  * It also tells of changes of the mount table.
  */
 export class MountHelper {
-  /** Resolves when no helper of an earlier life is left, and ours has been started. What is mounted changes by us alone from then on. */
+  /**
+   * Resolves when no helper of an earlier life is left, and ours has been started. What is mounted changes by us alone
+   * from then on.
+   */
   readonly ready: Promise<void>;
   readonly #lockPath: string;
   readonly #log: Log;
@@ -77,10 +84,13 @@ export class MountHelper {
     this.#log = log;
     this.#root = root;
     this.ready = this.#running().then(() => undefined);
-    this.ready.catch(() => undefined); // who awaits it, or calls, sees that
+    this.ready.catch(() => undefined); // its waiters and callers see that
   }
 
-  /** Has `action` called some milliseconds after something was mounted or unmounted in our mount namespace, by whomever, or may have been. */
+  /**
+   * Has `action` called some milliseconds after something was mounted or unmounted in our mount namespace, by whomever,
+   * or may have been.
+   */
   onMountsChanged(action: () => void): void {
     this.#onMountsChanged = action;
   }
@@ -100,7 +110,10 @@ export class MountHelper {
     await this.#call('fillThroughLoop', source, target);
   }
 
-  /** Takes away all that is mounted at `target`, and the directory, as `clearMountPoint` of `mount-point.ts` does with `unmount`. @returns whether there was a mount */
+  /**
+   * Takes away all that is mounted at `target`, and the directory, as `clearMountPoint` of `mount-point.ts` does with
+   * `unmount`. @returns whether there was a mount
+   */
   unmountAll(target: string): Promise<boolean> {
     return this.#call('unmountAll', target);
   }
@@ -120,7 +133,7 @@ export class MountHelper {
     await this.#call('lookFirst', directory);
   }
 
-  /** Reads a file to its end, for what that does to whoever serves it. */
+  /** Reads a file to its end, for what that does to its server. */
   async read(path: string): Promise<void> {
     await this.#call('read', path);
   }
@@ -130,7 +143,10 @@ export class MountHelper {
     return this.#call('exists', path);
   }
 
-  /** Works with another FUSE file system from now on. What waits for the one of before, whose connection must be dead, is done once more. */
+  /**
+   * Works with another FUSE file system from now on. What waits for the one of before, whose connection must be dead,
+   * is done once more.
+   */
   renew(root: number): void {
     this.#root = root;
     const before = this.#current;
@@ -155,7 +171,10 @@ export class MountHelper {
     throw new LazypullError('Unavailable', 'The process that mounts has ended');
   }
 
-  /** Resolves to undefined when the process ends before it has answered. Whether the call has had an effect is not known then. */
+  /**
+   * Resolves to undefined when the process ends before it has answered. Whether the call has had an effect is not known
+   * then.
+   */
   #ask(running: Running, kind: HelperCall['kind'], paths: readonly string[]) {
     const { child, waiting } = running;
     let looked = 0;
@@ -181,7 +200,7 @@ export class MountHelper {
     running.end();
   }
 
-  /** The process: another one where that has ended. */
+  /** The process: another one if that has ended. */
   #running(): Promise<Running> {
     if (this.#isClosed) return Promise.reject(new LazypullError('Unavailable', 'The process that mounts was closed'));
     if (this.#current === undefined) {
@@ -226,7 +245,7 @@ export class MountHelper {
       });
       child.unref();
       child.channel?.unref();
-      this.#onMountsChanged(); // nobody has watched until now
+      this.#onMountsChanged(); // nothing has watched until now
       return running;
     } catch (error) {
       throw new LazypullError('Unavailable', 'Cannot start the process that mounts', { cause: error });

@@ -6,8 +6,9 @@ import { detach, mountErofs } from './mount.ts';
 import { mountAt, mountAtIfCached } from './statx.ts';
 
 /**
- * Mounts an EROFS image as `mountErofs` does, so that the tree in it is at `target`, in place of whatever is mounted there. The mount is on the parent of `target`,
- * and the image has a directory of the last name of `target`. So if nothing is mounted there, there is no `target`: nobody can take an empty directory for the tree.
+ * Mounts an EROFS image as `mountErofs` does, so that the tree in it is at `target`, in place of whatever is mounted
+ * there. The mount is on the parent of `target`, and the image has a directory of the last name of `target`. So if
+ * nothing is mounted there, there is no `target`: no program can take an empty directory for the tree.
  *
  * @param target a path in a directory of its own, which is made if it is not there
  * @param mount what mounts it: `mountErofs`, or another function that does it otherwise

@@ -21,8 +21,9 @@ const mostSettleMs = 24;
 const soonMs = 1;
 
 /**
- * Tells of changes of the mount table of our mount namespace, some milliseconds after each: poll(2) on /proc/self/mountinfo returns then (proc_pid_mountinfo(5)).
- * Costs nothing while nothing is mounted or unmounted. Takes a thread of libuv's pool.
+ * Tells of changes of the mount table of our mount namespace, some milliseconds after each: poll(2) on
+ * /proc/self/mountinfo returns then (proc_pid_mountinfo(5)). Costs nothing while nothing is mounted or unmounted. Takes
+ * a thread of libuv's pool.
  *
  * @param end a descriptor whose hang-up ends it
  */

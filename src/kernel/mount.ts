@@ -16,7 +16,8 @@ const mount2 = syscall<[string, string, string, number, string | null]>(
 const umount2 = syscall<[string, number]>('umount2', 'int umount2(const char *target, int flags)');
 
 /**
- * Mounts an EROFS image file read-only: from the file itself where the kernel can (Linux 6.12 and later), else through a loop device.
+ * Mounts an EROFS image file read-only: from the file itself if the kernel can (Linux 6.12 and later), else through a
+ * loop device.
  *
  * @param source path of the image, a regular file
  * @param target an existing directory
@@ -34,7 +35,7 @@ export async function mountErofs(source: string, target: string): Promise<void> 
   }
 }
 
-/** As `mountErofs`, where the kernel cannot mount the file itself. */
+/** As `mountErofs`, if the kernel cannot mount the file itself. */
 export async function mountErofsThroughLoop(source: string, target: string): Promise<void> {
   try {
     using device = await openLoop(source);
@@ -55,9 +56,10 @@ export interface Upper {
 }
 
 /**
- * Mounts directories on top of each other, without set-id bits and devices, and with one device number for all that is in them.
+ * Mounts directories on top of each other, without set-id bits and devices, and with one device number for all that is
+ * in them.
  *
- * @param lower directories, the uppermost first, at least two where nothing is `writable`
+ * @param lower directories, the uppermost first, at least two if nothing is `writable`
  * @param target an existing directory
  * @param writable undefined for a read-only mount
  * @param source what the mount table shows
@@ -86,22 +88,31 @@ export async function mountOverlay(
   }
 }
 
-/** A path as overlayfs wants it, where colons and commas separate. */
+/** A path as overlayfs wants it, for which colons and commas separate. */
 function escapeOverlayPath(path: string): string {
   return path.replace(/[\\:,]/g, (character) => `\\${character}`);
 }
 
-/** Unmounts the topmost mount at `target`. Resolves to false when nothing is mounted there. Rejects with `EBUSY` in `cause` when it is in use. */
+/**
+ * Unmounts the topmost mount at `target`. Resolves to false when nothing is mounted there. Rejects with `EBUSY` in
+ * `cause` when it is in use.
+ */
 export async function unmount(target: string): Promise<boolean> {
   return unmountWith(target, 0);
 }
 
-/** Takes the topmost mount at `target` out of the tree at once; the kernel frees it when its last user is gone. False when nothing is mounted there. */
+/**
+ * Takes the topmost mount at `target` out of the tree at once; the kernel frees it when its last user is gone. False
+ * when nothing is mounted there.
+ */
 export async function detach(target: string): Promise<boolean> {
   return unmountWith(target, MNT_DETACH);
 }
 
-/** As `detach`, for a FUSE file system: whoever waits for it, or uses it from now on, gets an error, also where its server can be reached no more. */
+/**
+ * As `detach`, for a FUSE file system: all that wait for it, or use it from now on, get an error, even if its server
+ * can be reached no more.
+ */
 export async function abort(target: string): Promise<boolean> {
   return unmountWith(target, MNT_FORCE | MNT_DETACH);
 }
@@ -147,7 +158,10 @@ export async function mountsBelow(directory: string): Promise<string[]> {
   return (await mountTable(directory)).map(({ path }) => path);
 }
 
-/** Whether what is mounted in a directory appears in other mount namespaces too: whether the mount that it lies on is a shared one. */
+/**
+ * Whether what is mounted in a directory appears in other mount namespaces too: whether the mount that it lies on is a
+ * shared one.
+ */
 export async function isShared(directory: string): Promise<boolean> {
   const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').map((line) => line.split(' '));
   let nearest = { path: '', shared: false };

@@ -10,7 +10,7 @@ const prlimit = syscallNow<[number, number, Buffer | null, Buffer | null]>(
 );
 
 /**
- * Lets this process have so many files open, where it may not yet and the kernel lets it.
+ * Lets this process have so many files open, if it may not yet and the kernel allows it.
  *
  * @returns how many it may have open after that
  */

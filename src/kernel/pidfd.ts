@@ -25,7 +25,10 @@ export interface ProcessIdentity {
   readonly startTicks: number;
 }
 
-/** Who the process `pid` is; undefined when there is none, or when it has ended and only waits for its parent. Throws a system error where that cannot be seen. */
+/**
+ * Which process `pid` is; undefined when there is none, or when it has ended and only waits for its parent. Throws a
+ * system error if that cannot be seen.
+ */
 export function identityOf(pid: number): ProcessIdentity | undefined {
   const fields = statOf(pid);
   if (fields === undefined || fields[0] === 'Z' || fields[0] === 'X') return undefined;
@@ -42,7 +45,9 @@ export function commandOf(pid: number): string {
   return readOrUndefined(`/proc/${pid}/comm`)?.trimEnd() ?? '?';
 }
 
-/** Whether it has not ended. Where that cannot be seen, for want of a descriptor, a process of that pid is taken for it. */
+/**
+ * Whether it has not ended. Where that cannot be seen, for want of a descriptor, a process of that pid is taken for it.
+ */
 export function isRunning({ pid, startTicks }: ProcessIdentity): boolean {
   try {
     const found = identityOf(pid);
@@ -53,8 +58,9 @@ export function isRunning({ pid, startTicks }: ProcessIdentity): boolean {
 }
 
 /**
- * Whether a process has been killed and is not gone yet, because the kernel waits for something in one of its threads. It runs none of
- * its program any more. So is one that ends by itself. False when there is no such process, or that cannot be seen.
+ * Whether a process has been killed and is not gone yet, because the kernel waits for something in one of its threads.
+ * It runs none of its program any more. So is one that ends by itself. False when there is no such process, or that
+ * cannot be seen.
  */
 export function isDying(pid: number): boolean {
   let fields: string[] | undefined;
@@ -74,8 +80,9 @@ export function isDying(pid: number): boolean {
 }
 
 /**
- * Whether the process has the file open, by whatever path: a bind mount gives it several. False for one that is dying: nothing of it can be seen then. Files of
- * other names are not looked at, as one of a file system that nobody serves has those wait who look.
+ * Whether the process has the file open, by whatever path: a bind mount gives it several. False for one that is dying:
+ * nothing of it can be seen then. Files of other names are not looked at, as looking at one of a file system that is
+ * not served waits.
  */
 export function hasOpen(pid: number, path: string): boolean {
   try {
@@ -100,18 +107,21 @@ export function processIds(): number[] {
     .sort((a, b) => a - b);
 }
 
-/** The command line of a process, each word with a NUL behind it; '' where it cannot be read. */
+/** The command line of a process, each word with a NUL behind it; '' if it cannot be read. */
 export function commandLineOf(pid: number): string {
   return readOrUndefined(`/proc/${pid}/cmdline`) ?? '';
 }
 
-/** What a process calls itself in its own pid namespace; undefined where it cannot be seen. */
+/** What a process calls itself in its own pid namespace; undefined if it cannot be seen. */
 export function innerPid(pid: number): number | undefined {
   const numbers = /^NSpid:\s+(.*)$/m.exec(readOrUndefined(`/proc/${pid}/status`) ?? '')?.[1]?.split(/\s+/);
   return numbers === undefined ? undefined : Number(numbers.at(-1));
 }
 
-/** The paths of the files, and the names of the sockets ("socket:[INODE]"), that a process has open; none where that cannot be seen. */
+/**
+ * The paths of the files, and the names of the sockets ("socket:[INODE]"), that a process has open; none if that cannot
+ * be seen.
+ */
 export function openFiles(pid: number): string[] {
   try {
     return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => linkOf(`/proc/${pid}/fd/${fd}`) ?? []);
@@ -120,7 +130,10 @@ export function openFiles(pid: number): string[] {
   }
 }
 
-/** The paths of the unix sockets at which a process listens, in the order of their descriptors; none where that cannot be seen. */
+/**
+ * The paths of the unix sockets at which a process listens, in the order of their descriptors; none if that cannot be
+ * seen.
+ */
 export function listeningPaths(pid: number): string[] {
   const paths = new Map<string, string>();
   for (const line of (readOrUndefined(`/proc/${pid}/net/unix`) ?? '').split('\n').slice(1)) {
@@ -130,13 +143,16 @@ export function listeningPaths(pid: number): string[] {
   return [...new Set(openFiles(pid).flatMap((file) => paths.get(file) ?? []))];
 }
 
-/** A variable of the environment that a process was started with; undefined where it has none, or that cannot be seen. */
+/** A variable of the environment that a process was started with; undefined if it has none, or that cannot be seen. */
 export function variableOf(pid: number, name: string): string | undefined {
   const all = (readOrUndefined(`/proc/${pid}/environ`) ?? '').split('\0');
   return all.find((each) => each.startsWith(`${name}=`))?.slice(name.length + 1);
 }
 
-/** The last part of the path of a process's control group: under systemd the name of its unit. '' where that cannot be seen. */
+/**
+ * The last part of the path of a process's control group: under systemd the name of its unit. '' if that cannot be
+ * seen.
+ */
 export function controlGroupOf(pid: number): string {
   return /^0::.*\/([^/\n]*)$/m.exec(readOrUndefined(`/proc/${pid}/cgroup`) ?? '')?.[1] ?? '';
 }
@@ -156,7 +172,7 @@ export async function takeDescriptor(pid: number, fd: number): Promise<number> {
   }
 }
 
-/** The fields of /proc/PID/stat from the state on, which is the third; undefined where there is no such process. */
+/** The fields of /proc/PID/stat from the state on, which is the third; undefined if there is no such process. */
 function statOf(pid: number): string[] | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8');

@@ -11,7 +11,7 @@ export interface Machine {
   isRealUser: boolean;
   /** Whether this process may mount file systems (CAP_SYS_ADMIN). */
   mayMount: boolean;
-  /** Why /dev/fuse cannot be opened for reading and writing (`'ENOENT'`, `'EPERM'`, …); undefined where it can be. */
+  /** Why /dev/fuse cannot be opened for reading and writing (`'ENOENT'`, `'EPERM'`, …); undefined if it can be. */
   fuseError: string | undefined;
   /** Names of the file systems that the kernel has now. */
   fileSystems: ReadonlySet<string>;
@@ -52,7 +52,7 @@ export async function probeMachine(): Promise<Machine> {
   return look(modules);
 }
 
-/** What `machine` lacks to run the daemon; of a user who cannot mount nothing else is said. */
+/** What `machine` lacks to run the daemon; of a user that cannot mount nothing else is said. */
 export function lacksOf(machine: Machine): Lack[] {
   const user = userLack(machine);
   if (user !== undefined) return [user];

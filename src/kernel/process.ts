@@ -12,7 +12,9 @@ export interface Background {
   ended(): string | undefined;
 }
 
-/** Starts `command` in a session of its own, with both outputs appended to the file `logPath`. It outlives this process. */
+/**
+ * Starts `command` in a session of its own, with both outputs appended to the file `logPath`. It outlives this process.
+ */
 export async function startDetached(
   command: readonly string[],
   logPath: string,
@@ -43,7 +45,10 @@ function openLog(path: string): number {
   }
 }
 
-/** Turns this process into another program, as execve(2) does: same pid, so signals and the exit code are the program's own. */
+/**
+ * Turns this process into another program, as execve(2) does: same pid, so signals and the exit code are the program's
+ * own.
+ */
 export function becomeProgram(file: string, args: readonly string[], env: Record<string, string>): never {
   if (process.execve === undefined) {
     throw new LazypullError('Unimplemented', 'Cannot run execve(2): this Node does not have it');

@@ -9,7 +9,10 @@ const fallocate = syscallNow<[number, number, number, number]>(
   'int fallocate(int fd, int mode, int64_t offset, int64_t length)',
 );
 
-/** Gives the disk space of bytes [start, end) of a file back; they read as zeros then. Does nothing on a file system that has no holes. */
+/**
+ * Gives the disk space of bytes [start, end) of a file back; they read as zeros then. Does nothing on a file system
+ * that has no holes.
+ */
 export function punchHole(fd: number, start: number, end: number): void {
   if (start >= end) return;
   try {

@@ -2,8 +2,9 @@ import { lstatSync, realpathSync } from 'node:fs';
 import { basename, dirname, isAbsolute, join } from 'node:path';
 
 /**
- * The one path of a file or directory: absolute, without symlinks, ".." and trailing slashes, as the kernel follows and the mount table shows it. What is not
- * there yet is taken as it is written, below the real path of what is; so is all below a symlink to something that is not there.
+ * The one path of a file or directory: absolute, without symlinks, ".." and trailing slashes, as the kernel follows and
+ * the mount table shows it. What is not there yet is taken as it is written, below the real path of what is; so is all
+ * below a symlink to something that is not there.
  */
 export function realPath(path: string): string {
   const absolute = isAbsolute(path) ? path : `${process.cwd()}/${path}`;

@@ -8,10 +8,13 @@ export type Synced = 'nothing' | 'content' | 'name';
 export interface Replacement {
   /** 0o600 by default. */
   readonly mode?: number;
-  /** Who gets the file; whoever writes it by default. */
+  /** The user that gets the file; the one that writes it by default. */
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined;
   readonly synced?: Synced;
-  /** Where it is written before it is renamed: beside it, with the end ".new". If several processes may write at the same time, each needs a path of its own. */
+  /**
+   * Where it is written before it is renamed: beside it, with the end ".new". If several processes may write at the
+   * same time, each needs a path of its own.
+   */
   readonly temporary?: string;
 }
 
@@ -36,7 +39,10 @@ export function replaceFileNow(path: string, content: string): void {
   renameSync(`${path}.new`, path);
 }
 
-/** Has a file written at another path of the same file system, and gives it its name when that has succeeded; else nothing of it is left. */
+/**
+ * Has a file written at another path of the same file system, and gives it its name when that has succeeded; else
+ * nothing of it is left.
+ */
 export async function replacing<T>(path: string, temporary: string, write: () => Promise<T>): Promise<T> {
   try {
     const result = await write();

@@ -23,10 +23,10 @@ const statx = syscallNow<[number, string, number, number, Buffer]>(
 );
 
 /**
- * Which mount a directory is on, as a text that no other mount has: since Linux 6.8 in this boot, before that among those that are there. Asks no file
- * system anything that it would have to wait for.
+ * Which mount a directory is on, as a text that no other mount has: since Linux 6.8 in this boot, before that among
+ * those that are there. Asks no file system anything that it would have to wait for.
  *
- * @returns undefined where there is no such directory, or what is there cannot be looked at
+ * @returns undefined if there is no such directory, or what is there cannot be looked at
  */
 export function mountAt(directory: string): string | undefined {
   try {
@@ -37,7 +37,10 @@ export function mountAt(directory: string): string | undefined {
   }
 }
 
-/** openat2(2), which has this number on all architectures, and what it takes: two flags of open, and a struct open_how with what path lookup may do. */
+/**
+ * openat2(2), which has this number on all architectures, and what it takes: two flags of open, and a struct open_how
+ * with what path lookup may do.
+ */
 const openat2 = 437;
 const O_PATH = 0o10000000;
 const O_CLOEXEC = 0o2000000;
@@ -58,7 +61,8 @@ const open = syscallNow<[number, number, string, Buffer, number]>(
 /**
  * As `mountAt`, for a directory on a file system that we would have to wait for if the kernel had to ask it.
  *
- * @returns undefined also if the kernel does not know the directory without asking, or cannot look only in its cache (before Linux 5.12)
+ * @returns undefined even if the kernel does not know the directory without asking, or cannot look only in its cache
+ * (before Linux 5.12)
  */
 export function mountAtIfCached(directory: string): string | undefined {
   for (let lookups = 0; lookups < maxLookups; lookups++) {

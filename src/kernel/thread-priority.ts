@@ -12,9 +12,10 @@ export interface YieldingThread {
 const lowest = 19;
 
 /**
- * Has the thread that calls this run only where no other one wants the processor (setpriority(2): on Linux a nice value is a thread's).
+ * Lets the thread that calls this run only if no other one wants the processor (setpriority(2): on Linux a nice value
+ * is a thread's).
  *
- * @returns what `goFirstAgain` needs; undefined, and nothing is changed but one step, where we could not undo it
+ * @returns what `goFirstAgain` needs; undefined, and nothing is changed but one step, if we could not undo it
  */
 export function yieldToOthers(): YieldingThread | undefined {
   const nice = getPriority();

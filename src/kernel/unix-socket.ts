@@ -82,7 +82,10 @@ export async function boundPath(fd: number): Promise<string | undefined> {
   return end === 0 || path.length === 0 ? undefined : path.subarray(0, end < 0 ? path.length : end).toString();
 }
 
-/** The pid of the process that connected to us with this unix socket; 0 when it lives in another pid namespace. Does not wait. */
+/**
+ * The pid of the process that connected to us with this unix socket; 0 when it lives in another pid namespace. Does not
+ * wait.
+ */
 export function peerPid(fd: number): number {
   const value = Buffer.alloc(ucredBytes);
   const length = Buffer.alloc(4);
@@ -92,10 +95,10 @@ export function peerPid(fd: number): number {
 }
 
 /**
- * Who listens at the unix socket `path`.
+ * The process that listens at the unix socket `path`.
  *
  * @returns the pid of the process that called listen(2) (0 when it lives in another pid namespace), or undefined when
- *   there is no such file or its process is dead, whether or not something else keeps the socket open
+ * there is no such file or its process is dead, whether or not something else keeps the socket open
  */
 export async function listenerPid(path: string): Promise<number | undefined> {
   const address = socketAddress(path);
@@ -141,7 +144,7 @@ async function option(fd: number, name: number, bytes = 4): Promise<number> {
   return value.readInt32LE(0);
 }
 
-/** struct sockaddr_un for a path, or for an abstract name where `path` starts with "@". */
+/** struct sockaddr_un for a path, or for an abstract name if `path` starts with "@". */
 function socketAddress(path: string): Buffer {
   const name = Buffer.from(path);
   if (name.length === 0 || name.length >= sunPathBytes) {

@@ -14,8 +14,9 @@ const syncFileRange = syscallNow<[number, number, number, number]>(
 );
 
 /**
- * Whether the kernel failed to write bytes of a file to the disk since it was asked through this descriptor last, or since that was opened. It forgets such bytes when it needs their memory, and
- * reads zeros in their place. Nothing is written, and only the first page of the file waited for. False where the kernel does not tell.
+ * Whether the kernel failed to write bytes of a file to the disk since it was asked through this descriptor last, or
+ * since that was opened. It forgets such bytes when it needs their memory, and reads zeros in their place. Nothing is
+ * written, and only the first page of the file waited for. False if the kernel does not tell.
  */
 export function hasLostWrites(fd: number): boolean {
   try {
@@ -27,8 +28,9 @@ export function hasLostWrites(fd: number): boolean {
 }
 
 /**
- * Has the kernel write what it holds of a file to the disk, and waits for that, so that the memory can be taken back. What a power cut leaves of it is not known after that either. An error is
- * not told here: whoever syncs the file through another descriptor gets it.
+ * Has the kernel write what it holds of a file to the disk, and waits for that, so that the memory can be taken back.
+ * What a power cut leaves of it is not known after that either. An error is not told here: a process that syncs the
+ * file through another descriptor gets it.
  */
 export function writeBack(fd: number): void {
   try {

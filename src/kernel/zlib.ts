@@ -17,7 +17,7 @@ export function openZlib(): Zlib | undefined {
 
 let opened: { zlib: Zlib | undefined } | undefined;
 
-/** struct z_stream where pointers and longs have 64 bits. */
+/** struct z_stream if pointers and longs have 64 bits. */
 const streamBytes = 112;
 const place = { nextIn: 0, availIn: 8, nextOut: 24, availOut: 32, message: 48, dataType: 88 };
 

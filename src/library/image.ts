@@ -54,8 +54,8 @@ export interface Image {
   /**
    * The file at a path. Symlinks are followed inside the image, the last one too; `..` of the root is the root.
    *
-   * @throws NotFound if there is no such file; FailedPrecondition for too many symlinks, or a part of the path that
-   * is not a directory; InvalidArgument for a path that is too long
+   * @throws NotFound if there is no such file; FailedPrecondition for too many symlinks, or a part of the path that is
+   * not a directory; InvalidArgument for a path that is too long
    */
   find(path: string | Uint8Array): ImageFile;
   /**

@@ -45,8 +45,8 @@ export interface RegistryClientOptions {
 }
 
 /**
- * Who named a registry: the operator of this machine or a client that is trusted like that, or somebody for whom no address that only this machine can reach is asked
- * under another name.
+ * What named a registry: the operator of this machine or a client that is trusted like that, or a stranger, for whom no
+ * address that only this machine can reach is asked under another name.
  */
 export type NamedBy = 'operator' | 'stranger';
 
@@ -86,10 +86,11 @@ const manifestTypes = [
 ];
 
 /**
- * A client of OCI registries (https://github.com/opencontainers/distribution-spec/blob/main/spec.md). One client serves a whole process: it keeps
- * connections and tokens. Its errors are LazypullErrors: Unauthenticated (401), PermissionDenied (403), NotFound (404), ResourceExhausted (429),
- * Unavailable (network, 5xx), FailedPrecondition (a server that cannot do what is asked), DataLoss (content that contradicts its digest
- * or size), Canceled and DeadlineExceeded.
+ * A client of OCI registries (https://github.com/opencontainers/distribution-spec/blob/main/spec.md). One client serves
+ * a whole process: it keeps connections and tokens. Its errors are LazypullErrors: Unauthenticated (401),
+ * PermissionDenied (403), NotFound (404), ResourceExhausted (429), Unavailable (network, 5xx), FailedPrecondition (a
+ * server that cannot do what is asked), DataLoss (content that contradicts its digest or size), Canceled and
+ * DeadlineExceeded.
  */
 export class RegistryClient implements AsyncDisposable {
   readonly #hosts: Hosts;
@@ -133,7 +134,10 @@ export class RegistryClient implements AsyncDisposable {
     return this.#transport.counters;
   }
 
-  /** A blob of the reference's repository; nothing is asked before its first read. Throws InvalidArgument where `digest` is none. */
+  /**
+   * A blob of the reference's repository; nothing is asked before its first read. Throws InvalidArgument if `digest` is
+   * none.
+   */
   blob(reference: Reference, digest: string, namedBy: NamedBy = 'operator'): Blob {
     requireDigest(digest);
     const endpoints = (): Promise<Endpoint[]> => this.#endpoints(reference, 'pull', namedBy);
@@ -142,8 +146,9 @@ export class RegistryClient implements AsyncDisposable {
   }
 
   /**
-   * The manifest or index of the reference: that of its digest, verified, else of its tag, else of `latest`. At most 4 MiB. `accept` are media types,
-   * by default OCI's and Docker's manifests and indexes. Mirrors are asked before the origin.
+   * The manifest or index of the reference: that of its digest, verified, else of its tag, else of `latest`. At most 4
+   * MiB. `accept` are media types, by default OCI's and Docker's manifests and indexes. Mirrors are asked before the
+   * origin.
    */
   async manifest(
     reference: Reference,
@@ -157,7 +162,10 @@ export class RegistryClient implements AsyncDisposable {
     );
   }
 
-  /** What the registry says of the manifest or index that `manifest` would give; undefined where it does not say all of it. Nothing of it is verified. */
+  /**
+   * What the registry says of the manifest or index that `manifest` would give; undefined if it does not say all of it.
+   * Nothing of it is verified.
+   */
   async manifestHead(
     reference: Reference,
     accept: readonly string[] = manifestTypes,
@@ -179,8 +187,8 @@ export class RegistryClient implements AsyncDisposable {
   }
 
   /**
-   * The index of what is attached to the manifest with the reference's digest (distribution spec, "Listing Referrers"): of the registry's API, its first page, else under the tag
-   * that stands for it. It may have more than `artifactType`.
+   * The index of what is attached to the manifest with the reference's digest (distribution spec, "Listing Referrers"):
+   * of the registry's API, its first page, else under the tag that stands for it. It may have more than `artifactType`.
    *
    * @throws NotFound if the registry has neither
    */
@@ -212,8 +220,9 @@ export class RegistryClient implements AsyncDisposable {
   }
 
   /**
-   * Uploads a blob in one piece (POST, PUT). `content` is the bytes, or makes a stream of them: once for each try. `from` names a repository of the same
-   * registry that may have the blob already: then the registry is asked to mount it, and nothing is sent where it does.
+   * Uploads a blob in one piece (POST, PUT). `content` is the bytes, or makes a stream of them: once for each try.
+   * `from` names a repository of the same registry that may have the blob already: then the registry is asked to mount
+   * it, and nothing is sent if it does.
    */
   pushBlob(
     reference: Reference,

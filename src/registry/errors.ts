@@ -4,7 +4,7 @@ import { networkReason } from './http/network-reasons.ts';
 
 /** An error of a request to a registry. `retryable` says whether the same request may well succeed later. */
 export class RegistryError extends LazypullError {
-  /** The HTTP status, where there was an answer. */
+  /** The HTTP status, if there was an answer. */
   readonly status: number | undefined;
   readonly retryable: boolean;
   /** What the server asked for with Retry-After. */
@@ -28,7 +28,7 @@ export class RegistryError extends LazypullError {
     this.retryAfterMs = about.retryAfterMs;
   }
 
-  /** The same, where another server may do better. */
+  /** The same, if another server may do better. */
   toBeRetried(): RegistryError {
     const { status, hint, cause } = this;
     return new RegistryError(this.code, this.message, { status, retryable: true, hint, cause });
@@ -63,7 +63,10 @@ export function statusError(
   });
 }
 
-/** The error for a request or a body that the network broke, and that may be tried again unless the cause cannot pass. `proxy` is where it was sent. */
+/**
+ * The error for a request or a body that the network broke, and that may be tried again unless the cause cannot pass.
+ * `proxy` is where it was sent.
+ */
 export function networkError(asked: Asked, cause: unknown, proxy?: string): RegistryError {
   const { code, text, isPermanent, hint, isAll } = networkReason(cause, asked.url, proxy !== undefined);
   const through = proxy === undefined ? '' : ` through the proxy "${proxy}"`;
@@ -80,7 +83,7 @@ export function answerError(asked: Asked, problem: string, code: ErrorCode = 'Un
   return new RegistryError(code, `Cannot ${nameOf(asked)}: ${problem}`, { retryable: code === 'Unavailable' });
 }
 
-/** The error for an aborted signal: its reason where that is an error with a class, else Canceled or DeadlineExceeded. */
+/** The error for an aborted signal: its reason if that is an error with a class, else Canceled or DeadlineExceeded. */
 export function abortError(signal: AbortSignal): LazypullError {
   const reason: unknown = signal.reason;
   if (reason instanceof LazypullError) return reason;

@@ -3,23 +3,28 @@ import { LazypullError } from '../errors.ts';
 
 /** Where an image lies: a registry host, a repository in it, and a tag or a digest or both. */
 export interface Reference {
-  /** `docker.io`, `localhost:5000`, `[::1]:5000`, …: as Docker normalises it, the name and not the address of the server. */
+  /**
+   * `docker.io`, `localhost:5000`, `[::1]:5000`, …: as Docker normalises it, the name and not the address of the
+   * server.
+   */
   readonly host: string;
   /** `library/alpine`, … */
   readonly repository: string;
   readonly tag?: string | undefined;
-  /** `sha256:<hex>`; where it is there, it decides and the tag is a note. */
+  /** `sha256:<hex>`; if it is there, it decides and the tag is a note. */
   readonly digest?: string | undefined;
 }
 
-/** The tag that Docker takes where a reference has neither tag nor digest. */
+/** The tag that Docker takes if a reference has neither tag nor digest. */
 export const defaultTag = 'latest';
 
 const defaultHost = 'docker.io';
 const legacyDefaultHost = 'index.docker.io';
 const officialPrefix = 'library/';
 
-/** Bounds of github.com/distribution/reference (repository, tag) and of DNS (host), with room for a port and brackets. */
+/**
+ * Bounds of github.com/distribution/reference (repository, tag) and of DNS (host), with room for a port and brackets.
+ */
 const maxRepositoryLength = 255;
 const maxHostLength = 255 + '[]:65535'.length;
 const maxReferenceLength = maxHostLength + maxRepositoryLength + 128 + 'sha512:'.length + 128 + '/:@'.length;
@@ -37,9 +42,9 @@ const digestLengths = new Map([
 ]);
 
 /**
- * Reads a reference as Docker writes it (github.com/distribution/reference, `ParseNormalizedNamed`): `alpine`, `user/x:tag`,
- * `localhost:5000/a/b:tag@sha256:…`, `[::1]:5000/x`. A name without a host is one of docker.io, and one of docker.io without a slash is in `library/`.
- * The tag stays undefined where none is written. Throws InvalidArgument.
+ * Reads a reference as Docker writes it (github.com/distribution/reference, `ParseNormalizedNamed`): `alpine`,
+ * `user/x:tag`, `localhost:5000/a/b:tag@sha256:…`, `[::1]:5000/x`. A name without a host is one of docker.io, and one
+ * of docker.io without a slash is in `library/`. The tag stays undefined if none is written. Throws InvalidArgument.
  */
 export function parseReference(text: string): Reference {
   if (text.length > maxReferenceLength) {
@@ -91,7 +96,7 @@ export function isDigest(text: string): boolean {
   return digestLengths.get(text.slice(0, Math.max(colon, 0))) === hex.length && /^[a-f0-9]*$/.test(hex);
 }
 
-/** The first component is a host where it could not be a repository's, or is `localhost`. */
+/** The first component is a host if it could not be a repository's, or is `localhost`. */
 function splitHost(name: string): { host: string; repository: string } {
   const slash = name.indexOf('/');
   const first = name.slice(0, Math.max(slash, 0));

@@ -9,7 +9,10 @@ const maxErrorBodyBytes = 16 * 1024;
 const maxDetailLength = 300;
 const maxErrorBodyMs = 5_000;
 
-/** What goes with a refusal: what to do about it, or what went wrong before, so that the request had no credentials for `host`. */
+/**
+ * What goes with a refusal: what to do about it, or what went wrong before, so that the request had no credentials for
+ * `host`.
+ */
 export type Advice = { readonly hint: string | undefined } | { readonly problem: unknown; readonly host: string };
 
 /**

@@ -6,8 +6,9 @@ type AllCallback = (error: NodeJS.ErrnoException | null, addresses: LookupAddres
 export type LookupAll = (hostname: string, options: LookupOptions & { all: true }, callback: AllCallback) => void;
 
 /**
- * The same, one lookup at a time for a name: who asks meanwhile gets what comes of that. A lookup takes one of two threads until the resolver answers or gives up, so
- * connections to a server whose name is not found in time would keep the names of all other servers waiting.
+ * The same, one lookup at a time for a name: callers that ask meanwhile get what comes of that. A lookup takes one of
+ * two threads until the resolver answers or gives up, so connections to a server whose name is not found in time would
+ * keep the names of all other servers waiting.
  */
 export function shared(look: LookupAll): LookupAll {
   const flights = new Map<string, AllCallback[]>();

@@ -8,7 +8,7 @@ export class CacheClient implements CacheAccess, Disposable {
   readonly #calls: DaemonCalls;
 
   /**
-   * @param root the daemon's root: FailedPrecondition where it has another
+   * @param root the daemon's root: FailedPrecondition if it has another
    * @param address path of its socket
    */
   constructor(root: string, address: string) {

@@ -14,7 +14,7 @@ export class StatusClient implements Disposable {
     this.#calls = new DaemonCalls(address);
   }
 
-  /** @throws Unavailable, with what to do, where no daemon answers */
+  /** @throws Unavailable, with what to do, if no daemon answers */
   async status(): Promise<DaemonStatus> {
     const answer = await this.#calls.unary(Status.method.get, {});
     const { version, startedMs, layers, clients, cache, mirror, problems } = answer;

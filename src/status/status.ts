@@ -7,12 +7,12 @@ export interface MountedLayer extends LayerStatus {
   readonly clients: readonly string[];
 }
 
-/** Whom a daemon serves. */
+/** The clients that a daemon serves. */
 export interface ClientStatus {
   readonly name: string;
   /** Path of its socket. */
   readonly address: string;
-  /** The process that uses the socket; undefined where none does, or none that can be named. */
+  /** The process that uses the socket; undefined if none does, or none that can be named. */
   readonly process: ClientProcess | undefined;
   /** Another one that was refused, because that one uses it. */
   readonly refused: ClientProcess | undefined;
@@ -24,12 +24,12 @@ export interface DaemonStatus {
   /** Milliseconds since 1970. */
   readonly startedMs: number;
   readonly layers: readonly MountedLayer[];
-  /** The first one first; none where an older daemon answers. */
+  /** The first one first; none if an older daemon answers. */
   readonly clients: readonly ClientStatus[];
   readonly cache: { readonly bytes: number; readonly layers: number };
-  /** Undefined where it serves none. */
+  /** Undefined if it serves none. */
   readonly mirror: MirrorStatus | undefined;
-  /** What keeps it from serving as it should, a sentence each; none where it is well. */
+  /** What keeps it from serving as it should, a sentence each; none if it is well. */
   readonly problems: readonly string[];
 }
 

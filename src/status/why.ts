@@ -6,16 +6,19 @@ import type { PrepareOutcome } from '../snapshots/prepare-history.ts';
 /** Whether a layer is lazy, and if not, why and what to do. */
 export interface LayerVerdict {
   readonly digest: string;
-  /** Bytes of the blob; undefined where the registry could not be asked. */
+  /** Bytes of the blob; undefined if the registry could not be asked. */
   readonly bytes: number | undefined;
-  /** `lazy`: the daemon has it so. `refused`: the daemon left it to the client. `possible`: it could be lazy, and the daemon was not asked. `impossible`: it could not be. */
+  /**
+   * `lazy`: the daemon has it so. `refused`: the daemon left it to the client. `possible`: it could be lazy, and the
+   * daemon was not asked. `impossible`: it could not be.
+   */
   readonly verdict: 'lazy' | 'refused' | 'possible' | 'impossible';
   /** Undefined for a layer that is lazy or can be. */
   readonly reason: RefusalReason | undefined;
   readonly message: string;
   /** What to do; '' for nothing. */
   readonly advice: string;
-  /** When the daemon was asked last, in milliseconds since 1970; undefined where it does not know. */
+  /** When the daemon was asked last, in milliseconds since 1970; undefined if it does not know. */
   readonly askedMs: number | undefined;
 }
 
@@ -27,7 +30,7 @@ export interface DaemonMemory {
   readonly mounted: ReadonlySet<string>;
 }
 
-/** Brings together what the registry has and what a daemon did; `memory` is undefined where none answered. */
+/** Brings together what the registry has and what a daemon did; `memory` is undefined if none answered. */
 export function explainLayers(
   image: Reference,
   layers: readonly LayerReport[],

@@ -27,7 +27,10 @@ export function storeOptions(verb: Verb): Verb {
   return chooseDaemon(verb).addOption(configOption()).option('--json', 'print JSON, one object a line');
 }
 
-/** The store of the machine, of which a daemon may have possession meanwhile: each change is one file that comes or goes. */
+/**
+ * The store of the machine, of which a daemon may have possession meanwhile: each change is one file that comes or
+ * goes.
+ */
 export async function openPlace(
   options: StoreOptions,
   environment: Environment,

@@ -19,8 +19,8 @@ export interface MadeIndex extends ReadIndex {
 }
 
 /**
- * Makes the indexes of layers as a daemon does when it pulls them. What is unpacked meanwhile lies in a directory for temporary files, and is removed at once; the
- * indexes stay there until this is disposed of.
+ * Makes the indexes of layers as a daemon does when it pulls them. What is unpacked meanwhile lies in a directory for
+ * temporary files, and is removed at once; the indexes stay there until this is disposed of.
  */
 export class IndexMaker implements AsyncDisposable {
   readonly #directory: string;

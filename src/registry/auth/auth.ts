@@ -19,8 +19,9 @@ const maxGrants = 1_000;
 const maxDemands = 1_000;
 
 /**
- * Knows what to send in Authorization: Basic, or a Bearer token from the realm that a 401 names (Docker's token authentication). Tokens are
- * kept for each server and scope until they expire; requests that need the same one at the same time fetch it once.
+ * Knows what to send in Authorization: Basic, or a Bearer token from the realm that a 401 names (Docker's token
+ * authentication). Tokens are kept for each server and scope until they expire; requests that need the same one at the
+ * same time fetch it once.
  */
 export class Authorizer {
   readonly #credentials: CredentialChain;
@@ -39,7 +40,7 @@ export class Authorizer {
     this.#log = log;
   }
 
-  /** The header to send to `endpoint` at once; undefined where the server has not asked for any, or we have none. */
+  /** The header to send to `endpoint` at once; undefined if the server has not asked for any, or we have none. */
   async authorization(endpoint: Endpoint, scope: string, signal?: AbortSignal): Promise<string | undefined> {
     const demand = this.#demands.get(endpoint.origin);
     if (demand === undefined) return undefined;
@@ -56,8 +57,8 @@ export class Authorizer {
   }
 
   /**
-   * What to send after a 401 to a request that carried `sent`: a header that has not been refused yet, or undefined where there is none. Credentials are
-   * read afresh. Throws where the token server refuses them.
+   * What to send after a 401 to a request that carried `sent`: a header that has not been refused yet, or undefined if
+   * there is none. Credentials are read afresh. Throws if the token server refuses them.
    */
   async renewed(
     endpoint: Endpoint,
@@ -95,7 +96,9 @@ export class Authorizer {
     if (demand !== undefined) this.#grants.delete(grantKey(endpoint, demand, scope));
   }
 
-  /** What stands behind a 401 or 403 of a server: what is wrong with the credentials for it, or what a person can do. */
+  /**
+   * What stands behind a 401 or 403 of a server: what is wrong with the credentials for it, or what a person can do.
+   */
   advice({ host }: Endpoint): Advice {
     const problem = this.#problems.get(host);
     if (problem !== undefined) return { problem, host };
@@ -136,7 +139,9 @@ export class Authorizer {
     return { value: basic(credential), expiresAtMs: Number.POSITIVE_INFINITY };
   }
 
-  /** Public images need no credentials, so a broken helper or file is told with the error that it may cause, not before. */
+  /**
+   * Public images need no credentials, so a broken helper or file is told with the error that it may cause, not before.
+   */
   async #find({ host, isOpen }: Endpoint, repository: string | undefined): Promise<Credential | undefined> {
     this.#problems.delete(host);
     this.#found.delete(host);

@@ -15,8 +15,8 @@ const blanks = /[ \t]*/y;
 const separators = /[ \t,]*/y;
 
 /**
- * Reads the challenges of a WWW-Authenticate header, in order. What cannot be read ends the list: the challenges before it
- * are still good. A token68 in place of parameters is skipped. Never throws.
+ * Reads the challenges of a WWW-Authenticate header, in order. What cannot be read ends the list: the challenges before
+ * it are still good. A token68 in place of parameters is skipped. Never throws.
  */
 export function parseChallenges(header: string): Challenge[] {
   const challenges: Challenge[] = [];

@@ -3,13 +3,16 @@ export function pullScope(repository: string): string {
   return `repository:${repository}:pull`;
 }
 
-/** The scope of a token that writes a repository, and that reads `from` where blobs are mounted from there. */
+/** The scope of a token that writes a repository, and that reads `from` if blobs are mounted from there. */
 export function pushScope(repository: string, from?: string): string {
   const own = `repository:${repository}:pull,push`;
   return from === undefined || from === repository ? own : `${own} ${pullScope(from)}`;
 }
 
-/** The scope that a request to a registry needs, as far as its URL says it; empty if that is none of the distribution protocol. */
+/**
+ * The scope that a request to a registry needs, as far as its URL says it; empty if that is none of the distribution
+ * protocol.
+ */
 export function scopeOf(method: string, url: URL): string {
   const repository = /^\/v2\/(.+)\/(?:manifests|blobs|tags|referrers)\//.exec(url.pathname)?.[1];
   if (repository === undefined) return '';

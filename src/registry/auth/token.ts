@@ -40,8 +40,9 @@ const usedLife = 0.9;
 type TokenRequest = Pick<Outgoing, 'method' | 'url' | 'headers' | 'body'>;
 
 /**
- * Fetches tokens from the realms of challenges: https://distribution.github.io/distribution/spec/auth/token/ (GET) and …/auth/oauth/ (POST, for identity tokens). Token
- * servers may send on; what proves who we are goes along only to the same server.
+ * Fetches tokens from the realms of challenges: https://distribution.github.io/distribution/spec/auth/token/ (GET) and
+ * …/auth/oauth/ (POST, for identity tokens). Token servers may send on; what proves who we are goes along only to the
+ * same server.
  */
 export class TokenFetcher {
   readonly #transport: Transport;
@@ -58,8 +59,9 @@ export class TokenFetcher {
   }
 
   /**
-   * A token for the scopes in `scope`, separated by blanks. `advice` is what a person can do if the token server refuses. Throws PermissionDenied if
-   * the realm is where no redirect is followed to, and FailedPrecondition for an answer without a token.
+   * A token for the scopes in `scope`, separated by blanks. `advice` is what a person can do if the token server
+   * refuses. Throws PermissionDenied if the realm is where no redirect is followed to, and FailedPrecondition for an
+   * answer without a token.
    */
   async fetch(
     endpoint: Endpoint,
@@ -102,7 +104,10 @@ export class TokenFetcher {
   }
 }
 
-/** The request to repeat at `url`. A form is posted again except after 303. Throws PermissionDenied if it holds an identity token for another server. */
+/**
+ * The request to repeat at `url`. A form is posted again except after 303. Throws PermissionDenied if it holds an
+ * identity token for another server.
+ */
 function redirected(request: TokenRequest, answer: Answer, url: URL): TokenRequest {
   if (request.body !== undefined && answer.status === 303)
     return { method: 'GET', url, headers: { accept: 'application/json' } };

@@ -40,15 +40,15 @@ export class BlobLocation {
     this.#scope = pullScope(repository);
   }
 
-  /** The origin that will probably answer next. Throws where the configuration of the registry's servers is wrong. */
+  /** The origin that will probably answer next. Throws if the configuration of the registry's servers is wrong. */
   async likelyOrigin(): Promise<string> {
     const [first] = await this.#inOrder();
     return this.#resolved?.endpoint === first ? this.#resolved!.url.origin : first!.origin;
   }
 
   /**
-   * Asks the URL of the last redirect, else the mirrors and the origin, until one answers 200, 206, 416 or one of `also` to a GET with
-   * the Range header `range`.
+   * Asks the URL of the last redirect, else the mirrors and the origin, until one answers 200, 206, 416 or one of
+   * `also` to a GET with the Range header `range`.
    */
   async open(range: string, signal: AbortSignal | undefined, also?: ReadonlySet<number>): Promise<Answer> {
     try {
@@ -60,7 +60,7 @@ export class BlobLocation {
         signal,
       );
     } catch (error) {
-      this.#isStale = true; // somebody may mend the configuration
+      this.#isStale = true; // the configuration may be mended
       throw error;
     }
   }
@@ -72,7 +72,8 @@ export class BlobLocation {
   }
 
   /**
-   * Notes that an answer went wrong after its head, so that other servers are asked first for a while. `error` comes back, to be tried again where there are others.
+   * Notes that an answer went wrong after its head, so that other servers are asked first for a while. `error` comes
+   * back, to be tried again if there are others.
    */
   blame(answer: Answer, error: unknown): unknown {
     const source = this.#sources.get(answer);
@@ -117,7 +118,7 @@ export class BlobLocation {
     return untilMs > performance.now() ? untilMs : 0;
   }
 
-  /** Undefined where there is no redirect to remember, or it is over. */
+  /** Undefined if there is no redirect to remember, or it is over. */
   async #askResolved(
     endpoint: Endpoint,
     range: string,

@@ -4,21 +4,23 @@ export interface Blob {
   readonly digest: string;
 
   /**
-   * The last `bytes` bytes of the blob (or all of it where it is shorter) and its size. One request where the store takes suffix ranges.
+   * The last `bytes` bytes of the blob (or all of it if it is shorter) and its size. One request if the store takes
+   * suffix ranges.
    *
    * @param onBytes called whenever some of them come
    */
   tail(bytes: number, signal?: AbortSignal, onBytes?: () => void): Promise<{ data: Buffer; size: number }>;
 
   /**
-   * Streams the bytes [start, end) of the blob as they arrive: exactly end - start bytes in order, or an error. A connection lost in the middle
-   * is resumed from where it stopped, a bounded number of times. Ending the iteration early closes the request.
+   * Streams the bytes [start, end) of the blob as they arrive: exactly end - start bytes in order, or an error. A
+   * connection lost in the middle is resumed from where it stopped, a bounded number of times. Ending the iteration
+   * early closes the request.
    */
   range(start: number, end: number, signal?: AbortSignal): AsyncIterable<Buffer>;
 
   /**
-   * Streams several ranges, in ascending order and apart from each other, with one request where the server takes that, else with one
-   * each. The pieces of a part come in order, and part after part.
+   * Streams several ranges, in ascending order and apart from each other, with one request if the server takes that,
+   * else with one each. The pieces of a part come in order, and part after part.
    */
   ranges(
     parts: readonly { readonly start: number; readonly end: number }[],
@@ -26,8 +28,9 @@ export interface Blob {
   ): AsyncIterable<{ part: number; data: Buffer }>;
 
   /**
-   * Notes that what came in answer to a request at `askedMs` (of performance.now()) was wrong, as the caller knows from its digests: another server is asked first
-   * from now on, if that has not been noted since. Gives whether there is one to ask.
+   * Notes that what came in answer to a request at `askedMs` (of performance.now()) was wrong, as the caller knows from
+   * its digests: another server is asked first from now on, if that has not been noted since. Gives whether there is
+   * one to ask.
    */
   distrust(askedMs: number): Promise<boolean>;
 }

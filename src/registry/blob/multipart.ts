@@ -1,6 +1,6 @@
 import { parseContentRange } from './ranges.ts';
 
-/** Bytes of a blob, with where in the blob they lie and, where the server said so, how large the blob is. */
+/** Bytes of a blob, with where in the blob they lie and, if the server said so, how large the blob is. */
 export interface Piece {
   readonly offset: number;
   readonly data: Buffer;
@@ -20,8 +20,9 @@ export function byterangesBoundary(contentType: string | undefined): string | un
 }
 
 /**
- * Reads a multipart/byteranges body (RFC 9110, 14.6) as it arrives: the bytes of part after part. Lengths come from each part's Content-Range, so data that looks
- * like a boundary does no harm. Throws Error where the body is not of that form or ends before its last boundary.
+ * Reads a multipart/byteranges body (RFC 9110, 14.6) as it arrives: the bytes of part after part. Lengths come from
+ * each part's Content-Range, so data that looks like a boundary does no harm. Throws Error if the body is not of that
+ * form or ends before its last boundary.
  */
 export async function* readByteranges(chunks: AsyncIterable<Buffer>, boundary: string): AsyncGenerator<Piece, void> {
   let head = Buffer.alloc(0);

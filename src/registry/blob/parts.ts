@@ -11,7 +11,7 @@ export class PartsLeft {
   #position = 0;
   #taken = 0;
 
-  /** Throws RangeError where the parts are not ranges in ascending order. */
+  /** Throws RangeError if the parts are not ranges in ascending order. */
   constructor(parts: readonly ByteRange[]) {
     let last = 0;
     this.#parts = parts.map(({ start, end }) => {
@@ -46,7 +46,10 @@ export class PartsLeft {
     return !this.isDone && offset > this.#position;
   }
 
-  /** Gives to each part its share of the bytes at `offset` of the blob; bytes that no part misses are dropped. `leavesOut(offset)` must be false. */
+  /**
+   * Gives to each part its share of the bytes at `offset` of the blob; bytes that no part misses are dropped.
+   * `leavesOut(offset)` must be false.
+   */
   *take(offset: number, data: Buffer): Generator<{ part: number; data: Buffer }, void> {
     while (!this.isDone) {
       const end = Math.min(this.#parts[this.#part]!.end, offset + data.length);

@@ -31,7 +31,9 @@ const withoutHead = new Set([405, 501]);
 /** The longest manifest that is read to compare it with the one to be pushed. */
 const maxComparedBytes = 4 * 1024 * 1024;
 
-/** The side of the distribution protocol that writes (distribution spec, "Push"). Goes to the origin, never to a mirror. */
+/**
+ * The side of the distribution protocol that writes (distribution spec, "Push"). Goes to the origin, never to a mirror.
+ */
 export class Pusher {
   readonly #requester: Requester;
   readonly #hosts: Hosts;
@@ -45,7 +47,10 @@ export class Pusher {
     this.#log = log;
   }
 
-  /** Asks with the scope of the push that follows: some registries let nobody read a repository that does not exist yet, and all need one token less. */
+  /**
+   * Asks with the scope of the push that follows: some registries let no client read a repository that does not exist
+   * yet, and all need one token less.
+   */
   async blobExists(reference: Reference, digest: string, signal?: AbortSignal): Promise<boolean> {
     const endpoint = await this.#hosts.origin(reference.host);
     const url = new URL(`${endpoint.base}${reference.repository}/blobs/${digest}`);
@@ -77,7 +82,7 @@ export class Pusher {
     });
   }
 
-  /** What is there already is not sent again, so that the same push succeeds twice where tags must not change. */
+  /** What is there already is not sent again, so that the same push succeeds twice even if tags must not change. */
   async pushManifest(
     reference: Reference,
     mediaType: string,
@@ -151,7 +156,10 @@ export class Pusher {
     return isStored ? undefined : this.#uploadUrl(answer);
   }
 
-  /** A registry that does not mount a blob, for whatever reason, may still take it: it gives the place of an upload instead, or undefined and is asked for one. */
+  /**
+   * A registry that does not mount a blob, for whatever reason, may still take it: it gives the place of an upload
+   * instead, or undefined and is asked for one.
+   */
   async #mount(
     endpoint: Endpoint,
     url: URL,
@@ -180,7 +188,10 @@ export class Pusher {
     return this.#requester.send(endpoint, { method: 'POST', url, scope, headers: { 'content-length': '0' }, signal });
   }
 
-  /** A registry behind a TLS proxy often names itself in plain HTTP: it means the scheme by which it was reached. So does one that leaves the scheme out. */
+  /**
+   * A registry behind a TLS proxy often names itself in plain HTTP: it means the scheme by which it was reached. So
+   * does one that leaves the scheme out.
+   */
   #uploadUrl(answer: Answer): URL {
     const { protocol, host, hostname } = answer.url;
     const told = headerOf(answer, 'location');
@@ -231,7 +242,10 @@ function sha256(bytes: Uint8Array): string {
   return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 }
 
-/** Ends an upload that stands still, or takes longer than its bytes are worth: the time-outs of the connection know only answers. */
+/**
+ * Ends an upload that stands still, or takes longer than its bytes are worth: the time-outs of the connection know only
+ * answers.
+ */
 class UploadWatch implements AsyncDisposable {
   readonly #asked: Asked;
   readonly #stalled = new AbortController();

@@ -4,8 +4,8 @@ export type ContentRange =
   | { readonly kind: 'unsatisfied'; readonly size: number };
 
 /**
- * Reads a Content-Range header: `bytes 0-9/100`, `bytes 0-9/*` or, on a 416, `bytes * /100` (without the blank). Undefined for
- * anything else, also for numbers that contradict each other or that are not safe integers.
+ * Reads a Content-Range header: `bytes 0-9/100`, `bytes 0-9/*` or, on a 416, `bytes * /100` (without the blank).
+ * Undefined for anything else, also for numbers that contradict each other or that are not safe integers.
  */
 export function parseContentRange(header: string | undefined): ContentRange | undefined {
   const match = /^bytes (?:(\d{1,16})-(\d{1,16})|\*)\/(\d{1,16}|\*)$/i.exec(header?.trim() ?? '');
@@ -34,7 +34,7 @@ export function formatSuffixRange(bytes: number): string {
   return `bytes=-${bytes}`;
 }
 
-/** Reads a Content-Length header; undefined where it is missing or not a safe integer. */
+/** Reads a Content-Length header; undefined if it is missing or not a safe integer. */
 export function parseContentLength(header: string | undefined): number | undefined {
   return header !== undefined && /^\d{1,16}$/.test(header.trim()) ? safe(header) : undefined;
 }

@@ -34,7 +34,10 @@ const maxWastedBytes = 4 * 1024 * 1024;
 /** Servers bound the ranges of a request (Apache: 200) and the length of a header line (nginx: 8 KiB). */
 const maxPartsPerRequest = 64;
 
-/** Statuses with which servers refuse a form of range: Azure and some proxies for `bytes=-N`, Google's registry for several. */
+/**
+ * Statuses with which servers refuse a form of range: Azure and some proxies for `bytes=-N`, Google's registry for
+ * several.
+ */
 const formRefusals = new Set([400, 416, 501]);
 
 /** A blob behind a registry or its mirrors. Remembers its size and its place. */
@@ -140,7 +143,10 @@ export class RemoteBlob implements Blob {
     }
   }
 
-  /** Several ranges with one request. Where the server does not take that or answers in a way of its own, it is not asked again; nothing more comes then. */
+  /**
+   * Several ranges with one request. Where the server does not take that or answers in a way of its own, it is not
+   * asked again; nothing more comes then.
+   */
   async *#several(
     wanted: readonly ByteRange[],
     left: PartsLeft,
@@ -222,7 +228,10 @@ export class RemoteBlob implements Blob {
     return exactly(answer, end - start, tries, this.#context.counters, this.#isTooSlow(answer));
   }
 
-  /** What the answer to a suffix range holds; undefined where the server would not take the range, with the size noted if it told it. */
+  /**
+   * What the answer to a suffix range holds; undefined if the server would not take the range, with the size noted if
+   * it told it.
+   */
   async #readTail(
     answer: Answer,
     bytes: number,

@@ -11,7 +11,10 @@ thisMachine.addSubnet('0.0.0.0', 8, 'ipv4');
 thisMachine.addAddress('::1', 'ipv6');
 thisMachine.addAddress('::', 'ipv6');
 
-/** Cloud metadata services live here, and at a few addresses of their own: no registry has a reason to send anyone there. */
+/**
+ * Cloud metadata services live here, and at a few addresses of their own: no registry has a reason to send anyone
+ * there.
+ */
 const linkLocal = new BlockList();
 linkLocal.addSubnet('169.254.0.0', 16, 'ipv4');
 linkLocal.addSubnet('fe80::', 10, 'ipv6');
@@ -19,10 +22,13 @@ linkLocal.addAddress('fd00:ec2::254', 'ipv6');
 linkLocal.addAddress('100.100.100.200', 'ipv4');
 linkLocal.addAddress('168.63.129.16', 'ipv4');
 
-/** Where an address is: services in the two special zones trust whoever can reach them. */
+/** Where an address is: services in the two special zones trust every client that can reach them. */
 export type Zone = 'anywhere' | 'this machine' | 'link-local';
 
-/** The zone of an address (IPv6 with or without brackets, also IPv4-mapped), of `localhost` or a name below it; other names are anywhere until they are looked up. */
+/**
+ * The zone of an address (IPv6 with or without brackets, also IPv4-mapped), of `localhost` or a name below it; other
+ * names are anywhere until they are looked up.
+ */
 export function zoneOf(hostname: string): Zone {
   if (contains(linkLocal, hostname)) return 'link-local';
   const isHere = contains(thisMachine, hostname) || /^(?:.*\.)?localhost$/i.test(hostname);

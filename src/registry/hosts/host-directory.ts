@@ -5,8 +5,8 @@ import { join } from 'node:path';
 const unsafe = /[/\0]|^\.\.?$/;
 
 /**
- * The directory that is about a registry host in the first of `roots` that has one: `<host>_<port>_`, `<host>:<port>` or `_default`, as containerd's
- * `config_path` has them. Undefined where none of them has.
+ * The directory that is about a registry host in the first of `roots` that has one: `<host>_<port>_`, `<host>:<port>`
+ * or `_default`, as containerd's `config_path` has them. Undefined if none of them has.
  */
 export async function findHostDirectory(roots: readonly string[], host: string): Promise<string | undefined> {
   if (unsafe.test(host)) return undefined;

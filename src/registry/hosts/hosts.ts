@@ -7,7 +7,10 @@ import { anyCertificate, type EndpointTls } from '../http/tls.ts';
 /** Mirrors and time-outs, with the names of `[resolver]` in config.toml, so that the section can be passed as it is. */
 export interface HostsConfig {
   readonly request_timeout_sec?: number | undefined;
-  /** Directories with a `<host>/hosts.toml` for each registry, as containerd has them, separated by colons. Where `host` names the registry they are not read. */
+  /**
+   * Directories with a `<host>/hosts.toml` for each registry, as containerd has them, separated by colons. Where `host`
+   * names the registry they are not read.
+   */
   readonly config_path?: string | undefined;
   readonly host?: Readonly<Record<string, { readonly mirrors?: readonly MirrorConfig[] | undefined }>> | undefined;
 }
@@ -37,7 +40,10 @@ export interface Endpoint {
   readonly tls?: EndpointTls | undefined;
   /** Where it must be; undefined for anywhere, as for what the configuration or a trusted client names. */
   readonly zone?: Zone | undefined;
-  /** Whether another server named it, and anybody on the way could answer in its name: what proves who we are does not go there. */
+  /**
+   * Whether another server named it, and any server on the way could answer in its name: what proves who we are does
+   * not go there.
+   */
   readonly isOpen?: boolean | undefined;
   /** Undefined for all of them. */
   readonly capabilities?: ReadonlySet<Capability> | undefined;
@@ -73,9 +79,10 @@ export class Hosts {
   }
 
   /**
-   * The servers to ask for something, in order: the mirrors of `host`, then the origin. A mirror that names the host itself stands in for the origin:
-   * that is how a registry in plain HTTP is configured. The files of `config_path` are read at each call. Throws InvalidArgument where a mirror's host cannot
-   * be part of a URL, and FailedPrecondition where a hosts.toml is wrong.
+   * The servers to ask for something, in order: the mirrors of `host`, then the origin. A mirror that names the host
+   * itself stands in for the origin: that is how a registry in plain HTTP is configured. The files of `config_path` are
+   * read at each call. Throws InvalidArgument if a mirror's host cannot be part of a URL, and FailedPrecondition if a
+   * hosts.toml is wrong.
    */
   async endpoints(host: string, capability: Capability = 'pull'): Promise<Endpoint[]> {
     const others = (await this.#all(host)).filter(({ origin }) => !this.#isOwn(new URL(origin)));
@@ -90,8 +97,9 @@ export class Hosts {
   }
 
   /**
-   * The servers for a `host` that somebody names who may not be trusted with what this machine can reach: what the configuration does not name is asked only where its name says
-   * that it is, so that no other name leads to this machine. Throws PermissionDenied for link-local addresses.
+   * The servers for a `host` that is named by a client which may not be trusted with what this machine can reach: what
+   * the configuration does not name is asked only at the address that its name says, so that no other name leads to
+   * this machine. Throws PermissionDenied for link-local addresses.
    */
   async guardedEndpoints(host: string, capability: Capability): Promise<Endpoint[]> {
     return (await this.endpoints(host, capability)).map((endpoint) => {
@@ -115,7 +123,10 @@ export class Hosts {
     return this.#named.has(url.host);
   }
 
-  /** A server to which an endpoint redirected, with its own name for credentials and nothing of what the configuration has for the endpoint. */
+  /**
+   * A server to which an endpoint redirected, with its own name for credentials and nothing of what the configuration
+   * has for the endpoint.
+   */
   elsewhere(url: URL, { headersMs }: Endpoint): Endpoint {
     const server = this.#server(`${url.origin}/v2/`, nameOf.get(url.host) ?? url.host, {}, headersMs, undefined);
     return { ...server, isOpen: url.protocol === 'http:' && !this.allowsPlainHttp(url) };
@@ -140,7 +151,7 @@ export class Hosts {
     const { findHostDirectory } = await import('./host-directory.ts');
     const directory = await findHostDirectory(directories, host);
     if (directory === undefined) return undefined;
-    // The parser of TOML is loaded only where there is something to parse.
+    // The parser of TOML is loaded only if there is something to parse.
     const { readHostDirectory } = await import('./hosts-file.ts');
     const origin = new URL(this.#implied(host).base);
     const entries = await readHostDirectory(directory, origin);
@@ -160,7 +171,7 @@ export class Hosts {
       if (isNamed) this.schemes.keep(url.host);
       if (isNamed || !mayBeEither(host)) return implied;
       this.schemes.guess(host);
-      return tls === undefined ? implied : inScheme(implied, 'https'); // somebody has said something of TLS
+      return tls === undefined ? implied : inScheme(implied, 'https'); // TLS was configured
     });
   }
 
@@ -238,7 +249,7 @@ function splitMirror(mirror: MirrorConfig): { scheme: string | undefined; host: 
   return { scheme, host, path: path === '' ? '' : `${path}/` };
 }
 
-/** How a registry is asked first whose scheme nobody has named. */
+/** How a registry is asked first whose scheme is not configured. */
 function impliedScheme(host: string): Scheme {
   return isLoopback(hostnameOf(host)) && !host.endsWith(':443') ? 'http' : 'https';
 }

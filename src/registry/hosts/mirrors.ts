@@ -22,16 +22,20 @@ export class Mirrors {
     this.#log = log;
   }
 
-  /** The servers in the order in which to ask them: as they are, but those that failed lately, or that `lacks` says have nothing, last. */
+  /**
+   * The servers in the order in which to ask them: as they are, but those that failed lately, or that `lacks` says have
+   * nothing, last.
+   */
   inOrder(endpoints: readonly Endpoint[], lacks: (endpoint: Endpoint) => boolean = () => false): Endpoint[] {
     const isLast = (endpoint: Endpoint): boolean => lacks(endpoint) || this.health.isSkipped(endpoint.origin);
     return [...endpoints.filter((endpoint) => !isLast(endpoint)), ...endpoints.filter(isLast)];
   }
 
   /**
-   * What the first server gives that gives something. The next one is asked when one fails, or keeps silent for a while: then both are waited for.
-   * `ask` gets a signal that aborts when another one was faster; `drop` gets what comes all the same. Throws the error of the last server,
-   * with those of the others in its message; it may be retried where one of them may.
+   * What the first server gives that gives something. The next one is asked when one fails, or keeps silent for a
+   * while: then both are waited for. `ask` gets a signal that aborts when another one was faster; `drop` gets what
+   * comes all the same. Throws the error of the last server, with those of the others in its message; it may be retried
+   * if one of them may.
    */
   async first<T>(
     endpoints: readonly Endpoint[],

@@ -2,8 +2,9 @@ import { LazypullError } from '../../errors.ts';
 import { isInNetwork, isLoopback } from './addresses.ts';
 
 /**
- * The proxy that the environment names for a URL, as curl and Go read it: `http_proxy` for http, `https_proxy` for https (or in capitals), never for this machine
- * itself nor for what `no_proxy` lists. Undefined where there is none. Throws InvalidArgument where it is not the URL of an HTTP proxy.
+ * The proxy that the environment names for a URL, as curl and Go read it: `http_proxy` for http, `https_proxy` for
+ * https (or in capitals), never for this machine itself nor for what `no_proxy` lists. Undefined if there is none.
+ * Throws InvalidArgument if it is not the URL of an HTTP proxy.
  */
 export function proxyFor(url: URL, environment: NodeJS.ProcessEnv): URL | undefined {
   const name = url.protocol === 'https:' ? 'https_proxy' : 'http_proxy';
@@ -22,8 +23,8 @@ export function proxyFor(url: URL, environment: NodeJS.ProcessEnv): URL | undefi
 }
 
 /**
- * Whether a list like `no_proxy` names the host of a URL. An entry is `*`, a name (with the names below it), `.name` or `*.name` (only those below it), an address, or a
- * network (`10.0.0.0/8`). All but a network may end in `:port`.
+ * Whether a list like `no_proxy` names the host of a URL. An entry is `*`, a name (with the names below it), `.name` or
+ * `*.name` (only those below it), an address, or a network (`10.0.0.0/8`). All but a network may end in `:port`.
  */
 function isExempt(url: URL, list: string): boolean {
   const port = url.port || (url.protocol === 'https:' ? '443' : '80');

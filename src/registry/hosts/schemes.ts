@@ -7,12 +7,18 @@ import type { Answer } from '../http/transport.ts';
 
 export type Scheme = 'http' | 'https';
 
-/** How long an answer shows that a server speaks its scheme: then what may be a sign of the other one is looked into again. */
+/**
+ * How long an answer shows that a server speaks its scheme: then what may be a sign of the other one is looked into
+ * again.
+ */
 const sureMs = 60_000;
 
 const maxServers = 1_000;
 
-/** What an HTTPS server does to a request in plain HTTP, as far as it does not answer 400: it closes the connection, or sends a TLS alert. */
+/**
+ * What an HTTPS server does to a request in plain HTTP, as far as it does not answer 400: it closes the connection, or
+ * sends a TLS alert.
+ */
 const closed = new Set(['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET']);
 
 /** Over https to an HTTP server. */
@@ -25,8 +31,9 @@ const unreachable = new Set(['ECONNREFUSED', 'UND_ERR_CONNECT_TIMEOUT']);
 export type Outcome = { readonly answer: Answer } | { readonly error: unknown };
 
 /**
- * Which of http and https the registries of this machine speak, whose names do not say it. As containerd and Docker do, both are tried, and no certificate of this machine is
- * checked; other than there http comes first, which most of them speak. No credentials are lost by it: they are sent only once a server has asked for them.
+ * Which of http and https the registries of this machine speak, whose names do not say it. As containerd and Docker do,
+ * both are tried, and no certificate of this machine is checked; other than there http comes first, which most of them
+ * speak. No credentials are lost by it: they are sent only once a server has asked for them.
  */
 export class Schemes {
   readonly #guessed = new Set<string>();
@@ -37,7 +44,7 @@ export class Schemes {
     if (this.#guessed.size < maxServers) this.#guessed.add(host);
   }
 
-  /** Notes that somebody has said which scheme a registry speaks. */
+  /** Notes that the scheme of a registry is configured. */
   keep(host: string): void {
     this.#guessed.delete(host);
   }
@@ -85,7 +92,10 @@ export function inScheme(endpoint: Endpoint, scheme: Scheme): Endpoint {
   return { ...endpoint, base, origin, tls: endpoint.tls ?? anyCertificate };
 }
 
-/** The error for a server that took neither scheme. If it broke a connection in HTTP and speaks no TLS, it is one that speaks HTTP and is in trouble. */
+/**
+ * The error for a server that took neither scheme. If it broke a connection in HTTP and speaks no TLS, it is one that
+ * speaks HTTP and is in trouble.
+ */
 export function neitherScheme(endpoint: Endpoint, first: unknown, second: unknown): unknown {
   const isTroubledHttp = notTls.has(codeOfCause(second)) && closed.has(codeOfCause(first));
   if (!(first instanceof RegistryError) || isTroubledHttp) return first;

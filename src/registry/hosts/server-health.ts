@@ -9,11 +9,15 @@ interface Failures {
   untilMs: number;
 }
 
-/** Which servers failed lately, by origin: they are skipped for a while, longer each time, as long as there are others. */
+/**
+ * Which servers failed lately, by origin: they are skipped for a while, longer each time, as long as there are others.
+ */
 export class ServerHealth {
   readonly #failures = new Map<string, Failures>();
 
-  /** Notes a failure that says nothing about one blob alone. `atLeastMs` is how long the server wants to be left alone. */
+  /**
+   * Notes a failure that says nothing about one blob alone. `atLeastMs` is how long the server wants to be left alone.
+   */
   failed(origin: string, atLeastMs = 0): void {
     if (this.isSkipped(origin)) return; // what was under way when it failed first says nothing new
     const count = (this.#failures.get(origin)?.count ?? 0) + 1;

@@ -11,8 +11,8 @@ const maxDiscardMs = 5_000;
 const graceMs = 1_000;
 
 /**
- * Yields the body of an answer as it arrives: exactly `length` bytes, or a retryable error where it is shorter, longer or broken. Books
- * the time spent on waiting in `tries`. Ending the iteration early ends the request.
+ * Yields the body of an answer as it arrives: exactly `length` bytes, or a retryable error if it is shorter, longer or
+ * broken. Books the time spent on waiting in `tries`. Ending the iteration early ends the request.
  */
 export async function* exactly(
   answer: Answer,
@@ -30,7 +30,7 @@ export async function* exactly(
   if (received < length) throw answerError(answer, `the body ended after ${received} of ${length} bytes`);
 }
 
-/** Yields the body of an answer as it arrives; throws ResourceExhausted where it is longer than `maxBytes`. */
+/** Yields the body of an answer as it arrives; throws ResourceExhausted if it is longer than `maxBytes`. */
 export async function* atMost(
   answer: Answer,
   maxBytes: number,
@@ -46,7 +46,7 @@ export async function* atMost(
   }
 }
 
-/** The whole body, up to `maxBytes`; throws ResourceExhausted where it is longer. */
+/** The whole body, up to `maxBytes`; throws ResourceExhausted if it is longer. */
 export function collect(answer: Answer, maxBytes: number, tries: Tries, counters: Counters): Promise<Buffer> {
   return concat(atMost(answer, maxBytes, tries, counters));
 }
@@ -61,7 +61,10 @@ export async function concat(chunks: AsyncIterable<Buffer>, onChunk = (): void =
   return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
 }
 
-/** Lets go of a body that nobody wants: reads the little that is left so that the connection can be used again, else drops it. */
+/**
+ * Lets go of a body that is not wanted: reads the little that is left so that the connection can be used again, else
+ * drops it.
+ */
 export function discard(answer: Answer): void {
   const giveUp = setTimeout(() => answer.body.destroy(), maxDiscardMs).unref();
   const done = (): void => clearTimeout(giveUp);
@@ -69,8 +72,8 @@ export function discard(answer: Answer): void {
 }
 
 /**
- * The body's chunks until it ends; errors become retryable RegistryErrors, and waiting for longer than the bytes are worth an error that is not. `isTooSlow` is
- * asked whether so many bytes in so much time are an error that is.
+ * The body's chunks until it ends; errors become retryable RegistryErrors, and waiting for longer than the bytes are
+ * worth an error that is not. `isTooSlow` is asked whether so many bytes in so much time are an error that is.
  */
 export async function* paced(
   answer: Answer,
@@ -106,7 +109,10 @@ export async function* paced(
   }
 }
 
-/** Ends a body of which nothing comes in time. The time-out of the connection does not see it where empty frames keep coming. */
+/**
+ * Ends a body of which nothing comes in time. The time-out of the connection does not see it if empty frames keep
+ * coming.
+ */
 function watch(answer: Answer, tries: Tries): NodeJS.Timeout {
   const idleMs = answer.bodyIdleMs + Math.min(answer.bodyIdleMs, graceMs);
   const leftMs = Math.max(tries.leftMs, 0) + 1;

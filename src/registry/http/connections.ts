@@ -15,7 +15,10 @@ const maxKeepAliveMs = 120_000;
 const streamWindowBytes = 2 * 1024 * 1024;
 const connectionWindowBytes = 8 * 1024 * 1024;
 
-/** Kinds of connections (zones, certificates, proxies); certificates that change on disk make new ones, and the oldest are closed. */
+/**
+ * Kinds of connections (zones, certificates, proxies); certificates that change on disk make new ones, and the oldest
+ * are closed.
+ */
 const maxDispatchers = 64;
 
 /** Host names whose zone is remembered. */
@@ -33,14 +36,15 @@ const agentOptions = {
 export interface Route {
   readonly url: URL;
   /**
-   * For a URL that a server named, the zone of that server, and for a host that a stranger named that of its name: the connection goes to no address of
-   * another special zone, whatever the name resolves to. Undefined for a URL of the configuration or of an image reference.
+   * For a URL that a server named, the zone of that server, and for a host that a stranger named that of its name: the
+   * connection goes to no address of another special zone, whatever the name resolves to. Undefined for a URL of the
+   * configuration or of an image reference.
    */
   readonly zone?: Zone | undefined;
   readonly tls?: EndpointTls | undefined;
 }
 
-/** Kept-alive connections: direct or through a proxy of the environment, HTTP/2 where TLS negotiates it. */
+/** Kept-alive connections: direct or through a proxy of the environment, HTTP/2 if TLS negotiates it. */
 export class Connections {
   readonly #connectMs: number;
   readonly #certificates: readonly string[];
@@ -57,7 +61,7 @@ export class Connections {
     this.#environment = environment;
   }
 
-  /** Throws InvalidArgument where the environment names a proxy that is none. */
+  /** Throws InvalidArgument if the environment names a proxy that is none. */
   dispatcher({ url, zone, tls }: Route): Dispatcher {
     const proxy = proxyFor(url, this.#environment);
     const key = `${proxy?.href ?? zone ?? ''} ${url.protocol === 'https:' ? (tls?.id ?? '') : ''}`;
@@ -76,7 +80,7 @@ export class Connections {
     return made;
   }
 
-  /** `host:port` of the proxy that requests to a URL go through; undefined where there is none that can be used. */
+  /** `host:port` of the proxy that requests to a URL go through; undefined if there is none that can be used. */
   proxyOf(url: URL): string | undefined {
     try {
       return proxyFor(url, this.#environment)?.host;
@@ -86,8 +90,8 @@ export class Connections {
   }
 
   /**
-   * The zone of a host that was connected to. A name is in a special zone only if all addresses that it ever had are there, so that its
-   * owner cannot move it there to open the way for a redirect.
+   * The zone of a host that was connected to. A name is in a special zone only if all addresses that it ever had are
+   * there, so that its owner cannot move it there to open the way for a redirect.
    */
   zoneOf(hostname: string): Zone {
     return this.#zones.get(hostname) ?? zoneOf(hostname);
@@ -98,7 +102,9 @@ export class Connections {
     await Promise.all(Array.from(this.#dispatchers.values(), (dispatcher) => dispatcher.destroy()));
   }
 
-  /** Makes TLS ready only when the first https URL comes: reading the system's certificates takes tens of milliseconds. */
+  /**
+   * Makes TLS ready only when the first https URL comes: reading the system's certificates takes tens of milliseconds.
+   */
   #connector(zone: Zone | undefined, tls: EndpointTls | undefined): buildConnector.connector {
     const common = { timeout: this.#connectMs, lookup: zone === undefined ? this.#noting : guardedLookup(zone) };
     const plain = buildConnector(common);
@@ -162,8 +168,9 @@ export class Connections {
 }
 
 /**
- * A connector whose connections skip informational answers, and end with their first error. After a TLS alert that follows the handshake (in TLS 1.3, what the server thinks of our
- * certificate) Node leaves the socket open, and undici would send all later requests into the dead HTTP/2 session on it.
+ * A connector whose connections skip informational answers, and end with their first error. After a TLS alert that
+ * follows the handshake (in TLS 1.3, what the server thinks of our certificate) Node leaves the socket open, and undici
+ * would send all later requests into the dead HTTP/2 session on it.
  */
 function prepared(connect: buildConnector.connector): buildConnector.connector {
   return (options, callback) => {
@@ -179,7 +186,10 @@ function prepared(connect: buildConnector.connector): buildConnector.connector {
 type LookupCallback = (error: NodeJS.ErrnoException | null, address: string | LookupAddress[], family?: number) => void;
 type Lookup = (hostname: string, options: LookupOptions, callback: LookupCallback) => void;
 
-/** dns.lookup that hides the addresses of special zones but `zone`, so that neither a redirect nor a stranger's registry can be a name that resolves to a metadata service. */
+/**
+ * dns.lookup that hides the addresses of special zones but `zone`, so that neither a redirect nor a stranger's registry
+ * can be a name that resolves to a metadata service.
+ */
 function guardedLookup(zone: Zone): Lookup {
   return (hostname, options, callback) => {
     sharedLookup(hostname, { ...options, all: true }, (error, addresses) => {

@@ -1,6 +1,8 @@
 import type { Socket } from 'node:net';
 
-/** The first bytes of an informational answer (RFC 9110, 15.2). 101 is none of these: it ends HTTP on the connection. */
+/**
+ * The first bytes of an informational answer (RFC 9110, 15.2). 101 is none of these: it ends HTTP on the connection.
+ */
 const start = /^HTTP\/1\.[01] 1(?!01)\d\d[ \r\n]/;
 const startForms = ['HTTP/1.1 1', 'HTTP/1.0 1'];
 const longestStart = 'HTTP/1.1 100 '.length;
@@ -13,8 +15,9 @@ const maxBytes = 16 * 1024;
 const requestLine = /^[A-Z]+ \S+ HTTP\/1\.1\r\n/;
 
 /**
- * Takes informational answers (100, 102, 103, ...) out of what is read from a connection of HTTP/1.1, however many come before the answer to a request. undici ends a
- * connection with an error at a 100 that it did not ask for, although every client must skip one (RFC 9110, 15.2).
+ * Takes informational answers (100, 102, 103, ...) out of what is read from a connection of HTTP/1.1, however many come
+ * before the answer to a request. undici ends a connection with an error at a 100 that it did not ask for, although
+ * every client must skip one (RFC 9110, 15.2).
  */
 export function skipInformational(socket: Socket): void {
   const filter = new InformationalFilter();

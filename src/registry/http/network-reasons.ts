@@ -9,9 +9,11 @@ export interface NetworkReason {
   readonly code: string | undefined;
   /** In words of ours, for what is known. */
   readonly text: string;
-  /** Whether no retry cures it: names that do not exist, certificates, requests that we built wrongly, a closed client. */
+  /**
+   * Whether no retry cures it: names that do not exist, certificates, requests that we built wrongly, a closed client.
+   */
   readonly isPermanent: boolean;
-  /** What a person can do; undefined if nobody knows. */
+  /** What a person can do; undefined if it is not known. */
   readonly hint: string | undefined;
   /** Whether the cause says nothing more, or says it in words for users of Node. */
   readonly isAll: boolean;
@@ -26,7 +28,10 @@ interface Row {
   readonly hint?: 'name' | 'reach' | 'plain' | 'authority' | 'renew' | 'rename' | 'version' | 'client';
 }
 
-/** How TLS may fail: X.509 (the names that Node has for OpenSSL's X509_V_ERR_…), alerts (RFC 8446, 6.2), and what is no TLS at all. */
+/**
+ * How TLS may fail: X.509 (the names that Node has for OpenSSL's X509_V_ERR_…), alerts (RFC 8446, 6.2), and what is no
+ * TLS at all.
+ */
 const tlsRows: readonly Row[] = [
   { codes: ['DEPTH_ZERO_SELF_SIGNED_CERT'], text: 'its self-signed certificate is not trusted', hint: 'authority' },
   {

@@ -9,15 +9,19 @@ const maxLocationLength = 16_384;
 /** The most hops of one request. */
 export const maxRedirects = 5;
 
-/** Whether a status sends a request on to the Location header, with its method and its body: one that has a body is sent elsewhere only by 307 and 308. */
+/**
+ * Whether a status sends a request on to the Location header, with its method and its body: one that has a body is sent
+ * elsewhere only by 307 and 308.
+ */
 export function isRedirect(status: number, hasBody = false): boolean {
   return status === 307 || status === 308 || (!hasBody && (status === 301 || status === 302 || status === 303));
 }
 
 /**
- * The URL in a header of an answer to `asked` (Location, or the realm of a challenge), which may be relative. Throws PermissionDenied where we do not go
- * there: another scheme than http and https, this machine or a link-local address unless the server that was asked is in that `zone` too or `hosts` names it, or plain
- * HTTP from https unless `hosts` allows it for that host.
+ * The URL in a header of an answer to `asked` (Location, or the realm of a challenge), which may be relative. Throws
+ * PermissionDenied if we do not go there: another scheme than http and https, this machine or a link-local address
+ * unless the server that was asked is in that `zone` too or `hosts` names it, or plain HTTP from https unless `hosts`
+ * allows it for that host.
  */
 export function followable(asked: Asked, location: string | undefined, hosts: Hosts, zone: Zone): URL {
   const refuse = (why: string): never => {
@@ -46,7 +50,10 @@ export function followable(asked: Asked, location: string | undefined, hosts: Ho
   return url;
 }
 
-/** How to connect to a URL that an endpoint named: to no other special zone unless `hosts` names the URL's host, and with a client certificate only to its own host. */
+/**
+ * How to connect to a URL that an endpoint named: to no other special zone unless `hosts` names the URL's host, and
+ * with a client certificate only to its own host.
+ */
 export function routeFrom(
   endpoint: Endpoint,
   url: URL,

@@ -30,7 +30,10 @@ export interface RegistryRequest {
 
 const userAgent = `lazypull/${version}`;
 
-/** Sends one request to an endpoint: with authorization, renewed once on a 401, and along redirects. It interprets no other status and does not retry. */
+/**
+ * Sends one request to an endpoint: with authorization, renewed once on a 401, and along redirects. It interprets no
+ * other status and does not retry.
+ */
 export class Requester {
   readonly #transport: Transport;
   readonly #authorizer: Authorizer;
@@ -45,8 +48,9 @@ export class Requester {
   }
 
   /**
-   * The answer of the last server in the chain; `url` in it is where the bytes are. The time-out for its head is that of the whole chain, with tokens. Each server
-   * in it gets what it wants to be convinced by, and nothing that is for another one.
+   * The answer of the last server in the chain; `url` in it is where the bytes are. The time-out for its head is that
+   * of the whole chain, with tokens. Each server in it gets what it wants to be convinced by, and nothing that is for
+   * another one.
    */
   async send(endpoint: Endpoint, request: RegistryRequest): Promise<Answer> {
     const headersMs = this.#transport.headersMs(request.headersMs ?? endpoint.headersMs);
@@ -62,7 +66,7 @@ export class Requester {
     }
   }
 
-  /** The error for an answer with a status that the caller did not expect, with advice where a person can do something. */
+  /** The error for an answer with a status that the caller did not expect, with advice if a person can do something. */
   async refuse(endpoint: Endpoint, scope: string, answer: Answer): Promise<RegistryError> {
     if (answer.status !== 401 && answer.status !== 403) return refusal(answer);
     const server = this.#serverAt(endpoint, answer.url);
@@ -73,7 +77,7 @@ export class Requester {
     return refusal(answer, this.#authorizer.advice(server));
   }
 
-  /** The URL that an answer names. Throws PermissionDenied where we do not go there. */
+  /** The URL that an answer names. Throws PermissionDenied if we do not go there. */
   elsewhere(answer: Answer, location: string | undefined): URL {
     return followable(answer, location, this.#hosts, this.#transport.zoneOf(answer.url.hostname));
   }
@@ -115,7 +119,10 @@ export class Requester {
     return this.#sendOnce(asking, request, answer.url, renewed, deadline);
   }
 
-  /** Sends a request over the scheme that the server is thought to speak, and over the other one if it seems to speak that. */
+  /**
+   * Sends a request over the scheme that the server is thought to speak, and over the other one if it seems to speak
+   * that.
+   */
   async #sendEither(
     server: Endpoint,
     request: RegistryRequest,

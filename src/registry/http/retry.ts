@@ -12,7 +12,10 @@ export interface RetryPolicy {
   /** The first wait; each further one is twice as long, up to `maxDelayMs`, less up to half by chance. */
   readonly minDelayMs: number;
   readonly maxDelayMs: number;
-  /** Time to spend on waiting for the network in one operation, plus what `minBytesPerSecond` allows for the bytes that came. */
+  /**
+   * Time to spend on waiting for the network in one operation, plus what `minBytesPerSecond` allows for the bytes that
+   * came.
+   */
   readonly totalMs: number;
   readonly minBytesPerSecond: number;
 }
@@ -87,7 +90,10 @@ export class Tries {
     return this.#budgetMs - this.#spentMs;
   }
 
-  /** Waits before the next try; throws `error` where no retry can help or the tries or the time are used up, and the abort error of the signal. */
+  /**
+   * Waits before the next try; throws `error` if no retry can help or the tries or the time are used up, and the abort
+   * error of the signal.
+   */
   async failed(error: unknown): Promise<void> {
     if (this.#signal?.aborted) throw abortError(this.#signal);
     if (!(error instanceof RegistryError) || !error.retryable) throw error;
@@ -123,7 +129,7 @@ export async function retrying<T>(tries: Tries, action: () => Promise<T>): Promi
   }
 }
 
-/** The wait that a Retry-After header asks for (RFC 9110, 10.2.3: seconds or a date); undefined where it says nothing. */
+/** The wait that a Retry-After header asks for (RFC 9110, 10.2.3: seconds or a date); undefined if it says nothing. */
 export function parseRetryAfter(header: string | undefined, nowMs: number = Date.now()): number | undefined {
   const text = header?.trim() ?? '';
   if (/^\d{1,9}$/.test(text)) return Number(text) * 1000;

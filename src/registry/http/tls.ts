@@ -17,7 +17,7 @@ export interface EndpointTls {
   readonly skipVerify: boolean;
 }
 
-/** Undefined where nothing is special. */
+/** Undefined if nothing is special. */
 export function endpointTls(
   authorities: readonly string[],
   clients: readonly ClientCertificate[],
@@ -28,7 +28,10 @@ export function endpointTls(
   return { id: createHash('sha256').update(content).digest('hex'), authorities, clients, skipVerify };
 }
 
-/** For registries of this machine, of which nobody has said that they speak TLS: any certificate is taken, as containerd and Docker do there. */
+/**
+ * For registries of this machine, of which it is not configured that they speak TLS: any certificate is taken, as
+ * containerd and Docker do there.
+ */
 export const anyCertificate: EndpointTls = endpointTls([], [], true)!;
 
 /** For another host to which the endpoint sent us: as much trust, but nothing that proves who we are. */

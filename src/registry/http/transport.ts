@@ -14,7 +14,7 @@ export interface Timeouts {
   readonly bodyIdleMs: number;
   /** How long one server may keep silent, before an answer or in it, while there is another to ask. */
   readonly patienceMs: number;
-  /** How long a server keeps silent before somebody is told. */
+  /** How long a server keeps silent before the user is told. */
   readonly noticedMs: number;
 }
 
@@ -30,7 +30,7 @@ export const defaultTimeouts: Timeouts = {
 export interface Outgoing extends Asked, Route {
   readonly headers: Readonly<Record<string, string | string[]>>;
   readonly body?: Uint8Array | Readable | undefined;
-  /** Overrides the time-out of the client; 0 for none, where the caller watches the request itself. */
+  /** Overrides the time-out of the client; 0 for none, if the caller watches the request itself. */
   readonly headersMs?: number | undefined;
   readonly bodyIdleMs?: number | undefined;
   /** For the answer's head, and all that comes before it. */
@@ -61,7 +61,10 @@ export class Transport {
   readonly #connections: Connections;
   readonly #onSilence: ((url: URL) => void) | undefined;
 
-  /** `certificates` are certificate authorities in PEM to trust beside those of Node and of the system; `environment` names proxies; `onSilence` is told of each request that is not answered for a while. */
+  /**
+   * `certificates` are certificate authorities in PEM to trust beside those of Node and of the system; `environment`
+   * names proxies; `onSilence` is told of each request that is not answered for a while.
+   */
   constructor(
     timeouts: Timeouts,
     certificates: readonly string[],
@@ -76,7 +79,9 @@ export class Transport {
     this.#connections = new Connections(timeouts.connectMs, certificates, environment);
   }
 
-  /** Throws RegistryError where no answer came, also for an aborted signal of the deadline, and at once when that aborts. */
+  /**
+   * Throws RegistryError if no answer came, also for an aborted signal of the deadline, and at once when that aborts.
+   */
   async send(outgoing: Outgoing): Promise<Answer> {
     const { method, url, headers, body, deadline } = outgoing;
     const { signal } = deadline;

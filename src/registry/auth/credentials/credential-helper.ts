@@ -10,7 +10,10 @@ const maxHelperOutputBytes = 256 * 1024;
 const helperTimeoutMs = 30_000;
 const helperName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,100}$/;
 
-/** Speaks the protocol of github.com/docker/docker-credential-helpers: `get`, the server on standard input, JSON or "not found" on standard output. */
+/**
+ * Speaks the protocol of github.com/docker/docker-credential-helpers: `get`, the server on standard input, JSON or "not
+ * found" on standard output.
+ */
 export async function askHelper(
   helper: string,
   server: string,

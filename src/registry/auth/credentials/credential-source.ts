@@ -17,12 +17,19 @@ export interface Wanted {
 export interface CredentialSource {
   /** Where it looks, for people: a path, or a name. */
   readonly place: string;
-  /** The credential, or undefined if it has none. It is asked again for each new token, so it sees changes. Throws if what is there cannot be used, with what mends it as the hint. */
+  /**
+   * The credential, or undefined if it has none. It is asked again for each new token, so it sees changes. Throws if
+   * what is there cannot be used, with what mends it as the hint.
+   */
   find(wanted: Wanted): Promise<Credential | undefined>;
-  /** What a person can do about a registry that refuses: `isFound` says whether the source had a credential, which was not enough. A sentence without a capital. */
+  /**
+   * What a person can do about a registry that refuses: `isFound` says whether the source had a credential, which was
+   * not enough. A sentence without a capital.
+   */
   advice(host: string, isFound: boolean): string;
   /**
-   * For `lazypull check`: looks at all that can be looked at without asking anybody. Throws for the first thing that cannot be read.
+   * For `lazypull check`: looks at all that can be looked at without asking another program. Throws for the first thing
+   * that cannot be read.
    *
    * @param isProgram whether PATH has a program of that name
    * @returns what is there, in words

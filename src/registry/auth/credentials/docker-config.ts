@@ -13,14 +13,15 @@ const hubKey = 'https://index.docker.io/v1/';
 const hubHosts = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io']);
 
 const maxConfigBytes = 4 * 1024 * 1024;
-/** A registry that nobody has, for which the helper of all registries can be asked. */
+/** A registry that is never used, for which the helper of all registries can be asked. */
 const unknownHost = 'lazypull.invalid';
-/** More registries than anybody has logins for; the others are not looked at. */
+/** More registries than any user has logins for; the others are not looked at. */
 const maxCheckedLogins = 1_000;
 
 /**
- * The credentials that `docker login` keeps: `config.json` in $DOCKER_CONFIG or in `.docker` of the home directory. Asks, in this order,
- * the host's helper of `credHelpers`, the helper of `credsStore`, and `auths`. The file is read at each call, so that changes count.
+ * The credentials that `docker login` keeps: `config.json` in $DOCKER_CONFIG or in `.docker` of the home directory.
+ * Asks, in this order, the host's helper of `credHelpers`, the helper of `credsStore`, and `auths`. The file is read at
+ * each call, so that changes count.
  */
 export function dockerConfig(environment: NodeJS.ProcessEnv): CredentialSource {
   const directory = environment['DOCKER_CONFIG'] || join(environment['HOME'] || homedir(), '.docker');

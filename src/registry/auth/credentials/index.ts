@@ -1,7 +1,10 @@
 import type { CredentialSource } from './credential-source.ts';
 import { dockerConfig } from './docker-config.ts';
 
-/** All places where lazypull looks for credentials, in this order: each is a file of this folder and a line here. The first that has one counts. */
+/**
+ * All places where lazypull looks for credentials, in this order: each is a file of this folder and a line here. The
+ * first that has one counts.
+ */
 const sources: readonly ((environment: NodeJS.ProcessEnv) => CredentialSource)[] = [dockerConfig];
 
 /** The sources of a process with this environment. */
