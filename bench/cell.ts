@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rm, stat } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Buildkitd } from '../test/support/buildkitd.ts';
@@ -44,6 +44,7 @@ export async function measureTask(task: Task, workspace: Workspace, signal: Abor
     await using stack = new AsyncDisposableStack();
     const busyBefore = await busyPart();
     if (task.subject.knows === 'trace') await importTrace(await traceOf(task, workspace, signal), directory, signal);
+    if (task.subject.knows === 'index') await importIndexes(await indexesOf(task, workspace, signal), directory);
     const snapshotter = await task.subject.startSnapshotter(directory);
     if (snapshotter !== undefined) stack.use(snapshotter);
     if (task.subject.knows === 'served') await rehearse(task, directory, snapshotter, signal);
@@ -81,6 +82,40 @@ async function traceOf(task: Task, workspace: Workspace, signal: AbortSignal): P
   if (size === 0) throw new Error(`lazypull kept no trace of work ${first?.id}`);
   await rm(directory, { recursive: true });
   return file;
+}
+
+/** A directory with the layer indexes of the task's images, made when it is first asked for. */
+async function indexesOf(task: Task, workspace: Workspace, signal: AbortSignal): Promise<string> {
+  const [first] = task.scenario.works;
+  const kept = join(workspace.path, `${first?.id}.indexes`);
+  if (existsSync(kept)) return kept;
+  const directory = await workspace.directory('record');
+  const indexes = indexPath(directory);
+  {
+    await using snapshotter = await task.subject.startSnapshotter(directory);
+    await rehearse({ ...task, wants: ({ id }) => id === first?.id }, directory, snapshotter, signal);
+    const wanted = new Set(task.set.images.flatMap(({ layers }) => layers.map(({ digest }) => digest))).size;
+    const countOf = async (): Promise<number> => (await readdir(indexes).catch(() => [])).length;
+    for (let tries = 0; (await countOf()) < wanted; tries++) {
+      if (tries === indexTries) throw new Error(`lazypull made only ${await countOf()} of ${wanted} indexes`);
+      await delay(100, undefined, { signal });
+    }
+  }
+  await rename(indexes, kept);
+  await rm(directory, { recursive: true });
+  return kept;
+}
+
+const indexTries = 100;
+
+function indexPath(directory: string): string {
+  return join(lazypullRoot(directory), 'indexes');
+}
+
+/** Hands them to the lazypull that will be started in `directory`. */
+async function importIndexes(indexes: string, directory: string): Promise<void> {
+  await mkdir(lazypullRoot(directory), { recursive: true, mode: 0o700 });
+  await cp(indexes, indexPath(directory), { recursive: true });
 }
 
 /** Hands a trace to the lazypull that will be started in `directory`. */

@@ -2,7 +2,7 @@ import { createCipheriv, createHash } from 'node:crypto';
 import { createReadStream, existsSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type BaseImage, baseName, converterFingerprint, ensureBaseImage } from '../sample/base-image.ts';
+import { type BaseImage, baseName, converterFingerprint, ensureBaseImage, plainName } from '../sample/base-image.ts';
 import type { Progress } from '../sample/progress.ts';
 import { run } from '../test/support/program.ts';
 import { getManifest, gzipLayer, type GzipLayer, type Manifest, pushImage } from '../test/support/push-image.ts';
@@ -33,6 +33,9 @@ export interface Images {
   readonly layers: ImageSet;
   /** Many images that share nothing. */
   readonly many: ImageSet;
+  /** `base` and `layers` as they were before they became eStargz. */
+  readonly plainBase: ImageSet;
+  readonly plainLayers: ImageSet;
 }
 
 /** Layers of the image of many layers, each a MB; the lowest has busybox besides. */
@@ -53,12 +56,14 @@ const recipe = JSON.stringify([1, layerCount, layerFiles, layerFileBytes, manyCo
 export async function ensureImages(workspace: Workspace, progress: Progress, signal: AbortSignal): Promise<Images> {
   const base = await ensureBaseImage(undefined, workspace, progress, signal);
   signal.throwIfAborted();
-  const { data, images } = await ensureMade(workspace, progress, signal);
+  const { data, images, plain } = await ensureMade(workspace, progress, signal);
   const images30 = images.filter(({ name }) => name.startsWith('bench/layers:'));
   const many = images.filter(({ name }) => !name.startsWith('bench/layers:'));
   return {
     base: { data: base.data, images: [imageOf(baseName, base.manifest)] },
     layers: { data, images: images30 },
+    plainBase: { data: base.data, images: [imageOf(plainName, base.plain)] },
+    plainLayers: { data, images: plain },
     many: { data, images: many },
   };
 }
@@ -76,7 +81,11 @@ export function blobPath(data: string, digest: string): string {
   return join(data, 'docker', 'registry', 'v2', 'blobs', 'sha256', hex.slice(0, 2), hex, 'data');
 }
 
-async function ensureMade(workspace: Workspace, progress: Progress, signal: AbortSignal): Promise<ImageSet> {
+async function ensureMade(
+  workspace: Workspace,
+  progress: Progress,
+  signal: AbortSignal,
+): Promise<ImageSet & { readonly plain: readonly Image[] }> {
   const parent = join(repository, '.cache', 'bench');
   const hash = createHash('sha256')
     .update(recipe)
@@ -98,7 +107,9 @@ async function ensureMade(workspace: Workspace, progress: Progress, signal: Abor
     if (manifest === undefined) throw new Error(`Image ${name}:esgz is missing in ${data}: remove that directory`);
     images.push(imageOf(`${name}:esgz`, manifest));
   }
-  return { data, images };
+  const plain = await getManifest(registry.host, 'bench/layers', 'plain');
+  if (plain === undefined) throw new Error(`Image bench/layers:plain is missing in ${data}: remove that directory`);
+  return { data, images, plain: [imageOf('bench/layers:plain', plain)] };
 }
 
 async function makeAll(

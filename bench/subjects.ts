@@ -5,7 +5,7 @@ import { startDaemon } from '../test/support/daemon.ts';
 import type { Snapshotter } from './snapshotter.ts';
 import { startStargz } from './stargz.ts';
 
-export const subjectIds = ['full', 'lazypull', 'lazypull-trace', 'lazypull-warm', 'stargz'] as const;
+export const subjectIds = ['full', 'lazypull', 'lazypull-trace', 'lazypull-warm', 'lazypull-index', 'stargz'] as const;
 
 /** What is compared. */
 export type SubjectId = (typeof subjectIds)[number];
@@ -18,9 +18,9 @@ export interface Subject {
   readonly explanation: string;
   /**
    * What its snapshotter knows when the clock starts. `served`: it has served the same work to another buildkitd. `trace`: the
-   * trace of a fresh one that has served the same first work.
+   * trace of a fresh one that has served the same first work. `index`: the layer indexes that such a one has made.
    */
-  readonly knows: 'nothing' | 'served' | 'trace';
+  readonly knows: 'nothing' | 'served' | 'trace' | 'index';
   /** Starts its snapshotter with fresh state in `directory`; undefined where BuildKit's own overlayfs is the subject. */
   startSnapshotter(directory: string): Promise<Snapshotter | undefined>;
 }
@@ -55,6 +55,14 @@ export function availableSubjects(stargz: string | undefined, backgroundFill: bo
       title: 'lazypull, warm',
       explanation: 'lazypull that has served the same work once; BuildKit knows nothing of that',
       knows: 'served',
+      startSnapshotter: lazypull,
+    },
+    {
+      id: 'lazypull-index',
+      title: 'lazypull, index',
+      explanation:
+        'lazypull that has the layer indexes which another one made of the unmodified image, and nothing else',
+      knows: 'index',
       startSnapshotter: lazypull,
     },
   ];

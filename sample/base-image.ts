@@ -14,12 +14,17 @@ import type { Progress } from './progress.ts';
 export interface BaseImage {
   readonly data: string;
   readonly manifest: Manifest;
+  /** Of the image before it was converted. */
+  readonly plain: Manifest;
   /** Size of the configuration and all layers. */
   readonly bytes: number;
 }
 
 /** Repository and tag of the converted image; script/buildkit/sample_sgz has the same by default. */
 export const baseName = 'lazypull-sample/base:esgz';
+
+/** The same of the image as it was before. */
+export const plainName = 'lazypull-sample/base:plain';
 
 const [baseRepository = '', baseTag = ''] = baseName.split(':');
 const packages = ['gcc', 'g++', 'python3', 'make', 'git', 'ca-certificates', 'openjdk-17-jdk-headless'];
@@ -65,7 +70,9 @@ export async function ensureBaseImage(
     throw new Error(`The converter left no image ${baseRepository}:${converted} in the registry`);
   await tagImage(registry.host, baseRepository, converted, baseTag);
   const bytes = manifest.layers.reduce((sum, { size }) => sum + size, manifest.config.size);
-  return { data, manifest, bytes };
+  const unmodified = await getManifest(registry.host, baseRepository, plain);
+  if (unmodified === undefined) throw new Error(`The image ${plainName} is missing in ${data}: remove that directory`);
+  return { data, manifest, plain: unmodified, bytes };
 }
 
 async function pushDebian(

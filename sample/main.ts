@@ -1,6 +1,6 @@
-import { rm } from 'node:fs/promises';
+import { cp, mkdir, rm } from 'node:fs/promises';
 import { createReadStream } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Buildkitd, startBuildkitd, type Worker } from '../test/support/buildkitd.ts';
 import { startContainerd } from '../test/support/containerd.ts';
@@ -12,7 +12,7 @@ import { startRegistry } from '../test/support/registry-process.ts';
 import { Relay } from '../test/support/relay.ts';
 import { buildkitTools, repository } from '../test/support/tools.ts';
 import { Workspace } from '../test/support/workspace.ts';
-import { type BaseImage, baseName, ensureBaseImage } from './base-image.ts';
+import { type BaseImage, baseName, ensureBaseImage, plainName } from './base-image.ts';
 import { interruption } from './interruption.ts';
 import { Progress } from './progress.ts';
 import { conclusion, formatTable, type Measurement, megabytes, type Way } from './table.ts';
@@ -26,6 +26,8 @@ type WorkerKind = Worker['kind'];
 interface Settings {
   readonly worker: WorkerKind;
   readonly base: string | undefined;
+  /** Whether the builds are on the image as it is, or on the eStargz image that is made of it. */
+  readonly imageKind: 'plain' | 'esgz';
   readonly keep: boolean;
 }
 
@@ -60,17 +62,33 @@ async function sample(
   if (port !== registryPort) progress.say(`Port ${registryPort} is in use: the registry listens on port ${port}`);
   await using registry = await startRegistry(await workspace.directory('registry'), base.data);
   await using relay = await Relay.start(registry.port, port);
-  await warm(base);
-  const measurements = [
-    ...(await builds('lazy', relay, settings, workspace, progress, signal)),
-    ...(await builds('full pull', relay, settings, workspace, progress, signal)),
-  ];
-  const { length } = base.manifest.layers;
-  progress.say(`\nThe base image has ${megabytes(base.bytes)} in ${length} ${length === 1 ? 'layer' : 'layers'}.\n`);
-  progress.say(formatTable(measurements, base.bytes));
-  progress.say(`\n${conclusion(measurements, base.bytes)}`);
+  const manifest = settings.imageKind === 'plain' ? base.plain : base.manifest;
+  await warm(base.data, manifest);
+  const measurements: Measurement[] = [];
+  for (const way of waysOf[settings.imageKind]) {
+    measurements.push(...(await builds(way, relay, settings, workspace, progress, signal)));
+  }
+  const { length } = manifest.layers;
+  const bytes = manifest.layers.reduce((sum, { size }) => sum + size, manifest.config.size);
+  progress.say(`\nThe base image has ${megabytes(bytes)} in ${length} ${length === 1 ? 'layer' : 'layers'}.\n`);
+  progress.say(formatTable(measurements, bytes));
+  progress.say(`\n${conclusion(measurements, bytes)}`);
   if (settings.keep) await keepRunning(relay, settings, workspace, progress, signal);
 }
+
+/** In the order in which they are measured: the second time has the indexes of the first. */
+const waysOf: Readonly<Record<Settings['imageKind'], readonly Way[]>> = {
+  esgz: ['lazy', 'full pull'],
+  plain: ['first time', 'second time', 'full pull'],
+};
+
+/** Where a way has its state, below the workspace. */
+const directoryOf: Readonly<Record<Way, string>> = {
+  lazy: 'lazy',
+  'first time': 'first',
+  'second time': 'second',
+  'full pull': 'full',
+};
 
 /** Builds without exporting, then with a tar export, on fresh daemons. */
 async function builds(
@@ -82,9 +100,10 @@ async function builds(
   signal: AbortSignal,
 ): Promise<Measurement[]> {
   await using stack = new AsyncDisposableStack();
-  const directory = await workspace.directory(way === 'lazy' ? 'lazy' : 'full');
+  const directory = await workspace.directory(directoryOf[way]);
+  if (way === 'second time') await takeIndexes(join(workspace.path, directoryOf['first time']), directory);
   const buildkitd = await startDaemons(way, directory, settings.worker, stack);
-  const reference = `${relay.host}/${baseName}`;
+  const reference = `${relay.host}/${nameOf(settings)}`;
   const measured = async (title: string, output?: string): Promise<Measurement> => {
     signal.throwIfAborted();
     const before = relay.traffic();
@@ -108,8 +127,8 @@ async function builds(
   };
   const tar = join(directory, 'sample.tar');
   const build = await measured('build');
-  if (way === 'lazy' && build.lazypullRequests === 0) {
-    throw new Error('The base image was pulled: lazypull served nothing of it, and its log says why');
+  if (way !== 'full pull' && build.lazypullRequests === 0) {
+    throw new Error('The base image was left to BuildKit: lazypull served nothing of it, and its log says why');
   }
   const exported = await measured('tar export', `type=tar,dest=${tar}`);
   const hello = await run('tar', ['-xf', tar, 'hello.txt', '-O']);
@@ -118,13 +137,24 @@ async function builds(
   return [build, exported];
 }
 
+/** Takes what the lazypull in one directory has made of layer indexes to another one, which has not started yet. */
+async function takeIndexes(from: string, to: string): Promise<void> {
+  const pathIn = (directory: string): string => join(directory, 'lp', 'root', 'indexes');
+  await mkdir(dirname(pathIn(to)), { recursive: true, mode: 0o700 });
+  await cp(pathIn(from), pathIn(to), { recursive: true });
+}
+
+function nameOf({ imageKind }: Settings): string {
+  return imageKind === 'plain' ? plainName : baseName;
+}
+
 async function startDaemons(
   way: Way,
   directory: string,
   kind: WorkerKind,
   stack: AsyncDisposableStack,
 ): Promise<Buildkitd> {
-  const lazypull = way === 'lazy' ? stack.use(await startDaemon(join(directory, 'lp'))) : undefined;
+  const lazypull = way !== 'full pull' ? stack.use(await startDaemon(join(directory, 'lp'))) : undefined;
   let worker: Worker;
   if (kind === 'containerd') {
     const containerd = stack.use(await startContainerd(join(directory, 'cd'), lazypull?.socket));
@@ -138,10 +168,10 @@ async function startDaemons(
 }
 
 /** Reads the image's blobs once, so that the first of the two runs does not pay for a cold disk below the registry. */
-async function warm(base: BaseImage): Promise<void> {
-  for (const { digest } of base.manifest.layers) {
+async function warm(data: string, { layers }: BaseImage['manifest']): Promise<void> {
+  for (const { digest } of layers) {
     const hex = digest.slice('sha256:'.length);
-    const path = join(base.data, 'docker', 'registry', 'v2', 'blobs', 'sha256', hex.slice(0, 2), hex, 'data');
+    const path = join(data, 'docker', 'registry', 'v2', 'blobs', 'sha256', hex.slice(0, 2), hex, 'data');
     for await (const _ of createReadStream(path, { highWaterMark: 1024 * 1024 }));
   }
 }
@@ -159,7 +189,7 @@ async function keepRunning(
 lazypull, buildkitd and the registry run until ctrl-C. Build with:
   ${buildkitTools().buildctl} --addr ${buildkitd.address} build --progress=plain --frontend=dockerfile.v0 \\
     --local context=${sampleContext} --local dockerfile=${sampleContext} \\
-    --opt build-arg:BASE=${relay.host}/${baseName}
+    --opt build-arg:BASE=${relay.host}/${nameOf(settings)}
 Logs and state are in ${workspace.path}`);
   await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
 }
@@ -171,11 +201,14 @@ function parse(args: string[]): Settings {
       options: {
         worker: { type: 'string', default: 'oci' },
         base: { type: 'string' },
+        'image-kind': { type: 'string', default: 'esgz' },
         keep: { type: 'boolean', default: false },
       },
     });
     if (values.worker !== 'oci' && values.worker !== 'containerd') throw new Error(`Unknown worker "${values.worker}"`);
-    return { worker: values.worker, base: values.base, keep: values.keep };
+    const imageKind = values['image-kind'];
+    if (imageKind !== 'plain' && imageKind !== 'esgz') throw new Error(`Unknown image kind "${imageKind}"`);
+    return { worker: values.worker, base: values.base, imageKind, keep: values.keep };
   } catch (error) {
     process.stderr.write(
       `script/sample: ${error instanceof Error ? error.message : String(error)}; see script/sample --help\n`,

@@ -1,7 +1,7 @@
 import { wrapped } from '../src/cli/layout.ts';
 
 /** How the builds get at the base. */
-export type Way = 'lazy' | 'full pull';
+export type Way = 'lazy' | 'first time' | 'second time' | 'full pull';
 
 /** One build as it was measured. */
 export interface Measurement {
@@ -43,16 +43,28 @@ export function formatTable(measurements: readonly Measurement[], imageBytes: nu
     .join('\n');
 }
 
-/** What the measurements come to, in one sentence. */
+/** What the measurements come to, in a sentence or two. */
 export function conclusion(measurements: readonly Measurement[], imageBytes: number): string {
-  const [lazy, full] = (['lazy', 'full pull'] as const).map((way) =>
-    measurements.filter((measurement) => measurement.way === way),
-  ) as [Measurement[], Measurement[]];
-  const [lazyTotal, fullTotal] = [totalOf('lazy', lazy), totalOf('full pull', full)];
+  const of = (way: Way): Measurement[] => measurements.filter((measurement) => measurement.way === way);
+  const [lazy, full] = [of('lazy'), of('full pull')];
+  const fullTotal = totalOf('full pull', full);
+  if (lazy.length === 0) return plainConclusion([of('first time'), of('second time'), full], imageBytes);
+  const lazyTotal = totalOf('lazy', lazy);
   const [lazyBuild, fullBuild] = [lazy[0]!, full[0]!];
   const share = ((100 * lazyBuild.bytes) / imageBytes).toFixed(1);
   return wrapped(
     `Lazy, the build took ${lazyBuild.seconds.toFixed(1)} s in place of ${fullBuild.seconds.toFixed(1)} s and fetched ${share} % of the image of ${megabytes(imageBytes)}, and with an export of everything after it ${lazyTotal.seconds.toFixed(1)} s in place of ${fullTotal.seconds.toFixed(1)} s.`,
+    textColumns,
+  );
+}
+
+type Builds = readonly Measurement[];
+
+function plainConclusion([first, second, full]: readonly [Builds, Builds, Builds], imageBytes: number): string {
+  const [firstBuild, secondBuild, fullBuild] = [first[0]!, second[0]!, full[0]!];
+  const share = ((100 * secondBuild.bytes) / imageBytes).toFixed(1);
+  return wrapped(
+    `The first build on the unmodified image took ${firstBuild.seconds.toFixed(1)} s in place of ${fullBuild.seconds.toFixed(1)} s of a stock pull. With the layer indexes that it made, and nothing else of the image, the next one took ${secondBuild.seconds.toFixed(1)} s and fetched ${share} % of the image of ${megabytes(imageBytes)}.`,
     textColumns,
   );
 }

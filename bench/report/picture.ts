@@ -18,6 +18,7 @@ const colors: Readonly<Record<SubjectId, string>> = {
   lazypull: '#0969da',
   'lazypull-trace': '#1a7f64',
   'lazypull-warm': '#7db8f5',
+  'lazypull-index': '#0d9488',
   stargz: '#d1711c',
 };
 

@@ -3,6 +3,7 @@ import { everything } from './everything.ts';
 import { layersBuilt, layersMounted } from './layers.ts';
 import { many } from './many.ts';
 import { python } from './python.ts';
+import { unmodified, unmodifiedLayers } from './unmodified.ts';
 import { warmReads } from './warm-reads.ts';
 import type { Scenario } from './work.ts';
 
@@ -15,4 +16,6 @@ export const scenarios: readonly Scenario[] = [
   layersBuilt,
   layersMounted,
   many,
+  unmodified,
+  unmodifiedLayers,
 ];

@@ -33,6 +33,7 @@ let lab: Lab;
 let context: string;
 let expected: string[];
 let expectedLatin1: string[];
+let expectedPush: string;
 
 before(async () => {
   lab = await Lab.open();
@@ -42,6 +43,7 @@ before(async () => {
   await using builder = await lab.builder('overlayfs', 'oci', false);
   expected = await exported(builder, 'base:esgz');
   expectedLatin1 = await exported(builder, 'base:latin1');
+  expectedPush = await pushedOn(builder, 'expected');
 });
 after(() => lab[Symbol.asyncDispose]());
 
@@ -90,8 +92,7 @@ for (const kind of ['oci', 'containerd'] as const) {
       await forgetLayers(builder);
       const before = lab.relay.requests.length;
       const logged = builder.daemon?.log().length ?? 0;
-      const output = `type=image,name=${lab.reference(`pushed:${kind}`)},push=true,registry.insecure=true`;
-      await builder.buildkitd.build({ context, buildArgs: { BASE: lab.reference('base:plain') }, output });
+      const pushed = await pushedOn(builder, kind);
       const { layers } = (await getManifest(lab.relay.host, 'base', 'plain'))!;
       assert.deepEqual(lab.pulls(before, layers), [], 'the client fetched a layer itself');
       const lines = builder.daemon?.log().slice(logged) ?? [];
@@ -103,18 +104,22 @@ for (const kind of ['oci', 'containerd'] as const) {
         .reduce((sum, { bytes }) => sum + bytes, 0);
       const size = layers.reduce((sum, layer) => sum + layer.size, 0);
       assert.ok(fetched < size / 2, `fetched ${fetched} of ${size} bytes`);
-      const pushed = await getManifest(lab.relay.host, 'pushed', kind);
-      const digests = pushed?.layers.map(({ digest }) => digest).slice(0, layers.length);
-      assert.deepEqual(
-        digests,
-        layers.map(({ digest }) => digest),
-      );
+      assert.equal(pushed, expectedPush, 'the image is another one than on a pulled base');
     });
 
     test('exports the same tar of an unmodified image that is read by its index', async () => {
       assertSameTree(await exported(builder, 'base:plain'), expected);
     });
   });
+}
+
+/** Builds on the unmodified image so that only its layers decide what comes of it, and pushes that. @returns its digest */
+async function pushedOn(builder: Builder, tag: string): Promise<string> {
+  const fixed = 'oci-mediatypes=true,rewrite-timestamp=true';
+  const output = `type=image,name=${lab.reference(`pushed:${tag}`)},push=true,store=false,${fixed}`;
+  const buildArgs = { BASE: lab.reference('base:plain'), SOURCE_DATE_EPOCH: '1700000000' };
+  await builder.buildkitd.build({ context, buildArgs, output });
+  return (await getManifest(lab.relay.host, 'pushed', tag))?.digest ?? assert.fail('Nothing was pushed');
 }
 
 /** Removes everything that BuildKit has, and what is kept of layers, but not their indexes. */

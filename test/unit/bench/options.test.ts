@@ -7,12 +7,12 @@ describe('The options of the benchmark', () => {
   test('choose everything by default, five times', () => {
     const { runs, works, links, subjects, backgroundFill } = parseOptions([]);
     assert.equal(runs, 5);
-    assert.deepEqual(works, ['a', 'c', 'b', 'd', 'e', 'f', 'g']);
+    assert.deepEqual(works, ['a', 'c', 'b', 'd', 'e', 'f', 'g', 'h']);
     assert.deepEqual(
       links.map(({ name }) => name),
       ['0ms', '20ms/1gbit', '80ms/1gbit', '20ms/100mbit', '80ms/100mbit'],
     );
-    assert.deepEqual(subjects, ['full', 'lazypull', 'lazypull-trace', 'lazypull-warm', 'stargz']);
+    assert.deepEqual(subjects, ['full', 'lazypull', 'lazypull-trace', 'lazypull-warm', 'lazypull-index', 'stargz']);
     assert.equal(backgroundFill, true);
   });
 

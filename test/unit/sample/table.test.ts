@@ -42,3 +42,23 @@ test('The sample ends in one sentence', () => {
     'Lazy, the build took 3.2 s in place of 41.0 s and fetched 1.5 % of the image of 816.0 MB, and with an export of everything after it 1043.2 s in place of 1046.5 s.',
   );
 });
+
+test('The sample on an unmodified image has three ways, and says what the first and the second time took', () => {
+  const three = [
+    build('first time', 'build', 9, 348_000_000),
+    build('first time', 'tar export', 10, 0),
+    build('second time', 'build', 1.5, 12_000_000),
+    build('second time', 'tar export', 1040, 800_000_000),
+    build('full pull', 'build', 20, 348_000_000),
+    build('full pull', 'tar export', 10, 0),
+  ];
+  assert.ok(
+    formatTable(three, 816_000_000)
+      .split('\n')
+      .every((line) => line.length <= 80),
+  );
+  assert.equal(
+    conclusion(three, 348_000_000).replaceAll('\n', ' '),
+    'The first build on the unmodified image took 9.0 s in place of 20.0 s of a stock pull. With the layer indexes that it made, and nothing else of the image, the next one took 1.5 s and fetched 3.4 % of the image of 348.0 MB.',
+  );
+});
