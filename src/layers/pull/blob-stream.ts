@@ -80,10 +80,11 @@ export class BlobStream implements AsyncDisposable {
   #startMore(): void {
     const { end, connections } = this.#options;
     const isNear = this.#firstByteMs !== undefined && this.#firstByteMs < nearMs;
-    const most = this.#firstByteMs === undefined || isNear ? 1 : connections;
+    const isOne = isNear || connections === 1;
+    const most = this.#firstByteMs === undefined || isOne ? 1 : connections;
     while (this.#next < end && this.#segments.length < most) {
       const start = this.#next;
-      this.#next = isNear ? end : Math.min(start + segmentBytes, end);
+      this.#next = isOne ? end : Math.min(start + segmentBytes, end);
       this.#start(start, this.#next);
     }
   }

@@ -3,11 +3,14 @@
 /** Entries of a tar. */
 export const maxEntries = 500_000;
 
-/** A tar may be so many times as long as its blob. Deflate reaches 1032, with zeros; layers of programs 2 to 5. */
-export const maxRatio = 250;
+/** Bytes of a tar. Zeros take no space of the disk, but time. */
+export const maxTarBytes = 512 * 2 ** 30;
 
-/** Shorter tars than this are not looked at: blobs of a few KB may well hold zeros. */
-export const minBoundedBytes = 4 * 2 ** 30;
+/** A long tar may be so many times as long as its blob: deflate reaches 1032, with zeros, and zstd much more. Layers of programs have 2 to 5. */
+export const maxRatio = 1100;
+
+/** What is long. */
+export const longTarBytes = 16 * 2 ** 30;
 
 /** Bytes that must stay free on the disk for others while a layer is written. */
 export const keepFreeBytes = 64 * 2 ** 20;

@@ -15,7 +15,7 @@ import { writePlan } from '../store/plan-files.ts';
 import { Entries, isPassedOver } from './entries.ts';
 import { IndexFile, type MadeIndex } from './index-file.ts';
 import { ImageWriter } from './image-writer.ts';
-import { maxRatio, minBoundedBytes } from './limits.ts';
+import { longTarBytes, maxRatio, maxTarBytes } from './limits.ts';
 import { Spans } from './spans.ts';
 import { openTarStream } from './tar-stream.ts';
 import { WrittenRows } from './written-rows.ts';
@@ -41,8 +41,7 @@ export interface Pulled {
   readonly sums: LayerSums;
   readonly entries: number;
   readonly tarBytes: number;
-  /** Undefined if none was asked for, or nothing is known of a blob that would make one worth it. */
-  readonly index: MadeIndex | undefined;
+  readonly index: MadeIndex;
 }
 
 export interface PullParts {
@@ -84,7 +83,7 @@ async function pullTo(image: ImageWriter, target: PullTarget, { blob, inflater, 
   });
   const spans = new Spans(stream.compression);
   const index =
-    target.indexPath !== undefined && stream.hasCheckpoints
+    target.indexPath !== undefined && stream.noCheckpoints === undefined
       ? new IndexFile(target.indexPath, stream.compression)
       : undefined;
   const rows = new WrittenRows(spans);
@@ -116,7 +115,7 @@ async function pullTo(image: ImageWriter, target: PullTarget, { blob, inflater, 
     sums,
     entries: entries.list.length,
     tarBytes: reader.position,
-    index: made,
+    index: made ?? { problem: stream.noCheckpoints ?? 'none was asked for' },
   };
 }
 
@@ -157,13 +156,14 @@ async function* hashed(
 
 /** Passes a tar on, unless it becomes too long for its blob. */
 async function* bounded(pieces: AsyncIterable<Buffer>, blobBytes: number, check: () => void): AsyncGenerator<Buffer> {
-  const maxBytes = Math.max(minBoundedBytes, blobBytes * maxRatio);
+  const maxBytes = Math.min(Math.max(longTarBytes, blobBytes * maxRatio), maxTarBytes);
   let bytes = 0;
   for await (const piece of pieces) {
     check();
     bytes += piece.length;
     if (bytes > maxBytes) {
-      throw new LazypullError('ResourceExhausted', `The layer has more than ${maxRatio} times the bytes of its blob`);
+      const message = `The layer's blob of ${blobBytes} bytes decompresses to more than ${maxBytes}`;
+      throw new LazypullError('ResourceExhausted', message);
     }
     yield piece;
   }

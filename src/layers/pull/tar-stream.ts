@@ -15,8 +15,8 @@ export interface TarStream {
   readonly compression: Compression;
   /** Pieces of the tar, none of which crosses a checkpoint. A piece is good until the one after the next is asked for. */
   readonly pieces: AsyncIterable<Buffer>;
-  /** Whether checkpoints are found on the way, so that the blob can be indexed. */
-  readonly hasCheckpoints: boolean;
+  /** Why no checkpoints are found on the way; undefined if they are: then the blob can be indexed. */
+  readonly noCheckpoints: string | undefined;
   /** The byte of the blob after the last compressed one, once all pieces have come. */
   readonly dataEnd: () => number;
 }
@@ -40,12 +40,18 @@ export async function openTarStream({ blob, blobBytes, inflater, onCheckpoint }:
   if (compression === 'gzip' && inflater !== undefined) {
     const end = { dataEnd: blobBytes };
     const found = inflated(rest, inflater, onCheckpoint, end);
-    return { compression, pieces: found, hasCheckpoints: true, dataEnd: () => end.dataEnd };
+    return { compression, pieces: found, noCheckpoints: undefined, dataEnd: () => end.dataEnd };
   }
   // What is decompressed by streams of Node is read ahead of.
   const found = decompress(copied(rest));
-  return { compression, pieces: found, hasCheckpoints: compression === 'none', dataEnd: () => blobBytes };
+  return { compression, pieces: found, noCheckpoints: problems[compression], dataEnd: () => blobBytes };
 }
+
+const problems: Readonly<Record<Compression, string | undefined>> = {
+  none: undefined,
+  gzip: 'this machine has no zlib that can be called',
+  zstd: 'zstd can be read from its start only',
+};
 
 async function* inflated(
   blob: AsyncIterable<Buffer>,

@@ -231,7 +231,7 @@ export class LayerPulls {
       abort.signal.throwIfAborted();
       const record = recordOf(digest, reference, pulled);
       await directory.writeRecord(record);
-      return { record, table: pulled.table, index: pulled.index ?? noIndex, ms: performance.now() - startedMs };
+      return { record, table: pulled.table, index: pulled.index, ms: performance.now() - startedMs };
     } catch (error) {
       await rm(path, { recursive: true, force: true }).catch(() => undefined);
       throw error;
@@ -276,8 +276,6 @@ export class LayerPulls {
     this.#startNext();
   }
 }
-
-const noIndex: MadeIndex = { problem: 'none was asked for' };
 
 function recordOf(digest: string, reference: string, pulled: Pulled): LayerRecord {
   const { blobBytes, diskBytes, metadataBytes, dataOffset, table, sums } = pulled;

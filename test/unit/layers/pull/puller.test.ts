@@ -49,7 +49,7 @@ test('LayerPuller pulls many layers at once, with as many threads as it has', as
   const pulled = await Promise.all(requests.map((each) => puller.pull(each)));
   for (const [i, { blobBytes, entries, compression }] of pulled.entries()) {
     assert.deepEqual([blobBytes, entries, compression], [blobs[i]!.content.length, 1, 'gzip']);
-    const names = ['disk', 'hints.json', 'index', 'paths', 'stacking.json', 'table'];
+    const names = ['codec', 'disk', 'hints.json', 'index', 'paths', 'stacking.json', 'table'];
     assert.deepEqual((await filesOf(requests[i]!)).toSorted(), names);
   }
 });
