@@ -45,7 +45,9 @@ export function statusText(status: DaemonStatus, address: string, view: View): s
   const kept = `${sizeText(cache.bytes)} on disk in ${countText(cache.layers, 'layer')}`;
   const head = [
     { text: `lazypull ${version} at ${printable(address)}` },
-    { text: `up ${duration(nowMs - startedMs)}, ${countText(layers.length, 'layer')} mounted, ${kept}` },
+    {
+      text: `up ${duration(nowMs - startedMs)}, ${countText(layers.filter(({ pulling }) => pulling !== true).length, 'layer')} mounted, ${kept}`,
+    },
     ...problems.map((problem) => ({ text: `PROBLEM: ${printable(problem)}`, isBad: true })),
     ...clientLines(clients),
     ...mirrorLines(mirror),

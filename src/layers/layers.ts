@@ -228,6 +228,8 @@ export class Layers {
     this.#pulls = new LayerPulls({
       puller: this.#puller,
       openBlob: options.openBlob,
+      silent: this.#indexer.silent,
+      metrics: this.#metrics,
       path: pullsPath(options.root),
       keep: (digest, path) => this.#keepPulled(digest, path),
       log: options.log,

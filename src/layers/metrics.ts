@@ -1,7 +1,7 @@
 import { MetricsRegistry } from '../metrics.ts';
 
-/** Why data of a layer is fetched: a reader waits for it, it is likely to be read, all of the layer is being read, nobody needs the link, or it is the layer's index. */
-export const fetchReasons = ['demand', 'prefetch', 'sweep', 'background', 'index'] as const;
+/** Why data of a layer is fetched: a reader waits for it, it is likely to be read, all of the layer is being read, nobody needs the link, it is the layer's index, or all of a layer is pulled that has none. */
+export const fetchReasons = ['demand', 'prefetch', 'sweep', 'background', 'index', 'pull'] as const;
 export type FetchReason = (typeof fetchReasons)[number];
 
 /** What the lazy layers tell about themselves. */

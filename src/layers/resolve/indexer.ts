@@ -47,14 +47,15 @@ export class Indexer {
   readonly #options: IndexerOptions;
   readonly #tails: BlobTails;
   readonly #ahead: PlanAhead;
-  readonly #silent: SilentRegistries;
+  /** Which registries did not answer lately. */
+  readonly silent: SilentRegistries;
   readonly #closing = new AbortController();
 
   constructor(options: IndexerOptions) {
     this.#options = options;
-    this.#silent = new SilentRegistries(options.openBlob, options.log);
+    this.silent = new SilentRegistries(options.openBlob, options.log);
     const { memory = ampleMemory } = options;
-    this.#tails = new BlobTails(options.openBlob, options.metrics, this.#silent, memory.tailsAhead);
+    this.#tails = new BlobTails(options.openBlob, options.metrics, this.silent, memory.tailsAhead);
     this.#ahead = new PlanAhead(
       async ({ digest, format }, tail, directory, isAwaited) =>
         this.#planIndex(
@@ -75,7 +76,7 @@ export class Indexer {
     const { openBlob, traces, prefetchBytes } = this.#options;
     const { reference, id } = ref;
     const { digest } = id;
-    this.#silent.check({ reference, digest });
+    this.silent.check({ reference, digest });
     // What was read of the layer when it was new the last time, if that is known, is asked for at once.
     const trace = prefetchBytes() === undefined ? undefined : await traces.load(digest).catch(() => undefined); // a guess, and no reason to fail
     const parts = trace?.ranges.map(([start, end]) => ({ start, end })) ?? [];
@@ -90,7 +91,7 @@ export class Indexer {
   async close(): Promise<void> {
     this.#closing.abort(new LazypullError('Canceled', 'The daemon stops'));
     this.#tails.close();
-    this.#silent.close();
+    this.silent.close();
     await this.#ahead.close();
   }
 
@@ -162,7 +163,7 @@ export class Indexer {
       this.#expect(ref, siblings);
       return ahead;
     }
-    this.#silent.check({ reference, digest }); // perhaps that was waited for in vain
+    this.silent.check({ reference, digest }); // perhaps that was waited for in vain
     for (let isFirst = true; ; isFirst = false) {
       const started = performance.now();
       const taking = this.#tails.take({ reference, digest, format });
@@ -199,7 +200,7 @@ export class Indexer {
     const raw = await format.fetchIndex(blob, tail, { onBytes, signal }).catch((error: unknown) => {
       const text = 'The registry sent too little of a table of contents in time';
       const cause = patience.signal.aborted ? new LazypullError('DeadlineExceeded', text, { cause: error }) : error;
-      this.#silent.stalled({ reference, digest: blob.digest, format }, askedMs, cause);
+      this.silent.stalled({ reference, digest: blob.digest, format }, askedMs, cause);
       throw cause;
     });
     if (more > 0) metrics.fetches.add(1, { reason: 'index' });

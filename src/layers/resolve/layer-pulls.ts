@@ -7,8 +7,10 @@ import { layerIndexFormat } from '../../formats/layer-index-file/format.ts';
 import type { Log } from '../../log.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
 import { Rate } from '../../util/rate.ts';
+import type { SilentRegistries } from './silent-registries.ts';
 import { unlessAborted } from '../../util/unless-aborted.ts';
 import type { MadeIndex } from '../pull/index-file.ts';
+import type { LayerMetrics } from '../metrics.ts';
 import type { LayerPuller, PulledLayer as Pulled } from '../pull/puller.ts';
 import { LayerDirectory, type LayerRecord, recordVersion } from '../store/layer-directory.ts';
 
@@ -22,6 +24,9 @@ const maxPulls = 512;
 
 /** How long after its client was last heard of an image's other layers are pulled on. */
 const aheadMs = 30_000;
+
+/** How long a registry may send nothing at all of a layer, before that is left to the client. */
+const firstByteMs = 20_000;
 
 /** What pulls: a `LayerPuller`. */
 export type Puller = Pick<LayerPuller, 'pull'>;
@@ -76,6 +81,11 @@ export interface LayerPullsOptions {
   /** Undefined if nothing can pull. */
   readonly puller: Puller | undefined;
   readonly openBlob: (reference: string, digest: string) => Blob;
+  /** Is told of registries that do not answer; those are not asked again soon. */
+  readonly silent: Pick<SilentRegistries, 'check' | 'answered' | 'failed'>;
+  /** As `firstByteMs`, for tests. */
+  readonly patienceMs?: number;
+  readonly metrics: LayerMetrics;
   /** A directory for layers that are being pulled, and nothing else. */
   readonly path: string;
   /** Takes a pulled layer that nobody has asked for: moves the directory away, or leaves it to be removed. */
@@ -213,28 +223,44 @@ export class LayerPulls {
 
   async #run(pull: Pull): Promise<PulledLayer> {
     const { digest, image: reference, path, abort } = pull;
-    const { puller, openBlob } = this.#options;
+    const { puller, openBlob, silent, metrics, patienceMs = firstByteMs } = this.#options;
     const directory = new LayerDirectory(path);
     if (puller === undefined) throw new LazypullError('Unimplemented', 'Nothing pulls layers');
+    const wanted = { reference, digest };
+    const startedMs = performance.now();
+    const silence = new AbortController();
+    const late = new LazypullError('DeadlineExceeded', 'The registry sent nothing of the layer in time');
+    const patience = setTimeout(() => silence.abort(late), patienceMs);
+    const signal = AbortSignal.any([abort.signal, silence.signal]);
     try {
+      silent.check(wanted);
       await mkdir(path, { recursive: true, mode: 0o700 });
       abort.signal.throwIfAborted();
       const onProgress = (done: number, total: number): void => {
+        clearTimeout(patience);
         pull.rate.add(done - pull.doneBytes);
+        metrics.fetchedBytes.add(Math.max(0, done - pull.doneBytes), { reason: 'pull' });
         pull.doneBytes = done;
         pull.totalBytes = total;
       };
-      const startedMs = performance.now();
+      metrics.fetches.add(1, { reason: 'pull' });
       const files = { ...directory.paths, indexPath: directory.indexPath };
       const blob = openBlob(reference, digest);
-      const pulled = await puller.pull({ blob, digest, ...files, signal: abort.signal, onProgress });
+      const pulled = await puller.pull({ blob, digest, ...files, signal, onProgress });
       abort.signal.throwIfAborted();
       const record = recordOf(digest, reference, pulled);
       await directory.writeRecord(record);
+      silent.answered(reference);
       return { record, table: pulled.table, index: pulled.index, ms: performance.now() - startedMs };
     } catch (error) {
+      if (!abort.signal.aborted) {
+        metrics.failures.add(1, { reason: 'pull' });
+        silent.failed(wanted, startedMs, error);
+      }
       await rm(path, { recursive: true, force: true }).catch(() => undefined);
       throw error;
+    } finally {
+      clearTimeout(patience);
     }
   }
 

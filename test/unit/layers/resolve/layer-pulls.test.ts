@@ -8,6 +8,7 @@ import { chunkTable } from '../../../../src/chunks/chunk-table.ts';
 import { LazypullError } from '../../../../src/errors.ts';
 import type { PulledLayer, PullRequest } from '../../../../src/layers/pull/puller.ts';
 import { LayerPulls } from '../../../../src/layers/resolve/layer-pulls.ts';
+import { layerMetrics } from '../../../../src/layers/metrics.ts';
 import { LayerDirectory } from '../../../../src/layers/store/layer-directory.ts';
 import { silentLog } from '../../../../src/log.ts';
 import { FakeBlob } from '../../../support/chunked-blob.ts';
@@ -17,10 +18,11 @@ const digests = Array.from('abcdefgh', (letter) => `sha256:${letter.repeat(64)}`
 const forever = new AbortController().signal;
 
 /** Pulls that end when the test says so. */
-function pulls(t: TestContext) {
+function pulls(t: TestContext, patienceMs = 60_000) {
   const root = mkdtempSync(join(tmpdir(), 'lazypull-pulls-'));
   const begun = new Map<string, PullRequest & { finish(): void; fail(error: Error): void }>();
   const kept: string[] = [];
+  const silent: string[] = [];
   const layers = new LayerPulls({
     puller: {
       pull(request) {
@@ -33,6 +35,9 @@ function pulls(t: TestContext) {
       },
     },
     openBlob: () => new FakeBlob(Buffer.alloc(0)),
+    silent: { check: () => undefined, answered: () => undefined, failed: ({ reference }) => silent.push(reference) },
+    patienceMs,
+    metrics: layerMetrics(),
     path: join(root, 'pulls'),
     keep: (digest) => Promise.resolve(kept.push(digest)),
     log: silentLog,
@@ -47,7 +52,7 @@ function pulls(t: TestContext) {
     return new LayerDirectory(path);
   };
   const begin = (digest: string, bytes = 100 << 20): void => layers.begin(image, digest, bytes);
-  return { layers, begun, kept, begin, directory, pullsPath: join(root, 'pulls') };
+  return { layers, begun, kept, silent, begin, directory, pullsPath: join(root, 'pulls') };
 }
 
 test('LayerPulls moves what is pulled into the directory of the layer', async (t) => {
@@ -152,6 +157,13 @@ test('LayerPulls says why a pull failed, and begins anew when it is asked for ag
   await until(() => begun.size === 1);
   begun.get(digests[0]!)!.finish();
   await taking;
+});
+
+test('LayerPulls does not wait for a registry that sends nothing', async (t) => {
+  const { layers, silent, directory } = pulls(t, 20);
+  const code = { code: 'DeadlineExceeded' };
+  await assert.rejects(layers.take(image, digests[0]!, directory(digests[0]!), forever), code);
+  assert.deepEqual(silent, [image]);
 });
 
 async function until(condition: () => boolean): Promise<void> {
