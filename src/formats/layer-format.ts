@@ -58,9 +58,11 @@ export interface FetchOptions {
 /** An index as it came, for `parse`. It goes to another thread. */
 export interface RawIndex {
   readonly bytes: Uint8Array;
-  /** Where they begin in the file, and how long that is. If the file is the blob, no file's data reaches past this. */
+  /** Where they begin in the file, and how long that is. */
   readonly start: number;
   readonly fileBytes: number;
+  /** Bytes of the file before this are data of the layer, as far as the file's end was fetched with the index: 0 if the file is not the blob. */
+  readonly dataEnd: number;
 }
 
 /** What an index must be. */

@@ -25,7 +25,8 @@ export async function fetchToc(
     throw new LazypullError('ResourceExhausted', `The table of contents has ${size - start} bytes: too many`);
   }
   const end = data.length - footerBytes;
-  if (start >= dataStart) return { bytes: data.subarray(start - dataStart, end), start, fileBytes: size };
+  if (start >= dataStart)
+    return { bytes: data.subarray(start - dataStart, end), start, fileBytes: size, dataEnd: start };
   const timeout = AbortSignal.timeout(tocTimeoutMs);
   const stop = signal === undefined ? timeout : AbortSignal.any([timeout, signal]);
   const pieces: Buffer[] = [];
@@ -33,5 +34,5 @@ export async function fetchToc(
     onBytes?.(piece.length);
     pieces.push(piece);
   }
-  return { bytes: Buffer.concat([...pieces, data.subarray(0, end)]), start, fileBytes: size };
+  return { bytes: Buffer.concat([...pieces, data.subarray(0, end)]), start, fileBytes: size, dataEnd: start };
 }

@@ -66,7 +66,7 @@ export function syntheticToc(): { raw: RawIndex; wanted: WantedIndex } {
   }
   const toc = compressedToc(rows);
   return {
-    raw: { bytes: toc.bytes, start: blobBytes, fileBytes: blobBytes + 100_000 },
+    raw: { bytes: toc.bytes, start: blobBytes, fileBytes: blobBytes + 100_000, dataEnd: blobBytes },
     wanted: { layer: digest(0), index: toc.digest },
   };
 }

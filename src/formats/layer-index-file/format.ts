@@ -23,13 +23,13 @@ export const layerIndexFormat: LayerFormat = {
       throw new LazypullError('ResourceExhausted', `The tail of the layer index has ${size - start} bytes: too many`);
     }
     const dataStart = size - data.length;
-    if (start >= dataStart) return { bytes: data.subarray(start - dataStart), start, fileBytes: size };
+    if (start >= dataStart) return { bytes: data.subarray(start - dataStart), start, fileBytes: size, dataEnd: 0 };
     const pieces: Buffer[] = [];
     for await (const piece of file.range(start, dataStart, signal)) {
       onBytes?.(piece.length);
       pieces.push(piece);
     }
-    return { bytes: Buffer.concat([...pieces, data]), start, fileBytes: size };
+    return { bytes: Buffer.concat([...pieces, data]), start, fileBytes: size, dataEnd: 0 };
   },
 
   parse({ bytes, fileBytes }, { layer: layerDigest }) {

@@ -220,7 +220,7 @@ export class Indexer {
     const fetchedMs = performance.now();
     const wanted = { layer: digest, index, maxBytes: this.#options.memory?.indexBytes };
     const planned = await this.#options.threads.plan({ format, raw, wanted, paths }, isAwaited);
-    return { tail, dataEnd: raw.start, planned, fetchedMs };
+    return { tail, dataEnd: raw.dataEnd, planned, fetchedMs };
   }
 
   /** Has the ends of layers fetched that will be asked for soon. */

@@ -14,7 +14,7 @@ const keepMs = 20_000;
 /** A layer of which the disk has been planned. */
 export interface PlannedLayer {
   readonly tail: Tail;
-  /** Where in the blob the index begins; the blob's size if it is elsewhere. */
+  /** Of `RawIndex`. */
   readonly dataEnd: number;
   readonly planned: Planned;
   /** When the whole index was here, in `performance.now()` milliseconds. */

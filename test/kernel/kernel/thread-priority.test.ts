@@ -58,7 +58,7 @@ async function rehearsing(t: TestContext): Promise<WorkerPool> {
 
 test('The thread that plans lets others go first while it rehearses, and not when there is work for it', async (t) => {
   const threads = await rehearsing(t);
-  const raw = { bytes: Buffer.alloc(1), start: 0, fileBytes: 0 };
+  const raw = { bytes: Buffer.alloc(1), start: 0, fileBytes: 0, dataEnd: 0 };
   const { paths } = new LayerDirectory('');
   const plan = threads.plan({ format: 'estargz', raw, wanted: { layer: '', index: '' }, paths }, () => true);
   const left = yielding();
