@@ -21,8 +21,11 @@ const lostCall =
 /** What BuildKit says when the call that it lost was a look at a lazy snapshot: it forgets what it needs to unpack the layer itself (moby/buildkit#3388). */
 const forgotten = /missing descriptor handlers/i;
 
-/** What a client says that mounts a layer in the milliseconds in which it is not mounted. What finds no file in a layer says something else. */
-const unmounted = /(mount|\/snapshots\/\d+\/fs)[^\n]*no such file or directory/i;
+/**
+ * What a client says that mounts a layer in the milliseconds in which it is not mounted; overlayfs finds an argument invalid that is unmounted while it looks at it.
+ * What finds no file in a layer says something else.
+ */
+const unmounted = /(mount|\/snapshots\/\d+\/fs)[^\n]*(no such file or directory|invalid argument)/i;
 
 /** Whether reads may end in EIO beside these disturbances. */
 export function mayFailReads(disturbances: ReadonlySet<Disturbance>): boolean {
