@@ -9,7 +9,7 @@ import { type BundledIndex, writeBundle } from '../../indexes/bundle.ts';
 import { attachIndex } from '../../indexes/index-referrers.ts';
 import { IndexRepository, parseRepository } from '../../indexes/index-repository.ts';
 import type { IndexTrust } from '../../indexes/index-trust.ts';
-import { signingKey } from '../../indexes/open-layer-indexes.ts';
+import { type IndexConfig, signingKey } from '../../indexes/open-layer-indexes.ts';
 import { signIndex } from '../../indexes/signature.ts';
 import { tocDigestLabel } from '../../label-names.ts';
 import type { RegistryClient } from '../../registry/client.ts';
@@ -23,7 +23,7 @@ import { ExitError, say } from '../output.ts';
 import { openRegistry, platformArgument } from '../registry.ts';
 import { checkUsage, UsageError } from '../usage-error.ts';
 import { readKey } from './keys.ts';
-import { openPlace, type Place, print, type StoreOptions } from './places.ts';
+import { indexConfig, openPlace, type Place, print, type StoreOptions } from './places.ts';
 import { IndexMaker, type MadeIndex } from './pulls.ts';
 import { trustOf, writeFileOf } from './transfer.ts';
 
@@ -63,12 +63,13 @@ export async function makeIndexes(reference: Reference, options: MakeOptions, en
   checkDestination(options);
   const { env, name } = environment;
   const isKept = !options.push && !options.attach && options.output === undefined;
-  const place = await openPlace(options, environment, isKept ? 'changes' : 'reads');
-  const key = (await readKey(options.sign)) ?? (options.push ? await signingKey(place.config) : undefined);
+  const place = isKept ? await openPlace(options, environment, 'changes') : undefined;
+  const config = place?.config ?? (await indexConfig(options.config, env));
+  const key = (await readKey(options.sign)) ?? (options.push ? await signingKey(config) : undefined);
   await using client = await openRegistry(options.config, env, { logLevel: 'warn', isPatient: true });
   using interrupt = new Interrupt();
   await using maker = await IndexMaker.open(options.tempDir, interrupt.signal);
-  const destination = isKept ? ofMachine(place) : await destinationOf(options, client, place, key !== undefined);
+  const destination = place ? ofMachine(place) : await destinationOf(options, client, config, key !== undefined);
   const platforms = options.platform ?? [undefined];
   const images = await inParallel(platforms, layersAtOnce, (platform) => resolveImage(client, reference, platform));
   const layers = new Map(
@@ -111,7 +112,7 @@ function checkDestination({ push, attach, output, repository }: MakeOptions): vo
 async function destinationOf(
   options: MakeOptions,
   client: RegistryClient,
-  { config }: Place,
+  config: IndexConfig,
   isSigned: boolean,
 ): Promise<Destination> {
   if (options.output !== undefined) return ofFile(options.output);
