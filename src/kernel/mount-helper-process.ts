@@ -26,9 +26,9 @@ const channelDescriptor = 3;
 
 const calls = {
   mountErofs: (source: string, target: string) => mountErofs(source, target).then(() => true),
-  fill: (source: string, target: string) => fillMountPoint(source, target).then(() => true),
-  fillThroughLoop: (source: string, target: string) =>
-    fillMountPoint(source, target, mountErofsThroughLoop).then(() => true),
+  fill: (source: string, target: string, point?: string) => fillMountPoint(source, target, point).then(() => true),
+  fillThroughLoop: (source: string, target: string, point?: string) =>
+    fillMountPoint(source, target, point, mountErofsThroughLoop).then(() => true),
   unmountAll: (target: string) => clearMountPoint(target, unmount),
   detachAll: (target: string) => clearMountPoint(target, detach),
   detach: (target: string) => detach(target),
@@ -49,9 +49,9 @@ process.on('message', (call: HelperCall) => void answer(call));
 void watchMounts(channelDescriptor, () => send({ mountsChanged: true }));
 
 async function answer({ id, kind, paths }: HelperCall): Promise<void> {
-  const [path = '', target = ''] = paths;
+  const [path = '', target = '', point] = paths;
   try {
-    send({ id, result: await calls[kind](path, target) });
+    send({ id, result: await calls[kind](path, target, point) });
   } catch (error) {
     const { message, cause } = error instanceof Error ? error : new Error(String(error));
     send({ id, error: { code: codeOf(error), message, ...(cause === undefined ? {} : { cause: messageOf(cause) }) } });

@@ -101,13 +101,13 @@ export class MountHelper {
   }
 
   /** Mounts an EROFS image as `fillMountPoint` of `mount-point.ts` does. */
-  async fill(source: string, target: string): Promise<void> {
-    await this.#call('fill', source, target);
+  async fill(source: string, target: string, point: string): Promise<void> {
+    await this.#call('fill', source, target, point);
   }
 
   /** As `fill`, with a loop device in any case. */
-  async fillThroughLoop(source: string, target: string): Promise<void> {
-    await this.#call('fillThroughLoop', source, target);
+  async fillThroughLoop(source: string, target: string, point: string): Promise<void> {
+    await this.#call('fillThroughLoop', source, target, point);
   }
 
   /**

@@ -6,23 +6,30 @@ import { detach, mountErofs } from './mount.ts';
 import { mountAt, mountAtIfCached } from './statx.ts';
 
 /**
- * Mounts an EROFS image as `mountErofs` does, so that the tree in it is at `target`, in place of whatever is mounted
- * there. The mount is on the parent of `target`, and the image has a directory of the last name of `target`. So if
- * nothing is mounted there, there is no `target`: no program can take an empty directory for the tree.
+ * Mounts an EROFS image as `mountErofs` does, so that the tree in it is at `target`, in place of whatever is mounted there. If the mount is on the parent of `target`,
+ * the image has a directory of the last name of `target`. So if nothing is mounted there, there is no `target`: nobody can take an empty directory for the tree.
  *
  * @param target a path in a directory of its own, which is made if it is not there
+ * @param point what it is mounted on: the parent of `target`, or for an image whose root is the tree, `target` itself
  * @param mount what mounts it: `mountErofs`, or another function that does it otherwise
  */
-export async function fillMountPoint(source: string, target: string, mount = mountErofs): Promise<void> {
-  const point = dirname(target);
+export async function fillMountPoint(
+  source: string,
+  target: string,
+  point = dirname(target),
+  mount = mountErofs,
+): Promise<void> {
   await clearMountPoint(target, detach);
   mkdirSync(point, { recursive: true });
-  await mount(source, point);
   try {
-    await stat(target);
-  } catch (cause) {
-    await detach(point);
-    throw new LazypullError('DataLoss', `The EROFS image "${source}" does not show a tree at "${target}"`, { cause });
+    await mount(source, point);
+    await stat(target).catch((cause: unknown) => {
+      const text = `The EROFS image "${source}" does not show a tree at "${target}"`;
+      throw new LazypullError('DataLoss', text, { cause });
+    });
+  } catch (error) {
+    await clearMountPoint(target, detach);
+    throw error;
   }
 }
 

@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LazypullError, messageOf } from '../errors.ts';
 import type { MountHelper } from '../kernel/mount-helper.ts';
@@ -150,7 +151,9 @@ export class MountPoints {
   /** A connection that dies meanwhile is another one by the second time. */
   async #fill(mountpoint: string, layer: Layer): Promise<void> {
     const { helper, directIo, served } = this.#options;
-    const fill = () => (directIo ? helper.fillThroughLoop(source, mountpoint) : helper.fill(source, mountpoint));
+    const point = layer.record.isBare ? mountpoint : dirname(mountpoint);
+    const fill = () =>
+      directIo ? helper.fillThroughLoop(source, mountpoint, point) : helper.fill(source, mountpoint, point);
     await served();
     let source = layer.imagePath;
     try {

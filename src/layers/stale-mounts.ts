@@ -10,9 +10,8 @@ export async function staleMounts(directory: string): Promise<ReadonlyMap<string
   const images = new Map<string, string>();
   const others = new Set<string>();
   for (const { path, type, source, root } of await mountTable(directory)) {
-    const tree = join(path, treeName);
+    const tree = treeAt(path);
     if (images.has(tree) || type !== 'erofs' || root !== '/') others.add(tree);
-    others.add(path);
     images.set(tree, source);
   }
   for (const path of others) images.delete(path);
@@ -30,8 +29,6 @@ export async function takeAway(directory: string, mountpoint: string, log: Log):
   const dead = table.filter(
     ({ type, source }) => type === 'erofs' && (isOnConnection(basename(source)) || source.startsWith(`${mountpoint}/`)),
   );
-  // Versions whose images were the layer itself mounted them on the tree's path.
-  const treeAt = (path: string) => (basename(path) === treeName ? path : join(path, treeName));
   for (const { path } of dead.toReversed()) await clearMountPoint(treeAt(path), detach);
   let connections = 0;
   while (await abort(mountpoint)) connections++;
@@ -41,4 +38,9 @@ export async function takeAway(directory: string, mountpoint: string, log: Log):
       'nothing keeps the mounts of a process that ended: they are made anew, and who used them gets errors',
     );
   }
+}
+
+/** Where the tree is of what is mounted on `path`: bare images are mounted on its own path. */
+function treeAt(path: string): string {
+  return basename(path) === treeName ? path : join(path, treeName);
 }

@@ -44,6 +44,8 @@ export interface LayerRecord {
   /** Where the files' data starts on the disk, if there is a hole before it. */
   readonly dataOffset?: number;
   readonly chunks: number;
+  /** Whether the root of the image is the layer's tree, as versions made it; else that is the directory `treeName` in it. */
+  readonly isBare?: true;
   readonly sums: LayerSums;
 }
 
@@ -274,8 +276,8 @@ interface WrittenRecord<T = LayerRecord> {
   readonly record: T;
 }
 
-/** What versions wrote that knew eStargz only. */
-interface Record5 extends Omit<LayerRecord, 'version' | 'indexDigest' | 'format' | 'chunks'> {
+/** What versions wrote that knew eStargz only, of images that are bare. */
+interface Record5 extends Omit<LayerRecord, 'version' | 'indexDigest' | 'format' | 'chunks' | 'isBare'> {
   readonly version: 5;
   readonly tocDigest: Digest;
   readonly rows: number;
@@ -287,7 +289,7 @@ type AnyRecord = LayerRecord | Record5 | { readonly version: unknown };
 function currentRecord(record: AnyRecord): LayerRecord | undefined {
   if (isRecord5(record)) {
     const { version: _, tocDigest, rows, ...same } = record;
-    return { ...same, version: recordVersion, indexDigest: tocDigest, format: 'estargz', chunks: rows };
+    return { ...same, version: recordVersion, indexDigest: tocDigest, format: 'estargz', chunks: rows, isBare: true };
   }
   return record.version === recordVersion ? (record as LayerRecord) : undefined;
 }

@@ -86,6 +86,13 @@ test('fillMountPoint mounts in place of what is mounted there, and leaves nothin
   await run('mkfs.erofs', [join(directory, 'treeless'), join(directory, 'tree', 'fs')]);
   await assert.rejects(fillMountPoint(join(directory, 'treeless'), target), { code: 'DataLoss' });
   assert.deepEqual(await mountsBelow(directory), []);
+  await assert.rejects(access(target), { code: 'ENOENT' });
+  await fillMountPoint(join(directory, 'treeless'), target, target);
+  assert.deepEqual(await mountsBelow(directory), [target]);
+  assert.equal(await readFile(join(target, 'file'), 'utf8'), 'content');
+  const shown = mountShownAt(target);
+  await detach(target);
+  assert.notEqual(mountShownAt(target), shown);
   assert.equal(await clearMountPoint(target, unmount), false);
   await rm(join(directory, '7'), { recursive: true });
   assert.equal(await clearMountPoint(target, unmount), false);
