@@ -33,7 +33,7 @@ const packages = ['gcc', 'g++', 'python3', 'make', 'git', 'ca-certificates', 'op
 const converterRooms = ['convert', 'formats/estargz'];
 
 /**
- * Makes sure that the cached registry has the base image, plain and converted. `from` is an image of another registry, or
+ * Makes sure that the cached registry has the base image, plain and, unless only that `kind` is wanted, converted. `from` is an image of another registry, or
  * undefined for a Debian with compilers that is made here.
  */
 export async function ensureBaseImage(
@@ -41,6 +41,7 @@ export async function ensureBaseImage(
   workspace: Workspace,
   progress: Progress,
   signal: AbortSignal,
+  kind: 'plain' | 'esgz' = 'esgz',
 ): Promise<BaseImage> {
   const suite = await debianSuite();
   const recipe = from ?? `mmdebstrap ${suite} ${packages.join(' ')}`;
@@ -54,6 +55,11 @@ export async function ensureBaseImage(
     const target = `${registry.host}/${baseRepository}:${plain}`;
     if (from === undefined) await pushDebian(suite, target, workspace, progress, signal);
     else await copyImage(from, target, progress, signal);
+  }
+  if (kind === 'plain') {
+    const manifest = await getManifest(registry.host, baseRepository, plain);
+    if (manifest === undefined) throw new Error(`There is no image ${plainName} in the registry`);
+    return { data, manifest, plain: manifest, bytes: sizeOf(manifest) };
   }
   if ((await getManifest(registry.host, baseRepository, converted)) === undefined) {
     await progress.step('Converting the base image to eStargz', async (detail) => {
@@ -69,10 +75,13 @@ export async function ensureBaseImage(
   if (manifest === undefined)
     throw new Error(`The converter left no image ${baseRepository}:${converted} in the registry`);
   await tagImage(registry.host, baseRepository, converted, baseTag);
-  const bytes = manifest.layers.reduce((sum, { size }) => sum + size, manifest.config.size);
   const unmodified = await getManifest(registry.host, baseRepository, plain);
   if (unmodified === undefined) throw new Error(`The image ${plainName} is missing in ${data}: remove that directory`);
-  return { data, manifest, plain: unmodified, bytes };
+  return { data, manifest, plain: unmodified, bytes: sizeOf(manifest) };
+}
+
+function sizeOf({ config, layers }: Manifest): number {
+  return layers.reduce((sum, { size }) => sum + size, config.size);
 }
 
 async function pushDebian(

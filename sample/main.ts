@@ -56,20 +56,19 @@ async function sample(
   progress: Progress,
   signal: AbortSignal,
 ): Promise<void> {
-  const base = await ensureBaseImage(settings.base, workspace, progress, signal);
+  const base = await ensureBaseImage(settings.base, workspace, progress, signal, settings.imageKind);
   signal.throwIfAborted();
   const port = await freePort(registryPort);
   if (port !== registryPort) progress.say(`Port ${registryPort} is in use: the registry listens on port ${port}`);
   await using registry = await startRegistry(await workspace.directory('registry'), base.data);
   await using relay = await Relay.start(registry.port, port);
-  const manifest = settings.imageKind === 'plain' ? base.plain : base.manifest;
-  await warm(base.data, manifest);
+  const { manifest, bytes } = base;
+  await warm(base);
   const measurements: Measurement[] = [];
   for (const way of waysOf[settings.imageKind]) {
     measurements.push(...(await builds(way, relay, settings, workspace, progress, signal)));
   }
   const { length } = manifest.layers;
-  const bytes = manifest.layers.reduce((sum, { size }) => sum + size, manifest.config.size);
   progress.say(`\nThe base image has ${megabytes(bytes)} in ${length} ${length === 1 ? 'layer' : 'layers'}.\n`);
   progress.say(formatTable(measurements, bytes));
   progress.say(`\n${conclusion(measurements, bytes)}`);
@@ -168,8 +167,8 @@ async function startDaemons(
 }
 
 /** Reads the image's blobs once, so that the first of the two runs does not pay for a cold disk below the registry. */
-async function warm(data: string, { layers }: BaseImage['manifest']): Promise<void> {
-  for (const { digest } of layers) {
+async function warm({ data, manifest }: BaseImage): Promise<void> {
+  for (const { digest } of manifest.layers) {
     const hex = digest.slice('sha256:'.length);
     const path = join(data, 'docker', 'registry', 'v2', 'blobs', 'sha256', hex.slice(0, 2), hex, 'data');
     for await (const _ of createReadStream(path, { highWaterMark: 1024 * 1024 }));

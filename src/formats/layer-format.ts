@@ -4,6 +4,7 @@ import type { Digest } from '../chunks/digest.ts';
 import type { CheckedChunk } from '../chunks/checked-chunk.ts';
 import type { Blob } from '../registry/blob/blob.ts';
 import type { LayerIndex } from './layer-index.ts';
+import type { LayerTree } from './tree.ts';
 
 /** The labels of a snapshot, or the annotations of a layer in a manifest: what tells of an index has the same name in both. */
 export type Labels = Readonly<Record<string, string>>;
@@ -36,6 +37,8 @@ export interface LayerFormat {
    *   that can only be pulled
    */
   parse(raw: RawIndex, wanted: WantedIndex): ParsedIndex;
+  /** What the entries of an index show. Files of the format's own are not in it. Throws as `buildTree`. */
+  readonly treeOf: (index: LayerIndex) => LayerTree;
   readonly codec: Codec;
 }
 

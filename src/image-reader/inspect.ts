@@ -2,7 +2,8 @@ import { explain } from '../errors.ts';
 import { planDisk } from '../fronts/erofs/plan.ts';
 import { Formats } from '../formats/index.ts';
 import { readIndex } from '../formats/read-index.ts';
-import { buildTree, type Landmark } from '../formats/tree.ts';
+import type { LayerIndex } from '../formats/layer-index.ts';
+import type { Landmark, LayerTree } from '../formats/tree.ts';
 import { tocDigestLabel, zstdChunkedAnnotations } from '../label-names.ts';
 import type { Descriptor } from '../images/manifest.ts';
 import { isForeignLayer, isLayer } from '../images/media-types.ts';
@@ -69,7 +70,8 @@ export async function inspectLayer(
       throw new Refusal(reason, 'FailedPrecondition', withoutDigest(format, known !== undefined));
     }
     const id = { digest: layer.digest, index: found.index };
-    const content = contentOf(layer, await readIndex(found.format, blob, id, signal));
+    const index = await readIndex(found.format, blob, id, signal);
+    const content = contentOf(layer, found.format.treeOf(index), index);
     return { ...report, format: found.format.name, problem: undefined, content };
   } catch (error) {
     return { ...report, format, problem: problemOf(error), content: undefined };
@@ -77,8 +79,7 @@ export async function inspectLayer(
 }
 
 /** Plans the layer's disk too, as a daemon does: what has no room there makes the layer one that cannot be lazy. */
-function contentOf({ digest }: Descriptor, index: Parameters<typeof buildTree>[0]): LayerContent {
-  const tree = buildTree(index);
+function contentOf({ digest }: Descriptor, tree: LayerTree, index: LayerIndex): LayerContent {
   planDisk(tree, { digest });
   const { landmark } = tree;
   const { entries, chunks } = index;

@@ -3,7 +3,7 @@ import { LazypullError } from '../errors.ts';
 import type { ChunkColumns } from '../formats/chunk-columns.ts';
 import type { LayerIndex } from '../formats/layer-index.ts';
 import { maxImageRows, maxImageTextBytes, xattrOverheadBytes } from '../formats/limits.ts';
-import { buildTree, type LayerTree } from '../formats/tree.ts';
+import { type LayerTree } from '../formats/tree.ts';
 import { type ImageFile, ImageTree } from './image-tree.ts';
 import type { ResolvedImage } from '../images/resolve.ts';
 import { Formats } from '../formats/index.ts';
@@ -51,7 +51,7 @@ export async function openImage(
     try {
       const index = await readIndex(format, blobs[i]!, id, signal);
       bounds.count(index);
-      return { blob: blobs[i]!, codec: format.codec, codecData: index.codecData, tree: buildTree(index) };
+      return { blob: blobs[i]!, codec: format.codec, codecData: index.codecData, tree: format.treeOf(index) };
     } catch (error) {
       throw layerError(image, layer, error);
     }

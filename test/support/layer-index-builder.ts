@@ -58,8 +58,8 @@ export async function buildLayerIndex(blob: Buffer, options: BuildOptions = {}):
   for (const checkpoint of checkpoints) writer.span(checkpoint);
   const layerDigest = digestOfHex(hash('sha256', blob));
   const layer = { layerDigest, blobBytes: blob.length, dataEnd, tarBytes: tar.length };
-  const spans = writer.spanTable(dataEnd);
-  return { file: writer.finish(layer, { entries, chunks }), tar, entries, layerDigest, spans };
+  const file = writer.finish(layer, { entries, chunks });
+  return { file, tar, entries, layerDigest, spans: writer.spanTable(dataEnd) };
 }
 
 function inflate(blob: Buffer, spanBytes: number | undefined) {

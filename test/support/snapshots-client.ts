@@ -60,6 +60,7 @@ export class SnapshotsClient implements Disposable {
    * Has one layer prepared.
    *
    * @param above the digests of this layer and those above it in the image, as clients send them
+   * @param deadlineMs after which the call is given up
    * @returns whether it is lazy; where it is not, the answered mounts are removed again
    */
   async prepareLayer(
@@ -68,10 +69,12 @@ export class SnapshotsClient implements Disposable {
     reference: string,
     layer: ImageLayer,
     above: readonly string[] = [layer.digest],
+    deadlineMs = Number.POSITIVE_INFINITY,
   ): Promise<boolean> {
     const key = `extract-${target}`;
+    const request = { key, parent, labels: labelsOf(target, reference, layer, above) };
     try {
-      await this.#call(method.prepare, { key, parent, labels: labelsOf(target, reference, layer, above) });
+      await this.#call(method.prepare, request, new Metadata(), deadlineMs);
     } catch (error) {
       if (codeOf(error) === status.ALREADY_EXISTS) return true;
       throw error;
@@ -124,12 +127,15 @@ export class SnapshotsClient implements Disposable {
     { input, output, parent, name }: DescMethod & { input: I; output: O },
     request: MessageInitShape<I>,
     metadata = new Metadata(),
+    deadlineMs = Number.POSITIVE_INFINITY,
   ): Promise<MessageShape<O>> {
     const write = (bytes: Uint8Array) => Buffer.from(bytes);
     const read = (bytes: Buffer) => fromBinary(output, bytes);
+    const path = `/${parent.typeName}/${name}`;
+    const options = { deadline: Date.now() + deadlineMs };
     return new Promise((resolve, reject) => {
       const bytes = toBinary(input, create(input, request));
-      this.#client.makeUnaryRequest(`/${parent.typeName}/${name}`, write, read, bytes, metadata, (error, response) => {
+      this.#client.makeUnaryRequest(path, write, read, bytes, metadata, options, (error, response) => {
         if (error || response === undefined) reject(error ?? new Error('No response'));
         else resolve(response);
       });

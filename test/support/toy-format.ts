@@ -5,6 +5,7 @@ import type { LayerId } from '../../src/chunks/layer-id.ts';
 import { LazypullError } from '../../src/errors.ts';
 import { ChunkColumns } from '../../src/formats/chunk-columns.ts';
 import type { Labels, LayerFormat } from '../../src/formats/layer-format.ts';
+import { buildPlainTree } from '../../src/formats/tree.ts';
 import type { IndexEntry } from '../../src/formats/layer-index.ts';
 import { blockBytes, encodeFileHeader, paddingOf } from '../../src/formats/tar/header.ts';
 
@@ -31,6 +32,7 @@ const toy: LayerFormat = {
   identify: (labels: Labels): Digest | undefined => labels[toyLabel],
   labelsOf: (index) => ({ [toyLabel]: index }),
   recognizes: () => false,
+  treeOf: buildPlainTree,
 
   async fetchIndex(file, { size }, { onBytes, signal } = {}) {
     const read = async (start: number, end: number): Promise<Buffer> => {

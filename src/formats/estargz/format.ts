@@ -3,6 +3,7 @@ import { codeOf } from '../../errors.ts';
 import { tocDigestLabel } from '../../label-names.ts';
 import { membersCodec } from '../gzip/members-codec.ts';
 import type { LayerFormat } from '../layer-format.ts';
+import { buildTree } from '../tree.ts';
 import { fetchToc } from './fetch-toc.ts';
 import { footerBytes, readFooter } from './footer.ts';
 import { checkTocDigest, openToc, readTocJson } from './toc.ts';
@@ -41,5 +42,6 @@ export const estargz: LayerFormat = {
     return { ...readTocJson(toc.json, start), digest: toc.tocDigest, blobBytes: fileBytes };
   },
 
+  treeOf: buildTree,
   codec: membersCodec,
 };

@@ -66,7 +66,7 @@ export class LayerIndexWriter {
     return Buffer.concat([start, writeTail(tail.finish(), start.length)]);
   }
 
-  /** The spans as `decodeTail` gives them of the file, for a codec that reads the layer by it. @param dataEnd the byte of the blob after its last member */
+  /** Once the file is finished: its spans as `decodeTail` gives them, for a codec that reads the layer by it. @param dataEnd the byte of the blob after its last member */
   spanTable(dataEnd: number): SpanTable {
     const table = spanTable(undefined, this.#spans.length);
     let window = magic.length;

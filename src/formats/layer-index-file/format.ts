@@ -1,5 +1,6 @@
 import { LazypullError } from '../../errors.ts';
 import type { LayerFormat, RawIndex } from '../layer-format.ts';
+import { buildPlainTree } from '../tree.ts';
 import { decodeTail } from './decode.ts';
 import { tailStart } from './footer.ts';
 import { spansCodec } from './spans-codec.ts';
@@ -37,5 +38,6 @@ export const layerIndexFormat: LayerFormat = {
     return { ...index, digest: layerDigest, blobBytes, codecData: spans.buffer };
   },
 
+  treeOf: buildPlainTree,
   codec: spansCodec,
 };

@@ -1,7 +1,7 @@
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import type { Digest } from '../../chunks/digest.ts';
 import type { LayerFormat, RawIndex, WantedIndex } from '../../formats/layer-format.ts';
-import { buildTree, type LayerTree } from '../../formats/tree.ts';
+import type { LayerTree } from '../../formats/tree.ts';
 import type { WrittenData } from '../../fronts/erofs/data.ts';
 import { planDisk } from '../../fronts/erofs/plan.ts';
 import { type Hints, hintsOf } from '../prefetch/hints.ts';
@@ -32,10 +32,14 @@ export interface DiskFiles {
  *
  * @throws what `LayerFormat.parse` and `planTree` do
  */
-export function planLayer(format: Pick<LayerFormat, 'parse'>, raw: RawIndex, wanted: WantedIndex): LayerPlan {
+export function planLayer(
+  format: Pick<LayerFormat, 'parse' | 'treeOf'>,
+  raw: RawIndex,
+  wanted: WantedIndex,
+): LayerPlan {
   const index = format.parse(raw, wanted);
   const { digest: indexDigest, blobBytes, codecData } = index;
-  return { indexDigest, blobBytes, codecData, ...planTree(buildTree(index), { digest: wanted.layer }) };
+  return { indexDigest, blobBytes, codecData, ...planTree(format.treeOf(index), { digest: wanted.layer }) };
 }
 
 /**

@@ -249,15 +249,18 @@ export class UnindexedLayers {
     const { indexes, pulls, isKept } = this.#options;
     if (this.#options.policy.mode === 'client') return;
     indexes.lookAhead([digest, ...siblings], reference);
-    if (siblings.length === 0) return;
+    const absent: string[] = [];
+    for (const sibling of siblings) {
+      if (pulls.has(sibling) || (await isKept(sibling))) continue;
+      if ((await indexes.find(sibling, reference, this.#closing.signal)) === undefined) absent.push(sibling);
+    }
+    if (absent.length === 0) return; // a registry may count who asks for manifests
     const layers = await this.#layersOf(reference);
     if (!layers.has(digest)) return;
-    for (const sibling of siblings) {
+    for (const sibling of absent) {
       const layer = layers.get(sibling);
       if (layer === undefined || layer.annotations[tocDigestLabel] !== undefined) continue;
-      if (pulls.has(sibling) || !this.#isInBounds(layer.size) || (await isKept(sibling))) continue;
-      if ((await indexes.find(sibling, reference, this.#closing.signal)) !== undefined) continue;
-      pulls.begin(reference, sibling, layer.size);
+      if (this.#isInBounds(layer.size)) pulls.begin(reference, sibling, layer.size);
     }
   }
 

@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { status } from '@grpc/grpc-js';
 import { IndexStore } from '../../../src/indexes/index-store.ts';
 import { silentLog } from '../../../src/log.ts';
 import { LayerLab } from '../../support/layer-lab.ts';
 import { run } from '../../support/program.ts';
-import type { ImageLayer } from '../../support/snapshots-client.ts';
+import { type ImageLayer, SnapshotsClient } from '../../support/snapshots-client.ts';
 import { repository } from '../../support/tools.ts';
 import { assertSameTree, describeTar, describeTree, withoutRoot } from '../../support/tree.ts';
 
@@ -30,6 +32,25 @@ before(async () => {
   layer = { digest: lab.registry.addBlob(blob), annotations: {} };
 });
 after(() => lab[Symbol.asyncDispose]());
+
+test('A Prepare that its client gives up ends the pull, and leaves nothing', async () => {
+  lab.registry.script(
+    { method: 'GET', path: new RegExp(layer.digest) },
+    ...Array(8).fill({ kind: 'stall', after: 5000 }),
+  );
+  using client = new SnapshotsClient(lab.socket);
+  await assert.rejects(client.prepareLayer('given-up', '', lab.reference, layer, [layer.digest], 3000), {
+    code: status.DEADLINE_EXCEEDED,
+  });
+  lab.registry.forgetFaults();
+  const left = async (path: string): Promise<string[]> => readdir(join(lab.root, path)).catch(() => []);
+  for (let tries = 0; (await left('pulls')).length > 0; tries++) {
+    assert.ok(tries < 100, 'the pull goes on');
+    await delay(50);
+  }
+  assert.deepEqual(await left(join('layers', layer.digest.slice('sha256:'.length))), []);
+  assert.ok(lab.registry.requests.some(({ path, aborted }) => path.includes(layer.digest) && aborted));
+});
 
 test('A layer without an index is pulled once, and is lazy after its cache is gone', async () => {
   const first = await lab.prepare([layer]);

@@ -3,10 +3,11 @@ import { hash } from 'node:crypto';
 import { test } from 'node:test';
 import { constants, gzipSync } from 'node:zlib';
 import fc from 'fast-check';
-import { digestBytes } from '../../../../src/formats/chunk-columns.ts';
+import { ChunkColumns, digestBytes } from '../../../../src/formats/chunk-columns.ts';
 import { readSpan } from '../../../../src/formats/gzip/read-span.ts';
 import { decodeTail, type LayerIndexFile } from '../../../../src/formats/layer-index-file/decode.ts';
 import { LayerIndexWriter } from '../../../../src/formats/layer-index-file/encode.ts';
+import { layerIndexFormat } from '../../../../src/formats/layer-index-file/format.ts';
 import { footerBytes, tailStart } from '../../../../src/formats/layer-index-file/footer.ts';
 import { spanOf } from '../../../../src/formats/layer-index-file/span-table.ts';
 import { openWindow } from '../../../../src/formats/layer-index-file/windows.ts';
@@ -167,4 +168,24 @@ const opened = open(emptyFile, emptyDigest);
 
 test('LayerIndexWriter makes an index of an empty layer', () => {
   assert.deepEqual([opened.index.entries.length, opened.spans.length], [0, 1]);
+});
+
+test('layerIndexFormat shows every file of the tar, also those that eStargz would take out', () => {
+  const numbers = {
+    mode: 0o644,
+    uid: 0,
+    gid: 0,
+    mtimeSeconds: 0,
+    mtimeNanoseconds: 0,
+    size: 0,
+    devMajor: 0,
+    devMinor: 0,
+  };
+  const rest = { linkTarget: '', xattrs: undefined, firstChunk: 0, chunkCount: 0 };
+  const entry = (path: string) => ({ path, type: 'reg' as const, ...numbers, ...rest });
+  const { root } = layerIndexFormat.treeOf({
+    entries: [entry('stargz.index.json'), entry('.no.prefetch.landmark')],
+    chunks: new ChunkColumns(),
+  });
+  assert.deepEqual([...(root.children?.keys() ?? [])].toSorted(), ['.no.prefetch.landmark', 'stargz.index.json']);
 });

@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { unindexed } from '../../../../src/chunks/layer-id.ts';
+import { LazypullError } from '../../../../src/errors.ts';
+import { layerIndexFormat } from '../../../../src/formats/layer-index-file/format.ts';
+import type { Descriptor } from '../../../../src/images/manifest.ts';
+import type { FoundIndex } from '../../../../src/indexes/found-index.ts';
+import { tocDigestLabel } from '../../../../src/label-names.ts';
+import type { LayerPulls } from '../../../../src/layers/resolve/layer-pulls.ts';
+import type { LayerRef } from '../../../../src/layers/resolve/layer-ref.ts';
+import { noIndexes } from '../../../../src/layers/resolve/index-source.ts';
+import { pullAll, UnindexedLayers, type UnindexedPolicy } from '../../../../src/layers/resolve/unindexed.ts';
+import { TraceStore } from '../../../../src/layers/prefetch/trace.ts';
+import { LayerDirectory } from '../../../../src/layers/store/layer-directory.ts';
+import { silentLog } from '../../../../src/log.ts';
+import { FakeBlob } from '../../../support/chunked-blob.ts';
+
+const [first, second, third, fourth] = Array.from('abcd', (letter) => `sha256:${letter.repeat(64)}`) as [
+  string,
+  string,
+  string,
+  string,
+];
+const reference = 'registry.example/app:1';
+const mediaType = 'application/vnd.oci.image.layer.v1.tar+gzip';
+const descriptor = (digest: string, annotations: Record<string, string> = {}): Descriptor => ({
+  mediaType,
+  digest,
+  size: 1000,
+  annotations,
+  rest: {},
+});
+const manifest = [
+  descriptor(first),
+  descriptor(second),
+  descriptor(third, { [tocDigestLabel]: fourth }),
+  descriptor(fourth),
+];
+const ref = (siblings: readonly string[] = []): LayerRef => ({
+  id: unindexed(first),
+  format: layerIndexFormat,
+  reference,
+  siblings,
+  prefetchBytes: undefined,
+});
+
+interface Parts {
+  readonly policy?: UnindexedPolicy;
+  readonly kept?: readonly string[];
+  readonly indexed?: readonly string[];
+}
+
+/** What is asked of pulls and of the registry. */
+function layersWith(t: TestContext, { policy = pullAll, kept = [], indexed = [] }: Parts = {}) {
+  const root = mkdtempSync(join(tmpdir(), 'lazypull-unindexed-'));
+  t.after(() => rmSync(root, { recursive: true }));
+  const begun: string[] = [];
+  const asked: string[] = [];
+  const poisoned: string[] = [];
+  const pulls = {
+    isPossible: true,
+    has: () => false,
+    attend: () => () => undefined,
+    begin: (_: string, digest: string) => begun.push(digest),
+    take: () => Promise.reject(new LazypullError('Unavailable', 'pulled')),
+  } as unknown as LayerPulls;
+  const found = (layer: string): FoundIndex => ({
+    layer,
+    digest: layer,
+    size: 100,
+    signedBy: undefined,
+    origin: { kind: 'made', where: '' },
+    path: undefined,
+    range: (start, end) => Promise.resolve(Buffer.alloc(end - start)),
+    whole: () => Promise.reject(new Error('not here')),
+    poison: (reason) => poisoned.push(reason),
+  });
+  const layers = new UnindexedLayers({
+    policy,
+    openBlob: () => new FakeBlob(Buffer.alloc(1000)),
+    layersOf: (image) => {
+      asked.push(image);
+      return Promise.resolve(manifest);
+    },
+    indexes: {
+      ...noIndexes,
+      find: (layer) => Promise.resolve(indexed.includes(layer) ? found(layer) : undefined),
+    },
+    pulls,
+    plan: () => Promise.reject(new Error('no plan')),
+    isKept: (digest) => Promise.resolve(kept.includes(digest)),
+    traces: new TraceStore(root),
+    log: silentLog,
+  });
+  t.after(() => layers.close());
+  const make = () => layers.make(ref(), new LayerDirectory(join(root, 'layer')), new AbortController().signal);
+  return { layers, begun, asked, poisoned, make };
+}
+
+async function settled(): Promise<void> {
+  for (let i = 0; i < 20; i++) await setImmediate();
+}
+
+test('UnindexedLayers leaves everything to clients if it is told to', (t) => {
+  const { layers } = layersWith(t, { policy: { ...pullAll, mode: 'client' } });
+  assert.throws(() => layers.check(), { reason: 'no_toc' });
+});
+
+test('UnindexedLayers leaves layers to clients that are too small or too large, and says which bound that is', async (t) => {
+  const small = layersWith(t, { policy: { ...pullAll, minBytes: 1001 } });
+  await assert.rejects(small.make(), { reason: 'size', message: /less than min_size/ });
+  const large = layersWith(t, { policy: { ...pullAll, maxBytes: 999 } });
+  await assert.rejects(large.make(), { reason: 'size', message: /more than max_size/ });
+  await assert.rejects(layersWith(t, { policy: { ...pullAll, maxBytes: 1000 } }).make(), /pulled/);
+});
+
+test('UnindexedLayers pulls the other layers of an image that have no index of any kind and are not here', async (t) => {
+  const { layers, begun, asked } = layersWith(t, { kept: [fourth] });
+  layers.attend(ref([second, third, fourth]));
+  await settled();
+  assert.deepEqual(begun, [second], 'the third is eStargz, the fourth is here');
+  assert.deepEqual(asked, [reference]);
+});
+
+test('UnindexedLayers asks for no manifest if all other layers are here or have an index', async (t) => {
+  const { layers, begun, asked } = layersWith(t, { kept: [second], indexed: [fourth] });
+  layers.attend(ref([second, fourth]));
+  await settled();
+  assert.deepEqual([begun, asked], [[], []]);
+});
+
+test('UnindexedLayers pulls a layer whose index is damaged, and does not take that index again', async (t) => {
+  const { make, poisoned } = layersWith(t, { indexed: [first] });
+  await assert.rejects(make(), /pulled/);
+  assert.equal(poisoned.length, 1);
+});
