@@ -32,7 +32,7 @@ export function firstCheckpoint(compression: Compression): Checkpoint {
 export const maxWindowBytes = 32 << 10;
 
 /** How much a span puts out, unless a block of deflate is longer. Smaller ones make a larger index, and files that are read sooner. */
-export const spanBytes = 2 << 20;
+export const spanBytes = 3 << 19;
 
 /** The same of spans that need no window, as blobs of many gzip members have them. */
 export const memberSpanBytes = 1 << 20;
