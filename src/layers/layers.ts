@@ -684,6 +684,10 @@ export class Layers {
     const directory = this.#directory(id);
     await this.#whileClosed(layerKey(id), async () => {
       if ((await directory.record()) !== undefined) return;
+      const pulled = new LayerDirectory(path);
+      const record = await pulled.record();
+      if (record === undefined) return;
+      await pulled.settle(record);
       await directory.remove();
       await mkdir(dirname(directory.path), { recursive: true, mode: 0o700 });
       await rename(path, directory.path);

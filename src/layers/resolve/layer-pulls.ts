@@ -37,6 +37,8 @@ export interface PulledLayer {
   readonly table: ChunkTable;
   /** The layer index that is beside it, or why none could be made. */
   readonly index: MadeIndex;
+  /** Whether its data is on the disk, and its residency written down. */
+  readonly isSettled: boolean;
   readonly ms: number;
 }
 
@@ -249,9 +251,13 @@ export class LayerPulls {
       const pulled = await puller.pull({ blob, digest, ...files, signal, onProgress });
       abort.signal.throwIfAborted();
       const record = recordOf(digest, reference, pulled);
+      const { table, index } = pulled;
+      // Without an index nothing of it can be fetched again that a killed daemon forgets.
+      const isSettled = 'problem' in index;
+      if (isSettled) await directory.settle(record);
       await directory.writeRecord(record);
       silent.answered(reference);
-      return { record, table: pulled.table, index: pulled.index, ms: performance.now() - startedMs };
+      return { record, table, index, isSettled, ms: performance.now() - startedMs };
     } catch (error) {
       if (!abort.signal.aborted) {
         metrics.failures.add(1, { reason: 'pull' });

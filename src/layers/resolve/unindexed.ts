@@ -191,7 +191,7 @@ export class UnindexedLayers {
       reference,
     } = ref;
     const pulled = await pulls.take(reference, digest, directory, signal);
-    const { record, table, ms, index } = pulled;
+    const { record, table, ms, index, isSettled } = pulled;
     const hasIndex = 'bytes' in index;
     if (hasIndex) void this.#keepIndex(digest, directory.indexPath, index.bytes);
     const { blobBytes } = record;
@@ -202,7 +202,7 @@ export class UnindexedLayers {
     const resident = new Uint8Array(new SharedArrayBuffer(table.length)).fill(residency.verified);
     const codecData = hasIndex ? index.codecData : undefined;
     const blob = openBlob(reference, digest);
-    // As from another boot: nothing of it has been synced, which is done soon, and not waited for.
+    // As from another boot, if nothing of it has been synced: that is done soon, and not waited for.
     return {
       record,
       directory,
@@ -210,7 +210,7 @@ export class UnindexedLayers {
       table,
       codecData,
       resident,
-      isOfThisBoot: false,
+      isOfThisBoot: isSettled,
       blob,
       traces,
       origin,

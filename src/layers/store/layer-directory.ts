@@ -179,6 +179,13 @@ export class LayerDirectory {
     await this.#replace('resident', Buffer.concat([head, states]), true);
   }
 
+  /** Brings the data of a layer of which all is here to the disk, and writes that down: it survives a kill then. */
+  async settle(record: LayerRecord): Promise<void> {
+    await using disk = await open(this.diskPath, 'r');
+    await disk.datasync();
+    await this.writeResident(record, new Uint8Array(record.chunks).fill(residency.verified));
+  }
+
   /** The paths in the layer of the files that hold the disk offsets, '' where one is not known. Reads a file: for messages only. */
   async pathsAt(diskOffsets: readonly number[]): Promise<string[]> {
     const starts: number[] = [];

@@ -3,10 +3,12 @@ import { hash } from 'node:crypto';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { estargzBlob, type FileSpec } from '../../support/estargz-blob.ts';
 import { LayerLab } from '../../support/layer-lab.ts';
 import { run } from '../../support/program.ts';
 import { tarOf } from '../../support/random-layer.ts';
+import type { ImageLayer } from '../../support/snapshots-client.ts';
 import { assertSameTree, describeTree } from '../../support/tree.ts';
 
 const readers = 64;
@@ -92,15 +94,24 @@ async function compareParts(expected: string, actual: string): Promise<void> {
   await run('xargs', ['-a', list, '-P', String(readers), '-L', '1', 'cmp']);
 }
 
+/** A layer that has to be pulled before it can be mounted. */
+function unindexed(blob: Buffer): ImageLayer {
+  return { digest: lab.registry.addBlob(blob), annotations: {} };
+}
+
 test('A lazy image is what overlayfs makes of its unpacked layers: under many readers, and after each restart', async () => {
   const contents = [lowest, middle, middle, [], top, []];
   const expected = await unpack([lowest, middle, middle, top]);
   const tree = await describeTree(expected);
-  for (const [chunkBytes, streamBytes] of [
-    [1 << 20, 0],
-    [100_000, 300_000],
-  ]) {
-    const layers = contents.map((files) => lab.layer(estargzBlob(files, chunkBytes, streamBytes)));
+  const writers: ((files: readonly FileSpec[]) => ImageLayer)[] = [
+    (files) => lab.layer(estargzBlob(files, 1 << 20, 0)),
+    (files) => lab.layer(estargzBlob(files, 100_000, 300_000)),
+    (files) => unindexed(gzipSync(tarOf(files), { level: 1 })),
+    (files) => unindexed(zstdCompressSync(tarOf(files))),
+    (files) => unindexed(tarOf(files)),
+  ];
+  for (const write of writers) {
+    const layers = contents.map(write);
     const image = await lab.prepare(layers);
     const mounted = await lab.mount(image);
     await compareParts(expected, mounted);

@@ -4,8 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setImmediate, setTimeout as delay } from 'node:timers/promises';
+import { residency } from '../../../../src/chunks/residency.ts';
 import { chunkTable } from '../../../../src/chunks/chunk-table.ts';
 import { LazypullError } from '../../../../src/errors.ts';
+import type { MadeIndex } from '../../../../src/layers/pull/index-file.ts';
 import type { PulledLayer, PullRequest } from '../../../../src/layers/pull/puller.ts';
 import { LayerPulls } from '../../../../src/layers/resolve/layer-pulls.ts';
 import { layerMetrics } from '../../../../src/layers/metrics.ts';
@@ -17,10 +19,12 @@ const image = 'registry.example/app:1';
 const digests = Array.from('abcdefgh', (letter) => `sha256:${letter.repeat(64)}`);
 const forever = new AbortController().signal;
 
+const made: MadeIndex = { digest: digests[0]!, bytes: 1, codecData: new SharedArrayBuffer(0) };
+
 /** Pulls that end when the test says so. */
 function pulls(t: TestContext, patienceMs = 60_000) {
   const root = mkdtempSync(join(tmpdir(), 'lazypull-pulls-'));
-  const begun = new Map<string, PullRequest & { finish(): void; fail(error: Error): void }>();
+  const begun = new Map<string, PullRequest & { finish(index?: MadeIndex): void; fail(error: Error): void }>();
   const kept: string[] = [];
   const silent: string[] = [];
   const layers = new LayerPulls({
@@ -29,7 +33,10 @@ function pulls(t: TestContext, patienceMs = 60_000) {
         const { promise, resolve, reject } = Promise.withResolvers<PulledLayer>();
         writeFileSync(request.diskPath, request.digest);
         request.signal.addEventListener('abort', () => reject(request.signal.reason as Error));
-        const finish = (): void => resolve({ table: chunkTable(undefined, 0) } as PulledLayer);
+        const finish = (index: MadeIndex = made): void => {
+          const sums = { metadata: '', table: '', hints: '', stacking: '' };
+          resolve({ table: chunkTable(undefined, 2), index, sums } as PulledLayer);
+        };
         begun.set(request.digest, { ...request, finish, fail: reject });
         return promise;
       },
@@ -64,6 +71,23 @@ test('LayerPulls moves what is pulled into the directory of the layer', async (t
   await taking;
   assert.deepEqual(readdirSync(target.path), ['disk', 'layer.json']);
   assert.deepEqual(layers.status(), []);
+});
+
+test('LayerPulls writes down what is here of a layer that has no index: nothing of it can be fetched again', async (t) => {
+  const { layers, begun, directory } = pulls(t);
+  for (const [digest, index, isSettled] of [
+    [digests[0]!, made, false],
+    [digests[1]!, { problem: 'it is zstd' }, true],
+  ] as const) {
+    const target = directory(digest);
+    const taking = layers.take(image, digest, target, forever);
+    await until(() => begun.has(digest));
+    begun.get(digest)!.finish(index);
+    assert.equal((await taking).isSettled, isSettled);
+    const { resident, isOfThisBoot } = await target.resident((await target.record())!);
+    assert.deepEqual([...resident], Array(2).fill(isSettled ? residency.unverified : residency.absent));
+    assert.equal(isOfThisBoot, isSettled);
+  }
 });
 
 test('LayerPulls pulls the other layers of an image beside the one that is waited for, a few large ones at a time', async (t) => {
