@@ -631,7 +631,7 @@ export class Layers {
     await mkdir(directory.path, { recursive: true, mode: 0o700 });
     try {
       if (!isUnindexed(ref.id)) return await this.#indexer.index(ref, directory);
-      return await this.#openMade(await this.#unindexed.make(ref, directory, signal));
+      return await this.#openMade(await this.#unindexed.make(ref, directory, signal), ref);
     } catch (error) {
       this.cache.check(); // the disk may be full
       await directory.remove();
@@ -666,12 +666,12 @@ export class Layers {
   };
 
   /** Opens a layer that has just been made of an unindexed one: what was read of it the last time is asked for at once. */
-  async #openMade(made: MadeLayer): Promise<Layer> {
+  async #openMade(made: MadeLayer, ref: LayerRef): Promise<Layer> {
     const layer = await this.#serve(made);
     const bytes = this.cache.isFull ? undefined : this.#options.prefetch?.bytes;
     if (bytes !== undefined && !layer.complete) {
       const trace = await this.#traces.load(made.record.digest).catch(() => undefined); // a guess, and no reason to fail
-      await layer.prefetch(trace, bytes, made.record.blobBytes);
+      await layer.prefetch(trace, ref.prefetchBytes ?? bytes, made.record.blobBytes);
     }
     layer.recordTrace();
     layer.keep();
