@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { lacksOf, type Machine } from '../kernel/probe.ts';
+import { openZlib, type Zlib } from '../kernel/zlib.ts';
 import { type Finding, right, warning, wrong } from './check-result.ts';
 
 /** Linux versions from which on something is better. */
@@ -14,7 +15,7 @@ const minFreeMounts = 2_000;
  */
 const maxReadSeconds = 600;
 
-/** The user, /dev/fuse, the kernel and its settings; the user alone, if that one cannot mount. */
+/** The user, /dev/fuse, the kernel and its settings, zlib; the user alone, if that one cannot mount. */
 export function checkMachine(machine: Machine): Finding[] {
   const lacks = lacksOf(machine).map(({ name, text, advice }) => wrong(name, text, advice));
   if (lacks.some(({ name }) => name === 'user')) return lacks;
@@ -25,6 +26,7 @@ export function checkMachine(machine: Machine): Finding[] {
     ...found('/dev/fuse', 'can be opened'),
     ...lacks,
     checkKernel(machine.release),
+    checkZlib(openZlib()),
     ...checkSettings(readSetting),
   ];
 }
@@ -40,6 +42,13 @@ export function checkKernel(release: string): Finding {
   if (isFrom(versions.keepsReaders)) return right(name, `Linux ${release}: ${loops}`);
   const text = `Linux ${release}: readers get errors when the daemon is killed or replaced before Linux 6.9, and ${loops}`;
   return warning(name, text, 'use a newer kernel if readers must not notice a restart');
+}
+
+/** @param zlib what `openZlib` gives */
+export function checkZlib(zlib: Pick<Zlib, 'origin' | 'version'> | undefined): Finding {
+  if (zlib !== undefined) return right('zlib', `${zlib.version} of ${zlib.origin === 'node' ? 'Node' : zlib.origin}`);
+  const text = 'cannot be called: no index is made of a gzip layer, so that it is pulled each time';
+  return warning('zlib', text, 'install zlib (libz.so.1), or use a Node from nodejs.org, which has it');
 }
 
 /** @param read the text of a file below /proc, or undefined if it is not there */

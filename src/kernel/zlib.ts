@@ -11,7 +11,7 @@ export interface Zlib {
 
 /** The zlib that this process has, else the one that the machine has; undefined if there is none that can be used. */
 export function openZlib(): Zlib | undefined {
-  opened ??= { zlib: load(null, 'node') ?? load('libz.so.1', 'libz.so.1') };
+  opened ??= { zlib: loadZlib('node') ?? loadZlib('libz.so.1') };
   return opened.zlib;
 }
 
@@ -48,10 +48,11 @@ interface Functions {
   readonly end: (stream: Buffer) => number;
 }
 
-function load(file: string | null, origin: Zlib['origin']): Zlib | undefined {
+/** The zlib of one origin; undefined if it is not there, or lacks a function. */
+export function loadZlib(origin: Zlib['origin']): Zlib | undefined {
   if (koffi.sizeof('void *') !== 8 || koffi.sizeof('long') !== 8) return undefined;
   try {
-    const library = koffi.load(file);
+    const library = koffi.load(origin === 'node' ? null : origin);
     const functions: Functions = {
       version: String(library.func('const char *zlibVersion()')()),
       init: library.func('int inflateInit2_(void *stream, int windowBits, const char *version, int bytes)'),

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { checkKernel, checkMachine, checkSettings } from '../../../src/doctor/check-machine.ts';
+import { checkKernel, checkMachine, checkSettings, checkZlib } from '../../../src/doctor/check-machine.ts';
 import { checkSpace } from '../../../src/doctor/check-root.ts';
 import type { Machine } from '../../../src/kernel/probe.ts';
 
@@ -77,5 +77,18 @@ describe('checkSpace', () => {
     await assert.rejects(space({ bavail: 1000 }), /only 0\.0 GB are free/);
     await assert.rejects(space({ ffree: 5 }), /only 5 inodes are free/);
     assert.match(await space({ files: 0, ffree: 0 }), /are free/, 'as of Btrfs, which has no fixed number of them');
+  });
+});
+
+describe('checkZlib', () => {
+  it('warns if no index can be made', () => {
+    assert.deepEqual(checkZlib({ origin: 'node', version: '1.3.1' }), {
+      name: 'zlib',
+      state: 'right',
+      text: '1.3.1 of Node',
+      advice: '',
+    });
+    assert.match(checkZlib({ origin: 'libz.so.1', version: '1.2.13' }).text, /1\.2\.13 of libz/);
+    assert.equal(checkZlib(undefined).state, 'warning');
   });
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { constants, deflateRawSync } from 'node:zlib';
-import { openZlib, type RawInflate } from '../../../src/kernel/zlib.ts';
+import { loadZlib, openZlib, type RawInflate } from '../../../src/kernel/zlib.ts';
 
 function open(): RawInflate {
   const zlib = openZlib();
@@ -56,4 +56,14 @@ test('RawInflate says what is wrong with the data, and can be used again', () =>
   assert.ok(output.equals(content.subarray(0, 100)));
   inflater[Symbol.dispose]();
   assert.throws(() => inflater.reset(), { code: 'FailedPrecondition' });
+});
+
+test('loadZlib finds the zlib of the machine, which does the same', () => {
+  using inflater = loadZlib('libz.so.1')?.inflater();
+  assert.ok(inflater !== undefined);
+  const deflate = deflateRawSync(content);
+  const output = Buffer.alloc(content.length + 1);
+  const { consumed, produced, stop } = inflater.step(deflate, 0, output, 0, output.length, false);
+  assert.deepEqual([consumed, produced, stop], [deflate.length, content.length, 'end']);
+  assert.ok(output.subarray(0, produced).equals(content));
 });
