@@ -134,7 +134,7 @@ export const floors: readonly (readonly Room[])[] = [
     {
       name: 'snapshots',
       about: "containerd's Snapshots service: the gRPC edge, the rules, the store (SQLite), the shapes of mounts",
-      packages: [...files, ...grpc, 'node:sqlite'],
+      packages: [...files, ...grpc, 'node:sqlite', 're2js'],
     },
     { name: 'config', about: 'config.toml: schema, defaults, precedence', packages: [...files, 'zod'] },
     { name: 'state', about: "the daemon's root directory: its lock, its owner, a handover", packages: files },

@@ -1,7 +1,7 @@
 import { LazypullError } from '../errors.ts';
 import { compileGoRegExp, type GoRegExp } from './go-regexp.ts';
 import type { SnapshotInfo } from './snapshot.ts';
-import { StepBudget } from './step-budget.ts';
+import { FilterBudget } from './filter-budget.ts';
 
 /** One condition: a field such as `['labels', 'a.b/c']`, and what its value must be. */
 export type Selector =
@@ -15,15 +15,11 @@ export type Filter = readonly Selector[];
 /** The filters of one call, and what they may cost it. */
 export interface Filters {
   readonly filters: readonly Filter[];
-  readonly budget: StepBudget;
+  readonly budget: FilterBudget;
 }
 
 const MAX_FILTERS = 1024;
 const MAX_FILTERS_LENGTH = 64 * 1024;
-
-/** What one call may take: half a second of regular expressions. */
-const MAX_STEPS = 10_000_000;
-const SELECTOR_STEPS = 4;
 
 /**
  * Parses containerd's filters (containerd pkg/filters): selectors such as `kind==active`, `name~=^sha256:`,
@@ -37,7 +33,7 @@ export function parseFilters(filters: readonly string[]): Filters {
   if (filters.reduce((sum, text) => sum + text.length, 0) > MAX_FILTERS_LENGTH) {
     throw new LazypullError('InvalidArgument', `Cannot parse filters of more than ${MAX_FILTERS_LENGTH} characters`);
   }
-  const budget = new StepBudget(MAX_STEPS);
+  const budget = new FilterBudget();
   return { filters: filters.map((text) => (text === '' ? [] : new Parser(text, budget).filter())), budget };
 }
 
@@ -46,12 +42,7 @@ export function parseFilters(filters: readonly string[]): Filters {
  */
 export function matches({ filters, budget }: Filters, info: SnapshotInfo): boolean {
   if (filters.length === 0) return true;
-  return filters.some((filter) =>
-    filter.every((selector) => {
-      budget.take(SELECTOR_STEPS);
-      return selects(selector, info);
-    }),
-  );
+  return budget.spend(() => filters.some((filter) => filter.every((selector) => selects(selector, info))));
 }
 
 /** Whether the labels of a snapshot tell whether it matches. */
@@ -94,11 +85,11 @@ type Token = { readonly kind: 'field' | 'quoted' | 'value' | 'separator' | 'oper
 
 class Parser {
   readonly #text: string;
-  readonly #budget: StepBudget;
+  readonly #budget: FilterBudget;
   #position = 0;
   #afterOperator = false;
 
-  constructor(text: string, budget: StepBudget) {
+  constructor(text: string, budget: FilterBudget) {
     this.#text = text;
     this.#budget = budget;
     this.#position = text.search(/[\0\ufffd]/);

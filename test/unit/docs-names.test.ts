@@ -18,7 +18,7 @@ const foreign = new Set([
 ]);
 
 /** Constants of the table whose values it says in other words. */
-const inWords = new Set(['maxInflation', 'MAX_STEPS', 'silentLooks', 'requestBytes']);
+const inWords = new Set(['maxInflation', 'maxFilterMicros', 'silentLooks', 'requestBytes']);
 
 describe('names in the documentation', () => {
   it('are those of something in the code', () => {

@@ -8,7 +8,7 @@ import { matches, parseFilters } from '../../../src/snapshots/filters.ts';
 import { compileGoRegExp } from '../../../src/snapshots/go-regexp.ts';
 import { splitLabels, updateLabels } from '../../../src/snapshots/labels.ts';
 import type { SnapshotInfo } from '../../../src/snapshots/snapshot.ts';
-import { StepBudget } from '../../../src/snapshots/step-budget.ts';
+import { FilterBudget } from '../../../src/snapshots/filter-budget.ts';
 import type { Subject } from '../subject.ts';
 
 const formats = new Formats();
@@ -134,7 +134,7 @@ const expressions: Subject = {
   inputs: joined([...patternParts, '^', '$', '\\pL', '[:alpha:]', '\\Q', '\\E', 'b'], 12),
   tokens: [...patternParts, '{1000}', '(?s', '(?P<a>', '\\x{41}', '{1000,}'],
   run(input) {
-    const expression = compileGoRegExp(input.toString(), new StepBudget(20_000));
+    const expression = compileGoRegExp(input.toString(), new FilterBudget());
     try {
       expression?.test(`${'a'.repeat(500)}\n-ä`);
     } catch (error) {

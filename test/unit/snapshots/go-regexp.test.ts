@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { compileGoRegExp } from '../../../src/snapshots/go-regexp.ts';
-import { StepBudget } from '../../../src/snapshots/step-budget.ts';
+import { FilterBudget } from '../../../src/snapshots/filter-budget.ts';
 
-const compile = (pattern: string, steps = 1e6) => compileGoRegExp(pattern, new StepBudget(steps));
+const compile = (pattern: string) => compileGoRegExp(pattern, new FilterBudget());
 
 test('Expressions match what they match in Go', () => {
   for (const [pattern, text, expected] of [
@@ -77,9 +77,34 @@ test('An expression that keeps others busy for years is answered at once', () =>
 });
 
 test('An expression that would take much memory is refused', () => {
-  for (const pattern of ['((a{1000}){1000}){1000}', '(((){1000}){1000}){1000}', 'a'.repeat(20_000)]) {
+  for (const pattern of ['((a{1000}){1000}){1000}', '(((){1000}){1000}){1000}']) {
+    assert.equal(compile(pattern), undefined, 'as Go does');
+  }
+  for (const pattern of ['a'.repeat(20_000), `(?:${'a?'.repeat(40)}){1000}`]) {
     assert.throws(() => compile(pattern), { code: 'InvalidArgument' });
   }
+});
+
+test('A call whose filters have taken too long evaluates none any more, nested work counted once', () => {
+  const budget = new FilterBudget();
+  const expression = compileGoRegExp('^(a+)+$', budget);
+  const burn = (micros: number) => {
+    const since = process.threadCpuUsage();
+    for (let used = 0; used < micros; ) {
+      const { user, system } = process.threadCpuUsage(since);
+      used = user + system;
+    }
+  };
+  budget.spend(() => {
+    budget.spend(() => burn(200_000));
+    budget.spend(() => burn(200_000));
+  });
+  assert.equal(expression?.test('aaa'), true);
+  budget.spend(() => {
+    burn(200_000);
+    assert.throws(() => expression?.test('aaa'), { code: 'ResourceExhausted' });
+  });
+  assert.throws(() => budget.spend(() => 1), { code: 'ResourceExhausted' });
 });
 
 test('Expressions without differences between Go and JavaScript match alike', () => {
