@@ -40,7 +40,7 @@ export function decodeTail(
   const layerDigest = digestOfHex(reader.bytes(digestBytes).toString('hex'));
   const blobBytes = reader.number('blobBytes');
   const dataEnd = reader.number('dataEnd', blobBytes);
-  const tarBytes = reader.number('tarBytes');
+  const tarBytes = reader.number('tarBytes', compression === 'none' ? blobBytes : undefined);
   checkLayer({ layerDigest, blobBytes }, want);
   const spanCount = reader.number('spans', Math.min(maxTocRows, reader.left));
   const chunkCount = reader.number('chunks', Math.min(maxTocRows, reader.left));

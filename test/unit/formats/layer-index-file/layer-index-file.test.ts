@@ -8,7 +8,8 @@ import { readSpan } from '../../../../src/formats/gzip/read-span.ts';
 import { decodeTail, type LayerIndexFile } from '../../../../src/formats/layer-index-file/decode.ts';
 import { LayerIndexWriter } from '../../../../src/formats/layer-index-file/encode.ts';
 import { layerIndexFormat } from '../../../../src/formats/layer-index-file/format.ts';
-import { footerBytes, tailStart } from '../../../../src/formats/layer-index-file/footer.ts';
+import { footerBytes, magic, tailStart, writeTail } from '../../../../src/formats/layer-index-file/footer.ts';
+import { NumberWriter } from '../../../../src/formats/layer-index-file/numbers.ts';
 import { spanOf } from '../../../../src/formats/layer-index-file/span-table.ts';
 import { openWindow } from '../../../../src/formats/layer-index-file/windows.ts';
 import { type SpanKind } from '../../../../src/formats/spans.ts';
@@ -188,4 +189,123 @@ test('layerIndexFormat shows every file of the tar, also those that eStargz woul
     chunks: new ChunkColumns(),
   });
   assert.deepEqual([...(root.children?.keys() ?? [])].toSorted(), ['.no.prefetch.landmark', 'stargz.index.json']);
+});
+
+/** What a tail says of a layer of 1000 bytes, which puts out 9000, in three spans. */
+const honest = {
+  compression: 1,
+  dataEnd: 990,
+  tarBytes: 9000,
+  /** Byte of the layer and of the tar less those of the span before, kind and bits, stored window. */
+  spans: [
+    [0, 0, 0, 0],
+    [300, 3000, 8 | 3, 40],
+    [300, 3000, 0, 0],
+  ],
+  windowBytes: 40,
+  /** Length, and distance from the chunk before. */
+  chunks: [
+    [2000, 512],
+    [2000, 500],
+  ],
+  size: 4000,
+  mode: 0o644,
+  type: 0,
+};
+
+function openTail(lies: Partial<typeof honest>): LayerIndexFile {
+  const said = { ...honest, ...lies };
+  const tail = new NumberWriter();
+  const digest = Buffer.alloc(32, 7);
+  tail.byte(said.compression);
+  tail.bytes(digest);
+  for (const number of [1000, said.dataEnd, said.tarBytes, said.spans.length, said.chunks.length, 1])
+    tail.number(number);
+  for (const [blobOffset, outputOffset, head, window] of said.spans) {
+    tail.number(blobOffset!);
+    tail.number(outputOffset!);
+    tail.byte(head!);
+    tail.number(window!);
+  }
+  for (const [, , , window] of said.spans) if (window !== 0) tail.bytes(digest);
+  for (const [size] of said.chunks) tail.number(size!);
+  for (const [, gap] of said.chunks) tail.number(gap!);
+  for (let i = 0; i < said.chunks.length; i++) tail.bytes(digest);
+  tail.byte(said.type);
+  for (const number of [said.mode, 0, 0, 0, 0, said.size, said.chunks.length, 0, 0, 1, 0, 0]) tail.number(number);
+  tail.bytes(Buffer.from('f'));
+  const start = magic.length + said.windowBytes;
+  const end = writeTail(tail.finish(), start);
+  return decodeTail(end, { layerDigest: `sha256:${digest.toString('hex')}`, fileBytes: start + end.length });
+}
+
+test('decodeTail takes what is consistent', () => {
+  const { spans, index } = openTail({});
+  assert.deepEqual([...spans.streamOffset], [0, 300, 600]);
+  assert.deepEqual([...spans.streamEnd], [301, 600, 990]);
+  assert.deepEqual([...index.chunks.streamOffset.subarray(0, 2)], [0, 300]);
+  assert.deepEqual([...index.chunks.innerOffset.subarray(0, 2)], [512, 12]);
+});
+
+const [first, second, third] = honest.spans;
+const lies: Readonly<Record<string, Partial<typeof honest>>> = {
+  'an unknown compression': { compression: 3 },
+  'data behind the end of the layer': { dataEnd: 1001 },
+  'a span behind the data': { dataEnd: 600 },
+  'a checkpoint at the place of the one before': { spans: [first!, second!, [0, 3000, 0, 0]] },
+  'a span that puts nothing out': { spans: [first!, second!, [300, 0, 0, 0]] },
+  'a first span that begins elsewhere': { spans: [[1, 0, 0, 0], second!, third!] },
+  'a span that puts out more than may be': { tarBytes: 2 ** 40 },
+  'spans behind the end of the tar': { tarBytes: 5000 },
+  'a window of 2 GiB': { spans: [first!, [300, 3000, 8, 2 ** 31], third!] },
+  'windows that are longer than their room': { windowBytes: 39 },
+  'windows that are shorter than their room': { windowBytes: 41 },
+  'a span without the window that it needs': { spans: [first!, [300, 3000, 8, 0], third!], windowBytes: 0 },
+  'bits before a header': { spans: [first!, second!, [300, 3000, 5, 0]] },
+  'a span of an unknown kind': { spans: [first!, [300, 3000, 16, 40], third!] },
+  'no spans of what is compressed': { spans: [], windowBytes: 0 },
+  'a chunk that is in two spans': {
+    chunks: [
+      [2000, 512],
+      [2000, 100],
+    ],
+  },
+  'a chunk behind the end of the tar': {
+    chunks: [
+      [2000, 512],
+      [2000, 5000],
+    ],
+  },
+  'an empty chunk': {
+    chunks: [
+      [4000, 3000],
+      [0, 0],
+    ],
+  },
+  'a file that is longer than its chunks': { size: 4001 },
+  'a mode that there is not': { mode: 0o10000 },
+  'a type that there is not': { type: 7 },
+  'a directory with chunks': { type: 1 },
+  'a number past 2^53': { size: 2 ** 55 },
+};
+
+for (const [name, lie] of Object.entries(lies)) {
+  test(`decodeTail refuses ${name}`, () => {
+    assert.throws(() => openTail(lie), { code: 'DataLoss', message: /^The layer index is damaged: / });
+  });
+}
+
+test('decodeTail refuses a tar that is longer than the layer which is not compressed', () => {
+  const tar = {
+    compression: 0,
+    spans: [],
+    windowBytes: 0,
+    chunks: [
+      [100, 512],
+      [100, 0],
+    ],
+    size: 200,
+  };
+  assert.equal(openTail({ ...tar, tarBytes: 1000 }).index.chunks.streamEnd[0], 612);
+  assert.throws(() => openTail({ ...tar, tarBytes: 1001 }), { code: 'DataLoss' });
 });
