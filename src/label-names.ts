@@ -71,5 +71,7 @@ export const layerIndexAnnotations = {
   layer: 'vnd.lazypull.layer',
   tailBytes: 'vnd.lazypull.tail.bytes',
   tailDigest: 'vnd.lazypull.tail.digest',
+  /** In base64, if it is short. */
+  tail: 'vnd.lazypull.tail',
   signature: 'vnd.lazypull.signature',
 } as const;

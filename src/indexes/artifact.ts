@@ -1,4 +1,4 @@
-import { isSha256 } from '../chunks/digest.ts';
+import { isSha256, sha256 } from '../chunks/digest.ts';
 import { LazypullError } from '../errors.ts';
 import { parseManifest, type Descriptor } from '../images/manifest.ts';
 import { ociManifest } from '../images/media-types.ts';
@@ -14,6 +14,9 @@ export const maxIndexBytes = 4 * 2 ** 30;
 
 /** Of its tail: far more than a million files and chunks need. */
 export const maxTailBytes = 256 << 20;
+
+/** A tail of no more bytes is in the manifest too: then no request is needed for it. Registries take manifests of 4 MiB. */
+export const maxInlineTailBytes = 32 * 1024;
 
 /**
  * The blob `{}`, which stands for a configuration that is not there (OCI image-spec, manifest.md, "Guidelines for
@@ -38,8 +41,13 @@ export function tagOfLayer(layer: string): string {
   return layer.replace(':', '-');
 }
 
-/** The manifest of an index (OCI image-spec 1.1); the same bytes for the same index. */
-export function encodeArtifact(artifact: IndexArtifact, subject?: Subject): Buffer {
+/**
+ * The manifest of an index (OCI image-spec 1.1); the same bytes for the same index.
+ *
+ * @param subject the image that it is attached to
+ * @param inlineTail the tail, if it is to be in the manifest
+ */
+export function encodeArtifact(artifact: IndexArtifact, subject?: Subject, inlineTail?: Buffer): Buffer {
   const { layer, digest, size, tail, signature } = artifact;
   return Buffer.from(
     JSON.stringify({
@@ -53,6 +61,7 @@ export function encodeArtifact(artifact: IndexArtifact, subject?: Subject): Buff
         [layerIndexAnnotations.layer]: layer,
         [layerIndexAnnotations.tailBytes]: String(tail.bytes),
         [layerIndexAnnotations.tailDigest]: tail.digest,
+        ...(inlineTail === undefined ? {} : { [layerIndexAnnotations.tail]: inlineTail.toString('base64') }),
         ...(signature === undefined
           ? {}
           : { [layerIndexAnnotations.signature]: `${signature.key} ${signature.value}` }),
@@ -83,6 +92,15 @@ export function parseArtifact(bytes: Buffer, layer: string): IndexArtifact {
   const artifact = { layer, digest, size, tail: { bytes: tailBytes, digest: tailDigest } };
   const signature = parseSignature(given[layerIndexAnnotations.signature]);
   return signature === undefined ? artifact : { ...artifact, signature };
+}
+
+/** The tail that is in the manifest of an index; undefined if there is none, or if it is not the one that the manifest promises. */
+export function inlineTailOf(bytes: Buffer, { tail }: IndexArtifact): Buffer | undefined {
+  const given = (parsed(bytes).json['annotations'] ?? {}) as Readonly<Record<string, unknown>>;
+  const text = given[layerIndexAnnotations.tail];
+  if (typeof text !== 'string') return undefined;
+  const found = Buffer.from(text, 'base64');
+  return found.length === tail.bytes && sha256(found) === tail.digest ? found : undefined;
 }
 
 function parsed(bytes: Buffer): ReturnType<typeof parseManifest> {

@@ -12,6 +12,8 @@ import type { IndexTrust } from './index-trust.ts';
 export interface OfferedIndex {
   readonly index: IndexArtifact;
   readonly blob: Blob;
+  /** The tail of the index, compared with its digest, if it came with the manifest. */
+  readonly tail?: Buffer | undefined;
 }
 
 /** A registry that may have the index of a layer. */
@@ -84,7 +86,7 @@ export class IndexLookups {
     let isOffered = false;
     const stop = AbortSignal.any([signal, AbortSignal.timeout(maxLookupMs)]);
     const ask = async (): Promise<LookupResult> => {
-      const { index, blob } = await this.#timed(this.#source.find(layer, stop));
+      const { index, blob, tail: inlineTail } = await this.#timed(this.#source.find(layer, stop));
       const { digest, tail } = index;
       const origin: IndexOrigin = { kind: this.#source.kind, where: this.#source.name };
       const problem = this.#trust.problemWith(index, origin);
@@ -94,7 +96,7 @@ export class IndexLookups {
       }
       isOffered = true;
       const tailStart = index.size - tail.bytes;
-      const bytes = Buffer.concat(await Array.fromAsync(blob.range(tailStart, index.size, stop)));
+      const bytes = inlineTail ?? Buffer.concat(await Array.fromAsync(blob.range(tailStart, index.size, stop)));
       if (sha256(bytes) !== tail.digest) throw new LazypullError('DataLoss', 'Its tail does not have its digest');
       const parts = { store: this.#store, index, origin, onPoison: (reason: string) => onPoison(digest, reason) };
       return { found: new RemoteIndex(parts, blob, bytes) };

@@ -9,6 +9,8 @@ import {
   emptyConfig,
   encodeArtifact,
   type IndexArtifact,
+  inlineTailOf,
+  maxInlineTailBytes,
   parseArtifact,
   type Subject,
   tagOfLayer,
@@ -43,7 +45,8 @@ export class IndexRepository implements IndexSource {
     const reference = { ...this.#reference, tag: tagOfLayer(layer) };
     const manifest = await this.#client.manifest(reference, [ociManifest], signal);
     const index = parseArtifact(manifest.bytes, layer);
-    return { index, blob: this.#client.blob(this.#reference, index.digest) };
+    const blob = this.#client.blob(this.#reference, index.digest);
+    return { index, blob, tail: inlineTailOf(manifest.bytes, index) };
   }
 
   /**
@@ -83,7 +86,10 @@ export async function pushIndex(
   subject: Subject | undefined,
   signal?: AbortSignal,
 ): Promise<string> {
-  const manifest = encodeArtifact(index, subject);
+  // A registry's list of referrers repeats annotations.
+  const isInline = subject === undefined && index.tail.bytes <= maxInlineTailBytes;
+  const inlineTail = isInline ? await lastOf(content(), index.tail.bytes) : undefined;
+  const manifest = encodeArtifact(index, subject, inlineTail);
   const config = { digest: emptyConfig.digest, size: emptyConfig.bytes.length };
   if (!(await client.blobExists(reference, index.digest, signal)))
     await client.pushBlob(reference, index, content, undefined, signal);
@@ -92,6 +98,13 @@ export async function pushIndex(
   }
   const target = subject === undefined ? reference : { ...reference, digest: sha256(manifest) };
   return client.pushManifest(target, ociManifest, manifest, signal);
+}
+
+/** The last bytes of a stream. */
+async function lastOf(stream: Readable, bytes: number): Promise<Buffer> {
+  let last = Buffer.alloc(0);
+  for await (const piece of stream as AsyncIterable<Buffer>) last = Buffer.concat([last, piece]).subarray(-bytes);
+  return last;
 }
 
 /** A repository without a tag or a digest. */

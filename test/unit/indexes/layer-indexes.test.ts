@@ -78,6 +78,33 @@ test('LayerIndexes.find gives what the repository has: two requests, of which on
   assert.equal(lab.indexes.reasonFor(layer), undefined);
 });
 
+test('LayerIndexes.find needs one request for an index with a short tail, and fetches a tail that was changed', async () => {
+  await using one = await machine({ push: true });
+  const [short, long] = [layerDigest('short'), layerDigest('long')];
+  const made = { [short]: madeIndex(short), [long]: madeIndex(long, 100_000, 40_000) };
+  for (const each of [short, long]) await one.indexes.made(each, await fileOf(one.root, made[each]!));
+  await one.indexes.pushed();
+  for (const [each, requests] of [
+    [short, 1],
+    [long, 2],
+  ] as const) {
+    await using two = await machine({}, one.registry);
+    one.registry.resetCounts();
+    const { size, tail } = made[each]!.index;
+    const found = await two.indexes.find(each);
+    assert.deepEqual(await found!.range(size - tail.bytes, size), made[each]!.bytes.subarray(-tail.bytes));
+    assert.equal(one.registry.requests.length, requests);
+  }
+  const name = `${repository}:${tagOfLayer(short)}`;
+  const { mediaType, bytes } = one.registry.manifests.get(name)!;
+  const json = JSON.parse(bytes.toString());
+  json.annotations['vnd.lazypull.tail'] = 'AAAA';
+  one.registry.manifests.set(name, { mediaType, bytes: Buffer.from(JSON.stringify(json)) });
+  await using two = await machine({}, one.registry);
+  const found = await two.indexes.find(short);
+  assert.deepEqual(await found!.range(4300, 5000), made[short]!.bytes.subarray(4300));
+});
+
 test('FoundIndex.whole keeps all of it, after which nothing is asked for', async () => {
   await using lab = await machine();
   const made = madeIndex(layer);
