@@ -1,3 +1,10 @@
+/**
+ * What stands behind `lazypull buildkitd`: a buildkitd and the daemons that it needs, started with the right flags.
+ *
+ * Begin here; `places.ts` says where everything is, `flags.ts` reads buildkitd's flags, `start.ts` starts a program
+ * and waits until it serves.
+ */
+
 import { realpathSync, statSync } from 'node:fs';
 import { delimiter, dirname } from 'node:path';
 import { LazypullError } from '../errors.ts';

@@ -1,3 +1,11 @@
+/**
+ * What all of the data path speaks of. A chunk is what is verified as one: so many bytes of a layer's image, and
+ * where they come from in the blob. Pure: no files, no network, and no format.
+ *
+ * Begin with `ChunkTable`; `residency.ts` says whether a chunk is here, `chunk-range.ts` names several,
+ * `layer-id.ts` a layer.
+ */
+
 import { LazypullError } from '../errors.ts';
 
 /**

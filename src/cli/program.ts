@@ -1,3 +1,11 @@
+/**
+ * The commands. Each file parses its flags, calls other rooms, and prints; whatever is worth a test of its own is
+ * below.
+ *
+ * Begin here: a new command is a file with a `…Command` function, and a line in this one. `command.ts` is what all
+ * of them have, `output.ts` prints results and errors, `hints.ts` says what to do.
+ */
+
 import type { Command } from 'commander';
 import { printableLines } from '../util/printable.ts';
 import { version } from '../version.ts';

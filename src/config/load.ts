@@ -1,3 +1,11 @@
+/**
+ * The configuration: flags before the environment before config.toml before defaults. It reads one file and nothing
+ * else.
+ *
+ * Begin with `loadConfig`. A new key goes into `schema.ts`, with its default and its description; the page of the
+ * documentation comes from there.
+ */
+
 import { readFileSync, statSync } from 'node:fs';
 
 import { LazypullError, errnoOf } from '../errors.ts';

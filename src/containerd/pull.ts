@@ -1,3 +1,10 @@
+/**
+ * A client of containerd: puts an image into it without its layers, which then are lazy. It knows containerd's
+ * content, images, leases and snapshots services.
+ *
+ * Begin with `pullImage`; `client.ts` makes the calls, and says in plain words why one failed.
+ */
+
 import { createHash, randomUUID } from 'node:crypto';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { codeOf, LazypullError } from '../errors.ts';

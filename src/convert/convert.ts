@@ -1,3 +1,11 @@
+/**
+ * Makes an image eStargz: from a registry, an archive or a directory, into a registry or a directory. It knows
+ * manifests and tar, and no daemon.
+ *
+ * Begin with `convertImage`; `layer-converter.ts` does one layer and `estargz-writer.ts` writes it, `source.ts` and
+ * `destination.ts` are the two ends.
+ */
+
 import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

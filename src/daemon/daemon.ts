@@ -1,3 +1,11 @@
+/**
+ * The daemon: makes every other room's parts, in order, and ends them in the reverse order. It composes; rules live
+ * in the rooms.
+ *
+ * Begin with `runDaemon`. `process.ts` is the process around it, `keeper.ts` what outlives it, `socket.ts` and
+ * `client-sockets.ts` how clients reach it, `stop.ts` how a command ends it.
+ */
+
 import { type DaemonConfig, defaults } from '../config/load.ts';
 import type { FuseConnection, KeptConnection } from '../fuse/connection.ts';
 import type { LayerIndexes } from '../indexes/layer-indexes.ts';

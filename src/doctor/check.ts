@@ -1,3 +1,9 @@
+/**
+ * `lazypull check`: what of a machine is right, what is not, and what mends it. It changes nothing that stays.
+ *
+ * Begin here: each `check-*.ts` is a topic and gives `CheckResult`s. A new check is a function in one of them.
+ */
+
 import { type DaemonFlags, daemonAddress, daemonRoot } from '../config/load.ts';
 import { nearestDirectory } from '../daemon/root-disk.ts';
 import { messageOf } from '../errors.ts';

@@ -1,3 +1,11 @@
+/**
+ * Formats of layers: bytes of a blob, or of a file beside it, to a `LayerIndex`. Pure, but for the blob that is
+ * passed in.
+ *
+ * Begin with `LayerFormat` in `layer-format.ts`. A new format is a folder here and a line in this file. `tar/` and
+ * `gzip/` are read by several of them.
+ */
+
 import { LazypullError } from '../errors.ts';
 import type { Digest } from '../chunks/digest.ts';
 import { estargz } from './estargz/format.ts';

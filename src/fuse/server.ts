@@ -1,3 +1,11 @@
+/**
+ * The kernel's FUSE protocol, as far as flat files need it: one directory with a file for each layer. It knows
+ * chunks and whether they are here, and asks whoever made it for those that are not.
+ *
+ * Begin with `FuseServer`, which answers in this thread what needs a fetch; `reader-worker.ts` answers all else in a
+ * thread of its own, `connection.ts` makes the mount, and `abi.ts` has the structures of the kernel.
+ */
+
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { errnoOf, LazypullError, messageOf } from '../errors.ts';

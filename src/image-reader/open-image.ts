@@ -1,3 +1,11 @@
+/**
+ * Files of an image in a registry, without a mount and without a daemon: for `lazypull ls`, `cat` and `inspect`, and
+ * for programs that use the package.
+ *
+ * Begin with `openImage`; `image-tree.ts` lays layers over each other, `inspect.ts` says of a layer whether it can
+ * be lazy.
+ */
+
 import { chunkTable, type ChunkTable } from '../chunks/chunk-table.ts';
 import { LazypullError } from '../errors.ts';
 import type { ChunkColumns } from '../formats/chunk-columns.ts';

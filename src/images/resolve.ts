@@ -1,3 +1,9 @@
+/**
+ * What an image is: manifests, indexes, platforms, media types. It reads documents from a registry, and no layers.
+ *
+ * Begin with `resolveImage`; `manifest.ts` has the shapes, `choose.ts` and `platforms.ts` pick one of several.
+ */
+
 import { LazypullError } from '../errors.ts';
 import type { Manifest, RegistryClient } from '../registry/client.ts';
 import { formatReference, type Reference } from '../registry/reference.ts';

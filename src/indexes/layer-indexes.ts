@@ -1,3 +1,11 @@
+/**
+ * Layer indexes of lazypull: kept on this machine, shared through a repository, signed. It knows where an index
+ * comes from and whether to believe it, not what is in it: that is `formats/`.
+ *
+ * Begin with `LayerIndexes`, which looks in the places in their order; `index-store.ts` keeps files,
+ * `index-repository.ts` and `index-referrers.ts` ask registries, `index-trust.ts` checks signatures.
+ */
+
 import { createReadStream } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sha256 } from '../chunks/digest.ts';

@@ -1,3 +1,13 @@
+/**
+ * System calls, C libraries and other programs. All unsafe things of the program are in this room: nowhere else is
+ * koffi or a program called, but for credential helpers. It knows the kernel, and nothing of layers, registries or
+ * snapshots.
+ *
+ * Begin with the file of the call that you look for: `mount.ts`, `detached-mount.ts`, `pidfd.ts`, `unix-socket.ts`,
+ * `zlib.ts`. `mount-helper.ts` does in a process of its own what might wait for our own file system; `probe.ts` says
+ * what a machine has.
+ */
+
 import koffi from 'koffi';
 
 const libc = koffi.load('libc.so.6');

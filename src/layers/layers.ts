@@ -1,3 +1,18 @@
+/**
+ * The life of a lazy layer, from the labels of a snapshot to the mount, its readers and its end. It knows registries
+ * through blobs, formats through `LayerFormat`, and the kernel through `fuse/` and `fronts/`; it knows no snapshots
+ * and no gRPC.
+ *
+ * Words: an *index* says which files a layer has and where their bytes lie in the blob. A *chunk* is what is fetched
+ * and verified as one. The *image* of a layer is the sparse file that the kernel mounts; its *table* lists the
+ * chunks, and its *residency* says which are here. A *record* (`layer.json`) says that the files of a layer can be
+ * believed. A *miss* is a read of a chunk that is not here, and a *window* what is fetched with it. A *trace* is
+ * what an earlier container read. An *idle* layer keeps its table on the disk only.
+ *
+ * Begin with `Layers`, then `layer.ts`. `resolve/` leads to an index, `fetch/` answers misses, `store/` keeps files,
+ * `cache/` makes room, `workers/` and `pull/` work in threads.
+ */
+
 import { mkdir, readdir, rename, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';

@@ -1,3 +1,10 @@
+/**
+ * The package as other programs use it: `src/index.ts` exports it. Stable names and shapes around the rooms below.
+ *
+ * Begin with `openRegistry`; then `image.ts` reads files, `inspect.ts` looks at layers, and `convert.ts` makes an
+ * image lazy.
+ */
+
 import { LazypullError } from '../errors.ts';
 import type { CredentialSource } from '../registry/auth/credentials/credential-source.ts';
 import type { RegistryClient } from '../registry/client.ts';

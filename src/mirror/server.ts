@@ -1,3 +1,11 @@
+/**
+ * A registry that passes on what other registries have, and keeps the bytes: for clients of this machine, and for
+ * the daemon itself. It knows blobs as bytes, and no layers.
+ *
+ * Begin with the server in this file for the HTTP side, and with `blob-store.ts` for what is kept: `shared-blob.ts`
+ * says who fetches which range, `kept-bytes.ts` is a sparse file with a record of what is in it.
+ */
+
 import { createHash, type Hash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';

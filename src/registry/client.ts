@@ -1,3 +1,12 @@
+/**
+ * The client of OCI registries: what a reference names, from whichever server has it. It knows HTTP, hosts.toml and
+ * credentials, and nothing of layers or of what the bytes mean.
+ *
+ * Begin here with `RegistryClient`; `blob/remote-blob.ts` reads ranges of a blob, `http/requester.ts` sends one
+ * request with authorization and redirects, `http/retry.ts` says what is tried again, `hosts/mirrors.ts` which
+ * server is asked next.
+ */
+
 import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { LazypullError } from '../errors.ts';

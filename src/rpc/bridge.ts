@@ -1,3 +1,10 @@
+/**
+ * gRPC for the rest of the program: services of protobuf descriptors on one side, `RpcClient` in `client.ts` on the
+ * other. It knows containerd's error codes and namespaces, and no service of ours but health checks.
+ *
+ * Begin with `bridge`. `turns.ts` and `unread.ts` bound the memory of answers that clients do not read.
+ */
+
 import {
   type DescMessage,
   type DescMethod,

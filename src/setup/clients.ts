@@ -1,3 +1,10 @@
+/**
+ * What lazypull needs in the configuration files of its clients, and how it gets there: for `lazypull setup`. It
+ * edits files and starts nothing.
+ *
+ * Begin with the table of clients; `toml.ts` adds a key without touching the rest, `change-file.ts` replaces a file.
+ */
+
 import { LazypullError } from '../errors.ts';
 import { jsonProblem } from '../util/json.ts';
 import { buildkitMirrorTables, type HostsFile, hostsFiles, type MirrorSetup, withBuildkitMirror } from './mirrors.ts';

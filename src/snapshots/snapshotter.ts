@@ -1,3 +1,11 @@
+/**
+ * containerd's Snapshots service. It knows labels, parents and mounts, and asks `layers/` for whatever is lazy.
+ *
+ * Begin with `Snapshotter`: the rules. `service.ts` is the gRPC edge and `server.ts` the socket; `store.ts` keeps
+ * snapshots in SQLite, `directories.ts` their files; `mounts.ts` has the shapes of mounts, `filters.ts` containerd's
+ * filters.
+ */
+
 import { access, chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LazypullError, codeOf, explain, messageOf } from '../errors.ts';

@@ -1,3 +1,11 @@
+/**
+ * The daemon's root directory as a whole: who has it, whose it may be, and how one daemon leaves it to the next. It
+ * knows nothing of what the others keep there.
+ *
+ * Begin with `openRoot`; `ownership.ts` refuses roots that others can write to, `handover.ts` is the wish to hand
+ * over.
+ */
+
 import { chmodSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';

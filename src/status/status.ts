@@ -1,3 +1,10 @@
+/**
+ * What a running daemon tells: its state, its cache, and what became of layers. One half runs in the daemon
+ * (`service.ts`, `cache-service.ts`), the other in commands that ask it (`client.ts`, `cache-client.ts`).
+ *
+ * Begin with the shapes in this file; `why.ts` brings together what a registry and a daemon say of an image.
+ */
+
 import type { LayerStatus } from '../layers/layer-status.ts';
 import type { PrepareOutcome } from '../snapshots/prepare-history.ts';
 import type { ClientProcess } from '../snapshots/store-owner.ts';

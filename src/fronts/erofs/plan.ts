@@ -1,3 +1,11 @@
+/**
+ * A front makes of a `LayerIndex` something that the kernel mounts. This one is an EROFS image: all metadata at
+ * once, and a data area that fills itself. Pure: it plans bytes, and others write them.
+ *
+ * Begin with `planDisk`; `layout.ts` says where everything goes, `inode.ts`, `directory.ts`, `xattr.ts` and
+ * `superblock.ts` write it.
+ */
+
 import { type Digest, hexOf } from '../../chunks/digest.ts';
 import { emptyDirectory, type LayerTree } from '../../formats/tree.ts';
 import type { TreeNode } from '../../formats/tree-node.ts';

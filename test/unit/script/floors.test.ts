@@ -41,6 +41,25 @@ describe('floors', () => {
     assert.deepEqual(wrong, []);
   });
 
+  it('has a door in each room: a file that begins with what the room is for, and where to begin reading', () => {
+    const made = new Set(['gen', 'util']);
+    const rooms = floors.flat().filter(({ name }) => !name.endsWith('.ts') && !made.has(name));
+    const closed = rooms.filter(({ name }) =>
+      globSync(`src/${name}/**/*.ts`, { cwd: root })
+        .map((file) => readFileSync(join(root, file), 'utf8'))
+        .every(
+          (text) =>
+            !/^(?:#!.*\n)?\/\*\*\n(?: \*.*\n)*? \*.*\bBegin (?:here|with)(?:.*\n)(?: \*.*\n)*? \*\/\n\n/.test(
+              text.slice(0, 3000),
+            ),
+        ),
+    );
+    assert.deepEqual(
+      closed.map(({ name }) => name),
+      [],
+    );
+  });
+
   it('makes a linter refuse what a room may not import', () => {
     using directory = mkdtempDisposableSync(join(tmpdir(), 'lazypull-floors-'));
     copyFileSync(join(root, '.oxlintrc.json'), join(directory.path, '.oxlintrc.json'));
