@@ -6,6 +6,9 @@ import type { Log } from '../log.ts';
 const maxLines = 10;
 const pauseMs = 1000;
 
+/** A line in so long says that the disk does not take what is written to it. */
+const unwritablePauseMs = 30_000;
+
 interface Failure {
   readonly diskOffset: number;
   readonly error: Error;
@@ -24,10 +27,24 @@ export class FailureLog {
   #pending: Failure[] = [];
   #left = 0;
   #writing: Promise<void> | undefined;
+  /** When it was last said that the disk does not take what is written to it. */
+  #unwritableMs = Number.NEGATIVE_INFINITY;
   readonly #closing = new AbortController();
 
   constructor(options: FailureLogOptions) {
     this.#options = options;
+  }
+
+  /** Notes that the disk did not take a part of the layer. */
+  unwritable(error: Error): void {
+    const now = performance.now();
+    if (now - this.#unwritableMs < unwritablePauseMs) return;
+    this.#unwritableMs = now;
+    const { layer, log } = this.#options;
+    log.warn(
+      { layer, error: explain(error) },
+      'the disk does not take parts of a layer: they are served from memory, and fetched each time that they are read',
+    );
   }
 
   /** @param isAwaited whether a reader gets EIO */

@@ -1,10 +1,10 @@
 import type { FileHandle } from 'node:fs/promises';
 import type { ChunkTable } from '../chunks/chunk-table.ts';
 import type { LayerFormat } from '../formats/layer-format.ts';
-import type { LazypullError } from '../errors.ts';
 import { loadedBytes, neededLibraries, readElf } from './prefetch/elf.ts';
 import { type FlatFile, rangesIn } from '../fuse/flat-file.ts';
 import type { Piece } from '../fuse/server.ts';
+import type { ChunkEvents } from './fetch/chunk-events.ts';
 import { Fetcher, type FetcherOptions } from './fetch/fetcher.ts';
 import { type FetchIndexBytes, IndexParts } from './fetch/index-parts.ts';
 import { type CompanionChunks, type Hints, chunksOfLibraries } from './prefetch/hints.ts';
@@ -29,10 +29,7 @@ const maxPrograms = 4096;
 const nothing: CompanionChunks = { files: [], texts: [] };
 
 export interface LayerReaderOptions
-  extends Pick<
-    FetcherOptions,
-    'resident' | 'read' | 'blob' | 'link' | 'unwritten' | 'metrics' | 'onUnwritable' | 'onKept'
-  > {
+  extends Pick<FetcherOptions, 'resident' | 'read' | 'blob' | 'link' | 'unwritten' | 'metrics' | keyof ChunkEvents> {
   readonly record: LayerRecord;
   readonly directory: LayerDirectory;
   readonly format: LayerFormat;
@@ -40,10 +37,6 @@ export interface LayerReaderOptions
   readonly fetchIndex: FetchIndexBytes;
   readonly disk: FileHandle;
   readonly threads: WorkerPool;
-  /** As the fetcher's, with the disk offset of the chunk. */
-  readonly onError: (error: LazypullError, diskOffset: number, isAwaited: boolean) => void;
-  /** As the fetcher's, with how many chunks there are and the disk offset of the first. */
-  readonly onDamage: (chunks: number, diskOffset: number) => void;
 }
 
 /** Serves the reads of a layer. It holds the layer's chunk table, megabytes for tens of thousands of files, so it is there only while somebody reads. */
@@ -62,7 +55,7 @@ export class LayerReader {
   #hints: Hints | undefined;
 
   constructor(table: ChunkTable, options: LayerReaderOptions) {
-    const { record, directory, format, codecData, resident, read, threads, onError, onDamage } = options;
+    const { record, directory, format, codecData, resident, read, threads } = options;
     this.#options = options;
     this.table = table;
     this.file = {
@@ -89,8 +82,6 @@ export class LayerReader {
       target: this.#target,
       bytesNeeded: format.codec.bytesNeeded,
       needIndex: (chunks) => this.#needIndex(chunks),
-      onError: (error, chunk, isAwaited) => onError(error, table.diskOffset[chunk]!, isAwaited),
-      onDamage: (chunks) => onDamage(chunks.length, table.diskOffset[chunks[0]!]!),
     });
   }
 

@@ -1,3 +1,5 @@
+import type { PullStatus } from './resolve/layer-pulls.ts';
+
 /** What a layer is doing that is mounted, or that is being pulled to be mounted. */
 export interface LayerStatus {
   /** `sha256:<hex>` of the compressed layer. */
@@ -20,4 +22,10 @@ export interface LayerStatus {
   readonly errors: number;
   /** Whether all of it is still being pulled: then it was mounted never, `mountedMs` is when that began, and the bytes of its files are those of the blob. */
   readonly pulling?: boolean;
+}
+
+/** A layer that is being pulled, as one that is mounted is shown. */
+export function statusOfPull({ reference, startedMs, doneBytes, totalBytes, ...pull }: PullStatus): LayerStatus {
+  const bytes = { blobBytes: totalBytes, contentBytes: totalBytes, presentBytes: doneBytes, fetchedBytes: doneBytes };
+  return { ...pull, ...bytes, references: [reference], mountedMs: startedMs, mounts: 0, errors: 0, pulling: true };
 }

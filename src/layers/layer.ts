@@ -17,24 +17,18 @@ import type { LayerStatus } from './layer-status.ts';
 import type { FetchIndexBytes } from './fetch/index-parts.ts';
 import type { Link } from './fetch/link.ts';
 import type { LayerMetrics } from './metrics.ts';
-import { residency } from '../chunks/residency.ts';
-import { chunksOfTrace, type Trace, type TraceStore, traceOf } from './prefetch/trace.ts';
+import { countBytes, residency } from '../chunks/residency.ts';
+import { chunksOfTrace, type Trace, type TraceStore } from './prefetch/trace.ts';
+import { maxTraceBytes, TraceRecorder } from './prefetch/trace-recorder.ts';
 import type { Stacking } from './plan/stacking.ts';
 import type { WorkerPool } from './workers/pool.ts';
 import type { UnwrittenChunks } from './store/unwritten-chunks.ts';
-
-/** How long after the first read that had to wait a trace is taken, and what it may come to in blob bytes. */
-const traceMs = 10_000;
-const maxTraceBytes = 256 << 20;
 
 /** What may be missing of a layer, in blob bytes, that is fetched whole at once: no more than what comes in a round trip, which the first miss would take. */
 const maxLittleBytes = 1 << 20;
 
 /** How long after a layer was indexed its files are brought to the disk: builds that have just begun have other use for it. */
 const keepAfterMs = 10_000;
-
-/** A line in so long says that the disk does not take what is written to it. */
-const unwritablePauseMs = 30_000;
 
 export interface LayerOptions extends WrittenResidency {
   readonly record: LayerRecord;
@@ -72,7 +66,8 @@ export class Layer {
   readonly #failures: FailureLog;
   readonly #disk: FileHandle;
   readonly #kept: ResidencyWriter;
-  /** Which rows have been asked for, as the FUSE server notes it. */
+  readonly #trace: TraceRecorder;
+  /** Which chunks have been asked for, as the FUSE server notes it. */
   readonly #read: Uint8Array;
   #reader: LayerReader | undefined;
   #waking: Promise<LayerReader> | undefined;
@@ -84,13 +79,9 @@ export class Layer {
   #errors = 0;
   /** What readers that are gone have fetched. */
   #fetchedBytes = 0;
-  #recording = false;
   #refused = false;
-  #traceTimer: NodeJS.Timeout | undefined;
-  /** When it was last said that the disk does not take what is written to it. */
-  #unwritableMs = Number.NEGATIVE_INFINITY;
-  /** A row that was not verified when `complete` was asked for last; -1 where all were. */
-  #missingRow = -1;
+  /** A chunk that was not verified when `complete` was asked for last; -1 where all were. */
+  #missingChunk = -1;
 
   static async open(options: LayerOptions): Promise<Layer> {
     const disk = await open(options.directory.diskPath, 'r+');
@@ -117,6 +108,12 @@ export class Layer {
       log: options.log,
       pathsAt: (diskOffsets) => directory.pathsAt(diskOffsets),
     });
+    this.#trace = new TraceRecorder({
+      ...options,
+      bytesNeeded: options.format.codec.bytesNeeded,
+      read: this.#read,
+      table: async () => this.#reader?.table ?? directory.table(record),
+    });
     this.#kept = new ResidencyWriter({ ...options, disk, onKept: options.onGrowth }, options.isOfThisBoot);
     if (table === undefined) this.#serveResting();
     else this.#serve(table, codecData);
@@ -142,14 +139,14 @@ export class Layer {
   /** Whether all of the layer is on the disk, and has been verified in this life of the program. */
   get complete(): boolean {
     const { resident } = this.#options;
-    if (this.#missingRow >= 0 && Atomics.load(resident, this.#missingRow) !== residency.verified) return false;
-    this.#missingRow = resident.findIndex((state) => state !== residency.verified);
-    return this.#missingRow < 0;
+    if (this.#missingChunk >= 0 && Atomics.load(resident, this.#missingChunk) !== residency.verified) return false;
+    this.#missingChunk = resident.findIndex((state) => state !== residency.verified);
+    return this.#missingChunk < 0;
   }
 
   /** Keeps, when the first seconds of reading are over, which parts of the layer were read in them. */
   recordTrace(): void {
-    this.#recording = true;
+    this.#trace.start();
   }
 
   /** Has a new layer's files brought to the disk soon, so that it need not be indexed again after a power cut. */
@@ -198,21 +195,14 @@ export class Layer {
     return this.#lastMissMs;
   }
 
-  /** What the layer is doing, as far as it knows itself. Looks at every row, and reads a file of a layer that rests. */
+  /** What the layer is doing, as far as it knows itself. Looks at every chunk, and reads a file of a layer that rests. */
   async status(): Promise<Omit<LayerStatus, 'references' | 'mountedMs' | 'mounts' | 'pulling'>> {
     const { record, resident, directory } = this.#options;
-    const { length, size } = this.#reader?.table ?? (await directory.table(record));
-    let contentBytes = 0;
-    let presentBytes = 0;
-    for (let row = 0; row < length; row++) {
-      contentBytes += size[row]!;
-      if (resident[row] !== residency.absent) presentBytes += size[row]!;
-    }
+    const { size } = this.#reader?.table ?? (await directory.table(record));
     return {
       digest: record.digest,
       blobBytes: record.blobBytes,
-      contentBytes,
-      presentBytes,
+      ...countBytes(size, resident),
       fetchedBytes: this.#fetchedBytes + (this.#reader?.fetcher.fetchedBytes ?? 0),
       bytesPerSecond: this.#reader?.fetcher.rate.perSecond ?? 0,
       waiting: this.#waiting,
@@ -271,7 +261,7 @@ export class Layer {
     this.#closed = true;
     this.#options.awake.remove(this);
     await this.#waking?.catch(() => undefined);
-    if (this.#traceTimer !== undefined) await this.#saveTrace();
+    await this.#trace.close();
     await this.#reader?.close();
     await this.#failures.close();
     this.#options.fuse.remove(this.nodeId);
@@ -289,11 +279,11 @@ export class Layer {
       codecData,
       read: this.#read,
       disk: this.#disk,
-      onError: (error, diskOffset, isAwaited) => {
-        this.#failures.add(diskOffset, error, isAwaited);
+      onError: (error, chunk, isAwaited) => {
+        this.#failures.add(table.diskOffset[chunk]!, error, isAwaited);
         if (error.code === 'DataLoss' && isAwaited) void this.#refuse(error);
       },
-      onDamage: (rows, diskOffset) => void this.#noteDamage(rows, diskOffset),
+      onDamage: (chunks) => void this.#noteDamage(chunks.length, table.diskOffset[chunks[0]!]!),
       onUnwritable: (error) => this.#noteUnwritable(error),
       onKept: () => this.#kept.change(),
     });
@@ -320,7 +310,7 @@ export class Layer {
 
   async #fetch(offset: number, size: number): Promise<readonly Piece[]> {
     this.#lastMissMs = performance.now();
-    if (this.#recording) this.#traceSoon();
+    this.#trace.noteMiss();
     this.#waiting++; // from now on it does not come to rest
     try {
       const reader = await this.#wake();
@@ -359,38 +349,11 @@ export class Layer {
     }
   }
 
-  #traceSoon(): void {
-    this.#recording = false;
-    this.#traceTimer = setTimeout(() => void this.#saveTrace(), traceMs);
-    this.#traceTimer.unref();
-  }
-
-  async #saveTrace(): Promise<void> {
-    clearTimeout(this.#traceTimer);
-    this.#traceTimer = undefined;
-    const { traces, record, directory, format, log } = this.#options;
-    try {
-      const table = this.#reader?.table ?? (await directory.table(record));
-      const trace = traceOf(record.digest, table, format.codec.bytesNeeded, this.#read);
-      const bytes = trace.ranges.reduce((sum, [start, end]) => sum + end - start, 0);
-      // Who read most of the layer is served best by reading it in order.
-      if (bytes <= Math.min(maxTraceBytes, record.blobBytes / 2)) await traces.save(trace);
-    } catch (error) {
-      log.warn({ layer: record.digest, error: messageOf(error) }, 'cannot keep the trace of a layer');
-    }
-  }
-
   #noteUnwritable(error: LazypullError): void {
-    const { record, log, metrics, onGrowth } = this.#options;
+    const { metrics, onGrowth } = this.#options;
     metrics.unwritten.add(1);
     onGrowth();
-    const now = performance.now();
-    if (now - this.#unwritableMs < unwritablePauseMs) return;
-    this.#unwritableMs = now;
-    log.warn(
-      { layer: record.digest, error: messageOf(error) },
-      'the disk does not take parts of a layer: they are served from memory, and fetched each time that they are read',
-    );
+    this.#failures.unwritable(error);
   }
 
   /** What is fetched is not what the index says, from any server: nobody opens the layer by it again. Readers get EIO for what is wrong. */
@@ -420,13 +383,13 @@ export class Layer {
     }
   }
 
-  async #noteDamage(rows: number, diskOffset: number): Promise<void> {
+  async #noteDamage(parts: number, diskOffset: number): Promise<void> {
     const { directory, record, log, metrics } = this.#options;
-    metrics.damaged.add(rows);
+    metrics.damaged.add(parts);
     this.#kept.change();
     const [file] = await directory.pathsAt([diskOffset]).catch(() => ['']);
     log.error(
-      { layer: record.digest, file, parts: rows },
+      { layer: record.digest, file, parts },
       'parts of a layer are damaged on the disk, and are fetched again when they are read',
     );
   }

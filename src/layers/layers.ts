@@ -13,128 +13,46 @@
  * `cache/` makes room, `workers/` and `pull/` work in threads.
  */
 
-import { mkdir, readdir, rename, rmdir } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { mkdir, readdir, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import { codeOf, LazypullError, messageOf } from '../errors.ts';
-import { unlessAborted } from '../util/unless-aborted.ts';
+import { layerIdOfKey, type LayerKey, layerKey } from '../chunks/layer-id.ts';
+import { messageOf } from '../errors.ts';
 import { Formats } from '../formats/index.ts';
-import type { LayerFormat } from '../formats/layer-format.ts';
 import type { PracticeLayer } from '../formats/practice.ts';
 import { type FuseConnection, inheritConnection, type KeptConnection, openConnection } from '../fuse/connection.ts';
-import type { FuseMetrics } from '../fuse/metrics.ts';
-import { directoryIdentity } from '../kernel/directory-identity.ts';
-import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob/blob.ts';
-import { TableCache } from './table-cache.ts';
-import { Background } from './fetch/background.ts';
-import {
-  isUnindexed,
-  type LayerId,
-  layerIdOfKey,
-  type LayerKey,
-  layerKey,
-  layerPath,
-  unindexed,
-} from '../chunks/layer-id.ts';
-import { Cache, type KeptBeside } from './cache/cache.ts';
+import { unlessAborted } from '../util/unless-aborted.ts';
+import { Cache } from './cache/cache.ts';
 import { cacheBytes, layerUsage } from './cache/cache-bytes.ts';
-import { type CacheLimits, defaultCacheLimits } from './cache/cache-limits.ts';
+import { defaultCacheLimits } from './cache/cache-limits.ts';
+import { Background } from './fetch/background.ts';
 import { FuseLink } from './fuse-link.ts';
-import type { Descriptor } from '../images/manifest.ts';
-import { Indexer, type KnownLayer } from './resolve/indexer.ts';
-import { type IndexSource, noIndexes } from './resolve/index-source.ts';
-import { LayerPulls, type PullStatus } from './resolve/layer-pulls.ts';
-import { type MadeLayer, pullAll, UnindexedLayers, type UnindexedPolicy } from './resolve/unindexed.ts';
-import { type LayerOrigin, ofCache } from './layer-origin.ts';
-import { Layer } from './layer.ts';
-import { type OwnOfLayer, practiseLayer, removeStage, type ServeQuietly } from './warm-up/practice-layer.ts';
-import { checkRecord, findRecord, LayerDirectory, type LayerRecord } from './store/layer-directory.ts';
-import type { LayerStatus } from './layer-status.ts';
-import { MountPoints } from './mount-points.ts';
-import { staleMounts, takeAway } from './stale-mounts.ts';
-import { Link } from './fetch/link.ts';
-import { type LayerMetrics, layerMetrics } from './metrics.ts';
-import { type LayerRef, resolve } from './resolve/layer-ref.ts';
-import { TraceStore } from './prefetch/trace.ts';
-import { removePlans } from './resolve/plan-ahead.ts';
-import { checkStacking, type Stacking } from './plan/stacking.ts';
+import type { Layer } from './layer.ts';
+import { LayerOpener } from './layer-opener.ts';
+import type { LayerOrigin } from './layer-origin.ts';
+import { type LayerStatus, statusOfPull } from './layer-status.ts';
+import type { LayersOptions } from './layers-options.ts';
+import { LeftReaders } from './left-readers.ts';
 import { type MemoryBudget, memoryBudget } from './memory-budget.ts';
-import { pullLimits } from './pull/pull-limits.ts';
-import { LayerPuller } from './pull/puller.ts';
+import { type LayerMetrics, layerMetrics } from './metrics.ts';
+import { MountPoints } from './mount-points.ts';
+import { type OpenLayer, OpenLayers } from './open-layers.ts';
+import { checkStacking, type Stacking } from './plan/stacking.ts';
+import { type LayerRef, resolve } from './resolve/layer-ref.ts';
+import { removePlans } from './resolve/plan-ahead.ts';
+import { RootDirectory } from './root-directory.ts';
+import { staleMounts, takeAway, takeOut } from './stale-mounts.ts';
+import { practiseLayer, removeStage, type ServeQuietly } from './warm-up/practice-layer.ts';
 import { WorkerPool } from './workers/pool.ts';
-import { UnwrittenChunks } from './store/unwritten-chunks.ts';
 
 /** The images that are remembered of a layer. */
 const maxReferences = 8;
-/** How long a layer that could not be opened for its readers is left alone. */
-const reopenAfterMs = 5_000;
 
 type Labels = Readonly<Record<string, string>>;
 
-/** Opens the layer with this key. `signal` aborts when nobody wants it any more. */
-type Open = (key: string, ref: LayerRef, signal: AbortSignal) => Promise<Layer>;
-
-export interface LayersOptions {
-  /** Directory of the layers' files and of the FUSE mount; made when it is not there. */
-  readonly root: string;
-  /** Opens a blob of the repository that the reference names. */
-  readonly openBlob: (reference: string, digest: string) => Blob;
-  /** Whether data is fetched before it is read: `bytes` of the start of layers whose publisher says nothing, 0 for what programs need to start. */
-  readonly prefetch: { readonly bytes: number } | undefined;
-  /** Whether layers are completed when nobody waits for data, and how fast; `maxBytesPerSecond` undefined for no limit. */
-  readonly background: { readonly maxBytesPerSecond: number | undefined } | undefined;
-  /** Whether files of layers can be read past the page cache (O_DIRECT): each layer takes a loop device then. */
-  readonly directIo?: boolean;
-  /** How much of the disk layers may take, once `cache.start` has been called. */
-  readonly limits?: CacheLimits;
-  /** What else is under these limits. */
-  readonly beside?: KeptBeside | undefined;
-  /** The limit on the memory of this process; undefined for none. */
-  readonly memoryBytes?: number | undefined;
-  /** What is done with layers whose manifest names no index. */
-  readonly unindexed?: UnindexedPolicy | undefined;
-  /** Where their indexes are. */
-  readonly indexes?: IndexSource | undefined;
-  /** The layers of an image, as its manifest for this machine has them. */
-  readonly layersOf?: ((reference: string, signal: AbortSignal) => Promise<readonly Descriptor[]>) | undefined;
-  /** Which layers can be read. Undefined for what is built in. */
-  readonly formats?: Formats | undefined;
-  readonly log: Log;
-  readonly metrics?: { readonly layers: LayerMetrics; readonly fuse: FuseMetrics };
-}
-
-interface Entry {
-  readonly layer: Promise<Layer>;
-  /** Ends the opening. */
-  readonly abort: AbortController;
-  /** The same once it is mounted, and since when in milliseconds since 1970. */
-  mounted?: Layer;
-  mountedMs?: number;
-  readonly references: Set<string>;
-  /** Mounts, and calls that are about to mount. */
-  users: number;
-}
-
-/** Where versions mounted the FUSE file system that did so in a directory. */
-function attachedAt(root: string): string {
-  return join(root, 'fuse');
-}
-
-/** Where layers are planned before they are asked for. */
-function aheadPath(root: string): string {
-  return join(root, 'ahead');
-}
-
-function statusOfPull({ reference, startedMs, doneBytes, totalBytes, ...pull }: PullStatus): LayerStatus {
-  const bytes = { blobBytes: totalBytes, contentBytes: totalBytes, presentBytes: doneBytes, fetchedBytes: doneBytes };
-  return { ...pull, ...bytes, references: [reference], mountedMs: startedMs, mounts: 0, errors: 0, pulling: true };
-}
-
-/** Where layers are while they are pulled. */
-function pullsPath(root: string): string {
-  return join(root, 'pulls');
-}
+/** Opens a layer. `signal` aborts when nobody wants it any more. */
+type Open = (signal: AbortSignal) => Promise<Layer>;
 
 /** All lazy layers of a daemon, keyed by `LayerId`: every mount of one layer shares its data. */
 export class Layers {
@@ -142,34 +60,24 @@ export class Layers {
   readonly cache: Cache;
   readonly #options: LayersOptions;
   readonly #formats: Formats;
-  readonly #rootIdentity: string;
+  readonly #root: RootDirectory;
   readonly #fuse: FuseLink;
   readonly #threads: WorkerPool;
   readonly #memory: MemoryBudget;
-  readonly #link = new Link();
-  readonly #unwritten = new UnwrittenChunks();
-  readonly #awake: TableCache;
-  readonly #traces: TraceStore;
-  readonly #indexer: Indexer;
-  readonly #puller: LayerPuller;
-  readonly #pulls: LayerPulls;
-  readonly #unindexed: UnindexedLayers;
+  readonly #opener: LayerOpener;
   readonly #metrics: LayerMetrics;
   readonly #background: Background | undefined;
-  readonly #entries = new Map<string, Entry>();
-  /** Layers that are being closed, or whose files are being removed or verified: who opens one again waits. */
-  readonly #closing = new Map<string, Promise<void>>();
+  readonly #layers = new OpenLayers((layer) => this.#background?.remove(layer));
   /** The key of the layer at each mount point. */
   readonly #mounts = new Map<string, string>();
   readonly #points: MountPoints;
   /** The image that was mounted at each mount point when we started. */
   #left: ReadonlyMap<string, string> = new Map();
-  /** Layers of an earlier life that something reads and no mount of ours has opened. */
-  readonly #readers = new Map<number, Promise<void>>();
+  readonly #readers: LeftReaders;
   /** The same for those that should be mounted: snapshots that name a layer which cannot be mounted now keep its files. */
   readonly #named = new Map<string, LayerKey>();
   /** Layers with mounts that were taken out of the tree while something used them. */
-  #busy: (readonly [LayerKey, Entry])[] = [];
+  #busy: (readonly [LayerKey, OpenLayer])[] = [];
   #rehearsing: Promise<void> | undefined;
   #isClosed = false;
 
@@ -181,17 +89,18 @@ export class Layers {
   static async start(options: LayersOptions, kept?: KeptConnection): Promise<Layers> {
     const { root, log } = options;
     await mkdir(root, { recursive: true, mode: 0o700 });
-    let connection = kept && (await inheritConnection(attachedAt(root), kept, log));
+    const { attached, ahead, pulls } = new RootDirectory(root);
+    let connection = kept && (await inheritConnection(attached, kept, log));
     if (connection === undefined) {
-      await takeAway(root, attachedAt(root), log);
+      await takeAway(root, attached, log);
       connection = await openConnection();
     }
     const layers = new Layers(options, connection);
     try {
       await layers.#fuse.helper.ready; // what an earlier one mounts needs the file system that is served now
       await removeStage(root, layers.#fuse.helper);
-      await removePlans(aheadPath(root));
-      await removePlans(pullsPath(root));
+      await removePlans(ahead);
+      await removePlans(pulls);
       layers.#left = await staleMounts(root);
       return layers;
     } catch (error) {
@@ -203,16 +112,15 @@ export class Layers {
   private constructor(options: LayersOptions, connection: FuseConnection) {
     this.#options = options;
     this.#formats = options.formats ?? new Formats();
-    this.#rootIdentity = directoryIdentity(options.root);
+    this.#root = new RootDirectory(options.root);
     this.#fuse = new FuseLink(connection, {
-      lockPath: join(options.root, 'helper.lock'),
-      openAgain: (nodeId) => this.#openAgain(nodeId),
+      lockPath: this.#root.helperLock,
+      openAgain: (nodeId) => this.#readers.open(nodeId),
       onRenewed: () => this.#renew(),
       metrics: options.metrics?.fuse,
       log: options.log,
     });
     this.#memory = memoryBudget(options.memoryBytes);
-    this.#awake = new TableCache(this.#memory.tableBytes);
     this.#threads = new WorkerPool(this.#memory, options.log, this.#formats);
     this.#metrics = options.metrics?.layers ?? layerMetrics();
     this.#points = new MountPoints({
@@ -222,44 +130,17 @@ export class Layers {
       metrics: this.#metrics,
       log: options.log,
     });
-    this.#traces = new TraceStore(options.root);
-    this.#indexer = new Indexer({
-      openBlob: options.openBlob,
+    this.#opener = new LayerOpener(options, {
+      root: this.#root,
+      formats: this.#formats,
+      fuse: this.#fuse,
       threads: this.#threads,
-      traces: this.#traces,
-      prefetchBytes: () => (this.cache.isFull ? undefined : options.prefetch?.bytes),
-      directory: join(options.root, 'layers'),
-      aheadDirectory: aheadPath(options.root),
-      serve: (layer) => this.#serve(layer),
+      layers: this.#layers,
+      cache: () => this.cache,
       memory: this.#memory,
       metrics: this.#metrics,
-      log: options.log,
     });
-    this.#puller = new LayerPuller({
-      limits: pullLimits(this.#memory),
-      makeRoom: (bytes) => this.cache.makeRoom(bytes),
-      log: options.log,
-    });
-    this.#pulls = new LayerPulls({
-      puller: this.#puller,
-      openBlob: options.openBlob,
-      silent: this.#indexer.silent,
-      metrics: this.#metrics,
-      path: pullsPath(options.root),
-      keep: (digest, path) => this.#keepPulled(digest, path),
-      log: options.log,
-    });
-    this.#unindexed = new UnindexedLayers({
-      policy: options.unindexed ?? pullAll,
-      openBlob: options.openBlob,
-      layersOf: options.layersOf ?? (() => Promise.resolve([])),
-      indexes: options.indexes ?? noIndexes,
-      pulls: this.#pulls,
-      plan: (request) => this.#threads.plan(request, () => true),
-      isKept: async (digest) => (await this.#directory(unindexed(digest)).record()) !== undefined,
-      traces: this.#traces,
-      log: options.log,
-    });
+    this.#readers = new LeftReaders(this.#root.layers, this.#opener, this.#layers, options.log);
     this.#threads.warm();
     this.cache = new Cache({
       root: options.root,
@@ -269,37 +150,38 @@ export class Layers {
       log: options.log,
       metrics: this.#metrics,
       users: {
-        isNeeded: (key) => this.#entries.has(key) || [...this.#named.values()].includes(key),
-        whileClosed: (key, action) => this.#whileClosed(key, action),
-        verifyOpen: async (key) => (await this.#entries.get(key)?.layer.catch(() => undefined))?.verify(),
+        isNeeded: (key) => this.#layers.has(key) || [...this.#named.values()].includes(key),
+        whileClosed: (key, action) => this.#layers.whileClosed(key, action),
+        verifyOpen: async (key) => (await this.#layers.get(key)?.layer.catch(() => undefined))?.verify(),
       },
     });
     if (options.background !== undefined) {
       this.#background = new Background(options.background.maxBytesPerSecond, () => !this.cache.isFull);
     }
-    this.#metrics.mounted.from(() => this.#mounted.length);
-    this.#metrics.incomplete.from(() => this.#mounted.filter((layer) => !layer.complete).length);
+    this.#metrics.mounted.from(() => this.#layers.mounted.length);
+    this.#metrics.incomplete.from(() => this.#layers.mounted.filter((layer) => !layer.complete).length);
     this.#metrics.unpackQueueBytes.from(() => this.#threads.queuedBytes);
-    this.#metrics.cacheBytes.from(() => cacheBytes(join(options.root, 'layers')));
+    this.#metrics.cacheBytes.from(() => cacheBytes(this.#root.layers));
   }
 
   /** Throws the reason where a client's labels alone say that the layer cannot be lazy. */
   checkLabels(labels: Labels): void {
-    if (isUnindexed(resolve(labels, this.#formats).id)) this.#unindexed.check();
+    this.#opener.check(resolve(labels, this.#formats));
   }
 
   /** Mounts the layer that a client's labels name at a directory, as `MountHelper.fill` does. Rejects with the reason when it cannot be lazy. */
   async mount(mountpoint: string, labels: Labels, signal?: AbortSignal): Promise<LayerOrigin> {
     const ref = resolve(labels, this.#formats);
-    const leave = isUnindexed(ref.id) ? this.#unindexed.attend(ref) : undefined;
+    const leave = this.#opener.attend(ref);
     let isDone = false;
     try {
       const fill = (layer: Layer): Promise<void> => this.#points.fill(mountpoint, layer);
-      const layer = await this.#use(ref, mountpoint, this.#openLayer, fill, signal);
+      const open: Open = (ending) => this.#opener.open(ref, ending);
+      const layer = await this.#use(ref, mountpoint, open, fill, signal);
       isDone = true;
       return layer.origin;
     } finally {
-      leave?.(isDone);
+      leave(isDone);
     }
   }
 
@@ -315,7 +197,7 @@ export class Layers {
       if (isShown) this.#points.adopt(mountpoint, layer, left);
       else await this.#points.fill(mountpoint, layer);
     };
-    await this.#use(ref, mountpoint, this.#openKept, restore);
+    await this.#use(ref, mountpoint, () => this.#opener.openKept(ref), restore);
   }
 
   /**
@@ -323,14 +205,14 @@ export class Layers {
    * the next life would find it there.
    */
   async leaveDirectory(): Promise<void> {
-    const directory = attachedAt(this.#options.root);
+    const directory = this.#root.attached;
     while (await this.#fuse.helper.detach(directory));
     await rmdir(directory).catch(() => undefined);
   }
 
   /** What a mount of a layer has as its source that a version made which mounted our connection in a directory. */
   #attachedPath(layer: Layer): string | undefined {
-    return this.connection.wasAttached ? join(attachedAt(this.#options.root), layer.name) : undefined;
+    return this.connection.wasAttached ? join(this.#root.attached, layer.name) : undefined;
   }
 
   /** Opens a layer unless it is open, and makes it readable at a mount point. */
@@ -343,8 +225,7 @@ export class Layers {
   ): Promise<Layer> {
     const key = layerKey(ref.id);
     this.#named.set(mountpoint, key);
-    const entry = this.#entry(key, ref, open);
-    entry.users++;
+    const entry = this.#layers.use(key, open);
     try {
       const layer = await (signal === undefined ? entry.layer : unlessAborted(entry.layer, signal));
       await mount(layer);
@@ -356,7 +237,7 @@ export class Layers {
       if (!layer.complete) this.#background?.add(layer);
       return layer;
     } catch (error) {
-      await this.#release(key, entry);
+      await this.#layers.release(key, entry);
       throw error;
     }
   }
@@ -374,9 +255,9 @@ export class Layers {
   /** Serves a made-up layer once, as `practiseLayer` does, unless a real one has been asked for. Rejects only when `signal` ends it. */
   async rehearse(layer: PracticeLayer, openBlob: () => Blob, signal: AbortSignal): Promise<void> {
     if (!this.#memory.isRehearsed) return;
-    if (this.#entries.size > 0 || this.#isClosed) return;
+    if (this.#layers.size > 0 || this.#isClosed) return;
     const { root, log } = this.#options;
-    const serve: ServeQuietly = (known, own) => this.#serve(known, own);
+    const serve: ServeQuietly = (known, own) => this.#opener.serve(known, own);
     const parts = { root, layer, openBlob, threads: this.#threads, helper: this.#fuse.helper, serve, signal };
     this.#rehearsing = practiseLayer(parts).catch((error: unknown) => {
       if (signal.aborted) return;
@@ -395,13 +276,13 @@ export class Layers {
   async usage(mountpoint: string): Promise<{ inodes: number; bytes: number; mostBytes: number }> {
     const key = this.#named.get(mountpoint);
     if (key === undefined) return { inodes: 0, bytes: 0, mostBytes: 0 };
-    return layerUsage(this.#directory(layerIdOfKey(key)));
+    return layerUsage(this.#opener.directory(layerIdOfKey(key)));
   }
 
   /** Rejects with the reason unless the layer at `mountpoint` looks on top of the `lower` ones, nearest first, as it would unpacked there. */
   async checkStacking(mountpoint: string, lower: readonly string[]): Promise<void> {
     const stackingAt = async (path: string): Promise<Stacking | undefined> => {
-      const layer = await this.#entries.get(this.#mounts.get(path) ?? '')?.layer;
+      const layer = await this.#layers.get(this.#mounts.get(path) ?? '')?.layer;
       return layer?.stacking();
     };
     const upper = await stackingAt(mountpoint);
@@ -416,25 +297,15 @@ export class Layers {
     const key = this.#mounts.get(mountpoint);
     this.#mounts.delete(mountpoint);
     this.#named.delete(mountpoint);
-    const { result: busy, wasServed } = await this.#points.clear(mountpoint, () => this.#takeAway(mountpoint));
-    const entry = key === undefined ? undefined : this.#entries.get(key);
+    const { result: busy, wasServed } = await this.#points.clear(mountpoint, () =>
+      takeOut(this.#fuse.helper, mountpoint, this.#options.log),
+    );
+    const entry = key === undefined ? undefined : this.#layers.get(key);
     if (key !== undefined && entry !== undefined) {
-      if (!busy) await this.#release(key, entry);
+      if (!busy) await this.#layers.release(key, entry);
       else if (wasServed) this.#busy.push([key, entry]);
     }
     this.cache.check();
-  }
-
-  /** @returns whether something still uses it */
-  async #takeAway(mountpoint: string): Promise<boolean> {
-    try {
-      await this.#fuse.helper.unmountAll(mountpoint);
-      return false;
-    } catch (error) {
-      this.#options.log.warn({ mountpoint, error: messageOf(error) }, 'a layer is in use and is unmounted lazily');
-      await this.#fuse.helper.detachAll(mountpoint);
-      return true;
-    }
   }
 
   /** The connection that is served now. */
@@ -449,23 +320,11 @@ export class Layers {
 
   /** Why layers cannot be read; undefined where they can. */
   get problem(): string | undefined {
-    return this.#rootProblem ?? this.#fuse.problem;
-  }
-
-  /** What is at the path of the root is another directory when somebody has unmounted it: nothing may be looked for, or made, there. */
-  get #rootProblem(): string | undefined {
-    const { root } = this.#options;
-    try {
-      if (directoryIdentity(root) === this.#rootIdentity) return undefined;
-    } catch {
-      // There is none.
-    }
-    return `"${root}" is not the directory that it was when lazypull started: mount it again, or start lazypull again`;
+    return this.#root.problem ?? this.#fuse.problem;
   }
 
   async #served(): Promise<void> {
-    const problem = this.#rootProblem;
-    if (problem !== undefined) throw new LazypullError('Unavailable', problem);
+    this.#root.check();
     await this.#fuse.served();
   }
 
@@ -476,11 +335,9 @@ export class Layers {
     void this.#background?.close();
     await this.cache.close();
     await this.#rehearsing;
-    this.#unindexed.close();
-    await this.#pulls.close();
-    await this.#puller[Symbol.asyncDispose]();
+    await this.#opener.leave();
     await this.#fuse.stop();
-    for (const entry of this.#entries.values()) await (await entry.layer.catch(() => undefined))?.sync();
+    await this.#layers.sync();
     await this.#fuse.helper.close();
   }
 
@@ -493,18 +350,9 @@ export class Layers {
     await this.#rehearsing;
     await this.#fuse.stop();
     for (const mountpoint of this.#mounts.keys()) await this.unmount(mountpoint);
-    for (const entry of this.#entries.values()) {
-      const layer = await entry.layer.catch(() => undefined);
-      await layer?.close();
-    }
-    this.#entries.clear();
-    await Promise.all(this.#closing.values());
+    await this.#layers.close();
     await filling;
-    this.#unindexed.close();
-    await this.#pulls.close();
-    await this.#puller[Symbol.asyncDispose]();
-    await this.#indexer.close();
-    this.#awake.close();
+    await this.#opener.close();
     const idle = await this.#fuse.close();
     await this.#threads.close();
     return idle;
@@ -513,7 +361,7 @@ export class Layers {
   /** What the mounted layers are doing, in the order in which they were mounted, and then those that are pulled. */
   async status(): Promise<LayerStatus[]> {
     const layers: LayerStatus[] = [];
-    for (const { mounted, mountedMs = 0, references, users } of this.#entries.values()) {
+    for (const { mounted, mountedMs = 0, references, users } of this.#layers.values()) {
       if (mounted === undefined) continue;
       layers.push({
         ...(await mounted.status()),
@@ -523,7 +371,7 @@ export class Layers {
       });
       await setImmediate(); // a layer can have a million chunks
     }
-    return [...layers, ...this.#pulls.status().map(statusOfPull)];
+    return [...layers, ...this.#opener.pulling().map(statusOfPull)];
   }
 
   /** The digest of the layer at each mount point. */
@@ -533,211 +381,21 @@ export class Layers {
 
   /** The disk space that the files of all layers take, mounted or not, and how many there are. */
   async cacheSize(): Promise<{ bytes: number; layers: number }> {
-    const directory = join(this.#options.root, 'layers');
+    const directory = this.#root.layers;
     const names = await readdir(directory).catch(() => []);
     return { bytes: await cacheBytes(directory), layers: names.length };
   }
 
-  get #mounted(): Layer[] {
-    return [...this.#entries.values()].flatMap(({ mounted }) => mounted ?? []);
-  }
-
   /** Mounts everything anew; nobody can read by a connection of before any more. */
   async #renew(): Promise<void> {
-    const gone = new Set(this.#readers.keys());
-    this.#readers.clear();
+    const gone = this.#readers.clear();
     const busy = this.#busy;
     this.#busy = [];
     await this.#points.renew();
-    for (const [key, entry] of busy) await this.#release(key, entry);
-    for (const [key, entry] of this.#entries) {
+    for (const [key, entry] of busy) await this.#layers.release(key, entry);
+    for (const [key, entry] of this.#layers.entries()) {
       const layer = await entry.layer.catch(() => undefined);
-      if (layer !== undefined && gone.has(layer.nodeId)) await this.#release(key, entry);
+      if (layer !== undefined && gone.has(layer.nodeId)) await this.#layers.release(key, entry);
     }
-  }
-
-  /** Opens the layer that the kernel knows from an earlier life, or from a mount that has been taken out of the tree. */
-  #openAgain(nodeId: number): Promise<void> {
-    let opening = this.#readers.get(nodeId);
-    if (opening === undefined) {
-      opening = this.#openForReader(nodeId);
-      this.#readers.set(nodeId, opening);
-      opening.catch((error: unknown) => {
-        this.#options.log.error(
-          { node: nodeId, error: messageOf(error) },
-          'cannot open a layer that is still read: its readers get EIO',
-        );
-        setTimeout(() => this.#readers.delete(nodeId), reopenAfterMs).unref();
-      });
-    }
-    return opening;
-  }
-
-  async #openForReader(nodeId: number): Promise<void> {
-    const record = await findRecord(join(this.#options.root, 'layers'), nodeId);
-    if (record === undefined) throw new LazypullError('NotFound', 'Nothing of the layer is on the disk');
-    const id = { digest: record.digest, index: record.indexDigest };
-    const format = this.#formatOf(record);
-    const ref = { id, format, reference: record.reference, siblings: [], prefetchBytes: undefined };
-    const entry = this.#entry(layerKey(ref.id), ref, this.#openKept);
-    entry.users++;
-    try {
-      await entry.layer;
-    } catch (error) {
-      await this.#release(layerKey(ref.id), entry);
-      throw error;
-    }
-  }
-
-  #entry(key: string, ref: LayerRef, open: Open): Entry {
-    let entry = this.#entries.get(key);
-    if (entry === undefined) {
-      const abort = new AbortController();
-      entry = { layer: open(key, ref, abort.signal), abort, users: 0, references: new Set() };
-      this.#entries.set(key, entry);
-    }
-    return entry;
-  }
-
-  async #release(key: string, entry: Entry): Promise<void> {
-    entry.users--;
-    if (entry.users > 0 || this.#entries.get(key) !== entry) return;
-    this.#entries.delete(key);
-    entry.abort.abort(new LazypullError('Canceled', 'Nobody waits for the layer any more'));
-    const closing = entry.layer
-      .then((layer) => {
-        this.#background?.remove(layer);
-        return layer.close();
-      })
-      .catch(() => undefined) // it never opened: its users were told
-      .then(() => {
-        this.#closing.delete(key);
-      });
-    this.#closing.set(key, closing);
-    await closing;
-  }
-
-  async #whileClosed<T>(key: LayerKey, action: () => Promise<T>): Promise<T | undefined> {
-    await this.#closing.get(key);
-    if (this.#entries.has(key) || this.#closing.has(key)) return undefined;
-    const done = action();
-    const over = done.then(
-      () => void this.#closing.delete(key),
-      () => void this.#closing.delete(key),
-    );
-    this.#closing.set(key, over);
-    return done;
-  }
-
-  /** Opens a layer from the disk, or makes it anew from the registry. */
-  readonly #openLayer: Open = async (key, ref, signal) => {
-    try {
-      return await this.#openKept(key, ref, signal);
-    } catch (error) {
-      if (codeOf(error) !== 'NotFound') {
-        this.#options.log.warn(
-          { layer: ref.id.digest, error: messageOf(error) },
-          'the cache of a layer is of no use and is made anew',
-        );
-      }
-    }
-    const directory = this.#directory(ref.id);
-    await directory.remove();
-    await mkdir(directory.path, { recursive: true, mode: 0o700 });
-    try {
-      if (!isUnindexed(ref.id)) return await this.#indexer.index(ref, directory);
-      return await this.#openMade(await this.#unindexed.make(ref, directory, signal), ref);
-    } catch (error) {
-      this.cache.check(); // the disk may be full
-      await directory.remove();
-      throw error;
-    }
-  };
-
-  /** Opens a layer from the disk. NotFound where it was never indexed; another error where its files are of no use. */
-  readonly #openKept: Open = async (key, ref) => {
-    await this.#closing.get(key);
-    const directory = this.#directory(ref.id);
-    const record = await directory.record();
-    if (record === undefined) throw new LazypullError('NotFound', 'Nothing of the layer is on the disk');
-    checkRecord(record, ref.id);
-    const blob = this.#options.openBlob(ref.reference, ref.id.digest);
-    const residency = await directory.resident(record);
-    const format = this.#formatOf(record);
-    const table = residency.isOfThisBoot ? undefined : await directory.table(record);
-    const codecData = table && (await directory.codecData(record));
-    await directory.checkDisk(record, !residency.isOfThisBoot);
-    return this.#serve({
-      record,
-      directory,
-      format,
-      table,
-      codecData,
-      ...residency,
-      blob,
-      traces: this.#traces,
-      origin: ofCache,
-    });
-  };
-
-  /** Opens a layer that has just been made of an unindexed one: what was read of it the last time is asked for at once. */
-  async #openMade(made: MadeLayer, ref: LayerRef): Promise<Layer> {
-    const layer = await this.#serve(made);
-    const bytes = this.cache.isFull ? undefined : this.#options.prefetch?.bytes;
-    if (bytes !== undefined && !layer.complete) {
-      const trace = await this.#traces.load(made.record.digest).catch(() => undefined); // a guess, and no reason to fail
-      await layer.prefetch(trace, ref.prefetchBytes ?? bytes, made.record.blobBytes);
-    }
-    layer.recordTrace();
-    layer.keep();
-    return layer;
-  }
-
-  /** Takes a layer into the cache that was pulled for an image whose client has not asked for it. */
-  async #keepPulled(digest: string, path: string): Promise<void> {
-    const id = unindexed(digest);
-    const directory = this.#directory(id);
-    await this.#whileClosed(layerKey(id), async () => {
-      if ((await directory.record()) !== undefined) return;
-      const pulled = new LayerDirectory(path);
-      const record = await pulled.record();
-      if (record === undefined) return;
-      await pulled.settle(record);
-      await directory.remove();
-      await mkdir(dirname(directory.path), { recursive: true, mode: 0o700 });
-      await rename(path, directory.path);
-    });
-    this.cache.check();
-  }
-
-  /** @throws Unimplemented for a format of another version of this program */
-  #formatOf({ format: name }: LayerRecord): LayerFormat {
-    const format = this.#formats.named(name);
-    if (format !== undefined) return format;
-    throw new LazypullError('Unimplemented', `Layers of the format "${name}" are not known to this version`);
-  }
-
-  #directory(id: LayerId): LayerDirectory {
-    return new LayerDirectory(join(this.#options.root, 'layers', layerPath(id)));
-  }
-
-  #serve(layer: KnownLayer, own?: OwnOfLayer): Promise<Layer> {
-    const { digest, reference } = layer.record;
-    return Layer.open({
-      ...layer,
-      fetchIndex: (start, end, signal) => this.#unindexed.readIndex(digest, reference, { start, end }, signal),
-      onWrong: isUnindexed({ digest, index: layer.record.indexDigest })
-        ? (reason) => void this.#unindexed.refuse(digest, reference, reason)
-        : undefined,
-      fuse: this.#fuse.server,
-      threads: this.#threads,
-      link: this.#link,
-      unwritten: this.#unwritten,
-      awake: this.#awake,
-      onGrowth: () => this.cache.check(),
-      metrics: this.#metrics,
-      log: this.#options.log,
-      ...own,
-    });
   }
 }

@@ -3,6 +3,8 @@ import { treeName } from '../fronts/erofs/plan.ts';
 import { isOnConnection } from '../fuse/connection-name.ts';
 import { abort, detach, mountTable } from '../kernel/mount.ts';
 import { clearMountPoint } from '../kernel/mount-point.ts';
+import { messageOf } from '../errors.ts';
+import type { MountHelper } from '../kernel/mount-helper.ts';
 import type { Log } from '../log.ts';
 
 /** The image of each layer's tree that is seen below `directory`, by the path of the tree, unless something else is mounted there, or a part of an image. */
@@ -43,4 +45,16 @@ export async function takeAway(directory: string, mountpoint: string, log: Log):
 /** Where the tree is of what is mounted on `path`: bare images are mounted on its own path. */
 function treeAt(path: string): string {
   return basename(path) === treeName ? path : join(path, treeName);
+}
+
+/** Unmounts what is at a mount point of ours; what something still uses is taken out of the tree. @returns whether something still uses it */
+export async function takeOut(helper: MountHelper, mountpoint: string, log: Log): Promise<boolean> {
+  try {
+    await helper.unmountAll(mountpoint);
+    return false;
+  } catch (error) {
+    log.warn({ mountpoint, error: messageOf(error) }, 'a layer is in use and is unmounted lazily');
+    await helper.detachAll(mountpoint);
+    return true;
+  }
 }

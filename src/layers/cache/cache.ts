@@ -14,10 +14,10 @@ import { LazypullError, messageOf } from '../../errors.ts';
 import type { Log } from '../../log.ts';
 import { type CacheLimits, excessBytes, isFull } from './cache-limits.ts';
 import { checkRecord, LayerDirectory } from '../store/layer-directory.ts';
-import { residency } from '../../chunks/residency.ts';
+import { countBytes, residency } from '../../chunks/residency.ts';
 import type { LayerMetrics } from '../metrics.ts';
 import type { WorkerPool } from '../workers/pool.ts';
-import type { ChunkRange } from '../../chunks/chunk-range.ts';
+import { chunkRuns } from '../../chunks/chunk-range.ts';
 
 /** How long after something has changed the sizes are looked at, and how much longer for each millisecond that the last look took. */
 const pauseMs = 2_000;
@@ -337,8 +337,8 @@ export class Cache implements CacheAccess {
       const target = threads.add({ diskPath: directory.diskPath, format: record.format, table, resident });
       try {
         let damaged = 0;
-        for (const rows of runs(table.size)) {
-          damaged += (await threads.verify(target, rows, () => false)).filter(({ code }) => code === 'DataLoss').length;
+        for (const run of chunkRuns(table.size, verifyBytes)) {
+          damaged += (await threads.verify(target, run, () => false)).filter(({ code }) => code === 'DataLoss').length;
         }
         this.#options.metrics?.damaged.add(damaged);
         if (damaged > 0) await directory.writeResident(record, resident);
@@ -368,19 +368,13 @@ export class Cache implements CacheAccess {
 
 /** How much of a layer is here. Nothing, where its files cannot be read. */
 async function contentOf(directory: LayerDirectory): Promise<{ contentBytes: number; presentBytes: number }> {
-  let [contentBytes, presentBytes] = [0, 0];
   try {
     const record = (await directory.record())!;
     const { size } = await directory.table(record);
-    const { resident } = await directory.resident(record);
-    for (let row = 0; row < size.length; row++) {
-      contentBytes += size[row]!;
-      if (resident[row] !== residency.absent) presentBytes += size[row]!;
-    }
+    return countBytes(size, (await directory.resident(record)).resident);
   } catch {
-    // What is of no use is found by who uses it.
+    return { contentBytes: 0, presentBytes: 0 }; // what is of no use is found by who uses it
   }
-  return { contentBytes, presentBytes };
 }
 
 function publicPart({ digest, tocDigest, bytes, lastUsedMs, inUse }: Kept): CachedLayer {
@@ -395,17 +389,4 @@ function sum(sized: readonly { readonly bytes: number }[]): number {
 async function names(path: string): Promise<string[]> {
   const all = await readdir(path).catch(() => []);
   return all.filter((name) => isSha256Hex(name));
-}
-
-/** All rows in runs of some bytes. */
-function* runs(size: Float64Array): Generator<ChunkRange> {
-  let first = 0;
-  let bytes = 0;
-  for (let row = 0; row < size.length; row++) {
-    bytes += size[row]!;
-    if (bytes < verifyBytes && row + 1 < size.length) continue;
-    yield { first, last: row + 1 };
-    first = row + 1;
-    bytes = 0;
-  }
 }

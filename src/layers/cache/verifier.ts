@@ -3,21 +3,20 @@ import { LazypullError } from '../../errors.ts';
 import { residency } from '../../chunks/residency.ts';
 import type { ChunkRange } from '../../chunks/chunk-range.ts';
 import type { WorkerPool } from '../workers/pool.ts';
+import type { ChunkEvents } from '../fetch/chunk-events.ts';
 import type { ChunkStates } from '../fetch/chunk-states.ts';
 
 /** Bytes on the disk that are verified at a time: for a reader, twice as much each time that a reader goes on where the last one ended, and at most. */
 const minBytes = 1 << 20;
 const maxBytes = 8 << 20;
 
-export interface VerifierOptions {
+export interface VerifierOptions extends Pick<ChunkEvents, 'onDamage'> {
   readonly table: ChunkTable;
   /** The `residency` of each chunk. Written by the threads. */
   readonly resident: Uint8Array;
   readonly threads: WorkerPool;
   /** The layer's id there. */
   readonly target: number;
-  /** Called with chunks that were on the disk and are not what they should be, or cannot be read. They are fetched when they are read again. */
-  readonly onDamage: (chunks: readonly number[]) => void;
 }
 
 /** What has been verified: how many chunks were on the disk, and how many of them were damaged and are absent now. */

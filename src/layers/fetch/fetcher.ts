@@ -1,17 +1,14 @@
-import { codeOf, LazypullError, messageOf } from '../../errors.ts';
-import type { Blob } from '../../registry/blob/blob.ts';
-import { Assembler, type Batch } from './assembler.ts';
-import { Download } from './download.ts';
-import type { Link } from './link.ts';
+import { LazypullError } from '../../errors.ts';
+import type { ChunkRange } from '../../chunks/chunk-range.ts';
+import { Rate } from '../../util/rate.ts';
+import { type Verified, Verifier, type VerifierOptions } from '../cache/verifier.ts';
 import { type FetchReason, type LayerMetrics, layerMetrics } from '../metrics.ts';
 import { pooledBytes } from '../workers/buffer-pool.ts';
-import type { BytesNeeded } from '../../formats/layer-format.ts';
-import { Rate } from '../../util/rate.ts';
-import type { Failure } from '../workers/worker.ts';
-import type { UnwrittenChunks } from '../store/unwritten-chunks.ts';
-import type { ChunkRange } from '../../chunks/chunk-range.ts';
+import { Assembler } from './assembler.ts';
 import { ChunkStates } from './chunk-states.ts';
-import { type Verified, Verifier, type VerifierOptions } from '../cache/verifier.ts';
+import { Download } from './download.ts';
+import type { Link } from './link.ts';
+import { Unpacker, type UnpackerOptions } from './unpacker.ts';
 import { Windows } from './windows.ts';
 
 /** Blob bytes that are gathered before a thread gets them, unless a reader waits for what has come. */
@@ -26,26 +23,11 @@ const sweepRequests = 2;
 /** A chunk that a reader waits for is asked for once more when the request that brings it, and more before it, will take longer than that. */
 const lateMs = 1_000;
 
-/** For how long after the disk did not take a chunk only the chunks that are asked for are fetched. */
-const thriftyMs = 5_000;
-
-export interface FetcherOptions extends VerifierOptions {
-  /** Resolves when what unpacking some chunks needs of the index file is here; rejects with the reason if it cannot be had. */
-  readonly needIndex?: ((chunks: ChunkRange) => Promise<void>) | undefined;
-  /** Of the layer's codec. */
-  readonly bytesNeeded: BytesNeeded;
+export interface FetcherOptions extends VerifierOptions, UnpackerOptions {
   /** 1 for each chunk of which something has been asked for. */
   readonly read: Uint8Array;
-  readonly blob: Blob;
   readonly link: Link;
-  readonly unwritten: UnwrittenChunks;
   readonly metrics?: LayerMetrics | undefined;
-  /** Called once for each chunk that could not be fetched, and once for each request that failed; `isAwaited` says whether a reader waits for the chunk. */
-  readonly onError: (error: LazypullError, chunk: number, isAwaited: boolean) => void;
-  /** Called when the disk did not take a chunk. Who waits for it gets it from memory. */
-  readonly onUnwritable: (error: LazypullError) => void;
-  /** Is called when chunks have become resident. */
-  readonly onKept: () => void;
 }
 
 /**
@@ -61,14 +43,13 @@ export class Fetcher {
   readonly #windows: Windows;
   readonly #chunks: ChunkStates;
   readonly #verifier: Verifier;
+  readonly #unpacker: Unpacker;
   readonly #requests = new Set<Download>();
   readonly #downloads = new Set<Promise<void>>();
   readonly #abort = new AbortController();
   /** Blob bytes of windows that the misses before made larger. */
   #grownBytes = 0;
   #sweeping = false;
-  /** Until then, in `performance.now()` milliseconds, nothing is fetched that nobody waits for: the disk would not take it. */
-  #thriftyUntilMs = 0;
   #fillChunk = 0;
 
   constructor(options: FetcherOptions) {
@@ -77,6 +58,7 @@ export class Fetcher {
     this.#windows = new Windows(options.table, options.bytesNeeded, options.link, options.read);
     this.#chunks = new ChunkStates(options.resident);
     this.#verifier = new Verifier(options, this.#chunks, (chunk) => this.#miss(chunk));
+    this.#unpacker = new Unpacker(options, this.#chunks, (chunk) => this.#miss(chunk));
   }
 
   /**
@@ -110,7 +92,7 @@ export class Fetcher {
    * what would make it more than `maxBytes` blob bytes.
    */
   prefetch(wanted: readonly ChunkRange[], maxBytes: number): void {
-    if (this.#isThrifty) return;
+    if (this.#unpacker.isThrifty) return;
     const parts: ChunkRange[] = [];
     let bytes = 0;
     let partEnd = 0;
@@ -146,7 +128,7 @@ export class Fetcher {
 
   /** Fetches a window of what is missing, in the order of the blob. @returns its bytes; 0 when nothing is missing, or it failed */
   async fillSome(): Promise<number> {
-    if (this.#isThrifty) return 0;
+    if (this.#unpacker.isThrifty) return 0;
     const { table } = this.#options;
     const runs = this.#windows.onwards(this.#fillChunk, table.length, (chunk) => this.#chunks.isIdle(chunk));
     this.#fillChunk = runs.at(-1)?.last ?? 0; // what failed or was skipped is tried again in the next round
@@ -206,7 +188,7 @@ export class Fetcher {
         blobOffset: from,
         release: () => buffer.release(),
       };
-      await this.#unpack(batch, 0);
+      await this.#unpacker.unpack(batch, 0);
     }
   }
 
@@ -222,16 +204,12 @@ export class Fetcher {
     this.#options.unwritten.forget(this.#options.target);
   }
 
-  get #isThrifty(): boolean {
-    return performance.now() < this.#thriftyUntilMs;
-  }
-
   #miss(chunk: number): void {
     if (this.#chunks.isUnverified(chunk)) {
       this.#track(this.#verifier.chunk(chunk));
       return;
     }
-    if (this.#isThrifty) {
+    if (this.#unpacker.isThrifty) {
       this.#track(this.#download([{ first: chunk, last: chunk + 1 }], 'demand'));
       return;
     }
@@ -257,7 +235,7 @@ export class Fetcher {
   async #fill(first: number, last: number, reason: FetchReason): Promise<void> {
     let chunk = first;
     const lane = async (): Promise<void> => {
-      while (!this.#isThrifty) {
+      while (!this.#unpacker.isThrifty) {
         const runs = this.#windows.onwards(chunk, last, (other) => this.#chunks.isIdle(other));
         if (runs.length === 0) return;
         chunk = runs.at(-1)!.last;
@@ -337,7 +315,7 @@ export class Fetcher {
           if (ready.first === ready.last) continue;
           const enough = assembler.waitingBytes >= batchBytes || ready.last === missing.last;
           if (!enough && !this.#chunks.isAnyAwaited(ready)) continue;
-          unpacking.push(this.#unpack(assembler.take(), request.requestedMs));
+          unpacking.push(this.#unpacker.unpack(assembler.take(), request.requestedMs));
           await threads.room();
         }
       }
@@ -377,90 +355,6 @@ export class Fetcher {
       }
     }
     return 2 * largest;
-  }
-
-  /** Hands a batch to the threads, the chunks that readers wait for first. `requested` is when it was asked for, of performance.now(). */
-  async #unpack(batch: Batch, requested: number): Promise<void> {
-    const { table, bytesNeeded } = this.#options;
-    const { chunks, bytes, blobOffset } = batch;
-    const runs = this.#wholeStreams(chunks).map(async (run) => {
-      const start = table.streamOffset[run.first]!;
-      let end = start;
-      for (let chunk = run.first; chunk < run.last; chunk++) end = Math.max(end, bytesNeeded(table, chunk).end);
-      await this.#unpackRun(run, bytes.subarray(start - blobOffset, end - blobOffset), start, requested);
-    });
-    await Promise.all(runs);
-    batch.release();
-  }
-
-  /** Chunks as runs of whole streams, those with one that a reader waits for first: a stream is inflated once. */
-  #wholeStreams({ first, last }: ChunkRange): ChunkRange[] {
-    const { streamOffset } = this.#options.table;
-    const awaited: ChunkRange[] = [];
-    const others: ChunkRange[] = [];
-    for (let start = first; start < last; ) {
-      let end = start + 1;
-      while (end < last && streamOffset[end] === streamOffset[start]) end++;
-      const runs = this.#chunks.isAnyAwaited({ first: start, last: end }) ? awaited : others;
-      const run = runs.at(-1);
-      if (run?.last === start) run.last = end;
-      else runs.push({ first: start, last: end });
-      start = end;
-    }
-    return [...awaited, ...others];
-  }
-
-  /** As `WorkerPool.unpack`, once what it needs of the index is here. */
-  async #unpackWithIndex(chunks: ChunkRange, bytes: Uint8Array, blobOffset: number): Promise<Failure[]> {
-    const { threads, target, needIndex } = this.#options;
-    try {
-      await needIndex?.(chunks);
-    } catch (error) {
-      const code = codeOf(error) === 'DataLoss' ? 'DataLoss' : 'Unavailable';
-      const failure = { code, message: messageOf(error) } as const;
-      return Array.from({ length: chunks.last - chunks.first }, (_, i) => ({ chunk: chunks.first + i, ...failure }));
-    }
-    return threads.unpack(target, chunks, bytes, blobOffset, () => this.#chunks.isAnyAwaited(chunks));
-  }
-
-  async #unpackRun(chunks: ChunkRange, bytes: Uint8Array, blobOffset: number, requested: number): Promise<void> {
-    const { blob } = this.#options;
-    const failures = await this.#unpackWithIndex(chunks, bytes, blobOffset);
-    if (failures.length < chunks.last - chunks.first) this.#options.onKept();
-    const failed = new Map(failures.map((failure) => [failure.chunk, failure]));
-    const isWrong = failures.some(({ code }) => code === 'DataLoss');
-    const hasOther = isWrong && (await blob.distrust(requested).catch(() => false));
-    const again: number[] = [];
-    for (let chunk = chunks.first; chunk < chunks.last; chunk++) {
-      this.#chunks.arrives(chunk);
-      const failure = failed.get(chunk);
-      if (failure === undefined || this.#chunks.isResident(chunk)) this.#chunks.settle(chunk);
-      else if (failure.code === 'ResourceExhausted') this.#settleUnwritten(failure);
-      else {
-        const error = new LazypullError(failure.code, failure.message);
-        if (error.code === 'DataLoss') this.#metrics.verificationFailures.add(1);
-        const isTriedAgain =
-          error.code === 'DataLoss' && hasOther && this.#chunks.isAwaited(chunk) && !this.#chunks.isElsewhere(chunk);
-        this.#options.onError(error, chunk, this.#chunks.isAwaited(chunk) && !isTriedAgain);
-        if (isTriedAgain) again.push(chunk);
-        else if (!this.#chunks.isComing(chunk)) this.#chunks.settle(chunk, error);
-      }
-    }
-    for (const chunk of again) {
-      this.#chunks.goElsewhere(chunk);
-      if (this.#chunks.isIdle(chunk)) this.#miss(chunk);
-    }
-  }
-
-  /** Answers the waiters of a chunk that the disk did not take from memory; fetches it again for those who came too late for that. */
-  #settleUnwritten({ chunk, code, message, content }: Failure): void {
-    const { unwritten, target, onUnwritable } = this.#options;
-    this.#thriftyUntilMs = performance.now() + thriftyMs;
-    onUnwritable(new LazypullError(code, message));
-    if (content !== undefined) {
-      unwritten.add(target, chunk, content);
-      this.#chunks.settle(chunk, undefined, content);
-    } else if (this.#chunks.isAwaited(chunk) && this.#chunks.isIdle(chunk)) this.#miss(chunk);
   }
 
   #fail({ first, last }: ChunkRange, cause: unknown): void {

@@ -1,0 +1,249 @@
+import { mkdir, rename } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { isUnindexed, type LayerId, layerKey, layerPath, unindexed } from '../chunks/layer-id.ts';
+import { codeOf, LazypullError, messageOf } from '../errors.ts';
+import type { Formats } from '../formats/index.ts';
+import type { LayerFormat } from '../formats/layer-format.ts';
+import type { Cache } from './cache/cache.ts';
+import { Link } from './fetch/link.ts';
+import type { FuseLink } from './fuse-link.ts';
+import { Layer } from './layer.ts';
+import { ofCache } from './layer-origin.ts';
+import type { LayersOptions } from './layers-options.ts';
+import type { MemoryBudget } from './memory-budget.ts';
+import type { LayerMetrics } from './metrics.ts';
+import type { OpenLayers } from './open-layers.ts';
+import { TraceStore } from './prefetch/trace.ts';
+import { pullLimits } from './pull/pull-limits.ts';
+import { LayerPuller } from './pull/puller.ts';
+import { Indexer, type KnownLayer } from './resolve/indexer.ts';
+import { noIndexes } from './resolve/index-source.ts';
+import { LayerPulls, type PullStatus } from './resolve/layer-pulls.ts';
+import type { LayerRef } from './resolve/layer-ref.ts';
+import { type MadeLayer, pullAll, UnindexedLayers } from './resolve/unindexed.ts';
+import type { RootDirectory } from './root-directory.ts';
+import { checkRecord, LayerDirectory, type LayerRecord } from './store/layer-directory.ts';
+import { UnwrittenChunks } from './store/unwritten-chunks.ts';
+import { TableCache } from './table-cache.ts';
+import type { OwnOfLayer } from './warm-up/practice-layer.ts';
+import type { WorkerPool } from './workers/pool.ts';
+
+/** What opening a layer needs of those that `Layers` is made of. */
+export interface LayerOpenerParts {
+  readonly root: RootDirectory;
+  readonly formats: Formats;
+  readonly fuse: FuseLink;
+  readonly threads: WorkerPool;
+  readonly layers: OpenLayers;
+  /** It is made later. */
+  readonly cache: () => Cache;
+  readonly memory: MemoryBudget;
+  readonly metrics: LayerMetrics;
+}
+
+/** Opens layers: from the disk, by an index of a registry, or by pulling them. */
+export class LayerOpener {
+  readonly #options: LayersOptions;
+  readonly #parts: LayerOpenerParts;
+  readonly #link = new Link();
+  readonly #unwritten = new UnwrittenChunks();
+  readonly #tables: TableCache;
+  readonly #traces: TraceStore;
+  readonly #indexer: Indexer;
+  readonly #puller: LayerPuller;
+  readonly #pulls: LayerPulls;
+  readonly #unindexed: UnindexedLayers;
+
+  constructor(options: LayersOptions, parts: LayerOpenerParts) {
+    const { root, threads, memory, metrics, cache } = parts;
+    const { openBlob, log } = options;
+    this.#options = options;
+    this.#parts = parts;
+    this.#tables = new TableCache(memory.tableBytes);
+    this.#traces = new TraceStore(root.path);
+    this.#indexer = new Indexer({
+      openBlob,
+      threads,
+      traces: this.#traces,
+      prefetchBytes: () => (cache().isFull ? undefined : options.prefetch?.bytes),
+      directory: root.layers,
+      aheadDirectory: root.ahead,
+      serve: (layer) => this.serve(layer),
+      memory,
+      metrics,
+      log,
+    });
+    this.#puller = new LayerPuller({
+      limits: pullLimits(memory),
+      makeRoom: (bytes) => cache().makeRoom(bytes),
+      log,
+    });
+    this.#pulls = new LayerPulls({
+      puller: this.#puller,
+      openBlob,
+      silent: this.#indexer.silent,
+      metrics,
+      path: root.pulls,
+      keep: (digest, path) => this.#keepPulled(digest, path),
+      log,
+    });
+    this.#unindexed = new UnindexedLayers({
+      policy: options.unindexed ?? pullAll,
+      openBlob,
+      layersOf: options.layersOf ?? (() => Promise.resolve([])),
+      indexes: options.indexes ?? noIndexes,
+      pulls: this.#pulls,
+      plan: (request) => threads.plan(request, () => true),
+      isKept: async (digest) => (await this.directory(unindexed(digest)).record()) !== undefined,
+      traces: this.#traces,
+      log,
+    });
+  }
+
+  /** Throws the reason if such a layer is left to its client whatever is in it. */
+  check(ref: LayerRef): void {
+    if (isUnindexed(ref.id)) this.#unindexed.check();
+  }
+
+  /**
+   * Notes that a client asks for a layer.
+   *
+   * @returns what to call when the call is over
+   */
+  attend(ref: LayerRef): (isDone: boolean) => void {
+    return isUnindexed(ref.id) ? this.#unindexed.attend(ref) : () => undefined;
+  }
+
+  /** Opens a layer from the disk, or makes it anew from the registry. */
+  async open(ref: LayerRef, signal: AbortSignal): Promise<Layer> {
+    try {
+      return await this.openKept(ref);
+    } catch (error) {
+      if (codeOf(error) !== 'NotFound') {
+        this.#options.log.warn(
+          { layer: ref.id.digest, error: messageOf(error) },
+          'the cache of a layer is of no use and is made anew',
+        );
+      }
+    }
+    const directory = this.directory(ref.id);
+    await directory.remove();
+    await mkdir(directory.path, { recursive: true, mode: 0o700 });
+    try {
+      if (!isUnindexed(ref.id)) return await this.#indexer.index(ref, directory);
+      return await this.#openMade(await this.#unindexed.make(ref, directory, signal), ref);
+    } catch (error) {
+      this.#parts.cache().check(); // the disk may be full
+      await directory.remove();
+      throw error;
+    }
+  }
+
+  /** Opens a layer from the disk. NotFound where it was never indexed; another error where its files are of no use. */
+  async openKept(ref: LayerRef): Promise<Layer> {
+    await this.#parts.layers.closed(layerKey(ref.id));
+    const directory = this.directory(ref.id);
+    const record = await directory.record();
+    if (record === undefined) throw new LazypullError('NotFound', 'Nothing of the layer is on the disk');
+    checkRecord(record, ref.id);
+    const blob = this.#options.openBlob(ref.reference, ref.id.digest);
+    const residency = await directory.resident(record);
+    const format = this.formatOf(record);
+    const table = residency.isOfThisBoot ? undefined : await directory.table(record);
+    const codecData = table && (await directory.codecData(record));
+    await directory.checkDisk(record, !residency.isOfThisBoot);
+    return this.serve({
+      record,
+      directory,
+      format,
+      table,
+      codecData,
+      ...residency,
+      blob,
+      traces: this.#traces,
+      origin: ofCache,
+    });
+  }
+
+  /** Opens a layer that has just been made of an unindexed one: what was read of it the last time is asked for at once. */
+  async #openMade(made: MadeLayer, ref: LayerRef): Promise<Layer> {
+    const layer = await this.serve(made);
+    const bytes = this.#parts.cache().isFull ? undefined : this.#options.prefetch?.bytes;
+    if (bytes !== undefined && !layer.complete) {
+      const trace = await this.#traces.load(made.record.digest).catch(() => undefined); // a guess, and no reason to fail
+      await layer.prefetch(trace, ref.prefetchBytes ?? bytes, made.record.blobBytes);
+    }
+    layer.recordTrace();
+    layer.keep();
+    return layer;
+  }
+
+  /** Takes a layer into the cache that was pulled for an image whose client has not asked for it. */
+  async #keepPulled(digest: string, path: string): Promise<void> {
+    const id = unindexed(digest);
+    const directory = this.directory(id);
+    await this.#parts.layers.whileClosed(layerKey(id), async () => {
+      if ((await directory.record()) !== undefined) return;
+      const pulled = new LayerDirectory(path);
+      const record = await pulled.record();
+      if (record === undefined) return;
+      await pulled.settle(record);
+      await directory.remove();
+      await mkdir(dirname(directory.path), { recursive: true, mode: 0o700 });
+      await rename(path, directory.path);
+    });
+    this.#parts.cache().check();
+  }
+
+  /** @throws Unimplemented for a format of another version of this program */
+  formatOf({ format: name }: LayerRecord): LayerFormat {
+    const format = this.#parts.formats.named(name);
+    if (format !== undefined) return format;
+    throw new LazypullError('Unimplemented', `Layers of the format "${name}" are not known to this version`);
+  }
+
+  /** Where the files of a layer are. */
+  directory(id: LayerId): LayerDirectory {
+    return new LayerDirectory(join(this.#parts.root.layers, layerPath(id)));
+  }
+
+  /** Opens a layer whose files are there. `own` is what it does not share with the others. */
+  serve(layer: KnownLayer, own?: OwnOfLayer): Promise<Layer> {
+    const { digest, reference } = layer.record;
+    return Layer.open({
+      ...layer,
+      fetchIndex: (start, end, signal) => this.#unindexed.readIndex(digest, reference, { start, end }, signal),
+      onWrong: isUnindexed({ digest, index: layer.record.indexDigest })
+        ? (reason) => void this.#unindexed.refuse(digest, reference, reason)
+        : undefined,
+      fuse: this.#parts.fuse.server,
+      threads: this.#parts.threads,
+      link: this.#link,
+      unwritten: this.#unwritten,
+      awake: this.#tables,
+      onGrowth: () => this.#parts.cache().check(),
+      metrics: this.#parts.metrics,
+      log: this.#options.log,
+      ...own,
+    });
+  }
+
+  /** The layers that are being pulled. */
+  pulling(): readonly PullStatus[] {
+    return this.#pulls.status();
+  }
+
+  /** Ends pulls, and asks for no more indexes. */
+  async leave(): Promise<void> {
+    this.#unindexed.close();
+    await this.#pulls.close();
+    await this.#puller[Symbol.asyncDispose]();
+  }
+
+  /** Ends everything. All layers have been closed. */
+  async close(): Promise<void> {
+    await this.leave();
+    await this.#indexer.close();
+    this.#tables.close();
+  }
+}

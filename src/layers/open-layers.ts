@@ -1,0 +1,120 @@
+import { LazypullError } from '../errors.ts';
+import type { LayerKey } from '../chunks/layer-id.ts';
+import type { Layer } from './layer.ts';
+
+/** A layer that is open, or about to be. */
+export interface OpenLayer {
+  readonly layer: Promise<Layer>;
+  /** Ends the opening. */
+  readonly abort: AbortController;
+  /** The same once it is mounted, and since when in milliseconds since 1970. */
+  mounted?: Layer;
+  mountedMs?: number;
+  /** Images that have it. */
+  readonly references: Set<string>;
+  /** Mounts, and calls that are about to mount. */
+  users: number;
+}
+
+/** The layers that are open, each of them once. Closing one takes time: whoever opens it again waits for that. */
+export class OpenLayers {
+  readonly #entries = new Map<LayerKey, OpenLayer>();
+  /** Layers that are being closed, or whose files are being removed or verified. */
+  readonly #closing = new Map<LayerKey, Promise<void>>();
+  readonly #onClose: (layer: Layer) => void;
+
+  /** @param onClose called before a layer is closed */
+  constructor(onClose: (layer: Layer) => void) {
+    this.#onClose = onClose;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  has(key: LayerKey): boolean {
+    return this.#entries.has(key);
+  }
+
+  get(key: LayerKey): OpenLayer | undefined {
+    return this.#entries.get(key);
+  }
+
+  /** In the order in which they were opened. */
+  entries(): IterableIterator<[LayerKey, OpenLayer]> {
+    return this.#entries.entries();
+  }
+
+  values(): IterableIterator<OpenLayer> {
+    return this.#entries.values();
+  }
+
+  /** Those that are mounted. */
+  get mounted(): Layer[] {
+    return [...this.#entries.values()].flatMap(({ mounted }) => mounted ?? []);
+  }
+
+  /** One more user of a layer, which is opened unless it is open. `signal` aborts when it has no users any more. */
+  use(key: LayerKey, open: (signal: AbortSignal) => Promise<Layer>): OpenLayer {
+    let entry = this.#entries.get(key);
+    if (entry === undefined) {
+      const abort = new AbortController();
+      entry = { layer: open(abort.signal), abort, users: 0, references: new Set() };
+      this.#entries.set(key, entry);
+    }
+    entry.users++;
+    return entry;
+  }
+
+  /** One user less: a layer without any is closed. */
+  async release(key: LayerKey, entry: OpenLayer): Promise<void> {
+    entry.users--;
+    if (entry.users > 0 || this.#entries.get(key) !== entry) return;
+    this.#entries.delete(key);
+    entry.abort.abort(new LazypullError('Canceled', 'Nobody waits for the layer any more'));
+    const closing = entry.layer
+      .then((layer) => {
+        this.#onClose(layer);
+        return layer.close();
+      })
+      .catch(() => undefined) // it never opened: its users were told
+      .then(() => {
+        this.#closing.delete(key);
+      });
+    this.#closing.set(key, closing);
+    await closing;
+  }
+
+  /** Resolves when nothing is done with the files of a layer that was open. */
+  async closed(key: LayerKey): Promise<void> {
+    await this.#closing.get(key);
+  }
+
+  /** As `CacheUsers.whileClosed`. */
+  async whileClosed<T>(key: LayerKey, action: () => Promise<T>): Promise<T | undefined> {
+    await this.#closing.get(key);
+    if (this.#entries.has(key) || this.#closing.has(key)) return undefined;
+    const done = action();
+    const over = done.then(
+      () => void this.#closing.delete(key),
+      () => void this.#closing.delete(key),
+    );
+    this.#closing.set(key, over);
+    return done;
+  }
+
+  /** Writes down what each of them has, for the next life. */
+  async sync(): Promise<void> {
+    for (const entry of this.#entries.values()) await (await entry.layer.catch(() => undefined))?.sync();
+  }
+
+  /** Closes all, whoever uses them. */
+  async close(): Promise<void> {
+    for (const entry of this.#entries.values()) {
+      const layer = await entry.layer.catch(() => undefined);
+      await layer?.close();
+    }
+    this.#entries.clear();
+    await Promise.all(this.#closing.values());
+  }
+}
