@@ -12,6 +12,7 @@ import type { LayerIndexes } from '../indexes/layer-indexes.ts';
 import { defaultIndexConfig, openLayerIndexes } from '../indexes/open-layer-indexes.ts';
 import { checkMachineFor } from '../kernel/probe.ts';
 import { type CacheLimits, defaultCacheLimits } from '../layers/cache/cache-limits.ts';
+import { DiskBudget } from '../layers/cache/disk-budget.ts';
 import { Layers } from '../layers/layers.ts';
 import { pullAll, type UnindexedPolicy } from '../layers/resolve/unindexed.ts';
 import type { Log } from '../log.ts';
@@ -72,10 +73,10 @@ export async function runDaemon(
   if (config.metricsAddress !== undefined || config.logLevel === 'debug' || config.logLevel === 'trace') {
     parts.use(watchDelay(log, metrics.delay));
   }
-  const space: { layers?: Layers } = {};
+  const budget = new DiskBudget();
   const mirror =
     config.mirrorAddress &&
-    parts.use(await DaemonMirror.open(config.root, config.mirrorAddress, () => space.layers, metrics.mirror, log));
+    parts.use(await DaemonMirror.open(config.root, config.mirrorAddress, budget, metrics.mirror, log));
   const registry = parts.use(
     new RegistryClient({
       credentials: credentialSources(env),
@@ -91,14 +92,13 @@ export async function runDaemon(
     await openLayerIndexes(config.root, config.file?.index ?? defaultIndexConfig, registry, log),
   );
   const layers = parts.adopt(
-    await startLayers(config, registry, mirror, indexes, fuse, memoryBytes, log, metrics),
+    await startLayers(config, registry, mirror, budget, indexes, fuse, memoryBytes, log, metrics),
     async (started) => {
       if (!(await started.close()))
         log.warn({}, 'Layers are still in use; reading what was not fetched fails from now on');
     },
   );
   parts.defer(() => keeper.end()); // not before: a start that fails takes nothing from a better one
-  space.layers = layers;
   const { connection } = layers;
   const isWell = () => layers.problem === undefined;
   try {
@@ -184,6 +184,7 @@ function startLayers(
   { root, file }: DaemonConfig,
   registry: RegistryClient,
   mirror: DaemonMirror | undefined,
+  budget: DiskBudget,
   indexes: LayerIndexes,
   kept: KeptConnection | undefined,
   memoryBytes: number | undefined,
@@ -202,6 +203,7 @@ function startLayers(
       : { maxBytesPerSecond: file?.background_fetch.max_bytes_per_second || undefined },
     directIo: file?.snapshotter.direct_io ?? false,
     limits: cacheLimits(file),
+    budget,
     beside: mirror?.beside,
     unindexed: unindexedPolicy(file),
     indexes,

@@ -7,16 +7,12 @@ import type { Log } from '../log.ts';
 import { mirrorAddressOf, mirrorFileAt } from '../mirror/address.ts';
 import type { BlobStore } from '../mirror/blob-store.ts';
 import type { MirrorMetrics } from '../mirror/metrics.ts';
+import type { DiskBudget } from '../layers/cache/disk-budget.ts';
 import type { ListeningServer } from '../util/http-server.ts';
 import { isLoopback } from '../registry/hosts/addresses.ts';
 import type { Blob } from '../registry/blob/blob.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import type { MirrorStatus } from '../status/status.ts';
-
-/** The layers whose space the kept blobs share. */
-export interface SharedSpace {
-  readonly cache: { readonly isFull: boolean; check(): void };
-}
 
 /** Removes what an earlier life has kept for its mirror, from the root of a daemon that has none. */
 export async function removeMirror(root: string): Promise<void> {
@@ -33,18 +29,18 @@ export class DaemonMirror implements AsyncDisposable {
   readonly #log: Log;
   #server: ListeningServer | undefined;
 
-  /** @param space gives the layers once they are there */
+  /** @param budget that kept blobs share with layers */
   static async open(
     root: string,
     address: ListenAddress,
-    space: () => SharedSpace | undefined,
+    budget: DiskBudget,
     metrics: MirrorMetrics,
     log: Log,
   ): Promise<DaemonMirror> {
     const { BlobStore } = await import('../mirror/blob-store.ts');
     const room = {
-      hasRoom: () => space()?.cache.isFull !== true,
-      onGrowth: () => space()?.cache.check(),
+      hasRoom: () => !budget.isFull,
+      onGrowth: () => budget.grow(),
     };
     return new DaemonMirror(root, address, await BlobStore.open(root, room, metrics, log), metrics, log);
   }

@@ -4,7 +4,7 @@ import { isUnindexed, type LayerId, layerKey, layerPath, unindexed } from '../ch
 import { codeOf, LazypullError, messageOf } from '../errors.ts';
 import type { Formats } from '../formats/index.ts';
 import type { LayerFormat } from '../formats/layer-format.ts';
-import type { Cache } from './cache/cache.ts';
+import type { DiskBudget } from './cache/disk-budget.ts';
 import { Link } from './fetch/link.ts';
 import type { FuseLink } from './fuse-link.ts';
 import { Layer } from './layer.ts';
@@ -18,6 +18,7 @@ import { pullLimits } from './pull/pull-limits.ts';
 import { LayerPuller } from './pull/puller.ts';
 import { Indexer, type KnownLayer } from './resolve/indexer.ts';
 import { noIndexes } from './resolve/index-source.ts';
+import { openIndexed } from './resolve/open-indexed.ts';
 import { LayerPulls, type PullStatus } from './resolve/layer-pulls.ts';
 import type { LayerRef } from './resolve/layer-ref.ts';
 import { type MadeLayer, pullAll, UnindexedLayers } from './resolve/unindexed.ts';
@@ -35,8 +36,7 @@ export interface LayerOpenerParts {
   readonly fuse: FuseLink;
   readonly threads: WorkerPool;
   readonly layers: OpenLayers;
-  /** It is made later. */
-  readonly cache: () => Cache;
+  readonly budget: DiskBudget;
   readonly memory: MemoryBudget;
   readonly metrics: LayerMetrics;
 }
@@ -55,7 +55,7 @@ export class LayerOpener {
   readonly #unindexed: UnindexedLayers;
 
   constructor(options: LayersOptions, parts: LayerOpenerParts) {
-    const { root, threads, memory, metrics, cache } = parts;
+    const { root, threads, memory, metrics, budget } = parts;
     const { openBlob, log } = options;
     this.#options = options;
     this.#parts = parts;
@@ -65,17 +65,16 @@ export class LayerOpener {
       openBlob,
       threads,
       traces: this.#traces,
-      prefetchBytes: () => (cache().isFull ? undefined : options.prefetch?.bytes),
+      prefetchBytes: () => (budget.isFull ? undefined : options.prefetch?.bytes),
       directory: root.layers,
       aheadDirectory: root.ahead,
-      serve: (layer) => this.serve(layer),
       memory,
       metrics,
       log,
     });
     this.#puller = new LayerPuller({
       limits: pullLimits(memory),
-      makeRoom: (bytes) => cache().makeRoom(bytes),
+      makeRoom: (bytes) => budget.makeRoom(bytes),
       log,
     });
     this.#pulls = new LayerPulls({
@@ -130,10 +129,12 @@ export class LayerOpener {
     await directory.remove();
     await mkdir(directory.path, { recursive: true, mode: 0o700 });
     try {
-      if (!isUnindexed(ref.id)) return await this.#indexer.index(ref, directory);
+      if (!isUnindexed(ref.id)) {
+        return await openIndexed(this.#indexer.index(ref, directory), (layer) => this.serve(layer));
+      }
       return await this.#openMade(await this.#unindexed.make(ref, directory, signal), ref);
     } catch (error) {
-      this.#parts.cache().check(); // the disk may be full
+      this.#parts.budget.grow(); // the disk may be full
       await directory.remove();
       throw error;
     }
@@ -168,7 +169,7 @@ export class LayerOpener {
   /** Opens a layer that has just been made of an unindexed one: what was read of it the last time is asked for at once. */
   async #openMade(made: MadeLayer, ref: LayerRef): Promise<Layer> {
     const layer = await this.serve(made);
-    const bytes = this.#parts.cache().isFull ? undefined : this.#options.prefetch?.bytes;
+    const bytes = this.#parts.budget.isFull ? undefined : this.#options.prefetch?.bytes;
     if (bytes !== undefined && !layer.complete) {
       const trace = await this.#traces.load(made.record.digest).catch(() => undefined); // a guess, and no reason to fail
       await layer.prefetch(trace, ref.prefetchBytes ?? bytes, made.record.blobBytes);
@@ -192,7 +193,7 @@ export class LayerOpener {
       await mkdir(dirname(directory.path), { recursive: true, mode: 0o700 });
       await rename(path, directory.path);
     });
-    this.#parts.cache().check();
+    this.#parts.budget.grow();
   }
 
   /** @throws Unimplemented for a format of another version of this program */
@@ -221,7 +222,7 @@ export class LayerOpener {
       link: this.#link,
       unwritten: this.#unwritten,
       awake: this.#tables,
-      onGrowth: () => this.#parts.cache().check(),
+      onGrowth: () => this.#parts.budget.grow(),
       metrics: this.#parts.metrics,
       log: this.#options.log,
       ...own,

@@ -5,6 +5,7 @@ import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob/blob.ts';
 import type { KeptBeside } from './cache/cache.ts';
 import type { CacheLimits } from './cache/cache-limits.ts';
+import type { DiskBudget } from './cache/disk-budget.ts';
 import type { LayerMetrics } from './metrics.ts';
 import type { IndexSource } from './resolve/index-source.ts';
 import type { UnindexedPolicy } from './resolve/unindexed.ts';
@@ -23,6 +24,8 @@ export interface LayersOptions {
   readonly directIo?: boolean;
   /** How much of the disk layers may take, once `cache.start` has been called. */
   readonly limits?: CacheLimits;
+  /** What those who write to the disk ask, if others do so too. */
+  readonly budget?: DiskBudget | undefined;
   /** What else is under these limits. */
   readonly beside?: KeptBeside | undefined;
   /** The limit on the memory of this process; undefined for none. */

@@ -25,6 +25,7 @@ import type { Blob } from '../registry/blob/blob.ts';
 import { unlessAborted } from '../util/unless-aborted.ts';
 import { Cache } from './cache/cache.ts';
 import { cacheBytes, layerUsage } from './cache/cache-bytes.ts';
+import { DiskBudget } from './cache/disk-budget.ts';
 import { defaultCacheLimits } from './cache/cache-limits.ts';
 import { Background } from './fetch/background.ts';
 import { FuseLink } from './fuse-link.ts';
@@ -130,13 +131,14 @@ export class Layers {
       metrics: this.#metrics,
       log: options.log,
     });
+    const budget = options.budget ?? new DiskBudget();
     this.#opener = new LayerOpener(options, {
       root: this.#root,
       formats: this.#formats,
       fuse: this.#fuse,
       threads: this.#threads,
       layers: this.#layers,
-      cache: () => this.cache,
+      budget,
       memory: this.#memory,
       metrics: this.#metrics,
     });
@@ -146,6 +148,7 @@ export class Layers {
       root: options.root,
       limits: options.limits ?? defaultCacheLimits,
       threads: this.#threads,
+      budget,
       beside: options.beside,
       log: options.log,
       metrics: this.#metrics,
@@ -156,7 +159,7 @@ export class Layers {
       },
     });
     if (options.background !== undefined) {
-      this.#background = new Background(options.background.maxBytesPerSecond, () => !this.cache.isFull);
+      this.#background = new Background(options.background.maxBytesPerSecond, () => !budget.isFull);
     }
     this.#metrics.mounted.from(() => this.#layers.mounted.length);
     this.#metrics.incomplete.from(() => this.#layers.mounted.filter((layer) => !layer.complete).length);

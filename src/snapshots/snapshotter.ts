@@ -130,7 +130,9 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
 
   async prepare(key: string, parent: string, labels: Labels, signal?: AbortSignal): Promise<readonly Mount[]> {
     const target = labels[targetLabel];
-    if (target) await this.#prepareRemote(key, parent, target, labels, signal);
+    if (target && (await this.#prepareRemote(key, parent, target, labels, signal))) {
+      throw new LazypullError('AlreadyExists', `The target snapshot "${target}" is ready`);
+    }
     signal?.throwIfAborted();
     return this.#create('active', key, parent, labels);
   }
@@ -231,8 +233,8 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
   }
 
   /**
-   * Throws AlreadyExists when `target` is there at the end; returns, with the reason logged, when the client must fetch
-   * and unpack the layer.
+   * Gives whether `target` is there at the end. If not, the client must fetch and unpack the layer; the reason has been
+   * logged.
    */
   async #prepareRemote(
     key: string,
@@ -240,14 +242,13 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     target: string,
     labels: Labels,
     signal: AbortSignal | undefined,
-  ): Promise<void> {
-    const exists = () => new LazypullError('AlreadyExists', `The target snapshot "${target}" is ready`);
-    const lazy = (origin?: LayerOrigin) => {
+  ): Promise<boolean> {
+    const lazy = (origin?: LayerOrigin): boolean => {
       this.#metrics.prepared.add(1, { outcome: 'lazy', reason: 'none' });
       this.outcomes.note(labels, undefined, origin);
-      return exists();
+      return true;
     };
-    const failed = (error: unknown) => {
+    const failed = (error: unknown): false => {
       const reason = refusalReason(error);
       this.#metrics.prepared.add(1, { outcome: 'refused', reason });
       this.outcomes.note(labels, { reason, message: explain(error) });
@@ -257,6 +258,7 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
         error: explain(error),
         'remote-snapshot-prepared': 'false',
       });
+      return false;
     };
 
     const present = this.#store.find(target);
@@ -265,21 +267,19 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
         if (this.#unmounted.has(present.id)) await this.#mountAgain(present);
       } catch (error) {
         failed(error);
-        throw exists();
+        return true;
       }
-      throw lazy();
+      return lazy();
     }
     const chain = this.#store.parentChain(key, parent);
     if (present) {
       const message = `the name "${target}" belongs to a snapshot that is not committed or has another parent`;
-      failed(new Refusal('name', 'FailedPrecondition', message));
-      return;
+      return failed(new Refusal('name', 'FailedPrecondition', message));
     }
     try {
       this.#layers.checkLabels(labels); // most layers of most images are ordinary, and none of their directories has to be made and removed
     } catch (error) {
-      failed(error);
-      return;
+      return failed(error);
     }
 
     const id = this.#store.allocateId();
@@ -294,13 +294,14 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
         if (signal?.aborted !== true) failed(error);
         await this.#directories.remove(id);
         signal?.throwIfAborted();
-        return;
+        return false;
       }
       try {
         this.#store.create({ id, name: target, kind: 'committed', parent, labels, remote: true });
       } catch (error) {
         await this.#directories.remove(id);
-        throw codeOf(error) === 'AlreadyExists' ? lazy(origin) : error;
+        if (codeOf(error) !== 'AlreadyExists') throw error;
+        return lazy(origin);
       }
     } finally {
       this.#directories.release(id);
@@ -309,7 +310,7 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
       { key, parent, target, ...sourceOf(labels), how: origin.text, 'remote-snapshot-prepared': 'true' },
       'prepared remote snapshot',
     );
-    throw lazy(origin);
+    return lazy(origin);
   }
 
   async #create(kind: Kind, key: string, parent: string, labels: Labels): Promise<readonly Mount[]> {

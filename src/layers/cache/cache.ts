@@ -13,6 +13,7 @@ import {
 import { LazypullError, messageOf } from '../../errors.ts';
 import type { Log } from '../../log.ts';
 import { type CacheLimits, excessBytes, isFull } from './cache-limits.ts';
+import { DiskBudget } from './disk-budget.ts';
 import { checkRecord, LayerDirectory } from '../store/layer-directory.ts';
 import { countBytes, residency } from '../../chunks/residency.ts';
 import type { LayerMetrics } from '../metrics.ts';
@@ -101,6 +102,8 @@ export interface CacheOptions {
   readonly root: string;
   /** Undefined where nothing is removed without being asked. */
   readonly limits: CacheLimits | undefined;
+  /** What those who write to the disk have to do with it. */
+  readonly budget?: DiskBudget | undefined;
   readonly users: CacheUsers;
   readonly threads: WorkerPool;
   readonly beside?: KeptBeside | undefined;
@@ -134,17 +137,20 @@ export class Cache implements CacheAccess {
   #lookMs = 0;
   #isStarted = false;
   #isClosed = false;
-  #isFull = false;
+  readonly #budget: DiskBudget;
+  readonly #setFull: (isFull: boolean) => void;
 
   constructor(options: CacheOptions) {
     this.#options = options;
+    this.#budget = options.budget ?? new DiskBudget();
+    this.#setFull = this.#budget.keptBy(this);
     this.#path = join(options.root, 'layers');
-    options.metrics?.cacheFull.from(() => (this.#isFull ? 1 : 0));
+    options.metrics?.cacheFull.from(() => (this.isFull ? 1 : 0));
   }
 
   /** Whether layers that cannot be removed take all that there is: then nothing should be fetched that nobody reads. */
   get isFull(): boolean {
-    return this.#isFull;
+    return this.#budget.isFull;
   }
 
   /** Looks after the limits from now on: all that is in use is known to be. */
@@ -354,8 +360,8 @@ export class Cache implements CacheAccess {
   }
 
   #note(isFullNow: boolean, { used, free }: { used: number; free: number }): void {
-    if (isFullNow === this.#isFull) return;
-    this.#isFull = isFullNow;
+    if (isFullNow === this.isFull) return;
+    this.#setFull(isFullNow);
     const { log } = this.#options;
     if (isFullNow)
       log.warn(

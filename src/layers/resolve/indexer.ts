@@ -5,7 +5,7 @@ import type { LayerFormat, RawIndex } from '../../formats/layer-format.ts';
 import type { Log } from '../../log.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
 import { EarlyRequest } from './early-request.ts';
-import type { Layer, LayerOptions } from '../layer.ts';
+import type { LayerOptions } from '../layer.ts';
 import { ofToc } from '../layer-origin.ts';
 import { type LayerDirectory, type LayerRecord, recordVersion } from '../store/layer-directory.ts';
 import type { WorkerPool } from '../workers/pool.ts';
@@ -24,6 +24,19 @@ export type KnownLayer = Pick<
   'record' | 'directory' | 'format' | 'table' | 'codecData' | 'resident' | 'isOfThisBoot' | 'blob' | 'traces' | 'origin'
 >;
 
+/** A layer that has just been indexed, for whoever opens it. Disposing of it ends what was asked for and not taken. */
+export interface IndexedLayer extends Disposable {
+  readonly known: KnownLayer;
+  /** What was read of it when it was new the last time, if that is known. */
+  readonly trace: Trace | undefined;
+  /** How much of the blob's start to fetch before it is read, if its publisher says nothing; undefined for nothing at all. */
+  readonly prefetchBytes: number | undefined;
+  /** The data that came with the index, and where in the blob it begins; the index reaches to the blob's end. */
+  readonly offered: { readonly bytes: Uint8Array; readonly start: number };
+  /** To be called when it is open and has been asked for what is read first: has the layer planned that a client will ask for next. */
+  planNext(): void;
+}
+
 export interface IndexerOptions {
   /** Opens a blob of the repository that the reference names. */
   readonly openBlob: (reference: string, digest: string) => Blob;
@@ -35,8 +48,6 @@ export interface IndexerOptions {
   readonly directory: string;
   /** A directory for layers that are planned before they are asked for, and nothing else. */
   readonly aheadDirectory: string;
-  /** Opens a layer whose files are there. */
-  readonly serve: (layer: KnownLayer) => Promise<Layer>;
   readonly memory?: MemoryBudget | undefined;
   readonly metrics: LayerMetrics;
   readonly log: Log;
@@ -71,8 +82,8 @@ export class Indexer {
     );
   }
 
-  /** Fills the empty directory of a layer and opens it. Rejects with the reason when it cannot be lazy. */
-  async index(ref: LayerRef, directory: LayerDirectory): Promise<Layer> {
+  /** Fills the empty directory of a layer. Rejects with the reason when it cannot be lazy. */
+  async index(ref: LayerRef, directory: LayerDirectory): Promise<IndexedLayer> {
     const { openBlob, traces, prefetchBytes } = this.#options;
     const { reference, id } = ref;
     const { digest } = id;
@@ -83,8 +94,9 @@ export class Indexer {
     const early = parts.length === 0 ? undefined : new EarlyRequest(openBlob(reference, digest), parts);
     try {
       return await this.#index(ref, directory, trace, early);
-    } finally {
+    } catch (error) {
       early?.abandon();
+      throw error;
     }
   }
 
@@ -100,8 +112,8 @@ export class Indexer {
     directory: LayerDirectory,
     trace: Trace | undefined,
     early: EarlyRequest | undefined,
-  ): Promise<Layer> {
-    const { traces, serve, prefetchBytes, log } = this.#options;
+  ): Promise<IndexedLayer> {
+    const { traces, prefetchBytes, log } = this.#options;
     const started = performance.now();
     const siblings = await this.#withoutKept(ref.siblings);
     const { tail, dataEnd, planned, fetchedMs } = await this.#plan(ref, siblings, directory);
@@ -121,26 +133,6 @@ export class Indexer {
     };
     await directory.writeRecord(record);
     const resident = new Uint8Array(new SharedArrayBuffer(table.length));
-    const layer = await serve({
-      record,
-      directory,
-      format: ref.format,
-      table,
-      codecData,
-      resident,
-      isOfThisBoot: true,
-      blob,
-      traces,
-      origin: ofToc,
-    });
-    const tailStart = tail.size - tail.data.length;
-    const startBytes = prefetchBytes();
-    if (startBytes !== undefined) await layer.prefetch(trace, ref.prefetchBytes ?? startBytes, tailStart);
-    layer.recordTrace();
-    layer.keep();
-    const offered = layer.offer(tail.data.subarray(0, Math.max(0, dataEnd - tailStart)), tailStart);
-    this.#planAhead(ref.format, siblings);
-    if (tailStart === 0) await offered; // the whole layer is here, and can be mounted without FUSE
     log.info(
       {
         layer: ref.id.digest,
@@ -151,7 +143,27 @@ export class Indexer {
       },
       'indexed a layer',
     );
-    return layer;
+    const tailStart = tail.size - tail.data.length;
+    const startBytes = prefetchBytes();
+    return {
+      known: {
+        record,
+        directory,
+        format: ref.format,
+        table,
+        codecData,
+        resident,
+        isOfThisBoot: true,
+        blob,
+        traces,
+        origin: ofToc,
+      },
+      trace,
+      prefetchBytes: startBytes === undefined ? undefined : (ref.prefetchBytes ?? startBytes),
+      offered: { bytes: tail.data.subarray(0, Math.max(0, dataEnd - tailStart)), start: tailStart },
+      planNext: () => this.#planAhead(ref.format, siblings),
+      [Symbol.dispose]: () => early?.abandon(),
+    };
   }
 
   /** Fetches a layer's index and has its image planned: a second time if the first index is not the one that the manifest promises. */

@@ -6,6 +6,7 @@ import type { MountHelper } from '../../kernel/mount-helper.ts';
 import { silentLog } from '../../log.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
 import { Indexer, type KnownLayer } from '../resolve/indexer.ts';
+import { openIndexed } from '../resolve/open-indexed.ts';
 import type { Layer, LayerOptions } from '../layer.ts';
 import { LayerDirectory } from '../store/layer-directory.ts';
 import type { WorkerPool } from '../workers/pool.ts';
@@ -52,14 +53,13 @@ export async function practiseLayer(options: PracticeOptions): Promise<void> {
     prefetchBytes: () => 0,
     directory: path,
     aheadDirectory: join(path, 'ahead'),
-    serve: (known) => serve(known, own),
     metrics: own.metrics,
     log: own.log,
   });
   const { id, format, paths } = layer;
   const ref = { id, format, reference: 'rehearsal', siblings: [], prefetchBytes: undefined };
   try {
-    const served = await indexer.index(ref, directory);
+    const served = await openIndexed(indexer.index(ref, directory), (known) => serve(known, own));
     try {
       signal.throwIfAborted();
       await helper.mountErofs(served.imagePath, mountpoint);

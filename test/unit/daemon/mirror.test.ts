@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { DiskBudget } from '../../../src/layers/cache/disk-budget.ts';
 import { DaemonMirror, removeMirror } from '../../../src/daemon/mirror.ts';
 import { silentLog } from '../../../src/log.ts';
 import { mirrorAddressOf } from '../../../src/mirror/address.ts';
@@ -15,7 +16,7 @@ async function setUp(t: TestContext) {
   const root = await mkdtemp(join(tmpdir(), 'lazypull-mirror-'));
   t.after(() => rm(root, { recursive: true }));
   const open = (port = 0) =>
-    DaemonMirror.open(root, { host: '127.0.0.1', port }, () => undefined, mirrorMetrics(), silentLog);
+    DaemonMirror.open(root, { host: '127.0.0.1', port }, new DiskBudget(), mirrorMetrics(), silentLog);
   return { root, open, registry: new RegistryClient({ environment: {} }) };
 }
 
