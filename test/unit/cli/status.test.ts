@@ -152,3 +152,18 @@ test('lazypull status says first what is wrong', () => {
   assert.match(line, /^PROBLEM: The .*connection$/);
   assert.ok(!line.includes('\x1b'));
 });
+
+test('lazypull status shows a layer that is pulled, which is not mounted yet', () => {
+  const pulled = { ...layer, mounts: 0, presentBytes: 0, contentBytes: 0, pulling: true };
+  const begun = statusText({ ...daemon, layers: [pulled] }, '/run/lp.sock', { nowMs: 3_700_000 });
+  assert.match(begun, /^up 1h 1m, 0 layers mounted,/m);
+  assert.match(begun, / 0% pulling /);
+  const half = statusText(
+    { ...daemon, layers: [layer, { ...pulled, contentBytes: 40_000_000, presentBytes: 20_000_000 }] },
+    '/run/lp.sock',
+    { nowMs: 3_700_000, columns: 80 },
+  );
+  assert.match(half, /^up 1h 1m, 1 layer mounted,/m);
+  assert.match(half, / 50% pulling /);
+  assert.ok(half.split('\n').every((line) => displayWidth(line) <= 80));
+});
