@@ -1,6 +1,6 @@
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { LazypullError } from '../../errors.ts';
+import { codeOf, type ErrorCode, LazypullError } from '../../errors.ts';
 import { unindexed } from '../../chunks/layer-id.ts';
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import { layerIndexFormat } from '../../formats/layer-index-file/format.ts';
@@ -215,12 +215,20 @@ export class LayerPulls {
       () => undefined,
     );
     this.#running.add(over);
+    pull.work.catch((error: unknown) => {
+      // Whoever asks for it may have better luck. What is wrong with the blob stays wrong, and is not pulled twice.
+      if (pull.waiting === 0 && passing.has(codeOf(error))) this.#forget(pull);
+    });
     void over.then(() => {
       pull.isOver = true;
       this.#running.delete(over);
       this.#startNext();
     });
     return pull.work;
+  }
+
+  #forget(pull: Pull): void {
+    if (this.#pulls.get(pull.digest) === pull) this.#pulls.delete(pull.digest);
   }
 
   async #run(pull: Pull): Promise<PulledLayer> {
@@ -239,7 +247,6 @@ export class LayerPulls {
       await mkdir(path, { recursive: true, mode: 0o700 });
       abort.signal.throwIfAborted();
       const onProgress = (done: number, total: number): void => {
-        clearTimeout(patience);
         pull.rate.add(done - pull.doneBytes);
         metrics.fetchedBytes.add(Math.max(0, done - pull.doneBytes), { reason: 'pull' });
         pull.doneBytes = done;
@@ -247,7 +254,7 @@ export class LayerPulls {
       };
       metrics.fetches.add(1, { reason: 'pull' });
       const files = { ...directory.paths, indexPath: directory.indexPath };
-      const blob = openBlob(reference, digest);
+      const blob = heard(openBlob(reference, digest), () => clearTimeout(patience));
       const pulled = await puller.pull({ blob, digest, ...files, signal, onProgress });
       abort.signal.throwIfAborted();
       const record = recordOf(digest, reference, pulled);
@@ -307,6 +314,28 @@ export class LayerPulls {
     this.#running.delete(dropping);
     this.#startNext();
   }
+}
+
+/** Failures of pulls that say nothing of the blob. */
+const passing: ReadonlySet<ErrorCode> = new Set(['Unavailable', 'DeadlineExceeded', 'ResourceExhausted', 'Unknown']);
+
+/** A blob that tells when the first bytes of it come. */
+function heard(blob: Blob, onBytes: () => void): Blob {
+  return {
+    digest: blob.digest,
+    async tail(bytes, signal, onMore) {
+      const onEach = (): void => {
+        onBytes();
+        onMore?.();
+      };
+      const end = await blob.tail(bytes, signal, onEach);
+      onBytes();
+      return end;
+    },
+    range: (start, end, signal) => blob.range(start, end, signal),
+    ranges: (parts, signal) => blob.ranges(parts, signal),
+    distrust: (askedMs) => blob.distrust(askedMs),
+  };
 }
 
 function recordOf(digest: string, reference: string, pulled: Pulled): LayerRecord {

@@ -183,6 +183,33 @@ test('LayerPulls says why a pull failed, and begins anew when it is asked for ag
   await taking;
 });
 
+test('LayerPulls begins anew with a layer that its registry did not give, and not with one that is wrong', async (t) => {
+  const { layers, begun, begin, directory } = pulls(t);
+  layers.attend(image);
+  begin(digests[0]!);
+  begin(digests[1]!);
+  await until(() => begun.size === 2);
+  begun.get(digests[0]!)!.fail(new LazypullError('Unavailable', '503'));
+  begun.get(digests[1]!)!.fail(new LazypullError('DataLoss', 'another digest'));
+  begun.clear();
+  await until(() => !layers.has(digests[0]!));
+  const taking = layers.take(image, digests[0]!, directory(digests[0]!), forever);
+  await until(() => begun.size === 1);
+  begun.get(digests[0]!)!.finish();
+  await taking;
+  await assert.rejects(layers.take(image, digests[1]!, directory(digests[1]!), forever), { code: 'DataLoss' });
+});
+
+test('LayerPulls waits for its turn longer than for the first byte', async (t) => {
+  const { layers, begun, directory } = pulls(t, 50);
+  const taking = layers.take(image, digests[0]!, directory(digests[0]!), forever);
+  await until(() => begun.size === 1);
+  await begun.get(digests[0]!)!.blob.tail(1, undefined, () => undefined);
+  await delay(100);
+  begun.get(digests[0]!)!.finish();
+  await taking;
+});
+
 test('LayerPulls does not wait for a registry that sends nothing', async (t) => {
   const { layers, silent, directory } = pulls(t, 20);
   const code = { code: 'DeadlineExceeded' };
