@@ -22,7 +22,7 @@ export interface RunOptions {
   /** Flags for buildkitd. */
   args: readonly string[];
   env: NodeJS.ProcessEnv;
-  /** The command line that runs lazypull; the verb is appended. */
+  /** The command line that runs lazypull; the command is appended. */
   lazypull: readonly string[];
   /** Directory of the programs that script/setup builds. */
   tools: string;

@@ -4,11 +4,11 @@ import type { Environment } from './environment.ts';
 import { say } from './output.ts';
 import { tools } from './tools.ts';
 import { checkUsage } from './usage-error.ts';
-import { Verb } from './command.ts';
+import { CliCommand } from './command.ts';
 
 /** `lazypull buildkit`: what stands behind script/buildkit. */
-export function buildkitCommand(environment: Environment): Verb {
-  const run = new Verb('run')
+export function buildkitCommand(environment: Environment): CliCommand {
+  const run = new CliCommand('run')
     .description('Start lazypull unless it serves, then run buildkitd with the flags given')
     .argument('[flags...]', 'flags of buildkitd')
     .helpOption(false)
@@ -27,7 +27,7 @@ export function buildkitCommand(environment: Environment): Verb {
         say: (text) => say(environment.name, text),
       });
     });
-  const compose = new Verb('compose')
+  const compose = new CliCommand('compose')
     .description('Print a compose file for a container to try the integration in')
     .argument('<repository>', 'directory of the checkout on the host')
     .argument('<name>', 'name of the container')
@@ -35,7 +35,7 @@ export function buildkitCommand(environment: Environment): Verb {
     .action((repository: string, name: string) => {
       process.stdout.write(checkUsage(() => composeFile(repository, name)));
     });
-  return new Verb('buildkit')
+  return new CliCommand('buildkit')
     .description('Run BuildKit on top of lazypull')
     .enablePositionalOptions()
     .addCommand(run)

@@ -7,11 +7,11 @@ import type { Environment } from './environment.ts';
 import { say } from './output.ts';
 import { tools } from './tools.ts';
 import { checkUsage } from './usage-error.ts';
-import { Verb } from './command.ts';
+import { CliCommand } from './command.ts';
 
 /** `lazypull buildkitd`: a buildkitd that is lazy, without configuration. */
-export function buildkitdCommand({ env, name, self }: Environment): Verb {
-  return new Verb('buildkitd')
+export function buildkitdCommand({ env, name, self }: Environment): CliCommand {
+  return new CliCommand('buildkitd')
     .description(
       'Run a buildkitd that is wired to lazypull, with a socket and a store of its own, and no configuration',
     )

@@ -7,7 +7,7 @@ import { age, shorten, sizeText, table } from './format.ts';
 import type { Environment } from './environment.ts';
 import { ExitError } from './output.ts';
 import { checkUsage } from './usage-error.ts';
-import { Verb } from './command.ts';
+import { CliCommand } from './command.ts';
 import { chooseDaemon, type DaemonUse, whichDaemon } from './which-daemon.ts';
 
 interface Options {
@@ -17,8 +17,8 @@ interface Options {
 }
 
 /** `lazypull cache ls|prune|verify`: the files of layers that are kept, with a running daemon or without one. */
-export function cacheCommand(environment: Environment): Verb {
-  const cache = new Verb('cache').description('Show, remove and verify the layers that are kept on disk');
+export function cacheCommand(environment: Environment): CliCommand {
+  const cache = new CliCommand('cache').description('Show, remove and verify the layers that are kept on disk');
   const open = async (
     options: Options,
     use: DaemonUse = 'reads',
@@ -27,7 +27,7 @@ export function cacheCommand(environment: Environment): Verb {
     const { root, address } = await whichDaemon(options, environment, use);
     return { root, access: await openCache(root, address) };
   };
-  verb(cache, 'ls')
+  subcommand(cache, 'ls')
     .description('Show the layers that are kept, the longest unused first')
     .explain('', ['lazypull cache ls', 'lazypull cache ls --json | jq -s "map(.bytes) | add"'])
     .action(async (options: Options) => {
@@ -35,7 +35,7 @@ export function cacheCommand(environment: Environment): Verb {
       const layers = await Array.fromAsync(access.list());
       print(options, layers, listText(layers, Date.now()));
     });
-  verb(cache, 'prune')
+  subcommand(cache, 'prune')
     .description('Remove layers that no snapshot uses, the longest unused first')
     .option('--older-than <time>', 'only those not used for so long, such as 90m, 12h or 7d')
     .option('--keep-bytes <size>', 'stop when what is left takes no more, such as 20GB')
@@ -52,7 +52,7 @@ export function cacheCommand(environment: Environment): Verb {
       if (options.all === true) await new TraceStore(root).clear();
       print(options, removed, pruneText(removed));
     });
-  verb(cache, 'verify')
+  subcommand(cache, 'verify')
     .description(
       'Read all that is kept and compare it with its digests; what is damaged is fetched again when it is read',
     )
@@ -69,7 +69,7 @@ export function cacheCommand(environment: Environment): Verb {
   return cache;
 }
 
-function verb(cache: Verb, name: string): Verb {
+function subcommand(cache: CliCommand, name: string): CliCommand {
   return chooseDaemon(cache.command(name)).option('--json', 'print JSON, one object a line');
 }
 

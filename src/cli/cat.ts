@@ -7,7 +7,7 @@ import type { Reference } from '../registry/reference.ts';
 import type { Environment } from './environment.ts';
 import { write } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
-import { Verb } from './command.ts';
+import { CliCommand } from './command.ts';
 
 interface Options {
   config?: string;
@@ -15,8 +15,8 @@ interface Options {
 }
 
 /** `lazypull cat IMAGE PATH`: the bytes of a file of an image, without pulling it. */
-export function catCommand({ env }: Environment): Verb {
-  return new Verb('cat')
+export function catCommand({ env }: Environment): CliCommand {
+  return new CliCommand('cat')
     .description('Print a file of an image in a registry, without pulling it: no daemon is needed')
     .argument('<image>', 'image as Docker writes it', imageArgument)
     .argument('<path>', 'path in the image; symlinks are followed inside it')

@@ -1,23 +1,23 @@
 import { type DaemonFlags, defaults } from '../config/load.ts';
-import type { Finding } from '../doctor/check-result.ts';
+import type { CheckResult } from '../doctor/check-result.ts';
 import { type Paint, painter, plain } from '../util/colour.ts';
 import { jsonLine, printable } from '../util/printable.ts';
 import type { Environment } from './environment.ts';
 import { columnsOf, fitted } from './layout.ts';
 import { ExitError } from './output.ts';
 import { tools } from './tools.ts';
-import { Verb } from './command.ts';
+import { CliCommand } from './command.ts';
 import { chooseDaemon, whichDaemon } from './which-daemon.ts';
 
 /** `lazypull check`: whether this machine has what a daemon needs. */
-export function checkCommand(environment: Environment): Verb {
+export function checkCommand(environment: Environment): CliCommand {
   return chooseDaemon(
-    new Verb('check').description(
+    new CliCommand('check').description(
       'Try what the daemon needs on this machine, with real mounts, and say what is wrong and how to mend it',
     ),
   )
     .option('--config <file>', `config.toml (default: ${defaults.config}, which may be missing)`)
-    .option('--json', 'print JSON, one object for each finding')
+    .option('--json', 'print JSON, one object for each result')
     .explain(
       `It mounts in a temporary directory beside the root, and unmounts everything again.
 The exit code is 0 if everything that is needed is right, and 1 if something is not. A warning is about something that a daemon
@@ -28,13 +28,13 @@ can run with, but not at its best.`,
       const { check } = await import('../doctor/check.ts');
       const { env } = environment;
       const daemon = await whichDaemon(flags, environment, 'asks');
-      const findings = await check({ flags: { ...flags, ...daemon }, env, tools });
+      const results = await check({ flags: { ...flags, ...daemon }, env, tools });
       const paint = painter(process.stdout, env);
       const columns = columnsOf(process.stdout, env);
-      for (const finding of findings) {
-        process.stdout.write(json === true ? jsonLine(finding) : findingText(finding, paint, columns));
+      for (const result of results) {
+        process.stdout.write(json === true ? jsonLine(result) : resultText(result, paint, columns));
       }
-      if (findings.some(({ state }) => state === 'wrong')) throw new ExitError(1);
+      if (results.some(({ state }) => state === 'wrong')) throw new ExitError(1);
     });
 }
 
@@ -45,14 +45,14 @@ const marks = {
   absent: ['quiet', '-    '],
 } as const;
 
-/** Below its first line a finding stands behind the mark. */
+/** Below its first line a result stands behind the mark. */
 const indent = ' '.repeat(6);
 
 /**
- * A finding for people: a line for each of its text, and one more for what mends it; several if `columns` are too few
+ * A result for people: a line for each of its text, and one more for what mends it; several if `columns` are too few
  * for one.
  */
-export function findingText({ name, state, text, advice }: Finding, paint: Paint = plain, columns?: number): string {
+export function resultText({ name, state, text, advice }: CheckResult, paint: Paint = plain, columns?: number): string {
   const [tone, mark] = marks[state];
   const lines = `${name}: ${text}${advice === '' ? '' : `\n${advice}`}`.split('\n');
   const room = columns === undefined ? undefined : columns - indent.length;

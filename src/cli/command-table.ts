@@ -1,5 +1,5 @@
 import type { Argument, Option } from 'commander';
-import { Verb } from './command.ts';
+import { CliCommand } from './command.ts';
 
 /** What a word of a command line is. `text` is anything that a shell cannot know. */
 export type ValueKind =
@@ -40,10 +40,10 @@ export interface CommandRow {
 }
 
 /** A command and all below it, each before those that are below it: what manuals and completions are made from. */
-export function commandTable(command: Verb, above: readonly string[] = []): CommandRow[] {
+export function commandTable(command: CliCommand, above: readonly string[] = []): CommandRow[] {
   const help = command.createHelp();
   const path = [...above, command.name()];
-  const children = command.commands.filter((child) => child instanceof Verb);
+  const children = command.commands.filter((child) => child instanceof CliCommand);
   const row: CommandRow = {
     path: path.join(' '),
     usage: `${path.join(' ')} ${command.usage()}`.trim(),

@@ -8,7 +8,7 @@ const maxTermColumns = 26;
 const smallIndent = 8;
 
 /** A command that knows what its help says beside its arguments and options, so that the manual can say it too. */
-export class Verb extends Command {
+export class CliCommand extends Command {
   #notes = '';
   #examples: readonly string[] = [];
 
@@ -39,8 +39,8 @@ export class Verb extends Command {
     return this.addHelpText('after', `\n${[...paragraphs, list].join('\n\n')}`);
   }
 
-  override createCommand(name?: string): Verb {
-    return new Verb(name);
+  override createCommand(name?: string): CliCommand {
+    return new CliCommand(name);
   }
 }
 

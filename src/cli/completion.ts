@@ -4,7 +4,7 @@ import { fishCompletion } from './completions/fish.ts';
 import { zshCompletion } from './completions/zsh.ts';
 import { type CommandRow, commandTable } from './command-table.ts';
 import { write } from './output.ts';
-import { Verb } from './command.ts';
+import { CliCommand } from './command.ts';
 
 const shells = ['bash', 'zsh', 'fish'] as const;
 type Shell = (typeof shells)[number];
@@ -17,8 +17,8 @@ export const completions: Readonly<Record<Shell, (table: readonly CommandRow[]) 
 };
 
 /** `lazypull completion bash|zsh|fish`: what makes a shell complete the commands of `program`. */
-export function completionCommand(program: Verb): Verb {
-  return new Verb('completion')
+export function completionCommand(program: CliCommand): CliCommand {
+  return new CliCommand('completion')
     .description('Print a script that makes a shell complete commands and options')
     .addArgument(new Argument('<shell>', 'the shell').choices(shells))
     .explain('In the directory where the shell keeps such scripts, it works in every shell that is started later.', [

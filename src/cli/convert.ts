@@ -14,14 +14,14 @@ import { Interrupt } from './interrupt.ts';
 import { ExitError } from './output.ts';
 import { openRegistry, platformArgument } from './registry.ts';
 import { checkUsage } from './usage-error.ts';
-import { Verb } from './command.ts';
+import { CliCommand } from './command.ts';
 
 /**
  * `lazypull convert SRC DST`. The result's digest goes to standard output, progress to standard error. Throws
  * LazypullErrors, and commander's errors for a wrong usage.
  */
-export function convertCommand({ env }: Environment): Verb {
-  return new Verb('convert')
+export function convertCommand({ env }: Environment): CliCommand {
+  return new CliCommand('convert')
     .description('Copy an image with its layers as eStargz, so that it can be used before it is pulled')
     .argument('<source>', 'image: REGISTRY/NAME[:TAG][@DIGEST], or oci-layout:DIR[:NAME][@DIGEST]', endpoint)
     .argument('<destination>', 'where to write it: REGISTRY/NAME[:TAG], or oci-layout:DIR[:NAME]', endpoint)

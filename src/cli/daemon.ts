@@ -6,7 +6,7 @@ import { createLog } from '../process-log.ts';
 import { version } from '../version.ts';
 import type { Environment } from './environment.ts';
 import { ExitError } from './output.ts';
-import { Verb } from './command.ts';
+import { CliCommand } from './command.ts';
 
 /** Names of the daemon's flags, which may also be written with one dash, as Go programs take them. */
 const goFlags = new Set([
@@ -26,8 +26,8 @@ const goFlags = new Set([
 const switches = new Set(['takeover', 'version', 'help']);
 
 /** `lazypull daemon`, also `containerd-stargz-grpc`. */
-export function daemonCommand(environment: Environment): Verb {
-  return new Verb('daemon')
+export function daemonCommand(environment: Environment): CliCommand {
+  return new CliCommand('daemon')
     .description('Serve the snapshotter until SIGTERM or SIGINT, or SIGUSR2 to hand over to the next daemon')
     .option(
       '--address <path>',

@@ -2,13 +2,13 @@ import { Argument, type Command } from 'commander';
 import { version } from '../version.ts';
 import type { Environment } from './environment.ts';
 import { UsageError } from './usage-error.ts';
-import { Verb } from './command.ts';
+import { CliCommand } from './command.ts';
 
 /** `lazypull help [COMMAND...]`: what --help of the command prints. */
-export function helpCommand(program: Verb): Verb {
+export function helpCommand(program: CliCommand): CliCommand {
   const words = new Argument('[command...]', 'words of the command, as in "cache prune" (default: the program itself)');
   words.argChoices = program.commands.map((command) => command.name());
-  return new Verb('help')
+  return new CliCommand('help')
     .description('Print what a command is for and what it takes')
     .addArgument(words)
     .explain('"lazypull cache help" and "lazypull cache help prune" do the same.', [
@@ -16,11 +16,11 @@ export function helpCommand(program: Verb): Verb {
       'lazypull help cache prune',
     ])
     .action((path: string[]) => {
-      let command = program as Verb;
+      let command = program as CliCommand;
       for (const word of path) {
         const next = command.commands.find((child) => child.name() === word);
         if (next === undefined) throw unknown(path, command);
-        command = next as Verb;
+        command = next as CliCommand;
       }
       command.outputHelp();
     });
@@ -44,15 +44,15 @@ export function withHelpFirst(args: readonly string[], program: Command): readon
   return args;
 }
 
-function unknown(path: readonly string[], nearest: Verb): UsageError {
+function unknown(path: readonly string[], nearest: CliCommand): UsageError {
   const names = nearest.commands.map((child) => child.name());
   const known = names.length === 0 ? `"${nearest.name()}" has no commands below it` : `there are ${names.join(', ')}`;
   return new UsageError('InvalidArgument', `There is no command "${path.join(' ')}": ${known}`);
 }
 
 /** `lazypull version`. */
-export function versionCommand({ name }: Environment): Verb {
-  return new Verb('version')
+export function versionCommand({ name }: Environment): CliCommand {
+  return new CliCommand('version')
     .description('Print the version, as --version does')
     .explain('', ['lazypull version'])
     .action(() => void process.stdout.write(`${name} ${version}\n`));

@@ -10,7 +10,7 @@ import { jsonLine, printable } from '../util/printable.ts';
 import { shorten, sizeText, table } from './format.ts';
 import type { Environment } from './environment.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
-import { Verb } from './command.ts';
+import { CliCommand } from './command.ts';
 import { chooseDaemon, whichDaemon } from './which-daemon.ts';
 
 const layersAtOnce = 4;
@@ -27,10 +27,10 @@ interface Options {
 type Row = LayerReport & { readonly traceRanges: number | undefined };
 
 /** `lazypull inspect IMAGE`: what its layers are. */
-export function inspectCommand(environment: Environment): Verb {
+export function inspectCommand(environment: Environment): CliCommand {
   const { env } = environment;
   return chooseDaemon(
-    new Verb('inspect')
+    new CliCommand('inspect')
       .description(
         'Show the layers of an image in a registry: format, sizes, files, landmarks, and traces on this machine',
       )

@@ -9,7 +9,7 @@ import { table } from './format.ts';
 import type { Environment } from './environment.ts';
 import { write } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
-import { Verb } from './command.ts';
+import { CliCommand } from './command.ts';
 
 interface Options {
   config?: string;
@@ -19,8 +19,8 @@ interface Options {
 }
 
 /** `lazypull ls IMAGE [PATH]`: what is in an image, without pulling it. */
-export function lsCommand({ env }: Environment): Verb {
-  return new Verb('ls')
+export function lsCommand({ env }: Environment): CliCommand {
+  return new CliCommand('ls')
     .description('List a directory or a file of an image in a registry, without pulling it: no daemon is needed')
     .argument('<image>', 'image as Docker writes it', imageArgument)
     .argument('[path]', 'path in the image; symlinks are followed inside it', '/')

@@ -17,8 +17,8 @@ export async function main(argv: readonly string[], environment: Environment): P
   const outputFailure = watchOutput(process.stdout);
   if (argv[0] !== 'daemon') process.stderr.on('error', () => undefined); // a terminal that was closed: it cannot be told
   try {
-    const [verb, ...rest] = argv;
-    const args = verb === 'daemon' ? ['daemon', ...withTwoDashes(rest)] : verb === '-v' ? ['-V', ...rest] : argv;
+    const [command, ...rest] = argv;
+    const args = command === 'daemon' ? ['daemon', ...withTwoDashes(rest)] : command === '-v' ? ['-V', ...rest] : argv;
     const program = await createProgram(environment, args[0]);
     await program.parseAsync(withHelpFirst(args, program), { from: 'user' });
     return await ended(environment.name, outputFailure);

@@ -13,7 +13,7 @@ import { bar, sizeText } from './format.ts';
 import { type Environment, exitCodes } from './environment.ts';
 import { say } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
-import { Verb } from './command.ts';
+import { CliCommand } from './command.ts';
 
 /** How often progress is looked at: on a terminal, and as JSON. */
 const drawMs = 250;
@@ -29,8 +29,8 @@ interface Options {
 }
 
 /** `lazypull mount IMAGE DIR`: an image as a directory, until a signal. */
-export function mountCommand({ env, name }: Environment): Verb {
-  return new Verb('mount')
+export function mountCommand({ env, name }: Environment): CliCommand {
+  return new CliCommand('mount')
     .description('Mount an image of a registry read-only, without pulling it, until ctrl-C: no daemon is needed')
     .argument('<image>', 'image as Docker writes it', imageArgument)
     .argument('<directory>', 'where to mount it; made if it is missing')

@@ -4,7 +4,7 @@ import { type Paint, painter, plain } from '../util/colour.ts';
 import { printableLines } from '../util/printable.ts';
 import { hintFor } from './hints.ts';
 
-/** Ends a verb with an exit code of its own; the verb has said what there is to say. */
+/** Ends a command with an exit code of its own; the command has said what there is to say. */
 export class ExitError extends Error {
   readonly exitCode: number;
 

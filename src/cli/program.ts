@@ -12,15 +12,15 @@ import { version } from '../version.ts';
 import { daemonCommand } from './daemon.ts';
 import type { Environment } from './environment.ts';
 import { whichDaemonRule } from './which-daemon.ts';
-import { Verb } from './command.ts';
+import { CliCommand } from './command.ts';
 
 /**
  * The command line of lazypull. It throws CommanderError instead of ending the process.
  *
- * @param verb the first argument: the daemon does not load what only other verbs need
+ * @param command the first argument: the daemon does not load what only other commands need
  */
-export async function createProgram(environment: Environment, verb: string | undefined): Promise<Verb> {
-  const program = new Verb(environment.name)
+export async function createProgram(environment: Environment, command: string | undefined): Promise<CliCommand> {
+  const program = new CliCommand(environment.name)
     .description('Start a container build or a container on an image before it is pulled')
     .version(`${environment.name} ${version}`, '-V, --version', 'print the version')
     .enablePositionalOptions()
@@ -32,7 +32,7 @@ export async function createProgram(environment: Environment, verb: string | und
     ]);
   program.addCommand(daemonCommand(environment));
   tame(program, environment.name);
-  if (verb === 'daemon') return program;
+  if (command === 'daemon') return program;
   const { convertCommand } = await import('./convert.ts');
   const { buildkitdCommand } = await import('./buildkitd.ts');
   const { buildkitCommand } = await import('./buildkit.ts');

@@ -7,7 +7,7 @@ import type { Environment } from './environment.ts';
 import { PullProgress } from './pull-progress.ts';
 import { painter } from '../util/colour.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
-import { Verb } from './command.ts';
+import { CliCommand } from './command.ts';
 
 interface Options {
   address?: string;
@@ -21,8 +21,8 @@ interface Options {
 const standard = { address: '/run/containerd/containerd.sock', namespace: 'default' };
 
 /** `lazypull pull IMAGE`: an image into containerd, without its layers. */
-export function pullCommand({ env, name }: Environment): Verb {
-  return new Verb('pull')
+export function pullCommand({ env, name }: Environment): CliCommand {
+  return new CliCommand('pull')
     .description('Make an image known to containerd with all its layers lazy, so that it can run at once')
     .argument('<image>', 'image as Docker writes it', imageArgument)
     .option('--address <path>', `socket of containerd (default: CONTAINERD_ADDRESS, else ${standard.address})`)

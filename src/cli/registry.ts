@@ -55,7 +55,7 @@ export function imageArgument(text: string): Reference {
   }
 }
 
-/** The option `--platform` of verbs that take one image. */
+/** The option `--platform` of commands that take one image. */
 export function platformOption(): Option {
   return new Option('--platform <os/arch>', 'platform of the image (default: that of this machine)').argParser(
     platformArgument,

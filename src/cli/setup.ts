@@ -7,7 +7,7 @@ import type { ClientName } from '../setup/clients.ts';
 import type { Environment } from './environment.ts';
 import { ExitError, printError, say } from './output.ts';
 import { checkUsage } from './usage-error.ts';
-import { Verb } from './command.ts';
+import { CliCommand } from './command.ts';
 
 interface Options {
   write?: boolean;
@@ -19,8 +19,8 @@ interface Options {
 }
 
 /** `lazypull setup buildkit|containerd|docker`: what a client needs in its configuration. */
-export function setupCommand({ env, name }: Environment): Verb {
-  return new Verb('setup')
+export function setupCommand({ env, name }: Environment): CliCommand {
+  return new CliCommand('setup')
     .description('Print what an existing BuildKit, containerd or Docker needs in its configuration, or write it there')
     .addArgument(new Argument('<client>', 'the client').choices(['buildkit', 'containerd', 'docker']))
     .option('--write', 'put it into the file, keeping what is there, with a copy of the old file beside it')

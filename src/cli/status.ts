@@ -10,7 +10,7 @@ import { FullScreen } from './full-screen.ts';
 import { columnsOf, wrapped } from './layout.ts';
 import { ExitError, write } from './output.ts';
 import { statusText } from './status-text.ts';
-import { Verb } from './command.ts';
+import { CliCommand } from './command.ts';
 import { chooseDaemon, type DaemonChoice, whichDaemon } from './which-daemon.ts';
 
 const watchMs = 1000;
@@ -21,10 +21,10 @@ interface Options extends DaemonChoice {
 }
 
 /** `lazypull status`: what a running daemon is doing. Throws if none answers. */
-export function statusCommand(environment: Environment): Verb {
+export function statusCommand(environment: Environment): CliCommand {
   const { env } = environment;
   return chooseDaemon(
-    new Verb('status').description(
+    new CliCommand('status').description(
       'Show what a running daemon is doing: its layers, how much of each is here, what waits',
     ),
   )

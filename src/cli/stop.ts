@@ -1,14 +1,14 @@
 import { printable } from '../util/printable.ts';
 import type { Environment } from './environment.ts';
 import { say } from './output.ts';
-import { Verb } from './command.ts';
+import { CliCommand } from './command.ts';
 import { chooseDaemon, type DaemonChoice, whichDaemon } from './which-daemon.ts';
 
 /** `lazypull stop`: ends a daemon and its keeper. */
-export function stopCommand(environment: Environment): Verb {
+export function stopCommand(environment: Environment): CliCommand {
   const { name } = environment;
   return chooseDaemon(
-    new Verb('stop').description('End a daemon that runs in the background, with its mounts and its keeper'),
+    new CliCommand('stop').description('End a daemon that runs in the background, with its mounts and its keeper'),
   )
     .explain(
       `It does what SIGTERM does, and waits until the daemon, its mounts and its keeper are gone. Programs that still use its layers get errors

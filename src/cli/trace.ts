@@ -5,7 +5,7 @@ import { parseTrace, type Trace, TraceStore } from '../layers/prefetch/trace.ts'
 import type { Environment } from './environment.ts';
 import { sizeText } from './format.ts';
 import { say, write } from './output.ts';
-import { Verb } from './command.ts';
+import { CliCommand } from './command.ts';
 import { chooseDaemon, whichDaemon } from './which-daemon.ts';
 
 /** A file of traces far larger than any real one is refused before it is read. */
@@ -18,9 +18,9 @@ interface Options {
 }
 
 /** `lazypull trace export|import`: what containers read first of their layers, taken from one machine to another. */
-export function traceCommand(environment: Environment): Verb {
+export function traceCommand(environment: Environment): CliCommand {
   const { name } = environment;
-  const trace = new Verb('trace').description(
+  const trace = new CliCommand('trace').description(
     'Move access traces between machines: what containers read first of each layer',
   );
   chooseDaemon(trace.command('export').description('Write traces, a line of JSON for each layer'))

@@ -7,7 +7,7 @@ import { LazypullError } from '../errors.ts';
 import { printable } from '../util/printable.ts';
 import type { Environment } from './environment.ts';
 import { say } from './output.ts';
-import type { Verb } from './command.ts';
+import type { CliCommand } from './command.ts';
 
 /** The rule, for people. */
 export const whichDaemonRule = `A command is about the daemon of --address or --root, else of LAZYPULL_ADDRESS or LAZYPULL_ROOT. Otherwise, if LAZYPULL_HOME is set, it is the one that serves below that directory, else the one that runs on this machine. If several run, a command that changes something names them and does nothing. A command that only looks names them and takes the first: the one at the place of containerd-stargz-grpc, then those that "lazypull buildkitd" and "lazypull buildkit run" have started, then others.`;
@@ -25,8 +25,8 @@ export interface DaemonChoice {
 export type DaemonUse = 'asks' | 'reads' | 'changes' | 'stops';
 
 /** Adds the flags that say which daemon is meant. */
-export function chooseDaemon(verb: Verb): Verb {
-  return verb
+export function chooseDaemon(command: CliCommand): CliCommand {
+  return command
     .option('--address <path>', 'socket of the daemon that is meant (default: the one that runs)')
     .option('--root <dir>', 'root of the daemon that is meant (default: that of the one that runs)');
 }

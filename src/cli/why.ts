@@ -13,7 +13,7 @@ import type { Environment } from './environment.ts';
 import { columnsOf, fitted } from './layout.ts';
 import { ExitError, say } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
-import { Verb } from './command.ts';
+import { CliCommand } from './command.ts';
 import { chooseDaemon, whichDaemon } from './which-daemon.ts';
 
 const layersAtOnce = 4;
@@ -27,10 +27,10 @@ interface Options {
 }
 
 /** `lazypull why IMAGE`: which layers are lazy, and why the others are not. */
-export function whyCommand(environment: Environment): Verb {
+export function whyCommand(environment: Environment): CliCommand {
   const { env, name } = environment;
   return chooseDaemon(
-    new Verb('why')
+    new CliCommand('why')
       .description('Say of each layer of an image whether it is lazy, and if not, why and what to do')
       .argument('<image>', 'image as Docker writes it', imageArgument)
       .addOption(platformOption()),

@@ -11,14 +11,14 @@ import { listenerPid } from '../kernel/unix-socket.ts';
 import { StatusClient } from '../status/client.ts';
 import type { ClientStatus } from '../status/status.ts';
 import { version } from '../version.ts';
-import { absent, type Finding, right, tryOut, warning, wrong } from './check-result.ts';
+import { absent, type CheckResult, right, tryOut, warning, wrong } from './check-result.ts';
 
 /** The daemon at this socket and its client; or, for root, whether one could serve there. */
 export async function checkDaemon(
   { address, root }: Instance,
   env: NodeJS.ProcessEnv,
   isRoot: boolean,
-): Promise<Finding[]> {
+): Promise<CheckResult[]> {
   const name = 'daemon';
   const pid = await listenerPid(address).catch((error: unknown) => messageOf(error));
   if (typeof pid === 'string' && !isRoot) return [absent(name, pid, 'run "lazypull check" as root')];
@@ -74,7 +74,7 @@ function checkSocket(path: string): string {
 }
 
 /** What is to be said of a client of the running daemon: which process uses its socket. */
-function checkServed({ name, address, process, refused }: ClientStatus): Finding[] {
+function checkServed({ name, address, process, refused }: ClientStatus): CheckResult[] {
   if (process === undefined) return [];
   const who = `process ${process.pid} (${process.command})`;
   if (refused === undefined) return [right(`client ${name}`, `${who} uses "${address}"`)];
@@ -92,21 +92,21 @@ function checkServed({ name, address, process, refused }: ClientStatus): Finding
  *
  * @param tools directory of the programs that script/setup builds
  */
-export async function checkClients(env: NodeJS.ProcessEnv, tools: string): Promise<Finding[]> {
+export async function checkClients(env: NodeJS.ProcessEnv, tools: string): Promise<CheckResult[]> {
   const buildkitd = await checkBuildkitd(env, tools);
   const containerd = await checkContainerd(env);
-  const findings = [...buildkitd, ...containerd];
-  const hasClient = findings.some(({ state }) => state === 'right');
-  return [...findings.map((each) => (hasClient ? each : needed(each))), checkRunc(env, tools, hasClient)];
+  const results = [...buildkitd, ...containerd];
+  const hasClient = results.some(({ state }) => state === 'right');
+  return [...results.map((each) => (hasClient ? each : needed(each))), checkRunc(env, tools, hasClient)];
 }
 
 /** If there is neither, nothing can use the daemon. */
-function needed({ name, text, advice }: Finding): Finding {
+function needed({ name, text, advice }: CheckResult): CheckResult {
   return advice === '' ? absent(name, text, advice) : warning(name, text, advice);
 }
 
 /** Where buildkitd listens by default, and the one of `lazypull buildkitd`. */
-async function checkBuildkitd(env: NodeJS.ProcessEnv, tools: string): Promise<Finding[]> {
+async function checkBuildkitd(env: NodeJS.ProcessEnv, tools: string): Promise<CheckResult[]> {
   const name = 'buildkitd';
   const own = ownPlaces(env);
   const snapshotter = instanceAt(own.snapshotter, env);
@@ -132,7 +132,7 @@ async function checkBuildkitd(env: NodeJS.ProcessEnv, tools: string): Promise<Fi
   }
 }
 
-async function checkContainerd(env: NodeJS.ProcessEnv): Promise<Finding[]> {
+async function checkContainerd(env: NodeJS.ProcessEnv): Promise<CheckResult[]> {
   const name = 'containerd';
   const setup = '"lazypull setup containerd" shows how to make it lazy';
   const serving = await serves(name, env['CONTAINERD_ADDRESS'] || '/run/containerd/containerd.sock', setup);
@@ -149,7 +149,7 @@ async function checkContainerd(env: NodeJS.ProcessEnv): Promise<Finding[]> {
 }
 
 /** Only buildkitd and containerd run it. */
-function checkRunc(env: NodeJS.ProcessEnv, tools: string, hasClient: boolean): Finding {
+function checkRunc(env: NodeJS.ProcessEnv, tools: string, hasClient: boolean): CheckResult {
   const name = 'runc';
   const path = [env['BUILDKIT_BIN_PATH'] ?? '', env.PATH ?? '', tools].join(':');
   const program = findProgram('buildkit-runc', path) ?? findProgram('runc', path);
@@ -164,7 +164,7 @@ async function isServed(socket: string): Promise<boolean> {
   return (await listenerPid(socket).catch(() => 0)) !== undefined;
 }
 
-async function serves(name: string, socket: string, more: string): Promise<Finding[]> {
+async function serves(name: string, socket: string, more: string): Promise<CheckResult[]> {
   try {
     const pid = await listenerPid(socket.replace(/^unix:\/\//, ''));
     return pid === undefined ? [] : [right(name, `process ${pid} serves "${socket}": ${more}`)];

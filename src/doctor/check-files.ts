@@ -5,7 +5,7 @@ import { errnoOf, hintOf, messageOf } from '../errors.ts';
 import { findProgram } from '../kernel/process.ts';
 import { credentialSources } from '../registry/auth/credentials/index.ts';
 import { readHostDirectory } from '../registry/hosts/hosts-file.ts';
-import { absent, type Finding, right, warning, wrong } from './check-result.ts';
+import { absent, type CheckResult, right, warning, wrong } from './check-result.ts';
 import { checkInodeNumbers } from './inode-numbers.ts';
 
 /** More directories of registries than any machine has; the others are not looked at. */
@@ -15,10 +15,10 @@ const maxRegistries = 1_000;
  * config.toml, the files of registries, and Docker's config.json: whether they can be read, and what in them does
  * nothing.
  */
-export async function checkFiles(flags: DaemonFlags, env: NodeJS.ProcessEnv): Promise<Finding[]> {
-  const { finding, config } = await checkConfig(flags, env);
+export async function checkFiles(flags: DaemonFlags, env: NodeJS.ProcessEnv): Promise<CheckResult[]> {
+  const { result, config } = await checkConfig(flags, env);
   return [
-    finding,
+    result,
     ...(await checkRegistries(config)),
     ...(await checkCredentials(env)),
     await checkInodeNumbers(config?.file),
@@ -28,29 +28,29 @@ export async function checkFiles(flags: DaemonFlags, env: NodeJS.ProcessEnv): Pr
 async function checkConfig(
   flags: DaemonFlags,
   env: NodeJS.ProcessEnv,
-): Promise<{ finding: Finding; config: DaemonConfig | undefined }> {
+): Promise<{ result: CheckResult; config: DaemonConfig | undefined }> {
   const name = 'config file';
   const path = flags.config ?? (env.LAZYPULL_CONFIG || defaults.config);
   try {
     const config = await loadConfig(flags, env);
     if (config.file === undefined) {
-      return { finding: right(name, `"${path}" has nothing: every key has its default`), config };
+      return { result: right(name, `"${path}" has nothing: every key has its default`), config };
     }
     const { warnings } = config;
-    if (warnings.length === 0) return { finding: right(name, `"${path}" can be used`), config };
+    if (warnings.length === 0) return { result: right(name, `"${path}" can be used`), config };
     return {
-      finding: warning(name, warnings.join('\n'), 'correct or remove these keys: the daemon starts without them'),
+      result: warning(name, warnings.join('\n'), 'correct or remove these keys: the daemon starts without them'),
       config,
     };
   } catch (error) {
-    return { finding: unreadable(name, error, 'correct the file, or give another --config'), config: undefined };
+    return { result: unreadable(name, error, 'correct the file, or give another --config'), config: undefined };
   }
 }
 
 /** The hosts.toml files, which are read when a registry is asked, and then fail. Right ones are not listed. */
-async function checkRegistries(config: DaemonConfig | undefined): Promise<Finding[]> {
+async function checkRegistries(config: DaemonConfig | undefined): Promise<CheckResult[]> {
   const roots = (config?.file?.resolver.config_path ?? defaults.registryHosts).split(':').filter(Boolean);
-  const findings: Finding[] = [];
+  const results: CheckResult[] = [];
   let count = 0;
   for (const root of roots) {
     const entries = await readdir(root, { withFileTypes: true }).catch(() => []);
@@ -60,34 +60,34 @@ async function checkRegistries(config: DaemonConfig | undefined): Promise<Findin
       try {
         await readHostDirectory(join(root, entry.name), new URL('https://registry.invalid/v2/'));
       } catch (error) {
-        findings.push(
+        results.push(
           unreadable(`registry ${entry.name}`, error, 'correct the file: nothing is fetched from that registry before'),
         );
       }
     }
   }
-  if (findings.length > 0 || count === 0) return findings;
+  if (results.length > 0 || count === 0) return results;
   return [
     right('registries', `the files of ${count} in ${roots.map((root) => `"${root}"`).join(' and ')} can be read`),
   ];
 }
 
-async function checkCredentials(env: NodeJS.ProcessEnv): Promise<Finding[]> {
+async function checkCredentials(env: NodeJS.ProcessEnv): Promise<CheckResult[]> {
   const isProgram = (program: string) => findProgram(program, env.PATH ?? '') !== undefined;
-  const findings: Finding[] = [];
+  const results: CheckResult[] = [];
   for (const source of credentialSources(env)) {
     try {
       const found = await source.check?.(isProgram);
-      if (found !== undefined) findings.push(right('credentials', found));
+      if (found !== undefined) results.push(right('credentials', found));
     } catch (error) {
-      findings.push(unreadable('credentials', error, `correct what is in "${source.place}"`));
+      results.push(unreadable('credentials', error, `correct what is in "${source.place}"`));
     }
   }
-  return findings;
+  return results;
 }
 
 /** A file that only root reads is right for a daemon. */
-function unreadable(name: string, error: unknown, advice: string): Finding {
+function unreadable(name: string, error: unknown, advice: string): CheckResult {
   if (process.geteuid?.() !== 0 && isRefused(error)) {
     return absent(name, messageOf(error), 'run "lazypull check" as root, as the daemon does');
   }

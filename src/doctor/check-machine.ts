@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { lacksOf, type Machine } from '../kernel/probe.ts';
 import { openZlib, type Zlib } from '../kernel/zlib.ts';
-import { type Finding, right, warning, wrong } from './check-result.ts';
+import { type CheckResult, right, warning, wrong } from './check-result.ts';
 
 /** Linux versions from which on something is better. */
 const versions = { keepsReaders: [6, 9], mountsFiles: [6, 12] } as const;
@@ -16,10 +16,10 @@ const minFreeMounts = 2_000;
 const maxReadSeconds = 600;
 
 /** The user, /dev/fuse, the kernel and its settings, zlib; the user alone, if that one cannot mount. */
-export function checkMachine(machine: Machine): Finding[] {
+export function checkMachine(machine: Machine): CheckResult[] {
   const lacks = lacksOf(machine).map(({ name, text, advice }) => wrong(name, text, advice));
   if (lacks.some(({ name }) => name === 'user')) return lacks;
-  const found = (name: string, text: string): Finding[] =>
+  const found = (name: string, text: string): CheckResult[] =>
     lacks.some((lack) => lack.name === name) ? [] : [right(name, text)];
   return [
     right('user', 'root'),
@@ -32,7 +32,7 @@ export function checkMachine(machine: Machine): Finding[] {
 }
 
 /** @param release as uname(2) has it */
-export function checkKernel(release: string): Finding {
+export function checkKernel(release: string): CheckResult {
   const name = 'kernel';
   const [, major, minor] = /^(\d+)\.(\d+)/.exec(release) ?? [];
   const isFrom = ([x, y]: readonly [number, number]): boolean =>
@@ -45,28 +45,28 @@ export function checkKernel(release: string): Finding {
 }
 
 /** @param zlib what `openZlib` gives */
-export function checkZlib(zlib: Pick<Zlib, 'origin' | 'version'> | undefined): Finding {
+export function checkZlib(zlib: Pick<Zlib, 'origin' | 'version'> | undefined): CheckResult {
   if (zlib !== undefined) return right('zlib', `${zlib.version} of ${zlib.origin === 'node' ? 'Node' : zlib.origin}`);
   const text = 'cannot be called: no index is made of a gzip layer, so that it is pulled each time';
   return warning('zlib', text, 'install zlib (libz.so.1), or use a Node from nodejs.org, which has it');
 }
 
 /** @param read the text of a file below /proc, or undefined if it is not there */
-export function checkSettings(read: (path: string) => string | undefined): Finding[] {
-  const findings: Finding[] = [];
+export function checkSettings(read: (path: string) => string | undefined): CheckResult[] {
+  const results: CheckResult[] = [];
   for (const key of ['default_request_timeout', 'max_request_timeout']) {
     const seconds = Number(read(`/proc/sys/fs/fuse/${key}`) ?? 0);
     if (seconds === 0 || seconds > maxReadSeconds) continue;
     const text = `a read gets an error if it takes longer than ${seconds} s, as it may with a registry that is slow or down`;
-    findings.push(warning(`fs.fuse.${key}`, text, `run "sysctl -w fs.fuse.${key}=0" before the daemon starts`));
+    results.push(warning(`fs.fuse.${key}`, text, `run "sysctl -w fs.fuse.${key}=0" before the daemon starts`));
   }
   const most = Number(read('/proc/sys/fs/mount-max') ?? Infinity);
   const mounts = (read('/proc/self/mountinfo') ?? '').split('\n').length - 1;
   if (most - mounts < minFreeMounts) {
     const text = `${mounts} of ${most} mounts are there, and every layer is one more`;
-    findings.push(warning('fs.mount-max', text, 'run "sysctl -w fs.mount-max=100000"'));
+    results.push(warning('fs.mount-max', text, 'run "sysctl -w fs.mount-max=100000"'));
   }
-  return findings;
+  return results;
 }
 
 function readSetting(path: string): string | undefined {

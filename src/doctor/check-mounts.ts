@@ -12,7 +12,7 @@ import { FuseServer } from '../fuse/server.ts';
 import { pathOf } from '../kernel/detached-mount.ts';
 import { detach, mountErofs, mountOverlay } from '../kernel/mount.ts';
 import { silentLog } from '../log.ts';
-import { type Finding, tryOut } from './check-result.ts';
+import { type CheckResult, tryOut } from './check-result.ts';
 
 /** What the made-up layer has in its one file. */
 const content = Buffer.from('lazypull');
@@ -22,7 +22,7 @@ const fileName = 'file';
  * Mounts what a daemon mounts, in a new directory below `parent`, and takes it away again: a FUSE file system, an EROFS
  * image on a disk and one on FUSE, an overlay on that, and an overlay on the overlay.
  */
-export async function checkMounts(parent: string): Promise<Finding[]> {
+export async function checkMounts(parent: string): Promise<CheckResult[]> {
   await using parts = new AsyncDisposableStack();
   // What checks have left is beside ours, and what `lazypull mount` has left is where it keeps temporary files.
   for (const place of new Set([parent, tmpdir()])) await clearLeft(place, undefined, silentLog);
@@ -54,8 +54,8 @@ export async function checkMounts(parent: string): Promise<Finding[]> {
     );
     return 'can be mounted and served';
   });
-  const findings = [erofs, fuse];
-  if (server === undefined || erofs.state !== 'right') return [...findings, notTried(stackName), notTried(overlayName)];
+  const results = [erofs, fuse];
+  if (server === undefined || erofs.state !== 'right') return [...results, notTried(stackName), notTried(overlayName)];
 
   const empty = (): SharedArrayBuffer => new SharedArrayBuffer(0);
   server.add(
@@ -82,10 +82,10 @@ export async function checkMounts(parent: string): Promise<Finding[]> {
       ? 'works through loop devices; Linux 6.12 and later need none'
       : 'works, without loop devices';
   });
-  findings.push(stacked);
-  if (stacked.state !== 'right') return [...findings, notTried(overlayName)];
+  results.push(stacked);
+  if (stacked.state !== 'right') return [...results, notTried(overlayName)];
 
-  findings.push(
+  results.push(
     await tryOut(overlayName, overlayAdvice, async () => {
       const merged = await directory('merged');
       const upper = { upper: await directory('upper'), work: await directory('work') };
@@ -106,7 +106,7 @@ export async function checkMounts(parent: string): Promise<Finding[]> {
       );
     }),
   );
-  return findings;
+  return results;
 }
 
 const stackName = 'EROFS on FUSE';
@@ -121,7 +121,7 @@ function fileSystemAdvice(name: string): string {
   return `load it with "modprobe ${name}", or use a kernel that has it; in a container it takes --privileged`;
 }
 
-function notTried(name: string): Finding {
+function notTried(name: string): CheckResult {
   return { name, state: 'wrong', text: 'not tried: it needs what is wrong above', advice: '' };
 }
 

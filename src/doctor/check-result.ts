@@ -1,7 +1,7 @@
 import { hintOf, messageOf } from '../errors.ts';
 
 /** What was found out about one thing of a machine. */
-export interface Finding {
+export interface CheckResult {
   readonly name: string;
   /** `warning`: a daemon runs with it, but not at its best. `absent`: it is not there, and nothing needs it. */
   readonly state: 'right' | 'warning' | 'wrong' | 'absent';
@@ -15,7 +15,7 @@ export interface Finding {
  * What comes of trying something: it gives what to say if it works, and rejects if it does not. The hint of an error
  * wins over `advice`.
  */
-export async function tryOut(name: string, advice: string, work: () => Promise<string>): Promise<Finding> {
+export async function tryOut(name: string, advice: string, work: () => Promise<string>): Promise<CheckResult> {
   try {
     return right(name, await work());
   } catch (error) {
@@ -23,18 +23,18 @@ export async function tryOut(name: string, advice: string, work: () => Promise<s
   }
 }
 
-export function right(name: string, text: string): Finding {
+export function right(name: string, text: string): CheckResult {
   return { name, state: 'right', text, advice: '' };
 }
 
-export function warning(name: string, text: string, advice: string): Finding {
+export function warning(name: string, text: string, advice: string): CheckResult {
   return { name, state: 'warning', text, advice };
 }
 
-export function wrong(name: string, text: string, advice: string): Finding {
+export function wrong(name: string, text: string, advice: string): CheckResult {
   return { name, state: 'wrong', text, advice };
 }
 
-export function absent(name: string, text: string, advice: string): Finding {
+export function absent(name: string, text: string, advice: string): CheckResult {
   return { name, state: 'absent', text, advice };
 }

@@ -4,7 +4,7 @@ import { checkOnlyOursIn } from '../state/ownership.ts';
 import { checkRootDisk, nearestDirectory, rootDiskAdvice } from '../daemon/root-disk.ts';
 import { LazypullError } from '../errors.ts';
 import { isShared } from '../kernel/mount.ts';
-import { absent, type Finding, right, tryOut } from './check-result.ts';
+import { absent, type CheckResult, right, tryOut } from './check-result.ts';
 
 /** Below that a daemon starts, and is soon in trouble. */
 const minFreeBytes = 1 << 30;
@@ -14,11 +14,11 @@ const minFreeInodes = 20_000;
  * The root directory: whose it is, what it lies on, and what is free there. Nothing that has to be mounted is tried if
  * `mayMount` is false.
  */
-export async function checkRoot(root: string, mayMount: boolean): Promise<Finding[]> {
+export async function checkRoot(root: string, mayMount: boolean): Promise<CheckResult[]> {
   const parent = nearestDirectory(root);
-  const findings: Finding[] = [];
+  const results: CheckResult[] = [];
   if (mayMount) {
-    findings.push(
+    results.push(
       await tryOut('root', rootDiskAdvice, async () => {
         if (existsSync(root)) checkOnlyOursIn(root);
         await checkRootDisk(root, parent, `lazypull-check-trial-${process.pid}`);
@@ -26,15 +26,15 @@ export async function checkRoot(root: string, mayMount: boolean): Promise<Findin
       }),
     );
   }
-  findings.push(
+  results.push(
     await checkSharing(root, parent),
     await tryOut('space', 'free some, or choose another --root', () => checkSpace(root, parent)),
   );
-  return findings;
+  return results;
 }
 
 /** Not wrong in itself: most daemons and their clients are in one mount namespace. */
-async function checkSharing(root: string, parent: string): Promise<Finding> {
+async function checkSharing(root: string, parent: string): Promise<CheckResult> {
   const name = 'sharing of mounts';
   if (await isShared(parent)) return right(name, `what is mounted in "${root}" is seen in other mount namespaces`);
   const text = `clients in other mount namespaces than the daemon, such as outside of its container, will find "${root}" empty`;

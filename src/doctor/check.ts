@@ -13,7 +13,7 @@ import { checkFiles } from './check-files.ts';
 import { checkMachine } from './check-machine.ts';
 import { checkMounts } from './check-mounts.ts';
 import { checkRoot } from './check-root.ts';
-import { type Finding, wrong } from './check-result.ts';
+import { type CheckResult, wrong } from './check-result.ts';
 
 /** What is to be looked at. */
 export interface CheckOptions {
@@ -27,22 +27,22 @@ export interface CheckOptions {
  * Looks at everything that a daemon with these flags needs, and at what it works with. A user that is not root is told
  * that first, and what only root can try is left out.
  */
-export async function check({ flags, env, tools }: CheckOptions): Promise<Finding[]> {
+export async function check({ flags, env, tools }: CheckOptions): Promise<CheckResult[]> {
   const root = daemonRoot(flags.root, env);
   const machine = await probeMachine();
   const mayMount = !lacksOf(machine).some(({ name }) => name === 'user');
-  const findings = checkMachine(machine);
+  const results = checkMachine(machine);
   const ofRoot = await checkRoot(root, mayMount);
-  if (mayMount) findings.push(...(await mounts(nearestDirectory(root))));
-  findings.push(...ofRoot, ...(await checkFiles(flags, env)));
-  findings.push(
+  if (mayMount) results.push(...(await mounts(nearestDirectory(root))));
+  results.push(...ofRoot, ...(await checkFiles(flags, env)));
+  results.push(
     ...(await checkDaemon({ address: daemonAddress(flags.address, env), root }, env, mayMount)),
     ...(await checkClients(env, tools)),
   );
-  return findings;
+  return results;
 }
 
-async function mounts(parent: string): Promise<Finding[]> {
+async function mounts(parent: string): Promise<CheckResult[]> {
   try {
     return await checkMounts(parent);
   } catch (error) {

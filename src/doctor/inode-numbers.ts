@@ -1,12 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import type { FileConfig } from '../config/schema.ts';
-import type { Finding } from './check-result.ts';
+import type { CheckResult } from './check-result.ts';
 
 /** What the kernel does for an overlay whose options say nothing. */
 const parameter = '/sys/module/overlay/parameters/xino_auto';
 
 /** Whether all of a lazy image is one file system to programs, and by what. */
-export async function checkInodeNumbers(file: FileConfig | undefined): Promise<Finding> {
+export async function checkInodeNumbers(file: FileConfig | undefined): Promise<CheckResult> {
   const name = 'inode numbers';
   const { xino = 'on' } = file?.snapshotter ?? {};
   const kernel = (await readFile(parameter, 'utf8').catch(() => '')).trim();

@@ -13,14 +13,13 @@ export const opcodes = {
   release: 18,
   flush: 25,
   init: 26,
-  opendir: 27,
   readdir: 28,
   releasedir: 29,
   destroy: 38,
   batchForget: 42,
 } as const;
 
-export const errnos = { ENOENT: 2, EIO: 5, EINVAL: 22, ENOSYS: 38, ENODATA: 61 } as const;
+export const errnos = { ENOENT: 2, EIO: 5, EINVAL: 22, ENOSYS: 38 } as const;
 
 export const rootNodeId = 1;
 export const inHeaderBytes = 40;

@@ -16,12 +16,12 @@ export interface Lock extends Disposable {
  * The process that has a lock, as it wrote down: its pid, undefined if it has not done so yet, and whether it will soon
  * have done with it.
  */
-export interface Holder {
+export interface LockHolder {
   readonly holder: number | undefined;
   readonly isBrief: boolean;
 }
 
-export type Locking = { readonly lock: Lock } | Holder;
+export type Locking = { readonly lock: Lock } | LockHolder;
 
 const briefly = 'briefly';
 

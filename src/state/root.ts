@@ -10,7 +10,7 @@ import { chmodSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LazypullError } from '../errors.ts';
-import { type Holder, tryLockFile } from '../kernel/flock.ts';
+import { type LockHolder, tryLockFile } from '../kernel/flock.ts';
 import { hasOpen, identityOf, isDying } from '../kernel/pidfd.ts';
 import { forgetHandover, HandoverRequest } from './handover.ts';
 import { checkNotShared, checkOnlyOursIn } from './ownership.ts';
@@ -90,7 +90,7 @@ export async function openRoot(path: string, options: RootOptions = {}): Promise
 }
 
 /** A lock; or which process has it, and whether that only waits to be gone. */
-type Locking = { readonly lock: Disposable } | (Holder & { readonly isDying: boolean });
+type Locking = { readonly lock: Disposable } | (LockHolder & { readonly isDying: boolean });
 
 /**
  * As `tryLockFile`; a holder that ended meanwhile, or that has not yet written which process it is, is not believed at

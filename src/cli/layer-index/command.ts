@@ -1,6 +1,6 @@
 import type { Reference } from '../../registry/reference.ts';
 import type { Environment } from '../environment.ts';
-import { Verb } from '../command.ts';
+import { CliCommand } from '../command.ts';
 import { imageArgument } from '../registry.ts';
 import { UsageError } from '../usage-error.ts';
 import { signOption } from './keys.ts';
@@ -12,8 +12,8 @@ import { addExport, addImport } from './transfer.ts';
 import { addVerify } from './verify.ts';
 
 /** `lazypull index`: layer indexes, by which unmodified images are lazy. */
-export function indexCommand(environment: Environment): Verb {
-  const index = new Verb('index')
+export function indexCommand(environment: Environment): CliCommand {
+  const index = new CliCommand('index')
     .enablePositionalOptions()
     .description(
       'Make the layer indexes of an image, by which it is lazy as it is; or show, move and verify those that there are',

@@ -4,11 +4,11 @@ import { durationOf, sizeOf } from '../amounts.ts';
 import type { Environment } from '../environment.ts';
 import { age, shorten, sizeText, table } from '../format.ts';
 import { checkUsage } from '../usage-error.ts';
-import type { Verb } from '../command.ts';
+import type { CliCommand } from '../command.ts';
 import { countText, openPlace, print, storeOptions, type StoreOptions } from './places.ts';
 
 /** `lazypull index ls`: what is kept on this machine. */
-export function addList(parent: Verb, environment: Environment): void {
+export function addList(parent: CliCommand, environment: Environment): void {
   storeOptions(parent.command('ls'))
     .description('Show the layer indexes that are kept on this machine, the longest unused first')
     .explain('', ['lazypull index ls', 'lazypull index ls --json | jq .layer'])
@@ -20,7 +20,7 @@ export function addList(parent: Verb, environment: Environment): void {
 }
 
 /** `lazypull index prune`. */
-export function addPrune(parent: Verb, environment: Environment): void {
+export function addPrune(parent: CliCommand, environment: Environment): void {
   storeOptions(parent.command('prune'))
     .description('Remove layer indexes from this machine, the longest unused first')
     .option('--older-than <time>', 'only those not used for so long, such as 90m, 12h or 7d')

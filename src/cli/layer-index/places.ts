@@ -5,7 +5,7 @@ import type { IndexStore } from '../../indexes/index-store.ts';
 import { silentLog } from '../../log.ts';
 import { checkNotShared } from '../../state/ownership.ts';
 import { jsonLine } from '../../util/printable.ts';
-import type { Verb } from '../command.ts';
+import type { CliCommand } from '../command.ts';
 import type { Environment } from '../environment.ts';
 import { chooseDaemon, type DaemonChoice, whichDaemon } from '../which-daemon.ts';
 
@@ -23,8 +23,8 @@ export interface Place {
 }
 
 /** Adds the options that say whose indexes are meant. */
-export function storeOptions(verb: Verb): Verb {
-  return chooseDaemon(verb).addOption(configOption()).option('--json', 'print JSON, one object a line');
+export function storeOptions(command: CliCommand): CliCommand {
+  return chooseDaemon(command).addOption(configOption()).option('--json', 'print JSON, one object a line');
 }
 
 /**

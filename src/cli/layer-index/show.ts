@@ -13,7 +13,7 @@ import { readIndexFile } from '../../indexes/index-file.ts';
 import type { IndexStore } from '../../indexes/index-store.ts';
 import type { Environment } from '../environment.ts';
 import { sizeText } from '../format.ts';
-import type { Verb } from '../command.ts';
+import type { CliCommand } from '../command.ts';
 import { openPlace, print, storeOptions, type StoreOptions } from './places.ts';
 import { openFile, trustOf } from './transfer.ts';
 
@@ -27,7 +27,7 @@ interface Shown {
 }
 
 /** `lazypull index show`. */
-export function addShow(parent: Verb, environment: Environment): void {
+export function addShow(parent: CliCommand, environment: Environment): void {
   storeOptions(parent.command('show'))
     .description('Show what a layer index says: one of this machine, or all that are in a file')
     .argument('<layer-or-file>', 'digest of a layer or the start of it, or a file that "lazypull index export" wrote')

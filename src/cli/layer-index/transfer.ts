@@ -14,12 +14,12 @@ import { signIndex } from '../../indexes/signature.ts';
 import type { Environment } from '../environment.ts';
 import { shorten, sizeText } from '../format.ts';
 import { say, write } from '../output.ts';
-import type { Verb } from '../command.ts';
+import type { CliCommand } from '../command.ts';
 import { readKey, signOption } from './keys.ts';
 import { countText, openPlace, storeOptions, type StoreOptions } from './places.ts';
 
 /** `lazypull index export`: indexes of this machine in one file. */
-export function addExport(parent: Verb, environment: Environment): void {
+export function addExport(parent: CliCommand, environment: Environment): void {
   storeOptions(parent.command('export'))
     .description('Write layer indexes of this machine into one file, for a CI cache or another machine')
     .argument('[file]', 'where to write them; "-" for standard output', '-')
@@ -42,7 +42,7 @@ export function addExport(parent: Verb, environment: Environment): void {
 }
 
 /** `lazypull index import`: indexes of a file to this machine. */
-export function addImport(parent: Verb, environment: Environment): void {
+export function addImport(parent: CliCommand, environment: Environment): void {
   storeOptions(parent.command('import'))
     .description(
       'Take layer indexes of a file over to this machine. Those of the same layers are replaced, but not those that were made here',

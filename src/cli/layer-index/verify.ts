@@ -19,7 +19,7 @@ import { shorten } from '../format.ts';
 import { Interrupt } from '../interrupt.ts';
 import { ExitError } from '../output.ts';
 import { imageArgument, openRegistry, platformOption } from '../registry.ts';
-import type { Verb } from '../command.ts';
+import type { CliCommand } from '../command.ts';
 import { openPlace, print, storeOptions, type StoreOptions } from './places.ts';
 import { IndexMaker } from './pulls.ts';
 import { inFile } from './show.ts';
@@ -45,7 +45,7 @@ interface Given {
 }
 
 /** `lazypull index verify`. */
-export function addVerify(parent: Verb, environment: Environment): void {
+export function addVerify(parent: CliCommand, environment: Environment): void {
   storeOptions(parent.command('verify'))
     .description(
       'Read the layers of an image and compare everything with their indexes: those that its daemon would use, or those in a file',

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { stripVTControlCharacters } from 'node:util';
 import { verifyText } from '../../../src/cli/cache.ts';
-import { findingText } from '../../../src/cli/check.ts';
+import { resultText } from '../../../src/cli/check.ts';
 import { verdictText } from '../../../src/cli/why.ts';
 import { type Paint, painter } from '../../../src/util/colour.ts';
 
@@ -19,8 +19,8 @@ function assertPainted(text: (paint?: Paint) => string, colour: string): void {
 
 test('What is right and lazy is green on a terminal, what is wrong and not lazy red', () => {
   const finding = { name: 'x', text: 'y', advice: 'z' };
-  assertPainted((to) => findingText({ ...finding, state: 'right' }, to), green);
-  assertPainted((to) => findingText({ ...finding, state: 'wrong' }, to), red);
+  assertPainted((to) => resultText({ ...finding, state: 'right' }, to), green);
+  assertPainted((to) => resultText({ ...finding, state: 'wrong' }, to), red);
   const verdict = { reference: 'x', digest, bytes: 1, reason: undefined, message: '', advice: '', askedMs: undefined };
   assertPainted((to) => verdictText({ ...verdict, verdict: 'lazy' }, to), green);
   assertPainted((to) => verdictText({ ...verdict, verdict: 'refused', reason: 'other' }, to), red);

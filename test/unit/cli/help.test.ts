@@ -4,9 +4,9 @@ import { type Command, CommanderError } from 'commander';
 import { withHelpFirst } from '../../../src/cli/help.ts';
 import { createProgram } from '../../../src/cli/program.ts';
 import { displayWidth } from '../../../src/cli/layout.ts';
-import { Verb } from '../../../src/cli/command.ts';
+import { CliCommand } from '../../../src/cli/command.ts';
 
-let program: Verb;
+let program: CliCommand;
 
 before(async () => {
   program = await createProgram({ env: {}, name: 'lazypull', self: [] }, undefined);
@@ -44,7 +44,10 @@ describe('--help', () => {
   });
 
   it('keeps every word, and examples can be copied', () => {
-    const verb = new Verb('x').option('--a-very-long-option-indeed <with:value>', `what it is for ${'p'.repeat(60)}`);
+    const verb = new CliCommand('x').option(
+      '--a-very-long-option-indeed <with:value>',
+      `what it is for ${'p'.repeat(60)}`,
+    );
     const words = Array.from({ length: 30 }, (_, i) => `--word-${i}`).join(' ');
     verb.explain('', ['x short # why', `x ${words}    # ${'because of that '.repeat(8)}`]);
     const help = helpOf(verb);

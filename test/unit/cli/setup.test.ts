@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { findingText } from '../../../src/cli/check.ts';
+import { resultText } from '../../../src/cli/check.ts';
 
 test('lazypull setup --write leaves a file alone that it cannot change, and shows what belongs into it', async (t) => {
   const directory = await mkdtemp(join(tmpdir(), 'lazypull-cli-'));
@@ -55,10 +55,10 @@ test('lazypull setup shows what makes a client use the mirror, and refuses what 
 
 test('lazypull check says what mends a thing below what is wrong with it', () => {
   assert.equal(
-    findingText({ name: 'FUSE', state: 'wrong', text: 'Cannot\x07', advice: 'run "modprobe fuse"' }),
+    resultText({ name: 'FUSE', state: 'wrong', text: 'Cannot\x07', advice: 'run "modprobe fuse"' }),
     'WRONG FUSE: Cannot?\n      run "modprobe fuse"\n',
   );
-  assert.equal(findingText({ name: 'user', state: 'right', text: 'root', advice: '' }), 'ok    user: root\n');
+  assert.equal(resultText({ name: 'user', state: 'right', text: 'root', advice: '' }), 'ok    user: root\n');
 });
 
 const bin = fileURLToPath(new URL('../../../src/bin/lazypull.ts', import.meta.url));
