@@ -5,7 +5,8 @@ import { encodeFooter } from '../formats/estargz/footer.ts';
 import { tocName, tocTar } from '../formats/estargz/toc-tar.ts';
 import { blockBytes } from '../formats/tar/header.ts';
 import type { GzipPool, MemberBatch } from './gzip-pool.ts';
-import { type TarEntry, TarReader } from '../formats/tar/reader.ts';
+import type { TarEntry } from '../formats/tar/entry.ts';
+import { TarReader } from '../formats/tar/reader.ts';
 import { chunkRowOf, cleanName, rowOf, TocBuilder, type TocEntry } from './toc.ts';
 
 /**

@@ -1,5 +1,5 @@
 import type { ByteString, EntryType } from '../formats/layer-index.ts';
-import type { TarEntry } from '../formats/tar/reader.ts';
+import type { TarEntry } from '../formats/tar/entry.ts';
 
 /**
  * One row of an eStargz TOC with the field names of the JSON. Numbers that are 0 and strings that are '' are not

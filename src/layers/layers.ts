@@ -13,18 +13,19 @@
  * `cache/` makes room, `workers/` and `pull/` work in threads.
  */
 
-import { mkdir, readdir, rmdir } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { layerIdOfKey, type LayerKey, layerKey } from '../chunks/layer-id.ts';
 import { messageOf } from '../errors.ts';
 import { Formats } from '../formats/index.ts';
+import type { Labels } from '../formats/layer-format.ts';
 import type { PracticeLayer } from '../formats/practice.ts';
 import { type FuseConnection, inheritConnection, type KeptConnection, openConnection } from '../fuse/connection.ts';
 import type { Blob } from '../registry/blob/blob.ts';
 import { unlessAborted } from '../util/unless-aborted.ts';
 import { Cache } from './cache/cache.ts';
-import { cacheBytes, layerUsage } from './cache/cache-bytes.ts';
+import { cacheBytes, cacheSize, layerUsage } from './cache/cache-bytes.ts';
 import { DiskBudget } from './cache/disk-budget.ts';
 import { defaultCacheLimits } from './cache/cache-limits.ts';
 import { Background } from './fetch/background.ts';
@@ -43,14 +44,12 @@ import { checkStacking, type Stacking } from './plan/stacking.ts';
 import { type LayerRef, resolve } from './resolve/layer-ref.ts';
 import { removePlans } from './resolve/plan-ahead.ts';
 import { RootDirectory } from './root-directory.ts';
-import { staleMounts, takeAway, takeOut } from './stale-mounts.ts';
+import { removeAttached, staleMounts, takeAway, takeOut } from './stale-mounts.ts';
 import { practiseLayer, removeStage, type ServeQuietly } from './warm-up/practice-layer.ts';
 import { WorkerPool } from './workers/pool.ts';
 
 /** The images that are remembered of a layer. */
 const maxReferences = 8;
-
-type Labels = Readonly<Record<string, string>>;
 
 /** Opens a layer. `signal` aborts when nobody wants it any more. */
 type Open = (signal: AbortSignal) => Promise<Layer>;
@@ -208,9 +207,7 @@ export class Layers {
    * the next life would find it there.
    */
   async leaveDirectory(): Promise<void> {
-    const directory = this.#root.attached;
-    while (await this.#fuse.helper.detach(directory));
-    await rmdir(directory).catch(() => undefined);
+    await removeAttached(this.#fuse.helper, this.#root.attached);
   }
 
   /** What a mount of a layer has as its source that a version made which mounted our connection in a directory. */
@@ -383,10 +380,8 @@ export class Layers {
   }
 
   /** The disk space that the files of all layers take, mounted or not, and how many there are. */
-  async cacheSize(): Promise<{ bytes: number; layers: number }> {
-    const directory = this.#root.layers;
-    const names = await readdir(directory).catch(() => []);
-    return { bytes: await cacheBytes(directory), layers: names.length };
+  cacheSize(): Promise<{ bytes: number; layers: number }> {
+    return cacheSize(this.#root.layers);
   }
 
   /** Mounts everything anew; nobody can read by a connection of before any more. */

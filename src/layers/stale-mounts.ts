@@ -1,3 +1,4 @@
+import { rmdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { treeName } from '../fronts/erofs/plan.ts';
 import { isOnConnection } from '../fuse/connection-name.ts';
@@ -57,4 +58,10 @@ export async function takeOut(helper: MountHelper, mountpoint: string, log: Log)
     await helper.detachAll(mountpoint);
     return true;
   }
+}
+
+/** Takes our file system out of a directory, and removes that. */
+export async function removeAttached(helper: MountHelper, directory: string): Promise<void> {
+  while (await helper.detach(directory));
+  await rmdir(directory).catch(() => undefined);
 }

@@ -14,6 +14,12 @@ export async function cacheBytes(directory: string): Promise<number> {
   return bytes;
 }
 
+/** The disk space that the files of all layers below a directory take, and how many layers there are. */
+export async function cacheSize(directory: string): Promise<{ bytes: number; layers: number }> {
+  const names = await readdir(directory).catch(() => []);
+  return { bytes: await cacheBytes(directory), layers: names.length };
+}
+
 /** The inodes and the disk space that a layer's files take, without directories below, and the space that they take once all of its data is in `disk`. */
 export async function layerUsage(
   directory: Pick<LayerDirectory, 'path' | 'diskPath' | 'record'>,

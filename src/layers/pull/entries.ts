@@ -2,7 +2,7 @@ import { LazypullError } from '../../errors.ts';
 import type { IndexEntry } from '../../formats/layer-index.ts';
 import { maxTextBytes, xattrOverheadBytes } from '../../formats/limits.ts';
 import { cleanPath } from '../../formats/paths.ts';
-import type { TarEntry } from '../../formats/tar/reader.ts';
+import type { TarEntry } from '../../formats/tar/entry.ts';
 import { maxEntries } from './limits.ts';
 
 /** The entries of a tar that are kept until its end. */

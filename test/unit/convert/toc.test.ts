@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { TarEntry } from '../../../src/formats/tar/reader.ts';
+import type { TarEntry } from '../../../src/formats/tar/entry.ts';
 import { cleanName, rowOf, TocBuilder } from '../../../src/convert/toc.ts';
 
 const entry: TarEntry = {

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { LazypullError } from '../../../../src/errors.ts';
-import { type TarEntry, TarReader } from '../../../../src/formats/tar/reader.ts';
+import type { TarEntry } from '../../../../src/formats/tar/entry.ts';
+import { TarReader } from '../../../../src/formats/tar/reader.ts';
 import {
   buildEntry,
   buildTar,
