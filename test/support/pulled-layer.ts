@@ -2,7 +2,8 @@ import { hash } from 'node:crypto';
 import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openZlib } from '../../src/kernel/zlib.ts';
-import { type Pulled, pullInto, type PullParts, type PullTarget } from '../../src/layers/pull/pull-into.ts';
+import { type Pulled, pullInto, type PullTarget } from '../../src/layers/pull/pull-into.ts';
+import { type OpenTar, openTarStream, ringMemory, type TarStreamOptions } from '../../src/layers/pull/tar-stream.ts';
 import { LayerDirectory } from '../../src/layers/store/layer-directory.ts';
 import { inPieces } from './tar-builder.ts';
 
@@ -23,16 +24,20 @@ export interface PulledBlob extends Pulled {
   readonly image: Buffer;
 }
 
+type BlobOptions = Partial<Pick<TarStreamOptions, 'blob' | 'inflater' | 'check'>>;
+
 /** Pulls a blob that comes in pieces of some length. */
 export async function pullBlob(
   parent: string,
-  blob: Buffer,
-  { pieceBytes = 1 << 20, ...parts }: Partial<PullParts> & { pieceBytes?: number } = {},
+  content: Buffer,
+  { pieceBytes = 1 << 20, ...options }: BlobOptions & { pieceBytes?: number } = {},
 ): Promise<PulledBlob> {
-  const target = await pullTarget(parent, blob);
-  const inflater = (): ReturnType<NonNullable<PullParts['inflater']>> => openZlib()!.inflater();
-  const check = (): void => undefined;
-  const pulled = await pullInto(target, { blob: inPieces(blob, pieceBytes), inflater, check, ...parts });
+  const target = await pullTarget(parent, content);
+  const check = options.check ?? ((): void => undefined);
+  const blob = inPieces(content, pieceBytes);
+  const parts = { blob, inflater: () => openZlib()!.inflater(), check, memory: ringMemory(), ...options };
+  const open: OpenTar = (onCheckpoint) => openTarStream(parts, onCheckpoint);
+  const pulled = await pullInto(target, { open, check });
   return { ...pulled, target, image: await readDisk(target.diskPath, pulled) };
 }
 

@@ -1,7 +1,5 @@
-import { createHash, type Hash } from 'node:crypto';
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import { errnoOf, LazypullError } from '../../errors.ts';
-import type { Inflater } from '../../formats/gzip/inflater.ts';
 import type { IndexEntry } from '../../formats/layer-index.ts';
 import type { Compression } from '../../formats/spans.ts';
 import { TarReader } from '../../formats/tar/reader.ts';
@@ -17,7 +15,7 @@ import { IndexFile, type MadeIndex } from './index-file.ts';
 import { ImageWriter } from './image-writer.ts';
 import { longTarBytes, maxRatio, maxTarBytes } from './limits.ts';
 import { Spans } from './spans.ts';
-import { openTarStream } from './tar-stream.ts';
+import type { BlobEnd, OpenTar } from './tar-stream.ts';
 import { WrittenRows } from './written-rows.ts';
 
 /** What is pulled, and the files that it goes to, none of which is there yet. */
@@ -45,15 +43,13 @@ export interface Pulled {
 }
 
 export interface PullParts {
-  readonly blob: AsyncIterable<Buffer>;
-  readonly inflater: (() => Inflater) | undefined;
+  readonly open: OpenTar;
   /** Throws when the pull is to end. Called for each piece. */
   readonly check: () => void;
 }
 
 /**
  * Makes a layer's disk image of its blob in one pass: the data of files as it comes, everything else at the end, if the blob has the digest that it should have.
- * Each piece of the blob is good until the next one is asked for.
  *
  * @throws DataLoss for a blob that is another one, or damaged; Unimplemented and InvalidArgument for a tar that only unpacking it can show;
  * ResourceExhausted past the bounds of `limits.ts`, and for a full disk. What was written then stays.
@@ -68,18 +64,11 @@ export async function pullInto(target: PullTarget, parts: PullParts): Promise<Pu
   }
 }
 
-async function pullTo(image: ImageWriter, target: PullTarget, { blob, inflater, check }: PullParts): Promise<Pulled> {
+async function pullTo(image: ImageWriter, target: PullTarget, { open, check }: PullParts): Promise<Pulled> {
   const { digest, blobBytes } = target;
-  const blobHash = createHash('sha256');
-  const read = { bytes: 0 };
-  const stream = await openTarStream({
-    blob: hashed(blob, blobHash, read, check),
-    blobBytes,
-    inflater,
-    onCheckpoint: (checkpoint) => {
-      spans.add(checkpoint);
-      index?.add(checkpoint);
-    },
+  const stream = await open((checkpoint) => {
+    spans.add(checkpoint);
+    index?.add(checkpoint);
   });
   const spans = new Spans(stream.compression);
   const index =
@@ -95,11 +84,12 @@ async function pullTo(image: ImageWriter, target: PullTarget, { blob, inflater, 
   } finally {
     await reader.close();
   }
-  checkBlob(target, blobHash.digest('hex'), read.bytes);
+  const end = stream.end();
+  checkBlob(target, end);
   image.flush();
-  const { columns, diskOffset } = rows.finish(stream.dataEnd());
+  const { columns, diskOffset } = rows.finish(end.dataEnd);
   const content = { entries: entries.list, chunks: columns };
-  const whole = { layerDigest: digest, blobBytes, dataEnd: stream.dataEnd(), tarBytes: reader.position };
+  const whole = { layerDigest: digest, blobBytes, dataEnd: end.dataEnd, tarBytes: reader.position };
   const made = index?.write(whole, content);
   const tree = buildPlainTree(content);
   const plan = planTree(tree, { digest, written: { start: maxMetadataBytes, diskOffset } });
@@ -140,20 +130,6 @@ async function writeFiles(reader: TarReader, image: ImageWriter, rows: WrittenRo
   }
 }
 
-async function* hashed(
-  blob: AsyncIterable<Buffer>,
-  hashOf: Hash,
-  read: { bytes: number },
-  check: () => void,
-): AsyncGenerator<Buffer> {
-  for await (const data of blob) {
-    check();
-    hashOf.update(data);
-    read.bytes += data.length;
-    yield data;
-  }
-}
-
 /** Passes a tar on, unless it becomes too long for its blob. */
 async function* bounded(pieces: AsyncIterable<Buffer>, blobBytes: number, check: () => void): AsyncGenerator<Buffer> {
   const maxBytes = Math.min(Math.max(longTarBytes, blobBytes * maxRatio), maxTarBytes);
@@ -169,10 +145,10 @@ async function* bounded(pieces: AsyncIterable<Buffer>, blobBytes: number, check:
   }
 }
 
-function checkBlob({ digest, blobBytes }: PullTarget, hex: string, bytes: number): void {
+function checkBlob({ digest, blobBytes }: PullTarget, { hash, bytes }: BlobEnd): void {
   if (bytes !== blobBytes) throw new LazypullError('DataLoss', `The blob has ${bytes} bytes instead of ${blobBytes}`);
-  if (`sha256:${hex}` === digest) return;
-  throw new LazypullError('DataLoss', `The blob is another one: it has the digest sha256:${hex}`);
+  if (`sha256:${hash}` === digest) return;
+  throw new LazypullError('DataLoss', `The blob is another one: it has the digest sha256:${hash}`);
 }
 
 /** Where data was written that later entries of the tar have replaced: whole blocks. */

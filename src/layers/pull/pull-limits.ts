@@ -3,14 +3,14 @@ import type { MemoryBudget } from '../memory-budget.ts';
 import { segmentBytes } from './blob-stream.ts';
 import type { PullLimits } from './puller.ts';
 
-/** More threads than this do not make a pull quicker: one inflates what a link of 1 Gbit brings. */
+/** Layers that are made at a time, by two threads each. More do not make a pull quicker: two inflate what a link of 1 Gbit brings. */
 const maxThreads = 4;
 
 /** Requests of one layer at a time. */
 const maxConnections = 4;
 
 /** Memory for what comes of all layers, before it is inflated. */
-const requestBytes = 12 * segmentBytes;
+const requestBytes = 8 * segmentBytes;
 
 /** What pulling layers may take, where there is so much memory for everything. */
 export function pullLimits(budget: MemoryBudget): PullLimits {

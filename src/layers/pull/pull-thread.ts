@@ -1,10 +1,13 @@
-import { Worker } from 'node:worker_threads';
+import { MessageChannel, Worker } from 'node:worker_threads';
 import { LazypullError, messageOf } from '../../errors.ts';
 import { trimMemory } from '../../kernel/memory.ts';
+import { BufferPressure } from '../../util/buffer-pressure.ts';
 import { endWorker } from '../../util/end-worker.ts';
 import { workerUrl } from '../../util/worker-url.ts';
 import type { Pulled, PullTarget } from './pull-into.ts';
+import type { InflateAnswer, InflateCommand } from './inflate-worker.ts';
 import type { PullAnswer, PullCommand } from './pull-worker.ts';
+import { linkMemory } from './tar-link.ts';
 
 /** What a thread gets at a time, and how many of these it has or waits for. */
 const slotBytes = 1 << 20;
@@ -13,8 +16,16 @@ const slots = 4;
 /** A thread that had nothing to do for so long ends. */
 const idleMs = 3000;
 
-/** Bounds of a thread's heap in MB: it holds the entries of one layer. */
+/** Bounds of a thread's heap in MB. The one that decompresses holds next to nothing, the other one the entries of one layer. */
 const youngMb = 8;
+const inflateLimits = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 2 };
+
+interface Threads {
+  readonly inflate: Worker;
+  readonly pull: Worker;
+  /** What is on its way from one to the other. */
+  linkMemory: Uint8Array;
+}
 
 interface Job {
   readonly id: number;
@@ -26,11 +37,14 @@ interface Job {
   isOver: boolean;
 }
 
-/** A thread that makes layers of blobs, one at a time. It is started when there is work, and ends when there was none for a while. */
+/**
+ * Two threads that make layers of blobs, one at a time: one decompresses, the other one reads the tar, verifies and writes. They are started when there is work,
+ * and end when there was none for a while.
+ */
 export class PullThread {
   readonly #heapMb: number;
   readonly #memory: Uint8Array[] = [];
-  #worker: Worker | undefined;
+  #threads: Threads | undefined;
   #idle: NodeJS.Timeout | undefined;
   #job: Job | undefined;
   #nextJob = 0;
@@ -47,7 +61,8 @@ export class PullThread {
   async run(target: PullTarget, blob: AsyncIterable<Buffer>, signal: AbortSignal): Promise<Pulled> {
     signal.throwIfAborted();
     clearTimeout(this.#idle);
-    const worker = (this.#worker ??= this.#start());
+    const threads = (this.#threads ??= this.#start());
+    const { inflate, pull, linkMemory: memory } = threads;
     while (this.#memory.length < slots) this.#memory.push(new Uint8Array(new SharedArrayBuffer(slotBytes)));
     const cancelled = new Int32Array(new SharedArrayBuffer(4));
     const job: Job = {
@@ -63,16 +78,22 @@ export class PullThread {
     const cancel = (error: unknown): void => {
       failure ??= { error };
       Atomics.store(cancelled, 0, 1);
-      post(worker, { kind: 'over', job: job.id });
+      post(inflate, { kind: 'over', job: job.id });
     };
     const onAbort = (): void => cancel(signal.reason);
     signal.addEventListener('abort', onAbort, { once: true });
-    post(worker, { kind: 'pull', job: job.id, target, cancelled });
-    feed(worker, job, blob).catch(cancel);
+    const { port1: from, port2: to } = new MessageChannel();
+    inflate.postMessage({ kind: 'inflate', job: job.id, cancelled, link: from, memory } satisfies InflateCommand, [
+      from,
+    ]);
+    pull.postMessage({ kind: 'pull', job: job.id, target, cancelled, link: to, memory } satisfies PullCommand, [to]);
+    feed(inflate, job, blob).catch(cancel);
     try {
       return await job.result.promise;
     } catch (error) {
-      throw failure === undefined ? error : failure.error;
+      cancel(error);
+      threads.linkMemory = linkMemory(); // what decompresses may not have heard of it yet
+      throw failure?.error ?? error;
     } finally {
       job.isOver = true;
       job.onFree?.();
@@ -82,43 +103,57 @@ export class PullThread {
     }
   }
 
-  /** Ends the thread, which has no job. Another job starts it again. */
+  /** Ends the threads, which have no job. Another job starts them again. */
   async close(): Promise<void> {
     clearTimeout(this.#idle);
-    const worker = this.#worker;
-    this.#worker = undefined;
+    const threads = this.#threads;
+    this.#threads = undefined;
     this.#memory.length = 0;
-    if (worker === undefined) return;
-    await endWorker(worker);
+    if (threads === undefined) return;
+    await Promise.all([endWorker(threads.inflate), endWorker(threads.pull)]);
     await trimMemory();
   }
 
-  #start(): Worker {
-    const worker = new Worker(workerUrl(import.meta.url, './pull-worker'), {
+  #start(): Threads {
+    const inflate = new Worker(workerUrl(import.meta.url, './inflate-worker'), { resourceLimits: inflateLimits });
+    const pull = new Worker(workerUrl(import.meta.url, './pull-worker'), {
       resourceLimits: { maxOldGenerationSizeMb: this.#heapMb, maxYoungGenerationSizeMb: youngMb },
     });
-    worker.on('message', (answer: PullAnswer) => this.#take(answer));
-    const lost = (cause: unknown): void => {
-      if (this.#worker === worker) this.#worker = undefined;
-      const text = `The thread that pulls layers ended: ${messageOf(cause)}`;
+    const threads: Threads = { inflate, pull, linkMemory: linkMemory() };
+    inflate.on('message', ({ job }: InflateAnswer) => this.#taken(job));
+    pull.on('message', (answer: PullAnswer) => this.#take(answer));
+    const lost = (other: Worker, cause: unknown): void => {
+      if (this.#threads !== threads) return;
+      this.#threads = undefined;
+      void endWorker(other);
+      const text = `A thread that pulls layers ended: ${messageOf(cause)}`;
       this.#job?.result.reject(new LazypullError('ResourceExhausted', text, { cause }));
     };
-    worker.once('error', lost);
-    worker.once('exit', (code) => lost(new Error(`exit code ${code}`)));
-    return worker;
+    for (const [worker, other] of [
+      [inflate, pull],
+      [pull, inflate],
+    ] as const) {
+      worker.once('error', (error) => lost(other, error));
+      worker.once('exit', (code) => lost(other, new Error(`exit code ${code}`)));
+    }
+    return threads;
   }
 
   #take(answer: PullAnswer): void {
     const job = this.#job;
     if (job?.id !== answer.job) return;
     if ('pulled' in answer) job.result.resolve(answer.pulled);
-    else if ('error' in answer) {
+    else {
       const { code, message, hint } = answer.error;
       job.result.reject(new LazypullError(code, message, hint === undefined ? {} : { hint }));
-    } else {
-      job.free.push(job.sent.shift()!);
-      job.onFree?.();
     }
+  }
+
+  #taken(id: number): void {
+    const job = this.#job;
+    if (job?.id !== id) return;
+    job.free.push(job.sent.shift()!);
+    job.onFree?.();
   }
 }
 
@@ -126,6 +161,7 @@ export class PullThread {
 async function feed(worker: Worker, job: Job, blob: AsyncIterable<Buffer>): Promise<void> {
   let slot: Uint8Array | undefined;
   let filled = 0;
+  const pressure = new BufferPressure(true);
   const send = (): void => {
     if (slot === undefined || job.isOver) return;
     job.sent.push(slot);
@@ -146,11 +182,12 @@ async function feed(worker: Worker, job: Job, blob: AsyncIterable<Buffer>): Prom
       at += part.length;
       if (filled === slotBytes) send();
     }
+    pressure.dropped(data.length);
   }
   send();
   if (!job.isOver) post(worker, { kind: 'over', job: job.id });
 }
 
-function post(worker: Worker, command: PullCommand): void {
+function post(worker: Worker, command: InflateCommand): void {
   worker.postMessage(command);
 }

@@ -15,7 +15,7 @@ const tailBytes = 1280 << 10;
 const tailsAtOnce = 32;
 
 export interface PullLimits {
-  /** Layers that are made at a time: a processor has no use for more. */
+  /** Layers that are made at a time, by two threads each: a processor has no use for more. */
   readonly threads: number;
   /** Heap of each of them, in MB. A tar whose entries take more ends the thread instead of the program. */
   readonly heapMb: number;
