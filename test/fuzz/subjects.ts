@@ -4,6 +4,7 @@ import { configuration } from './subjects/configuration.ts';
 import { fuse } from './subjects/fuse.ts';
 import { http } from './subjects/http.ts';
 import { images } from './subjects/images.ts';
+import { indexes } from './subjects/indexes.ts';
 import { layerIndex } from './subjects/layer-index.ts';
 import { mirror } from './subjects/mirror.ts';
 import { tables } from './subjects/tables.ts';
@@ -18,6 +19,7 @@ export const subjects: readonly Subject[] = [
   ...images,
   ...archives,
   ...layerIndex,
+  ...indexes,
   ...tables,
   ...fuse,
 ];
