@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { DaemonStatus } from '../../src/status/status.ts';
 import { type Buildkitd, startBuildkitd } from '../support/buildkitd.ts';
 import { type Containerd, startContainerd } from '../support/containerd.ts';
@@ -12,6 +11,7 @@ import { run, tryRun } from '../support/program.ts';
 import { reconnected } from '../support/reconnected.ts';
 import { repository } from '../support/tools.ts';
 import { mountsBelow } from '../support/workspace.ts';
+import { until } from '../support/until.ts';
 
 const lazypull = join(repository, 'bin', 'lazypull');
 
@@ -190,9 +190,4 @@ async function released(client: string, others: readonly string[]): Promise<void
     assert.equal(layers.length, lab.base.layers.length);
     return layers.every(({ clients }) => !clients.includes(client) && clients.join() === others.join());
   });
-}
-
-async function until(what: () => Promise<boolean>): Promise<void> {
-  for (const deadline = Date.now() + 20_000; Date.now() < deadline; await delay(100)) if (await what()) return;
-  assert.fail(`Not so after 20 s: ${what.toString()}`);
 }

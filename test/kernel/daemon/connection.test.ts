@@ -4,7 +4,6 @@ import { closeSync } from 'node:fs';
 import { mkdir, open, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { abortDetached } from '../../../src/kernel/detached-mount.ts';
 import { mountOverlay, mountTable, unmount } from '../../../src/kernel/mount.ts';
 import { takeDescriptor } from '../../../src/kernel/pidfd.ts';
@@ -16,6 +15,7 @@ import { run, tryRun } from '../../support/program.ts';
 import { SnapshotsClient } from '../../support/snapshots-client.ts';
 import { repository } from '../../support/tools.ts';
 import { keepersBelow, mountsBelow, Workspace } from '../../support/workspace.ts';
+import { until } from '../../support/until.ts';
 
 const bytes = 1 << 20;
 const lostMessage = /the FUSE connection was aborted/;
@@ -63,14 +63,6 @@ const said = (message: RegExp): boolean =>
     .log()
     .slice(linesBefore)
     .some(({ msg }) => message.test(String(msg)));
-
-async function until(what: () => boolean | Promise<boolean>): Promise<void> {
-  for (let waited = 0; waited < 15_000; waited += 20) {
-    if (await what()) return;
-    await delay(20);
-  }
-  assert.fail(`Not so after 15 s: ${what.toString()}`);
-}
 
 const lost = async (): Promise<number> =>
   (await lab.metrics()).get('lazypull_fuse_connections_lost_total') ?? Number.NaN;

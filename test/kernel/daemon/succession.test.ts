@@ -60,15 +60,6 @@ async function mountLines(): Promise<string[]> {
 
 const messages = () => lab.complaints.map(({ msg }) => String(msg)).join('\n');
 
-/** Waits for something that takes a moment. */
-async function until(what: () => boolean | Promise<boolean>): Promise<void> {
-  for (let waited = 0; waited < 15_000; waited += 50) {
-    if (await what()) return;
-    await delay(50);
-  }
-  assert.fail(`Not so after 15 s: ${what.toString()}`);
-}
-
 test('A daemon takes the place of a running one: the mounts stay, and readers and clients only wait', async () => {
   await using layer = await mountFiles();
   await layer.read(0);
@@ -265,6 +256,7 @@ sys.stdin.readline()
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(sockets)), LISTEN_FDNAMES=":".join(["lazypull.socket"] * len(sockets)))
 os.execv(sys.argv[end + 1], sys.argv[end + 1:])
 `;
+import { until } from '../../support/until.ts';
 
 for (const names of [['s'], ['second', 'first']]) {
   test(`A service manager can pass ${names.length} sockets, on which clients wait before the daemon is there`, async () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Background, type Fillable } from '../../../../src/layers/fetch/background.ts';
+import { until } from '../../../support/until.ts';
 
 /** A layer of `parts` parts of 100 bytes. */
 class FakeLayer implements Fillable {
@@ -35,12 +36,6 @@ class FakeLayer implements Fillable {
 }
 
 const quick = { quietMs: 40, maxWaitMs: 400, pollMs: 5, restMs: 100 };
-
-async function until(condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 5000;
-  while (!condition() && performance.now() < deadline) await sleep(5);
-  assert.ok(condition());
-}
 
 test('Background completes layers when nobody waits for data', async () => {
   const background = new Background(undefined, () => true, quick);

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { setImmediate, setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { residency } from '../../../../src/chunks/residency.ts';
 import { chunkTable } from '../../../../src/chunks/chunk-table.ts';
 import { LazypullError } from '../../../../src/errors.ts';
@@ -14,6 +14,7 @@ import { layerMetrics } from '../../../../src/layers/metrics.ts';
 import { LayerDirectory } from '../../../../src/layers/store/layer-directory.ts';
 import { silentLog } from '../../../../src/log.ts';
 import { FakeBlob } from '../../../support/chunked-blob.ts';
+import { until } from '../../../support/until.ts';
 
 const image = 'registry.example/app:1';
 const digests = Array.from('abcdefgh', (letter) => `sha256:${letter.repeat(64)}`);
@@ -216,10 +217,3 @@ test('LayerPulls does not wait for a registry that sends nothing', async (t) => 
   await assert.rejects(layers.take(image, digests[0]!, directory(digests[0]!), forever), code);
   assert.deepEqual(silent, [image]);
 });
-
-async function until(condition: () => boolean): Promise<void> {
-  for (let tries = 0; !condition(); tries++) {
-    assert.ok(tries < 2000, 'it does not come');
-    await (tries < 100 ? setImmediate() : delay(5));
-  }
-}
