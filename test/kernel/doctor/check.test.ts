@@ -96,7 +96,7 @@ test('lazypull check says what is wrong and what mends it', async () => {
   assert.equal(overlay.state, 'wrong');
   assert.match(findings.get('root')!.text, /is on overlayfs/);
   assert.match(overlay.text, /Cannot mount overlayfs/);
-  assert.match(overlay.advice, /--root; not on overlayfs/);
+  assert.match(overlay.advice, /--root .* not on overlayfs/);
   assert.equal(findings.get('config file')?.state, 'wrong');
   assert.match(findings.get('config file')!.text, /prefetch_size/);
   assert.equal(findings.get('daemon')?.state, 'absent');
