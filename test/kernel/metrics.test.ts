@@ -16,7 +16,7 @@ const files: FileSpec[] = [
 
 test('Metrics and status tell what was fetched, why, who waited, and which layers were refused', async () => {
   await using lab = await LayerLab.open(
-    'metrics_address = "127.0.0.1:0"\nno_background_fetch = true\nnoprefetch = true',
+    'metrics_address = "127.0.0.1:0"\nno_background_fetch = true\nnoprefetch = true\n[unindexed]\nmode = "client"',
   );
   const blob = estargzBlob(files, 1 << 20, 0);
   const bytes = Buffer.from(blob.bytes);

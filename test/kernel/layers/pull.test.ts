@@ -7,6 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { after, before, test } from 'node:test';
 import { constants, createGzip, gzipSync, zstdCompressSync } from 'node:zlib';
 import fc from 'fast-check';
+import { treeName } from '../../../src/fronts/erofs/plan.ts';
 import { mountErofs, unmount } from '../../../src/kernel/mount.ts';
 import { ampleMemory } from '../../../src/layers/memory-budget.ts';
 import { pullLimits } from '../../../src/layers/pull/pull-limits.ts';
@@ -49,7 +50,7 @@ async function pulledTree(content: Buffer): Promise<string[]> {
   await run('fsck.erofs', [diskPath]);
   await mountErofs(diskPath, root);
   try {
-    return await describeTree(root);
+    return await describeTree(join(root, treeName));
   } finally {
     await unmount(root);
     await rm(dirname(diskPath), { recursive: true });
