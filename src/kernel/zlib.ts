@@ -105,7 +105,7 @@ export class RawInflate implements Disposable {
   }
 
   window(): Buffer {
-    const window = Buffer.allocUnsafeSlow(windowBytes);
+    const window = Buffer.from(new SharedArrayBuffer(windowBytes));
     const length = Buffer.alloc(4);
     this.#check(this.#functions.getDictionary(this.#open(), window, length));
     return window.subarray(0, length.readUInt32LE());

@@ -17,7 +17,7 @@ export interface Inflater extends Disposable {
   prime(bits: number, value: number): void;
   /** Sets what the stream has put out before, the last 32 KiB of it. At a block's start. */
   setWindow(window: Uint8Array): void;
-  /** A copy of the last 32 KiB that the stream has put out, or all of it if that is less. */
+  /** A copy of the last 32 KiB that the stream has put out, or all of it if that is less. It is in memory that threads can share. */
   window(): Buffer;
   /**
    * Reads input[at …] and writes output[from, until).

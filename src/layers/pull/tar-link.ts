@@ -13,6 +13,7 @@ export function linkMemory(): Uint8Array {
 
 type LinkMessage =
   | { readonly begin: { readonly compression: Compression; readonly noCheckpoints: string | undefined } }
+  /** Its window is in shared memory: what is changed of it later is seen at the other end. */
   | { readonly checkpoint: Checkpoint }
   | { readonly slot: number; readonly bytes: number }
   | { readonly end: BlobEnd }

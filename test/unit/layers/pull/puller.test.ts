@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -10,7 +10,7 @@ import { LazypullError } from '../../../../src/errors.ts';
 import { LayerPuller, type PullLimits, type PullRequest } from '../../../../src/layers/pull/puller.ts';
 import { silentLog } from '../../../../src/log.ts';
 import { MemoryBlob } from '../../../support/memory-blob.ts';
-import { pullTarget } from '../../../support/pulled-layer.ts';
+import { pullBlob, pullTarget } from '../../../support/pulled-layer.ts';
 import { buildTar } from '../../../support/tar-builder.ts';
 
 const limits: PullLimits = {
@@ -37,7 +37,7 @@ async function setUp(t: TestContext, makeRoom = (_bytes: number): Promise<void> 
     const { signal } = new AbortController();
     return { ...target, digest: blob.digest, blob, signal, onProgress: () => undefined, ...options };
   };
-  return { puller, request };
+  return { puller, request, directory };
 }
 
 const filesOf = (request: PullRequest): Promise<string[]> => readdir(dirname(request.diskPath));
@@ -52,6 +52,17 @@ test('LayerPuller pulls many layers at once, with as many threads as it has', as
     const names = ['codec', 'disk', 'hints.json', 'index', 'paths', 'stacking.json', 'table'];
     assert.deepEqual((await filesOf(requests[i]!)).toSorted(), names);
   }
+});
+
+test('LayerPuller makes the index that one thread makes, whose windows have what is referred to alone', async (t) => {
+  const { puller, request, directory } = await setUp(t);
+  const text = Buffer.from(randomBytes(8 << 20).toString('hex'));
+  const blob = new MemoryBlob(gzipSync(buildTar([{ name: 'file', data: text }])));
+  const wanted = await request(blob);
+  await puller.pull(wanted);
+  const { target } = await pullBlob(directory, blob.content);
+  const [made, expected] = await Promise.all([wanted, target].map(({ indexPath }) => readFile(indexPath!)));
+  assert.ok(made!.equals(expected!), `${made!.length} bytes instead of ${expected!.length}`);
 });
 
 test('LayerPuller fetches a small layer with one request, and tells of bytes as they come', async (t) => {
