@@ -29,10 +29,10 @@ export interface IndexSource {
 export type LookupResult =
   | { readonly found: FoundIndex }
   /**
-   * `none` and `refused` are answers: there is no index, or one that is not used. `why` stands behind "there is no
+   * `none`, `wrong` and `untrusted` are answers: there is no index, a damaged one, or one that is not trusted here. `why` stands behind "there is no
    * index: ".
    */
-  | { readonly found: undefined; readonly state: 'none' | 'refused' | 'unknown'; readonly why: string };
+  | { readonly found: undefined; readonly state: 'none' | 'wrong' | 'untrusted' | 'unknown'; readonly why: string };
 
 /** A question for the index of a layer that is under way, or was answered. */
 export interface Lookup {
@@ -92,7 +92,7 @@ export class IndexLookups {
       const problem = this.#trust.problemWith(index, origin);
       if (problem !== undefined) {
         this.#log.warn({ layer, source: this.name, digest }, `Does not use the index of a layer: it ${problem}`);
-        return { found: undefined, state: 'refused', why: `the one in "${this.name}" ${problem}` };
+        return { found: undefined, state: 'untrusted', why: `the one in "${this.name}" ${problem}` };
       }
       isOffered = true;
       const tailStart = index.size - tail.bytes;
@@ -144,7 +144,7 @@ export class IndexLookups {
     if (code === 'NotFound') return { found: undefined, state: 'none', why: `"${this.name}" has none` };
     if (code === 'DataLoss') {
       this.#log.warn({ layer, source: this.name, error: messageOf(error) }, 'Does not use the index of a layer');
-      return { found: undefined, state: 'refused', why: `the one in "${this.name}" is wrong: ${messageOf(error)}` };
+      return { found: undefined, state: 'wrong', why: `the one in "${this.name}" is wrong: ${messageOf(error)}` };
     }
     const why = `"${this.name}" cannot be asked: ${messageOf(error)}`;
     if (signal.aborted) return { found: undefined, state: 'unknown', why };

@@ -69,7 +69,7 @@ export class LayerIndexes implements AsyncDisposable {
   /** By the digests of indexes. */
   readonly #poisoned = new RecentMap<string>(maxRemembered);
   /** Layers of which the repository has an index that is not used: one that is made here takes its place. */
-  readonly #refused = new RecentMap<true>(maxRemembered);
+  readonly #wrong = new RecentMap<true>(maxRemembered);
   #keeping: Promise<void> = Promise.resolve();
 
   constructor(options: LayerIndexesOptions) {
@@ -114,7 +114,7 @@ export class LayerIndexes implements AsyncDisposable {
     for (const lookup of lookups) {
       const result = await this.#inTime(lookup, signal);
       if (result.found !== undefined) return this.#passed(result.found);
-      if (result.state === 'refused') this.#refused.set(layer, true);
+      if (result.state === 'wrong') this.#wrong.set(layer, true);
       whys.push(result.why);
     }
     if (whys.length > 0) this.#reasons.set(layer, `there is no layer index: ${whys.join('; ')}`);
@@ -161,7 +161,7 @@ export class LayerIndexes implements AsyncDisposable {
     );
     this.#reasons.delete(layer);
     this.#lookups.delete(layer);
-    this.#options.publisher?.add(kept, this.#refused.has(layer));
+    this.#options.publisher?.add(kept, this.#wrong.has(layer));
     return new LocalIndex(this.store, kept, (reason) => this.#poison(layer, kept.digest, reason));
   }
 
@@ -239,7 +239,7 @@ export class LayerIndexes implements AsyncDisposable {
     const { log } = this.#options;
     log.error({ layer, index: digest, reason }, 'The index of a layer is wrong, and is not used any more');
     this.#poisoned.set(digest, `is wrong: ${reason}`);
-    this.#refused.set(layer, true);
+    this.#wrong.set(layer, true);
     this.#lookups.delete(layer);
     this.#reasons.set(layer, `its layer index is wrong: ${reason}`);
     void this.store.remove(layer).catch((error: unknown) => {

@@ -1,5 +1,5 @@
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
-import { errnoOf, LazypullError } from '../../errors.ts';
+import { isSystemError, LazypullError } from '../../errors.ts';
 import type { IndexEntry } from '../../formats/layer-index.ts';
 import type { Compression } from '../../formats/spans.ts';
 import { TarReader } from '../../formats/tar/reader.ts';
@@ -59,7 +59,7 @@ export async function pullInto(target: PullTarget, parts: PullParts): Promise<Pu
     using image = new ImageWriter(target.diskPath, maxMetadataBytes, target.unsyncedBytes);
     return await pullTo(image, target, parts);
   } catch (cause) {
-    if (cause instanceof LazypullError || errnoOf(cause) === undefined) throw cause;
+    if (!isSystemError(cause)) throw cause;
     throw new LazypullError('ResourceExhausted', 'Cannot write the layer to the disk', { cause });
   }
 }

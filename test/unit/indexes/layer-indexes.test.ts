@@ -310,6 +310,17 @@ test('LayerIndexes.made pushes over what was refused, and over nothing else', as
   assert.notEqual((await other.indexes.find(bad))?.digest, wrong.index.digest);
 });
 
+test('LayerIndexes.made leaves an index in the repository that only this machine does not trust', async () => {
+  await using lab = await machine({ push: true, trusted_keys: [keyPair().publicPem] });
+  const others = madeIndex(layer);
+  offer(lab.registry, repository, others);
+  assert.equal(await lab.indexes.find(layer), undefined);
+  await lab.indexes.made(layer, await fileOf(lab.root, madeIndex(layer)));
+  await lab.indexes.pushed();
+  await using other = await machine({}, lab.registry);
+  assert.equal((await other.indexes.find(layer))?.digest, others.index.digest);
+});
+
 test('FoundIndex.poison removes what is kept', async () => {
   await using lab = await machine();
   const found = await lab.indexes.made(layer, await fileOf(lab.root, madeIndex(layer)));
