@@ -285,7 +285,7 @@ test('pullInto refuses a blob that is another one, cut off or damaged', async ()
   await rejects(tar.subarray(0, 100_000), 'DataLoss', /ends inside/, tar);
   const damaged = Buffer.from(blob);
   damaged.fill(0xff, 5000, 5100);
-  await rejects(damaged, 'DataLoss', /damaged/, blob);
+  await rejects(damaged, 'DataLoss', /damaged|Cannot read the tar archive/, blob);
 });
 
 test('pullInto refuses what only unpacking can show', async () => {
