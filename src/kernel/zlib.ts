@@ -52,7 +52,8 @@ interface Functions {
 export function loadZlib(origin: Zlib['origin']): Zlib | undefined {
   if (koffi.sizeof('void *') !== 8 || koffi.sizeof('long') !== 8) return undefined;
   try {
-    const library = koffi.load(origin === 'node' ? null : origin);
+    // Bound to itself: else it would call functions of the zlib that Node exports, whose structures are others.
+    const library = origin === 'node' ? koffi.load(null) : koffi.load(origin, { deep: true });
     const functions: Functions = {
       version: String(library.func('const char *zlibVersion()')()),
       init: library.func('int inflateInit2_(void *stream, int windowBits, const char *version, int bytes)'),
