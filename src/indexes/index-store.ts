@@ -1,11 +1,12 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readdir, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { digestOfHex, hexOf, isSha256Hex, sha256 } from '../chunks/digest.ts';
 import { codeOf, errnoOf, LazypullError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { type IndexArtifact, maxIndexBytes } from './artifact.ts';
 import { RecentMap } from '../util/recent-map.ts';
+import { replacing } from '../kernel/replace-file.ts';
 import type { IndexOrigin } from './index-origin.ts';
 import { damaged, encodeRecord, type IndexRecord, readAt, readRecord } from './index-record.ts';
 
@@ -119,22 +120,23 @@ export class IndexStore {
     const keptMs = Date.now();
     try {
       await mkdir(this.#directory, { recursive: true, mode: 0o700 });
-      await using file = await open(temporary, 'wx+', 0o600);
-      const { digest, size } = await copy(content, file, index.size ?? room);
-      const isRight = digest === (index.digest ?? digest) && size === (index.size ?? size) && tail.bytes <= size;
-      if (!isRight) throw damaged(`what came for ${layer} is not what was promised`);
-      const marked = await readAt(file, size - tail.bytes, size);
-      if (sha256(marked) !== tail.digest)
-        throw damaged(`its tail for ${layer} does not have the digest that was promised`);
-      const signed = signature === undefined ? {} : { signature };
-      const record: IndexRecord = { layer, digest, size, tail, ...signed, origin, keptMs };
-      await file.appendFile(encodeRecord(record));
-      await file.datasync();
-      await rename(temporary, path);
+      const record = await replacing(path, temporary, async () => {
+        await using file = await open(temporary, 'wx+', 0o600);
+        const { digest, size } = await copy(content, file, index.size ?? room);
+        const isRight = digest === (index.digest ?? digest) && size === (index.size ?? size) && tail.bytes <= size;
+        if (!isRight) throw damaged(`what came for ${layer} is not what was promised`);
+        const marked = await readAt(file, size - tail.bytes, size);
+        if (sha256(marked) !== tail.digest)
+          throw damaged(`its tail for ${layer} does not have the digest that was promised`);
+        const signed = signature === undefined ? {} : { signature };
+        const written: IndexRecord = { layer, digest, size, tail, ...signed, origin, keptMs };
+        await file.appendFile(encodeRecord(written));
+        await file.datasync();
+        return written;
+      });
       await this.#makeRoom(path);
       return { ...record, path, lastUsedMs: keptMs };
     } catch (error) {
-      await rm(temporary, { force: true }).catch(() => undefined);
       if (error instanceof LazypullError) throw error;
       throw new LazypullError('Unavailable', `Cannot write a layer index into "${this.#directory}"`, { cause: error });
     }

@@ -1,9 +1,9 @@
 import { createReadStream, createWriteStream } from 'node:fs';
-import { rename, rm } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { KeyObject } from 'node:crypto';
+import { replacing } from '../../kernel/replace-file.ts';
 import { isSystemError, LazypullError } from '../../errors.ts';
 import { type BundledIndex, readBundle, writeBundle } from '../../indexes/bundle.ts';
 import { parseRepository } from '../../indexes/index-repository.ts';
@@ -79,10 +79,8 @@ export async function writeFileOf(file: string, content: AsyncIterable<Uint8Arra
   }
   const next = `${file}.new`;
   try {
-    await pipeline(Readable.from(content, { objectMode: false }), createWriteStream(next));
-    await rename(next, file);
+    await replacing(file, next, () => pipeline(Readable.from(content, { objectMode: false }), createWriteStream(next)));
   } catch (error) {
-    await rm(next, { force: true }).catch(() => undefined);
     if (!isSystemError(error)) throw error;
     throw new LazypullError('Unavailable', `Cannot write "${file}"`, { cause: error });
   }

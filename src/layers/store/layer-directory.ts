@@ -1,11 +1,12 @@
 import { createHash, hash } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm, utimes } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ChunkTable, chunkTable } from '../../chunks/chunk-table.ts';
 import type { Digest } from '../../chunks/digest.ts';
 import type { LayerId } from '../../chunks/layer-id.ts';
 import { errnoOf, LazypullError } from '../../errors.ts';
 import { bootId } from '../../kernel/boot.ts';
+import { replaceFile, type Synced } from '../../kernel/replace-file.ts';
 import { upperBound } from '../../util/search.ts';
 import type { Hints } from '../prefetch/hints.ts';
 import type { Stacking } from '../plan/stacking.ts';
@@ -116,7 +117,7 @@ export class LayerDirectory {
 
   /** Makes the layer count as indexed until the machine stops. The other files have been written. */
   async writeRecord(record: LayerRecord): Promise<void> {
-    await this.#replace('layer.json', recordText(this.#boot, record), false);
+    await this.#replace('layer.json', recordText(this.#boot, record), 'nothing');
   }
 
   /** Brings the other files to the disk and then the record, which makes the layer count as indexed for good. */
@@ -131,7 +132,7 @@ export class LayerDirectory {
         await file.close();
       }
     }
-    await this.#replace('layer.json', recordText(synced, record), true);
+    await this.#replace('layer.json', recordText(synced, record), 'content');
   }
 
   /** The chunk table. Throws `DataLoss` when the file is not the record's. */
@@ -176,7 +177,7 @@ export class LayerDirectory {
   async writeResident(record: LayerRecord, resident: Uint8Array): Promise<void> {
     const states = resident.map((state) => (state === residency.absent ? 0 : 1));
     const head = Buffer.from(`${this.#boot} ${residencySum(this.#boot, record, states)}\n`);
-    await this.#replace('resident', Buffer.concat([head, states]), true);
+    await this.#replace('resident', Buffer.concat([head, states]), 'content');
   }
 
   /** Brings the data of a layer of which all is here to the disk, and writes that down: it survives a kill then. */
@@ -258,16 +259,8 @@ export class LayerDirectory {
     throw new LazypullError('DataLoss', `The file "${path}" is damaged`);
   }
 
-  async #replace(name: string, content: Uint8Array, sync: boolean): Promise<void> {
-    const target = join(this.path, name);
-    const file = await open(`${target}.new`, 'w', 0o600);
-    try {
-      await file.writeFile(content);
-      if (sync) await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(`${target}.new`, target);
+  #replace(name: string, content: Uint8Array, synced: Synced): Promise<void> {
+    return replaceFile(join(this.path, name), content, { synced });
   }
 }
 
