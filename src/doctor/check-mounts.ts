@@ -5,7 +5,7 @@ import { clearLeft, WorkDirectory } from '../state/work-directory.ts';
 import { planDisk, treeName } from '../fronts/erofs/plan.ts';
 import { LazypullError } from '../errors.ts';
 import { ChunkColumns } from '../formats/chunk-columns.ts';
-import type { IndexEntry } from '../formats/layer-index.ts';
+import { plainEntry } from '../formats/layer-index.ts';
 import { buildTree } from '../formats/tree.ts';
 import { openConnection } from '../fuse/connection.ts';
 import { FuseServer } from '../fuse/server.ts';
@@ -127,22 +127,7 @@ function notTried(name: string): CheckResult {
 
 /** Writes an EROFS image with one file. @returns its length in bytes */
 async function writeImage(path: string): Promise<number> {
-  const file: IndexEntry = {
-    path: fileName,
-    type: 'reg',
-    mode: 0o644,
-    uid: 0,
-    gid: 0,
-    mtimeSeconds: 0,
-    mtimeNanoseconds: 0,
-    size: content.length,
-    linkTarget: '',
-    devMajor: 0,
-    devMinor: 0,
-    xattrs: undefined,
-    firstChunk: 0,
-    chunkCount: 1,
-  };
+  const file = { ...plainEntry, path: fileName, size: content.length, chunkCount: 1 };
   const chunks = new ChunkColumns();
   chunks.add(0, 0, content.length);
   const plan = planDisk(buildTree({ entries: [file], chunks }), { digest: `sha256:${'0'.repeat(64)}` });

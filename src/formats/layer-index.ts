@@ -35,6 +35,24 @@ export interface IndexEntry {
   diskOffset?: number;
 }
 
+/** What an entry has if nothing else is said of it: an empty file of root. */
+export const plainEntry: Readonly<IndexEntry> = {
+  path: '',
+  type: 'reg',
+  mode: 0o644,
+  uid: 0,
+  gid: 0,
+  mtimeSeconds: 0,
+  mtimeNanoseconds: 0,
+  size: 0,
+  linkTarget: '',
+  devMajor: 0,
+  devMinor: 0,
+  xattrs: undefined,
+  firstChunk: 0,
+  chunkCount: 0,
+};
+
 /** What every format yields: the entries of one layer. Paths and links in it are hostile until `tree.ts` has bounded them; numbers are not. */
 export interface LayerIndex {
   entries: IndexEntry[];

@@ -1,6 +1,6 @@
 import { LazypullError } from '../errors.ts';
 import type { ChunkColumns } from './chunk-columns.ts';
-import type { ByteString, IndexEntry, LayerIndex } from './layer-index.ts';
+import { type ByteString, type IndexEntry, type LayerIndex, plainEntry } from './layer-index.ts';
 import { maxImpliedDirectories, maxNodes, maxSymlinkBytes } from './limits.ts';
 import { tocName } from './estargz/toc-tar.ts';
 import { cleanPath, shownPath } from './paths.ts';
@@ -179,22 +179,7 @@ function withUnpackedTime(entry: IndexEntry): IndexEntry {
   return isSet ? entry : { ...entry, mtimeSeconds: 0, mtimeNanoseconds: 0 };
 }
 
-const impliedDirectory: IndexEntry = {
-  path: '',
-  type: 'dir',
-  mode: 0o755,
-  uid: 0,
-  gid: 0,
-  mtimeSeconds: 0,
-  mtimeNanoseconds: 0,
-  size: 0,
-  linkTarget: '',
-  devMajor: 0,
-  devMinor: 0,
-  xattrs: undefined,
-  firstChunk: 0,
-  chunkCount: 0,
-};
+const impliedDirectory: IndexEntry = { ...plainEntry, type: 'dir', mode: 0o755 };
 
 /** What all empty directories share: maps are large. */
 const noChildren: Map<ByteString, TreeNode> = new Map();

@@ -3,29 +3,13 @@ import { execFile } from 'node:child_process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { jsonLines, listingText } from '../../../src/cli/ls.ts';
-import type { EntryType, IndexEntry } from '../../../src/formats/layer-index.ts';
+import { type EntryType, type IndexEntry, plainEntry } from '../../../src/formats/layer-index.ts';
 import type { ImageFile } from '../../../src/image-reader/image-tree.ts';
 import { startRegistry } from '../../support/registry.ts';
 import { serveImage } from '../../support/served-image.ts';
 
 function file(path: string, type: EntryType, more: Partial<IndexEntry> = {}, links = 1): ImageFile {
-  const entry: IndexEntry = {
-    path,
-    type,
-    mode: 0o644,
-    uid: 0,
-    gid: 0,
-    mtimeSeconds: 1_000_000_000,
-    mtimeNanoseconds: 5,
-    size: 0,
-    linkTarget: '',
-    devMajor: 0,
-    devMinor: 0,
-    xattrs: undefined,
-    firstChunk: 0,
-    chunkCount: 0,
-    ...more,
-  };
+  const entry: IndexEntry = { ...plainEntry, path, type, mtimeSeconds: 1_000_000_000, mtimeNanoseconds: 5, ...more };
   return { path, entry, links, layer: 0, isDirectory: type === 'dir' };
 }
 

@@ -2,30 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LazypullError } from '../../../src/errors.ts';
 import { ChunkColumns } from '../../../src/formats/chunk-columns.ts';
-import type { EntryType, IndexEntry } from '../../../src/formats/layer-index.ts';
+import { type EntryType, type IndexEntry, plainEntry } from '../../../src/formats/layer-index.ts';
 import { buildTree, type LayerTree } from '../../../src/formats/tree.ts';
 import type { TreeNode } from '../../../src/formats/tree-node.ts';
 
 type Spec = [path: string, type: EntryType, more?: Partial<IndexEntry>];
 
 function entryOf([path, type, more]: Spec, index: number): IndexEntry {
-  return {
-    path,
-    type,
-    mode: 0o644,
-    uid: index,
-    gid: 0,
-    mtimeSeconds: 1000 + index,
-    mtimeNanoseconds: 0,
-    size: 0,
-    linkTarget: '',
-    devMajor: 0,
-    devMinor: 0,
-    xattrs: undefined,
-    firstChunk: 0,
-    chunkCount: 0,
-    ...more,
-  };
+  return { ...plainEntry, path, type, uid: index, mtimeSeconds: 1000 + index, ...more };
 }
 
 const treeOf = (...specs: Spec[]): LayerTree => buildTree({ entries: specs.map(entryOf), chunks: new ChunkColumns() });

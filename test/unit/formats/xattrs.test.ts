@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import type { EntryType, IndexEntry } from '../../../src/formats/layer-index.ts';
+import { type EntryType, type IndexEntry, plainEntry } from '../../../src/formats/layer-index.ts';
 import { unpackedXattrs } from '../../../src/formats/xattrs.ts';
 
 interface Row {
@@ -17,21 +17,7 @@ const rows = JSON.parse(
   readFileSync(new URL('../../oracles/xattrs/xattrs.json', import.meta.url), 'utf8'),
 ) as readonly Row[];
 
-const plain: Omit<IndexEntry, 'type'> = {
-  path: 'f',
-  mode: 0o644,
-  uid: 0,
-  gid: 0,
-  mtimeSeconds: 0,
-  mtimeNanoseconds: 0,
-  size: 0,
-  linkTarget: '',
-  devMajor: 0,
-  devMinor: 0,
-  xattrs: undefined,
-  firstChunk: 0,
-  chunkCount: 0,
-};
+const plain = { ...plainEntry, path: 'f' };
 
 test('A file has the attributes that containerd would have set, of each type and each namespace', () => {
   assert.ok(rows.length > 500);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { IndexEntry } from '../../../src/formats/layer-index.ts';
+import { type IndexEntry, plainEntry } from '../../../src/formats/layer-index.ts';
 import { ChunkColumns } from '../../../src/formats/chunk-columns.ts';
 import { buildTree } from '../../../src/formats/tree.ts';
 import { ImageTree } from '../../../src/image-reader/image-tree.ts';
@@ -12,24 +12,7 @@ const link = (path: string, linkTarget: string): Spec => ({ path, type: 'symlink
 
 function imageOf(...layers: Spec[][]): ImageTree {
   const roots = layers.map((specs) => {
-    const entries = specs.map(
-      (spec): IndexEntry => ({
-        type: 'reg',
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        mtimeSeconds: 0,
-        mtimeNanoseconds: 0,
-        size: 0,
-        linkTarget: '',
-        devMajor: 0,
-        devMinor: 0,
-        xattrs: undefined,
-        firstChunk: 0,
-        chunkCount: 0,
-        ...spec,
-      }),
-    );
+    const entries = specs.map((spec): IndexEntry => ({ ...plainEntry, ...spec }));
     return buildTree({ entries, chunks: new ChunkColumns() }).root;
   });
   return new ImageTree(roots);

@@ -3,6 +3,7 @@ import { hash } from 'node:crypto';
 import { test } from 'node:test';
 import { constants, gzipSync } from 'node:zlib';
 import fc from 'fast-check';
+import { plainEntry } from '../../../../src/formats/layer-index.ts';
 import { ChunkColumns, digestBytes } from '../../../../src/formats/chunk-columns.ts';
 import { readSpan } from '../../../../src/formats/gzip/read-span.ts';
 import { decodeTail, type LayerIndexFile } from '../../../../src/formats/layer-index-file/decode.ts';
@@ -172,18 +173,7 @@ test('LayerIndexWriter makes an index of an empty layer', () => {
 });
 
 test('layerIndexFormat shows every file of the tar, also those that eStargz would take out', () => {
-  const numbers = {
-    mode: 0o644,
-    uid: 0,
-    gid: 0,
-    mtimeSeconds: 0,
-    mtimeNanoseconds: 0,
-    size: 0,
-    devMajor: 0,
-    devMinor: 0,
-  };
-  const rest = { linkTarget: '', xattrs: undefined, firstChunk: 0, chunkCount: 0 };
-  const entry = (path: string) => ({ path, type: 'reg' as const, ...numbers, ...rest });
+  const entry = (path: string) => ({ ...plainEntry, path });
   const { root } = layerIndexFormat.treeOf({
     entries: [entry('stargz.index.json'), entry('.no.prefetch.landmark')],
     chunks: new ChunkColumns(),
