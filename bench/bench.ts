@@ -15,14 +15,18 @@ import type { Scenario, Work } from './works/work.ts';
 /** No work that is measured takes that long unless something hangs. */
 const maxTaskMs = 20 * 60_000;
 
-/** The scenarios with a work that the options choose. A scenario's first work is done, and measured, with any of the others. */
+/**
+ * The scenarios with a work that the options choose. A scenario's first work is done, and measured, with any of the
+ * others.
+ */
 export function chosenScenarios({ works }: Options): Scenario[] {
   return scenarios.filter((scenario) => scenario.works.some((work) => isChosen(work, works)));
 }
 
 /**
- * Does every work `runs` times on every subject over every link, and adds what it finds to `results`. Subjects take turns in
- * the innermost loop, and each run begins with another one. A task that fails is noted and the next one begins.
+ * Does every work `runs` times on every subject over every link, and adds what it finds to `results`. Subjects take
+ * turns in the innermost loop, and each run begins with another one. A task that fails is noted and the next one
+ * begins.
  * `saved` is called after each run.
  */
 export async function runBenchmark(

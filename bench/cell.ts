@@ -34,8 +34,8 @@ const lazypull = join(repository, 'bin', 'lazypull');
 const clockTicksPerSecond = 100;
 
 /**
- * Measures a task on fresh daemons, and removes everything that it left. Throws where the work failed, and where BuildKit
- * pulled what should have been lazy; the log files are in .cache/log/bench then.
+ * Measures a task on fresh daemons, and removes everything that it left. Throws where the work failed, and where
+ * BuildKit pulled what should have been lazy; the log files are in .cache/log/bench then.
  */
 export async function measureTask(task: Task, workspace: Workspace, signal: AbortSignal): Promise<Measurement[]> {
   const directory = await workspace.directory('cell');

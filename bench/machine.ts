@@ -26,7 +26,9 @@ const fileSystems = new Map([
 ]);
 const watchMs = 250;
 
-/** Describes the machine; `directory` is on the file system in use, and `stargz` is the Go daemon, where there is one. */
+/**
+ * Describes the machine; `directory` is on the file system in use, and `stargz` is the Go daemon, where there is one.
+ */
 export async function describeMachine(directory: string, stargz: string | undefined): Promise<Machine> {
   const { type } = await statfs(directory);
   return {

@@ -17,11 +17,14 @@ export interface Subject {
   /** What is there when the clock starts. */
   readonly explanation: string;
   /**
-   * What its snapshotter knows when the clock starts. `served`: it has served the same work to another buildkitd. `trace`: the
-   * trace of a fresh one that has served the same first work. `index`: the layer indexes that such a one has made.
+   * What its snapshotter knows when the clock starts. `served`: it has served the same work to another buildkitd.
+   * `trace`: the trace of a fresh one that has served the same first work. `index`: the layer indexes that such a one
+   * has made.
    */
   readonly knows: 'nothing' | 'served' | 'trace' | 'index';
-  /** Starts its snapshotter with fresh state in `directory`; undefined where BuildKit's own overlayfs is the subject. */
+  /**
+   * Starts its snapshotter with fresh state in `directory`; undefined where BuildKit's own overlayfs is the subject.
+   */
   startSnapshotter(directory: string): Promise<Snapshotter | undefined>;
 }
 

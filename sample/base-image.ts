@@ -33,8 +33,8 @@ const packages = ['gcc', 'g++', 'python3', 'make', 'git', 'ca-certificates', 'op
 const converterRooms = ['convert', 'formats/estargz'];
 
 /**
- * Makes sure that the cached registry has the base image, plain and, unless only that `kind` is wanted, converted. `from` is an image of another registry, or
- * undefined for a Debian with compilers that is made here.
+ * Makes sure that the cached registry has the base image, plain and, unless only that `kind` is wanted, converted.
+ * `from` is an image of another registry, or undefined for a Debian with compilers that is made here.
  */
 export async function ensureBaseImage(
   from: string | undefined,

@@ -1,6 +1,9 @@
 import type { Progress } from './progress.ts';
 
-/** Aborts at the first ctrl-C, SIGTERM or hang-up, or when nobody reads the output; further ones change nothing, as the clean-up is under way. */
+/**
+ * Aborts at the first ctrl-C, SIGTERM or hang-up, or when nobody reads the output; further ones change nothing, as the
+ * clean-up is under way.
+ */
 export function interruption(progress: Progress): AbortController {
   const controller = new AbortController();
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {

@@ -18,7 +18,9 @@ export interface Measurement {
 const textColumns = 80;
 const headings = ['', 'seconds', 'requests', 'by lazypull', 'fetched', 'of the image'];
 
-/** The measurements as aligned lines of text, with the total of each way; `imageBytes` is what "of the image" refers to. */
+/**
+ * The measurements as aligned lines of text, with the total of each way; `imageBytes` is what "of the image" refers to.
+ */
 export function formatTable(measurements: readonly Measurement[], imageBytes: number): string {
   const ways = [...new Set(measurements.map(({ way }) => way))];
   const all = ways.flatMap((way) => {

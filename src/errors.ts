@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 
-/** The closed set of error classes: those of containerd (github.com/containerd/errdefs), which gRPC has codes for. */
+/** The closed set of error classes: those of containerd (github.com/containerd/errdefs), which map to gRPC codes. */
 export type ErrorCode =
   | 'InvalidArgument'
   | 'NotFound'
@@ -17,9 +17,9 @@ export type ErrorCode =
   | 'Unknown';
 
 /**
- * An error with a class that callers act on. The message says what failed and where; `cause` keeps the origin. `hint`
- * says what to do, as a sentence without a capital, and the message does not. It is '' if there is nothing to do but
- * what the message says. The code that throws knows the hint: it is never found by matching messages.
+ * An error with a class that callers act on. The message says what failed and where, and never what to do. `cause`
+ * keeps the origin. `hint` says what to do, as a sentence without a capital; it is '' if the message says it already.
+ * The code that throws knows the hint: no code finds it by matching messages.
  */
 export class LazypullError extends Error {
   readonly code: ErrorCode;
@@ -33,7 +33,7 @@ export class LazypullError extends Error {
   }
 }
 
-/** How deep a chain of causes is looked into. */
+/** Maximum depth of a chain of causes. */
 const maxCauses = 8;
 
 /** The class of any thrown value: that of a LazypullError, else 'Unknown'. */
@@ -42,8 +42,8 @@ export function codeOf(error: unknown): ErrorCode {
 }
 
 /**
- * The message of any thrown value followed by the messages of its causes, joined by ": ", without repeating a cause
- * that the message already quotes.
+ * The message of any thrown value, followed by the messages of its causes, joined by ": ". A cause that the message
+ * already quotes is not repeated.
  */
 export function messageOf(error: unknown): string {
   const parts: string[] = [];
@@ -66,7 +66,7 @@ export function hintOf(error: unknown): string | undefined {
   return undefined;
 }
 
-/** What to do where a process has all that it may have. */
+/** What to do if a process has reached a limit. */
 const hintsOfExhaustion: Readonly<Record<string, string>> = {
   EMFILE: 'raise the number of files that a process may have open (LimitNOFILE= of systemd, "ulimit -n" of a shell)',
   ENFILE: 'raise the number of files that the machine may have open (sysctl fs.file-max)',
@@ -74,16 +74,13 @@ const hintsOfExhaustion: Readonly<Record<string, string>> = {
     'raise the number of threads that may run (TasksMax= of systemd, pids.max of a control group)',
 };
 
-/** As `messageOf`, followed by the hint: for logs, where nothing else says what to do. */
+/** As `messageOf`, followed by the hint. It is for logs, which have no other place for the hint. */
 export function explain(error: unknown): string {
   const hint = hintOf(error);
   return hint ? `${messageOf(error)}; ${hint}` : messageOf(error);
 }
 
-/**
- * Whether a value is an error that a system call gave, as Node reports it. Its message does not always say of which
- * file it speaks.
- */
+/** Whether a value is an error of a system call, as Node reports it. Its message does not always name the file. */
 export function isSystemError(error: unknown): error is Error & { syscall: unknown } {
   return error instanceof Error && 'syscall' in error;
 }

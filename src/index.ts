@@ -1,5 +1,5 @@
-// The entry for other programs. Each function loads the rooms that it needs when it is called, so that this file can be
-// imported by any Node: an older one gets a clear error.
+// The entry for other programs. Each function loads the rooms that it needs when it is called. So any Node can import
+// this file: an old one gets a clear error.
 import './node-version.ts';
 
 export { type ErrorCode, LazypullError } from './errors.ts';

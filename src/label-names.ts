@@ -1,24 +1,25 @@
-/*
- * Every label of a snapshot and annotation of a manifest that lazypull reads or writes. Most are other projects' names:
- * containerd's (core/snapshots, pkg/snapshotters), stargz-snapshotter's (fs/source, estargz), BuildKit's
- * (cache/refs.go) and Podman's.
+/**
+ * Every label of a snapshot and annotation of a manifest that lazypull reads or writes. Most names belong to other
+ * projects: containerd (core/snapshots, pkg/snapshotters), stargz-snapshotter (fs/source, estargz), BuildKit
+ * (cache/refs.go) and Podman.
  */
 
 /**
- * On Prepare: the name under which the client will look for the layer when it could be mounted lazily. Stays on the
- * snapshot, where containerd looks for it.
+ * On Prepare: the name by which the client will look for the layer if it could be mounted lazily. It stays on the
+ * snapshot, so that containerd finds it.
  */
 export const targetLabel = 'containerd.io/snapshot.ref';
 
 /**
- * On a committed snapshot: it is a lazy layer. BuildKit asks for the presence, stargz-snapshotter writes this value.
+ * On a committed snapshot: it is a lazy layer. BuildKit checks only that it exists; stargz-snapshotter writes this
+ * value.
  */
 export const remoteLabel = 'containerd.io/snapshot/remote';
 export const remoteLabelValue = 'remote snapshot';
 
 /**
  * The labels by which clients of CRI name a layer: its image, its digest, and the digests of this layer and those above
- * it with commas between them.
+ * it, separated by commas.
  */
 export const criLabels = {
   reference: 'containerd.io/snapshot/cri.image-ref',
@@ -26,27 +27,27 @@ export const criLabels = {
   layers: 'containerd.io/snapshot/cri.image-layers',
 } as const;
 
-/** The same of all other clients. */
+/** The same labels of all other clients. */
 export const stargzLabels = {
   reference: 'containerd.io/snapshot/remote/stargz.reference',
   digest: 'containerd.io/snapshot/remote/stargz.digest',
   layers: 'containerd.io/snapshot/remote/stargz.layers',
 } as const;
 
-/** How much of the blob's start the client wants at once, in bytes. */
+/** How many bytes of the blob's start the client wants at once. */
 export const prefetchLabel = 'containerd.io/snapshot/remote/stargz.prefetch';
 
 /** A label, and an annotation of a layer in a manifest: the digest of the JSON of an eStargz table of contents. */
 export const tocDigestLabel = 'containerd.io/snapshot/stargz/toc.digest';
 
-/** An annotation by which Podman knows how many bytes an eStargz layer inflates to. */
+/** An annotation that tells Podman how many bytes an eStargz layer inflates to. */
 export const uncompressedSizeAnnotation = 'io.containers.estargz.uncompressed-size';
 
 /** Annotations by which lazy snapshotters find something in the bytes of a layer or an image. */
 export const lazyAnnotations =
   /^(io\.(github\.)?containers\.|containerd\.io\/snapshot\/(stargz|overlaybd|nydus)|com\.amazon\.soci\.)/;
 
-/** Those that zstd:chunked has. */
+/** The annotations of zstd:chunked. */
 export const zstdChunkedAnnotations = /^io\.(github\.)?containers\.zstd-chunked\./;
 
 /** On content: the repositories of this host that have it. */
@@ -54,7 +55,7 @@ export function distributionLabel(host: string): string {
   return `containerd.io/distribution.source.${host}`;
 }
 
-/** For containerd's garbage collection: on a lease, when it ends; on content, which content or snapshot it needs. */
+/** For containerd's garbage collection: on a lease, its end; on content, the content or snapshot that it needs. */
 export const expiryLabel = 'containerd.io/gc.expire';
 export function contentReferenceLabel(field: string): string {
   return `containerd.io/gc.ref.content.${field}`;
@@ -64,8 +65,8 @@ export function snapshotReferenceLabel(snapshotter: string): string {
 }
 
 /**
- * On the manifest of a layer index: the layer, what of the index a mount needs, and a signature. A list of referrers
- * has them too.
+ * On the manifest of a layer index: the layer, the part of the index that a mount needs, and a signature. A list of
+ * referrers has them too.
  */
 export const layerIndexAnnotations = {
   layer: 'vnd.lazypull.layer',

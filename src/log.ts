@@ -2,7 +2,7 @@
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'panic'] as const;
 export type LogLevel = (typeof logLevels)[number];
 
-/** What the rooms log to. Fields first, then the message, as pino has it. */
+/** The log interface for all rooms. Fields come first, then the message, as in pino. */
 export interface Log {
   debug(fields: object, message: string): void;
   info(fields: object, message: string): void;
@@ -10,12 +10,12 @@ export interface Log {
   error(fields: object, message: string): void;
 }
 
-/** The log of a process, which also has the last word of one that cannot go on. */
+/** The log of a process, which also takes the last words before it ends. */
 export interface ProcessLog extends Log {
   fatal(fields: object, message: string): void;
 }
 
-/** `auto` is text where standard error is a terminal, and JSON elsewhere. */
+/** `auto` is text if standard error is a terminal, and JSON otherwise. */
 export const logFormats = ['auto', 'json', 'text'] as const;
 export type LogFormat = (typeof logFormats)[number];
 

@@ -1,4 +1,4 @@
-/** Label names, each with all its values; an empty list where they are not known beforehand. */
+/** Label names, each with all its values; an empty list if they are not known beforehand. */
 export type Labels = Readonly<Record<string, readonly string[]>>;
 
 /** A value for each label. */
@@ -8,7 +8,7 @@ export type LabelValues<L extends Labels> = {
 
 export type MetricType = 'counter' | 'gauge' | 'histogram';
 
-/** What a metric says about itself. */
+/** The description of a metric. */
 export interface MetricDescription {
   readonly name: string;
   readonly type: MetricType;
@@ -16,12 +16,12 @@ export interface MetricDescription {
   readonly labels: readonly string[];
 }
 
-/** A number, or where to read it when the metrics are asked for. */
+/** A number, or a function that reads it when the metrics are asked for. */
 type Source = number | (() => number | Promise<number>);
 
 const namePattern = /^(lazypull|process)_[a-z]+(_[a-z]+)*$/;
 
-/** Combinations of label values that one metric keeps; what comes after them is counted together, as `other`. */
+/** How many combinations of label values one metric keeps; all further ones are counted together, as `other`. */
 const maxSeries = 256;
 
 /**
@@ -51,12 +51,12 @@ export class MetricsRegistry {
     return this.#declare(new Histogram<L>({ name, help, type: 'histogram', labels: labels ?? {} }, bounds));
   }
 
-  /** What has been declared, in that order. */
+  /** All declared metrics, in the order of declaration. */
   get descriptions(): readonly MetricDescription[] {
     return [...this.#metrics.values()].map(({ spec }) => ({ ...spec, labels: Object.keys(spec.labels) }));
   }
 
-  /** All metrics as Prometheus reads them. A source that fails leaves its line out. */
+  /** All metrics as Prometheus reads them. If a source fails, its line is left out. */
   async text(): Promise<string> {
     const lines: string[] = [];
     for (const metric of this.#metrics.values()) {
@@ -82,7 +82,7 @@ interface Spec {
   readonly labels: Labels;
 }
 
-/** A metric with a series for each combination of label values, known by the labels as they are written. */
+/** A metric with a series for each combination of label values. The labels, as they are written, are the key. */
 abstract class Metric<L extends Labels = Labels> {
   readonly spec: Spec;
 
@@ -92,7 +92,7 @@ abstract class Metric<L extends Labels = Labels> {
 
   abstract lines(): Promise<string[]>;
 
-  /** What stands between the braces of a line, '' without labels. */
+  /** The text between the braces of a line; '' without labels. */
   protected key(values: LabelValues<L> | undefined, known: ReadonlyMap<string, unknown>): string {
     const names = Object.keys(this.spec.labels);
     const key = names.map((name) => pair(name, values?.[name] ?? '')).join(',');
@@ -100,7 +100,7 @@ abstract class Metric<L extends Labels = Labels> {
     return names.map((name) => pair(name, 'other')).join(',');
   }
 
-  /** The series that are there from the start, so that a graph of them begins at 0. */
+  /** The series that exist from the start, so that their graphs begin at 0. */
   protected get firstKeys(): string[] {
     const labels = Object.entries(this.spec.labels);
     if (labels.length === 0) return [''];
@@ -109,7 +109,7 @@ abstract class Metric<L extends Labels = Labels> {
   }
 }
 
-/** What counters and gauges share: one number a series. */
+/** The common part of counters and gauges: one number for each series. */
 abstract class Numbers<L extends Labels> extends Metric<L> {
   protected readonly series = new Map<string, Source>();
 
@@ -124,14 +124,14 @@ abstract class Numbers<L extends Labels> extends Metric<L> {
       try {
         lines.push(line(this.spec.name, key, typeof source === 'number' ? source : await source()));
       } catch {
-        // What it counts is closed.
+        // The source is closed.
       }
     }
     return lines;
   }
 }
 
-/** Labels are given where there are any. */
+/** Labels are given if there are any. */
 type Arguments<L extends Labels> = keyof L extends never ? [] : [labels: LabelValues<L>];
 
 /** A number that only grows. */
@@ -155,7 +155,7 @@ export class Gauge<L extends Labels> extends Numbers<L> {
   }
 }
 
-/** How often a number was how large. */
+/** A distribution: how often a value was how large. */
 export class Histogram<L extends Labels> extends Metric<L> {
   readonly #bounds: readonly number[];
   readonly #series = new Map<string, { counts: Float64Array; sum: number }>();

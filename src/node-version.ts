@@ -1,8 +1,8 @@
 const neededMajor = 24;
 
 /**
- * Says what is wrong before an older Node fails at a module that it lacks. Import it first: modules are evaluated in
- * the order of the imports.
+ * Tells the user of an old Node what is wrong before it fails at a module that it lacks. Import it first: modules are
+ * evaluated in the order of the imports.
  *
  * @internal
  */

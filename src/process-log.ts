@@ -8,7 +8,7 @@ import { printableJson } from './util/printable.ts';
 
 /**
  * A logger that writes to standard error or to `stream`: one JSON object a line, with containerd's keys (`level`,
- * `msg`, `time`), or lines for people. It never throws, and nobody waits for it: see `LogOutput`.
+ * `msg`, `time`), or lines for people. It never throws, and no caller waits for it: see `LogOutput`.
  */
 export function createLog(level: LogLevel, format: LogFormat = 'auto', stream?: DestinationStream): ProcessLog {
   const isText = format === 'text' || (format === 'auto' && stream === undefined && isatty(2));

@@ -26,8 +26,8 @@ const maxWaitingBytes = 1024 * 1024;
 const maxFlyingBytes = 16 * 1024 * 1024;
 
 /**
- * One direction of a link: a transmitter that all flows share in turn, parcel by parcel, and then a delay that is the same
- * for all. What a flow sends arrives in order. Nothing is lost, and there is no slow start.
+ * One direction of a link: a transmitter that all flows share in turn, parcel by parcel, and then a delay that is the
+ * same for all. What a flow sends arrives in order. Nothing is lost, and there is no slow start.
  */
 export class Lane {
   readonly #bytesPerMs: number;
@@ -47,7 +47,9 @@ export class Lane {
     this.#clock = clock;
   }
 
-  /** A new flow. `arrived` gets its parcels at the far end; `changed` is called when the flow may have become less full. */
+  /**
+   * A new flow. `arrived` gets its parcels at the far end; `changed` is called when the flow may have become less full.
+   */
   flow(arrived: (parcel: Parcel) => void, changed: () => void): Flow {
     return new Flow(arrived, changed, (flow) => this.#offer(flow));
   }

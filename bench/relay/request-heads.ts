@@ -10,8 +10,8 @@ const maxHeadBytes = 64 * 1024;
 const headEnd = '\r\n\r\n';
 
 /**
- * Finds the request heads in what a client sends on one connection, and skips bodies that have a Content-Length. What cannot
- * be followed (a chunked body, another protocol) is counted no further.
+ * Finds the request heads in what a client sends on one connection, and skips bodies that have a Content-Length. What
+ * cannot be followed (a chunked body, another protocol) is counted no further.
  */
 export class RequestHeads {
   readonly #found: (head: RequestHead) => void;

@@ -14,8 +14,9 @@ export interface Traffic {
 }
 
 /**
- * A TCP relay on 127.0.0.1 that makes the registry behind it look as far away as the link is long. A client's first byte leaves
- * one round trip after it connected, as after a handshake, and all that it sends and gets is late by half a round trip.
+ * A TCP relay on 127.0.0.1 that makes the registry behind it look as far away as the link is long. A client's first
+ * byte leaves one round trip after it connected, as after a handshake, and all that it sends and gets is late by half a
+ * round trip.
  */
 export class ShapedLink implements AsyncDisposable {
   readonly #server: Server;

@@ -22,7 +22,10 @@ const colors: Readonly<Record<SubjectId, string>> = {
   stargz: '#d1711c',
 };
 
-/** The seconds of the results as bars in an SVG: a panel for each work with a scale of its own, a group for each link, a thin line from the least to the most. */
+/**
+ * The seconds of the results as bars in an SVG: a panel for each work with a scale of its own, a group for each link, a
+ * thin line from the least to the most.
+ */
 export function formatPicture(results: Results): string {
   const rows = summarize(results);
   const parts: string[] = [];

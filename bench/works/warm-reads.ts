@@ -13,7 +13,10 @@ const find: Work = {
 const tar: Work = { id: 'e-tar', title: 'warm `tar` (full pull: the same tree unpacked to the local disk)' };
 const repetitions = 5;
 
-/** Reads of a tree that has been read before: mounted from the registry, or unpacked to a directory on the local file system. */
+/**
+ * Reads of a tree that has been read before: mounted from the registry, or unpacked to a directory on the local file
+ * system.
+ */
 export const warmReads: Scenario = {
   works: [find, tar],
   onBuildkit: false,

@@ -6,7 +6,10 @@ const fixed = /^\s*(\||<!--|!\[|#|---|$)/;
 
 const item = /^(\s*)([-*]|\d+[.)])(\s+)(.*)$/;
 
-/** A page in Markdown with its paragraphs and list items in lines of 120 columns at most; code and tables stay as they are. */
+/**
+ * A page in Markdown with its paragraphs and list items in lines of 120 columns at most; code and tables stay as they
+ * are.
+ */
 export function reflowed(page: string): string {
   const lines: string[] = [];
   let paragraph: { first: string; rest: string; words: string[] } | undefined;

@@ -3,7 +3,10 @@ export interface Room {
   readonly name: string;
   /** What it is for, in a line of `docs/architecture.md`. */
   readonly about: string;
-  /** The packages that it may import, beside those of `plain`. All modules of `@bufbuild`, `@grpc` and the like count as one. */
+  /**
+   * The packages that it may import, beside those of `plain`. All modules of `@bufbuild`, `@grpc` and the like count as
+   * one.
+   */
   readonly packages?: readonly string[];
   /** What it may import of lower floors, as rooms or files of them, if that is not everything. */
   readonly only?: readonly string[];
@@ -32,7 +35,8 @@ const knowGrpc = ['rpc', 'snapshots', 'status', 'containerd'];
 const grpc = ['@bufbuild', '@grpc', 'node:http2', 'node:net'];
 
 /**
- * The rooms of `src/` by floors, from the ground up. A room imports rooms of lower floors only: none of its own floor, and none above. A new room is one line here;
+ * The rooms of `src/` by floors, from the ground up. A room imports rooms of lower floors only: none of its own floor,
+ * and none above. A new room is one line here;
  * `npm run gen:docs` makes the lint rules in `.oxlintrc.json` and the list in `docs/architecture.md` of it.
  */
 export const floors: readonly (readonly Room[])[] = [

@@ -2,7 +2,7 @@ import { LazypullError } from '../errors.ts';
 
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
 
-/** The repository's directory in the container; the image is built with it. */
+/** The directory of the repository in the container; the image is built with it. */
 const workDirectory = '/lazypull';
 
 /** Directories that must not lie on the container's own overlay file system: overlays are mounted on them. */
@@ -13,7 +13,9 @@ const stateDirectories = [
   '/var/lib/containerd',
 ];
 
-/** What the image's build leaves in the repository's directory and the mounted repository must not hide. */
+/**
+ * Directories that the image's build makes in the repository's directory. The mounted repository must not hide them.
+ */
 const builtDirectories = ['node_modules', 'dist', '.cache'];
 
 /**
@@ -68,7 +70,7 @@ function volumeName(directory: string): string {
   return directory.replace(/^[/.]+/, '').replace(/[/_.]/g, '-');
 }
 
-/** A YAML string in double quotes; "$" would begin a variable of compose. */
+/** A YAML string in double quotes. "$" is escaped, because it begins a variable of compose. */
 function quote(text: string): string {
   return JSON.stringify(text).replaceAll('$', '$$$$');
 }

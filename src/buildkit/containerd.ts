@@ -10,12 +10,12 @@ import { type Starter, startService } from './start.ts';
 const ctrTimeoutMs = 10_000;
 
 /**
- * Makes sure that a containerd with the snapshotter `stargz` answers at `address`: one that answers is asked for the
- * socket of its `stargz` plugin, else one is started with a config of our own.
+ * Makes sure that a containerd with the snapshotter `stargz` answers at `address`. If one answers, it is asked for the
+ * socket of its `stargz` plugin. Otherwise one is started with a config of our own.
  *
- * @returns the instance of lazypull that this containerd uses, to be started if it does not serve; undefined when that
+ * @returns the instance of lazypull that this containerd uses, to be started if it does not serve; undefined if that
  * cannot be found out
- * @throws FailedPrecondition when a containerd without that plugin answers, NotFound when there is none to start
+ * @throws FailedPrecondition if a containerd without that plugin answers, NotFound if there is none to start
  */
 export async function ensureContainerd(address: string, starter: Starter): Promise<Instance | undefined> {
   const pid = await listenerPid(address);
@@ -35,9 +35,7 @@ export async function ensureContainerd(address: string, starter: Starter): Promi
   return places.lazypull;
 }
 
-/**
- * A config of version 2, which containerd 1.6 and all later ones read. Everything that BuildKit does not use is off.
- */
+/** A config of version 2, which containerd reads since 1.6. Everything that BuildKit does not use is off. */
 export function containerdConfig({ address, root, state, lazypull }: ContainerdPlaces): string {
   const quote = (text: string) => JSON.stringify(text);
   const disabled = [

@@ -2,9 +2,9 @@
 export interface BuildkitPlan {
   /** The flags for buildkitd, in today's spelling. */
   args: string[];
-  /** Socket of the snapshotter that the OCI worker uses, or undefined when that worker is off. */
+  /** Socket of the snapshotter that the OCI worker uses; undefined if that worker is off. */
   snapshotterAddress: string | undefined;
-  /** Socket of the containerd that the containerd worker uses, or undefined when that worker is off. */
+  /** Socket of the containerd that the containerd worker uses; undefined if that worker is off. */
   containerdAddress: string | undefined;
   /** Whether buildkitd only prints its help or version and ends. */
   onlyAsks: boolean;
@@ -12,19 +12,19 @@ export interface BuildkitPlan {
   notes: string[];
 }
 
-/** The flag of the patched BuildKit that had proxy snapshotters first, and today's name for it. */
+/** The flag of the patched BuildKit that had proxy snapshotters first. */
 const oldProxyFlag = 'oci-worker-proxy-snapshotter-address';
 const proxyFlag = 'oci-worker-proxy-snapshotter-path';
 
 const defaultContainerdAddress = '/run/containerd/containerd.sock';
 
 /**
- * Reads the command line of buildkitd: translates the old proxy flag, takes `unix://` off its value (buildkitd wants a
- * plain path), and adds the path when only the name `stargz` is given, as that name alone would start BuildKit's
- * builtin snapshotter.
+ * Reads the command line of buildkitd. It translates the old proxy flag, and takes `unix://` off its value, because
+ * buildkitd wants a plain path. If only the name `stargz` is given, it adds the path, because that name alone would
+ * start BuildKit's builtin snapshotter.
  *
- * @param args flags as the user wrote them, `--name=value`, `--name value` or with one dash
- * @param defaultAddress socket of lazypull when no flag names one
+ * @param args flags as the user wrote them: `--name=value`, `--name value`, or with one dash
+ * @param defaultAddress socket of lazypull if no flag names one
  */
 export function planBuildkit(args: readonly string[], defaultAddress: string): BuildkitPlan {
   const translated = translateProxyFlag(args);
@@ -73,7 +73,7 @@ function translateProxyFlag(args: readonly string[]): string[] {
   return result;
 }
 
-/** The value of the last `--name`; "true" for one without a value, undefined when it is absent. */
+/** The value of the last `--name`; "true" if it has none, undefined if it is absent. */
 export function flagValue(args: readonly string[], wanted: string): string | undefined {
   let found: string | undefined;
   args.forEach((arg, i) => {

@@ -9,8 +9,8 @@ export interface OwnBuildkitd {
 }
 
 /**
- * Adds to the flags of a user what wires buildkitd to lazypull and keeps it apart from others on the machine. What the
- * user chose stays, but for the names of the snapshotters, which cannot be others.
+ * Adds the flags that wire buildkitd to lazypull and keep it apart from others on the machine. The user's own flags
+ * stay, except for the names of the snapshotters, which are fixed.
  *
  * @throws InvalidArgument for another snapshotter, and if a flag has no value
  */
@@ -53,7 +53,7 @@ export function ownBuildkitd(args: readonly string[], places: OwnPlaces): OwnBui
 /** Flags whose value is an address or a path. */
 const paths = new Set(['addr', 'root', 'containerd-worker-addr', 'oci-worker-proxy-snapshotter-path']);
 
-/** How a buildkitd is used, a line each. */
+/** How to use a buildkitd, a line each. */
 export function usageOf(address: string): string[] {
   return [
     `Build with it: buildctl --addr ${address} build --frontend dockerfile.v0 --local context=. --local dockerfile=.`,

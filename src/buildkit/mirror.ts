@@ -7,19 +7,19 @@ import { checkRegistry, withBuildkitMirror } from '../setup/mirrors.ts';
 import { flagValue } from './flags.ts';
 import type { Instance } from './places.ts';
 
-/** Where buildkitd looks for its configuration by itself. */
+/** Where buildkitd looks for its configuration by default. */
 const defaultConfig = '/etc/buildkit/buildkitd.toml';
 
 /** The mirror of a buildkitd of our own. */
 export interface OwnMirror {
-  /** Registries that are asked through it. */
+  /** Registries that it asks through the mirror. */
   readonly registries: readonly string[];
-  /** The configuration that is written for buildkitd: its own one, with the mirror in it. */
+  /** The path of the configuration that is written for buildkitd: its own one plus the mirror. */
   readonly config: string;
 }
 
 /**
- * Takes our flag `--mirror REGISTRY` out of flags for buildkitd.
+ * Takes our flag `--mirror REGISTRY` out of the flags for buildkitd.
  *
  * @throws InvalidArgument for a value that is no registry
  */

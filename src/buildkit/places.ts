@@ -1,13 +1,16 @@
 import { dirname, join } from 'node:path';
 import { defaults } from '../config/load.ts';
 
-/** One daemon: it serves one client's metadata only, as every client removes the snapshots that it does not know. */
+/**
+ * One daemon. It serves the metadata of one client only, because every client removes the snapshots that it does not
+ * know.
+ */
 export interface Instance {
   address: string;
   root: string;
 }
 
-/** Where a containerd that we start keeps what it keeps, and the daemon that serves it. */
+/** Where a containerd that we start keeps its files, and the daemon that serves it. */
 export interface ContainerdPlaces {
   address: string;
   root: string;
@@ -16,10 +19,13 @@ export interface ContainerdPlaces {
   lazypull: Instance;
 }
 
-/** Directory of what is not at a place that a user of containerd-stargz-grpc expects; `LAZYPULL_HOME` moves it. */
+/**
+ * Directory of everything that is not at a place where a user of containerd-stargz-grpc expects it; `LAZYPULL_HOME`
+ * moves it.
+ */
 const defaultHome = '/var/lib/lazypull';
 
-/** The socket of lazypull when no flag names one. */
+/** The socket of lazypull if no flag names one. */
 export function defaultAddress(env: NodeJS.ProcessEnv): string {
   return env.LAZYPULL_ADDRESS || defaults.address;
 }
@@ -50,7 +56,7 @@ export function containerdAt(address: string, env: NodeJS.ProcessEnv): Container
 }
 
 /**
- * Where a buildkitd of our own keeps what it keeps, and the sockets: its own, that of its snapshotter, and that of a
+ * Where a buildkitd of our own keeps its files, and the sockets: its own, that of its snapshotter, and that of a
  * containerd for its worker.
  */
 export interface OwnPlaces {
@@ -63,7 +69,7 @@ export interface OwnPlaces {
 }
 
 /**
- * The sockets that are root's alone are in a directory of their own: the flag --group says which users may use
+ * The sockets that only root may use are in a directory of their own: the flag --group says which users may use
  * buildkitd.
  */
 export function ownPlaces(env: NodeJS.ProcessEnv): OwnPlaces {
@@ -77,7 +83,7 @@ export function ownPlaces(env: NodeJS.ProcessEnv): OwnPlaces {
   };
 }
 
-/** Directory of the log files of what runs in the background. */
+/** Directory of the log files of background programs. */
 export function logsAt(env: NodeJS.ProcessEnv): string {
   return env.LAZYPULL_HOME ? join(env.LAZYPULL_HOME, 'log') : '/var/log/lazypull';
 }

@@ -1,8 +1,8 @@
 /**
- * What stands behind `lazypull buildkitd`: a buildkitd and the daemons that it needs, started with the right flags.
+ * The work of `lazypull buildkitd`: starts a buildkitd, and the daemons that it needs, with the right flags.
  *
- * Begin here; `places.ts` says where everything is, `flags.ts` reads buildkitd's flags, `start.ts` starts a program
- * and waits until it serves.
+ * Begin here. `places.ts` says where everything is, `flags.ts` reads buildkitd's flags, `start.ts` starts a program and
+ * waits until it serves.
  */
 
 import { realpathSync, statSync } from 'node:fs';
@@ -17,7 +17,7 @@ import { makePassable } from './socket-directory.ts';
 import { defaultAddress, type Instance, instanceAt, logsAt } from './places.ts';
 import { type Starter, startService } from './start.ts';
 
-/** What `buildkit run` works with. */
+/** The options of `buildkit run`. */
 export interface RunOptions {
   /** Flags for buildkitd. */
   args: readonly string[];
@@ -29,14 +29,14 @@ export interface RunOptions {
   say: (text: string) => void;
   /** What to say last. */
   usage?: readonly string[];
-  /** The directory for the socket of buildkitd, if it is to be made. */
+  /** The directory for the socket of buildkitd; undefined if it need not be made. */
   socketDirectory?: string | undefined;
-  /** Undefined for a buildkitd without it. */
+  /** Undefined for a buildkitd without a mirror. */
   mirror?: OwnMirror | undefined;
 }
 
 /**
- * Starts lazypull, and containerd if its worker is asked for, unless they serve already; both run on afterwards. Then
+ * Starts lazypull, and containerd if its worker is asked for, unless they serve already. Both run on afterwards. Then
  * this process becomes buildkitd: it keeps the pid, so that signals and the exit code are buildkitd's.
  */
 export async function runBuildkit(options: RunOptions): Promise<never> {
@@ -77,7 +77,8 @@ export async function runBuildkit(options: RunOptions): Promise<never> {
 }
 
 /**
- * buildkitd of `BUILDKIT_BIN_PATH` (its directory, or the program itself), else of PATH, else of the tools directory.
+ * The buildkitd of `BUILDKIT_BIN_PATH` (its directory, or the program itself), else of PATH, else of the tools
+ * directory.
  */
 export function findBuildkitd(env: NodeJS.ProcessEnv, tools: string): string {
   const named = env.BUILDKIT_BIN_PATH;
@@ -114,19 +115,19 @@ async function ensureLazypull(
   await startService(name, daemon, address, starter, `${callOf(command, starter.env)} stop --address ${address}`);
 }
 
-/** How a user calls lazypull: by its name, if that is what PATH finds. */
+/** How a user calls lazypull: by its name, if PATH finds the same program by it. */
 function callOf(command: readonly string[], env: NodeJS.ProcessEnv): string {
   const found = findProgram('lazypull', env.PATH ?? '');
   const isSame = command.length === 1 && found !== undefined && realpathSync(found) === realpathSync(command[0] ?? '');
   return isSame ? 'lazypull' : command.join(' ');
 }
 
-/** Programs beside buildkitd come first, those that script/setup built last. */
+/** Programs beside buildkitd come first, those that script/setup built come last. */
 function searchPath(env: NodeJS.ProcessEnv, buildkitd: string, tools: string): string {
   return [dirname(buildkitd), env.PATH ?? '', tools].filter((part) => part !== '').join(delimiter);
 }
 
-/** The environment for buildkitd: what our launcher set for Node is none of its business. */
+/** The environment for buildkitd, without what our launcher set for Node. */
 function environmentOf(env: NodeJS.ProcessEnv): Record<string, string> {
   const result: Record<string, string> = {};
   for (const [key, value] of Object.entries(env)) {

@@ -1,13 +1,13 @@
 import { chmodSync, statSync } from 'node:fs';
 import { makeDirectory } from '../kernel/make-directory.ts';
 
-/** Anyone may pass, only the owner may list it and put something there. */
+/** All users may pass through; only the owner may list it and put something there. */
 const passable = 0o711;
 
 /**
- * Makes a directory, if it is not there, through which anyone can reach the sockets in it: the mode and the group of
- * each socket say which users may use it. buildkitd itself makes it only if there is none, and for one group alone,
- * whose members could then put another socket in its place.
+ * Makes a directory, if it is not there, through which all users can reach the sockets in it. The mode and the group of
+ * each socket say which users may use it. buildkitd itself makes the directory only if it is missing, and for one group
+ * alone, whose members could then replace the socket.
  */
 export function makePassable(directory: string): void {
   makeDirectory(directory, passable);

@@ -5,10 +5,10 @@ import { LazypullError } from '../errors.ts';
 import { startDetached } from '../kernel/process.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
 
-/** What starting a program in the background needs. */
+/** What is needed to start a program in the background. */
 export interface Starter {
   env: NodeJS.ProcessEnv;
-  /** Directory of the log files, one a service. */
+  /** Directory of the log files, one for each service. */
   logs: string;
   /** Tells the user. */
   say: (text: string) => void;
@@ -23,9 +23,9 @@ const shownLogBytes = 2_000;
 /**
  * Starts `command` in the background and waits until something listens at the unix socket `address`.
  *
- * @param name of the service, for messages and the name of its log file
+ * @param name name of the service, for messages and for its log file
  * @param stop the command that ends it; undefined for kill(1)
- * @throws Unavailable with the end of its log when it ends or does not serve in time
+ * @throws Unavailable with the end of its log if it ends or does not serve in time
  */
 export async function startService(
   name: string,

@@ -2,12 +2,12 @@ import { hash } from 'node:crypto';
 import { LazypullError } from '../errors.ts';
 import type { ChunkTable } from './chunk-table.ts';
 
-/** The content of a chunk, which is what its digest promises; or why there is none. */
+/** The content of a chunk, which has its digest; or the error if it does not. */
 export type CheckedChunk =
   | { readonly chunk: number; readonly content: Buffer }
   | { readonly chunk: number; readonly error: LazypullError };
 
-/** Compares what is to be the content of a chunk with its digest. The error is DataLoss. */
+/** Compares the content of a chunk with its digest. The error is DataLoss. */
 export function checkChunk(table: ChunkTable, chunk: number, content: Buffer): CheckedChunk {
   if (content.length !== table.size[chunk]) {
     const at = table.streamOffset[chunk];

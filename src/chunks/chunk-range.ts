@@ -4,7 +4,7 @@ export interface ChunkRange {
   last: number;
 }
 
-/** All chunks in runs of some bytes, with one chunk at least. @param size of each chunk */
+/** Cuts all chunks into runs of some bytes, at least one chunk each. @param size size of each chunk in bytes */
 export function* chunkRuns(size: Float64Array, runBytes: number): Generator<ChunkRange> {
   let first = 0;
   let bytes = 0;

@@ -1,17 +1,17 @@
 import { join } from 'node:path';
 import { type Digest, digestOfHex, hexOf } from './digest.ts';
 
-/** What a layer is: mounts, images and clients that name the same one share it. */
+/** The identity of a layer. Mounts, images and clients that name the same one share it. */
 export interface LayerId {
-  /** Of the compressed layer. */
+  /** The digest of the compressed layer. */
   readonly digest: Digest;
-  /** Of the index that it is read by: two indexes of one blob may say different things of it. */
+  /** The digest of its index: two indexes of one blob may describe it differently. */
   readonly index: Digest;
 }
 
 /**
- * The layer of a blob of which no manifest names an index. Its own digest stands for that: whatever index it is read by, and whether it was pulled whole, that digest
- * alone decides what is in it.
+ * The identity of a blob for which no manifest names an index. Its own digest stands for the index: it alone decides
+ * what is in the layer, whatever index is used to read it, and even if it was pulled whole.
  */
 export function unindexed(digest: Digest): LayerId {
   return { digest, index: digest };
@@ -33,12 +33,15 @@ export function layerIdOfKey(key: LayerKey): LayerId {
   return { digest: key.slice(0, end), index: key.slice(end + 1) };
 }
 
-/** Where the files of a layer are, below the directory of all layers. @throws InvalidArgument unless both are sha256 digests */
+/**
+ * The directory of a layer's files, below the directory of all layers. @throws InvalidArgument unless both are sha256
+ * digests
+ */
 export function layerPath({ digest, index }: LayerId): string {
   return join(hexOf(digest, 'layer digest'), hexOf(index, 'index digest'));
 }
 
-/** The layer whose files are in `<digest>/<index>`, both the hex of digests. */
+/** The layer whose files are in `<digest>/<index>`, both as hex. */
 export function layerIdOfPath(digest: string, index: string): LayerId {
   return { digest: digestOfHex(digest), index: digestOfHex(index) };
 }

@@ -6,7 +6,7 @@ import { tools } from './tools.ts';
 import { checkUsage } from './usage-error.ts';
 import { CliCommand } from './command.ts';
 
-/** `lazypull buildkit`: what stands behind script/buildkit. */
+/** `lazypull buildkit`: the command behind script/buildkit. */
 export function buildkitCommand(environment: Environment): CliCommand {
   const run = new CliCommand('run')
     .description('Start lazypull unless it serves, then run buildkitd with the flags given')

@@ -16,7 +16,11 @@ interface Options {
   json?: boolean;
 }
 
-/** `lazypull cache ls|prune|verify`: the files of layers that are kept, with a running daemon or without one. */
+/**
+ * `lazypull cache ls
+ * prune
+ * verify`: the layer files on this machine, with a running daemon or without one.
+ */
 export function cacheCommand(environment: Environment): CliCommand {
   const cache = new CliCommand('cache').description('Show, remove and verify the layers that are kept on disk');
   const open = async (

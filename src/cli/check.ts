@@ -9,7 +9,7 @@ import { tools } from './tools.ts';
 import { CliCommand } from './command.ts';
 import { chooseDaemon, whichDaemon } from './which-daemon.ts';
 
-/** `lazypull check`: whether this machine has what a daemon needs. */
+/** `lazypull check`: whether this machine has everything that a daemon needs. */
 export function checkCommand(environment: Environment): CliCommand {
   return chooseDaemon(
     new CliCommand('check').description(
@@ -45,12 +45,12 @@ const marks = {
   absent: ['quiet', '-    '],
 } as const;
 
-/** Below its first line a result stands behind the mark. */
+/** The lines of a result after its first one are indented to stand behind the mark. */
 const indent = ' '.repeat(6);
 
 /**
- * A result for people: a line for each of its text, and one more for what mends it; several if `columns` are too few
- * for one.
+ * A result for people: a line for each line of its text, and one for the advice. If a line is longer than `columns`, it
+ * is broken.
  */
 export function resultText({ name, state, text, advice }: CheckResult, paint: Paint = plain, columns?: number): string {
   const [tone, mark] = marks[state];

@@ -1,7 +1,7 @@
 import type { Argument, Option } from 'commander';
 import { CliCommand } from './command.ts';
 
-/** What a word of a command line is. `text` is anything that a shell cannot know. */
+/** The kind of a word of a command line. A shell cannot complete `text`. */
 export type ValueKind =
   | { readonly kind: 'text' | 'file' | 'directory' }
   | { readonly kind: 'words'; readonly words: readonly string[] };
@@ -27,7 +27,7 @@ export interface ArgumentRow {
 }
 
 export interface CommandRow {
-  /** The words that call it, the program first. */
+  /** The words that call it, beginning with the program. */
   readonly path: string;
   readonly usage: string;
   readonly description: string;
@@ -39,7 +39,7 @@ export interface CommandRow {
   readonly children: readonly string[];
 }
 
-/** A command and all below it, each before those that are below it: what manuals and completions are made from. */
+/** A command and all below it, each before its own commands. Manuals and completions are made from this. */
 export function commandTable(command: CliCommand, above: readonly string[] = []): CommandRow[] {
   const help = command.createHelp();
   const path = [...above, command.name()];
@@ -78,7 +78,7 @@ function optionValue(option: Option): ValueKind | undefined {
   return valueOf(placeholder, option.argChoices, true);
 }
 
-/** Values that are offered by the name that they have in the help: others can be given too. */
+/** Values to offer, by the name of the value in the help. Other values are possible too. */
 const usualWords: Readonly<Record<string, readonly string[]>> = {
   'os/arch': [
     'linux/amd64',
@@ -92,7 +92,7 @@ const usualWords: Readonly<Record<string, readonly string[]>> = {
   '1-9': ['1', '2', '3', '4', '5', '6', '7', '8', '9'],
 };
 
-/** The name of a value says what it is; a path that is no option's is one in an image. */
+/** The name of a value tells its kind. A path that belongs to no option is one in an image. */
 function valueOf(name: string, choices: readonly string[] | undefined, isOption: boolean): ValueKind {
   const words = choices ?? usualWords[name];
   if (words !== undefined) return { kind: 'words', words };

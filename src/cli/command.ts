@@ -1,13 +1,13 @@
 import { Command, type Help } from 'commander';
 import { displayWidth, padEnd, textColumns, wrapped } from './layout.ts';
 
-/** Options and commands that are longer have a line of their own in the help. */
+/** Longer options and commands have a line of their own in the help. */
 const maxTermColumns = 26;
 
-/** Before what is said of a term that leaves no room for it. */
+/** The indent of a description if its term leaves no room for it on the line. */
 const smallIndent = 8;
 
-/** A command that knows what its help says beside its arguments and options, so that the manual can say it too. */
+/** A command that knows the notes and examples of its help, so that the manual can have them too. */
 export class CliCommand extends Command {
   #notes = '';
   #examples: readonly string[] = [];
@@ -19,7 +19,7 @@ export class CliCommand extends Command {
     this.configureHelp({ helpWidth, minWidthToWrap: 10, formatItem: helpItem, subcommandTerm });
   }
 
-  /** What is to be known beside the options; paragraphs, with an empty line between two. */
+  /** Notes besides the options: paragraphs with an empty line between them. */
   get notes(): string {
     return this.#notes;
   }
@@ -44,12 +44,12 @@ export class CliCommand extends Command {
   }
 }
 
-/** A command in the list of commands: what it takes is in its own help. */
+/** A command in the list of commands, without its arguments: they are in its own help. */
 function subcommandTerm(command: Command): string {
   return command.name();
 }
 
-/** A line of the help and those that go on with it: a term, and what is said of it. */
+/** A line of the help and its continuations: a term and its description. */
 function helpItem(term: string, termColumns: number, description: string, { helpWidth = 80 }: Help): string {
   const columns = Math.min(termColumns, maxTermColumns, Math.floor(helpWidth / 3));
   const indent = columns + 4;
@@ -62,7 +62,7 @@ function helpItem(term: string, termColumns: number, description: string, { help
   return `  ${term}\n${' '.repeat(own)}${wrapped(description, helpWidth - own).replaceAll('\n', `\n${' '.repeat(own)}`)}`;
 }
 
-/** A command line that can be copied even if it takes several lines; what is said behind it is said before it then. */
+/** A command line that can be copied even if it takes several lines: its comment then comes before it. */
 function exampleText(example: string, width: number): string {
   const line = `  ${example}`;
   if (displayWidth(line) <= width) return line;

@@ -9,14 +9,14 @@ import { CliCommand } from './command.ts';
 const shells = ['bash', 'zsh', 'fish'] as const;
 type Shell = (typeof shells)[number];
 
-/** The script for each shell, of the commands in a table. */
+/** The script for each shell, made from the table of commands. */
 export const completions: Readonly<Record<Shell, (table: readonly CommandRow[]) => string>> = {
   bash: bashCompletion,
   zsh: zshCompletion,
   fish: fishCompletion,
 };
 
-/** `lazypull completion bash|zsh|fish`: what makes a shell complete the commands of `program`. */
+/** `lazypull completion bash|zsh|fish`: prints what makes a shell complete the commands of `program`. */
 export function completionCommand(program: CliCommand): CliCommand {
   return new CliCommand('completion')
     .description('Print a script that makes a shell complete commands and options')

@@ -9,7 +9,7 @@ import { LiveLines, timeText } from './live-lines.ts';
 
 const barWidth = 10;
 
-/** A layer that is under way, with what is done of the step that it is in. */
+/** A layer that is being converted, with the progress of its present step. */
 interface Active {
   readonly event: LayerEvent;
   readonly rate: Rate;
@@ -17,8 +17,8 @@ interface Active {
 }
 
 /**
- * Shows what happens to the layers: a line for each that is done, and on a terminal one for each under way: a bar, a
- * rate and the time left.
+ * Shows the progress of the layers: a line for each that is done, and on a terminal one for each that is under way,
+ * with a bar, a rate and the time left.
  */
 export class ConvertProgress implements Disposable {
   readonly #active = new Map<string, Active>();
@@ -63,24 +63,22 @@ export class ConvertProgress implements Disposable {
     this.#lines.say(printable(`${text} in ${seconds.toFixed(1)} s`));
   }
 
-  /** Takes the lines that change away. */
+  /** Removes the lines that change. */
   [Symbol.dispose](): void {
     this.#lines[Symbol.dispose]();
   }
 }
 
-/** Bytes a second: in the first seconds the mean of all of them, later of the last ones. */
+/** Bytes a second: in the first seconds the mean of all, later the mean of the last ones. */
 function rateOf({ event, rate, sinceMs }: Active): number {
   const mean = event.bytes / Math.max(0.2, (performance.now() - sinceMs) / 1000);
   return performance.now() - sinceMs < warmUpMs ? mean : rate.perSecond;
 }
 
-/** As long as the running estimate of a rate is too small. */
+/** How long the running estimate of a rate is too small at first. */
 const warmUpMs = 6_000;
 
-/**
- * How far a layer is, in `columns` if that is possible: `abababababab [####......] 40% of 100.0 MB 1.5 MB/s 40s left`.
- */
+/** The progress of a layer, in `columns` if possible: `abababababab [####......] 40% of 100.0 MB 1.5 MB/s 40s left`. */
 export function progressLine({ digest, state, bytes, total }: LayerEvent, perSecond: number, columns: number): string {
   const part = total === 0 ? 1 : Math.min(1, bytes / total);
   const left = timeText((total - bytes) / perSecond);

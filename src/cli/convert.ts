@@ -18,7 +18,7 @@ import { CliCommand } from './command.ts';
 
 /**
  * `lazypull convert SRC DST`. The result's digest goes to standard output, progress to standard error. Throws
- * LazypullErrors, and commander's errors for a wrong usage.
+ * LazypullErrors, and commander's errors for wrong usage.
  */
 export function convertCommand({ env }: Environment): CliCommand {
   return new CliCommand('convert')
@@ -82,7 +82,7 @@ async function run(
   if (!image.isLazy) throw new ExitError(exitCodes.notLazy);
 }
 
-/** What happens, for programs. */
+/** The progress, for programs. */
 class JsonReport implements Disposable {
   onLayer({ digest, size, state, bytes }: LayerEvent): void {
     if (state === 'done' || state === 'kept') this.#write({ event: 'layer', digest, size, state, bytes });

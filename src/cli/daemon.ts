@@ -8,7 +8,7 @@ import type { Environment } from './environment.ts';
 import { ExitError } from './output.ts';
 import { CliCommand } from './command.ts';
 
-/** Names of the daemon's flags, which may also be written with one dash, as Go programs take them. */
+/** Names of the daemon's flags. They may also be written with one dash, as Go programs take them. */
 const goFlags = new Set([
   'address',
   'root',
@@ -22,10 +22,10 @@ const goFlags = new Set([
   'help',
 ]);
 
-/** Those that take no value. */
+/** The flags that take no value. */
 const switches = new Set(['takeover', 'version', 'help']);
 
-/** `lazypull daemon`, also `containerd-stargz-grpc`. */
+/** `lazypull daemon`, also called `containerd-stargz-grpc`. */
 export function daemonCommand(environment: Environment): CliCommand {
   return new CliCommand('daemon')
     .description('Serve the snapshotter until SIGTERM or SIGINT, or SIGUSR2 to hand over to the next daemon')
@@ -66,7 +66,7 @@ it and leaves everything mounted.`,
     });
 }
 
-/** Its words are offered, not enforced: loadConfig takes them in capitals too. */
+/** The levels are offered, not enforced: loadConfig also takes them in capitals. */
 function logLevelOption(): Option {
   const option = new Option('--log-level <level>', `what is logged, and all above it (default: ${defaults.logLevel})`);
   option.argChoices = [...logLevels];
@@ -80,7 +80,7 @@ function logFormatOption(): Option {
   return option;
 }
 
-/** `-address x` and `-address=x` with two dashes. Values are left alone, also those that look like flags. */
+/** Turns `-address x` and `-address=x` into two dashes. Values are left alone, even if they look like flags. */
 export function withTwoDashes(args: readonly string[]): string[] {
   const result: string[] = [];
   for (let i = 0; i < args.length; i++) {
@@ -101,7 +101,7 @@ export function withTwoDashes(args: readonly string[]): string[] {
   return result;
 }
 
-/** A configuration that cannot be used goes to the log, like everything else that the daemon says. */
+/** An error in the configuration goes to the log, like everything else that the daemon says. */
 async function loadOrExit(flags: DaemonFlags, environment: Environment): Promise<DaemonConfig> {
   try {
     return await loadConfig(flags, environment.env);

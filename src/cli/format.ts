@@ -20,18 +20,18 @@ export function sizeText(bytes: number): string {
 
 const units = ['kB', 'MB', 'GB', 'TB', 'PB'];
 
-/** A bar of `width` characters, `part` of which, 0 to 1, is filled: full only if all of it is. */
+/** A bar of `width` characters, of which the share `part`, 0 to 1, is filled. It is full only if `part` is 1. */
 export function bar(part: number, width: number): string {
   const filled = Math.max(0, Math.min(Math.floor(part * width), width));
   return `[${'#'.repeat(filled)}${'.'.repeat(width - filled)}]`;
 }
 
-/** A cell of a table: a text of others, or one of ours with colours in it. */
+/** A cell of a table: a foreign text, or one of ours with colours in it. */
 export type Cell = string | { readonly painted: string };
 
 /**
- * Rows in columns that are as wide as they must be, a line each. What a terminal would take as a command is shown as
- * `?`.
+ * Rows in columns that are as wide as necessary, a line each. Characters that a terminal would take as a command are
+ * shown as `?`.
  */
 export function table(rows: readonly (readonly Cell[])[]): string {
   const safe = rows.map((row) => row.map((cell) => (typeof cell === 'string' ? printable(cell) : cell.painted)));
@@ -42,7 +42,7 @@ export function table(rows: readonly (readonly Cell[])[]): string {
   return lines.map((line) => `${line.trimEnd()}\n`).join('');
 }
 
-/** How long ago something was: `5d`, `3h`, `12m` or `40s`. */
+/** The time since an event: `5d`, `3h`, `12m` or `40s`. */
 export function age(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000));
   const [unit, length] = timeUnits.find(([, length]) => seconds >= length) ?? ['s', 1];

@@ -4,13 +4,13 @@ import { write } from './output.ts';
 const enter = '\x1b[?1049h\x1b[?25l';
 const leave = '\x1b[?25h\x1b[?1049l';
 
-/** What a terminal shows at once: it does not draw between the two (synchronized output, if it knows that). */
+/** Makes a terminal show everything between the two at once, if it knows synchronized output. */
 const begin = '\x1b[?2026h\x1b[H';
 const end = '\x1b[J\x1b[?2026l';
 
 /**
- * A text in the place of all that a terminal shows, drawn again over itself without flicker. SIGINT and SIGTERM end it;
- * ctrl-Z and a new size of the window are taken as they should be. What was there before comes back in the end.
+ * A text that replaces everything on the terminal, and is drawn again over itself without flicker. SIGINT and SIGTERM
+ * end it; ctrl-Z and a new size of the window work as usual. At the end the terminal shows again what was there before.
  */
 export class FullScreen implements Disposable {
   readonly #stream: WriteStream;
@@ -19,7 +19,7 @@ export class FullScreen implements Disposable {
   readonly #listeners: readonly (readonly [NodeJS.Signals, () => void])[];
   readonly #draw = (): void => void this.draw();
 
-  /** @param text what is shown, made anew for each size of the window; no line may be wider than that */
+  /** @param text the text to show, made anew for each size of the window; no line may be wider than that */
   constructor(stream: WriteStream, text: () => string) {
     this.#stream = stream;
     this.#text = text;
@@ -35,7 +35,7 @@ export class FullScreen implements Disposable {
     stream.write(enter);
   }
 
-  /** Aborts when it is to end. */
+  /** Aborts when a signal ends it. */
   get ended(): AbortSignal {
     return this.#stop.signal;
   }

@@ -27,8 +27,8 @@ export function helpCommand(program: CliCommand): CliCommand {
 }
 
 /**
- * Has "help" behind a command do what it does before it: `cache help prune` is `help cache prune`. Behind a command
- * that takes words of the user it is such a word, as in `ls help`.
+ * Makes "help" after a command the same as before it: `cache help prune` is `help cache prune`. If the command takes
+ * words of the user, "help" is such a word, as in `ls help`.
  */
 export function withHelpFirst(args: readonly string[], program: Command): readonly string[] {
   let command = program;

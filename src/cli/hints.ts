@@ -2,7 +2,7 @@ import { type ErrorCode, hintOf, LazypullError } from '../errors.ts';
 import { RegistryError } from '../registry/errors.ts';
 import { UsageError } from './usage-error.ts';
 
-/** What the user of a command can do about an error; undefined if its message says it, or it is not known. */
+/** What the user of a command can do about an error; undefined if the message says it already, or nothing is known. */
 export function hintFor(error: unknown): string | undefined {
   const own = hintOf(error);
   if (own !== undefined) return own === '' ? undefined : own;
@@ -38,7 +38,7 @@ const hintsByClass: Partial<Record<ErrorCode, string>> = {
   DataLoss: 'the image is damaged, or its bytes were on the way: try again, then build it anew and push it',
 };
 
-/** The codes of the errors of the system in a chain of causes, and in those that were collected in one. */
+/** The codes of system errors in a chain of causes, and in errors that were collected in one. */
 function systemCodes(error: unknown, depth = 0): string[] {
   if (!(error instanceof Error) || depth > 8) return [];
   const own =

@@ -23,10 +23,10 @@ interface Options {
   json?: boolean;
 }
 
-/** A layer of the image, and how many ranges a trace of it on this machine has. */
+/** A layer of the image, and the number of ranges in its trace on this machine. */
 type Row = LayerReport & { readonly traceRanges: number | undefined };
 
-/** `lazypull inspect IMAGE`: what its layers are. */
+/** `lazypull inspect IMAGE`: describes its layers. */
 export function inspectCommand(environment: Environment): CliCommand {
   const { env } = environment;
   return chooseDaemon(

@@ -1,21 +1,20 @@
-/** Columns of a terminal that does not say how many it has. */
+/** The width of a terminal that does not tell it. */
 const standardColumns = 80;
 
-/** Help and sentences are not set wider: long lines are hard to read. */
+/** Help and sentences are no wider than this: long lines are hard to read. */
 const maxTextColumns = 80;
 
-/** Narrower than this nothing is set: a terminal that says so is wrong, or cannot be read. */
+/** Nothing is narrower than this: a terminal that claims so is wrong, or cannot be read. */
 const minColumns = 20;
 
-/** What a stream says of itself. */
+/** What a stream tells about itself. */
 export interface Screen {
   readonly isTTY?: boolean | undefined;
   readonly columns?: number | undefined;
 }
 
 /**
- * The columns of a terminal, else those that COLUMNS says; undefined for a pipe or a file, whose lines may have any
- * length.
+ * The columns of a terminal, else those of COLUMNS; undefined for a pipe or a file, whose lines may have any length.
  */
 export function columnsOf({ isTTY, columns }: Screen, env: NodeJS.ProcessEnv): number | undefined {
   if (isTTY === true) return Math.max(minColumns, columns || standardColumns);
@@ -23,23 +22,23 @@ export function columnsOf({ isTTY, columns }: Screen, env: NodeJS.ProcessEnv): n
   return said === undefined ? undefined : Math.max(minColumns, said);
 }
 
-/** The columns in which prose is set. */
+/** The columns for prose. */
 export function textColumns(screen: Screen, env: NodeJS.ProcessEnv): number {
   return Math.min(columnsOf(screen, env) ?? standardColumns, maxTextColumns);
 }
 
-/** Characters that take two columns: those that Unicode's annex 11 calls wide or full-width, in blocks. */
+/** Characters that take two columns: those that Unicode's annex 11 calls wide or full-width, as blocks. */
 const wide =
   /[\u1100-\u115f\u2329\u232a\u2e80-\u303e\u3041-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe10-\ufe19\ufe30-\ufe6f\uff01-\uff60\uffe0-\uffe6\u{16fe0}-\u{18aff}\u{1b000}-\u{1b2ff}\u{1f200}-\u{1f2ff}\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}/u;
 
-/** Characters that take none: they are drawn onto the one before. */
+/** Characters that take no column: they are drawn onto the one before. */
 const narrow = /\p{Mn}|\p{Me}|\p{Cf}|[\u1160-\u11ff]/u;
 
 /** Escape sequences of colours, the only ones that we write into a text. */
 // oxlint-disable-next-line no-control-regex
 const colours = /\x1b\[[0-9;]*m/g;
 
-/** How many columns a text takes, without the colours in it. */
+/** How many columns a text takes, not counting the colours in it. */
 export function displayWidth(text: string): number {
   let width = 0;
   for (const character of text.replace(colours, '')) width += widthOf(character);
@@ -51,14 +50,14 @@ function widthOf(character: string): number {
   return wide.test(character) ? 2 : 1;
 }
 
-/** A text with spaces behind it, up to `width` columns. */
+/** A text, filled up with spaces to `width` columns. */
 export function padEnd(text: string, width: number): string {
   return text + ' '.repeat(Math.max(0, width - displayWidth(text)));
 }
 
 /**
- * The end of a text without colours, which is what tells names apart, in `width` columns at most, with an ellipsis if
- * something is left out.
+ * The end of a text without colours, which tells names apart, in `width` columns at most. An ellipsis stands for the
+ * rest.
  */
 export function endOf(text: string, width: number): string {
   if (displayWidth(text) <= width) return text;
@@ -71,9 +70,8 @@ export function endOf(text: string, width: number): string {
 }
 
 /**
- * Prose in lines of `width` columns at most, which break at spaces; a word that is longer has a line of its own. What
- * stands between double quotes is one word: a command or a path to copy. Lines after the first are indented by `indent`
- * columns.
+ * Prose in lines of `width` columns at most, which break at spaces. A longer word has a line of its own. Text between
+ * double quotes is one word: a command or a path to copy. Lines after the first are indented by `indent` columns.
  */
 export function wrapped(text: string, width: number, indent = 0): string {
   const lines: string[] = [];
@@ -93,16 +91,14 @@ export function wrapped(text: string, width: number, indent = 0): string {
   return lines.join(`\n${' '.repeat(indent)}`);
 }
 
-/**
- * A line in several that break at spaces, if it is wider than there is room; all begin with the spaces of the first.
- */
+/** A line, broken at spaces if it is wider than `room`. All its lines begin with the spaces of the first. */
 export function fitted(line: string, room: number | undefined): string {
   if (room === undefined || displayWidth(line) <= room) return line;
   const [start = ''] = /^ */.exec(line) ?? [];
   return start + wrapped(line, Math.max(1, room - start.length)).replaceAll('\n', `\n${start}`);
 }
 
-/** A text whose lines are cut into several if they are wider than that, as a terminal does by itself. */
+/** A text whose lines are cut into pieces of `width` columns, as a terminal does by itself. */
 export function chopped(text: string, width: number | undefined): string {
   if (width === undefined) return text;
   let result = '';

@@ -1,12 +1,12 @@
 import type { WriteStream } from 'node:tty';
 import { displayWidth } from './layout.ts';
 
-/** More often than that it cannot be read. */
+/** People cannot read it if it changes more often. */
 const redrawMs = 100;
 
 /**
- * Lines that are written for good, and below them, on a terminal, lines that say how far something is and are drawn
- * over themselves. Elsewhere than on a terminal there are none of those.
+ * Permanent lines, and on a terminal lines of progress below them, which are drawn over themselves. If the stream is
+ * not a terminal, there are no lines of progress.
  */
 export class LiveLines implements Disposable {
   readonly #stream: WriteStream;
@@ -14,19 +14,19 @@ export class LiveLines implements Disposable {
   readonly #timer: NodeJS.Timeout | undefined;
   #drawn = 0;
 
-  /** @param lines what is shown now; those that are wider than `columns` are cut */
+  /** @param lines the lines to show now; those that are wider than `columns` are cut */
   constructor(stream: WriteStream, env: NodeJS.ProcessEnv, lines: (columns: number) => readonly string[]) {
     this.#stream = stream;
     this.#lines = lines;
     if (stream.isTTY && env.TERM !== 'dumb') this.#timer = setInterval(() => this.#draw(), redrawMs).unref();
   }
 
-  /** Writes a line for good, above those that change. */
+  /** Writes a permanent line, above those that change. */
   say(text: string): void {
     this.#stream.write(`${this.#back()}${text}\n`);
   }
 
-  /** Takes the lines that change away. */
+  /** Removes the lines that change. */
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
     const back = this.#back();
@@ -41,7 +41,7 @@ export class LiveLines implements Disposable {
     this.#drawn = shown.length;
   }
 
-  /** What takes the lines away that were drawn last. */
+  /** The escape sequences that remove the lines that were drawn last. */
   #back(): string {
     const back = this.#drawn === 0 ? '' : `\x1b[${this.#drawn}A\x1b[J`;
     this.#drawn = 0;
@@ -58,7 +58,7 @@ function cut(line: string, columns: number): string {
   return shown;
 }
 
-/** `4s`, `3m 4s` or `2h 3m`; '' for what is not known. */
+/** `4s`, `3m 4s` or `2h 3m`; '' if it is not known. */
 export function timeText(seconds: number): string {
   if (!Number.isFinite(seconds) || seconds > maxSeconds) return '';
   const whole = Math.ceil(seconds);
@@ -67,5 +67,5 @@ export function timeText(seconds: number): string {
   return `${Math.floor(whole / 3600)}h ${Math.floor((whole % 3600) / 60)}m`;
 }
 
-/** A longer list would tell nothing. */
+/** A longer time would tell nothing. */
 const maxSeconds = 99 * 3600;

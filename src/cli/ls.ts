@@ -18,7 +18,7 @@ interface Options {
   recursive?: boolean;
 }
 
-/** `lazypull ls IMAGE [PATH]`: what is in an image, without pulling it. */
+/** `lazypull ls IMAGE [PATH]`: lists what is in an image, without pulling it. */
 export function lsCommand({ env }: Environment): CliCommand {
   return new CliCommand('ls')
     .description('List a directory or a file of an image in a registry, without pulling it: no daemon is needed')
@@ -51,12 +51,12 @@ Times are UTC.`,
 }
 
 interface Listing {
-  /** The directory that is listed; undefined if it is a file that is. */
+  /** The directory that is listed; undefined if a single file is listed. */
   readonly directory: ImageFile | undefined;
   readonly files: readonly ImageFile[];
 }
 
-/** The file itself, or what is in the directory; and in those below it, if they are asked for. */
+/** The file itself, or the files in the directory, and in the directories below it if `recursive`. */
 function* listings(tree: ImageTree, top: ImageFile, recursive: boolean): Generator<Listing> {
   if (!top.isDirectory) {
     yield { directory: undefined, files: [top] };
@@ -70,7 +70,7 @@ function* listings(tree: ImageTree, top: ImageFile, recursive: boolean): Generat
   }
 }
 
-/** Files as `ls -l` shows them, below the name of the directory if that is given. */
+/** Files as `ls -l` shows them, below the name of the directory if it is given. */
 export function listingText(files: readonly ImageFile[], directory?: ImageFile): string {
   const rows = files.map(({ path, entry, links }) => {
     const { type, mode, uid, gid, size, devMajor, devMinor, linkTarget, mtimeSeconds } = entry;
@@ -97,7 +97,7 @@ export function listingText(files: readonly ImageFile[], directory?: ImageFile):
   return directory === undefined ? listing : `/${printable(text(directory.path))}:\n${listing}\n`;
 }
 
-/** Files as JSON, one a line. A path that is not UTF-8 comes a second time, as the bytes that it is. */
+/** Files as JSON, one a line. A path that is not UTF-8 has a second member with its bytes. */
 export function jsonLines(files: readonly ImageFile[], digests: readonly string[]): string {
   const lines = files.map(({ path, entry, links, layer }) => {
     const { type, mode, uid, gid, size, mtimeSeconds, mtimeNanoseconds, linkTarget, devMajor, devMinor } = entry;

@@ -15,7 +15,8 @@ import { createProgram } from './program.ts';
  */
 export async function main(argv: readonly string[], environment: Environment): Promise<number> {
   const outputFailure = watchOutput(process.stdout);
-  if (argv[0] !== 'daemon') process.stderr.on('error', () => undefined); // a terminal that was closed: it cannot be told
+  // If the terminal was closed, nothing can be told.
+  if (argv[0] !== 'daemon') process.stderr.on('error', () => undefined);
   try {
     const [command, ...rest] = argv;
     const args = command === 'daemon' ? ['daemon', ...withTwoDashes(rest)] : command === '-v' ? ['-V', ...rest] : argv;
@@ -33,10 +34,7 @@ export async function main(argv: readonly string[], environment: Environment): P
   }
 }
 
-/**
- * Success, unless the output did not get where it should: a full disk, or a reader that has gone, which is not worth a
- * word.
- */
+/** Success, unless the output could not be written, as on a full disk. A reader that has gone is not reported. */
 async function ended(name: string, outputFailure: () => Promise<Error | undefined>): Promise<number> {
   const failure = await outputFailure();
   if (failure === undefined) return exitCodes.ok;

@@ -15,7 +15,7 @@ import { say } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { CliCommand } from './command.ts';
 
-/** How often progress is looked at: on a terminal, and as JSON. */
+/** How often progress is shown: on a terminal, and as JSON. */
 const drawMs = 250;
 const eventMs = 1000;
 const barWidth = 20;
@@ -28,7 +28,7 @@ interface Options {
   json?: boolean;
 }
 
-/** `lazypull mount IMAGE DIR`: an image as a directory, until a signal. */
+/** `lazypull mount IMAGE DIR`: mounts an image at a directory, until a signal. */
 export function mountCommand({ env, name }: Environment): CliCommand {
   return new CliCommand('mount')
     .description('Mount an image of a registry read-only, without pulling it, until ctrl-C: no daemon is needed')
@@ -95,7 +95,7 @@ async function resolveOrStop(...args: [...Parameters<typeof resolveImage>]): Ret
   }
 }
 
-/** What all layers together are doing. */
+/** The sum over all layers. */
 interface Total {
   readonly layers: number;
   readonly contentBytes: number;
@@ -130,7 +130,7 @@ export function progressText({ contentBytes, presentBytes, bytesPerSecond, waiti
   ].join(', ');
 }
 
-/** Tells of the layers, every so often that something has changed. */
+/** Reports the layers, at intervals in which something has changed. */
 function watch(
   everyMs: number,
   status: () => Promise<LayerStatus[]>,
@@ -154,12 +154,12 @@ function watch(
   };
 }
 
-/** Draws a line over the one that was drawn before. Elsewhere than on a terminal nothing is. */
+/** Draws a line over the previous one. Does nothing if the stream is not a terminal. */
 function draw(stream: WriteStream, text: string): void {
   if (stream.isTTY) stream.write(`\r\x1b[K${text.slice(0, (stream.columns || 80) - 1)}`);
 }
 
-/** Has people read what matters of a log. */
+/** A log that shows warnings and errors to people. */
 function sayingLog(name: string): Log {
   const tell = (fields: object, message: string) => {
     const about = ['layer', 'file', 'error'].flatMap((key) => {

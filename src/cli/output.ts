@@ -4,7 +4,7 @@ import { type Paint, painter, plain } from '../util/colour.ts';
 import { printableLines } from '../util/printable.ts';
 import { hintFor } from './hints.ts';
 
-/** Ends a command with an exit code of its own; the command has said what there is to say. */
+/** Ends a command with an exit code of its own; the command has printed everything already. */
 export class ExitError extends Error {
   readonly exitCode: number;
 
@@ -14,9 +14,7 @@ export class ExitError extends Error {
   }
 }
 
-/**
- * Writes an error to standard error: "lazypull: Cannot …: …", and a line of advice if the class of the error has one.
- */
+/** Writes an error to standard error: "lazypull: Cannot …: …", and a line with a hint if there is one. */
 export function printError(program: string, error: unknown): void {
   process.stderr.write(formatError(program, error, painter(process.stderr, process.env)));
 }
@@ -27,7 +25,7 @@ export function formatError(program: string, error: unknown, paint: Paint = plai
   return `${paint('bad', `${program}:`)} ${printableLines(detailOf(error))}\n${hint === undefined ? '' : `${paint('strong', 'hint:')} ${printableLines(hint)}\n`}`;
 }
 
-/** What is not expected comes with its stack, for a report; what the system refused says itself what it was. */
+/** An unexpected error comes with its stack, for a report. An error of the system explains itself. */
 function detailOf(error: unknown): string {
   if (error instanceof LazypullError || !(error instanceof Error)) return messageOf(error);
   if (isSystemError(error)) return `Cannot go on: ${messageOf(error)}`;
@@ -40,8 +38,8 @@ export function say(program: string, text: string): void {
 }
 
 /**
- * Notes when standard output cannot be written, which only code that waits for it is told of. The returned function
- * gives the error, once all that was written before has been.
+ * Notes if standard output cannot be written, which is told only to code that waits for it. The returned function gives
+ * the error, once everything before has been written.
  */
 export function watchOutput(stream: Writable): () => Promise<Error | undefined> {
   let failure: Error | undefined;
@@ -55,15 +53,15 @@ export function watchOutput(stream: Writable): () => Promise<Error | undefined> 
 }
 
 /**
- * Writes data and waits until the stream takes more. Ends the command without a word, with 1, if nothing reads any
- * more, as in `lazypull … | head`.
+ * Writes data and waits until the stream takes more. If nothing reads any more, as in `lazypull …
+ *  head`, it silently ends the command with 1.
  */
 export async function write(stream: Writable, data: string | Uint8Array): Promise<void> {
   try {
     await new Promise<void>((resolve, reject) => {
       stream.once('error', reject);
       stream.write(data, (error) => {
-        if (error) return; // which is emitted next
+        if (error) return; // the stream emits it next
         stream.off('error', reject);
         resolve();
       });

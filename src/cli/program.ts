@@ -1,9 +1,9 @@
 /**
- * The commands. Each file parses its flags, calls other rooms, and prints; whatever is worth a test of its own is
- * below.
+ * The commands. Each file parses its flags, calls other rooms, and prints. Whatever deserves a test of its own is in
+ * another room.
  *
- * Begin here: a new command is a file with a `…Command` function, and a line in this one. `command.ts` is what all
- * of them have, `output.ts` prints results and errors, `hints.ts` says what to do.
+ * Begin here: a new command is a file with a `…Command` function, and a line in this one. `command.ts` is the base of
+ * all, `output.ts` prints results and errors, `hints.ts` says what to do.
  */
 
 import type { Command } from 'commander';
@@ -74,7 +74,7 @@ export async function createProgram(environment: Environment, command: string | 
   return program;
 }
 
-/** Makes a command and those below it throw, and name the program in what they print about wrong usage. */
+/** Makes a command and those below it throw, and name the program in messages about wrong usage. */
 function tame(command: Command, name: string): void {
   command
     .exitOverride()
@@ -89,8 +89,8 @@ function tame(command: Command, name: string): void {
 }
 
 /**
- * For a value that is not possible commander says at length where it stands; what is wrong with it comes first here,
- * and says itself what it is about if it can.
+ * For an impossible value, commander explains at length where it is. Here the problem comes first, and names its
+ * subject itself if it can.
  */
 function inWords(text: string): string {
   const pattern =

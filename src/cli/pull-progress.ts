@@ -4,15 +4,15 @@ import { LiveLines, timeText } from './live-lines.ts';
 
 const barWidth = 20;
 
-/** What is known of a layer before it is there. */
+/** What is known about a layer before it is there. */
 interface Layer {
   readonly digest: string;
   readonly size: number;
 }
 
 /**
- * Shows a pull without downloads: a line for each layer that is there, and on a terminal how many are, how fast they
- * come, and the time left.
+ * Shows a pull without downloads: a line for each layer that is there, and on a terminal how many there are, their
+ * rate, and the time left.
  */
 export class PullProgress implements Disposable {
   readonly #layers: readonly Layer[];
@@ -35,7 +35,7 @@ export class PullProgress implements Disposable {
     this.#current = this.#layers.find((layer) => layer.digest === digest);
   }
 
-  /** @param what has become of the layer; undefined for nothing that is to be said */
+  /** @param what the outcome of the layer; undefined if there is nothing to say */
   onDone(digest: string, what?: string): void {
     this.#done++;
     const layer = this.#layers.find((each) => each.digest === digest);
@@ -56,7 +56,7 @@ export class PullProgress implements Disposable {
   }
 }
 
-/** How far a pull is after so many milliseconds: `[#####.....] 3 of 6 layers  1.5 layers/s  2s left`. */
+/** The progress of a pull after `ms` milliseconds: `[#####.....] 3 of 6 layers  1.5 layers/s  2s left`. */
 export function pullLine(done: number, all: number, ms: number): string {
   const perSecond = done / (ms / 1000);
   const left = done === 0 ? '' : timeText((all - done) / perSecond);

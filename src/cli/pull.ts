@@ -20,7 +20,7 @@ interface Options {
 
 const standard = { address: '/run/containerd/containerd.sock', namespace: 'default' };
 
-/** `lazypull pull IMAGE`: an image into containerd, without its layers. */
+/** `lazypull pull IMAGE`: brings an image into containerd, without its layers. */
 export function pullCommand({ env, name }: Environment): CliCommand {
   return new CliCommand('pull')
     .description('Make an image known to containerd with all its layers lazy, so that it can run at once')

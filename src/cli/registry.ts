@@ -8,16 +8,13 @@ import { createLog } from '../process-log.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { parseReference, type Reference } from '../registry/reference.ts';
 
-/**
- * A user at a terminal waits for two time-outs of a registry that keeps silent: a minute, or 20 seconds for a
- * connection.
- */
+/** A user at a terminal waits for two time-outs of a silent registry: a minute, or 20 seconds for a connection. */
 const silentTries = 2;
 
 /**
  * A client of registries that has the mirrors of the daemon's config file and the credentials of `docker login`. It
- * says on standard error what it waits for. The caller disposes of it. `isPatient` is for one that serves reads of
- * others or does work that is dear to begin anew: it waits as long as the daemon's.
+ * says on standard error what it waits for. The caller disposes of it. With `isPatient` it waits as long as the
+ * daemon's client: if it serves reads of others, or does work that is expensive to repeat.
  */
 export async function openRegistry(
   config: string | undefined,
@@ -42,7 +39,7 @@ export async function openRegistry(
   });
 }
 
-/** An argument that is an image, as commander parses arguments. */
+/** An image as an argument, as commander parses arguments. */
 export function imageArgument(text: string): Reference {
   try {
     return parseReference(text);
@@ -62,7 +59,7 @@ export function platformOption(): Option {
   );
 }
 
-/** A platform, as commander parses arguments. */
+/** A platform as an argument, as commander parses arguments. */
 export function platformArgument(text: string): Platform {
   try {
     return parsePlatform(text);

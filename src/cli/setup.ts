@@ -18,7 +18,7 @@ interface Options {
   registry?: string[];
 }
 
-/** `lazypull setup buildkit|containerd|docker`: what a client needs in its configuration. */
+/** `lazypull setup buildkit|containerd|docker`: adds what a client needs to its configuration. */
 export function setupCommand({ env, name }: Environment): CliCommand {
   return new CliCommand('setup')
     .description('Print what an existing BuildKit, containerd or Docker needs in its configuration, or write it there')
@@ -82,7 +82,7 @@ export function setupCommand({ env, name }: Environment): CliCommand {
     });
 }
 
-/** Throws InvalidArgument for what cannot be used together. */
+/** Throws InvalidArgument for flags that cannot be used together. */
 function mirrorOf(
   client: ClientName,
   { mirror, registry = [] }: Options,

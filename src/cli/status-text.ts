@@ -8,32 +8,32 @@ import { chopped, displayWidth, endOf, wrapped } from './layout.ts';
 export interface View {
   /** Time in milliseconds since 1970. */
   readonly nowMs: number;
-  /** Columns that a line may take; undefined for any number. */
+  /** Maximum columns of a line; undefined for any number. */
   readonly columns?: number | undefined;
-  /** Lines that all may take; undefined for any number. */
+  /** Maximum lines in all; undefined for any number. */
   readonly lines?: number | undefined;
   readonly paint?: Paint;
 }
 
-/** Prose is not set wider. */
+/** Prose is no wider. */
 const maxTextColumns = 80;
 
 /**
- * Of each image's name that much is shown before further columns are: all of it but the registry and the directories,
- * if it is no longer.
+ * At least so much of each image's name is shown before further columns are: the whole name without registry and
+ * directories, if it fits.
  */
 const maxNameColumns = 30;
 
-/** Of any rate, so that the columns behind it stay where they are while it changes. */
+/** The width of any rate, so that the columns behind it stay in place while it changes. */
 const rateColumns = '999.9 MB/s'.length;
 
 /** A terminal with fewer has short headings. */
 const narrowColumns = 72;
 
-/** A column of the table. The first ones are always shown, the others if there is room. */
+/** A column of the table. The first ones are always shown, the others only if there is room. */
 interface Column {
   readonly head: string;
-  /** The same if there is little room. */
+  /** A shorter heading for little room. */
   readonly short?: string;
   readonly cell: (layer: MountedLayer) => Cell;
 }
@@ -68,8 +68,8 @@ export function statusText(status: DaemonStatus, address: string, view: View): s
 }
 
 /**
- * A row for each layer: what it is, what is here of it and what happens, and last its image, as much of its name as
- * there is room for.
+ * A row for each layer: its digest, how much of it is here, its activity, and last its image, as much of the name as
+ * fits.
  */
 function layerTable(
   layers: readonly MountedLayer[],
@@ -126,7 +126,7 @@ function tableWidth(
   return widths.reduce((sum, width) => sum + width, 2 * (widths.length - 1));
 }
 
-/** The name of an image without its registry's digest, which says nothing to people: `registry.example/app:1`. */
+/** The name of an image without its registry's digest, which means nothing to people: `registry.example/app:1`. */
 function imageName(reference: string): string {
   return printable(reference.replace(/@[a-z0-9]+:[0-9a-fA-F]{32,}$/, ''));
 }
@@ -146,7 +146,7 @@ function toned(count: number, tone: 'warning' | 'bad', paint: Paint): Cell {
   return count === 0 ? '0' : { painted: paint(tone, String(count)) };
 }
 
-/** What is waited for comes first, then what is fetched fastest. */
+/** Layers with waiting readers come first, then those that are fetched fastest. */
 function busiestFirst(a: MountedLayer, b: MountedLayer): number {
   return b.waiting - a.waiting || b.bytesPerSecond - a.bytesPerSecond;
 }
@@ -156,7 +156,7 @@ interface Line {
   readonly isBad?: boolean;
 }
 
-/** A line for each client if there are several, and one more for each that has no socket of its own. */
+/** A line for each client if there are several, and one more for each process that was refused. */
 function clientLines(clients: DaemonStatus['clients']): Line[] {
   return clients.flatMap(({ name, address, process, refused }) => {
     const who = process === undefined ? 'nobody yet' : `${printable(process.command)}, process ${process.pid}`;

@@ -20,7 +20,7 @@ interface Options extends DaemonChoice {
   watch?: boolean;
 }
 
-/** `lazypull status`: what a running daemon is doing. Throws if none answers. */
+/** `lazypull status`: shows what a running daemon is doing. Throws if none answers. */
 export function statusCommand(environment: Environment): CliCommand {
   const { env } = environment;
   return chooseDaemon(
@@ -59,7 +59,7 @@ export function statusCommand(environment: Environment): CliCommand {
     });
 }
 
-/** Shows it on the whole terminal until ctrl-C, also while the daemon is away, and leaves the last of it there. */
+/** Shows it on the whole terminal until ctrl-C, even while the daemon is away, and leaves the last status there. */
 async function watch(client: StatusClient, text: (status: DaemonStatus, lines?: number) => string): Promise<void> {
   let status = await client.status();
   let missing = '';

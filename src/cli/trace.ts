@@ -8,7 +8,7 @@ import { say, write } from './output.ts';
 import { CliCommand } from './command.ts';
 import { chooseDaemon, whichDaemon } from './which-daemon.ts';
 
-/** A file of traces far larger than any real one is refused before it is read. */
+/** A file with more traces is far larger than any real one, and is refused before it is read. */
 const maxTraces = 10_000;
 
 interface Options {
@@ -17,7 +17,7 @@ interface Options {
   digest?: string[];
 }
 
-/** `lazypull trace export|import`: what containers read first of their layers, taken from one machine to another. */
+/** `lazypull trace export|import`: moves records of what containers read first from one machine to another. */
 export function traceCommand(environment: Environment): CliCommand {
   const { name } = environment;
   const trace = new CliCommand('trace').description(

@@ -1,9 +1,9 @@
 import { LazypullError } from '../errors.ts';
 
-/** What the user wrote cannot be; the exit code is that of wrong usage. */
+/** The user wrote something impossible; the exit code is that of wrong usage. */
 export class UsageError extends LazypullError {}
 
-/** Runs what checks the words of the user: its InvalidArgument is a UsageError. */
+/** Runs a check of the user's words: its InvalidArgument becomes a UsageError. */
 export function checkUsage<T>(check: () => T): T {
   try {
     return check();

@@ -12,19 +12,19 @@ import type { CliCommand } from './command.ts';
 /** The rule, for people. */
 export const whichDaemonRule = `A command is about the daemon of --address or --root, else of LAZYPULL_ADDRESS or LAZYPULL_ROOT. Otherwise, if LAZYPULL_HOME is set, it is the one that serves below that directory, else the one that runs on this machine. If several run, a command that changes something names them and does nothing. A command that only looks names them and takes the first: the one at the place of containerd-stargz-grpc, then those that "lazypull buildkitd" and "lazypull buildkit run" have started, then others.`;
 
-/** The flags by which a user says which daemon is meant. */
+/** The flags by which a user names a daemon. */
 export interface DaemonChoice {
   readonly address?: string | undefined;
   readonly root?: string | undefined;
 }
 
 /**
- * What a command does: asks a daemon, reads what is kept in its root, or changes something, which must not be another
- * one's.
+ * What a command does: it asks a daemon, reads the files in its root, or changes something, which must not be another
+ * daemon's.
  */
 export type DaemonUse = 'asks' | 'reads' | 'changes' | 'stops';
 
-/** Adds the flags that say which daemon is meant. */
+/** Adds the flags that name a daemon. */
 export function chooseDaemon(command: CliCommand): CliCommand {
   return command
     .option('--address <path>', 'socket of the daemon that is meant (default: the one that runs)')
@@ -32,11 +32,11 @@ export function chooseDaemon(command: CliCommand): CliCommand {
 }
 
 /**
- * The daemon that a command is about, by `whichDaemonRule`. Where none runs, it is one of which something is kept, or
- * else the first place of all.
+ * The daemon that a command is about, by `whichDaemonRule`. If none runs, it is one that has left files, or else the
+ * default place.
  *
- * @throws FailedPrecondition if the use is one that changes something, and several daemons could be meant, or the flags
- * are of two
+ * @throws FailedPrecondition if the command changes something and several daemons could be meant, or if the flags are
+ * of two daemons
  */
 export async function whichDaemon(
   flags: DaemonChoice,
@@ -63,7 +63,10 @@ export async function whichDaemon(
   return first;
 }
 
-/** What the flags name, else the variables; undefined if neither does. What is not named of it is found by what is. */
+/**
+ * The daemon that the flags name, else the variables; undefined if neither does. If only one of socket and root is
+ * named, the other is found by it.
+ */
 async function namedDaemon(
   flags: DaemonChoice,
   env: NodeJS.ProcessEnv,
@@ -99,7 +102,7 @@ async function namedDaemon(
   return { address, root };
 }
 
-/** A root that was guessed must not be that of a daemon that serves elsewhere. */
+/** A guessed root must not be that of a daemon that serves elsewhere. */
 function checkFree({ address, root }: Instance, served: readonly string[] | undefined): void {
   if (served === undefined || served.length === 0 || served.includes(address)) return;
   throw new LazypullError(
@@ -109,7 +112,7 @@ function checkFree({ address, root }: Instance, served: readonly string[] | unde
   );
 }
 
-/** Where daemons may be: the first is where a daemon is by default. */
+/** Where daemons may be. The first place is the default. */
 function knownPlaces(env: NodeJS.ProcessEnv): Instance[] {
   const { snapshotter, containerd } = ownPlaces(env);
   const own = [instanceAt(snapshotter, env), containerdAt(containerd, env).lazypull];
@@ -126,7 +129,9 @@ function namesIn(directory: string): string[] {
   }
 }
 
-/** The daemons that run at some of the places, or anywhere, each once; if we may not look, the first one that may. */
+/**
+ * The daemons that run at some of the places, or anywhere, each once. If we may not look, it is the first that may run.
+ */
 async function livingAt(places: readonly Instance[], isAnywhere: boolean): Promise<Instance[]> {
   const { daemonAt, daemonOfRoot, isServed, livingDaemons } = await import('../daemon/living.ts');
   const living: Instance[] = [];
@@ -148,9 +153,7 @@ async function livingAt(places: readonly Instance[], isAnywhere: boolean): Promi
   return living.length > 0 ? living : hidden.slice(0, 1);
 }
 
-/**
- * The places of which something is left if no daemon runs: what is kept, or, if a daemon is to be stopped, a keeper.
- */
+/** The places where something is left if no daemon runs: files, or, if a daemon is to be stopped, a keeper. */
 async function leftAt(places: readonly Instance[], use: DaemonUse): Promise<Instance[]> {
   if (use === 'asks') return [];
   const left: Instance[] = [];

@@ -26,7 +26,7 @@ interface Options {
   json?: boolean;
 }
 
-/** `lazypull why IMAGE`: which layers are lazy, and why the others are not. */
+/** `lazypull why IMAGE`: says which layers are lazy, and why the others are not. */
 export function whyCommand(environment: Environment): CliCommand {
   const { env, name } = environment;
   return chooseDaemon(
@@ -56,7 +56,7 @@ export function whyCommand(environment: Environment): CliCommand {
     });
 }
 
-/** What the daemon remembers; undefined, and a word to the user, if none answers. */
+/** What the daemon remembers. If none answers, it tells the user so and returns undefined. */
 async function askDaemon(address: string, name: string): Promise<DaemonMemory | undefined> {
   const { StatusClient } = await import('../status/client.ts');
   using client = new StatusClient(address);
@@ -101,10 +101,10 @@ const words = {
   impossible: ['bad', 'CANNOT BE LAZY'],
 } as const;
 
-/** What is said of a layer has at least so many columns. */
+/** The text about a layer has at least so many columns. */
 const minTextColumns = 20;
 
-/** A verdict for people, in lines of `columns` if that is possible. */
+/** A verdict for people, in lines of `columns` if possible. */
 export function verdictText(
   { digest, bytes, verdict, message, advice }: LayerVerdict,
   paint: Paint = plain,

@@ -11,19 +11,19 @@ export interface ClientConfig {
 /** The client of the first address, whose snapshots are kept where a daemon of one client keeps them. */
 export const firstClientName = 'default';
 
-/** More than any machine has. */
+/** No machine has more clients than that. */
 const maxClients = 16;
 
-/** What fits into `sun_path` of unix(7), with its end. */
+/** The size of `sun_path` in unix(7), without its end. */
 const maxSocketPathBytes = 107;
 
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/;
 
 /**
- * The clients of a daemon: one for each address of the command line, of which the first is the only one that must be
- * there, and one for each table `[[client]]` of the file. Further addresses are named by their files, without ".sock".
+ * The clients of a daemon: one for each address of the command line, and one for each table `[[client]]` of the file.
+ * The first address is the only one that must be there. Further addresses are named after their files, without ".sock".
  *
- * @throws InvalidArgument for names and addresses that cannot be used, or that two clients have
+ * @throws InvalidArgument if a name or an address cannot be used, or if two clients have the same one
  */
 export function clientsOf(addresses: readonly string[], tables: readonly ClientConfig[]): ClientConfig[] {
   const [first = '', ...others] = addresses.map(socketPath);
@@ -56,12 +56,12 @@ export function clientsOf(addresses: readonly string[], tables: readonly ClientC
   return clients;
 }
 
-/** The name of a client that has nothing but an address: that of the file without ".sock". */
+/** The name of a client that has only an address: the name of the file, without ".sock". */
 export function nameOfAddress(address: string): string {
   return basename(address).replace(/\.sock$/, '');
 }
 
-/** An absolute path of an address with or without the scheme unix://. */
+/** The absolute path of an address, with or without the scheme unix://. */
 export function socketPath(address: string): string {
   return resolve(address.startsWith('unix://') ? address.slice('unix://'.length) : address);
 }

@@ -3,7 +3,7 @@ import { lineOf, parseTomlText, type TomlPath } from '../util/toml.ts';
 import { configHint } from './load.ts';
 import { dotted, type FileConfig, fileSchema, problemsIn, quoted, unknownKeysIn } from './schema.ts';
 
-/** Of a file in which much is wrong the first are told. */
+/** If much is wrong in a file, only the first problems are told. */
 const maxProblems = 20;
 
 /**
@@ -52,7 +52,7 @@ export function parseConfig(text: string, path: string): { file: FileConfig; war
 }
 
 /**
- * Keys that this program acts on, or whose default is what it does anyway. All others are told to the user when set.
+ * Keys that this program acts on, or whose default is what it does anyway. If any other key is set, the user is told.
  */
 const implemented: ReadonlySet<string> = new Set([
   'client',

@@ -16,26 +16,26 @@ import { type ListenAddress, parseListenAddress } from './listen-address.ts';
 import { isLoopback } from '../registry/hosts/addresses.ts';
 import type { FileConfig } from './schema.ts';
 
-/** Where everything is when nobody says otherwise: the places of containerd-stargz-grpc. */
+/** Where everything is by default: the places of containerd-stargz-grpc. */
 export const defaults = {
   address: '/run/containerd-stargz-grpc/containerd-stargz-grpc.sock',
   root: '/var/lib/containerd-stargz-grpc',
   config: '/etc/containerd-stargz-grpc/config.toml',
   logLevel: 'info',
   logFormat: 'auto',
-  /** Where containerd and Docker keep what is special about each registry. */
+  /** Where containerd and Docker keep the settings of each registry. */
   registryHosts: '/etc/containerd/certs.d:/etc/docker/certs.d',
 } as const;
 
-/** A config file far larger than any real one; a wrong path such as a disk image is refused before it is read. */
+/** Far larger than any real config file. A wrong path, such as that of a disk image, is refused before it is read. */
 const maxFileBytes = 1024 * 1024;
 
-/** What mends a config file that cannot be used. */
+/** What to do about a config file that cannot be used. */
 export const configHint = 'correct the file, or give another one with --config; "lazypull check" reads it too';
 
 /** Flags of the daemon as the user wrote them; undefined if absent. */
 export interface DaemonFlags {
-  /** One for each client; `lazypull check` has one at most. */
+  /** One for each client; `lazypull check` takes one at most. */
   address?: string | readonly string[] | undefined;
   root?: string | undefined;
   config?: string | undefined;
@@ -48,29 +48,29 @@ export interface DaemonFlags {
 
 /** What the daemon runs with. */
 export interface DaemonConfig {
-  /** The clients to serve, each at a socket of its own; one at least. */
+  /** The clients to serve, at least one. Each has a socket of its own. */
   clients: readonly ClientConfig[];
   /** Directory of everything that is kept. */
   root: string;
   logLevel: LogLevel;
   logFormat: LogFormat;
-  /** Where to serve metrics; undefined for nowhere. */
+  /** Where to serve metrics; undefined if they are not served. */
   metricsAddress: ListenAddress | undefined;
-  /** Where to serve the mirror; undefined for nowhere, and then nothing is kept for it. */
+  /** Where to serve the mirror; undefined if there is none: nothing is kept for it then. */
   mirrorAddress: ListenAddress | undefined;
   /** Whether a daemon that has the root is asked to hand over. */
   takeover: boolean;
-  /** The config file; undefined if there is none, or nothing in it: every key has its default then. */
+  /** The config file; undefined if there is none, or if it is empty: every key has its default then. */
   file: FileConfig | undefined;
-  /** What the log should say once it exists: unknown keys, keys without an effect yet. */
+  /** What the log should say once it exists: keys that are unknown, and keys that have no effect yet. */
   warnings: string[];
 }
 
 /**
- * The configuration of the daemon: a flag wins over the environment (`LAZYPULL_ADDRESS`, `LAZYPULL_ROOT`,
+ * The configuration of the daemon. A flag wins over the environment (`LAZYPULL_ADDRESS`, `LAZYPULL_ROOT`,
  * `LAZYPULL_CONFIG`, `LAZYPULL_LOG_LEVEL`, `LAZYPULL_LOG_FORMAT`, `LAZYPULL_METRICS_ADDRESS`,
- * `LAZYPULL_MIRROR_ADDRESS`), that over the file, that over the default. A missing file is an error only when it was
- * named.
+ * `LAZYPULL_MIRROR_ADDRESS`), the environment over the file, and the file over the default. A missing file is an error
+ * only if it was named.
  *
  * @throws InvalidArgument that names the flag, variable or key
  */
@@ -90,14 +90,14 @@ export async function loadConfig(flags: DaemonFlags, env: NodeJS.ProcessEnv): Pr
   };
 }
 
-/** `no_prometheus` turns off what the file says, not what the command line or the environment says. */
+/** `no_prometheus` turns off the address of the file, not that of the command line or the environment. */
 function metricsAddress(asked: string | undefined, file: FileConfig | undefined): ListenAddress | undefined {
   if (asked !== undefined) return parseListenAddress(asked, 'the metrics address');
   if (file === undefined || file.metrics_address === '' || file.no_prometheus) return undefined;
   return parseListenAddress(file.metrics_address, 'the key "metrics_address" with');
 }
 
-/** The mirror answers with the credentials of this machine: other machines reach it only if the file says so. */
+/** The mirror answers with the credentials of this machine. So other machines reach it only if the file says so. */
 function mirrorAddress(asked: string | undefined, file: FileConfig | undefined): ListenAddress | undefined {
   const text = asked ?? nonEmpty(file?.mirror.address);
   if (text === undefined) return undefined;
@@ -128,8 +128,8 @@ async function readConfigFile(path: string, required: boolean): Promise<Pick<Dae
       });
   }
   if (text.trim() === '') return { file: undefined, warnings: [] };
-  // The parser and the schema take more memory than anything else that the daemon loads, so only a daemon with a file
-  // pays for them.
+  // The parser and the schema take more memory than anything else that the daemon loads. So only a daemon with a file
+  // loads them.
   const { parseConfig } = await import('./file.ts');
   return parseConfig(text, path);
 }
@@ -146,7 +146,7 @@ export function daemonAddress(flag: string | undefined, env: NodeJS.ProcessEnv):
 /**
  * The daemon's root directory, as `realPath` gives it: the flag, else `LAZYPULL_ROOT`, else the default.
  *
- * @throws InvalidArgument for an empty flag, which would be the current directory
+ * @throws InvalidArgument for an empty flag, which would mean the current directory
  */
 export function daemonRoot(flag: string | undefined, env: NodeJS.ProcessEnv): string {
   if (flag === '')

@@ -3,7 +3,7 @@ import { z } from 'zod';
 /** How much of a wrong text is repeated. */
 const maxShownText = 60;
 
-/** What zod says of a value that it refuses, as far as it is used here. */
+/** The part of zod's issue for a refused value that is used here. */
 interface Issue {
   readonly code?: string | undefined;
   readonly input?: unknown;
@@ -14,7 +14,7 @@ interface Issue {
   readonly inclusive?: boolean;
 }
 
-/** What to say of a refused value: what is allowed, and what was found. For the parameter `error` of zod. */
+/** What to say about a refused value: what is allowed, and what was found. It is the parameter `error` of zod. */
 export function problemWith(issue: Issue): string {
   const { code, input, inst, minimum, maximum, inclusive } = issue;
   if (code === 'too_small')

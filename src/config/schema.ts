@@ -34,9 +34,9 @@ const client = z.object({
 });
 
 /**
- * `config.toml` of containerd-stargz-grpc, every key with its default and what it means, and keys of lazypull's own,
- * which are marked `own`. A key that is not here is warned about, never refused, so that a file written for a newer
- * program still starts this one.
+ * `config.toml` of containerd-stargz-grpc: every key with its default and its meaning. Keys of lazypull's own are
+ * marked `own`. An unknown key gets a warning and is never refused, so that a file for a newer program still starts
+ * this one.
  */
 export const fileSchema = z.object({
   metrics_address: z
@@ -285,16 +285,13 @@ export const fileSchema = z.object({
 /** A parsed `config.toml`, complete with defaults. Names are those of the file. */
 export type FileConfig = z.infer<typeof fileSchema>;
 
-/**
- * Something in a config file that is not as it should be: where, by keys and numbers of elements, and what to say of
- * it.
- */
+/** A problem in a config file: where it is, by keys and numbers of elements, and what to say about it. */
 export interface ConfigProblem {
   readonly path: TomlPath;
   readonly text: string;
 }
 
-/** What is wrong with `value` as a config file; empty when it is right. */
+/** What is wrong with `value` as a config file; empty if nothing is. */
 export function problemsIn(value: unknown): ConfigProblem[] {
   const result = fileSchema.safeParse(value, { error: problemWith });
   if (result.success) return [];
@@ -304,7 +301,7 @@ export function problemsIn(value: unknown): ConfigProblem[] {
   }));
 }
 
-/** The keys in `value` that the schema does not have, and what each may stand for: '' or "did you mean …?". */
+/** The keys in `value` that the schema does not have, and for each a suggestion: '' or "did you mean …?". */
 export function unknownKeysIn(value: unknown, schema: z.ZodType = fileSchema, path: TomlPath = []): ConfigProblem[] {
   const inner = unwrap(schema);
   if (Array.isArray(value)) {
@@ -326,7 +323,7 @@ export function unknownKeysIn(value: unknown, schema: z.ZodType = fileSchema, pa
   });
 }
 
-/** Among the keys of the same table, else the same key of another one. */
+/** Looks among the keys of the same table, then for the same key in another table. */
 function suggestionFor(key: string, siblings: readonly string[], table: TomlPath): string {
   const similar = similarTo(key, siblings);
   const meant = similar === undefined ? placesOf(key) : [dotted([...table, similar])];
@@ -334,7 +331,7 @@ function suggestionFor(key: string, siblings: readonly string[], table: TomlPath
   return `did you mean ${meant.map(quoted).join(' or ')}?`;
 }
 
-/** A key that stands in more tables than that is no hint to any. */
+/** If a key is in more tables than that, none of them is suggested. */
 const maxPlaces = 2;
 
 /** The dotted names of tables and keys that end in `key`. */
@@ -348,12 +345,12 @@ function placesOf(key: string, schema: z.ZodType = fileSchema, path: TomlPath = 
   return Object.hasOwn(inner.shape, key) ? [dotted([...path, key]), ...below] : below;
 }
 
-/** A path as TOML has it in a dotted key; numbers of elements are parts of it too. */
+/** A path as a dotted key of TOML; numbers of elements are parts of it too. */
 export function dotted(path: TomlPath): string {
   return path.map((key) => (/^[\w-]+$/.test(String(key)) ? key : JSON.stringify(key))).join('.');
 }
 
-/** A name in quotation marks, unless it has some of its own. */
+/** A name in quotation marks, unless it has quotation marks already. */
 export function quoted(name: string): string {
   return name.includes('"') ? name : `"${name}"`;
 }

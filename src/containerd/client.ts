@@ -17,12 +17,12 @@ export class ContainerdClient implements Disposable {
     this.#client.setHeader('containerd-namespace', namespace);
   }
 
-  /** What is made from now on is kept from the garbage collection as long as the lease is there. */
+  /** Everything that is made from now on is protected from the garbage collection as long as the lease exists. */
   useLease(id: string): void {
     this.#client.setHeader('containerd-lease', id);
   }
 
-  /** @throws with the class of containerd's answer; Unavailable, with what to do, if none answers */
+  /** @throws with the class of containerd's answer; Unavailable, with what to do, if there is no answer */
   call<I extends DescMessage, O extends DescMessage>(
     method: Method<I, O>,
     request: MessageInitShape<I>,
@@ -32,9 +32,9 @@ export class ContainerdClient implements Disposable {
   }
 
   /**
-   * Keeps a small document in the content store; one that is there gets the labels.
+   * Stores a small document in the content store. If it is already there, it gets the labels.
    *
-   * @param digest of the bytes, which containerd checks
+   * @param digest digest of the bytes, which containerd checks
    */
   async keep(digest: string, bytes: Uint8Array, labels: Readonly<Record<string, string>>): Promise<void> {
     try {
@@ -64,9 +64,9 @@ export class ContainerdClient implements Disposable {
 }
 
 /**
- * What to tell of a call that failed: of containerd, or of the snapshotter that containerd could not reach for it.
+ * The error for a failed call: of containerd, or of the snapshotter that containerd could not reach for it.
  *
- * @param address of containerd
+ * @param address address of containerd
  */
 export function failureOf(
   address: string,
@@ -83,7 +83,7 @@ export function failureOf(
     const text = `Cannot use what serves "${address}": it is not containerd`;
     return new LazypullError('FailedPrecondition', text, { hint: 'give the --address of containerd' });
   }
-  // grpc-js speaks of our connection in Node's words, and containerd of its own in Go's.
+  // grpc-js describes our connection in Node's words, and containerd its own in Go's.
   const [, dialled, reason] = /dial unix:?(?:\/\/)? ?(\/\S*?): (.*?)"?$/.exec(details) ?? [];
   if (dialled !== undefined) {
     const text = `Cannot reach the daemon at "${dialled}", which ${at} has as a snapshotter: ${wordsOf(reason ?? '')}`;
@@ -100,10 +100,10 @@ export function failureOf(
   return new LazypullError(codes.get(code) ?? 'Unknown', `Cannot call ${method} of ${at}: ${details}`);
 }
 
-/** How grpc-go says that a connection has ended. */
+/** How grpc-go reports that a connection has ended. */
 const ofGo = /error reading|server preface|closing transport|transport is closing/;
 
-/** Go's words for why nothing could be reached at a socket. */
+/** Go's words for the reason why a socket could not be reached. */
 function wordsOf(reason: string): string {
   if (/timeout|deadline/.test(reason)) return 'nothing serves there';
   if (/no such file/.test(reason)) return 'there is no such socket';

@@ -1,8 +1,8 @@
 /**
- * A client of containerd: puts an image into it without its layers, which then are lazy. It knows containerd's
- * content, images, leases and snapshots services.
+ * A client of containerd: puts an image into it without its layers, which then are lazy. It knows containerd's services
+ * for content, images, leases and snapshots.
  *
- * Begin with `pullImage`; `client.ts` makes the calls, and says in plain words why one failed.
+ * Begin with `pullImage`. `client.ts` makes the calls, and explains in plain words why one failed.
  */
 
 import { createHash, randomUUID } from 'node:crypto';
@@ -28,10 +28,10 @@ import type { RegistryClient } from '../registry/client.ts';
 import { formatReference } from '../registry/reference.ts';
 import type { ContainerdClient } from './client.ts';
 
-/** When what a process that died has left may be removed. */
+/** After this time the remains of a process that died may be removed. */
 const leaseMs = 24 * 3600 * 1000;
 
-/** What a label may have together with its key (containerd, pkg/labels). */
+/** Maximum length of a label together with its key (containerd, pkg/labels). */
 const maxLabelBytes = 4096;
 
 export interface PullOptions {
@@ -40,15 +40,16 @@ export interface PullOptions {
   readonly image: ResolvedImage;
   /** Name of the snapshotter in containerd. */
   readonly snapshotter: string;
-  /** Is told when a layer's turn comes, the lowest first. */
+  /** Is called when a layer's turn comes, the lowest first. */
   readonly onStart?: (layer: { digest: string; size: number }) => void;
-  /** Is told of each layer that is there, the lowest first. */
+  /** Is called for each layer that is there, the lowest first. */
   readonly onLayer: (layer: { digest: string; chainId: string; wasThere: boolean }) => void;
 }
 
 /**
- * Makes an image known to containerd with all its layers lazy: its documents in the content store, a snapshot for each
- * layer, and then the record of the image, under the name that Docker and containerd use. No layer is downloaded.
+ * Makes an image known to containerd with all its layers lazy: first its documents in the content store, then a
+ * snapshot for each layer, and last the record of the image, under the name that Docker and containerd use. No layer is
+ * downloaded.
  *
  * @returns the name
  * @throws FailedPrecondition that names the layer, and says what to do, if one does not become lazy
@@ -109,7 +110,7 @@ async function takeLease(containerd: ContainerdClient): Promise<AsyncDisposable>
   return { [Symbol.asyncDispose]: async () => void (await containerd.call(Leases.method.delete, { id })) };
 }
 
-/** A layer without an index is pulled by the daemon before it is there, however large it is. */
+/** The daemon pulls a layer without an index before Prepare returns, however large it is. */
 const prepareMs = 3_600_000;
 
 async function prepareLayers(options: PullOptions, chainIds: readonly string[]): Promise<void> {
@@ -168,7 +169,7 @@ async function isThere({ containerd, snapshotter }: PullOptions, key: string): P
   }
 }
 
-/** The labels by which the garbage collection finds what a document needs. */
+/** The labels that tell the garbage collection what a document needs. */
 function manifestReferences({ manifest: { config, layers } }: ResolvedImage): Record<string, string> {
   const references = layers.map(({ digest }, i) => [contentReferenceLabel(`l.${i}`), digest]);
   return { [contentReferenceLabel('config')]: config.digest, ...Object.fromEntries(references) };

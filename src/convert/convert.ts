@@ -2,7 +2,7 @@
  * Makes an image eStargz: from a registry, an archive or a directory, into a registry or a directory. It knows
  * manifests and tar, and no daemon.
  *
- * Begin with `convertImage`; `layer-converter.ts` does one layer and `estargz-writer.ts` writes it, `source.ts` and
+ * Begin with `convertImage`. `layer-converter.ts` does one layer, `estargz-writer.ts` writes it, `source.ts` and
  * `destination.ts` are the two ends.
  */
 
@@ -46,26 +46,26 @@ import { inParallel } from '../util/in-parallel.ts';
 
 /**
  * gzip's levels on a Debian tree of 550 MB with two cores: 3: 135 MB/s, 214.7 MB; 4: 127 MB/s, 209.7 MB; 5: 100 MB/s,
- * 205.7 MB; 6: 70 MB/s, 204.8 MB; 9, as Go's writer has it, is several times slower than 6 for 0.3 %.
+ * 205.7 MB; 6: 70 MB/s, 204.8 MB. Level 9, which Go's writer uses, is several times slower than 6 and saves 0.3 %.
  */
 export const defaultGzipLevel = 5;
 
 export interface ConvertOptions {
-  /** gzip's, 1 to 9. */
+  /** Level of gzip, 1 to 9. */
   level?: number | undefined;
-  /** Where files are cut, in bytes. */
+  /** Chunk size for large files, in bytes. */
   chunkBytes?: number | undefined;
-  /** The image of each that matches it best; all images if there is none. */
+  /** For each platform, the image that matches it best; all images if there is none. */
   platforms?: readonly Platform[] | undefined;
-  /** Converted layers lie in a directory below it until they are pushed; the system's by default. */
+  /** Converted layers are in a directory below it until they are pushed; by default below the system's. */
   temporaryDirectory?: string | undefined;
-  /** Called often. */
+  /** It is called often. */
   onLayer?: ((event: LayerEvent) => void) | undefined;
-  /** Is told of each member of an index that cannot be converted, but for attestations: it is copied as it is. */
+  /** Is called for each member of an index that cannot be converted and is copied as it is, except for attestations. */
   onKept?: ((member: KeptMember) => void) | undefined;
-  /** Says of the layers that are written whether they can be lazy; nothing is said without it. */
+  /** Decides for the written layers whether they can be lazy; without it nothing is decided. */
   check?: LazinessCheck | undefined;
-  /** Is told, once, of each layer that cannot be lazy; `source` is the digest that it had. */
+  /** Is called once for each layer that cannot be lazy; `source` is its digest before the conversion. */
   onNotLazy?: ((layer: NotLazyLayer & { source: string }) => void) | undefined;
   signal?: AbortSignal | undefined;
 }
@@ -73,29 +73,29 @@ export interface ConvertOptions {
 /** A member of an index that stays as it is, or is not in the new index. */
 export interface KeptMember {
   digest: string;
-  /** As the index says; undefined if it says none. */
+  /** The platform in the index; undefined if there is none. */
   platform: string | undefined;
   reason: string;
   /** The destination does not take it. */
   isLeftOut: boolean;
 }
 
-/** The image that was written. */
+/** The written image. */
 export interface ConvertedImage {
   mediaType: string;
   digest: string;
   size: number;
   /**
-   * False if a layer that was converted cannot be lazy, or no image can be as a whole. What had to stay as it is counts
-   * only then.
+   * False if a converted layer cannot be lazy, or if no image can be lazy as a whole. Layers that had to stay as they
+   * were count only for the latter.
    */
   isLazy: boolean;
 }
 
 /**
- * Copies an image, of all its platforms, with every layer as eStargz. A layer that is eStargz already is copied as it
- * is, and so are attestations; a blob that the destination has is not sent. The destination's name is set last: it
- * never stands for half an image. Leaves no temporary file.
+ * Copies an image, of all its platforms, with every layer as eStargz. Layers that are eStargz already are copied as
+ * they are, and so are attestations. A blob that the destination has is not sent. The destination's name is set last:
+ * it never stands for half an image. Leaves no temporary file.
  */
 export async function convertImage(
   source: ImageSource,
@@ -132,9 +132,9 @@ async function makeDirectory(parent: string): Promise<string> {
   }
 }
 
-/** Configs are small; those of images that were built from thousands of steps are not. */
+/** Configs are usually small, but not those of images that were built in thousands of steps. */
 const maxConfigBytes = 16 * 1024 * 1024;
-/** While one layer waits for the network, another is compressed. */
+/** While one layer waits for the network, another one is compressed. */
 const layersAtOnce = 2;
 
 class Conversion {
@@ -174,7 +174,7 @@ class Conversion {
     return { mediaType, digest, size: bytes.length, isLazy };
   }
 
-  /** The images of these platforms and the indexes that they are in; undefined for everything. */
+  /** The images of these platforms and the indexes that contain them; undefined for everything. */
   async #choose(bytes: Buffer, platforms: readonly Platform[]): Promise<Chosen | undefined> {
     if (platforms.length === 0) return undefined;
     const documents = {
@@ -224,8 +224,8 @@ class Conversion {
   }
 
   /**
-   * Writes a member of an index: an image is converted, anything else is copied as it is. Undefined if that cannot be
-   * done either.
+   * Writes a member of an index: an image is converted, anything else is copied as it is. Undefined if that is not
+   * possible either.
    */
   async #member(descriptor: Descriptor, chosen: Chosen | undefined, depth: number): Promise<Descriptor | undefined> {
     const { mediaType } = descriptor;
@@ -266,14 +266,14 @@ class Conversion {
     return replacedDescriptor(old, mediaType, digest, bytes.length);
   }
 
-  /** What is of a type that is not known here, or is a blob, goes along if the destination takes it. */
+  /** Members of an unknown type, and blobs, are copied if the destination takes them. */
   async #unknownMember(descriptor: Descriptor): Promise<Descriptor | undefined> {
     const { mediaType } = descriptor;
     this.#images++;
     try {
       const bytes = await this.#source.manifest(descriptor, this.#signal).catch((error: unknown) => {
         this.#signal.throwIfAborted();
-        return error; // registries do not agree what to say of a blob that is asked for as a manifest
+        return error; // registries do not agree on the answer for a blob that is asked for as a manifest
       });
       if (bytes instanceof Buffer) await this.#copy(descriptor, bytes);
       else await this.#copyBlob(descriptor, bytes);
@@ -305,7 +305,7 @@ class Conversion {
     });
   }
 
-  /** Copies a manifest with all that it names. */
+  /** Copies a manifest with everything that it names. */
   async #copy({ mediaType, digest }: Descriptor, bytes: Buffer): Promise<void> {
     for (const blob of blobsOf(bytes)) await this.#layers.copy(blob, this.#signal);
     await this.#destination.putManifest(mediaType, digest, bytes, this.#signal);
@@ -349,7 +349,7 @@ class Conversion {
   }
 }
 
-/** What is taken of an index. */
+/** The chosen part of an index. */
 interface Chosen {
   readonly members: ReadonlySet<string>;
   readonly digests: ReadonlySet<string>;
@@ -365,7 +365,7 @@ interface Document {
   bytes: Buffer;
 }
 
-/** What a manifest that is not of a container image is of, for people. */
+/** The kind of a manifest that is not of a container image, for people. */
 function typeOf({ config, json }: ImageManifest): string {
   return typeof json['artifactType'] === 'string' ? json['artifactType'] : config.mediaType;
 }

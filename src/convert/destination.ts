@@ -4,12 +4,12 @@ import type { RegistryClient } from '../registry/client.ts';
 import { formatReference, type Reference } from '../registry/reference.ts';
 import type { BlobId } from './source.ts';
 
-/** Where an image is written to: blobs first, then manifests, the root last. */
+/** The destination of an image: it takes blobs first, then manifests, the root last. */
 export interface ImageDestination {
   /** For messages. */
   readonly name: string;
   hasBlob(digest: string, signal?: AbortSignal): Promise<boolean>;
-  /** `open` makes a stream of the blob's bytes: once for each try. */
+  /** `open` makes a stream of the blob's bytes, once for each try. */
   putBlob(blob: BlobId, open: () => Readable, signal?: AbortSignal): Promise<void>;
   /** Adds a manifest that an index will name. */
   putManifest(mediaType: string, digest: string, bytes: Buffer, signal?: AbortSignal): Promise<void>;

@@ -11,9 +11,10 @@ export function checkEndpoint(text: string): void {
 }
 
 /**
- * The image and the place that two arguments name: each a reference as Docker writes it, or
+ * The source and the destination that two arguments name: each a reference as Docker writes it, or
  * `oci-layout:DIR[:NAME][@DIGEST]`. Nothing is read yet.
- * @throws InvalidArgument if one cannot be parsed, or the destination has a digest.
+ *
+ * @throws InvalidArgument if one cannot be parsed, or if the destination has a digest
  */
 export function openEndpoints(
   client: RegistryClient,

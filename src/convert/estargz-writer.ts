@@ -10,40 +10,41 @@ import { TarReader } from '../formats/tar/reader.ts';
 import { chunkRowOf, cleanName, rowOf, TocBuilder, type TocEntry } from './toc.ts';
 
 /**
- * A quarter of the chunk size of Go's writer. A reader waits for a whole chunk and fetches no less, so that smaller
- * ones make the first read of a program quicker; the layer grows by a few thousandths.
+ * A quarter of the chunk size of Go's writer. A reader waits for a whole chunk and fetches no less. So smaller chunks
+ * make the first read of a program faster; the layer grows by a few thousandths.
  */
 export const defaultChunkBytes = 1 << 20;
-/** A chunk is held in memory by writers and readers. */
+/** Writers and readers hold a chunk in memory. */
 export const maxChunkBytes = 64 * 1024 * 1024;
 
-/** What an eStargz blob is known by. */
+/** The properties of a written eStargz blob. */
 export interface EstargzResult {
   /** `sha256:<hex>` of the blob. */
   digest: string;
   /** Bytes of the blob. */
   size: number;
-  /** `sha256:<hex>` of what the whole blob inflates to: the tar, then the TOC's tar entry. */
+  /** `sha256:<hex>` of the inflated blob: the tar, then the TOC's tar entry. */
   diffId: string;
   /** `sha256:<hex>` of the TOC's JSON. */
   tocDigest: string;
-  /** Bytes that the whole blob inflates to. */
+  /** Size of the inflated blob, in bytes. */
   uncompressedSize: number;
 }
 
 export interface EstargzOptions {
   pool: GzipPool;
-  /** Where a file is cut, in bytes: 1 to `maxChunkBytes`. */
+  /** Chunk size of files, in bytes: 1 to `maxChunkBytes`. */
   chunkBytes: number;
   signal?: AbortSignal | undefined;
 }
 
 /**
- * Writes a tar archive as an eStargz blob: each piece goes to `sink` as soon as it and those before are ready. The
- * bytes of the tar are kept up to its end-of-archive mark; the TOC's entry comes after that mark, so that a program
- * that unpacks the layer as a plain tar.gz does not find it (BuildKit writes it so too). A TOC and landmarks that are
- * in the source are left out. The source is read to its end. Format: containerd/stargz-snapshotter docs/estargz.md.
- * @throws what `tar-reader.ts` throws, what `tar` and `sink` throw, and InvalidArgument for a chunk size out of range.
+ * Writes a tar archive as an eStargz blob. Each piece goes to `sink` as soon as it and those before are ready. The
+ * bytes of the tar are kept up to its end-of-archive mark. The TOC's entry comes after that mark, so that a program
+ * that unpacks the layer as a plain tar.gz does not see it (BuildKit writes it so too). A TOC and landmarks in the
+ * source are left out. The source is read to its end. Format: containerd/stargz-snapshotter docs/estargz.md.
+ *
+ * @throws what `tar-reader.ts`, `tar` and `sink` throw, and InvalidArgument for a chunk size out of range
  */
 export async function writeEstargz(
   tar: AsyncIterable<Buffer>,
@@ -77,8 +78,8 @@ export async function writeEstargz(
 }
 
 /**
- * Whether an entry is not the image's but an earlier eStargz writer's, or says something of the root that no directory
- * can be: containerd passes that over.
+ * Whether an entry comes from an earlier eStargz writer, or describes the root as something that is not a directory,
+ * which containerd ignores.
  */
 function isLeftOut({ path, type }: TarEntry): boolean {
   const name = cleanName(path);
@@ -93,7 +94,7 @@ function emptyRow(entry: TarEntry): TocEntry {
   return row;
 }
 
-/** Writes a file's payload, each chunk at the start of a member, and gives its rows. */
+/** Writes a file's payload, each chunk at the start of a member, and returns its TOC entries. */
 async function writeFile(
   entry: TarEntry,
   reader: TarReader,
@@ -143,7 +144,7 @@ async function finish(toc: TocBuilder, members: MemberWriter): Promise<EstargzRe
 }
 
 /**
- * A batch is sent to a thread at this many bytes: enough that sending costs little, small enough that memory stays
+ * A batch of this size is sent to a thread: large enough that sending costs little, small enough that memory stays
  * bounded.
  */
 const batchBytes = 1024 * 1024;
@@ -151,8 +152,8 @@ const batchBytes = 1024 * 1024;
 const maxMemberBytes = 8 * 1024 * 1024;
 
 /**
- * Takes the uncompressed stream, cut into members, has the members compressed in parallel and gives them to the sink in
- * order. A member is named by its index until its place is known.
+ * Takes the uncompressed stream, cut into members, compresses them in parallel and gives them to the sink in order. A
+ * member is named by its index until its offset is known.
  */
 class MemberWriter {
   readonly #pool: GzipPool;
@@ -182,13 +183,13 @@ class MemberWriter {
     this.#pieceBytes += data.length;
   }
 
-  /** Adds bytes that no row of the TOC points at: if the member is long they start a new one. */
+  /** Adds bytes that no TOC entry points at. If the member is long, they start a new one. */
   async appendHeaders(data: Uint8Array): Promise<void> {
     if (this.#memberBytes >= maxMemberBytes) await this.cut();
     this.append(data);
   }
 
-  /** Ends the member and starts the next one. Gives the index of that. */
+  /** Ends the member and starts the next one. Resolves to the index of the next one. */
   async cut(): Promise<number> {
     if (this.#memberBytes > 0) {
       this.#ends.push(this.#pieceBytes);
@@ -198,21 +199,21 @@ class MemberWriter {
     return this.#members;
   }
 
-  /** Ends the member and waits until all is in the sink. */
+  /** Ends the member and waits until everything is in the sink. */
   async flush(): Promise<void> {
     await this.cut();
     if (this.#pieceBytes > 0) await this.#send();
     while (this.#inFlight.length > 0) await this.#receive();
   }
 
-  /** Where a member that has been flushed starts in the blob, in bytes. */
+  /** The offset of a flushed member in the blob, in bytes. */
   offsetOf(member: number): number {
     const offset = this.#offsets[member];
     if (offset === undefined) throw new LazypullError('Unknown', `Member ${member} of the blob was not written`);
     return offset;
   }
 
-  /** Writes bytes of the blob as they are: nothing that inflates to anything. */
+  /** Writes bytes to the blob as they are; they must not inflate to anything. */
   async writeRaw(data: Uint8Array): Promise<void> {
     this.#blobHash.update(data);
     this.#size += data.length;
@@ -240,7 +241,7 @@ class MemberWriter {
       position += piece.length;
     }
     const batch = this.#pool.compress({ data, ends: this.#ends });
-    batch.catch(() => {}); // Its receiver sees the error; if the writer has failed before, there is none.
+    batch.catch(() => {}); // its receiver sees the error; if the writer has failed before, there is none
     this.#inFlight.push(batch);
     this.#pieces = [];
     this.#pieceBytes = 0;

@@ -4,7 +4,7 @@ import { LazypullError } from '../errors.ts';
 import { endWorker } from '../util/end-worker.ts';
 import { workerUrl } from '../util/worker-url.ts';
 
-/** Gzip members one after the other, or what they hold: member i is the bytes [ends[i-1] or 0, ends[i]) of `data`. */
+/** Gzip members in a row, or their content: member i is the bytes [ends[i-1] or 0, ends[i]) of `data`. */
 export interface MemberBatch {
   data: Uint8Array<ArrayBuffer>;
   ends: number[];
@@ -12,13 +12,13 @@ export interface MemberBatch {
 
 interface Thread {
   worker: Worker;
-  /** What waits for the batches that the worker has, in the order in which they were sent. */
+  /** The waiters for the batches of the worker, in the order in which they were sent. */
   waiting: { resolve: (batch: MemberBatch) => void; reject: (error: unknown) => void }[];
 }
 
-/** Threads that compress. They start with the first batch and end with the pool. Several writers may share one. */
+/** Threads that compress. They start with the first batch and end with the pool. Several writers may share a pool. */
 export class GzipPool implements AsyncDisposable {
-  /** How many batches are worth having in flight: one in work and one waiting for each thread. */
+  /** How many batches to have under way: one in work and one waiting for each thread. */
   readonly depth: number;
   readonly #level: number;
   readonly #size: number;
@@ -34,7 +34,7 @@ export class GzipPool implements AsyncDisposable {
     this.depth = 2 * size;
   }
 
-  /** Compresses each member of the batch to a gzip member. `batch.data` is given away: it is empty afterwards. */
+  /** Compresses each member of the batch to a gzip member. `batch.data` is transferred: it is empty afterwards. */
   compress(batch: MemberBatch): Promise<MemberBatch> {
     const thread = this.#leastBusy();
     return new Promise((resolve, reject) => {
@@ -57,7 +57,7 @@ export class GzipPool implements AsyncDisposable {
     const thread: Thread = { worker, waiting: [] };
     const end = (cause: unknown) => {
       const index = this.#threads.indexOf(thread);
-      if (index >= 0) this.#threads.splice(index, 1); // what it is given from now on would not be answered
+      if (index >= 0) this.#threads.splice(index, 1); // it would not answer later batches
       const error = new LazypullError('Unknown', 'Cannot compress a layer: a compression thread ended', { cause });
       for (const { reject } of thread.waiting.splice(0)) reject(error);
     };

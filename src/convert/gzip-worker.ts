@@ -31,8 +31,8 @@ function compress(batch: MemberBatch): void {
 }
 
 /**
- * Window, hash table and output buffer are no larger than the data needs: most members are small files, and making the
- * tables is most of their time.
+ * Window, hash table and output buffer are no larger than the data needs. Most members are small files, and making the
+ * tables takes most of their time.
  */
 function gzipMember(data: Uint8Array): Buffer {
   const windowBits = Math.min(15, Math.max(9, 32 - Math.clz32(data.length - 1)));

@@ -28,8 +28,8 @@ export interface ConvertedLayer {
 }
 
 /**
- * What is to be done with a layer: convert it, copy it as it is (it is eStargz already, or no tar), or only keep its
- * descriptor (no registry has it).
+ * What happens to a layer: it is converted, copied as it is (it is eStargz already, or not a tar), or only its
+ * descriptor is kept (no registry has it).
  */
 export type LayerPlan = 'convert' | 'copy' | 'keep';
 
@@ -39,14 +39,14 @@ export function planLayer({ mediaType, annotations }: Descriptor): LayerPlan {
   return isGzipLayer(mediaType) && isDigest(annotations[tocDigestLabel] ?? '') ? 'copy' : 'convert';
 }
 
-/** Annotations but for those that speak of bytes, which are others after a conversion. */
+/** Annotations without those that describe bytes, which change in a conversion. */
 function withoutOld(annotations: Readonly<Record<string, string>>): Record<string, string> {
   return Object.fromEntries(Object.entries(annotations).filter(([key]) => !lazyAnnotations.test(key)));
 }
 
 /**
- * The descriptor of a layer that has been written as eStargz. Annotations of the source stay, but for those of a lazy
- * format.
+ * The descriptor of a layer that has been written as eStargz. Annotations of the source stay, except for those of a
+ * lazy format.
  */
 export function estargzLayer(source: Descriptor, result: EstargzResult): ConvertedLayer {
   const annotations = {
@@ -63,7 +63,7 @@ export function copiedLayer(source: Descriptor): Descriptor {
   return isLayer(source.mediaType) ? { ...source, mediaType: ociLayerGzip } : source;
 }
 
-/** The config with the diff IDs of the converted layers. All else, history too, stays. */
+/** The config with the diff IDs of the converted layers. Everything else stays, even the history. */
 export function rewriteConfig(config: ImageConfig, layers: readonly ConvertedLayer[]): Buffer {
   const rootfs = config.json['rootfs'] as Json;
   return encode({ ...config.json, rootfs: { ...rootfs, diff_ids: layers.map((layer) => layer.diffId) } });
@@ -90,15 +90,15 @@ export function rewriteManifest(
   });
 }
 
-/** A member of an index as it was and as it is in the new index: the same if it was copied. */
+/** A member of an index before and after: the same if it was copied. */
 export interface WrittenMember {
   readonly old: Descriptor;
   readonly written: Descriptor;
 }
 
 /**
- * The index, as one of OCI, with what was written of its members. Attestations follow the image that they are tied to;
- * SOCI's index of a converted image is left out, as it speaks of layers that are not there any more.
+ * The index, as one of OCI, with the written members. Attestations follow the image that they belong to. SOCI's index
+ * of a converted image is left out, because it describes layers that do not exist any more.
  */
 export function rewriteIndex(index: ImageIndex, members: readonly WrittenMember[]): Buffer {
   const converted = new Map<string, string>();
@@ -118,18 +118,18 @@ export function rewriteIndex(index: ImageIndex, members: readonly WrittenMember[
   });
 }
 
-/** By which SOCI's index in an OCI index names the image that it is of. */
+/** The annotation of a SOCI index in an OCI index that names its image. */
 const sociImageAnnotation = 'com.amazon.soci.image-manifest-digest';
 
-/** The annotations of a document that hold after the conversion too, as a field of it; nothing if it has none. */
+/** The annotations of a document that stay true after the conversion, as a field of it; nothing if it has none. */
 function annotationsOf(json: Json): { annotations?: Json } {
   const annotations = goStrings(json['annotations']);
   return annotations === undefined || json['annotations'] === undefined ? {} : { annotations: withoutOld(annotations) };
 }
 
 /**
- * What a manifest of any kind names, as far as that can be told: a copy of it needs these too. No layers that
- * registries do not have.
+ * Everything that a manifest of any kind names, as far as that is known: a copy of it needs these too. Layers that
+ * registries do not have are left out.
  */
 export function blobsOf(manifest: Buffer): Descriptor[] {
   const json = jsonOf(manifest);
@@ -153,15 +153,15 @@ function jsonOf(bytes: Buffer): Json {
   }
 }
 
-/** As many layers as are read of a manifest. */
+/** As many as the layers that are read of a manifest. */
 const maxBlobs = 4096;
 
-/** The descriptor of a rewritten manifest: platform and annotations of the old one, and what is new. */
+/** The descriptor of a rewritten manifest: platform and annotations of the old one, the rest new. */
 export function replacedDescriptor(old: Descriptor, mediaType: string, digest: string, size: number): Descriptor {
   return { mediaType, digest, size, annotations: withoutOld(old.annotations), rest: withoutData(old.rest) };
 }
 
-/** Embedded content (`data`) is that of the old blob. */
+/** Embedded content (`data`) belongs to the old blob. */
 function withoutData(rest: Json): Json {
   return Object.fromEntries(Object.entries(rest).filter(([key]) => key !== 'data'));
 }

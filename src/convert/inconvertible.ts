@@ -2,7 +2,7 @@ import { codeOf, type ErrorCode, isSystemError } from '../errors.ts';
 import { RegistryError } from '../registry/errors.ts';
 
 /**
- * Whether the image itself is the reason for an error, not the network or the machine: another image of the index may
+ * Whether the image itself is the reason for an error, not the network or the machine. Another image of the index may
  * be better.
  */
 export function isInconvertible(error: unknown): boolean {
@@ -20,7 +20,7 @@ const inconvertible: ReadonlySet<ErrorCode> = new Set([
   'FailedPrecondition',
 ]);
 
-/** Whether an error says that something is not there, or is not taken. */
+/** Whether an error says that something does not exist, or is not accepted. */
 export function isRefused(error: unknown): boolean {
   return refusals.has(codeOf(error));
 }

@@ -16,7 +16,7 @@ import { type ConvertedLayer, copiedLayer, estargzLayer, planLayer } from './ima
 import type { LazinessCheck } from './laziness.ts';
 import type { BlobId, ImageSource } from './source.ts';
 
-/** What happens to a layer, named by the digest and the size that it has in the source. */
+/** The progress of a layer. Digest and size are those of the source. */
 export interface LayerEvent {
   digest: string;
   size: number;
@@ -27,7 +27,7 @@ export interface LayerEvent {
    */
   state: 'reading' | 'pushing' | 'done' | 'kept';
   bytes: number;
-  /** How many there are of those in this state. */
+  /** The total of `bytes` in this state. */
   total: number;
 }
 
@@ -35,7 +35,7 @@ export interface LayerConverterOptions {
   source: ImageSource;
   destination: ImageDestination;
   pool: GzipPool;
-  /** Where to cut files, in bytes. */
+  /** Chunk size of files, in bytes. */
   chunkBytes: number;
   /** A directory for converted layers until they are pushed. The caller removes it. */
   directory: string;
@@ -43,7 +43,7 @@ export interface LayerConverterOptions {
   check: LazinessCheck;
 }
 
-/** Brings layers to the destination as eStargz, each one once however many images have it. */
+/** Brings layers to the destination as eStargz, each one once, however many images have it. */
 export class LayerConverter {
   readonly #options: LayerConverterOptions;
   readonly #converted = new Map<string, Promise<EstargzResult>>();
@@ -53,7 +53,7 @@ export class LayerConverter {
     this.#options = options;
   }
 
-  /** The layer as it is in the converted image. `diffId` is what the image's config says of the source's layer. */
+  /** The layer in the converted image. `diffId` is the diff ID in the source image's config. */
   async convert(layer: Descriptor, diffId: string, signal: AbortSignal): Promise<ConvertedLayer> {
     const plan = planLayer(layer);
     if (plan === 'keep') {
@@ -71,8 +71,8 @@ export class LayerConverter {
   }
 
   /**
-   * Whether a layer says that it is eStargz and is not: a program that compresses layers anew may keep their
-   * annotations. What cannot be read is not.
+   * Whether a layer claims to be eStargz and is not: a program that compresses layers anew may keep their annotations.
+   * False if that cannot be read.
    */
   async #isMislabelled({ digest, mediaType }: Descriptor, signal: AbortSignal): Promise<boolean> {
     if (!isLayer(mediaType)) return false;
@@ -168,7 +168,7 @@ export class LayerConverter {
 
 const readBytes = 1024 * 1024;
 
-/** The content of a file, and how much of it has been taken. */
+/** The content of a file; `tell` gets the number of bytes taken so far. */
 async function* counted(path: string, tell: (bytes: number) => void): AsyncGenerator<Buffer> {
   let bytes = 0;
   tell(bytes);
@@ -199,7 +199,7 @@ function once<T>(results: Map<string, Promise<T>>, key: string, make: () => Prom
   if (result === undefined) {
     result = make();
     results.set(key, result);
-    // Another image may have the layer too, and its conversion may not be stopped.
+    // Another image may need the layer too, and its conversion may go on.
     result.catch(() => results.delete(key));
   }
   return result;

@@ -18,11 +18,11 @@ import type { RangedBlob } from './laziness.ts';
 import { type BlobId, type ImageSource, readBlob, verified } from './source.ts';
 import { replacing } from '../kernel/replace-file.ts';
 
-/** As registries limit manifests. */
+/** The limit of registries for manifests. */
 const maxManifestBytes = 4 * 1024 * 1024;
 
 const nameAnnotation = 'org.opencontainers.image.ref.name';
-/** The whole reference, if containerd and BuildKit wrote the layout: the other one is the tag alone. */
+/** The whole reference, if containerd or BuildKit wrote the layout: the other annotation has only the tag. */
 const fullNameAnnotation = 'io.containerd.image.name';
 const prefix = 'oci-layout:';
 
@@ -34,9 +34,9 @@ export interface LayoutReference {
 }
 
 /**
- * Reads `oci-layout:DIR[:NAME][@DIGEST]`; undefined if the text does not start so. The directory is the longest one
- * that is there; of one that is not, what follows the last colon is the name, if it has no slash, or what follows the
- * first one, if the directory could not be made otherwise.
+ * Reads `oci-layout:DIR[:NAME][@DIGEST]`; undefined if the text does not start so. The directory is the longest
+ * existing one. If none exists, the name is the text after the last colon, if it has no slash; or the text after the
+ * first colon, if the directory could not be made otherwise.
  */
 export function parseLayoutReference(text: string): LayoutReference | undefined {
   if (!text.startsWith(prefix)) return undefined;
@@ -59,8 +59,8 @@ function splitAtDirectory(text: string): LayoutReference | undefined {
 }
 
 /**
- * Of a directory that is not there yet. `new:registry.example/app:1` is the directory `new`, unless there is one for
- * `app` in `new:registry.example`.
+ * Splits the text if the directory does not exist yet. `new:registry.example/app:1` is the directory `new`, unless
+ * there is one for `app` in `new:registry.example`.
  */
 function splitAtTag(text: string): LayoutReference {
   const match = /^(.+):([\w][\w.-]{0,127})$/.exec(text);
@@ -190,14 +190,14 @@ export class OciLayout implements ImageSource, ImageDestination {
     return join(this.#directory, name);
   }
 
-  /** A digest that is not checked could leave the directory. */
+  /** An unchecked digest could lead out of the directory. */
   #blobPath(digest: string): string {
     if (!isDigest(digest))
       throw new LazypullError('InvalidArgument', `Cannot address a blob by "${digest}": it is not a digest`);
     return join(this.#directory, 'blobs', ...digest.split(':'));
   }
 
-  /** Makes a file appear whole or not at all. Throws Unavailable if the file system does not take it. */
+  /** Makes a file appear whole or not at all. Throws Unavailable if the file system refuses it. */
   async #replace(path: string, write: (temporary: string) => Promise<void>): Promise<void> {
     const temporary = `${path}.${randomUUID()}`;
     try {
@@ -211,7 +211,7 @@ export class OciLayout implements ImageSource, ImageDestination {
 
 const nameKeys = [nameAnnotation, fullNameAnnotation];
 
-/** An image as one can write it after the directory. */
+/** The name of an image, as one can write it after the directory. */
 function describe(entry: Descriptor): string {
   const { annotations, digest } = entry;
   const platform = platformOf(entry);

@@ -6,27 +6,27 @@ import type { Descriptor } from '../images/manifest.ts';
 import type { Platform } from '../images/platforms.ts';
 import type { RangedBlob } from './laziness.ts';
 
-/** What a blob is addressed by. */
+/** The address of a blob. */
 export type BlobId = Pick<Descriptor, 'digest' | 'size'>;
 
-/** Where an image is read from. All that it gives is verified against the digest that was asked for. */
+/** The source of an image. Everything that it returns is verified against the requested digest. */
 export interface ImageSource {
   /** For messages. */
   readonly name: string;
   /**
    * The manifest or index that the source's name stands for; if it stands for several, an index of them that
-   * `platforms` are chosen from.
+   * `platforms` choose from.
    */
   root(platforms: readonly Platform[], signal?: AbortSignal): Promise<Manifest>;
   /** The bytes of a manifest or an index that the root names. */
   manifest(descriptor: Descriptor, signal?: AbortSignal): Promise<Buffer>;
-  /** Streams a blob. It is verified at its end: until its end was read, its bytes are unverified. */
+  /** Streams a blob. It is verified at its end: before that, its bytes are unverified. */
   blob(blob: BlobId, signal?: AbortSignal): AsyncIterable<Buffer>;
-  /** A blob to be read in parts, of which nothing is verified. */
+  /** A blob to read in parts, of which nothing is verified. */
   ranged(digest: string): RangedBlob;
 }
 
-/** An image in a registry: of the reference's digest, else its tag, else `latest`. */
+/** An image in a registry: by the reference's digest, else its tag, else `latest`. */
 export class RegistrySource implements ImageSource {
   readonly name: string;
   readonly reference: Reference;
@@ -57,8 +57,8 @@ export class RegistrySource implements ImageSource {
 }
 
 /**
- * Passes a blob on and throws DataLoss at its end, before the last bytes are taken as good, if it does not have its
- * size and digest.
+ * Passes a blob on. If it does not have its size and digest, it throws DataLoss at the end, before the last bytes count
+ * as good.
  */
 export async function* verified(
   blob: AsyncIterable<Buffer>,

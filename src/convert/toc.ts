@@ -2,7 +2,7 @@ import type { ByteString, EntryType } from '../formats/layer-index.ts';
 import type { TarEntry } from '../formats/tar/entry.ts';
 
 /**
- * One row of an eStargz TOC with the field names of the JSON. Numbers that are 0 and strings that are '' are not
+ * One entry of an eStargz TOC with the field names of the JSON. Numbers that are 0 and strings that are '' are not
  * written.
  */
 export interface TocEntry {
@@ -16,7 +16,9 @@ export interface TocEntry {
   gid: number;
   userName: ByteString;
   groupName: ByteString;
-  /** Where the gzip member starts that the chunk is in, or while the blob is being written: that member's index. */
+  /**
+   * The offset of the gzip member that contains the chunk; while the blob is being written, the index of that member.
+   */
   offset: number;
   innerOffset: number;
   devMajor: number;
@@ -31,8 +33,8 @@ export interface TocEntry {
 }
 
 /**
- * Collects the rows of a TOC in tar order. If a name comes again, as a tar may have it, the rows of the earlier one are
- * left out: the last wins, and Go's reader would mix the chunks of both.
+ * Collects the entries of a TOC in tar order. If a tar has a name twice, the earlier entries are left out: the last one
+ * wins, and Go's reader would mix the chunks of both.
  */
 export class TocBuilder {
   readonly #files: (readonly TocEntry[] | undefined)[] = [];
@@ -40,7 +42,7 @@ export class TocBuilder {
   readonly #userNames = new Map<number, ByteString>();
   readonly #groupNames = new Map<number, ByteString>();
 
-  /** Adds the rows of one tar entry: its own and those of its further chunks. */
+  /** Adds the TOC entries of one tar entry: its own and those of its further chunks. */
   add(rows: readonly TocEntry[]): void {
     const name = cleanName(rows[0]?.name ?? '');
     const earlier = this.#indexes.get(name);
@@ -50,8 +52,8 @@ export class TocBuilder {
   }
 
   /**
-   * The JSON in pieces, indented with tabs as Go writes it. Names that are not UTF-8 stand in it as the bytes that they
-   * are. `offsetOf` gives the place in the blob of a member by its index.
+   * The JSON in pieces, indented with tabs as Go writes it. Names that are not UTF-8 are written as their bytes.
+   * `offsetOf` returns the offset in the blob of the member with an index.
    */
   *encode(offsetOf: (member: number) => number): Iterable<Buffer> {
     let text = '{\n\t"version": 1,\n\t"entries": [';
@@ -95,7 +97,7 @@ export class TocBuilder {
   }
 }
 
-/** The row of a tar entry, without chunk and digests. */
+/** The TOC entry of a tar entry, without chunk and digests. */
 export function rowOf(entry: TarEntry): TocEntry {
   return {
     name: entry.path,
@@ -120,7 +122,7 @@ export function rowOf(entry: TarEntry): TocEntry {
   };
 }
 
-/** The row of a file's second or later chunk: it has the name and the place of the chunk alone. */
+/** The TOC entry of a file's second or later chunk: it has only the name and the offset of the chunk. */
 export function chunkRowOf(entry: TarEntry): TocEntry {
   return {
     ...rowOf(entry),
@@ -149,18 +151,21 @@ export function cleanName(name: ByteString): ByteString {
   return parts.join('/');
 }
 
-/** Pieces of JSON are joined up to about this many bytes: a string has a limit, and one of a whole TOC may pass it. */
+/**
+ * Pieces of JSON are joined up to about this many bytes: the length of a string is limited, and a whole TOC may exceed
+ * it.
+ */
 const pieceBytes = 1024 * 1024;
 
 /**
- * The years that RFC 3339 can say, 0001 to 9999. Times beyond, which no file system keeps either, become the nearest.
+ * The years of RFC 3339, 0001 to 9999. Times outside, which file systems do not keep either, become the nearest one.
  */
 const minSeconds = Date.UTC(2001, 0, 1) / 1000 - 2000 * 365.2425 * 86_400;
 const maxSeconds = Date.UTC(9999, 11, 31, 23, 59, 59) / 1000;
 
 /**
- * RFC 3339 in UTC. Unlike Go's writer it keeps nanoseconds and writes the time 0, both of which Go's reader takes:
- * there, an absent time is one of the year 1.
+ * RFC 3339 in UTC. Unlike Go's writer it keeps nanoseconds and writes the time 0, and Go's reader accepts both: to it,
+ * an absent time is in the year 1.
  */
 function formatTime(seconds: number, nanoseconds: number): string {
   const inRange = Math.min(Math.max(seconds, minSeconds), maxSeconds);
@@ -169,7 +174,7 @@ function formatTime(seconds: number, nanoseconds: number): string {
   return `${date}${fraction}Z`;
 }
 
-/** The name if it is not the one that the id had last, else ''. */
+/** The name if it differs from the previous one of that id, else ''. */
 function ifChanged(last: Map<number, ByteString>, id: number, name: ByteString): ByteString {
   if (name === '' || last.get(id) === name) return '';
   last.set(id, name);

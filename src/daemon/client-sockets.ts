@@ -19,10 +19,10 @@ export class ClientSockets {
   readonly #own = new Map<ClientConfig, ListeningSocket>();
 
   /**
-   * Makes sure that no other process serves any of them. Nothing listens newly before `open`.
+   * Makes sure that no other process serves any of them. No new socket listens before `open`.
    *
-   * @param kept sockets of an earlier life: those of no client are closed, with their files
-   * @throws FailedPrecondition as `passedSockets` and `clearSocket` do
+   * @param kept sockets of an earlier life: those that belong to no client are closed, with their files
+   * @throws FailedPrecondition as `passedSockets` and `clearSocket`
    */
   static async claim(
     clients: readonly ClientConfig[],
@@ -40,7 +40,7 @@ export class ClientSockets {
     this.#passed = passed;
   }
 
-  /** Listens at those where nothing does yet. */
+  /** Opens the sockets that do not listen yet. */
   async open(): Promise<void> {
     for (const client of this.#clients) {
       if (this.#isMissing(client)) this.#own.set(client, await openSocket(client.address));
@@ -54,12 +54,12 @@ export class ClientSockets {
     return socket.fd;
   }
 
-  /** Those that no service manager keeps. */
+  /** The sockets that no service manager keeps. */
   get own(): readonly ListeningSocket[] {
     return [...this.#own.values()];
   }
 
-  /** Removes the files of our own. */
+  /** Removes the files of our own sockets. */
   remove(): void {
     for (const socket of this.#own.values()) removeSocket(socket);
   }
@@ -80,8 +80,8 @@ export class ClientSockets {
 }
 
 /**
- * Whose each passed socket is: by the name that its unit gives it, else by its path. One alone may be at any path, and
- * is the first client's then.
+ * Assigns each passed socket to a client: by the name that its unit gives it, else by its path. A single one may be at
+ * any path, and is the first client's then.
  */
 function assign(
   sockets: readonly PassedSocket[],

@@ -12,14 +12,14 @@ import { StoreOwner } from '../snapshots/store-owner.ts';
 import { openSnapshotter, type Snapshotter } from '../snapshots/snapshotter.ts';
 import type { ClientStatus, MountedLayer } from '../status/status.ts';
 
-/** A client with its snapshots. */
+/** A client and its snapshots. */
 export interface Client {
   readonly config: ClientConfig;
   readonly snapshotter: Snapshotter;
   readonly process: StoreOwner;
 }
 
-/** The clients of a daemon. Each has a store of its own; the layers are those of all. */
+/** The clients of a daemon. Each has a store of its own; all share the layers. */
 export class Clients implements AsyncDisposable {
   readonly all: readonly Client[];
   readonly #root: string;
@@ -58,12 +58,12 @@ export class Clients implements AsyncDisposable {
     this.all = all;
   }
 
-  /** As `Snapshotter.restore`, of all. */
+  /** `Snapshotter.restore` of all clients. */
   async restore(): Promise<void> {
     for (const { snapshotter } of this.all) await snapshotter.restore();
   }
 
-  /** As `Snapshotter.leave`, of all. */
+  /** `Snapshotter.leave` of all clients. */
   async leave(): Promise<void> {
     for (const { snapshotter } of this.all) await snapshotter.leave();
   }
@@ -82,7 +82,7 @@ export class Clients implements AsyncDisposable {
     }));
   }
 
-  /** What the mounted layers are doing, and for which clients. */
+  /** The state of the mounted layers, and the clients that have them. */
   async layers(): Promise<MountedLayer[]> {
     const clients = new Map<string, Set<string>>();
     for (const [path, digest] of this.#layers.mountPoints()) {
@@ -95,19 +95,22 @@ export class Clients implements AsyncDisposable {
     return layers.map((layer) => ({ ...layer, clients: [...(clients.get(layer.digest) ?? [])].sort() }));
   }
 
-  /** What became of the layers with these digests, or of all, that any client asked for; the latest last. */
+  /**
+   * The outcomes of Prepare for the layers with these digests, or for all layers, of all clients; the latest comes
+   * last.
+   */
   outcomes(digests: readonly string[]): PrepareOutcome[] {
     const outcomes = this.all.flatMap(({ snapshotter }) => snapshotter.outcomes.list(digests));
     return this.all.length === 1 ? outcomes : outcomes.toSorted((a, b) => a.atMs - b.atMs);
   }
 }
 
-/** Where a client's snapshots are: those of the first one in the place where a daemon of one client keeps them. */
+/** The directory of a client's snapshots. The first client's is the place where a daemon with one client keeps them. */
 export function clientRoot(root: string, name: string): string {
   return name === firstClientName ? root : join(clientsPath(root), name);
 }
 
-/** The roots of all clients that a daemon with this root has or had. */
+/** The roots of all clients, present and past, of a daemon with this root. */
 export async function clientRoots(root: string): Promise<string[]> {
   return [root, ...(await namedClients(root)).map((name) => clientRoot(root, name))];
 }

@@ -1,5 +1,5 @@
 /**
- * The daemon: makes every other room's parts, in order, and ends them in the reverse order. It composes; rules live
+ * The daemon: makes the parts of all other rooms, in order, and ends them in the reverse order. It composes; rules live
  * in the rooms.
  *
  * Begin with `runDaemon`. `process.ts` is the process around it, `keeper.ts` what outlives it, `socket.ts` and
@@ -40,17 +40,17 @@ import { handoverSignal } from './signals.ts';
 /** How long calls under way may take to end once the daemon stops. */
 const drainMs = 5_000;
 
-/** The same when it hands over: meanwhile everything can be read, and new calls wait. */
+/** The same for a handover: meanwhile everything can be read, and new calls wait. */
 const handoverDrainMs = 15_000;
 
 /**
- * Serves until `signal` aborts, then unmounts everything and removes the sockets; or, when the reason is the signal to
- * hand over, leaves everything to the next process. A client that connects finds every layer mounted again: calls wait
- * until the daemon is ready.
+ * Serves until `signal` aborts, then unmounts everything and removes the sockets. If the reason is the signal to hand
+ * over, it leaves everything to the next process instead. A client that connects finds every layer mounted again: calls
+ * wait until the daemon is ready.
  *
  * @param env NOTIFY_SOCKET and LISTEN_FDS of the service manager, and what the registry client reads: credentials and
  * proxies
- * @throws FailedPrecondition with what to do when the machine lacks something, or another process has the root or the
+ * @throws FailedPrecondition with what to do if the machine lacks something, or another process has the root or the
  * socket
  */
 export async function runDaemon(
@@ -98,7 +98,7 @@ export async function runDaemon(
         log.warn({}, 'Layers are still in use; reading what was not fetched fails from now on');
     },
   );
-  parts.defer(() => keeper.end()); // not before: a start that fails takes nothing from a better one
+  parts.defer(() => keeper.end()); // not before: a start that fails takes nothing from a daemon that serves
   const { connection } = layers;
   const isWell = () => layers.problem === undefined;
   try {
@@ -114,15 +114,15 @@ export async function runDaemon(
     const xino = xinoOf(config.file);
     const clients = parts.use(await Clients.open(config.root, config.clients, layers, log, metrics.snapshots, xino));
     await clients.restore();
-    layers.cache.start(); // every layer that a snapshot names has been asked for
+    layers.cache.start(); // every layer that a snapshot names is known now
     if (signal.aborted && signal.reason !== handoverSignal) return;
 
-    // Loaded now, so that no reader of a layer waits for it; and before the socket is there: clients wait a second for
-    // an answer.
+    // Loaded now, so that no reader of a layer waits for it; and before the socket exists, because clients wait only a
+    // second for an answer.
     const { serveSnapshots } = await import('../snapshots/server.ts');
     const { statusService } = await import('../status/service.ts');
     const { cacheService } = await import('../status/cache-service.ts');
-    // While no client waits; but for clients that wait for the next life of a daemon that served.
+    // No client waits now, unless they waited for a daemon that served before.
     if (!connection.isInherited) await rehearseAsClient(config.root, log, signal);
     parts.defer(() => sockets.remove());
     await sockets.open();
@@ -256,7 +256,7 @@ function unindexedPolicy(file: DaemonConfig['file']): UnindexedPolicy {
   return { mode, minBytes: wholeBytes(min_size), maxBytes };
 }
 
-/** What the schema takes as a size, which is no share of anything. */
+/** A size of the schema, which is not a share of anything. */
 function wholeBytes(text: string | number): number {
   const amount = parseAmount(text);
   return amount !== undefined && 'bytes' in amount ? amount.bytes : 0;

@@ -5,13 +5,13 @@ const intervalMs = 10;
 const reportMs = 5_000;
 const windowMs = 60_000;
 
-/** After so many ticks in which the event loop was told of nothing, the timer rests. */
+/** After so many ticks without events for the event loop, the timer rests. */
 const quietTicks = 25;
 
-/** From here on clients notice: Stat and Update are answered in under a millisecond otherwise. */
+/** Clients notice delays above this: Stat and Update are answered in under a millisecond otherwise. */
 const thresholdMs = 20;
 
-/** Tells one listener that there is work, wherever it came from. */
+/** Tells one listener that there is work, from any source. */
 export class WorkSignal {
   listener: (() => void) | undefined;
 
@@ -22,7 +22,7 @@ export class WorkSignal {
 
 /**
  * Measures how long the event loop is blocked, from the signal that there is work until nothing has happened for a
- * while: a daemon that has nothing to do sleeps. Logs at debug, every few seconds, the longest time when that was more
+ * while, so that an idle daemon sleeps. Every few seconds it logs the longest delay at debug level, if that was more
  * than 20 ms.
  */
 export function watchDelay(log: Log, metrics: DaemonMetrics['delay']): Disposable {
@@ -43,14 +43,14 @@ class DelayWatch {
   readonly #metrics: DaemonMetrics['delay'];
   #timer: NodeJS.Timeout | undefined;
   /**
-   * At the last tick: the time, the thread's processor time in microseconds, and the events that the loop had been told
-   * of.
+   * At the last tick: the time, the thread's processor time in microseconds, and the number of events that the loop
+   * got.
    */
   #last = 0;
   #cpu = 0;
   #events = 0;
   #quiet = 0;
-  /** The longest delay since the last report; and in this minute or so, and in the one before. */
+  /** The longest delay since the last report; and in the present minute or so, and in the one before. */
   #report = { sinceMs: 0, maxMs: 0 };
   #window = { sinceMs: 0, maxMs: 0 };
   #windowBefore = { sinceMs: 0, maxMs: 0 };

@@ -26,30 +26,30 @@ const layersAtOnce = 4;
 export interface ImageMountOptions {
   readonly client: RegistryClient;
   readonly image: ResolvedImage;
-  /** Where it is mounted: made if it is not there, and removed again then. */
+  /** Where to mount it. The directory is made if it is not there, and then removed again. */
   readonly directory: string;
-  /** Where the layers are kept; undefined for a directory that goes with the mount. */
+  /** Where the layers are kept; undefined for a directory that is removed with the mount. */
   readonly root: string | undefined;
-  /** Whether what is not read is fetched too. */
+  /** Whether to fetch what is not read too. */
   readonly fill: boolean;
   readonly log: Log;
-  /** Ends what is under way; what is mounted stays until `unmount`. */
+  /** Ends what is under way; a finished mount stays until `unmount`. */
   readonly signal: AbortSignal;
 }
 
-/** An image that is mounted. */
+/** A mounted image. */
 export interface ImageMount {
   status(): Promise<LayerStatus[]>;
   /**
-   * Unmounts it and cleans up. @returns false if something uses it still: then it is gone from the tree, and reads of
-   * what was not fetched fail
+   * Unmounts it and cleans up. @returns false if something still uses it: then it is gone from the tree, and reads of
+   * missing data fail
    */
   unmount(): Promise<boolean>;
 }
 
 /**
- * Mounts an image read-only with all its layers lazy, by the same means as a daemon, of which there need not be one.
- * Whatever fails, nothing is left behind.
+ * Mounts an image read-only with all its layers lazy. It works like a daemon, and needs none. Whatever fails, nothing
+ * is left behind.
  *
  * @throws FailedPrecondition with what to do if the machine lacks something, or a layer cannot be lazy; Canceled
  */
@@ -112,14 +112,15 @@ async function mountLazily(options: ImageMountOptions): Promise<ImageMount> {
 }
 
 /**
- * Mounts each layer below `directory`. @returns the mount points, the uppermost first, and empty directories, as
- * overlayfs wants two at least
+ * Mounts each layer below `directory`. @returns the mount points, the uppermost first, and empty directories if there
+ * are too few: overlayfs wants at least two
  */
 async function mountLayers(layers: Layers, options: ImageMountOptions, directory: string): Promise<string[]> {
   const { client, image, signal } = options;
   const descriptors = image.manifest.layers;
   const reference = formatReference(image.reference);
-  // Each in a directory of its own, which is where it is mounted. Short: overlayfs takes no more than a page of them.
+  // Each layer has a directory of its own as its mount point. Paths are short, because overlayfs takes only a page of
+  // them.
   const points = descriptors.map((_, i) => join(directory, String(i), treeName));
   const mount = async (layer: Descriptor, i: number): Promise<void> => {
     const { format, id } = await daemonLayer(image, layer, client.blob(image.reference, layer.digest));
@@ -150,7 +151,7 @@ async function makeDirectory(path: string, parts: AsyncDisposableStack): Promise
   } catch (cause) {
     throw new LazypullError('InvalidArgument', `Cannot make the directory "${path}" to mount at`, { cause });
   }
-  parts.defer(() => rmdir(path).catch(() => undefined)); // something was put into it meanwhile
+  parts.defer(() => rmdir(path).catch(() => undefined)); // it fails if something was put into it meanwhile
 }
 
 async function unmountNow(path: string): Promise<boolean> {

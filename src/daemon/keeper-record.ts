@@ -10,13 +10,13 @@ import { commandLineOf, identityOf, isRunning, type ProcessIdentity, processIds 
 import type { ListeningSocket } from './socket.ts';
 
 /**
- * What the file `keeper.json` holds: descriptors are the keeper's. Versions that serve one client know one socket, and
- * some no root of the connection.
+ * The content of `keeper.json`; descriptors are the keeper's. Old versions that serve one client know one socket, and
+ * some have no root of the connection.
  */
 export interface KeeperRecord {
   readonly version: typeof recordVersion;
   readonly boot: string;
-  /** Which directory the root is, whatever its path: a copy of it has no keeper. Not in records of all versions. */
+  /** The identity of the root directory: a copy of it has no keeper. Records of old versions do not have it. */
   readonly directory?: string | undefined;
   readonly keeper: ProcessIdentity;
   readonly fuse: KeptConnection;
@@ -28,28 +28,28 @@ export const recordVersion = 1;
 
 const name = 'lazypull-keeper';
 
-/** More than a record of as many sockets as a daemon can have takes. */
+/** Enough for a record with as many sockets as a daemon can have. */
 const maxRecordBytes = 256 << 10;
 const maxSockets = 256;
-/** PID_MAX_LIMIT of Linux, and more descriptors than the kernel gives to a process. */
+/** PID_MAX_LIMIT of Linux, which is also more descriptors than the kernel gives to a process. */
 const maxPid = 1 << 22;
 const maxDescriptor = 1 << 30;
 /** The longest time-out of fs.fuse in sysctl(8). */
 const maxAnswerMs = 65_535_000;
 
-/** Where the record of the keeper of a root directory is. */
+/** The path of the record of a root's keeper. */
 export function recordPath(root: string): string {
   return join(root, 'keeper.json');
 }
 
-/** The last words of a keeper's command line: by them it is known whose it is, also without a record. */
+/** The last words of a keeper's command line. They tell which root it belongs to, even without a record. */
 export function keeperTitle(root: string): string[] {
   return [name, root, directoryIdentity(root)];
 }
 
 /**
- * The keepers of a root directory, with a record or without, but for those of versions whose command line does not tell
- * which directory it is.
+ * The keepers of a root directory, with a record or without. Keepers of old versions whose command line does not name
+ * the directory are missing.
  */
 export function keepersOf(root: string): ProcessIdentity[] {
   if (!existsSync(root)) return [];
@@ -61,7 +61,7 @@ export function keepersOf(root: string): ProcessIdentity[] {
 }
 
 /**
- * What the file says, if the keeper that it names is there and that of this directory.
+ * The record in the file, if the keeper that it names runs and belongs to this directory.
  *
  * @param onProblem is called if the file is damaged
  */
@@ -88,7 +88,7 @@ export async function readRecord(
   }
 }
 
-/** A record from its text. Throws DataLoss that names the member which no version has written so. */
+/** Parses a record. Throws DataLoss that names a member which no version has written so. */
 export function parseRecord(text: string): KeeperRecord {
   let value: unknown;
   try {

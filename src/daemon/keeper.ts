@@ -13,10 +13,10 @@ import { type KeeperRecord, keepersOf, keeperTitle, readRecord, recordPath, reco
 import { type ListeningSocket, removeSocket } from './socket.ts';
 import { replaceFile } from '../kernel/replace-file.ts';
 
-/** What is kept for the next life; descriptors are of the process that has this object. */
+/** What is kept for the next life. Descriptors belong to the process that has this object. */
 export interface Kept {
   readonly fuse: KeptConnection;
-  /** Those that the service manager does not keep. */
+  /** The sockets that the service manager does not keep. */
   readonly sockets: readonly ListeningSocket[];
 }
 
@@ -25,8 +25,8 @@ const endMs = 2_000;
 const pollMs = 5;
 
 /**
- * A process that keeps the FUSE connection and the listening sockets open when this one is killed or replaced, so that
- * readers and callers wait for the next one. It is started again when it ends.
+ * A process that keeps the FUSE connection and the listening sockets open if this one is killed or replaced, so that
+ * readers and callers wait for the next one. If it ends, it is started again.
  */
 export class Keeper {
   readonly #root: string;
@@ -38,9 +38,9 @@ export class Keeper {
   #turn: Promise<void> = Promise.resolve();
 
   /**
-   * The keeper of a root directory, which no other process uses: that which an earlier life started, if it runs and
-   * what it holds can be had; else none yet. One of which no record speaks, or a wrong one, is ended: readers that wait
-   * for what it holds would wait for ever.
+   * The keeper of a root directory, which no other process uses: the one that an earlier life started, if it runs and
+   * its descriptors can be taken; else none yet. A keeper without a correct record is ended: readers that wait for what
+   * it holds would wait for ever.
    */
   static async open(root: string, log: Log): Promise<Keeper> {
     const keeper = new Keeper(root, log);
@@ -81,7 +81,7 @@ export class Keeper {
     } catch (error) {
       for (const fd of taken) closeSync(fd);
       log.warn({ pid: record.keeper.pid, error: messageOf(error) }, 'cannot take over what the keeper holds');
-      if (isWrong(error)) await end(record.keeper); // else a start that is allowed more can go on with it
+      if (isWrong(error)) await end(record.keeper); // else a start with more rights can go on with it
     }
     return keeper;
   }
@@ -101,7 +101,7 @@ export class Keeper {
     return this.#identity !== undefined && isRunning(this.#identity);
   }
 
-  /** Has it hold these things and nothing else, from when this resolves until `end`; nothing after that. */
+  /** Makes it hold these things and nothing else, from when this resolves until `end`; after that it holds nothing. */
   keep(kept: Kept): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#isEnded) return;
@@ -115,7 +115,7 @@ export class Keeper {
     });
   }
 
-  /** Ends it and removes its file. What it held lives as long as this process. */
+  /** Ends the keeper and removes its file. What it held lives as long as this process. */
   end(): Promise<void> {
     this.#isEnded = true;
     clearInterval(this.#watch);
@@ -136,7 +136,7 @@ export class Keeper {
     }
   }
 
-  /** One at a time, so that none is started that is not known. */
+  /** One at a time, so that no keeper is started that is not known. */
   #inTurn(action: () => Promise<void>): Promise<void> {
     const done = this.#turn.then(action);
     this.#turn = done.catch(() => undefined);
@@ -150,7 +150,7 @@ export async function keeperOf(root: string): Promise<number | undefined> {
 }
 
 /**
- * Ends the keeper of a root directory that no daemon has, and removes its file and the sockets that it held.
+ * Ends the keeper of a root directory without a daemon, and removes its file and the sockets that it held.
  *
  * @returns its process id; undefined if none ran
  */
@@ -189,13 +189,13 @@ async function startKeeper(root: string, kept: Kept): Promise<ProcessIdentity> {
   try {
     await replaceFile(path, JSON.stringify(record));
   } catch (error) {
-    await end(keeper); // it would not be found
+    await end(keeper); // no record names it, so it would not be found
     throw error;
   }
   return keeper;
 }
 
-/** What is kept, as a text that tells it from anything else. */
+/** What is kept, as a text that identifies it. */
 function identityOf({ fuse, sockets }: Kept): string {
   return JSON.stringify([
     fuse.name,
@@ -209,7 +209,7 @@ async function checkSocket(fd: number, path: string): Promise<void> {
   throw new LazypullError('DataLoss', `What it holds for "${path}" is not the socket that listens there`);
 }
 
-/** Whether the record says what is not so. */
+/** Whether the error means that the record is wrong. */
 function isWrong(error: unknown): boolean {
   return error instanceof LazypullError || errnoOf(error) === 'EBADF';
 }

@@ -4,7 +4,7 @@ import { codeOf } from '../errors.ts';
 import { commandLineOf, hasOpen, innerPid, listeningPaths, openFiles, processIds } from '../kernel/pidfd.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
 
-/** A daemon that runs. */
+/** A running daemon. */
 export interface LivingDaemon {
   readonly pid: number;
   readonly root: string;
@@ -12,7 +12,7 @@ export interface LivingDaemon {
   readonly addresses: readonly string[];
 }
 
-/** The daemon that has a root directory; undefined if none does, or that cannot be seen. */
+/** The daemon that has a root directory; undefined if none does, or if that cannot be seen. */
 export function daemonOfRoot(root: string): LivingDaemon | undefined {
   const lock = join(root, 'lock');
   const pid = ownerOf(lock);
@@ -21,9 +21,9 @@ export function daemonOfRoot(root: string): LivingDaemon | undefined {
 }
 
 /**
- * The daemon that listens at a socket; undefined if none does, or it cannot be told which root it has: it may be of
- * another program, in a pid namespace that is not ours, or of another user. A socket of a service manager is its own,
- * so its daemon is found by its root only.
+ * The daemon that listens at a socket. Undefined if none does, or if its root cannot be found: it may be another
+ * program, in another pid namespace, or of another user. A socket of a service manager belongs to the manager, so its
+ * daemon is found by its root only.
  *
  * @throws Unavailable if we may not connect
  */
@@ -33,7 +33,7 @@ export async function daemonAt(address: string): Promise<LivingDaemon | undefine
   return daemonOf(pid);
 }
 
-/** The daemons on this machine, wherever they are, as far as they can be seen. */
+/** All daemons on this machine that can be seen. */
 export function livingDaemons(): LivingDaemon[] {
   return processIds()
     .filter((pid) => programs.test(commandLineOf(pid)))
@@ -41,10 +41,10 @@ export function livingDaemons(): LivingDaemon[] {
     .filter(({ addresses }) => addresses.length > 0);
 }
 
-/** What the command line of a daemon names. */
+/** Matches the command line of a daemon. */
 const programs = /(^|[\0/])(lazypull|containerd-stargz-grpc)\.[jt]s\0/;
 
-/** A process as a daemon: one that has the lock of a root. */
+/** The daemon of a process, if the process has the lock of a root. */
 function daemonOf(pid: number): LivingDaemon | undefined {
   const inside = innerPid(pid);
   const lock = openFiles(pid).find((path) => basename(path) === 'lock' && ownerOf(path) === inside);
@@ -61,8 +61,8 @@ export async function isServed(address: string): Promise<boolean | undefined> {
 }
 
 /**
- * The process that a daemon wrote into its lock; undefined if there is none, or it is of a command that has the root
- * for a moment.
+ * The process that a daemon wrote into its lock; undefined if there is none, or if it is a command that has the root
+ * only briefly.
  */
 function ownerOf(lock: string): number | undefined {
   try {

@@ -7,18 +7,16 @@ import { type ListeningServer, listen } from '../util/http-server.ts';
 const maxConnections = 32;
 const maxRequestsPerConnection = 1000;
 const maxHeaderBytes = 8 << 10;
-/**
- * How long a request may take to come, and a connection may be idle. Prometheus keeps its connections between scrapes.
- */
+/** Time limit for a request to arrive, and for an idle connection. Prometheus keeps its connections between scrapes. */
 const requestMs = 5_000;
 const idleMs = 90_000;
 const lookMs = 10_000;
 
 /**
  * Serves `/metrics` in the text format of Prometheus, and `/healthz`, which answers 200 while the daemon is well, and
- * else 503.
+ * 503 otherwise.
  *
- * @throws FailedPrecondition with what to do when it cannot listen at the address
+ * @throws FailedPrecondition with what to do if it cannot listen at the address
  */
 export async function serveMetrics(
   { host, port }: ListenAddress,

@@ -7,10 +7,10 @@ import { snapshotMetrics } from '../snapshots/metrics.ts';
 import { version } from '../version.ts';
 import { WorkSignal } from './event-loop-lag.ts';
 
-/** Around 20 ms, which the event loop should not be blocked for. */
+/** Most are around 20 ms: the event loop should not be blocked for longer. */
 const delayBounds = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1];
 
-/** All metrics of a daemon: a group for each room, and `all` of them to be served. */
+/** All metrics of a daemon: a group for each room, and `all` of them together. */
 export type DaemonMetrics = ReturnType<typeof daemonMetrics>;
 
 /** Declares the metrics of a daemon. They count from 0. */

@@ -14,13 +14,13 @@ import type { Blob } from '../registry/blob/blob.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import type { MirrorStatus } from '../status/status.ts';
 
-/** Removes what an earlier life has kept for its mirror, from the root of a daemon that has none. */
+/** Removes the files of an earlier life's mirror from the root of a daemon that has none. */
 export async function removeMirror(root: string): Promise<void> {
   await rm(mirrorFileAt(root), { force: true });
   await rm(join(root, 'blobs'), { recursive: true, force: true });
 }
 
-/** A daemon's mirror: what it keeps of blobs, from the start, and its server, once `serve` was called. */
+/** A daemon's mirror: the kept blobs, from the start, and its server, after `serve`. */
 export class DaemonMirror implements AsyncDisposable {
   readonly #root: string;
   readonly #address: ListenAddress;
@@ -29,7 +29,7 @@ export class DaemonMirror implements AsyncDisposable {
   readonly #log: Log;
   #server: ListeningServer | undefined;
 
-  /** @param budget that kept blobs share with layers */
+  /** @param budget the disk budget that kept blobs share with layers */
   static async open(
     root: string,
     address: ListenAddress,
@@ -53,12 +53,12 @@ export class DaemonMirror implements AsyncDisposable {
     this.#log = log;
   }
 
-  /** What is kept, for the code that looks after the space. */
+  /** What is kept, for the code that watches the disk space. */
   get beside(): KeptBeside {
     return this.#store;
   }
 
-  /** The blob, with what is fetched of it kept. */
+  /** The same blob; what is fetched of it is kept too. */
   keep(blob: Blob): Blob {
     return this.#store.keep(blob);
   }
@@ -69,7 +69,9 @@ export class DaemonMirror implements AsyncDisposable {
     return given === this.#server?.port && (isLoopback(hostname) || hostname === this.#address.host);
   }
 
-  /** Starts to serve; at any free port if the address has port 0, and then at that of the last life if it is free. */
+  /**
+   * Starts to serve. If the address has port 0, it takes the port of the last life if that is free, else any free port.
+   */
   async serve(registry: RegistryClient): Promise<void> {
     const { serveMirror } = await import('../mirror/server.ts');
     const { host, port } = this.#address;
@@ -93,7 +95,7 @@ export class DaemonMirror implements AsyncDisposable {
     return { address: this.#name(this.#server), blobs: blobs.length, bytes };
   }
 
-  /** Ends the server, and writes down what is here. */
+  /** Ends the server, and writes down which ranges are here. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#server?.[Symbol.asyncDispose]();
     await this.#store[Symbol.asyncDispose]();

@@ -7,7 +7,7 @@ const minWatchdogMicros = 100_000;
 
 /**
  * Tells the service manager our state as sd_notify(3) does. Does nothing if `socket` (the value of NOTIFY_SOCKET) is
- * absent; a failure is logged and nothing else.
+ * absent. A failure is only logged.
  *
  * @param state assignments such as "READY=1", one a line
  */
@@ -21,8 +21,8 @@ export async function notifyManager(socket: string | undefined, state: string, l
 }
 
 /**
- * Tells the service manager, if it wants to know, twice in each of its intervals that the event loop still runs, as
- * sd_watchdog_enabled(3) has it.
+ * Tells the service manager twice in each of its intervals that the event loop still runs, if it wants to know
+ * (sd_watchdog_enabled(3)).
  */
 export function feedWatchdog(env: NodeJS.ProcessEnv, log: Log): Disposable {
   const micros = Number(env.WATCHDOG_USEC);

@@ -18,18 +18,18 @@ import { clientRoots } from './clients.ts';
 import { keeperOf } from './keeper.ts';
 import { openRoot, type Root } from '../state/root.ts';
 
-/** How long a daemon that was killed may take to be there again. */
+/** How long to wait for the successor of a killed daemon. */
 const maxWaitMs = 30_000;
 const pollMs = 100;
 
 /**
- * The cache below a root: the daemon's that has the root, else the files themselves, of which no daemon can take
- * possession before the result is disposed of. Where a daemon was killed and its keeper waits for the next one, so do
- * we: there are readers that need it, of layers that only it can find.
+ * The cache below a root. If a daemon has the root, it is asked. Otherwise these are the files themselves, and no
+ * daemon can take the root before the result is disposed of. If a daemon was killed and its keeper waits for the next
+ * one, so do we: its readers need it, and only it can find their layers.
  *
  * @param address socket of the daemon, if one is running
- * @throws NotFound when nothing is kept there; Unavailable when the daemon does not answer; FailedPrecondition when the
- * one that answers has another root
+ * @throws NotFound if there is no cache; Unavailable if the daemon does not answer; FailedPrecondition if the daemon
+ * that answers has another root
  */
 export async function openCache(root: string, address: string): Promise<CacheAccess & AsyncDisposable> {
   const files = filesOf(root);
@@ -74,7 +74,9 @@ function cacheOfDaemon(root: string, address: string): CacheAccess & AsyncDispos
   return Object.assign(client, { [Symbol.asyncDispose]: async () => client[Symbol.dispose]() });
 }
 
-/** Whether a daemon serves the root, or served it and is there again in time. Throws `Unavailable` where it is not. */
+/**
+ * Whether a daemon serves the root, or served it and is back in time. Throws `Unavailable` if it is not back in time.
+ */
 async function isServed(root: string, address: string): Promise<boolean> {
   for (const deadline = Date.now() + maxWaitMs; ; await sleep(pollMs)) {
     const keeper = await keeperOf(root);
@@ -89,7 +91,7 @@ async function isServed(root: string, address: string): Promise<boolean> {
   }
 }
 
-/** What is in the root, before anything is done to a directory that may be no root at all. */
+/** The files in the root. Nothing is done to a directory that may be no root at all. */
 function filesOf(root: string): string[] {
   try {
     return readdirSync(root);
@@ -108,7 +110,7 @@ function nothingIn(root: string): LazypullError {
 /** The layers that the snapshots of one client of a stopped daemon name. */
 function namedLayers(root: string): LayerKey[] {
   const path = join(root, 'snapshotter', 'snapshots.db');
-  checkThere(path); // else what lost snapshots name would count as unused
+  checkThere(path); // else the layers of lost snapshots would count as unused
   if (!existsSync(path)) return [];
   const formats = new Formats();
   using store = new SnapshotStore(path);
@@ -116,7 +118,7 @@ function namedLayers(root: string): LayerKey[] {
     try {
       return [layerKey(resolve(info.labels, formats).id)];
     } catch {
-      return []; // it names no layer
+      return []; // its labels name no layer
     }
   });
 }

@@ -7,12 +7,12 @@ import { acceptsHandover } from '../state/handover.ts';
 import { reportOnSignal } from './report.ts';
 import { daemonHangsUp, handoverSignal, stopSignal } from './signals.ts';
 
-/** From the first signal to the end, come what may: process managers wait some 20 s before they kill. */
+/** The longest time from the first signal to the end: process managers wait some 20 s before they kill. */
 const maxStopMs = 18_000;
 
 /**
- * The daemon as a process: log on standard error, signals, and a last line for whatever was not caught. Ends the
- * process, with 0 when a signal stopped the daemon and with 1 after a failure.
+ * Runs the daemon as a process: log on standard error, signals, and a last line for an uncaught error. Ends the
+ * process, with 0 if a signal stopped the daemon and with 1 after a failure.
  */
 export async function runDaemonProcess(config: DaemonConfig, env: NodeJS.ProcessEnv): Promise<never> {
   const log = createLog(config.logLevel, config.logFormat);
@@ -25,7 +25,7 @@ export async function runDaemonProcess(config: DaemonConfig, env: NodeJS.Process
   };
   process.on('uncaughtException', (error) => die(error, 'Unexpected error'));
   process.on('unhandledRejection', (error) => die(error, 'Unexpected error'));
-  // Node would print them, and take an output that cannot be written for an unexpected error.
+  // Node would print them itself, and treat an output that cannot be written as an unexpected error.
   process.removeAllListeners('warning');
   process.on('warning', (warning) => log.warn({ error: messageOf(warning) }, 'Node warns'));
   const signal = stopSignal(log, daemonHangsUp(env, log), () => acceptsHandover(config.root, log));
@@ -48,7 +48,9 @@ export async function runDaemonProcess(config: DaemonConfig, env: NodeJS.Process
   exitNow(0);
 }
 
-/** An error without a class is of the disk: everything that is written before the daemon serves is below its root. */
+/**
+ * An error without a class comes from the disk: everything that is written before the daemon serves is below its root.
+ */
 function startError(error: unknown, root: string): string {
   const isOfDisk = ['ENOSPC', 'EDQUOT', 'EROFS', 'EIO', 'ERR_SQLITE_ERROR'].includes(errnoOf(error) ?? '');
   if (error instanceof LazypullError || !isOfDisk) return explain(error);

@@ -1,7 +1,7 @@
 import { getHeapSpaceStatistics, getHeapStatistics } from 'node:v8';
 import type { Log } from '../log.ts';
 
-/** Writes what the process is doing to the log at every SIGUSR1: memory, open handles, time spent. */
+/** At every SIGUSR1, writes a report about the process to the log: memory, open handles, time spent. */
 export function reportOnSignal(log: Log): Disposable {
   const write = () => log.info({ report: makeReport() }, 'Report');
   process.on('SIGUSR1', write);
@@ -9,8 +9,8 @@ export function reportOnSignal(log: Log): Disposable {
 }
 
 /**
- * The state of this process in figures. Node's own diagnostic report is of no use here: it asks every thread and waits
- * for the answer, and the thread that reads /dev/fuse may not answer for hours.
+ * The state of this process in figures. Node's own diagnostic report cannot be used: it asks every thread and waits for
+ * the answer, and the thread that reads /dev/fuse may not answer for hours.
  */
 export function makeReport(): object {
   const { utilization } = performance.eventLoopUtilization();

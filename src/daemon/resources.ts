@@ -6,24 +6,24 @@ import { ampleMemory, memoryBudget } from '../layers/memory-budget.ts';
 import type { Log } from '../log.ts';
 
 /**
- * Open files: what a daemon wants, with which it serves an image or two, and without which it does not get far. Each
- * layer takes three.
+ * Open files: how many a daemon wants, how many serve an image or two, and below which it does not get far. Each layer
+ * takes three.
  */
 const wantedFiles = 65_536;
 const fewFiles = 1024;
 const leastFiles = 128;
 
-/** Threads and processes: the daemon has some 20 of them, its helpers 10, and some more come and go. */
+/** Threads and processes: the daemon has some 20 of them, its helpers 10, and a few more come and go. */
 const leastThreads = 48;
 
-/** Memory, the page cache of what is being written included. */
+/** Memory, including the page cache of what is being written. */
 const mib = 1 << 20;
 const littleMemoryBytes = 256 * mib;
 const leastMemoryBytes = 128 * mib;
 
 /**
- * How much garbage V8 lets pile up on each heap before it collects, in percent of what is in use; the launcher's is for
- * speed.
+ * How much garbage V8 lets pile up on each heap before it collects, in percent of what is in use. The launcher's value
+ * is for speed.
  */
 const smallGrowthPercent = 30;
 
@@ -32,16 +32,16 @@ const howToOpenMore =
 const howToStartMore = 'set TasksMax= in the unit of systemd, or --pids-limit of the container';
 const howToHaveMore = 'set MemoryMax= in the unit of systemd, or --memory of the container';
 
-/** What the daemon may have of the machine. */
+/** What the machine lets the daemon have. */
 export interface Resources {
   /** The limit on the memory of its control group; undefined if there is none. */
   readonly memoryBytes: number | undefined;
 }
 
 /**
- * Looks what this process may have, and has the number of open files raised as far as it may be.
+ * Finds out the limits of this process, and raises the number of open files as far as possible.
  *
- * @throws FailedPrecondition, which says what to set, if a daemon cannot run with it
+ * @throws FailedPrecondition, which says what to set, if a daemon cannot run with the limits
  */
 export function claimResources(log: Log): Resources {
   const files = openFiles(log);

@@ -6,7 +6,7 @@ import { detach, mountOverlay } from '../kernel/mount.ts';
 import { isDangling } from '../kernel/real-path.ts';
 import { checkNotShared } from '../state/ownership.ts';
 
-/** File systems that never do, by f_type (statfs(2), linux/magic.h), and why. */
+/** File systems that never can, by f_type (statfs(2), linux/magic.h), and why. */
 const unfit = new Map([
   [
     0x794c7630,
@@ -16,25 +16,25 @@ const unfit = new Map([
   [0x858458f6, 'it is on ramfs: what is kept there takes memory without a bound, and is lost at a reboot'],
 ]);
 
-/** What mends it. */
+/** What to do about it. */
 export const rootDiskAdvice =
   'choose a --root on a disk with ext4, Btrfs, or XFS made with ftype=1; in a container give it a volume, such as --volume DIR:DIR:rshared';
 
 /**
- * Makes sure that the file system of the root directory can hold what clients write: the upper directories of
- * overlayfs, which need d_type, extended attributes and whiteouts (Documentation/filesystems/overlayfs.rst, "Upper and
- * Lower"). Mounts an overlay for that, and takes it away again.
+ * Makes sure that the file system of the root directory can hold the upper directories of overlayfs, into which clients
+ * write. These need d_type, extended attributes and whiteouts (Documentation/filesystems/overlayfs.rst, "Upper and
+ * Lower"). Mounts an overlay to try it, and unmounts it again.
  *
  * @param root for messages
  * @param place an existing directory on that file system, in which `trial` is ours alone
- * @throws FailedPrecondition that says what is wrong with it and what to do
+ * @throws FailedPrecondition that says what is wrong and what to do
  */
 export async function checkRootDisk(root: string, place = root, trial = 'trial'): Promise<void> {
   checkRootPath(root);
   const reason = unfit.get((await statfs(place)).type);
   if (reason !== undefined) throw refusal(root, reason);
   const directory = join(place, trial);
-  await remove(directory); // of a process that was killed meanwhile
+  await remove(directory); // left by a process that was killed
   try {
     await tryOverlay(directory);
   } catch (error) {
@@ -45,9 +45,9 @@ export async function checkRootDisk(root: string, place = root, trial = 'trial')
 }
 
 /**
- * Makes sure that clients can mount what is below a root directory, which need not be there: they join its path with
- * others in the options of overlayfs, in which colons, commas and backslashes have a meaning of their own, and some of
- * them escape none of these.
+ * Makes sure that clients can mount what is below a root directory, which need not exist yet. Clients join its path
+ * with others in the options of overlayfs, in which colons, commas and backslashes are special, and some clients do not
+ * escape them.
  *
  * @throws FailedPrecondition
  */
@@ -76,7 +76,7 @@ export function checkRootPath(root: string): void {
   );
 }
 
-/** The directory itself, or the nearest one above it that is there. */
+/** The directory itself, or the nearest existing one above it. */
 export function nearestDirectory(path: string): string {
   return existsSync(path) || path === '/' ? path : nearestDirectory(dirname(path));
 }
@@ -86,7 +86,7 @@ function refusal(root: string, reason: string, cause?: unknown): LazypullError {
   return new LazypullError('FailedPrecondition', text, { cause, hint: rootDiskAdvice });
 }
 
-/** Deletes a file and replaces a directory of the lower layer, and looks whether both are gone. */
+/** Deletes a file and replaces a directory of the lower layer, and checks that both are gone. */
 async function tryOverlay(directory: string): Promise<void> {
   const place = (name: string): string => join(directory, name);
   await mkdir(directory, { mode: 0o700 });

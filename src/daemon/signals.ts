@@ -5,15 +5,15 @@ import type { Log } from '../log.ts';
 
 const stopSignals = ['SIGTERM', 'SIGINT'] as const;
 
-/** The signal at which the daemon ends and leaves everything to the next one: the reason of the abort is its name. */
+/** At this signal the daemon ends and leaves everything to the next one. The reason of the abort is its name. */
 export const handoverSignal = 'SIGUSR2';
 
-/** After SIGHUP a terminal that was closed is gone at the latest. */
+/** A closed terminal is gone at most this long after SIGHUP. */
 const hangupMs = 100;
 
 /**
- * A signal that aborts at the first SIGTERM or SIGINT, with the name of it as the reason, at a SIGHUP if `isEnd`
- * resolves to true, and at a SIGUSR2 if `handsOver`. A SIGTERM or SIGINT after that ends the process at once with the
+ * A signal that aborts at the first SIGTERM or SIGINT, with the signal's name as the reason; at a SIGHUP if `isEnd`
+ * resolves to true; and at a SIGUSR2 if `handsOver`. A SIGTERM or SIGINT after that ends the process at once, with the
  * exit code of a process killed by it.
  */
 export function stopSignal(
@@ -48,16 +48,16 @@ export function stopSignal(
 }
 
 /**
- * Whether a SIGHUP ends a program of a terminal: not under nohup(1), of which the launcher tells us, as Node takes no
- * notice.
+ * Whether a SIGHUP ends a program of a terminal. It does not under nohup(1), which the launcher tells us, because Node
+ * ignores it.
  */
 export function hangsUp(env: NodeJS.ProcessEnv): Promise<boolean> {
   return Promise.resolve(env.LAZYPULL_NOHUP === undefined);
 }
 
 /**
- * What a SIGHUP is to a daemon: the end if the terminal that it was started from has been closed. Otherwise it is meant
- * to read its configuration again, which must not cost mounts that are in use: the log says what to do.
+ * Decides what a SIGHUP means to a daemon. If the terminal that started it has been closed, it is the end. Otherwise it
+ * asks to read the configuration again, which must not cost mounts in use: the log says what to do.
  */
 export function daemonHangsUp(env: NodeJS.ProcessEnv, log: Log): () => Promise<boolean> {
   const hadTerminal = hasTerminal();

@@ -5,7 +5,7 @@ import { makeDirectory } from '../kernel/make-directory.ts';
 import { boundPath, isListening, listenAt, listenerPid } from '../kernel/unix-socket.ts';
 import { checkOnlyOursIn } from '../state/ownership.ts';
 
-/** A unix socket that listens, and the file by which clients find it. */
+/** A listening unix socket, and the file by which clients find it. */
 export interface ListeningSocket {
   readonly fd: number;
   readonly path: string;
@@ -20,14 +20,14 @@ const firstPassedDescriptor = 3;
 /** More than a daemon has clients. */
 const maxPassed = 64;
 
-/** Listens at `path`, where nothing may be, for the owner alone. */
+/** Listens at `path`, which must be free. Only the owner may connect. */
 export async function openSocket(path: string): Promise<ListeningSocket> {
   const fd = await listenAt(path);
   const { dev, ino } = lstatSync(path);
   return { fd, path, device: dev, inode: ino };
 }
 
-/** Whether it is the one that clients reach at `path`. */
+/** Whether clients reach this socket at `path`. */
 export function isReachableAt(socket: ListeningSocket, path: string): boolean {
   return socket.path === path && isReachable(socket);
 }
@@ -40,16 +40,15 @@ export function removeSocket(socket: ListeningSocket): void {
 /** A listening socket that the service manager passed. */
 export interface PassedSocket {
   readonly fd: number;
-  /** FileDescriptorName= of its unit; '' if the manager tells none. */
+  /** FileDescriptorName= of its unit; '' if the manager does not tell. */
   readonly name: string;
   readonly path: string | undefined;
 }
 
 /**
- * The listening sockets that the service manager passed to this process, as sd_listen_fds(3) has it; none if it passed
- * none.
+ * The listening sockets that the service manager passed to this process (sd_listen_fds(3)); none if it passed none.
  *
- * @throws FailedPrecondition when it passed something else
+ * @throws FailedPrecondition if it passed something else
  */
 export async function passedSockets(env: NodeJS.ProcessEnv): Promise<PassedSocket[]> {
   if (env.LISTEN_PID !== String(process.pid) || env.LISTEN_FDS === undefined) return [];
@@ -73,11 +72,11 @@ function notPassed(): LazypullError {
 }
 
 /**
- * Makes it possible to listen at the unix socket `path`: makes its directory, with mode 0700, and removes a socket that
- * a dead process left.
+ * Prepares to listen at the unix socket `path`: makes its directory, with mode 0700, and removes a socket that a dead
+ * process left.
  *
- * @throws FailedPrecondition that names the pid when a living process serves there, or when the file is not a socket,
- * or another user could put a socket in its place
+ * @throws FailedPrecondition that names the pid if a process serves there, or if the file is not a socket, or if
+ * another user could replace the socket
  */
 export async function clearSocket(path: string): Promise<void> {
   makeSocketDirectory(dirname(path));
@@ -114,7 +113,7 @@ function statOrUndefined(path: string): Stats | undefined {
   }
 }
 
-/** A pid of 0 is one that this pid namespace cannot name. */
+/** A pid of 0 means that this pid namespace has no number for it. */
 function describe(pid: number): string {
   return pid === 0 ? 'a process of another pid namespace' : `process ${pid}`;
 }

@@ -11,11 +11,11 @@ import { endKeeper, keeperOf } from './keeper.ts';
 import { daemonAt, daemonOfRoot, type LivingDaemon } from './living.ts';
 import { openRoot } from '../state/root.ts';
 
-/** A daemon ends by itself within 18 s of a signal, whatever happens. */
+/** A daemon ends within 18 s of a signal, whatever happens. */
 const maxWaitMs = 25_000;
 const pollMs = 20;
 
-/** What was ended: a daemon, or the keeper of one that had ended without it. */
+/** What was stopped: a daemon, or the keeper of one that had ended without it. */
 export interface Stopped {
   readonly daemon: number | undefined;
   readonly keeper: number | undefined;
@@ -24,11 +24,11 @@ export interface Stopped {
 }
 
 /**
- * Ends the daemon of a root directory as SIGTERM does, and waits until it, its mounts and its keeper are gone. Where a
- * daemon was killed and its keeper is left, that is ended, and what was mounted is taken away.
+ * Ends the daemon of a root directory as SIGTERM does, and waits until it, its mounts and its keeper are gone. If the
+ * daemon was killed and its keeper is left, the keeper is ended, and everything is unmounted.
  *
- * @throws NotFound if there is neither; FailedPrecondition for one that a service manager would start again, or that is
- * no daemon of lazypull; PermissionDenied; DeadlineExceeded if it does not end
+ * @throws NotFound if there is neither; FailedPrecondition if a service manager would start it again, or if it is not a
+ * daemon of lazypull; PermissionDenied; DeadlineExceeded if it does not end
  */
 export async function stopDaemon(root: string, address: string): Promise<Stopped> {
   const at = await daemonAt(address);
@@ -36,7 +36,7 @@ export async function stopDaemon(root: string, address: string): Promise<Stopped
   const keeper = await keeperOf(root);
   if (daemon === undefined && keeper === undefined) throw await nothingToStop(root, address);
   if (daemon !== undefined) await end(daemon);
-  // What a daemon leaves that cannot clean up any more.
+  // What is left of a daemon that cannot clean up any more.
   if ((await keeperOf(root)) !== undefined) await endLeft(root);
   return { daemon: daemon?.pid, keeper, mounts: (await mountsBelow(root)).filter((path) => path !== root).length };
 }
@@ -72,7 +72,7 @@ async function gone(identity: ProcessIdentity): Promise<void> {
   }
 }
 
-/** A service that systemd runs is for systemd to stop. */
+/** If systemd runs the service, systemd must stop it. */
 function checkManager(pid: number): void {
   if (variableOf(pid, 'SYSTEMD_EXEC_PID') !== String(pid)) return;
   const unit = controlGroupOf(pid) || 'lazypull.service';
@@ -83,7 +83,7 @@ function checkManager(pid: number): void {
   );
 }
 
-/** The keeper of a daemon that was killed, and its mounts. No daemon can take the root meanwhile. */
+/** Ends the keeper of a killed daemon, and its mounts. No daemon can take the root meanwhile. */
 async function endLeft(root: string): Promise<void> {
   using lock = await openRoot(root);
   await lock.alone;

@@ -10,15 +10,16 @@ import { RegistryClient } from '../registry/client.ts';
 import { parseReference } from '../registry/reference.ts';
 import { listen } from '../util/http-server.ts';
 
-/** The client of the rehearsal makes a few. */
+/** The client of the warm-up makes only a few. */
 const maxConnections = 16;
 
 /**
- * Does once what the first build will have done: has a layer served. Leaves nothing behind, and never rejects.
+ * Has a layer served once, as the first build will, so that the code for it is loaded and fast. Leaves nothing behind,
+ * and never rejects.
  *
- * @param wanted aborted when a client calls, or the daemon stops: a call takes several times as long beside a
- * rehearsal, which ends at once then
- * @param before settles before that begins
+ * @param wanted aborts when a client calls, or the daemon stops: a call takes several times as long beside a warm-up,
+ * which then ends at once
+ * @param before the warm-up begins when it settles
  */
 export async function rehearse(
   layers: Layers,
@@ -44,7 +45,7 @@ export async function rehearse(
 }
 
 /**
- * As `rehearse`, with the calls of a build's first step, made to a snapshotter that no client knows.
+ * As `warmUp`, with the calls of a build's first step, made to a snapshotter that no client knows.
  *
  * @param root of the daemon
  */
@@ -61,7 +62,8 @@ export async function rehearseAsClient(root: string, log: Log, wanted: AbortSign
 }
 
 async function makeCalls(stage: string, signal: AbortSignal): Promise<void> {
-  const { rehearseCalls } = await import('../snapshots/warm-up.ts'); // gRPC, which no client waits for before the daemon serves
+  // This loads gRPC, which no client waits for before the daemon serves.
+  const { rehearseCalls } = await import('../snapshots/warm-up.ts');
   const directory = join(stage, 'client');
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 });
@@ -77,9 +79,8 @@ function sayWhy(error: unknown, log: Log, wanted: AbortSignal): void {
 }
 
 /**
- * Has the layers rehearse with a registry of their own that is on loopback for that long, so that the client of
- * registries is part of it. Nothing goes to any other place: neither mirrors nor proxies nor credentials of the
- * configuration are used.
+ * Warms the layers up with a registry on loopback that lives only as long, so that the registry client is part of it.
+ * Nothing goes anywhere else: mirrors, proxies and credentials of the configuration are not used.
  */
 async function practiseLayer(layers: Layers, signal: AbortSignal): Promise<void> {
   const layer = await practiceLayer(signal);

@@ -13,7 +13,7 @@ import type { ClientStatus } from '../status/status.ts';
 import { version } from '../version.ts';
 import { absent, type CheckResult, right, tryOut, warning, wrong } from './check-result.ts';
 
-/** The daemon at this socket and its client; or, for root, whether one could serve there. */
+/** The daemon at this socket and its client. If none serves: whether one could, which only root can tell. */
 export async function checkDaemon(
   { address, root }: Instance,
   env: NodeJS.ProcessEnv,
@@ -42,7 +42,7 @@ export async function checkDaemon(
   }
 }
 
-/** The command that has a daemon serve there: that of its buildkitd, unless this one runs already. */
+/** The command that starts a daemon there: that of its buildkitd, unless this one runs already. */
 async function starterOf(instance: Instance, env: NodeJS.ProcessEnv): Promise<string> {
   const { buildkitd, snapshotter } = ownPlaces(env);
   const isOwn = instance.address === snapshotter && !(await isServed(buildkitd));
@@ -73,7 +73,7 @@ function checkSocket(path: string): string {
   return `"${path}" can be made`;
 }
 
-/** What is to be said of a client of the running daemon: which process uses its socket. */
+/** A client of the running daemon: which process uses its socket. */
 function checkServed({ name, address, process, refused }: ClientStatus): CheckResult[] {
   if (process === undefined) return [];
   const who = `process ${process.pid} (${process.command})`;
@@ -100,12 +100,12 @@ export async function checkClients(env: NodeJS.ProcessEnv, tools: string): Promi
   return [...results.map((each) => (hasClient ? each : needed(each))), checkRunc(env, tools, hasClient)];
 }
 
-/** If there is neither, nothing can use the daemon. */
+/** Without either, nothing can use the daemon. */
 function needed({ name, text, advice }: CheckResult): CheckResult {
   return advice === '' ? absent(name, text, advice) : warning(name, text, advice);
 }
 
-/** Where buildkitd listens by default, and the one of `lazypull buildkitd`. */
+/** The buildkitd at the default address, and the one of `lazypull buildkitd`. */
 async function checkBuildkitd(env: NodeJS.ProcessEnv, tools: string): Promise<CheckResult[]> {
   const name = 'buildkitd';
   const own = ownPlaces(env);
@@ -159,7 +159,7 @@ function checkRunc(env: NodeJS.ProcessEnv, tools: string, hasClient: boolean): C
   return state(name, text, 'install it, for instance with "apt-get install runc"');
 }
 
-/** Whether a socket is served; even if we may not look. */
+/** Whether a socket is served, even if we may not look. */
 async function isServed(socket: string): Promise<boolean> {
   return (await listenerPid(socket).catch(() => 0)) !== undefined;
 }
@@ -169,7 +169,7 @@ async function serves(name: string, socket: string, more: string): Promise<Check
     const pid = await listenerPid(socket.replace(/^unix:\/\//, ''));
     return pid === undefined ? [] : [right(name, `process ${pid} serves "${socket}": ${more}`)];
   } catch (error) {
-    // A socket in a directory that is not ours to look into says nothing to a user; root sees all.
+    // A user learns nothing about a socket in a directory that only others may enter; root sees all.
     return [absent(name, messageOf(error), '')];
   }
 }

@@ -12,8 +12,8 @@ import { checkInodeNumbers } from './inode-numbers.ts';
 const maxRegistries = 1_000;
 
 /**
- * config.toml, the files of registries, and Docker's config.json: whether they can be read, and what in them does
- * nothing.
+ * Checks config.toml, the files of registries, and Docker's config.json: whether they can be read, and which keys have
+ * no effect.
  */
 export async function checkFiles(flags: DaemonFlags, env: NodeJS.ProcessEnv): Promise<CheckResult[]> {
   const { result, config } = await checkConfig(flags, env);
@@ -47,7 +47,7 @@ async function checkConfig(
   }
 }
 
-/** The hosts.toml files, which are read when a registry is asked, and then fail. Right ones are not listed. */
+/** The hosts.toml files. A wrong one makes requests to its registry fail. Correct ones are not listed. */
 async function checkRegistries(config: DaemonConfig | undefined): Promise<CheckResult[]> {
   const roots = (config?.file?.resolver.config_path ?? defaults.registryHosts).split(':').filter(Boolean);
   const results: CheckResult[] = [];
@@ -86,7 +86,7 @@ async function checkCredentials(env: NodeJS.ProcessEnv): Promise<CheckResult[]> 
   return results;
 }
 
-/** A file that only root reads is right for a daemon. */
+/** A file that only root can read is fine for a daemon. */
 function unreadable(name: string, error: unknown, advice: string): CheckResult {
   if (process.geteuid?.() !== 0 && isRefused(error)) {
     return absent(name, messageOf(error), 'run "lazypull check" as root, as the daemon does');

@@ -3,19 +3,19 @@ import { lacksOf, type Machine } from '../kernel/probe.ts';
 import { openZlib, type Zlib } from '../kernel/zlib.ts';
 import { type CheckResult, right, warning, wrong } from './check-result.ts';
 
-/** Linux versions from which on something is better. */
+/** Linux versions since which something works better. */
 const versions = { keepsReaders: [6, 9], mountsFiles: [6, 12] } as const;
 
-/** How many mounts must still be possible: a layer is one, and a container at least another one. */
+/** How many more mounts must be possible: a layer is one, and a container at least one more. */
 const minFreeMounts = 2_000;
 
 /**
- * A reader may have to wait for a registry that long, with all tries; what takes longer than the kernel allows ends the
- * FUSE connection.
+ * How long a reader may have to wait for a registry, with all tries. If that is longer than the kernel allows, the FUSE
+ * connection ends.
  */
 const maxReadSeconds = 600;
 
-/** The user, /dev/fuse, the kernel and its settings, zlib; the user alone, if that one cannot mount. */
+/** Checks the user, /dev/fuse, the kernel and its settings, and zlib. If the user cannot mount, it says only that. */
 export function checkMachine(machine: Machine): CheckResult[] {
   const lacks = lacksOf(machine).map(({ name, text, advice }) => wrong(name, text, advice));
   if (lacks.some(({ name }) => name === 'user')) return lacks;
@@ -44,7 +44,7 @@ export function checkKernel(release: string): CheckResult {
   return warning(name, text, 'use a newer kernel if readers must not notice a restart');
 }
 
-/** @param zlib what `openZlib` gives */
+/** @param zlib the result of `openZlib` */
 export function checkZlib(zlib: Pick<Zlib, 'origin' | 'version'> | undefined): CheckResult {
   if (zlib !== undefined) return right('zlib', `${zlib.version} of ${zlib.origin === 'node' ? 'Node' : zlib.origin}`);
   const text = 'cannot be called: no index is made of a gzip layer, so that it is pulled each time';

@@ -14,17 +14,18 @@ import { detach, mountErofs, mountOverlay } from '../kernel/mount.ts';
 import { silentLog } from '../log.ts';
 import { type CheckResult, tryOut } from './check-result.ts';
 
-/** What the made-up layer has in its one file. */
+/** The content of the only file of the synthetic layer. */
 const content = Buffer.from('lazypull');
 const fileName = 'file';
 
 /**
- * Mounts what a daemon mounts, in a new directory below `parent`, and takes it away again: a FUSE file system, an EROFS
+ * Mounts what a daemon mounts, in a new directory below `parent`, and unmounts it again: a FUSE file system, an EROFS
  * image on a disk and one on FUSE, an overlay on that, and an overlay on the overlay.
  */
 export async function checkMounts(parent: string): Promise<CheckResult[]> {
   await using parts = new AsyncDisposableStack();
-  // What checks have left is beside ours, and what `lazypull mount` has left is where it keeps temporary files.
+  // Killed checks leave something beside ours, and killed `lazypull mount` commands in their directory for temporary
+  // files.
   for (const place of new Set([parent, tmpdir()])) await clearLeft(place, undefined, silentLog);
   const { path: work } = parts.use(await WorkDirectory.make(parent, 'lazypull-check-'));
   const directory = async (name: string): Promise<string> => {

@@ -1,19 +1,19 @@
 import { hintOf, messageOf } from '../errors.ts';
 
-/** What was found out about one thing of a machine. */
+/** The result of one check of a machine. */
 export interface CheckResult {
   readonly name: string;
   /** `warning`: a daemon runs with it, but not at its best. `absent`: it is not there, and nothing needs it. */
   readonly state: 'right' | 'warning' | 'wrong' | 'absent';
-  /** What was found, for people; it may have several lines. */
+  /** The finding, for people. It may have several lines. */
   readonly text: string;
-  /** What mends it; '' if nothing has to be mended. */
+  /** What to do about it; '' if there is nothing to do. */
   readonly advice: string;
 }
 
 /**
- * What comes of trying something: it gives what to say if it works, and rejects if it does not. The hint of an error
- * wins over `advice`.
+ * Tries something: `work` resolves to what to say if it works, and rejects if it does not. The hint of the error wins
+ * over `advice`.
  */
 export async function tryOut(name: string, advice: string, work: () => Promise<string>): Promise<CheckResult> {
   try {

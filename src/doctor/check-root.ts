@@ -6,13 +6,13 @@ import { LazypullError } from '../errors.ts';
 import { isShared } from '../kernel/mount.ts';
 import { absent, type CheckResult, right, tryOut } from './check-result.ts';
 
-/** Below that a daemon starts, and is soon in trouble. */
+/** With less a daemon starts, and is soon in trouble. */
 const minFreeBytes = 1 << 30;
 const minFreeInodes = 20_000;
 
 /**
- * The root directory: whose it is, what it lies on, and what is free there. Nothing that has to be mounted is tried if
- * `mayMount` is false.
+ * Checks the root directory: its owner, its file system, and its free space. If `mayMount` is false, nothing is mounted
+ * to try it.
  */
 export async function checkRoot(root: string, mayMount: boolean): Promise<CheckResult[]> {
   const parent = nearestDirectory(root);
@@ -33,7 +33,7 @@ export async function checkRoot(root: string, mayMount: boolean): Promise<CheckR
   return results;
 }
 
-/** Not wrong in itself: most daemons and their clients are in one mount namespace. */
+/** A private mount is not wrong in itself: most daemons and their clients are in one mount namespace. */
 async function checkSharing(root: string, parent: string): Promise<CheckResult> {
   const name = 'sharing of mounts';
   if (await isShared(parent)) return right(name, `what is mounted in "${root}" is seen in other mount namespaces`);

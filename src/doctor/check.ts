@@ -1,5 +1,5 @@
 /**
- * `lazypull check`: what of a machine is right, what is not, and what mends it. It changes nothing that stays.
+ * `lazypull check`: what is right on a machine, what is not, and what to do about it. It changes nothing permanently.
  *
  * Begin here: each `check-*.ts` is a topic and gives `CheckResult`s. A new check is a function in one of them.
  */
@@ -15,7 +15,7 @@ import { checkMounts } from './check-mounts.ts';
 import { checkRoot } from './check-root.ts';
 import { type CheckResult, wrong } from './check-result.ts';
 
-/** What is to be looked at. */
+/** What to check. */
 export interface CheckOptions {
   readonly flags: DaemonFlags & { readonly address?: string | undefined };
   readonly env: NodeJS.ProcessEnv;
@@ -24,8 +24,8 @@ export interface CheckOptions {
 }
 
 /**
- * Looks at everything that a daemon with these flags needs, and at what it works with. A user that is not root is told
- * that first, and what only root can try is left out.
+ * Checks everything that a daemon with these flags needs and works with. If the user is not root, that comes first, and
+ * checks that only root can make are left out.
  */
 export async function check({ flags, env, tools }: CheckOptions): Promise<CheckResult[]> {
   const root = daemonRoot(flags.root, env);

@@ -2,10 +2,10 @@ import { readFile } from 'node:fs/promises';
 import type { FileConfig } from '../config/schema.ts';
 import type { CheckResult } from './check-result.ts';
 
-/** What the kernel does for an overlay whose options say nothing. */
+/** The kernel's default for an overlay whose options do not say. */
 const parameter = '/sys/module/overlay/parameters/xino_auto';
 
-/** Whether all of a lazy image is one file system to programs, and by what. */
+/** Whether programs see all of a lazy image as one file system, and what makes them. */
 export async function checkInodeNumbers(file: FileConfig | undefined): Promise<CheckResult> {
   const name = 'inode numbers';
   const { xino = 'on' } = file?.snapshotter ?? {};

@@ -31,7 +31,7 @@ const protocolMinor = 39;
 export const maxReadBytes = 1 << 20;
 const maxWriteBytes = 4096;
 
-/** Room for the largest request: no request of a read-only file system is longer than FUSE_MIN_READ_BUFFER. */
+/** Room for the largest request. A request to a read-only file system is never longer than FUSE_MIN_READ_BUFFER. */
 export const requestBytes = 8192;
 
 const FUSE_ASYNC_READ = 1 << 0;
@@ -49,7 +49,7 @@ const FUSE_NOTIFY_RESEND = 7;
 const S_IFDIR = 0o040000;
 const S_IFREG = 0o100000;
 
-/** How long the kernel may believe a name and its attributes: they never change while a layer is served. */
+/** How long the kernel may trust a name and its attributes: they never change while a layer is served. */
 const forever = 0x7fff_ffffn;
 
 export interface RequestHeader {
@@ -70,7 +70,7 @@ export function readRequestHeader(buffer: Buffer): RequestHeader {
   };
 }
 
-/** How many bytes after the header the decoders below want of a request. */
+/** How many bytes after the header the decoders below need. */
 export function leastBodyBytes(opcode: number): number {
   if (opcode === opcodes.read) return 20;
   return opcode === opcodes.init ? 16 : 0;
@@ -118,7 +118,7 @@ export function initReply(unique: bigint, offered: { minor: number; maxReadAhead
   return reply;
 }
 
-/** Encodes the answer to INIT that asks an unknown major version of the protocol to come down to ours. */
+/** Encodes the answer to INIT that asks a kernel with an unknown major version to use ours. */
 export function initVersionReply(unique: bigint): Buffer {
   const reply = newReply(unique, 64);
   reply.writeUInt32LE(protocolMajor, 16);
@@ -146,8 +146,8 @@ export function attributesReply(unique: bigint, nodeId: number, fileBytes: numbe
 }
 
 /**
- * Encodes struct fuse_open_out. Direct I/O, because EROFS above keeps every page that it reads: a page cache of the
- * file below would hold the data twice. (EROFS reads its metadata through the page cache all the same.)
+ * Encodes struct fuse_open_out. It sets direct I/O, because EROFS above caches every page that it reads: the page cache
+ * of the file below would hold the data twice. (EROFS reads its metadata through that page cache anyway.)
  */
 export function openReply(unique: bigint): Buffer {
   const reply = newReply(unique, 16);
@@ -156,8 +156,8 @@ export function openReply(unique: bigint): Buffer {
 }
 
 /**
- * Encodes FUSE_NOTIFY_RESEND (Linux 6.9): every request that was read and not answered is to come again, with bit 63 of
- * `unique` set.
+ * Encodes FUSE_NOTIFY_RESEND (Linux 6.9): the kernel sends every request again that was read and not answered, with bit
+ * 63 of `unique` set.
  */
 export function resendNotification(): Buffer {
   const notification = Buffer.alloc(outHeaderBytes);

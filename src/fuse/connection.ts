@@ -13,35 +13,35 @@ import { mountTable } from '../kernel/mount.ts';
 import type { Log } from '../log.ts';
 import { resendNotification } from './abi.ts';
 
-/** A connection to the kernel by which a FUSE file system is served that is mounted in no directory. */
+/** A connection to the kernel that serves a FUSE file system, which is mounted in no directory. */
 export interface FuseConnection {
   /** An open descriptor of /dev/fuse. */
   readonly fd: number;
-  /** A descriptor of the file system's root directory: it is the mount, and the way to the files. */
+  /** A descriptor of the file system's root directory: it keeps the mount alive, and leads to the files. */
   readonly root: number;
-  /** No other connection has this name. */
+  /** A name that no other connection has. */
   readonly name: string;
   /** Whether an earlier life of the program mounted it. */
   readonly isInherited: boolean;
-  /** Whether a version has made it that mounted it in a directory: layers may be mounted by a path there. */
+  /** Whether an old version made it and mounted it in a directory: layers may be mounted by a path there. */
   readonly wasAttached: boolean;
   /**
-   * Whatever is asked is to be answered in so many milliseconds, or the kernel may abort the connection; undefined if
-   * it waits for ever.
+   * Every request must be answered in so many milliseconds, or the kernel may abort the connection. Undefined if the
+   * kernel waits for ever.
    */
   readonly answerWithinMs?: number | undefined;
 }
 
 /**
- * What of a connection can outlive the process that made it. `root` is undefined for one of a version that mounted it
+ * The parts of a connection that can outlive the process that made it. `root` is undefined if an old version mounted it
  * in a directory.
  */
 export interface KeptConnection extends Pick<FuseConnection, 'fd' | 'name'> {
   readonly root?: number | undefined;
   readonly wasAttached?: boolean | undefined;
   /**
-   * As that of `FuseConnection`, 0 if the kernel waits for ever: it is that of the time when the connection was made.
-   * Undefined if a version has not written it down.
+   * As in `FuseConnection`, at the time when the connection was made; 0 if the kernel waits for ever. Undefined if an
+   * old version has not recorded it.
    */
   readonly answerWithinMs?: number | undefined;
 }
@@ -50,13 +50,13 @@ const device = '/dev/fuse';
 const subtype = 'lazypull';
 
 /**
- * fs.fuse in sysctl(8): how long requests may take in seconds, 0 for as long as they do. The kernel looks in so long a
- * time, and calls nothing shorter too long.
+ * Files below fs.fuse of sysctl(8): how many seconds requests may take, 0 for no limit. The kernel checks at intervals,
+ * and treats shorter limits as that interval.
  */
 const timeoutFiles = ['default_request_timeout', 'max_request_timeout'].map((name) => `/proc/sys/fs/fuse/${name}`);
 const leastTimeoutSeconds = 15;
 
-/** What requests may wait in the kernel before they come to us. */
+/** How long requests may wait in the kernel before they reach us. */
 const marginMs = 3_000;
 /** Mounts a new FUSE file system. */
 export async function openConnection(): Promise<FuseConnection> {
@@ -79,11 +79,11 @@ export async function openConnection(): Promise<FuseConnection> {
 }
 
 /**
- * Takes a connection over from a process that is dead: the kernel sends every request again that it left unanswered.
+ * Takes a connection over from a dead process: the kernel sends every request again that the process left unanswered.
  *
- * @param directory where a version mounted it that did so
- * @returns undefined, with the connection aborted and the reason in the log, when it is dead or another one, or the
- * kernel cannot send again
+ * @param directory where an old version mounted it
+ * @returns undefined if it is dead or another one, or if the kernel cannot send again; then the connection is aborted
+ * and the reason is in the log
  */
 export async function inheritConnection(
   directory: string,
@@ -117,8 +117,8 @@ export async function inheritConnection(
 }
 
 /**
- * The root of a connection that a version mounted in a directory, where it stays until the next life can find it
- * otherwise.
+ * The root of a connection that an old version mounted in a directory. It stays there until the next life can find it
+ * in another way.
  */
 async function takeFrom(directory: string, name: string): Promise<number> {
   const mounted = (await mountTable(directory)).filter(({ path }) => path === directory);
@@ -133,7 +133,7 @@ function answerWithinMs(): number | undefined {
   return seconds.length === 0 ? undefined : Math.max(leastTimeoutSeconds, Math.min(...seconds)) * 1000 - marginMs;
 }
 
-/** 0 if there is no such file: kernels before 6.15. */
+/** The number in a file; 0 if there is no such file: kernels before 6.15. */
 function numberIn(path: string): number {
   try {
     return Number(readFileSync(path, 'utf8'));

@@ -4,26 +4,25 @@ import { lowerBound, upperBound } from '../util/search.ts';
 
 /** A file that is served from a sparse local file of the same length. All arrays are backed by SharedArrayBuffers. */
 export interface FlatFile {
-  /** Safe integer above 1, the same for the same file in every life of the program. */
+  /** A safe integer above 1. A file has the same one in every life of the program. */
   readonly nodeId: number;
   readonly name: string;
   readonly bytes: number;
   /** Path of the local file. */
   readonly path: string;
   /**
-   * The ranges that may be missing: where each starts, ascending, its length, and its `residency` in the local file.
-   * Bytes outside every range are always there.
+   * The ranges that may be missing: their starts, ascending, their lengths, and their `residency` in the local file.
+   * Bytes outside of all ranges are always there.
    */
   readonly rangeOffset: Float64Array;
   readonly rangeBytes: Float64Array;
   readonly resident: Uint8Array;
-  /** Set to 1 for ranges of which something has been asked for. */
+  /** Set to 1 for a range once something in it has been read. */
   readonly read: Uint8Array;
 }
 
 /**
- * A file that was not read for a while, or never: of it only the bytes before `dataOffset` are known to be in the local
- * file.
+ * A file that was not read for a while, or never. Only its bytes before `dataOffset` are known to be in the local file.
  */
 export interface RestingFile extends Pick<FlatFile, 'nodeId' | 'name' | 'bytes' | 'path'> {
   readonly dataOffset: number;
@@ -37,7 +36,7 @@ export function rangesIn(file: Pick<FlatFile, 'rangeOffset' | 'rangeBytes'>, off
   return { first: Math.min(first, last), last };
 }
 
-/** Notes that bytes [offset, offset + size) are asked for. @returns whether all of them are in the local file */
+/** Notes that bytes [offset, offset + size) are read. @returns whether all of them are in the local file */
 export function noteRead(file: FlatFile, offset: number, size: number): boolean {
   const { first, last } = rangesIn(file, offset, size);
   file.read.fill(1, first, last);
@@ -52,9 +51,7 @@ export function noteLost(file: Pick<FlatFile, 'resident'>): void {
   for (let range = 0; range < file.resident.length; range++) doubt(file, range);
 }
 
-/**
- * Notes that bytes [offset, offset + size) could not be read from the local file: they are asked for like missing ones.
- */
+/** Notes that bytes [offset, offset + size) could not be read from the local file: they are treated as missing. */
 export function noteUnreadable(file: FlatFile, offset: number, size: number): void {
   const { first, last } = rangesIn(file, offset, size);
   for (let range = first; range < last; range++) doubt(file, range);

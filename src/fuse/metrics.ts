@@ -1,15 +1,15 @@
 import { MetricsRegistry } from '../metrics.ts';
 
-/** From a read of the disk to a registry far away that is asked more than once. */
+/** From a read of the disk to several requests to a distant registry. */
 const waitBounds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 
-/** How reads end; also the places of their counts in memory that the threads share. */
+/** How reads end. The index of each is also the index of its count in shared memory. */
 export const outcomes = ['hit', 'miss', 'error'] as const;
 
-/** What the FUSE server tells about itself. */
+/** Metrics of the FUSE server. */
 export type FuseMetrics = ReturnType<typeof fuseMetrics>;
 
-/** @param begin what to call when a read begins that waits for data */
+/** @param begin is called when a read begins to wait for data */
 export function fuseMetrics(metrics = new MetricsRegistry(), begin: () => void = () => undefined) {
   return {
     begin,

@@ -1,7 +1,6 @@
 /**
  * The thread that reads /dev/fuse. It answers everything that needs no fetching by itself, with blocking system calls,
- * and hands the rest to the main thread. New files reach it through its port, which it empties before it looks at each
- * request.
+ * and hands the rest to the main thread. New files arrive at its port, which it empties before each request.
  */
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
@@ -36,10 +35,10 @@ import { nameOn } from './connection-name.ts';
 import { type FlatFile, noteLost, noteRead, noteUnreadable, type RestingFile, rangesIn } from './flat-file.ts';
 import { outcomes } from './metrics.ts';
 
-/** What the main thread sends. A file that is added again takes the place of the one with its node id. */
+/** Commands of the main thread. A file that is added again replaces the one with its node id. */
 export type ReaderCommand = { kind: 'add'; file: FlatFile | RestingFile } | { kind: 'remove'; nodeId: number };
 
-/** A read that has to wait for bytes, or of a file that rests or is not known here. The main thread answers it. */
+/** A read that has to wait for bytes, or of a file that is idle or not known here. The main thread answers it. */
 export interface Miss {
   unique: bigint;
   nodeId: number;
@@ -48,8 +47,8 @@ export interface Miss {
 }
 
 /**
- * The kernel failed to write to a local file: what was written may be lost, which the file's bytes outside of all
- * ranges may be too from then on.
+ * The kernel failed to write to a local file. What was written may be lost, and from then on even bytes outside of all
+ * ranges may be.
  */
 export interface Loss {
   lost: number;
@@ -95,7 +94,7 @@ function send(answer: Buffer): void {
     writeSync(fuse, answer);
   } catch (error) {
     const code = errnoOf(error);
-    // The request was given up by its caller, or the file system is gone.
+    // The caller gave the request up, or the file system is gone.
     if (code !== 'ENOENT' && code !== 'ENODEV') throw error;
   }
 }
@@ -125,8 +124,8 @@ function takeCommands(): void {
 }
 
 /**
- * Commands wait for a request, so a file can be gone by the time that it is added. Then the next command takes it out
- * again. Where it cannot be opened for another reason the main thread, which could, answers for it.
+ * Commands wait until a request comes, so a file can be gone before it is added. Then the next command removes it
+ * again. If it cannot be opened for another reason, the main thread answers for it, because it could open it.
  */
 function tryOpen(path: string): number | undefined {
   try {
@@ -136,7 +135,7 @@ function tryOpen(path: string): number | undefined {
   }
 }
 
-/** The memory of a file's ranges is shared: it is free when no thread has a garbage view of it. */
+/** The memory of a file's ranges is shared: it is free once no thread has an uncollected view of it. */
 function release(file: OpenFile): void {
   if ('rangeOffset' in file) pressure.released(file.rangeOffset.buffer.byteLength);
 }
@@ -168,7 +167,7 @@ function answerTo(header: RequestHeader, length: number): Buffer | undefined {
     }
     case opcodes.statfs:
       return statfsReply(unique);
-    case opcodes.readdir: // nothing is listed, so that `du` and `find` of the root directory go on
+    case opcodes.readdir: // an empty list, so that `du` and `find` of the root directory go on
     case opcodes.release:
     case opcodes.releasedir:
     case opcodes.flush:
@@ -182,7 +181,7 @@ function answerTo(header: RequestHeader, length: number): Buffer | undefined {
   }
 }
 
-/** The file with a name, or that which is mounted by it. */
+/** The file with a name, or the one that is mounted by it. */
 function named(name: string): OpenFile | undefined {
   return byName.get(name.startsWith(prefix) ? name.slice(prefix.length) : name);
 }
@@ -204,7 +203,7 @@ function read(file: OpenFile, unique: bigint): Buffer | undefined {
   if (isHere && !isRead) {
     if (rests) return failed(unique);
     const { first, last } = rangesIn(file, offset, wanted);
-    if (first === last) return failed(unique); // nothing that could be asked for
+    if (first === last) return failed(unique); // no range that could be fetched
     noteUnreadable(file, offset, wanted);
   }
   pass(unique, file.nodeId, { offset, size: wanted });
@@ -212,8 +211,8 @@ function read(file: OpenFile, unique: bigint): Buffer | undefined {
 }
 
 /**
- * Whether the local file has lost something since this was asked last. It is asked after a read: what was lost before
- * has not been read then.
+ * Whether the local file has lost something since the last check. It is checked after a read: what was lost before that
+ * read was not in it.
  */
 function hasLost(file: OpenFile): boolean {
   if (!hasLostWrites(file.fd)) return false;

@@ -1,9 +1,9 @@
 /**
- * The kernel's FUSE protocol, as far as flat files need it: one directory with a file for each layer. It knows
- * chunks and whether they are here, and asks whoever made it for those that are not.
+ * The kernel's FUSE protocol, as far as flat files need it: one directory with a file for each layer. It knows ranges
+ * and whether they are here, and calls back for missing ones.
  *
- * Begin with `FuseServer`, which answers in this thread what needs a fetch; `reader-worker.ts` answers all else in a
- * thread of its own, `connection.ts` makes the mount, and `abi.ts` has the structures of the kernel.
+ * Begin with `FuseServer`, which answers in this thread what needs a fetch. `reader-worker.ts` answers everything else
+ * in a thread of its own. `connection.ts` makes the mount, and `abi.ts` has the structures of the kernel.
  */
 
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
@@ -20,7 +20,7 @@ import { type FlatFile, noteLost, noteRead, type RestingFile } from './flat-file
 import { type FuseMetrics, fuseMetrics, outcomes } from './metrics.ts';
 import type { Loss, Miss, ReaderCommand } from './reader-worker.ts';
 
-/** Bytes of a file from `offset` on that are not in the local file: it could not take them. */
+/** Bytes of a file from `offset` on that could not be written to the local file. */
 export interface Piece {
   readonly offset: number;
   readonly content: Uint8Array;
@@ -28,20 +28,20 @@ export interface Piece {
 
 /**
  * Makes bytes [offset, offset + size) of a file resident, except for the pieces that it resolves to. A rejection
- * becomes EIO for the reader; the next read asks again.
+ * becomes EIO for the reader; the next read tries again.
  */
 export type Fetch = (offset: number, size: number) => Promise<readonly Piece[]>;
 
 /**
- * Opens a file that the kernel knows and this server does not, so that it has been added when the promise resolves. A
+ * Opens a file that the kernel knows and this server does not. The file has been added when the promise resolves. A
  * rejection becomes EIO.
  */
 export type OpenAgain = (nodeId: number) => Promise<void>;
 
 /**
- * Is called when the kernel failed to write to the local file: anything that was not synced may be lost, and will be
- * read as zeros once it has left the page cache. No range counts as resident then. From then on `fetch` is asked for
- * bytes outside of all ranges too, and has to make sure of them.
+ * Is called if the kernel failed to write to the local file. Everything that was not synced may be lost, and reads as
+ * zeros once it has left the page cache. No range counts as resident then. From then on `fetch` also gets bytes outside
+ * of all ranges, and has to make sure of them.
  */
 export type OnLost = () => void;
 
@@ -54,7 +54,7 @@ interface ServedFile {
 
 interface SleepingFile {
   readonly file: RestingFile;
-  /** Has the file added again when it resolves. A rejection becomes EIO. */
+  /** The file has been added again when it resolves. A rejection becomes EIO. */
   readonly wake: () => Promise<void>;
   readonly onLost: OnLost;
   readonly fd: number;
@@ -63,22 +63,22 @@ interface SleepingFile {
 /** Looks a file up by its name; resolves whether it is there or not. */
 export type LookUp = (name: string) => Promise<unknown>;
 
-/** How long commands that give something back may wait for others. */
+/** How long commands that release something may wait for others. */
 const nudgeMs = 250;
 
-/** A line in so long says that readers get errors because the kernel does not wait. */
+/** At most one line of the log in so long says that readers get errors because the kernel does not wait. */
 const latePauseMs = 30_000;
 
-/** How often a local file may lose bytes before a read of it has been answered. */
+/** How often a local file may lose bytes during one read of it. */
 const maxLosses = 3;
 
-/** How often a file may come to rest again before a read of it has been answered. */
+/** How often a file may become idle again during one read of it. */
 const maxWakes = 10;
 
 /**
- * A FUSE file system of flat, read-only files in one directory. Reads of resident ranges are answered by a thread of
- * their own without the main thread; for the others `fetch` is called once for each read, and the read is answered when
- * it resolves.
+ * A FUSE file system of flat, read-only files in one directory. A separate thread answers reads of resident ranges
+ * without the main thread. For the others `fetch` is called once for each read, and the read is answered when it
+ * resolves.
  */
 export class FuseServer {
   #connection: FuseConnection;
@@ -93,7 +93,7 @@ export class FuseServer {
   #onDisconnect: () => void = () => undefined;
   readonly #reply = Buffer.alloc(outHeaderBytes + maxReadBytes);
   readonly #metrics: FuseMetrics;
-  /** How many reads ended in which of `outcomes`. */
+  /** How many reads ended in each of `outcomes`. */
   readonly #reads = new BigInt64Array(new SharedArrayBuffer(8 * outcomes.length));
   #waiting = 0;
   #nudge: NodeJS.Timeout | undefined;
@@ -104,7 +104,7 @@ export class FuseServer {
   /**
    * Serves the file system of a connection, which it closes in the end.
    *
-   * @param lookUp is used on its own files: from a process of its own, or this one cannot be killed meanwhile
+   * @param lookUp is used on its own files; it must run in another process, or this one cannot be killed meanwhile
    */
   constructor(
     connection: FuseConnection,
@@ -126,8 +126,7 @@ export class FuseServer {
   }
 
   /**
-   * Calls `action` when the connection has ended though it was not closed: it was aborted. Readers get errors until
-   * `reconnect`.
+   * Calls `action` if the connection ends without being closed: it was aborted. Readers get errors until `reconnect`.
    */
   onDisconnect(action: () => void): void {
     this.#onDisconnect = action;
@@ -138,9 +137,9 @@ export class FuseServer {
     return !isDisconnected(this.#connection.fd);
   }
 
-  /** Serves the same files by another connection, which takes the place of one that is dead. */
+  /** Serves the same files by another connection, which replaces a dead one. */
   async reconnect(connection: FuseConnection): Promise<void> {
-    await this.#ended; // it has the descriptor
+    await this.#ended; // it holds the descriptor until then
     const before = this.#connection;
     this.#connection = connection;
     closeSync(before.root);
@@ -171,23 +170,21 @@ export class FuseServer {
     return { worker, ended };
   }
 
-  /** The name by which a file is mounted: no other connection has one that is called so. */
+  /** The name by which a file is mounted. No other connection has a file of that name. */
   nameOf(file: string): string {
     return nameOn(this.#connection.name, file);
   }
 
-  /**
-   * Starts to serve a file, or one that rested. Its name is known to the kernel when a lookup comes after this call.
-   */
+  /** Starts to serve a file, or one that was idle. A lookup after this call finds its name. */
   add(file: FlatFile, fetch: Fetch, onLost: OnLost = () => undefined): void {
     this.#files.set(file.nodeId, { file, fetch, onLost, fd: this.#fdOf(file) });
     this.#command({ kind: 'add', file });
   }
 
   /**
-   * As `add`, for a file that will not be read soon, or takes the tables of one that is served out of memory.
+   * As `add`, for a file that will not be read soon; or takes the tables of a served file out of memory.
    *
-   * @param wake has added the file when it resolves; called when something from `dataOffset` on is read. A rejection
+   * @param wake adds the file before it resolves; it is called if something from `dataOffset` on is read. A rejection
    * becomes EIO
    */
   rest(file: RestingFile, wake: () => Promise<void>, onLost: OnLost): void {
@@ -208,9 +205,9 @@ export class FuseServer {
   }
 
   /**
-   * Unmounts the file system, of which no other process has a descriptor.
+   * Unmounts the file system. No other process may have a descriptor of it.
    *
-   * @returns false when something still has a file of it open, or mounted; the thread then lives until the process ends
+   * @returns false if a file of it is still open or mounted; the thread then lives until the process ends
    */
   async close(): Promise<boolean> {
     const { fd, root } = this.#connection;
@@ -235,8 +232,8 @@ export class FuseServer {
   }
 
   /**
-   * The thread takes commands when a request comes. Here is one, so that it does not wait for that with memory and
-   * descriptors to give back.
+   * The thread takes commands when a request comes. This makes a request, so that memory and descriptors are released
+   * soon.
    */
   #nudgeSoon(): void {
     if (this.#closed || this.#nudge !== undefined) return;
@@ -271,14 +268,14 @@ export class FuseServer {
         const wanted = Math.max(0, Math.min(size, maxReadBytes, served.file.bytes - offset));
         const isHere = noteRead(served.file, offset, wanted) && !this.#lost.has(nodeId);
         const pieces = isHere ? [] : await served.fetch(offset, wanted);
-        // The file may be gone by now, and its descriptor another's.
+        // By now the file may be gone, and its descriptor reused.
         if (this.#files.get(nodeId) !== served) break;
         const found = this.#read(served, unique, offset, wanted, pieces);
         if (hasLostWrites(served.fd)) {
           noteLost(served.file);
           this.#noteLost(nodeId);
         } else {
-          reply = found; // in the one buffer for all: it is sent before other code has a turn
+          reply = found; // the one buffer for all: it is sent before other code has a turn
           outcome = 'miss';
         }
       }
@@ -330,8 +327,8 @@ export class FuseServer {
   }
 
   /**
-   * The answer to a read whose bytes have just come, so that they are in the page cache: without a wait, and in one
-   * buffer for all.
+   * The answer to a read whose bytes have just come and are in the page cache: it blocks only for a moment, and uses
+   * one buffer for all.
    */
   #read({ fd }: ServedFile, unique: bigint, offset: number, size: number, pieces: readonly Piece[]): Buffer {
     try {

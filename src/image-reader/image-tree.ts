@@ -5,32 +5,30 @@ import { shownPath } from '../formats/paths.ts';
 import { emptyDirectory } from '../formats/tree.ts';
 import type { TreeNode } from '../formats/tree-node.ts';
 
-/** What Linux follows of one path before it gives up. */
+/** How many symlinks Linux follows in one path before it gives up. */
 const maxSymlinks = 40;
 
 const opaqueXattr = 'trusted.overlay.opaque';
 
 /** A file of an image. */
 export interface ImageFile {
-  /** Without a slash before it; the root is ''. No part of it is a symlink. */
+  /** Without a leading slash; the root is ''. No part of it is a symlink. */
   readonly path: ByteString;
   readonly entry: IndexEntry;
   /** Number of names of a file in its layer; of a directory, 2 and one for each directory in it. */
   readonly links: number;
-  /** Which layer it comes from, 0 the lowest; -1 for the root of an image without layers. */
+  /** The layer that it comes from, 0 is the lowest; -1 for the root of an image without layers. */
   readonly layer: number;
   readonly isDirectory: boolean;
 }
 
-/**
- * The layers of an image as one tree: what overlayfs shows of them. Looked up as it is asked for, so that nothing is
- * copied.
- */
+/** The layers of an image as one tree, as overlayfs shows them. It looks paths up on demand and copies nothing. */
 export class ImageTree {
   readonly #root: Found;
 
   /**
-   * @param roots of the layers' trees, the lowest first; none of an image without layers, which is an empty directory
+   * @param roots roots of the layers' trees, the lowest first; none for an image without layers, which is an empty
+   * directory
    */
   constructor(roots: readonly TreeNode[]) {
     const parts: Part[] = roots.length === 0 ? [{ node: emptyDirectory(), layer: -1 }] : [];
@@ -43,17 +41,17 @@ export class ImageTree {
   }
 
   /**
-   * The file at a path, from the root on. Symlinks are followed inside the image, also the last one; `..` of the root
+   * The file at a path, from the root on. Symlinks are followed inside the image, even the last one; `..` of the root
    * is the root.
    *
-   * @throws NotFound that names the part which is not there; FailedPrecondition for too many symlinks, or a part that
-   * is not a directory
+   * @throws NotFound that names the missing part; FailedPrecondition for too many symlinks, or a part that is not a
+   * directory
    */
   find(path: ByteString): ImageFile {
     return fileOf(this.#resolve(path));
   }
 
-  /** What is in a directory that `find` or `list` gave, by name. */
+  /** The files in a directory from `find` or `list`, by name. */
   list(directory: ImageFile): ImageFile[] {
     return children(this.#resolve(directory.path)).map(fileOf);
   }
@@ -99,13 +97,13 @@ interface Part {
   readonly layer: number;
 }
 
-/** What is at a path: one file, or the directories of several layers, the uppermost first. */
+/** The files at a path: one file, or the directories of several layers, the uppermost first. */
 interface Found {
   readonly path: ByteString;
   readonly parts: readonly Part[];
 }
 
-/** What overlayfs shows of a name: whiteouts hide what is below them, directories are put together. */
+/** What overlayfs shows for a name: whiteouts hide what is below them, directories are merged. */
 function child(directory: Found, name: ByteString): Found | undefined {
   const path = join(directory.path, name);
   const parts: Part[] = [];
@@ -129,7 +127,7 @@ function children(directory: Found): Found[] {
   return [...names].sort(byBytes).flatMap((name) => child(directory, name) ?? []);
 }
 
-/** An implied directory has what a lower layer says of it, as unpacking leaves it. */
+/** An implied directory has the attributes of a lower layer, as after unpacking. */
 function fileOf(found: Found): ImageFile {
   const { node, layer } = found.parts.find((part) => !isImplied(part)) ?? found.parts[0]!;
   const links = isDirectory(found) ? 2 + children(found).filter(isDirectory).length : node.links;

@@ -10,20 +10,20 @@ import { isForeignLayer, isLayer } from '../images/media-types.ts';
 import type { Blob } from '../registry/blob/blob.ts';
 import { Refusal, type RefusalReason, refusalReason } from '../layers/resolve/refusal.ts';
 
-/** How much of a blob's end says which format it is, in bytes. */
+/** How many bytes of a blob's end show its format. */
 const recognizedBytes = 4096;
 
-/** What a layer in a registry is, found out as a daemon does that mounts it. */
+/** The properties of a layer in a registry, found out as a daemon that mounts it does. */
 export interface LayerReport {
   readonly digest: string;
   readonly mediaType: string;
   /** Bytes of the blob. */
   readonly bytes: number;
-  /** The name of a format that lazypull reads, or another one. */
+  /** The name of a format that lazypull reads, or of another one. */
   readonly format: string;
-  /** Why the layer cannot be lazy; undefined if it can. What the layers below it look like is not looked at. */
+  /** Why the layer cannot be lazy; undefined if it can. The layers below it are not considered. */
   readonly problem: { readonly reason: RefusalReason; readonly message: string } | undefined;
-  /** What its table of contents says; undefined if that could not be read. */
+  /** The content of its table of contents; undefined if that could not be read. */
   readonly content: LayerContent | undefined;
 }
 
@@ -34,7 +34,7 @@ export interface LayerContent {
   readonly chunks: number;
   /** Bytes of all files. */
   readonly bytes: number;
-  /** What the publisher says about fetching ahead; an offset is one in the blob. */
+  /** The publisher's hint for prefetching; an offset is one in the blob. */
   readonly landmark: Landmark;
 }
 
@@ -78,7 +78,7 @@ export async function inspectLayer(
   }
 }
 
-/** Plans the layer's disk too, as a daemon does: what has no room there makes the layer one that cannot be lazy. */
+/** Plans the layer's image too, as a daemon does: a layer without room there cannot be lazy. */
 function contentOf({ digest }: Descriptor, tree: LayerTree, index: LayerIndex): LayerContent {
   planDisk(tree, { digest });
   const { landmark } = tree;
@@ -100,7 +100,7 @@ function plainFormat({ mediaType, annotations }: Descriptor): string {
   return mediaType.endsWith('tar') ? 'tar' : 'unknown';
 }
 
-/** The name of the format that a blob ends as. */
+/** The name of the format that the end of a blob shows. */
 async function recognize(blob: Blob, formats: Formats, signal: AbortSignal | undefined): Promise<string | undefined> {
   const end = await blob.tail(recognizedBytes, signal);
   return formats.all.find((format) => format.recognizes(end))?.name;

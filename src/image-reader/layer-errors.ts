@@ -11,8 +11,8 @@ import { inspectLayer } from './inspect.ts';
 import { refusalAdvice, type RefusalReason, refusalReason } from '../layers/resolve/refusal.ts';
 
 /**
- * How a layer of an image can be read: its format, and what it is to that. @throws FailedPrecondition that says what
- * the layer is and what to do, if the manifest does not say it
+ * How to read a layer of an image: its format, and its identity for that. @throws FailedPrecondition that says what the
+ * layer is and what to do, if the manifest does not name an index
  */
 export async function lazyLayer(
   image: ResolvedImage,
@@ -31,8 +31,8 @@ export async function lazyLayer(
 const orMount = 'convert the image with "lazypull convert", or have "lazypull mount" pull it and show its files';
 
 /**
- * The same for a daemon, which reads a layer that names no index too. @throws FailedPrecondition for what is no layer
- * of files
+ * The same for a daemon, which can also read a layer that names no index. @throws FailedPrecondition if it is not a
+ * layer of files
  */
 export async function daemonLayer(
   image: ResolvedImage,
@@ -45,7 +45,7 @@ export async function daemonLayer(
   return { format: formats.unindexed, id: unindexed(layer.digest) };
 }
 
-/** An error of reading a layer as one that names it, and says what to do if that is known. */
+/** An error of reading a layer, turned into one that names the layer, and says what to do if that is known. */
 export function layerError(image: ResolvedImage, layer: Descriptor, cause: unknown): LazypullError {
   const reason = refusalReason(cause);
   const hint = advised.has(reason) ? refusalAdvice[reason] : hintOf(cause);
@@ -53,7 +53,7 @@ export function layerError(image: ResolvedImage, layer: Descriptor, cause: unkno
   return new LazypullError(codeOf(cause), what, { cause, hint });
 }
 
-/** Reasons whose advice is the same without a daemon. */
+/** Reasons with the same advice if there is no daemon. */
 const advised: ReadonlySet<RefusalReason> = new Set(['format', 'unsupported', 'content']);
 
 function nameOf({ reference, manifest: { layers } }: ResolvedImage, layer: Descriptor): string {

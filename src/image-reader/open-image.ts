@@ -2,8 +2,8 @@
  * Files of an image in a registry, without a mount and without a daemon: for `lazypull ls`, `cat` and `inspect`, and
  * for programs that use the package.
  *
- * Begin with `openImage`; `image-tree.ts` lays layers over each other, `inspect.ts` says of a layer whether it can
- * be lazy.
+ * Begin with `openImage`. `image-tree.ts` lays layers over each other, `inspect.ts` decides whether a layer can be
+ * lazy.
  */
 
 import { chunkTable, type ChunkTable } from '../chunks/chunk-table.ts';
@@ -24,19 +24,19 @@ import { layerError, lazyLayer } from './layer-errors.ts';
 
 const layersAtOnce = 4;
 
-/** Compressed bytes that one request is for, unless one chunk needs more. */
+/** Compressed bytes of one request, unless one chunk needs more. */
 const maxRequestBytes = 8 << 20;
 
-/** How often a chunk that is wrong is requested again, if another server may have the right one. */
+/** How often a wrong chunk is requested again, if another server may have the right one. */
 const maxTries = 3;
 
-/** An image whose tables of contents are here. */
+/** An image whose tables of contents have been fetched. */
 export interface OpenImage {
   readonly tree: ImageTree;
   /**
-   * The bytes of a regular file, each of them verified against the digest of its chunk. Only what they need is fetched.
+   * The bytes of a regular file, each verified against the digest of its chunk. Only the necessary bytes are fetched.
    *
-   * @throws DataLoss for bytes that are wrong, also after another server was asked
+   * @throws DataLoss for wrong bytes, if asking another server did not help
    */
   read(file: ImageFile): AsyncIterable<Buffer>;
 }
@@ -70,7 +70,7 @@ export async function openImage(
   };
 }
 
-/** A layer whose index is here. */
+/** A layer whose index has been fetched. */
 interface OpenLayer {
   readonly blob: Blob;
   readonly codec: Codec;
@@ -78,12 +78,12 @@ interface OpenLayer {
   readonly tree: LayerTree;
 }
 
-/** Bounds what the layers of an image take together. */
+/** Limits for all layers of an image together. */
 class ImageBounds {
   #rows = 0;
   #textBytes = 0;
 
-  /** @throws ResourceExhausted when a layer is too much beside the others */
+  /** @throws ResourceExhausted if a layer is too much in addition to the others */
   count({ entries, chunks }: LayerIndex): void {
     this.#rows += Math.max(entries.length, chunks.length);
     for (const { path, linkTarget, xattrs } of entries) {
@@ -96,7 +96,7 @@ class ImageBounds {
   }
 }
 
-/** The chunks of a file as a table of their own, in file order; their places on a disk are not filled in. */
+/** The chunks of a file as a table of their own, in file order, without offsets in an image. */
 function chunksOf(chunks: ChunkColumns, { firstChunk, chunkCount }: ImageFile['entry']): ChunkTable {
   const table = chunkTable(undefined, chunkCount);
   const end = firstChunk + chunkCount;
@@ -129,8 +129,8 @@ async function* readChunks({ blob, codec, codecData }: OpenLayer, table: ChunkTa
 }
 
 /**
- * The chunks from `first` on that one request brings: those that follow in the blob too, and come out of it in this
- * order.
+ * The chunks from `first` on that one request brings: those that are adjacent in the blob too, and come out of it in
+ * this order.
  */
 function nextRequest(table: ChunkTable, bytesNeeded: BytesNeeded, first: number): { last: number; end: number } {
   const start = table.streamOffset[first]!;

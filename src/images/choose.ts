@@ -12,13 +12,13 @@ import {
 import { isIndex, isManifest } from './media-types.ts';
 import { isNoPlatform, type Platform, PlatformMatcher, platformText } from './platforms.ts';
 
-/** Indexes in an index. No tool writes more than one level. */
+/** Nesting of indexes. No tool writes more than one level. */
 export const maxIndexDepth = 4;
 
 /** How many documents are read to find one platform. */
 const maxDocuments = 64;
 
-/** Where the documents of an image are read from, each verified against its descriptor's digest. */
+/** The source of an image's documents, each verified against its descriptor's digest. */
 export interface Documents {
   /** A manifest or an index. */
   manifest(descriptor: Descriptor): Promise<Buffer>;
@@ -27,26 +27,26 @@ export interface Documents {
 
 /** The image of one platform in an index. */
 export interface Choice {
-  /** From a member of the index down to the manifest: more than one if indexes are nested. With the bytes of each. */
+  /** From a member of the index down to the manifest, with the bytes of each: more than one if indexes are nested. */
   readonly path: readonly { readonly descriptor: Descriptor; readonly bytes: Buffer }[];
   readonly manifest: ImageManifest;
-  /** As the index says, else the configuration. */
+  /** From the index, else from the configuration. */
   readonly platform: Platform;
-  /** If it was read, for its platform. */
+  /** If it was read to find its platform. */
   readonly configuration: Buffer | undefined;
   /**
-   * Whether it is what containerd and BuildKit choose: they look at one member of an index alone, the one that matches
+   * Whether containerd and BuildKit would choose it: they look at only one member of an index, the one that matches
    * best.
    */
   readonly isFirst: boolean;
 }
 
 /**
- * Chooses from an index as containerd does (core/images, Manifest): what the platform can run, the best match first,
- * then the members without a platform, for which the image's configuration speaks. Unlike containerd it goes on to the
- * next one if a member is not a container image, or is not of the platform.
+ * Chooses from an index as containerd does (core/images, Manifest): first the members that the platform can run, the
+ * best match first, then the members without a platform, for which the image's configuration decides. Unlike containerd
+ * it goes on to the next member if one is not a container image, or not for the platform.
  *
- * @throws NotFound that lists the platforms which are there; what reading throws
+ * @throws NotFound that lists the available platforms; errors of reading
  */
 export async function chooseImage(documents: Documents, index: ImageIndex, platform: Platform): Promise<Choice> {
   const chooser = new Chooser(documents, new PlatformMatcher(platform));
@@ -57,7 +57,7 @@ export async function chooseImage(documents: Documents, index: ImageIndex, platf
 }
 
 class Chooser {
-  /** Those that were seen. */
+  /** Platforms that were seen. */
   readonly platforms = new Set<string>();
   readonly #documents: Documents;
   readonly #matcher: PlatformMatcher;
@@ -125,7 +125,7 @@ class Chooser {
     return { path, manifest, platform, configuration, isFirst: this.#isFirst };
   }
 
-  /** A document; undefined if it is not there, and nothing says that it is of the platform. */
+  /** A document; undefined if it does not exist, and nothing says that it is for the platform. */
   async #optional(descriptor: Descriptor, read: () => Promise<Buffer>): Promise<Buffer | undefined> {
     if (++this.#read > maxDocuments) {
       throw new LazypullError('ResourceExhausted', `More than ${maxDocuments} documents of the image say no platform`);

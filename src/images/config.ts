@@ -4,13 +4,13 @@ import type { RegistryClient } from '../registry/client.ts';
 import type { Reference } from '../registry/reference.ts';
 import type { Descriptor } from './manifest.ts';
 
-/** More than any image's configuration has. */
+/** No image's configuration is larger. */
 const maxConfigBytes = 8 << 20;
 
 /**
  * Fetches the configuration of an image.
  *
- * @throws ResourceExhausted if it is too large; DataLoss if it is not the one of its digest
+ * @throws ResourceExhausted if it is too large; DataLoss if it does not have its digest
  */
 export async function readConfig(
   client: RegistryClient,

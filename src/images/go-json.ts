@@ -4,12 +4,12 @@ export type Json = Record<string, unknown>;
 
 /**
  * Reads a JSON object as Go's encoding/json reads it into a struct, which is how containerd and BuildKit read the
- * documents of images: `null` is what an absent field is, and the case of a known field's name does not count. The
- * fields that are known get their own names; all others stay.
+ * documents of images: `null` is the same as an absent field, and the case of a known field's name does not matter.
+ * Known fields get their own names; all others stay.
  *
  * @param what the document, for the message
- * @throws InvalidArgument for what is not a JSON object, or names one field twice in different cases: Go would take
- * parts of both
+ * @throws InvalidArgument if it is not a JSON object, or names one field twice in different cases: Go would take parts
+ * of both
  */
 export function parseGoObject(bytes: Buffer, fields: readonly string[], what: string): Json {
   let json: unknown;
@@ -22,7 +22,7 @@ export function parseGoObject(bytes: Buffer, fields: readonly string[], what: st
   return asGoStruct(json, fields, what);
 }
 
-/** The same of an object that is in a document already. */
+/** The same for an object inside a document. */
 export function asGoStruct(object: Json, fields: readonly string[], what: string): Json {
   const known = new Map(fields.map((field) => [fold(field), field]));
   const result = new Map<string, unknown>();
@@ -36,16 +36,13 @@ export function asGoStruct(object: Json, fields: readonly string[], what: string
   return Object.fromEntries(result);
 }
 
-/**
- * A list of Go: nothing and `null` are an empty one. Undefined for anything else, and for a list of more than `max`
- * items.
- */
+/** A list of Go: an absent one and `null` are empty. Undefined for anything else, and for more than `max` items. */
 export function goList(value: unknown, max: number): readonly unknown[] | undefined {
   if (value === undefined || value === null) return [];
   return Array.isArray(value) && value.length <= max ? (value as readonly unknown[]) : undefined;
 }
 
-/** A map of strings of Go, in which `null` is an empty one, or an empty string. Undefined for anything else. */
+/** A map of strings of Go, in which `null` is an empty map, or an empty string. Undefined for anything else. */
 export function goStrings(value: unknown): Record<string, string> | undefined {
   if (value === undefined || value === null) return {};
   if (!isObject(value)) return undefined;
@@ -64,7 +61,7 @@ export function invalidDocument(what: string, why: string): LazypullError {
 }
 
 /**
- * Letters that are one but for their case become the same, the long s and the Kelvin sign too, as in Go's
+ * Letters that differ only in their case become the same, even the long s and the Kelvin sign, as in Go's
  * bytes.EqualFold.
  */
 function fold(name: string): string {

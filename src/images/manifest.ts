@@ -3,15 +3,14 @@ import { asGoStruct, goList, goStrings, invalidDocument, isObject, type Json, pa
 import { isConfig, isIndex, isManifest } from './media-types.ts';
 import { type Platform, platformFields, platformOfJson } from './platforms.ts';
 
-/** Bounds of what one document may name. Docker allows 127 layers; an index has a few dozen platforms. */
+/** How much one document may name. Docker allows 127 layers; an index has a few dozen platforms. */
 const maxLayers = 4096;
 const maxManifests = 4096;
-/** Sizes are safe integers, and no layer is near this: 1 PiB. */
+/** Sizes are safe integers, and no layer comes near this: 1 PiB. */
 const maxBlobBytes = 2 ** 50;
 
 /**
- * What a manifest or index says of a blob (OCI image-spec, descriptor.md). Fields that are not known here are kept in
- * `rest`.
+ * The description of a blob in a manifest or index (OCI image-spec, descriptor.md). Unknown fields are kept in `rest`.
  */
 export interface Descriptor {
   mediaType: string;
@@ -21,7 +20,7 @@ export interface Descriptor {
   rest: Json;
 }
 
-/** A manifest, an index or a config: its JSON with every field, also those that are not known here. */
+/** A manifest, an index or a config: its JSON with every field, even unknown ones. */
 export interface ImageManifest {
   config: Descriptor;
   layers: Descriptor[];
@@ -37,13 +36,13 @@ export interface ImageConfig {
 }
 
 /**
- * The fields of the documents that are looked at, as Go's structs name them (opencontainers/image-spec, specs-go/v1).
+ * The fields of the documents that are used here, as Go's structs name them (opencontainers/image-spec, specs-go/v1).
  */
 const documentFields = ['mediaType', 'schemaVersion', 'config', 'layers', 'manifests', 'annotations', 'fsLayers'];
 const configFields = ['rootfs', 'history', 'config', ...platformFields];
 const descriptorFields = ['mediaType', 'digest', 'size', 'urls', 'annotations', 'data', 'platform', 'artifactType'];
 
-/** @throws InvalidArgument for what is no manifest, or could be taken for an index too */
+/** @throws InvalidArgument if it is not a manifest, or could also be taken for an index */
 export function parseManifest(bytes: Buffer): ImageManifest {
   const json = parseGoObject(bytes, documentFields, 'manifest');
   checkKind(json, 'manifest');
@@ -56,7 +55,7 @@ export function parseManifest(bytes: Buffer): ImageManifest {
   };
 }
 
-/** @throws InvalidArgument for what is no index, or could be taken for a manifest too */
+/** @throws InvalidArgument if it is not an index, or could also be taken for a manifest */
 export function parseIndex(bytes: Buffer): ImageIndex {
   const json = parseGoObject(bytes, documentFields, 'index');
   checkKind(json, 'index');
@@ -68,8 +67,8 @@ export function parseIndex(bytes: Buffer): ImageIndex {
 }
 
 /**
- * A document that is both a manifest and an index is refused, as containerd does: a program that reads it as one would
- * see another image than a program that reads it as the other.
+ * A document that is both a manifest and an index is refused, as in containerd: programs that read it as the one or the
+ * other would see different images.
  */
 function checkKind(json: Json, kind: 'manifest' | 'index'): void {
   const { mediaType } = json;
@@ -101,7 +100,9 @@ export function parseConfig(bytes: Buffer, layers: number): ImageConfig {
   return { json: { ...json, rootfs: { type: 'layers', ...own } }, diffIds: diffIds as string[] };
 }
 
-/** Whether a manifest is that of a container image: not of an attestation, a signature, a chart or another artifact. */
+/**
+ * Whether a manifest belongs to a container image, and not to an attestation, a signature, a chart or another artifact.
+ */
 export function isContainerImage(manifest: ImageManifest): boolean {
   return isConfig(manifest.config.mediaType) && manifest.layers.every((layer) => !isInToto(layer.mediaType));
 }
@@ -110,10 +111,10 @@ function isInToto(mediaType: string): boolean {
   return mediaType.startsWith('application/vnd.in-toto');
 }
 
-/** Docker's annotation by which an index ties an attestation to the image that it is about. */
+/** Docker's annotation by which an index ties an attestation to its image. */
 export const attestedAnnotation = 'vnd.docker.reference.digest';
 
-/** Whether a manifest, which is in an index, is BuildKit's attestation of an image beside it. */
+/** Whether a manifest in an index is BuildKit's attestation of an image beside it. */
 export function isAttestation({ annotations }: Descriptor, { layers }: ImageManifest): boolean {
   return annotations[attestedAnnotation] !== undefined || layers.some((layer) => isInToto(layer.mediaType));
 }

@@ -13,8 +13,8 @@ export function isManifest(mediaType: string): boolean {
 }
 
 /**
- * Whether it is an image's configuration. Registries have old images whose manifests call it nothing but bytes;
- * containerd does not look at it.
+ * Whether it is an image's configuration. Registries have old images whose manifests call it just bytes; containerd
+ * ignores its type.
  */
 export function isConfig(mediaType: string): boolean {
   return configs.has(mediaType);
@@ -27,8 +27,8 @@ const configs: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Whether a layer is a tar, perhaps compressed, that a registry has. What else its type says after a `+` does not
- * count, as in containerd (core/images, DiffCompression), but for encryption.
+ * Whether a layer is a tar, perhaps compressed, that a registry has. The rest of its type after a `+` does not matter,
+ * as in containerd (core/images, DiffCompression), except for encryption.
  */
 export function isLayer(mediaType: string): boolean {
   const [base = '', ...suffixes] = mediaType.split('+');
@@ -42,7 +42,7 @@ const layers: ReadonlySet<string> = new Set([
   'application/vnd.docker.image.rootfs.diff.tar.zstd',
 ]);
 
-/** Whether a layer is one that registries do not have and that may not be passed on: it has to stay as it is. */
+/** Whether a layer may not be distributed, so that registries do not have it: it has to stay as it is. */
 export function isForeignLayer(mediaType: string): boolean {
   return (
     mediaType.startsWith('application/vnd.oci.image.layer.nondistributable.v1.tar') ||

@@ -3,11 +3,11 @@ import { LazypullError } from '../errors.ts';
 import { goList, type Json } from './go-json.ts';
 
 /**
- * Platforms as github.com/containerd/platforms reads, compares and orders them: containerd and BuildKit choose by it
- * what of an index they run. `test/oracles/platforms` prints what that package says.
+ * Platforms as github.com/containerd/platforms reads, compares and orders them: with it containerd and BuildKit choose
+ * the image of an index that they run. `test/oracles/platforms` prints the answers of that package.
  */
 
-/** What an image is for (OCI image-spec, image-index.md). Fields that are not there are ''. */
+/** The platform of an image (OCI image-spec, image-index.md). Missing fields are ''. */
 export interface Platform {
   readonly os: string;
   readonly architecture: string;
@@ -18,10 +18,10 @@ export interface Platform {
 
 const thisOs = 'linux';
 
-/** More than any platform names. */
+/** No platform names more. */
 const maxOsFeatures = 256;
 
-/** The platform in an index, or in an image's configuration; undefined if a field is not what Go takes. */
+/** The platform in an index, or in an image's configuration; undefined if Go would not accept a field. */
 export function platformOfJson(json: Json): Platform | undefined {
   const features = goList(json['os.features'], maxOsFeatures);
   const texts = ['os', 'architecture', 'variant', 'os.version'].map((field) => json[field] ?? '');
@@ -34,8 +34,8 @@ export function platformOfJson(json: Json): Platform | undefined {
 export const platformFields = ['architecture', 'os', 'os.version', 'os.features', 'variant'];
 
 /**
- * Reads what users write: `OS[(VERSION+FEATURE…)]/ARCHITECTURE[/VARIANT]`, or one of both, of which the other is this
- * machine's.
+ * Reads a platform that users write: `OS[(VERSION+FEATURE…)]/ARCHITECTURE[/VARIANT]`, or only one of the two; the other
+ * is this machine's.
  *
  * @throws InvalidArgument
  */
@@ -57,23 +57,23 @@ export function parsePlatform(text: string): Platform {
   return { os: thisOs, ...about, ...normal };
 }
 
-/** A platform as Docker writes it, `os/architecture[/variant]`, with what else it asks of the system. */
+/** A platform as Docker writes it, `os/architecture[/variant]`, with its other requirements. */
 export function platformText({ os, architecture, variant, osVersion, osFeatures }: Platform): string {
   const features = [...new Set(osFeatures)].filter((feature) => feature !== '').sort();
   const more = [encoded(osVersion), ...features.map(encoded)].join('+');
   return [more === '' ? os : `${os}(${more})`, architecture, variant].filter((part) => part !== '').join('/');
 }
 
-/** Whether it is the platform of something that is for no machine, such as an attestation. */
+/** Whether it stands for no machine, as the platform of an attestation does. */
 export function isNoPlatform({ os, architecture }: Platform): boolean {
   return os === 'unknown' || architecture === 'unknown';
 }
 
-/** What a machine of one platform runs, and what of that it likes best. */
+/** Which platforms a machine can run, and which of them it prefers. */
 export class PlatformMatcher {
   readonly #asked: readonly Platform[];
 
-  /** It takes what `platform` can run beside its own: older variants, and the architecture of 32 bits. */
+  /** It accepts everything that `platform` can run besides its own: older variants, and the architecture of 32 bits. */
   constructor(platform: Platform) {
     this.#asked = vectorOf(normal(platform));
   }
@@ -82,10 +82,7 @@ export class PlatformMatcher {
     return this.#rank(platform) >= 0;
   }
 
-  /**
-   * Sorts as `Array.sort` does: what matches better comes first. Of what matches nothing, neither comes before the
-   * other.
-   */
+  /** A comparison for `Array.sort`: the better match comes first. Two that match nothing are equal. */
   compare(a: Platform, b: Platform): number {
     const [first, second] = [this.#rank(a), this.#rank(b)];
     if (first < 0 && second < 0) {
@@ -107,7 +104,7 @@ function isOne(asked: Platform, platform: Platform): boolean {
   const wanted = normal(asked);
   const isSame = os === wanted.os && architecture === wanted.architecture && variant === wanted.variant;
   if (!isSame || (asked.os === 'windows' && !runsOnWindows(wanted.osVersion, osVersion))) return false;
-  // Windows: one "win32k" never counts.
+  // On Windows, one "win32k" never counts.
   const stripped = asked.os === 'windows' ? withoutOne(platform.osFeatures, 'win32k') : osFeatures;
   return stripped.every((feature) => wanted.osFeatures.includes(feature));
 }
@@ -214,7 +211,7 @@ function versionsBelow(variant: string, least: number): string[] {
   return below;
 }
 
-/** Minor versions of Arm's version 8, and of 9, each of which can do all that one of version 8 can. */
+/** Minor versions of Arm's version 8, and of 9. Each of the latter can do everything that one of version 8 can. */
 const lastArm8 = 9;
 const lastArm9 = 7;
 
@@ -249,9 +246,7 @@ function windowsVersion(text: string): [major: number, minor: number, build: num
 
 const architectures: Readonly<Record<string, string>> = { x64: 'amd64', ia32: '386' };
 
-/**
- * The platform of this machine, as containerd takes it unless another one is said: the variant is told of Arm alone.
- */
+/** The platform of this machine, which containerd uses by default. Only Arm has a variant. */
 export const thisPlatform: Platform = {
   os: thisOs,
   architecture: architectures[process.arch] ?? process.arch,

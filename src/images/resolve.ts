@@ -1,7 +1,7 @@
 /**
- * What an image is: manifests, indexes, platforms, media types. It reads documents from a registry, and no layers.
+ * Images: manifests, indexes, platforms, media types. This room reads documents from a registry, and no layers.
  *
- * Begin with `resolveImage`; `manifest.ts` has the shapes, `choose.ts` and `platforms.ts` pick one of several.
+ * Begin with `resolveImage`. `manifest.ts` has the shapes, `choose.ts` and `platforms.ts` pick one of several.
  */
 
 import { LazypullError } from '../errors.ts';
@@ -23,20 +23,15 @@ import { type Platform, PlatformMatcher, platformText, thisPlatform } from './pl
 /** An image of one platform. */
 export interface ResolvedImage {
   readonly reference: Reference;
-  /** Of the manifest, which was verified against it. */
+  /** The digest of the manifest, which was verified against it. */
   readonly digest: string;
   readonly mediaType: string;
-  /**
-   * As the index says, or the configuration; undefined for an image that is in no index, unless a platform was asked
-   * for.
-   */
+  /** From the index or the configuration; undefined if the image is in no index and no platform was asked for. */
   readonly platform: string | undefined;
   readonly manifest: ImageManifest;
-  /** The image's configuration, if it was read to see its platform. */
+  /** The image's configuration, if it was read to find its platform. */
   readonly configuration: Buffer | undefined;
-  /**
-   * The documents that were read, as they are: the indexes if there are some, the outermost first, and the manifest.
-   */
+  /** The documents as they were read: the indexes, the outermost first, and the manifest. */
   readonly documents: readonly Manifest[];
   /**
    * Whether containerd and BuildKit choose it too: they do not go on to another member of an index if the first is not
@@ -49,7 +44,7 @@ export interface ResolvedImage {
  * Reads the manifest of an image, out of its index if it has one.
  *
  * @param platform undefined for that of this machine, if there is a choice
- * @throws NotFound if the image, or its platform, is not there; InvalidArgument if it is not a container image
+ * @throws NotFound if the image or its platform does not exist; InvalidArgument if it is not a container image
  */
 export async function resolveImage(
   client: RegistryClient,
@@ -99,7 +94,7 @@ function onlyImage(reference: Reference, root: Manifest): ResolvedImage {
   return { ...about, platform: undefined, configuration: undefined };
 }
 
-/** An image that is in no index says in its configuration what it is for. */
+/** The configuration of an image that is in no index names its platform. */
 async function checkPlatform(
   client: RegistryClient,
   image: ResolvedImage,

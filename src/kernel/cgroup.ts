@@ -1,22 +1,22 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** What the control groups of this process let it have; undefined for no limit. */
+/** What the control groups of this process allow; undefined for no limit. */
 export interface CgroupLimits {
-  /** Bytes of memory, the page cache of what it writes included. */
+  /** Bytes of memory, including the page cache of what it writes. */
   readonly memoryBytes: number | undefined;
-  /** Threads that may be started beside those that there are. */
+  /** Threads that may be started in addition to the present ones. */
   readonly newThreads: number | undefined;
 }
 
-/** Larger ones are how version 1 says that there is none. */
+/** Version 1 says by a larger number that there is no limit. */
 const noLimit = 2 ** 60;
 
 /**
- * Reads the limits of control groups, of version 1 and 2, each the smallest on the way to the root of what can be seen
+ * Reads the limits of control groups, of version 1 and 2. Each is the smallest on the way to the visible root
  * (cgroups(7)).
  *
- * @param self where the process is in proc(5)
+ * @param self directory of the process in proc(5)
  */
 export function cgroupLimits(self = '/proc/self'): CgroupLimits {
   const memory = [
@@ -33,14 +33,14 @@ export function cgroupLimits(self = '/proc/self'): CgroupLimits {
   return { memoryBytes: smallest(memory), newThreads: smallest(threads) };
 }
 
-/** The directories of this process's group and those above it that can be seen; none if there is no such hierarchy. */
+/** The directories of this process's group and of the visible groups above it; none if there is no such hierarchy. */
 function directories(self: string, controller: string): string[] {
   const line = lines(join(self, 'cgroup')).find((each) => each.split(':')[1]?.split(',').includes(controller));
   const mount = lines(join(self, 'mountinfo')).find((each) => isMountOf(each, controller));
   if (line === undefined || mount === undefined) return [];
   const group = line.split(':').slice(2).join(':');
   const [, , , root = '/', point = ''] = mount.split(' ').map(unescaped);
-  // In a container its own group can be the root of the mount, and everything above out of sight.
+  // In a container its own group can be the root of the mount: the groups above are not visible.
   const base = root === '/' ? '' : root;
   const below = group === base || group.startsWith(`${base}/`) ? group.slice(base.length) : '';
   const parts = below.split('/').filter((part) => part !== '' && part !== '..');
@@ -52,7 +52,7 @@ function isMountOf(line: string, controller: string): boolean {
   return controller === '' ? type === 'cgroup2' : type === 'cgroup' && options.split(',').includes(controller);
 }
 
-/** As proc(5) writes paths. */
+/** Decodes a path as proc(5) writes it. */
 function unescaped(path: string): string {
   return path.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(parseInt(octal, 8)));
 }

@@ -40,8 +40,8 @@ const POLLERR = 8;
  * process with its descriptor meets it.
  *
  * @param fuse the descriptor of /dev/fuse; it stays the caller's
- * @param subtype, source what the kernel says of it
- * @returns a descriptor of its root directory. It lives as long as a duplicate of that, or a file of it, is open
+ * @param subtype, source what the kernel shows for it
+ * @returns a descriptor of its root directory. The mount lives as long as a duplicate of that, or a file of it, is open
  */
 export async function mountFuseDetached(fuse: number, subtype: string, source: string): Promise<number> {
   const options = [
@@ -76,15 +76,15 @@ async function mountDetached(
 }
 
 /**
- * A second mount, in no directory, of the file system that is mounted at `target`. Does not wait for its server.
+ * Makes a second mount, in no directory, of the file system that is mounted at `target`. Does not wait for its server.
  *
- * @returns a descriptor as that of `mountFuseDetached`
+ * @returns a descriptor as `mountFuseDetached`
  */
 export async function detachedCopy(target: string): Promise<number> {
   return callWithPath(openTree, AT_FDCWD, target, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 }
 
-/** The path by which a process finds a directory that it has a descriptor of, also one in no mount table. */
+/** The path by which a process finds a directory that it has a descriptor of, even if it is in no mount table. */
 export function pathOf(descriptor: number): string {
   return `/proc/self/fd/${descriptor}`;
 }
@@ -101,8 +101,8 @@ export function isDisconnected(fuse: number): boolean {
 }
 
 /**
- * Whether a descriptor is of a file system that is served by a descriptor of /dev/fuse. Does not wait. Of which one is
- * told by kernels since 6.15 only: before that any FUSE file system is taken for it.
+ * Whether a descriptor is of the file system that a descriptor of /dev/fuse serves. Does not wait. Kernels before 6.15
+ * do not tell which one it serves: there any FUSE file system passes.
  */
 export async function isServedBy(root: number, fuse: number): Promise<boolean> {
   const { major, minor } = deviceOf(root);
@@ -124,7 +124,10 @@ export async function abortDetached(root: number): Promise<void> {
   if (major === 0) await abortConnection(minor);
 }
 
-/** As `abortDetached`, by a descriptor of /dev/fuse. Does nothing if the kernel does not tell whose it is. */
+/**
+ * As `abortDetached`, by a descriptor of /dev/fuse. Does nothing if the kernel does not tell which file system it
+ * serves.
+ */
 export async function abortServed(fuse: number): Promise<void> {
   const connection = connectionOf(fuse);
   if (connection !== undefined) await abortConnection(connection);

@@ -6,14 +6,14 @@ import { type ProcessIdentity, identityOf } from './pidfd.ts';
 
 const O_CLOEXEC = 0o2000000;
 
-/** The first descriptor that a holder got, after the three standard ones. */
+/** The first descriptor of a holder, after the three standard ones. */
 export const firstHeldDescriptor = 3;
 
 const pipe2 = syscall<[Buffer, number]>('pipe2', 'int pipe2(void *descriptors, int flags)');
 
 /**
- * Starts a process that does nothing but keep descriptors open: a shell that waits for a line from a pipe to which only
- * it can write. It outlives us, and it is the last one that the kernel kills when memory runs out.
+ * Starts a process that only keeps descriptors open: a shell that waits for a line from a pipe to which only it can
+ * write. It outlives us, and it is the last process that the kernel kills if memory runs out.
  *
  * @param title what `ps` shows after the shell's script
  * @param descriptors in the holder they have the numbers from `firstHeldDescriptor` on
@@ -43,11 +43,11 @@ export async function startHolder(title: readonly string[], descriptors: readonl
   }
 }
 
-/** Has the kernel choose other processes first when memory runs out. */
+/** Tells the kernel to kill other processes first if memory runs out. */
 function spare(pid: number): void {
   try {
     writeFileSync(`/proc/${pid}/oom_score_adj`, '-1000');
   } catch {
-    // It is small, so it is not among the first in any case.
+    // The holder is small, so it is not among the first anyway.
   }
 }

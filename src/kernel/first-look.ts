@@ -11,9 +11,9 @@ const listxattr = syscall<[string, null, number]>(
 );
 
 /**
- * Has the kernel ask a FUSE file system for what it keeps of a directory from then on: its attributes, and that the
- * server knows nothing of extended ones and of permissions. A program that looks at the directory later waits for no
- * server.
+ * Makes the kernel ask a FUSE file system now for everything that it caches about a directory: its attributes, and that
+ * the server supports neither extended attributes nor permissions. A program that looks at the directory later waits
+ * for no server.
  */
 export async function lookFirst(directory: string): Promise<void> {
   await stat(directory);

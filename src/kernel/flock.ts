@@ -7,14 +7,14 @@ const LOCK_NB = 4;
 
 const flock = syscall<[number, number]>('flock', 'int flock(int fd, int operation)');
 
-/** A lock, until it is disposed of; a process that inherits the descriptor has it too. */
+/** A lock, held until it is disposed of. A process that inherits the descriptor holds it too. */
 export interface Lock extends Disposable {
   readonly fd: number;
 }
 
 /**
- * The process that has a lock, as it wrote down: its pid, undefined if it has not done so yet, and whether it will soon
- * have done with it.
+ * The process that has a lock, as it wrote down: its pid, undefined if it has not done so yet, and whether it needs the
+ * lock only briefly.
  */
 export interface LockHolder {
   readonly holder: number | undefined;
@@ -26,11 +26,11 @@ export type Locking = { readonly lock: Lock } | LockHolder;
 const briefly = 'briefly';
 
 /**
- * Takes the exclusive lock of the file `path`, which is made when it is missing, and writes our pid into it. The kernel
- * releases the lock when this process ends, whatever ends it.
+ * Takes the exclusive lock of the file `path` and writes our pid into it. The file is made if it is missing. The kernel
+ * releases the lock when this process ends, for whatever reason.
  *
- * @param isBrief tells a process that wants it that waiting is worth while
- * @returns a holder that releases the lock when disposed of, or the process that has it
+ * @param isBrief tells a process that wants the lock to wait for it
+ * @returns a lock that is released when disposed of, or the process that has it
  */
 export async function tryLockFile(path: string, isBrief = false): Promise<Locking> {
   const fd = openSync(path, 'a+', 0o600);
@@ -49,7 +49,7 @@ export async function tryLockFile(path: string, isBrief = false): Promise<Lockin
   return { lock: { fd, [Symbol.dispose]: () => closeSync(fd) } };
 }
 
-/** One number on Linux with two names. */
+/** On Linux both names are one number. */
 function isWouldBlock(error: unknown): boolean {
   const code = errnoOf(error);
   return code === 'EWOULDBLOCK' || code === 'EAGAIN';

@@ -1,10 +1,9 @@
 /**
- * System calls, C libraries and other programs. All unsafe things of the program are in this room: nowhere else is
- * koffi or a program called, but for credential helpers. It knows the kernel, and nothing of layers, registries or
- * snapshots.
+ * System calls, C libraries and other programs. Everything unsafe is in this room: no other room uses koffi or starts
+ * programs, except for credential helpers. It knows the kernel, and nothing about layers, registries or snapshots.
  *
  * Begin with the file of the call that you look for: `mount.ts`, `detached-mount.ts`, `pidfd.ts`, `unix-socket.ts`,
- * `zlib.ts`. `mount-helper.ts` does in a process of its own what might wait for our own file system; `probe.ts` says
+ * `zlib.ts`. `mount-helper.ts` does in a process of its own what might wait for our own file system. `probe.ts` says
  * what a machine has.
  */
 
@@ -54,7 +53,7 @@ export function systemError(name: string, errno: number): NodeJS.ErrnoException 
   return Object.assign(new Error(`${code}: ${name}`), { code, errno: -errno, syscall: name });
 }
 
-/** Of names with one number the first is the usual one: EAGAIN, not EWOULDBLOCK. */
+/** If several names have one number, the first is the usual one: EAGAIN, not EWOULDBLOCK. */
 const errnoNames: ReadonlyMap<number, string> = new Map(
   Object.entries(koffi.os.errno)
     .toReversed()

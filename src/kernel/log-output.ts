@@ -9,17 +9,17 @@ const send = syscallNow<[number, Buffer, number, number]>(
   'long send(int fd, const void *bytes, size_t length, int flags)',
 );
 
-/** So much waits to be written; what comes after that is lost. */
+/** Up to so much waits to be written; later lines are lost. */
 const maxWaitingBytes = 1 << 20;
 
-/** When it is tried again: soon after a pipe was full, and ever later while nothing can be written. */
+/** When writing is tried again: soon after a pipe was full, and ever later while nothing can be written. */
 const minRetryMs = 20;
 const maxRetryMs = 1000;
 
 /**
- * Writes lines to an open descriptor, and lets no caller wait for that: neither a pipe that nothing reads, a closed
- * terminal nor a full disk makes a call throw or block. What cannot be written now is tried again, up to a bound; once
- * lines come through again, one says how many were lost.
+ * Writes lines to an open descriptor, and no caller waits for that. Calls neither throw nor block, even if nothing
+ * reads the pipe, the terminal is closed or the disk is full. What cannot be written now is tried again, up to a bound.
+ * Once lines can be written again, one says how many were lost.
  */
 export class LogOutput implements Disposable {
   readonly #ownFd: number | undefined;
@@ -32,7 +32,7 @@ export class LogOutput implements Disposable {
   #retryMs = minRetryMs;
 
   /**
-   * @param fd of a file, a pipe, a terminal or a socket; it stays the caller's
+   * @param fd a descriptor of a file, a pipe, a terminal or a socket; it stays the caller's
    * @param lost makes the line that says how many were lost
    */
   constructor(fd: number, lost: (count: number) => string) {
@@ -45,7 +45,7 @@ export class LogOutput implements Disposable {
       : (bytes) => writeSync(target, bytes);
   }
 
-  /** Writes a line, which ends with a newline. */
+  /** Writes a line, which must end with a newline. */
   write(line: string): void {
     if (this.#waitingBytes + line.length > maxWaitingBytes) this.#lostLines++;
     else {
@@ -65,7 +65,7 @@ export class LogOutput implements Disposable {
     this.#waitingBytes += bytes.length;
   }
 
-  /** Writes what waits, as far as that goes. A line of which a part was written goes on where that ended. */
+  /** Writes as many waiting lines as possible. A partly written line continues where it stopped. */
   #drain(): void {
     try {
       for (;;) {
@@ -81,7 +81,7 @@ export class LogOutput implements Disposable {
         this.#lostLines = 0;
       }
     } catch {
-      // It cannot be told.
+      // If the output fails, there is no place to report it.
       this.#retry ??= setTimeout(() => {
         this.#retry = undefined;
         this.#retryMs = Math.min(2 * this.#retryMs, maxRetryMs);
@@ -99,11 +99,14 @@ function statsOf(fd: number): Stats | undefined {
   }
 }
 
-/** Opens a pipe or a terminal once more, since not to wait is a property of the open file, which others have too. */
+/**
+ * Opens a pipe or a terminal once more for writing without waiting. That is a property of the open file, which others
+ * share.
+ */
 function withoutWaiting(fd: number): number | undefined {
   try {
     return openSync(`/proc/self/fd/${fd}`, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
   } catch {
-    return undefined; // nothing reads the pipe, or the terminal is gone: that ends in an error, and not in a wait
+    return undefined; // nothing reads the pipe, or the terminal is gone: writing fails then, and does not wait
   }
 }

@@ -8,17 +8,17 @@ const LOOP_CONFIGURE = 0x4c0a;
 const LO_FLAGS_READ_ONLY = 1;
 const LO_FLAGS_AUTOCLEAR = 4;
 
-/** sizeof(struct loop_config), and where the flags of its struct loop_info64 are. */
+/** sizeof(struct loop_config), and the offset of the flags in its struct loop_info64. */
 const configBytes = 304;
 const flagsAt = 8 + 52;
 
-/** How often another program may take the device first that was free. */
+/** How often another program may take the free device before us. */
 const maxTries = 64;
 
 const control = syscall<[number, number, number]>('ioctl', 'int ioctl(int fd, unsigned long request, intptr_t value)');
 const configure = syscall<[number, number, Buffer]>('ioctl', 'int ioctl(int fd, unsigned long request, void *config)');
 
-/** A loop device, which goes when it is not open or mounted any more. */
+/** A loop device, which disappears when it is neither open nor mounted any more. */
 export interface LoopDevice extends Disposable {
   readonly path: string;
 }

@@ -2,8 +2,8 @@ import { existsSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 /**
- * As `mkdir -p`, with `mode` for what it makes. Node's own recursion does not end if a directory is there that takes no
- * entries, such as /proc.
+ * As `mkdir -p`, with `mode` for the directories that it makes. Node's own recursion does not end in a directory that
+ * takes no entries, such as /proc.
  */
 export function makeDirectory(path: string, mode = 0o777): void {
   if (existsSync(path)) return;

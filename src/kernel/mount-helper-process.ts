@@ -5,7 +5,7 @@ import { detach, mountErofs, mountErofsThroughLoop, unmount } from './mount.ts';
 import { clearMountPoint, fillMountPoint } from './mount-point.ts';
 import { watchMounts } from './mount-watch.ts';
 
-/** What the helper is asked for. */
+/** A request to the helper. */
 export interface HelperCall {
   readonly id: number;
   readonly kind: keyof typeof calls;
@@ -16,7 +16,7 @@ export type HelperAnswer =
   | { readonly id: number; readonly result: boolean }
   | { readonly id: number; readonly error: { code: ErrorCode; message: string; cause?: string } };
 
-/** Says that something has been mounted or unmounted in our mount namespace, by whomever. */
+/** Says that something has been mounted or unmounted in our mount namespace, by any process. */
 export interface MountsChanged {
   readonly mountsChanged: true;
 }
@@ -41,8 +41,8 @@ const calls = {
     ),
 };
 
-// Only a lost connection ends us: what a terminal or a service manager sends to all of a program's processes is for the
-// one that we help.
+// Only a lost connection ends this process. Signals of a terminal or a service manager to all processes of a program
+// are meant for the one that we help.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => undefined);
 process.on('disconnect', () => process.exit(0));
 process.on('message', (call: HelperCall) => void answer(call));

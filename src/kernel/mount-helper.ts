@@ -8,60 +8,60 @@ import { pathOf } from './detached-mount.ts';
 import { type Lock, tryLockFile } from './flock.ts';
 import type { HelperAnswer, HelperCall, MountsChanged } from './mount-helper-process.ts';
 
-/** How long the helper of a process that was killed may take to end, once its file system is served again. */
+/** How long the helper of a killed process may take to end, once its file system is served again. */
 const maxWaitMs = 30_000;
 const pollMs = 5;
 
-/** A heap of a few megabytes, and no threads to compile in. */
+/** A heap of a few megabytes, and no compiler threads. */
 const nodeOptions = ['--max-semi-space-size=1', '--v8-pool-size=0'];
 
-/** One waits for changes of the mount table, the others make calls. */
+/** One thread waits for changes of the mount table, the others make calls. */
 const environment = { UV_THREADPOOL_SIZE: '5' };
 
-/** The descriptor by which a helper has the root directory of our FUSE file system. */
+/** The descriptor of the root directory of our FUSE file system in a helper. */
 const rootDescriptor = 5;
 
-/** Where a helper finds the files of our FUSE file system. */
+/** The path at which a helper finds the files of our FUSE file system. */
 export const helperRoot = pathOf(rootDescriptor);
 
 /**
- * No disk takes so long for a call: the helper was stopped, or is stuck. So often in that time it is seen whether it
- * has answered.
+ * No disk takes so long for a call: the helper was stopped, or is stuck. The answer is looked for so often in that
+ * time.
  */
 const maxCallMs = 60_000;
 const looks = 6;
 
-/** How long a helper that has nothing left to do may take to end. */
+/** How long an idle helper may take to end. */
 const maxEndMs = 3_000;
 
-/** How long after a helper has ended another one is started if none was needed before. */
+/** How long after the end of a helper another one is started, if none was needed before. */
 const againAfterMs = 1_000;
 
-/** How often a call is made that the end of a helper has cut short. */
+/** How often a call is made if the end of a helper interrupts it. */
 const maxTries = 2;
 
 interface Running {
   readonly child: ChildProcess;
-  /** What waits for the answers to which calls; an undefined one if it has ended instead. */
+  /** The waiters for the answers of calls. They get undefined if the helper ends instead. */
   readonly waiting: Map<number, (answer: HelperAnswer | undefined) => void>;
-  /** Gives up what waits for it: it has ended, or is going to. */
+  /** Fails everything that waits for it: it has ended, or is going to. */
   readonly end: () => void;
   isUnwanted: boolean;
 }
 
 /**
- * A process that makes for us the system calls which may wait for a FUSE file system that we serve. The kernel lets go
- * of a process that was killed only when none of its threads is in such a call: made by ourselves, they would keep us
- * from ending, with no process left to answer them.
+ * A process that makes system calls for us which may wait for a FUSE file system that we serve. The kernel lets go of a
+ * killed process only when none of its threads is in such a call. If we made them ourselves, they would keep us from
+ * ending, and no process would be left to answer them.
  *
- * It ends with us, or when its call has been answered, by our next life if need be.
+ * The helper ends with us, or when its call has been answered, by our next life if need be.
  *
- * It also tells of changes of the mount table.
+ * It also reports changes of the mount table.
  */
 export class MountHelper {
   /**
-   * Resolves when no helper of an earlier life is left, and ours has been started. What is mounted changes by us alone
-   * from then on.
+   * Resolves when no helper of an earlier life is left, and ours has been started. From then on only we change what is
+   * mounted.
    */
   readonly ready: Promise<void>;
   readonly #lockPath: string;
@@ -75,8 +75,8 @@ export class MountHelper {
 
   /**
    * @param lockPath a file that is locked as long as the helper lives
-   * @param root a descriptor of the root directory of our FUSE file system, of which the helper has `helperRoot`
-   * @param callMs how long a call may take before the helper is killed, and another one asked
+   * @param root a descriptor of the root directory of our FUSE file system, which the helper has as `helperRoot`
+   * @param callMs how long a call may take before the helper is killed and another one is asked
    */
   constructor(lockPath: string, root?: number, log: Log = silentLog, callMs = maxCallMs) {
     this.#maxCallMs = callMs;
@@ -88,30 +88,30 @@ export class MountHelper {
   }
 
   /**
-   * Has `action` called some milliseconds after something was mounted or unmounted in our mount namespace, by whomever,
-   * or may have been.
+   * Calls `action` some milliseconds after something was, or may have been, mounted or unmounted in our mount
+   * namespace, by any process.
    */
   onMountsChanged(action: () => void): void {
     this.#onMountsChanged = action;
   }
 
-  /** Mounts an EROFS image as `mountErofs` of `mount.ts` does. */
+  /** Mounts an EROFS image as `mountErofs` of `mount.ts`. */
   async mountErofs(source: string, target: string): Promise<void> {
     await this.#call('mountErofs', source, target);
   }
 
-  /** Mounts an EROFS image as `fillMountPoint` of `mount-point.ts` does. */
+  /** Mounts an EROFS image as `fillMountPoint` of `mount-point.ts`. */
   async fill(source: string, target: string, point: string): Promise<void> {
     await this.#call('fill', source, target, point);
   }
 
-  /** As `fill`, with a loop device in any case. */
+  /** As `fill`, always with a loop device. */
   async fillThroughLoop(source: string, target: string, point: string): Promise<void> {
     await this.#call('fillThroughLoop', source, target, point);
   }
 
   /**
-   * Takes away all that is mounted at `target`, and the directory, as `clearMountPoint` of `mount-point.ts` does with
+   * Unmounts everything at `target`, and removes the directory, as `clearMountPoint` of `mount-point.ts` does with
    * `unmount`. @returns whether there was a mount
    */
   unmountAll(target: string): Promise<boolean> {
@@ -123,17 +123,17 @@ export class MountHelper {
     return this.#call('detachAll', target);
   }
 
-  /** Takes a mount out of the tree as `detach` of `mount.ts` does. */
+  /** Takes a mount out of the tree as `detach` of `mount.ts`. */
   detach(target: string): Promise<boolean> {
     return this.#call('detach', target);
   }
 
-  /** As `lookFirst` of `first-look.ts` does. */
+  /** As `lookFirst` of `first-look.ts`. */
   async lookFirst(directory: string): Promise<void> {
     await this.#call('lookFirst', directory);
   }
 
-  /** Reads a file to its end, for what that does to its server. */
+  /** Reads a file to its end, for the effect on its server. */
   async read(path: string): Promise<void> {
     await this.#call('read', path);
   }
@@ -144,8 +144,8 @@ export class MountHelper {
   }
 
   /**
-   * Works with another FUSE file system from now on. What waits for the one of before, whose connection must be dead,
-   * is done once more.
+   * Switches to another FUSE file system. Calls that wait for the old one, whose connection must be dead, are made once
+   * more.
    */
   renew(root: number): void {
     this.#root = root;
@@ -154,7 +154,7 @@ export class MountHelper {
     void before?.then(dismiss, () => undefined);
   }
 
-  /** Ends the process, whose calls have been answered; every call after that is rejected. */
+  /** Ends the process, whose calls have been answered. Later calls reject. */
   async close(): Promise<void> {
     this.#isClosed = true;
     const running = await this.#current?.catch(() => undefined);
@@ -172,13 +172,13 @@ export class MountHelper {
   }
 
   /**
-   * Resolves to undefined when the process ends before it has answered. Whether the call has had an effect is not known
-   * then.
+   * Resolves to undefined if the process ends before it has answered. It is not known then whether the call had an
+   * effect.
    */
   #ask(running: Running, kind: HelperCall['kind'], paths: readonly string[]) {
     const { child, waiting } = running;
     let looked = 0;
-    // Not one timer: when we were stopped ourselves, answers have come that we have not read.
+    // A single timer would not do: after we were stopped ourselves, there are answers that we have not read yet.
     const timer = setInterval(() => {
       if (++looked === looks) this.#giveUp(running, kind);
     }, this.#maxCallMs / looks).unref();
@@ -200,7 +200,7 @@ export class MountHelper {
     running.end();
   }
 
-  /** The process: another one if that has ended. */
+  /** The process. If it has ended, another one is started. */
   #running(): Promise<Running> {
     if (this.#isClosed) return Promise.reject(new LazypullError('Unavailable', 'The process that mounts was closed'));
     if (this.#current === undefined) {
@@ -217,7 +217,7 @@ export class MountHelper {
 
   async #start(onEnd: () => void): Promise<Running> {
     try {
-      using lock = await this.#lock(); // which the helper has after that
+      using lock = await this.#lock(); // the helper holds it after that
       const child = fork(workerUrl(import.meta.url, './mount-helper-process'), {
         stdio: ['ignore', 'ignore', 'inherit', 'ipc', lock.fd, ...(this.#root === undefined ? [] : [this.#root])],
         execArgv: nodeOptions,
@@ -245,7 +245,7 @@ export class MountHelper {
       });
       child.unref();
       child.channel?.unref();
-      this.#onMountsChanged(); // nothing has watched until now
+      this.#onMountsChanged(); // nothing watched until now
       return running;
     } catch (error) {
       throw new LazypullError('Unavailable', 'Cannot start the process that mounts', { cause: error });

@@ -6,12 +6,13 @@ import { detach, mountErofs } from './mount.ts';
 import { mountAt, mountAtIfCached } from './statx.ts';
 
 /**
- * Mounts an EROFS image as `mountErofs` does, so that the tree in it is at `target`, in place of whatever is mounted there. If the mount is on the parent of `target`,
- * the image has a directory of the last name of `target`. So if nothing is mounted there, there is no `target`: nobody can take an empty directory for the tree.
+ * Mounts an EROFS image as `mountErofs`, so that its tree is at `target`, in place of whatever is mounted there. If the
+ * mount is on the parent of `target`, the image has a directory with the last name of `target`. So if nothing is
+ * mounted there, `target` does not exist: no program can take an empty directory for the tree.
  *
  * @param target a path in a directory of its own, which is made if it is not there
- * @param point what it is mounted on: the parent of `target`, or for an image whose root is the tree, `target` itself
- * @param mount what mounts it: `mountErofs`, or another function that does it otherwise
+ * @param point the mount point: the parent of `target`, or `target` itself if the root of the image is the tree
+ * @param mount mounts it: `mountErofs`, or another function
  */
 export async function fillMountPoint(
   source: string,
@@ -34,10 +35,10 @@ export async function fillMountPoint(
 }
 
 /**
- * Takes away all that is mounted at `target` or its parent, and `target` itself unless something is in it.
+ * Unmounts everything at `target` and its parent, and removes `target` unless something is in it.
  *
  * @param target as for `fillMountPoint`
- * @param once takes the topmost mount away, as `unmount` and `detach` do
+ * @param once unmounts the topmost mount, as `unmount` and `detach`
  * @returns whether there was a mount
  */
 export async function clearMountPoint(target: string, once: (target: string) => Promise<boolean>): Promise<boolean> {
@@ -47,13 +48,13 @@ export async function clearMountPoint(target: string, once: (target: string) => 
   try {
     rmdirSync(target);
   } catch {
-    // There is nothing, or something is in it.
+    // It does not exist, or something is in it.
   }
   return was;
 }
 
 /**
- * The mount that shows what is at `target`, as `mountAt` names it. Never waits for a file system.
+ * The mount whose content is at `target`, as `mountAt` names it. Never waits for a file system.
  *
  * @param target as for `fillMountPoint`
  * @returns undefined if nothing is there
@@ -61,6 +62,6 @@ export async function clearMountPoint(target: string, once: (target: string) => 
 export function mountShownAt(target: string): string | undefined {
   const below = mountAt(dirname(target));
   if (below === undefined) return undefined;
-  // A directory on which something is mounted stays in the cache.
+  // A directory with a mount on it stays in the cache.
   return mountAtIfCached(target) ?? below;
 }

@@ -13,17 +13,17 @@ const POLLPRI = 2;
 
 const forEver = -1;
 
-/** What is mounted and unmounted within so long a time is told at once; within the longer one if changes do not end. */
+/** Changes within this time are reported together; if changes do not end, those within the longer time. */
 const leastSettleMs = 3;
 const mostSettleMs = 24;
 
-/** A change that comes sooner after the one before is one of many. */
+/** A change that comes sooner after the previous one is one of many. */
 const soonMs = 1;
 
 /**
- * Tells of changes of the mount table of our mount namespace, some milliseconds after each: poll(2) on
- * /proc/self/mountinfo returns then (proc_pid_mountinfo(5)). Costs nothing while nothing is mounted or unmounted. Takes
- * a thread of libuv's pool.
+ * Reports changes of the mount table of our mount namespace, some milliseconds after each: poll(2) on
+ * /proc/self/mountinfo returns then (proc_pid_mountinfo(5)). Costs nothing while nothing is mounted or unmounted.
+ * Occupies a thread of libuv's pool.
  *
  * @param end a descriptor whose hang-up ends it
  */
@@ -40,7 +40,7 @@ export async function watchMounts(end: number, onChange: () => void): Promise<vo
       const isSoon = performance.now() - askedMs < soonMs;
       settleMs = isSoon ? Math.min(2 * settleMs, mostSettleMs) : leastSettleMs;
       await sleep(settleMs);
-      await changed(fds, 0); // what has come meanwhile is told now
+      await changed(fds, 0); // changes so far are reported now
       if (fds.readInt16LE(pollfdBytes + foundAt) !== 0) return;
       onChange();
     }

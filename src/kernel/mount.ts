@@ -16,7 +16,7 @@ const mount2 = syscall<[string, string, string, number, string | null]>(
 const umount2 = syscall<[string, number]>('umount2', 'int umount2(const char *target, int flags)');
 
 /**
- * Mounts an EROFS image file read-only: from the file itself if the kernel can (Linux 6.12 and later), else through a
+ * Mounts an EROFS image file read-only: directly from the file if the kernel can (Linux 6.12 and later), else through a
  * loop device.
  *
  * @param source path of the image, a regular file
@@ -35,7 +35,7 @@ export async function mountErofs(source: string, target: string): Promise<void> 
   }
 }
 
-/** As `mountErofs`, if the kernel cannot mount the file itself. */
+/** As `mountErofs`, for kernels that cannot mount the file directly. */
 export async function mountErofsThroughLoop(source: string, target: string): Promise<void> {
   try {
     using device = await openLoop(source);
@@ -46,17 +46,17 @@ export async function mountErofsThroughLoop(source: string, target: string): Pro
   }
 }
 
-/** What mount(2) takes of options: a page, with the NUL at its end. */
+/** Maximum length of the options of mount(2): a page, with the NUL at its end. */
 const maxOptionBytes = 4095;
 
-/** Where what is written into an overlay goes: two directories of one file system. */
+/** Where writes into an overlay go: two directories of one file system. */
 export interface Upper {
   readonly upper: string;
   readonly work: string;
 }
 
 /**
- * Mounts directories on top of each other, without set-id bits and devices, and with one device number for all that is
+ * Mounts directories on top of each other, without set-id bits and devices, and with one device number for everything
  * in them.
  *
  * @param lower directories, the uppermost first, at least two if nothing is `writable`
@@ -88,30 +88,30 @@ export async function mountOverlay(
   }
 }
 
-/** A path as overlayfs wants it, for which colons and commas separate. */
+/** A path for the options of overlayfs, in which colons and commas are separators. */
 function escapeOverlayPath(path: string): string {
   return path.replace(/[\\:,]/g, (character) => `\\${character}`);
 }
 
 /**
- * Unmounts the topmost mount at `target`. Resolves to false when nothing is mounted there. Rejects with `EBUSY` in
- * `cause` when it is in use.
+ * Unmounts the topmost mount at `target`. Resolves to false if nothing is mounted there. Rejects with `EBUSY` in
+ * `cause` if it is in use.
  */
 export async function unmount(target: string): Promise<boolean> {
   return unmountWith(target, 0);
 }
 
 /**
- * Takes the topmost mount at `target` out of the tree at once; the kernel frees it when its last user is gone. False
- * when nothing is mounted there.
+ * Takes the topmost mount at `target` out of the tree at once; the kernel frees it when its last user is gone. Resolves
+ * to false if nothing is mounted there.
  */
 export async function detach(target: string): Promise<boolean> {
   return unmountWith(target, MNT_DETACH);
 }
 
 /**
- * As `detach`, for a FUSE file system: all that wait for it, or use it from now on, get an error, even if its server
- * can be reached no more.
+ * As `detach`, for a FUSE file system: all calls that wait for it, or use it later, get an error, even if its server
+ * cannot be reached any more.
  */
 export async function abort(target: string): Promise<boolean> {
   return unmountWith(target, MNT_FORCE | MNT_DETACH);
@@ -132,9 +132,9 @@ async function unmountWith(target: string, flags: number): Promise<boolean> {
 export interface MountEntry {
   readonly path: string;
   readonly type: string;
-  /** What was mounted; for a loop device the file behind it. */
+  /** What was mounted; for a loop device, the file behind it. */
   readonly source: string;
-  /** The directory of the file system that is seen there: "/" but for what was bound from elsewhere. */
+  /** The directory of the file system that is visible there: "/", unless it was bound from another place. */
   readonly root: string;
 }
 
@@ -158,10 +158,7 @@ export async function mountsBelow(directory: string): Promise<string[]> {
   return (await mountTable(directory)).map(({ path }) => path);
 }
 
-/**
- * Whether what is mounted in a directory appears in other mount namespaces too: whether the mount that it lies on is a
- * shared one.
- */
+/** Whether mounts in a directory appear in other mount namespaces too: whether the mount that it lies on is shared. */
 export async function isShared(directory: string): Promise<boolean> {
   const mounts = (await readFile('/proc/self/mountinfo', 'utf8')).split('\n').map((line) => line.split(' '));
   let nearest = { path: '', shared: false };

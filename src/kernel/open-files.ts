@@ -10,9 +10,9 @@ const prlimit = syscallNow<[number, number, Buffer | null, Buffer | null]>(
 );
 
 /**
- * Lets this process have so many files open, if it may not yet and the kernel allows it.
+ * Raises the limit on open files of this process to `wanted`, if it is lower and the kernel allows it.
  *
- * @returns how many it may have open after that
+ * @returns the limit after that
  */
 export function raiseOpenFiles(wanted: number): number {
   const limit = Buffer.alloc(16);

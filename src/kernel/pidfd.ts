@@ -7,18 +7,18 @@ import { syscall } from './libc.ts';
 const pidfdOpen = 434;
 const pidfdGetfd = 438;
 
-/** Of the flags in /proc/PID/stat: the process has begun to end. */
+/** A flag in /proc/PID/stat: the process has begun to end. */
 const PF_EXITING = 0x4;
 
-/** Of the flags in /proc/net/unix: the socket listens (`__SO_ACCEPTCON`). */
+/** A flag in /proc/net/unix: the socket listens (`__SO_ACCEPTCON`). */
 const acceptsConnections = 0x10000;
 
-/** Of the "pending signals" in /proc/PID/status. */
+/** A bit of the "pending signals" in /proc/PID/status. */
 const killBit = 1n << 8n;
 
 const call = syscall<[number, number, number, number]>('syscall', 'long syscall(long number, long a, long b, long c)');
 
-/** A process, told apart from a later one with the same pid by the time at which it started. */
+/** A process. Its start time tells it apart from a later one with the same pid. */
 export interface ProcessIdentity {
   readonly pid: number;
   /** Clock ticks since the boot, proc_pid_stat(5). */
@@ -26,8 +26,8 @@ export interface ProcessIdentity {
 }
 
 /**
- * Which process `pid` is; undefined when there is none, or when it has ended and only waits for its parent. Throws a
- * system error if that cannot be seen.
+ * The process with a pid; undefined if there is none, or if it has ended and only waits for its parent. Throws a system
+ * error if that cannot be seen.
  */
 export function identityOf(pid: number): ProcessIdentity | undefined {
   const fields = statOf(pid);
@@ -40,13 +40,14 @@ export function hasTerminal(): boolean {
   return Number(statOf(process.pid)?.[4] ?? 0) !== 0;
 }
 
-/** The name of a process as ps(1) shows it; '?' when it cannot be read. */
+/** The name of a process as ps(1) shows it; '?' if it cannot be read. */
 export function commandOf(pid: number): string {
   return readOrUndefined(`/proc/${pid}/comm`)?.trimEnd() ?? '?';
 }
 
 /**
- * Whether it has not ended. Where that cannot be seen, for want of a descriptor, a process of that pid is taken for it.
+ * Whether the process has not ended. If that cannot be seen, for want of a descriptor, a process with that pid counts
+ * as it.
  */
 export function isRunning({ pid, startTicks }: ProcessIdentity): boolean {
   try {
@@ -59,8 +60,8 @@ export function isRunning({ pid, startTicks }: ProcessIdentity): boolean {
 
 /**
  * Whether a process has been killed and is not gone yet, because the kernel waits for something in one of its threads.
- * It runs none of its program any more. So is one that ends by itself. False when there is no such process, or that
- * cannot be seen.
+ * It runs none of its program any more. The same holds for a process that is ending by itself. False if there is no
+ * such process, or if that cannot be seen.
  */
 export function isDying(pid: number): boolean {
   let fields: string[] | undefined;
@@ -80,9 +81,9 @@ export function isDying(pid: number): boolean {
 }
 
 /**
- * Whether the process has the file open, by whatever path: a bind mount gives it several. False for one that is dying:
- * nothing of it can be seen then. Files of other names are not looked at, as looking at one of a file system that is
- * not served waits.
+ * Whether the process has the file open, by any path: bind mounts give a file several. False for a dying process, of
+ * which nothing can be seen. Files with other names are not looked at: looking at a file of an unserved file system
+ * waits.
  */
 export function hasOpen(pid: number, path: string): boolean {
   try {
@@ -99,7 +100,7 @@ export function hasOpen(pid: number, path: string): boolean {
   }
 }
 
-/** The processes that this pid namespace has, in the order of their ids. */
+/** The processes of this pid namespace, in the order of their ids. */
 export function processIds(): number[] {
   return readdirSync('/proc')
     .filter((name) => /^[0-9]+$/.test(name))
@@ -107,20 +108,20 @@ export function processIds(): number[] {
     .sort((a, b) => a - b);
 }
 
-/** The command line of a process, each word with a NUL behind it; '' if it cannot be read. */
+/** The command line of a process, with a NUL after each word; '' if it cannot be read. */
 export function commandLineOf(pid: number): string {
   return readOrUndefined(`/proc/${pid}/cmdline`) ?? '';
 }
 
-/** What a process calls itself in its own pid namespace; undefined if it cannot be seen. */
+/** The pid of a process in its own pid namespace; undefined if it cannot be seen. */
 export function innerPid(pid: number): number | undefined {
   const numbers = /^NSpid:\s+(.*)$/m.exec(readOrUndefined(`/proc/${pid}/status`) ?? '')?.[1]?.split(/\s+/);
   return numbers === undefined ? undefined : Number(numbers.at(-1));
 }
 
 /**
- * The paths of the files, and the names of the sockets ("socket:[INODE]"), that a process has open; none if that cannot
- * be seen.
+ * The paths of the open files, and the names of the sockets ("socket:[INODE]"), of a process; none if that cannot be
+ * seen.
  */
 export function openFiles(pid: number): string[] {
   try {
@@ -143,7 +144,7 @@ export function listeningPaths(pid: number): string[] {
   return [...new Set(openFiles(pid).flatMap((file) => paths.get(file) ?? []))];
 }
 
-/** A variable of the environment that a process was started with; undefined if it has none, or that cannot be seen. */
+/** A variable of the initial environment of a process; undefined if it does not exist, or if that cannot be seen. */
 export function variableOf(pid: number, name: string): string | undefined {
   const all = (readOrUndefined(`/proc/${pid}/environ`) ?? '').split('\0');
   return all.find((each) => each.startsWith(`${name}=`))?.slice(name.length + 1);
@@ -161,7 +162,7 @@ export function controlGroupOf(pid: number): string {
  * Duplicates descriptor `fd` of another process, with its open file, as pidfd_getfd(2) does (Linux 5.6).
  *
  * @returns the descriptor, which no program that we start inherits
- * @throws a system error: ESRCH or EBADF when the process or the descriptor is not there, EPERM without CAP_SYS_PTRACE
+ * @throws a system error: ESRCH or EBADF if the process or the descriptor does not exist, EPERM without CAP_SYS_PTRACE
  */
 export async function takeDescriptor(pid: number, fd: number): Promise<number> {
   const pidfd = await call(pidfdOpen, pid, 0, 0);
@@ -172,7 +173,7 @@ export async function takeDescriptor(pid: number, fd: number): Promise<number> {
   }
 }
 
-/** The fields of /proc/PID/stat from the state on, which is the third; undefined if there is no such process. */
+/** The fields of /proc/PID/stat from the state, which is the third, on; undefined if there is no such process. */
 function statOf(pid: number): string[] | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8');

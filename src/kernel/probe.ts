@@ -3,7 +3,7 @@ import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { errnoOf, LazypullError } from '../errors.ts';
 
-/** What of a machine matters to the daemon. */
+/** The properties of a machine that matter to the daemon. */
 export interface Machine {
   /** Effective user id. */
   uid: number;
@@ -13,15 +13,15 @@ export interface Machine {
   mayMount: boolean;
   /** Why /dev/fuse cannot be opened for reading and writing (`'ENOENT'`, `'EPERM'`, …); undefined if it can be. */
   fuseError: string | undefined;
-  /** Names of the file systems that the kernel has now. */
+  /** The file systems that the kernel has now. */
   fileSystems: ReadonlySet<string>;
-  /** What comes of loading those that it lacked. */
+  /** The results of loading the missing ones. */
   modules: ReadonlyMap<string, ModuleOutcome>;
-  /** Of the kernel, as uname(2) has it: `6.12.9-amd64`. */
+  /** The kernel release, as uname(2) has it: `6.12.9-amd64`. */
   release: string;
 }
 
-/** Whether a kernel module was loaded, is not there to be loaded, or cannot be loaded from here, as in a container. */
+/** Whether a kernel module was loaded, does not exist, or cannot be loaded from here, as in a container. */
 export type ModuleOutcome = 'loaded' | 'missing' | 'refused';
 
 /** Something that the daemon cannot run without. */
@@ -29,7 +29,7 @@ export interface Lack {
   readonly name: string;
   /** What is wrong. */
   readonly text: string;
-  /** What mends it. */
+  /** What to do about it. */
   readonly advice: string;
 }
 
@@ -40,7 +40,7 @@ const capSysAdmin = 21n;
 
 const modprobeTimeoutMs = 20_000;
 
-/** Looks at this machine, and loads the kernel modules that are missing if that is possible. */
+/** Examines this machine, and loads missing kernel modules if possible. */
 export async function probeMachine(): Promise<Machine> {
   const first = look(new Map());
   const absent = neededFileSystems.filter((name) => !first.fileSystems.has(name));
@@ -66,10 +66,10 @@ export function lacksOf(machine: Machine): Lack[] {
 }
 
 /**
- * Makes sure that this machine has all that `work` needs.
+ * Makes sure that this machine has everything for `work`.
  *
  * @param work for the message: "run the daemon"
- * @throws FailedPrecondition that says what is missing and what mends it
+ * @throws FailedPrecondition that says what is missing and what to do
  */
 export async function checkMachineFor(work: string): Promise<void> {
   const lacks = lacksOf(await probeMachine());
@@ -132,7 +132,7 @@ function look(modules: ReadonlyMap<string, ModuleOutcome>): Machine {
   };
 }
 
-/** Whether a uid_map (user_namespaces(7)) says that every id is that of the machine. */
+/** Whether a uid_map (user_namespaces(7)) maps every id to the same id of the machine. */
 function isIdentity(map: string): boolean {
   return /^\s*0\s+0\s+4294967295\s*$/.test(map);
 }

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { LazypullError } from '../errors.ts';
 import { makeDirectory } from './make-directory.ts';
 
-/** A program that runs on without us. */
+/** A background program that outlives us. */
 export interface Background {
   pid: number;
   /** How it ended ("exit code 1", "signal SIGKILL"), or undefined while it runs. */
@@ -56,7 +56,7 @@ export function becomeProgram(file: string, args: readonly string[], env: Record
   return process.execve(file, [file, ...args], env);
 }
 
-/** The standard output of a program that ends soon. */
+/** The standard output of a short-lived program. */
 export async function outputOf(command: readonly string[], env: NodeJS.ProcessEnv, timeoutMs: number): Promise<string> {
   const [file = '', ...args] = command;
   const { stdout } = await promisify(execFile)(file, args, { env, timeout: timeoutMs });

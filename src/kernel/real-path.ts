@@ -2,14 +2,14 @@ import { lstatSync, realpathSync } from 'node:fs';
 import { basename, dirname, isAbsolute, join } from 'node:path';
 
 /**
- * The one path of a file or directory: absolute, without symlinks, ".." and trailing slashes, as the kernel follows and
- * the mount table shows it. What is not there yet is taken as it is written, below the real path of what is; so is all
- * below a symlink to something that is not there.
+ * The one path of a file or directory: absolute, without symlinks, ".." and trailing slashes, as the mount table shows
+ * it. Parts that do not exist yet are taken as written, below the real path of what exists. The same holds for
+ * everything below a dangling symlink.
  */
 export function realPath(path: string): string {
   const absolute = isAbsolute(path) ? path : `${process.cwd()}/${path}`;
   try {
-    return realpathSync.native(absolute); // the other one takes ".." off before it follows symlinks
+    return realpathSync.native(absolute); // the other variant removes ".." before it follows symlinks
   } catch {
     const parent = dirname(absolute);
     if (parent === absolute) return absolute;
@@ -17,12 +17,12 @@ export function realPath(path: string): string {
   }
 }
 
-/** Whether two paths are of one file or directory. */
+/** Whether two paths lead to one file or directory. */
 export function isSamePath(a: string, b: string): boolean {
   return realPath(a) === realPath(b);
 }
 
-/** Whether there is a symlink at a path that leads nowhere. */
+/** Whether there is a dangling symlink at a path. */
 export function isDangling(path: string): boolean {
   try {
     if (!lstatSync(path).isSymbolicLink()) return false;

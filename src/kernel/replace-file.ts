@@ -2,23 +2,25 @@ import { closeSync, fsyncSync, openSync, renameSync, writeFileSync } from 'node:
 import { open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
-/** What is known to be on the disk when a file has been replaced: nothing; its content; or that and its name. */
+/**
+ * What is known to be on the disk after a file has been replaced: nothing; its content; or its content and its name.
+ */
 export type Synced = 'nothing' | 'content' | 'name';
 
 export interface Replacement {
   /** 0o600 by default. */
   readonly mode?: number;
-  /** The user that gets the file; the one that writes it by default. */
+  /** The owner of the file; by default the user that writes it. */
   readonly owner?: { readonly uid: number; readonly gid: number } | undefined;
   readonly synced?: Synced;
   /**
-   * Where it is written before it is renamed: beside it, with the end ".new". If several processes may write at the
-   * same time, each needs a path of its own.
+   * Where it is written before it is renamed: by default beside it, with the suffix ".new". If several processes may
+   * write at the same time, each needs a path of its own.
    */
   readonly temporary?: string;
 }
 
-/** Gives a file new content, whole or not at all: readers see the old file or the new one. The file may be new too. */
+/** Gives a file new content, whole or not at all: readers see the old file or the new one. The file need not exist. */
 export async function replaceFile(path: string, content: string | Uint8Array, how: Replacement = {}): Promise<void> {
   const { mode = 0o600, owner, synced = 'nothing', temporary = `${path}.new` } = how;
   await replacing(path, temporary, async () => {
@@ -33,15 +35,15 @@ export async function replaceFile(path: string, content: string | Uint8Array, ho
   if (synced === 'name') syncDirectory(dirname(path));
 }
 
-/** The same with blocking calls, and nothing synced. */
+/** The same with blocking calls, and without syncing. */
 export function replaceFileNow(path: string, content: string): void {
   writeFileSync(`${path}.new`, content, { mode: 0o600 });
   renameSync(`${path}.new`, path);
 }
 
 /**
- * Has a file written at another path of the same file system, and gives it its name when that has succeeded; else
- * nothing of it is left.
+ * Calls `write` to write a file at another path of the same file system, and renames it once that has succeeded.
+ * Otherwise nothing of it is left.
  */
 export async function replacing<T>(path: string, temporary: string, write: () => Promise<T>): Promise<T> {
   try {
@@ -54,7 +56,7 @@ export async function replacing<T>(path: string, temporary: string, write: () =>
   }
 }
 
-/** Syncs the names in a directory: that files are there, and which. */
+/** Syncs the names in a directory: which files exist there. */
 export function syncDirectory(path: string): void {
   const fd = openSync(path, 'r');
   try {

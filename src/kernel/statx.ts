@@ -11,7 +11,7 @@ const STATX_MNT_ID = 0x1000;
 const STATX_MNT_ID_UNIQUE = 0x4000;
 const mountMask = STATX_MNT_ID | STATX_MNT_ID_UNIQUE;
 
-/** sizeof(struct statx), and where its members are. */
+/** sizeof(struct statx), and the offsets of its members. */
 const statxBytes = 256;
 const devMajorAt = 136;
 const devMinorAt = 140;
@@ -23,10 +23,10 @@ const statx = syscallNow<[number, string, number, number, Buffer]>(
 );
 
 /**
- * Which mount a directory is on, as a text that no other mount has: since Linux 6.8 in this boot, before that among
- * those that are there. Asks no file system anything that it would have to wait for.
+ * Which mount a directory is on, as a text that no other mount has: since Linux 6.8 none in this boot, before that none
+ * of the present ones. Asks no file system for anything that it would have to wait for.
  *
- * @returns undefined if there is no such directory, or what is there cannot be looked at
+ * @returns undefined if there is no such directory, or if it cannot be looked at
  */
 export function mountAt(directory: string): string | undefined {
   try {
@@ -38,8 +38,8 @@ export function mountAt(directory: string): string | undefined {
 }
 
 /**
- * openat2(2), which has this number on all architectures, and what it takes: two flags of open, and a struct open_how
- * with what path lookup may do.
+ * openat2(2), which has this number on all architectures, and its arguments: two flags of open, and a struct open_how
+ * that says what path lookup may do.
  */
 const openat2 = 437;
 const O_PATH = 0o10000000;
@@ -50,7 +50,7 @@ const cachedPath = Buffer.alloc(openHowBytes);
 cachedPath.writeBigUInt64LE(BigInt(O_PATH | O_CLOEXEC), 0);
 cachedPath.writeBigUInt64LE(BigInt(RESOLVE_CACHED), 16);
 
-/** A lookup in the cache fails at times because something else is mounted meanwhile. */
+/** A lookup in the cache sometimes fails because something else is mounted meanwhile. */
 const maxLookups = 3;
 
 const open = syscallNow<[number, number, string, Buffer, number]>(
@@ -59,10 +59,10 @@ const open = syscallNow<[number, number, string, Buffer, number]>(
 );
 
 /**
- * As `mountAt`, for a directory on a file system that we would have to wait for if the kernel had to ask it.
+ * As `mountAt`, for a directory on a file system that would make us wait if the kernel had to ask it.
  *
- * @returns undefined even if the kernel does not know the directory without asking, or cannot look only in its cache
- * (before Linux 5.12)
+ * @returns undefined also if the kernel would have to ask for the directory, or cannot look only in its cache (before
+ * Linux 5.12)
  */
 export function mountAtIfCached(directory: string): string | undefined {
   for (let lookups = 0; lookups < maxLookups; lookups++) {
@@ -80,7 +80,7 @@ export function mountAtIfCached(directory: string): string | undefined {
   return undefined;
 }
 
-/** The device number of the file system that a descriptor is of. Does not wait for it. */
+/** The device number of the file system of a descriptor. Does not wait for it. */
 export function deviceOf(descriptor: number): { major: number; minor: number } {
   return deviceIn(look(descriptor, '', AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0));
 }

@@ -2,7 +2,7 @@ import { readlinkSync } from 'node:fs';
 import { getPriority, setPriority } from 'node:os';
 import { basename } from 'node:path';
 
-/** A thread that lets the others of the machine go first, and the nice value that it had. */
+/** A thread that yields to all others of the machine, and its former nice value. */
 export interface YieldingThread {
   /** What gettid(2) says. */
   readonly tid: number;
@@ -12,10 +12,10 @@ export interface YieldingThread {
 const lowest = 19;
 
 /**
- * Lets the thread that calls this run only if no other one wants the processor (setpriority(2): on Linux a nice value
- * is a thread's).
+ * Lets the calling thread run only if no other one wants the processor (setpriority(2): on Linux a nice value belongs
+ * to a thread).
  *
- * @returns what `goFirstAgain` needs; undefined, and nothing is changed but one step, if we could not undo it
+ * @returns what `goFirstAgain` needs; undefined if we could not undo it: then nothing is changed except for one step
  */
 export function yieldToOthers(): YieldingThread | undefined {
   const nice = getPriority();
@@ -29,11 +29,11 @@ export function yieldToOthers(): YieldingThread | undefined {
   return { tid: Number(basename(readlinkSync('/proc/thread-self'))), nice };
 }
 
-/** Gives a thread of this process its nice value back, from any thread, also in the midst of what it does. */
+/** Gives a thread of this process its nice value back. Any thread may call it, even while that thread works. */
 export function goFirstAgain({ tid, nice }: YieldingThread): void {
   try {
     setPriority(tid, nice);
   } catch {
-    // It has ended.
+    // The thread has ended.
   }
 }

@@ -40,11 +40,11 @@ const sendto = syscall<[number, Buffer, number, number, Buffer, number]>(
   'intptr_t sendto(int fd, const void *data, size_t size, int flags, const void *addr, uint32_t len)',
 );
 
-/** Connections that may wait to be accepted, as many as Node has. */
+/** Maximum of connections that wait to be accepted, as in Node. */
 const backlog = 511;
 
 /**
- * Listens at the unix socket `path`, where nothing may be, with mode 0600 from the first moment.
+ * Listens at the unix socket `path`, which must be free, with mode 0600 from the first moment.
  *
  * @returns the descriptor
  */
@@ -71,7 +71,7 @@ export async function isListening(fd: number): Promise<boolean> {
   }
 }
 
-/** The path that a unix socket is bound to; undefined for one that has none. */
+/** The path that a unix socket is bound to; undefined if it has none. */
 export async function boundPath(fd: number): Promise<string | undefined> {
   const address = Buffer.alloc(2 + sunPathBytes);
   const length = Buffer.alloc(4);
@@ -83,7 +83,7 @@ export async function boundPath(fd: number): Promise<string | undefined> {
 }
 
 /**
- * The pid of the process that connected to us with this unix socket; 0 when it lives in another pid namespace. Does not
+ * The pid of the process that connected to us with this unix socket; 0 if it lives in another pid namespace. Does not
  * wait.
  */
 export function peerPid(fd: number): number {
@@ -97,8 +97,8 @@ export function peerPid(fd: number): number {
 /**
  * The process that listens at the unix socket `path`.
  *
- * @returns the pid of the process that called listen(2) (0 when it lives in another pid namespace), or undefined when
- * there is no such file or its process is dead, whether or not something else keeps the socket open
+ * @returns the pid of the process that called listen(2) (0 if it lives in another pid namespace); undefined if there is
+ * no such file or its process is dead, whether or not something else keeps the socket open
  */
 export async function listenerPid(path: string): Promise<number | undefined> {
   const address = socketAddress(path);

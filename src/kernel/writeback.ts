@@ -5,7 +5,7 @@ import { syscallNow } from './libc.ts';
 const waitBefore = 1;
 const writeAndWait = 1 | 2 | 4;
 
-/** How a kernel, or what filters system calls, says that it does not answer the question. */
+/** How a kernel, or a filter of system calls, says that it does not answer the question. */
 const noAnswer = new Set(['ENOSYS', 'EPERM', 'EINVAL', 'EOPNOTSUPP', 'ESPIPE']);
 
 const syncFileRange = syscallNow<[number, number, number, number]>(
@@ -14,9 +14,9 @@ const syncFileRange = syscallNow<[number, number, number, number]>(
 );
 
 /**
- * Whether the kernel failed to write bytes of a file to the disk since it was asked through this descriptor last, or
- * since that was opened. It forgets such bytes when it needs their memory, and reads zeros in their place. Nothing is
- * written, and only the first page of the file waited for. False if the kernel does not tell.
+ * Whether the kernel failed to write bytes of a file to the disk since the last call with this descriptor, or since it
+ * was opened. The kernel forgets such bytes when it needs their memory, and reads zeros in their place. The call writes
+ * nothing, and waits only for the first page of the file. False if the kernel does not tell.
  */
 export function hasLostWrites(fd: number): boolean {
   try {
@@ -28,14 +28,14 @@ export function hasLostWrites(fd: number): boolean {
 }
 
 /**
- * Has the kernel write what it holds of a file to the disk, and waits for that, so that the memory can be taken back.
- * What a power cut leaves of it is not known after that either. An error is not told here: a process that syncs the
- * file through another descriptor gets it.
+ * Makes the kernel write its cached data of a file to the disk, and waits for that, so that the memory can be
+ * reclaimed. It does not protect against a power cut. Errors are not reported here: a process that syncs the file
+ * through another descriptor gets them.
  */
 export function writeBack(fd: number): void {
   try {
     syncFileRange(fd, 0, 0, writeAndWait);
   } catch {
-    // It stays where it is, or is lost, which `hasLostWrites` of another descriptor tells.
+    // The data stays in memory, or is lost, which `hasLostWrites` of another descriptor reports.
   }
 }

@@ -3,13 +3,13 @@ import { LazypullError } from '../errors.ts';
 
 /** A zlib whose functions can be called (zlib.h of zlib 1.2.8 and later; zlib-ng has the same). */
 export interface Zlib {
-  /** Node exports its own; builds of distributions may have it in a library beside. */
+  /** Node exports its own; builds of distributions may use a shared library. */
   readonly origin: 'node' | 'libz.so.1';
   readonly version: string;
   inflater(): RawInflate;
 }
 
-/** The zlib that this process has, else the one that the machine has; undefined if there is none that can be used. */
+/** The zlib of this process, else that of the machine; undefined if neither can be used. */
 export function openZlib(): Zlib | undefined {
   opened ??= { zlib: loadZlib('node') ?? loadZlib('libz.so.1') };
   return opened.zlib;
@@ -17,7 +17,7 @@ export function openZlib(): Zlib | undefined {
 
 let opened: { zlib: Zlib | undefined } | undefined;
 
-/** struct z_stream if pointers and longs have 64 bits. */
+/** struct z_stream on machines with 64-bit pointers and longs. */
 const streamBytes = 112;
 const place = { nextIn: 0, availIn: 8, nextOut: 24, availOut: 32, message: 48, dataType: 88 };
 
@@ -33,7 +33,7 @@ const unusedBitsMask = 7;
 const lastBlock = 64;
 const blockEnded = 128;
 
-/** Negative: no header and no trailer. */
+/** Negative: raw deflate without header and trailer. */
 const rawWindowBits = -15;
 const windowBytes = 32 << 10;
 
@@ -48,11 +48,11 @@ interface Functions {
   readonly end: (stream: Buffer) => number;
 }
 
-/** The zlib of one origin; undefined if it is not there, or lacks a function. */
+/** The zlib of one origin; undefined if it does not exist, or lacks a function. */
 export function loadZlib(origin: Zlib['origin']): Zlib | undefined {
   if (koffi.sizeof('void *') !== 8 || koffi.sizeof('long') !== 8) return undefined;
   try {
-    // Bound to itself: else it would call functions of the zlib that Node exports, whose structures are others.
+    // Bound to itself. Otherwise it would call functions of the zlib that Node exports, which has other structures.
     const library = origin === 'node' ? koffi.load(null) : koffi.load(origin, { deep: true });
     const functions: Functions = {
       version: String(library.func('const char *zlibVersion()')()),
@@ -71,14 +71,14 @@ export function loadZlib(origin: Zlib['origin']): Zlib | undefined {
   }
 }
 
-/** A decoder of raw deflate, as `Inflater` of formats/ has it. It holds some 40 KB until it is disposed of. */
+/** A decoder of raw deflate, as `Inflater` of formats/. It holds some 40 KB until it is disposed of. */
 export class RawInflate implements Disposable {
   readonly #functions: Functions;
-  /** zlib remembers the address of its stream, so this memory must be one that the garbage collector does not move. */
+  /** zlib remembers the address of its stream, so the garbage collector must not move this memory. */
   readonly #stream = Buffer.allocUnsafeSlow(streamBytes).fill(0);
   readonly #view = new DataView(this.#stream.buffer, this.#stream.byteOffset, streamBytes);
   #isOpen = false;
-  /** Addresses of the buffers that were used last. */
+  /** Addresses of the last buffers. */
   readonly #input = new Address();
   readonly #output = new Address();
 
@@ -112,7 +112,7 @@ export class RawInflate implements Disposable {
     return window.subarray(0, length.readUInt32LE());
   }
 
-  /** As `Inflater` says. What lies in output[from, until) behind what was produced may be overwritten. */
+  /** See `Inflater`. Bytes in output[from, until) after the produced ones may be overwritten. */
   step(
     input: Uint8Array,
     at: number,
@@ -129,7 +129,7 @@ export class RawInflate implements Disposable {
     this.#view.setUint32(place.availIn, inputBytes, true);
     this.#view.setUint32(place.availOut, outputBytes, true);
     let result = this.#functions.inflate(stream, stopAtBlocks ? Z_BLOCK : Z_NO_FLUSH);
-    // At the end of the last block zlib stops once more before it says that it is at the end.
+    // At the end of the last block zlib stops once more before it reports the end.
     if (result === Z_OK && this.#isAfterLastBlock()) result = this.#functions.inflate(stream, Z_NO_FLUSH);
     if (result !== Z_STREAM_END && result !== Z_BUF_ERROR) this.#check(result);
     const dataType = this.#view.getInt32(place.dataType, true);
@@ -172,13 +172,13 @@ export class RawInflate implements Disposable {
   }
 }
 
-/** Where a buffer lies, which is below 2^53 on every machine that Node runs on. */
+/** The address of a buffer, which is below 2^53 on every machine that Node runs on. */
 class Address {
   #buffer: ArrayBufferLike | undefined;
   #address = 0;
 
   of(bytes: Uint8Array): number {
-    // An array of few bytes may lie where it can be moved until its buffer is asked for.
+    // A small array may lie in memory that moves, until its buffer is asked for.
     const { buffer } = bytes;
     if (buffer !== this.#buffer) {
       this.#address = buffer.byteLength === 0 ? 0 : Number(koffi.address(new Uint8Array(buffer)));

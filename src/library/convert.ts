@@ -3,23 +3,23 @@ import { clientOf, type Registry } from './registry.ts';
 
 /** How an image is converted. Every field has a default. */
 export interface ConvertOptions {
-  /** `OS/ARCHITECTURE[/VARIANT]` each: only the image that fits best is converted. All images by default. */
+  /** `OS/ARCHITECTURE[/VARIANT]` each: only the image that fits best is converted. By default all images are. */
   readonly platforms?: readonly string[] | undefined;
-  /** Of gzip, 1 to 9: higher is smaller and slower. 5 by default. */
+  /** Level of gzip, 1 to 9: higher is smaller and slower. 5 by default. */
   readonly level?: number | undefined;
   /** Bytes at which files are cut into chunks. 1 MiB by default. */
   readonly chunkSize?: number | undefined;
   /** For a directory with converted layers until they are pushed. The system's by default. */
   readonly temporaryDirectory?: string | undefined;
-  /** Is told often how far each layer is. */
+  /** Is called often, with the progress of a layer. */
   readonly onLayer?: ((progress: LayerProgress) => void) | undefined;
   /** Stops the conversion, which then fails with Canceled. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** How far a layer is. */
+/** The progress of a layer. */
 export interface LayerProgress {
-  /** Of the layer in the source. */
+  /** The digest of the layer in the source. */
   readonly digest: string;
   /** Bytes of its blob in the source. */
   readonly size: number;
@@ -28,33 +28,33 @@ export interface LayerProgress {
    * destination has it. `kept`: it is a layer that no registry has, and stays as it is.
    */
   readonly state: 'reading' | 'pushing' | 'done' | 'kept';
-  /** So far, of `total`. */
+  /** The bytes so far, out of `total`. */
   readonly bytes: number;
   readonly total: number;
 }
 
-/** The image that was written. */
+/** The written image. */
 export interface ConvertedImage {
   readonly mediaType: string;
-  /** Of the manifest or the index. */
+  /** The digest of the manifest or the index. */
   readonly digest: string;
   /** Bytes of the manifest or the index. */
   readonly size: number;
-  /** Layers that were written and cannot be lazy, or members of an index that stayed as they were. */
+  /** Written layers that cannot be lazy, and members of an index that stayed as they were. */
   readonly problems: readonly { readonly digest: string; readonly message: string }[];
-  /** False if a layer that was converted cannot be lazy, or no image can be as a whole. */
+  /** False if a converted layer cannot be lazy, or if no image can be lazy as a whole. */
   readonly isLazy: boolean;
 }
 
 /**
- * Copies an image, by default of all its platforms, with its layers as eStargz. The name of the destination is set
+ * Copies an image, by default for all its platforms, with its layers as eStargz. The name of the destination is set
  * last: it never stands for half an image. No temporary file is left.
  *
  * @param source a reference as Docker writes it, or `oci-layout:DIRECTORY[:NAME][@DIGEST]`
  * @param destination a reference without a digest, or `oci-layout:DIRECTORY[:NAME]`
- * @throws InvalidArgument for names, platforms or numbers that are not ones, or a source that is not a container image;
- * NotFound if the image or a platform is not there; Canceled; DataLoss for content that contradicts its digest; and as
- * the registries answer
+ * @throws InvalidArgument for invalid names, platforms or numbers, or a source that is not a container image; NotFound
+ * if the image or a platform does not exist; Canceled; DataLoss for content that contradicts its digest; and the errors
+ * of the registries
  */
 export async function convertImage(
   registry: Registry,

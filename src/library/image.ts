@@ -5,7 +5,7 @@ import type { ResolvedImage } from '../images/resolve.ts';
 import { clientOf, type Registry } from './registry.ts';
 import { type ImageOptions, resolve } from './resolve.ts';
 
-/** A layer of an image, as the manifest has it. */
+/** A layer of an image, from the manifest. */
 export interface ImageLayer {
   readonly mediaType: string;
   readonly digest: string;
@@ -13,11 +13,11 @@ export interface ImageLayer {
   readonly size: number;
 }
 
-/** A file of an image: what a container would see of it, and the layer that it comes from. */
+/** A file of an image, as a container would see it, and the layer that it comes from. */
 export interface ImageFile {
-  /** From the root on, as in `/etc/passwd`. No directory in it is a symlink. What is not UTF-8 is replaced. */
+  /** From the root on, as in `/etc/passwd`. No directory in it is a symlink. Bytes that are not UTF-8 are replaced. */
   readonly path: string;
-  /** The path as it is; file names are bytes. */
+  /** The exact path; file names are bytes. */
   readonly pathBytes: Uint8Array;
   readonly type: 'file' | 'directory' | 'symlink' | 'char' | 'block' | 'fifo';
   /** Permission, set-id and sticky bits: 0 to 0o7777. */
@@ -26,13 +26,13 @@ export interface ImageFile {
   readonly gid: number;
   /** Bytes of a file; 0 for anything else. */
   readonly size: number;
-  /** Names of a file in its layer; of a directory, 2 and one for each directory in it. */
+  /** Number of names of a file in its layer; of a directory, 2 and one for each directory in it. */
   readonly links: number;
-  /** Since 1970, rounded down, and may be negative; and 0 to 999,999,999 nanoseconds. */
+  /** Seconds since 1970, rounded down, maybe negative; and 0 to 999,999,999 nanoseconds. */
   readonly modified: { readonly seconds: number; readonly nanoseconds: number };
-  /** Where a symlink leads; undefined for anything else. */
+  /** The target of a symlink; undefined for anything else. */
   readonly target: string | undefined;
-  /** Of a device; undefined for anything else. */
+  /** The numbers of a device; undefined for anything else. */
   readonly device: { readonly major: number; readonly minor: number } | undefined;
   /** Extended attributes by name. */
   readonly xattrs: ReadonlyMap<string, Uint8Array>;
@@ -40,37 +40,37 @@ export interface ImageFile {
   readonly layer: string | undefined;
 }
 
-/** An image whose tables of contents are here, and whose files are not. */
+/** An image whose tables of contents have been fetched, but not its files. */
 export interface Image {
-  /** In full, as in `docker.io/library/alpine:3.20`. */
+  /** The full reference, as in `docker.io/library/alpine:3.20`. */
   readonly reference: string;
-  /** Of the manifest. */
+  /** The digest of the manifest. */
   readonly digest: string;
   readonly mediaType: string;
-  /** `OS/ARCHITECTURE[/VARIANT]`; undefined if neither an index nor the caller said one. */
+  /** `OS/ARCHITECTURE[/VARIANT]`; undefined if neither an index nor the caller named one. */
   readonly platform: string | undefined;
   /** The lowest first. */
   readonly layers: readonly ImageLayer[];
   /**
-   * The file at a path. Symlinks are followed inside the image, the last one too; `..` of the root is the root.
+   * The file at a path. Symlinks are followed inside the image, even the last one; `..` of the root is the root.
    *
    * @throws NotFound if there is no such file; FailedPrecondition for too many symlinks, or a part of the path that is
    * not a directory; InvalidArgument for a path that is too long
    */
   find(path: string | Uint8Array): ImageFile;
   /**
-   * What is in a directory, in the order of the names' bytes.
+   * The files in a directory, in the order of their names' bytes.
    *
    * @param directory the root by default
-   * @throws as `find`; FailedPrecondition for something that is not a directory
+   * @throws as `find`; FailedPrecondition if it is not a directory
    */
   list(directory?: string | Uint8Array): ImageFile[];
   /**
-   * The content of a file, piece by piece. Only what it needs is fetched, and each piece was verified against its
-   * digest in the table of contents before it is given.
+   * The content of a file, piece by piece. Only the necessary bytes are fetched, and each piece was verified against
+   * its digest in the table of contents before it is returned.
    *
-   * @throws as `find`; FailedPrecondition for something that is not a file. Iterating throws DataLoss for content that
-   * is wrong, even if another server was asked, and the errors of the registry (Unavailable, Unauthenticated, …)
+   * @throws as `find`; FailedPrecondition if it is not a file. Iterating throws DataLoss for wrong content, if another
+   * server did not help, and the errors of the registry (Unavailable, Unauthenticated, …)
    */
   read(file: string | Uint8Array): AsyncIterable<Uint8Array>;
 }
@@ -80,10 +80,9 @@ export interface Image {
  * against the manifest.
  *
  * @param reference as Docker writes it: `alpine`, `registry.example/app:1`, `registry.example/app@sha256:…`
- * @throws InvalidArgument for a reference or a platform that is not one, or something that is not a container image;
- * NotFound if the image or its platform is not there; FailedPrecondition if a layer can only be pulled;
- * Unauthenticated, PermissionDenied and Unavailable as the registry answers; DataLoss for content that contradicts its
- * digest
+ * @throws InvalidArgument for an invalid reference or platform, or something that is not a container image; NotFound if
+ * the image or its platform does not exist; FailedPrecondition if a layer can only be pulled; Unauthenticated,
+ * PermissionDenied and Unavailable as the registry answers; DataLoss for content that contradicts its digest
  */
 export async function openImage(registry: Registry, reference: string, options: ImageOptions = {}): Promise<Image> {
   const client = clientOf(registry);

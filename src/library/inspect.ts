@@ -4,7 +4,7 @@ import { type ImageOptions, resolve } from './resolve.ts';
 
 const layersAtOnce = 4;
 
-/** What the table of contents of a layer says. */
+/** The content of a layer's table of contents. */
 export interface LayerContent {
   /** Regular files. */
   readonly files: number;
@@ -15,7 +15,7 @@ export interface LayerContent {
   readonly bytes: number;
 }
 
-/** What a layer in a registry is, and whether it can be lazy. */
+/** The properties of a layer in a registry, and whether it can be lazy. */
 export interface LayerInspection {
   readonly mediaType: string;
   readonly digest: string;
@@ -25,26 +25,26 @@ export interface LayerInspection {
   readonly format: string;
   /** Why the layer cannot be lazy, as a word, a sentence and what to do; undefined if it can. */
   readonly problem: { readonly reason: string; readonly message: string; readonly advice: string } | undefined;
-  /** Undefined if the layer has no table of contents, or it cannot be read. */
+  /** Undefined if the layer has no table of contents, or if it cannot be read. */
   readonly content: LayerContent | undefined;
 }
 
-/** What an image in a registry is. */
+/** The properties of an image in a registry. */
 export interface ImageInspection {
-  /** In full, as in `docker.io/library/alpine:3.20`. */
+  /** The full reference, as in `docker.io/library/alpine:3.20`. */
   readonly reference: string;
-  /** Of the manifest. */
+  /** The digest of the manifest. */
   readonly digest: string;
   readonly mediaType: string;
-  /** `OS/ARCHITECTURE[/VARIANT]`; undefined if neither an index nor the caller said one. */
+  /** `OS/ARCHITECTURE[/VARIANT]`; undefined if neither an index nor the caller named one. */
   readonly platform: string | undefined;
   /** The lowest first. */
   readonly layers: readonly LayerInspection[];
 }
 
 /**
- * Says what the layers of an image are and whether a daemon could make each of them lazy. What is wrong with a layer is
- * no error but the layer's `problem`.
+ * Describes the layers of an image, and whether a daemon could make each of them lazy. A problem of a layer is its
+ * `problem`, and no error.
  *
  * @param reference as Docker writes it
  * @throws as `openImage`, for what concerns the image as a whole

@@ -1,41 +1,41 @@
 /**
  * The package as other programs use it: `src/index.ts` exports it. Stable names and shapes around the rooms below.
  *
- * Begin with `openRegistry`; then `image.ts` reads files, `inspect.ts` looks at layers, and `convert.ts` makes an
- * image lazy.
+ * Begin with `openRegistry`. Then `image.ts` reads files, `inspect.ts` looks at layers, and `convert.ts` makes an image
+ * lazy.
  */
 
 import { LazypullError } from '../errors.ts';
 import type { CredentialSource } from '../registry/auth/credentials/credential-source.ts';
 import type { RegistryClient } from '../registry/client.ts';
 
-/** A user of a registry: a name and a password, or an identity token as `docker login` keeps it. */
+/** The identity of a user at a registry: a name and a password, or an identity token as `docker login` stores it. */
 export type Login = { readonly username: string; readonly password: string } | { readonly identityToken: string };
 
-/** How registries are reached. Every field has a default. */
+/** How to reach registries. Every field has a default. */
 export interface RegistryOptions {
   /**
-   * `none`, the default, asks for everything anonymously. `docker` takes the logins of `docker login`, with its
-   * credential helpers. A function is asked for the login at a host, such as `docker.io` or `localhost:5000`.
+   * `none`, the default, asks for everything anonymously. `docker` uses the logins of `docker login`, with its
+   * credential helpers. A function is called for the login at a host, such as `docker.io` or `localhost:5000`.
    */
   readonly logins?: 'none' | 'docker' | ((host: string) => Promise<Login | undefined>) | undefined;
   /**
-   * Directories that have a `HOST/hosts.toml` for a registry, as containerd has them, separated by colons. They name
+   * Directories with a `HOST/hosts.toml` for a registry, as containerd has them, separated by colons. They name
    * mirrors, certificates and registries that speak plain HTTP. None by default.
    */
   readonly hostsDirectory?: string | undefined;
-  /** Certificate authorities in PEM, which are trusted beside those of Node and of the system. */
+  /** Certificate authorities in PEM to trust in addition to those of Node and of the system. */
   readonly certificates?: readonly string[] | undefined;
 }
 
-/** An open client of registries. It is one for all hosts, and keeps connections and tokens. */
+/** An open client of registries. One serves all hosts, and keeps connections and tokens. */
 export interface Registry extends AsyncDisposable {
-  /** Ends all connections. Whatever is under way fails. */
+  /** Ends all connections. Requests under way fail. */
   close(): Promise<void>;
 }
 
 /**
- * Makes a client of OCI registries. Nothing is asked of any registry yet. Close it, or declare it with `await using`.
+ * Makes a client of OCI registries. It sends no request yet. Close it, or declare it with `await using`.
  *
  * A registry on a loopback address may speak plain HTTP. Any other one has to speak HTTPS, unless a `hosts.toml` says
  * otherwise. Proxies come from the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`).
@@ -51,7 +51,7 @@ export async function openRegistry(options: RegistryOptions = {}): Promise<Regis
 }
 
 /**
- * @throws InvalidArgument for something that `openRegistry` has not made
+ * @throws InvalidArgument if `openRegistry` has not made it
  * @internal
  */
 export function clientOf(registry: Registry): RegistryClient {

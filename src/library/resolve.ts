@@ -1,7 +1,7 @@
 import type { ResolvedImage } from '../images/resolve.ts';
 import type { RegistryClient } from '../registry/client.ts';
 
-/** Which image of those that a reference stands for. */
+/** Which image a reference stands for, if there are several. */
 export interface ImageOptions {
   /** `OS/ARCHITECTURE[/VARIANT]`, as in `linux/arm64`. By default that of this machine, if there is a choice. */
   readonly platform?: string | undefined;
@@ -12,7 +12,7 @@ export interface ImageOptions {
 /**
  * The image of one platform that a reference stands for.
  *
- * @throws as `resolveImage`, and InvalidArgument for a reference or a platform that is not one
+ * @throws as `resolveImage`, and InvalidArgument for an invalid reference or platform
  * @internal
  */
 export async function resolve(

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** The file in a daemon's root that says where its mirror is, as long as it has one. */
+/** The file in a daemon's root with the address of its mirror, as long as it has one. */
 export function mirrorFileAt(root: string): string {
   return join(root, 'mirror-address');
 }

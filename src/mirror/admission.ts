@@ -1,9 +1,6 @@
 import type { ServerResponse } from 'node:http';
 
-/**
- * A client that takes less than that, once it has kept us waiting for a while, gives way to others when there is no
- * room.
- */
+/** A client that takes less, after it has made us wait for a while, gives way to others if there is no room. */
 const slowBytesPerMs = 64;
 const patienceMs = 2_000;
 
@@ -14,7 +11,7 @@ export class Served {
   readonly #now: () => number;
   #sentBytes = 0;
   #clientMs = 0;
-  /** Since when it waits for its client; undefined while it does not. */
+  /** Since when it waits for its client; undefined if it does not. */
   #sinceMs: number | undefined;
 
   constructor(response: ServerResponse, now: () => number = () => performance.now()) {
@@ -23,7 +20,10 @@ export class Served {
     this.address = response.req.socket.remoteAddress ?? '';
   }
 
-  /** Notes that the client has been given bytes, and whether it takes more; it does again when `isTaken` is called. */
+  /**
+   * Notes that the client was given bytes, and whether its buffer is full; it takes more again when `isTaken` is
+   * called.
+   */
   give(bytes: number, isFull: boolean): void {
     this.#sentBytes += bytes;
     if (isFull) this.#sinceMs ??= this.#now();
@@ -38,19 +38,19 @@ export class Served {
   /** Bytes a millisecond of waiting for the client; undefined if that was not long. */
   get rate(): number | undefined {
     const ms = this.#clientMs + (this.#sinceMs === undefined ? 0 : this.#now() - this.#sinceMs);
-    // What was given last may not have been taken at all.
+    // The last bytes may not have been taken at all.
     return ms < patienceMs ? undefined : this.#sentBytes / ms;
   }
 
-  /** Ends it, with what its client has of the answer. */
+  /** Ends it in the middle of the answer. */
   drop(): void {
     this.#response.destroy();
   }
 }
 
 /**
- * Which requests are served if not all can be: slow clients give way to others, and of an address that has more
- * requests than the one that comes, the last gives way.
+ * Decides which requests are served if not all can be. Slow clients give way to others. If an address has more requests
+ * than the address of the new one, its last request gives way.
  */
 export class Admission {
   readonly #max: number;
@@ -60,7 +60,7 @@ export class Admission {
     this.#max = max;
   }
 
-  /** @returns false if there is no room, even with others gone */
+  /** @returns false if there is no room, even if others gave way */
   admit(request: Served): boolean {
     if (this.#served.size >= this.#max) {
       const out = this.#slowest() ?? this.#beyondItsShare(request.address);

@@ -9,23 +9,23 @@ import { KeptBytes, type Room } from './kept-bytes.ts';
 import type { MirrorMetrics } from './metrics.ts';
 import { SharedBlob } from './shared-blob.ts';
 
-/** How often what is here is written down, and after how long without a user a file is closed. */
+/** How often the present ranges are recorded, and after how long without a user a file is closed. */
 const sweepMs = 1_000;
 const closeAfterMs = 30_000;
 
 /** The unit of `blocks` in stat(2), in bytes. */
 const blockBytes = 512;
 
-/** Blobs that are open at a time. Beyond that nothing is kept of others. */
+/** Blobs that are open at a time. If there are so many, nothing is kept of others. */
 const maxOpen = 512;
 
-/** What is kept of one blob. */
+/** The kept part of one blob. */
 export interface StoredBlob {
-  /** Disk space that it takes, in bytes. */
+  /** Disk space in bytes. */
   readonly bytes: number;
   /** In milliseconds since 1970. */
   readonly lastUsedMs: number;
-  /** @returns false when it is in use */
+  /** @returns false if it is in use */
   remove(): Promise<boolean>;
 }
 
@@ -40,7 +40,7 @@ interface Entry {
   unusedMs: number;
 }
 
-/** Where the blobs of a root are kept. */
+/** The directory of a root's blobs. */
 function blobsAt(root: string): string {
   return join(root, 'blobs');
 }
@@ -53,7 +53,7 @@ export async function storedBlobs(root: string): Promise<StoredBlob[]> {
   });
 }
 
-/** The compressed bytes of blobs that this node has fetched for whatever reason, in a directory for each. */
+/** The compressed bytes of blobs that this node has fetched, for whatever reason, in a directory for each. */
 export class BlobStore implements AsyncDisposable {
   readonly #path: string;
   readonly #room: Room;
@@ -88,12 +88,12 @@ export class BlobStore implements AsyncDisposable {
     return this.#stop.signal;
   }
 
-  /** A blob of a registry that keeps what it fetches, and fetches nothing that is here. */
+  /** A blob of a registry that keeps what it fetches, and does not fetch what is here. */
   keep(upstream: Blob): Blob {
     return isSha256(upstream.digest) ? new KeptBlob(() => this.lease(upstream.digest), upstream) : upstream;
   }
 
-  /** Opens a blob. Undefined, and one line in the log, if that cannot be done. */
+  /** Opens a blob. If that fails, it returns undefined and logs one line. */
   async lease(digest: string): Promise<BlobLease | undefined> {
     while (this.#closing.has(digest)) await this.#closing.get(digest);
     if (!isSha256(digest) || this.#stop.signal.aborted) return undefined;
@@ -121,7 +121,7 @@ export class BlobStore implements AsyncDisposable {
     return listBlobs(this.#path, (digest, path) => this.#remove(digest, path));
   }
 
-  /** Writes everything down and closes it; requests that are under way end. */
+  /** Records everything and closes it; requests under way end. */
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#timer);
     this.#stop.abort();
@@ -135,7 +135,7 @@ export class BlobStore implements AsyncDisposable {
     return { kept, blob: new SharedBlob(digest, kept, this.#stop.signal, this.#metrics, this.#log) };
   }
 
-  /** What there is nothing of after its use, as of a blob that no registry has, leaves nothing behind. */
+  /** A blob without content after its use, such as one that no registry has, leaves nothing behind. */
   async #unuse(digest: string, entry: Entry): Promise<void> {
     entry.users--;
     entry.unusedMs = performance.now();
@@ -145,7 +145,7 @@ export class BlobStore implements AsyncDisposable {
       await this.#close(digest);
   }
 
-  /** Starts to close a blob that is not used. @returns false if there is none */
+  /** Starts to close an unused blob. @returns false if there is none */
   #closeUnused(): boolean {
     const [unused] = [...this.#entries]
       .filter(([, { users }]) => users === 0)
@@ -158,7 +158,7 @@ export class BlobStore implements AsyncDisposable {
     this.#sweeping = this.#sweeping.then(() => this.#sweep());
   }
 
-  /** Writes down what is here, and closes what was not used for a while. */
+  /** Records what is here, and closes blobs that were not used for a while. */
   async #sweep(): Promise<void> {
     for (const [digest, entry] of this.#entries) {
       const opened = await entry.opened.catch(() => undefined);
@@ -168,7 +168,7 @@ export class BlobStore implements AsyncDisposable {
     }
   }
 
-  /** The blob is not used, or everything ends. */
+  /** The blob is not used, or the store is being closed. */
   #close(digest: string): Promise<void> {
     const entry = this.#entries.get(digest);
     this.#entries.delete(digest);
@@ -218,7 +218,7 @@ async function listBlobs(
   return blobs;
 }
 
-/** Undefined if it vanished under way. */
+/** Undefined if it vanished meanwhile. */
 async function look(path: string): Promise<{ bytes: number; lastUsedMs: number } | undefined> {
   try {
     const { blocks } = await lstat(path);

@@ -1,4 +1,4 @@
-/** The bytes [start, end) of a blob, and whether a client asked for them rather than for all of it. */
+/** The bytes [start, end) of a blob, and whether a client asked for this range or for the whole blob. */
 export interface AskedRange {
   readonly start: number;
   readonly end: number;
@@ -6,9 +6,9 @@ export interface AskedRange {
 }
 
 /**
- * What a Range header asks for of `size` bytes (RFC 9110, 14.2): one range, `bytes=0-99`, `bytes=100-` or `bytes=-100`.
- * All of it if there is no header, or one that is not like these, which a server may ignore. Undefined for a range in
- * which there is nothing.
+ * The range that a Range header asks for, of `size` bytes (RFC 9110, 14.2): one range, `bytes=0-99`, `bytes=100-` or
+ * `bytes=-100`. It is the whole blob if there is no header, or a header of another form, which a server may ignore.
+ * Undefined for an empty range.
  */
 export function askedRange(header: string | undefined, size: number): AskedRange | undefined {
   const all = { start: 0, end: size, isPart: false };

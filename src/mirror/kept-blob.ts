@@ -7,15 +7,15 @@ export interface BlobLease extends Disposable {
 }
 
 /**
- * A blob of a registry of which everything that comes is kept, and what is here is not fetched. It fails only if the
- * registry does.
+ * A blob of a registry. Everything that arrives is kept, and what is here is not fetched. It fails only if the registry
+ * does.
  */
 export class KeptBlob implements Blob {
   readonly digest: string;
   readonly #lease: () => Promise<BlobLease | undefined>;
   readonly #upstream: Blob;
 
-  /** @param lease opens what is kept of the blob; undefined if that cannot be done */
+  /** @param lease opens the kept part of the blob; undefined if that fails */
   constructor(lease: () => Promise<BlobLease | undefined>, upstream: Blob) {
     this.digest = upstream.digest;
     this.#lease = lease;

@@ -10,44 +10,45 @@ import { RangeSet } from './range-set.ts';
 /** Bytes that are gathered before they are written, unless a reader waits for them. */
 const writeBytes = 512 << 10;
 
-/** Bytes that may wait to be written; what comes beyond is not kept. */
+/** Bytes that may wait to be written; any more are not kept. */
 const maxQueuedBytes = 16 << 20;
 
-/** How many of them wait before a caller that can wait does. */
+/** With more waiting bytes than this, a caller that can wait does. */
 const roomyBytes = 4 << 20;
 
-/** More ranges than this are not told apart: a byte that would make another one is not kept. */
+/** More ranges than this are not tracked: a byte that would make another range is not kept. */
 const maxRanges = 65_536;
 
-/** How long after the disk did not take something nothing is written to it. */
+/** How long nothing is written to the disk after it refused something. */
 const failingMs = 30_000;
 
-/** A part of a blob that is on its way: others that need it wait for it. */
+/** A part of a blob that is being fetched: others that need it wait for it. */
 export interface Claim {
   readonly start: number;
   readonly end: number;
 }
 
-/** What decides whether there is room for more. */
+/** Decides whether there is room for more. */
 export interface Room {
-  /** Whether what comes may be kept. */
+  /** Whether new bytes may be kept. */
   hasRoom(): boolean;
-  /** Is called when more of the disk is taken. */
+  /** Is called when more disk space is used. */
   onGrowth(): void;
 }
 
 interface OpenClaim extends Claim {
-  /** Of the content when it was claimed; what comes for an older one is dropped. */
+  /** The generation of the content at the time of the claim; bytes for an older one are dropped. */
   readonly generation: number;
-  /** Bytes from `at` on that are to be written. */
+  /** Bytes from `at` on that must be written. */
   pieces: Uint8Array[];
   at: number;
   bytes: number;
 }
 
 /**
- * The bytes of one blob that are here, in a sparse file as long as the blob, with a record of which they are. Only the
- * digests of its readers verify what is in the file. Writing never fails: what the disk does not take is not here.
+ * The present bytes of one blob, in a sparse file as long as the blob, with a record of which they are. Only the
+ * digests of its readers verify the content of the file. Writing never fails: bytes that the disk refuses are not
+ * present.
  */
 export class KeptBytes {
   readonly path: string;
@@ -64,10 +65,10 @@ export class KeptBytes {
   #queuedBytes = 0;
   #failingUntilMs = 0;
   #isClosed = false;
-  /** What of the content is in the record: nothing new, all of it, or all of it for good. */
+  /** How much of the content is recorded: not the latest, everything, or everything and synced. */
   #recorded: 'no' | 'yes' | 'synced' = 'synced';
 
-  /** Opens what is in a directory, which is made if it is not there. */
+  /** Opens the content of a directory, which is made if it does not exist. */
   static async open(path: string, room: Room, log: Log): Promise<KeptBytes> {
     await mkdir(path, { recursive: true, mode: 0o700 });
     const boot = bootId();
@@ -75,7 +76,7 @@ export class KeptBytes {
     const file = await open(join(path, 'data'), constants.O_RDWR | constants.O_CREAT, 0o600);
     try {
       const now = new Date();
-      await file.utimes(now, now); // when it was last used
+      await file.utimes(now, now); // the time of the last use
       const { size: length } = await file.stat();
       const isWhole = record !== undefined && record.present.ranges.every(([, end]) => end <= length);
       if (!isWhole) await file.truncate(0);
@@ -103,7 +104,7 @@ export class KeptBytes {
     this.#log = log;
   }
 
-  /** Of the whole blob in bytes, once it is known. */
+  /** The size of the whole blob in bytes, once it is known. */
   get size(): number | undefined {
     return this.#size;
   }
@@ -123,17 +124,17 @@ export class KeptBytes {
     return this.#present.length === 0;
   }
 
-  /** Whether nothing is on its way into it or waits for it. */
+  /** Whether nothing is being fetched into it or waits for it. */
   get isIdle(): boolean {
     return this.#claims.size === 0 && this.#waiting.length === 0 && this.#queuedBytes === 0;
   }
 
-  /** Whether what comes now is kept. */
+  /** Whether new bytes are kept. */
   get takesMore(): boolean {
     return !this.#isClosed && performance.now() >= this.#failingUntilMs && this.#room.hasRoom();
   }
 
-  /** Notes the size of the blob, as a registry told it. One that contradicts what is here drops that. */
+  /** Notes the size of the blob, as a registry told it. If it contradicts the content, the content is dropped. */
   learnSize(size: number): void {
     if (this.#size === size) return;
     const end = this.#present.ranges.at(-1)?.[1] ?? 0;
@@ -142,18 +143,18 @@ export class KeptBytes {
     this.#recorded = 'no';
   }
 
-  /** How far the bytes from `position` on are here without a gap. */
+  /** The end of the present bytes from `position` on, without a gap. */
   endOf(position: number): number {
     return this.#present.endOf(position);
   }
 
-  /** How far the bytes from `position` on are on their way: `position` itself if that byte is not. */
+  /** The end of the bytes from `position` on that are being fetched: `position` itself if that byte is not. */
   claimedUpTo(position: number): number {
     for (const { start, end } of this.#open) if (start <= position && position < end) return end;
     return position;
   }
 
-  /** The first byte after `position` that is here or on its way; infinity if there is none. */
+  /** The first byte after `position` that is present or being fetched; infinity if there is none. */
   nextKnown(position: number): number {
     let next = this.#present.nextStart(position);
     for (const { start } of this.#open) if (start > position && start < next) next = start;
@@ -167,7 +168,7 @@ export class KeptBytes {
     return claim;
   }
 
-  /** Keeps bytes of a claim, which must not be changed afterwards. Does not wait for the disk. */
+  /** Keeps bytes of a claim. The caller must not change them afterwards. Does not wait for the disk. */
   put(claim: Claim, position: number, data: Uint8Array): void {
     const open = claim as OpenClaim;
     if (open.generation !== this.#generation || this.#queuedBytes > maxQueuedBytes) return;
@@ -182,7 +183,7 @@ export class KeptBytes {
     if (open.bytes >= writeBytes || this.#waiting.length > 0) this.#submit(open);
   }
 
-  /** Ends a claim: what of it was not put is not on its way any more. */
+  /** Ends a claim: bytes of it that were not put are not being fetched any more. */
   release(claim: Claim): void {
     const open = claim as OpenClaim;
     this.#submit(open);
@@ -197,13 +198,13 @@ export class KeptBytes {
     while (this.#queuedBytes > roomyBytes) await this.changed();
   }
 
-  /** Resolves when what was put so far has been written, or could not be. */
+  /** Resolves when all bytes so far have been written, or could not be. */
   async written(): Promise<void> {
     for (const claim of this.#claims) this.#submit(claim);
     await this.#writing;
   }
 
-  /** Resolves when something has come, or does not come any more. Rejects when the signal aborts. */
+  /** Resolves when bytes have arrived, or will not arrive any more. Rejects when the signal aborts. */
   async changed(signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
     for (const claim of this.#claims) this.#submit(claim);
@@ -219,7 +220,7 @@ export class KeptBytes {
     }
   }
 
-  /** The bytes [start, end), which are here. Throws DataLoss if the file does not have them after all. */
+  /** The bytes [start, end), which must be present. Throws DataLoss if the file does not have them after all. */
   async read(start: number, end: number): Promise<Buffer> {
     const generation = this.#generation;
     const data = Buffer.allocUnsafeSlow(end - start);
@@ -232,7 +233,7 @@ export class KeptBytes {
     return data;
   }
 
-  /** Forgets all bytes and the size: something in them is wrong. What is on its way is not kept either. */
+  /** Forgets all bytes and the size, because something is wrong. Bytes that are being fetched are not kept either. */
   drop(): void {
     this.#generation++;
     this.#present.clear();
@@ -241,14 +242,15 @@ export class KeptBytes {
     this.#wake();
     if (this.#isClosed) return;
     this.#writing = this.#writing
-      .then(() => rm(this.#recordPath, { force: true })) // before another content can be taken for the one that it speaks of
+      // Before another content can be mistaken for the recorded one.
+      .then(() => rm(this.#recordPath, { force: true }))
       .then(() => this.#file.truncate(0))
       .catch((error: unknown) => this.#fail(error));
   }
 
   /**
-   * Writes down what is here: for the time until the machine stops, and when nothing has been added since it was last
-   * called, for good. Never rejects: what is not written down is fetched again in the next life.
+   * Records what is here: until the machine stops, or, if nothing was added since the last call, permanently. Never
+   * rejects: what is not recorded is fetched again in the next life.
    */
   async flush(isLast = false): Promise<void> {
     if (this.#recorded === 'synced') return;
@@ -265,14 +267,14 @@ export class KeptBytes {
     }
   }
 
-  /** Closes the file, of which nothing is needed any more. */
+  /** Closes the file without recording anything. */
   async abandon(): Promise<void> {
     this.#isClosed = true;
     await this.#writing;
     await this.#file.close();
   }
 
-  /** Writes everything down and closes the file. From then on nothing can be read, and what comes is not kept. */
+  /** Records everything and closes the file. From then on nothing can be read, and nothing is kept. */
   async close(): Promise<void> {
     await this.written();
     this.#isClosed = true;
@@ -285,12 +287,12 @@ export class KeptBytes {
     return join(this.path, 'record');
   }
 
-  /** The claims on the content as it is now. */
+  /** The claims on the present content. */
   get #open(): OpenClaim[] {
     return [...this.#claims].filter(({ generation }) => generation === this.#generation);
   }
 
-  /** Hands the gathered bytes of a claim to the disk. */
+  /** Hands the collected bytes of a claim to the disk. */
   #submit(claim: OpenClaim): void {
     const { pieces, at, bytes, generation } = claim;
     if (bytes === 0) return;
@@ -318,7 +320,7 @@ export class KeptBytes {
     }
   }
 
-  /** Whether the bytes do not make one range more than are told apart. */
+  /** Whether the bytes can be recorded without exceeding the number of ranges. */
   #canTell(start: number, end: number): boolean {
     if (this.#present.length < maxRanges) return true;
     return this.#present.endOf(start) > start || this.#present.nextStart(start) <= end;

@@ -4,24 +4,21 @@ import { errnoOf } from '../errors.ts';
 import { RangeSet } from './range-set.ts';
 import { replaceFile } from '../kernel/replace-file.ts';
 
-/**
- * What is known of a blob of which parts are kept: its size in bytes, once it is known, and which bytes are in its
- * file.
- */
+/** The record of a partly kept blob: its size in bytes, once it is known, and which bytes are in its file. */
 export interface KeptRecord {
   readonly size: number | undefined;
   readonly present: RangeSet;
 }
 
-/** A record far longer than any that is written. */
+/** Far longer than any record that is written. */
 const maxRecordBytes = 8 << 20;
 
-/** In place of a boot, in a record that counts in any: what it speaks of has been synced. */
+/** Replaces the boot in a record that holds in every boot: its bytes have been synced. */
 const synced = 'any';
 
 /**
- * The record in a file. Undefined if there is none that can be believed: it must be whole, and written in this boot or
- * after the bytes that it speaks of had been synced.
+ * The record in a file. Undefined if it is not reliable: it must be complete, and written in this boot or after its
+ * bytes had been synced.
  */
 export async function readRecord(path: string, boot: string): Promise<KeptRecord | undefined> {
   try {
@@ -38,7 +35,7 @@ export async function readRecord(path: string, boot: string): Promise<KeptRecord
   }
 }
 
-/** Replaces the record in a file. With `isSynced`, the bytes that it speaks of have been synced, and it is too. */
+/** Replaces the record in a file. With `isSynced`, its bytes have been synced, and the record is synced too. */
 export async function writeRecord(path: string, boot: string, record: KeptRecord, isSynced: boolean): Promise<void> {
   const { size = null, present } = record;
   const body = JSON.stringify({ boot: isSynced ? synced : boot, size, ranges: present.ranges } satisfies Body);

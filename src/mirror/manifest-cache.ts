@@ -3,7 +3,7 @@ import type { Manifest } from '../registry/client.ts';
 const maxManifests = 256;
 const maxBytes = 16 << 20;
 
-/** Manifests by digest, which never change. Those that were not used for the longest time are forgotten first. */
+/** Manifests by digest, which never change. The least recently used ones are forgotten first. */
 export class ManifestCache {
   readonly #manifests = new Map<string, Manifest>();
   #bytes = 0;

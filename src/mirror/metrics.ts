@@ -3,10 +3,10 @@ import { MetricsRegistry } from '../metrics.ts';
 /** Where the bytes of blobs came from. */
 const sources = ['node', 'registry'] as const;
 
-/** What the mirror tells about itself. */
+/** Metrics of the mirror. */
 export type MirrorMetrics = ReturnType<typeof mirrorMetrics>;
 
-/** @param begin what to call when a request begins */
+/** @param begin is called when a request begins */
 export function mirrorMetrics(metrics = new MetricsRegistry(), begin: () => void = () => undefined) {
   return {
     begin,

@@ -1,14 +1,11 @@
 import { upperBound } from '../util/search.ts';
 
-/** A set of bytes of a blob, as ranges [start, end) that are ascending, apart from each other and not empty. */
+/** A set of bytes of a blob, as ranges [start, end) that are ascending, not adjacent and not empty. */
 export class RangeSet {
   readonly #starts: number[] = [];
   readonly #ends: number[] = [];
 
-  /**
-   * The set of some ranges; undefined if they are not ranges of safe integers in ascending order and apart from each
-   * other.
-   */
+  /** The set of some ranges; undefined if they are not ranges of safe integers in ascending order and not adjacent. */
   static of(ranges: readonly (readonly [start: number, end: number])[]): RangeSet | undefined {
     const set = new RangeSet();
     let last = -1;
@@ -57,13 +54,13 @@ export class RangeSet {
     this.#ends.length = 0;
   }
 
-  /** How far the bytes from `position` on are in the set without a gap: `position` itself if that byte is not. */
+  /** The end of the run of bytes from `position` on that are in the set: `position` itself if that byte is not. */
   endOf(position: number): number {
     const i = upperBound(this.#starts, position) - 1;
     return i < 0 ? position : Math.max(this.#ends[i]!, position);
   }
 
-  /** Where the first range begins that begins after `position`; infinity if there is none. */
+  /** The start of the first range that begins after `position`; infinity if there is none. */
   nextStart(position: number): number {
     return this.#starts[upperBound(this.#starts, position)] ?? Number.POSITIVE_INFINITY;
   }

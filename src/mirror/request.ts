@@ -1,20 +1,20 @@
 import { LazypullError } from '../errors.ts';
 import { isDigest, parseReference, type Reference } from '../registry/reference.ts';
 
-/** What a client of the mirror wants, of the registry that it names with `ns`. */
+/** A request of a mirror's client, for the registry that it names with `ns`. */
 export type MirrorRequest =
   | { readonly kind: 'version' }
   | { readonly kind: 'manifest'; readonly reference: Reference }
   | { readonly kind: 'blob'; readonly reference: Reference; readonly digest: string };
 
-/** More than a host, a repository, a digest and what is around them have. */
+/** Longer than a host, a repository, a digest and the rest of the URL can be. */
 const maxUrlLength = 2048;
 
 /**
  * Reads the target of a request: `/v2/`, `/v2/<name>/manifests/<tag or digest>` or `/v2/<name>/blobs/<digest>` of the
  * distribution specification, with the registry in `?ns=HOST[:PORT]`, as containerd sends it to a mirror.
  *
- * @throws NotFound for another path; InvalidArgument for a registry, a name, a tag or a digest that is none
+ * @throws NotFound for another path; InvalidArgument for an invalid registry, name, tag or digest
  */
 export function parseMirrorRequest(target: string): MirrorRequest {
   if (target.length > maxUrlLength || !URL.canParse(target, base)) {
@@ -42,10 +42,7 @@ export function parseMirrorRequest(target: string): MirrorRequest {
 /** For relative URLs; nothing is sent there. */
 const base = 'http://mirror.invalid';
 
-/**
- * The reference, if the host and the name are what they are said to be: nothing in one of them may become a part of the
- * other.
- */
+/** The reference, if host and name are valid: nothing in one of them may become a part of the other. */
 function referenceOf(host: string, name: string, rest: string): Reference {
   const reference = parseReference(`${host}/${name}${rest}`);
   const isName = reference.repository === name || reference.repository === `library/${name}`;

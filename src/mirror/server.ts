@@ -1,9 +1,9 @@
 /**
- * A registry that passes on what other registries have, and keeps the bytes: for clients of this machine, and for
- * the daemon itself. It knows blobs as bytes, and no layers.
+ * A registry that passes on what other registries have, and keeps the bytes: for clients of this machine, and for the
+ * daemon itself. It treats blobs as bytes, and knows no layers.
  *
- * Begin with the server in this file for the HTTP side, and with `blob-store.ts` for what is kept: `shared-blob.ts`
- * says who fetches which range, `kept-bytes.ts` is a sparse file with a record of what is in it.
+ * Begin with the server in this file for the HTTP side, and with `blob-store.ts` for storage. `shared-blob.ts` decides
+ * who fetches which range, `kept-bytes.ts` is a sparse file with a record of its content.
  */
 
 import { createHash, type Hash } from 'node:crypto';
@@ -25,7 +25,7 @@ import type { MirrorMetrics } from './metrics.ts';
 import { parseMirrorRequest } from './request.ts';
 import type { Piece } from './shared-blob.ts';
 
-/** If one comes beyond that and no other gives way, it is sent away, and asks the registry itself. */
+/** A further connection is refused if no other gives way; its client then asks the registry itself. */
 const maxConnections = 512;
 const maxRequests = 128;
 
@@ -35,8 +35,8 @@ const maxHeaderBytes = 16 << 10;
 const maxAcceptLength = 4096;
 
 /**
- * How long a request may take to come, a connection may be idle, a client may take to accept some bytes, and the
- * registry to say what there is.
+ * Time limits: for a request to arrive, an idle connection, a client that accepts no bytes, and the registry's first
+ * answer.
  */
 const requestMs = 10_000;
 const idleMs = 60_000;
@@ -53,11 +53,11 @@ export interface MirrorOptions {
 }
 
 /**
- * Serves the reading half of the distribution specification for all registries: blobs from what this node has, and what
- * is missing from the registry, which is kept; manifests from the registry. What goes wrong is an answer at which
- * clients ask the registry itself.
+ * Serves the reading half of the distribution specification for all registries. Blobs come from what this node has, and
+ * missing parts from the registry, and are kept. Manifests come from the registry. On errors the answer makes clients
+ * ask the registry itself.
  *
- * @throws FailedPrecondition with what to do when it cannot listen at the address
+ * @throws FailedPrecondition with what to do if it cannot listen at the address
  */
 export async function serveMirror(options: MirrorOptions): Promise<ListeningServer> {
   const { host, port } = options.address;
@@ -119,14 +119,14 @@ class Handler {
     }
   }
 
-  /** Throws Refused if the request must not be served, whatever it is for. */
+  /** Throws Refused if the request must not be served, whatever its target is. */
   #admit({ method, headers, socket }: IncomingMessage, served: Served): void {
     const { address } = this.#options;
     if (method !== 'GET' && method !== 'HEAD') throw new Refused(405, 'Only GET and HEAD are possible');
-    // Browsers say which page asks. Programs do not, but Node's fetch() sends Sec-Fetch-Mode.
+    // Browsers tell which page asks. Programs do not, but Node's fetch() sends Sec-Fetch-Mode.
     const mark = ['origin', 'sec-fetch-site'].find((name) => headers[name] !== undefined);
     if (mark !== undefined) throw new Refused(403, `The mirror serves no browser: the request has "${mark}"`);
-    // A page reaches this port under a name of its own, also in a browser that says nothing.
+    // A page reaches this port under a name of its own, even in a browser that tells nothing.
     const name = (headers.host ?? '')
       .toLowerCase()
       .replace(/:\d*$/, '')
@@ -159,7 +159,7 @@ class Handler {
     else await this.#sendBlob(request, response, asked, served, gone);
   }
 
-  /** A client from elsewhere must not reach through this port what listens on this machine only. */
+  /** A client from elsewhere must not use this port to reach what listens only on this machine. */
   #checkRegistry({ host }: Reference): void {
     const { hostname } = new URL(`http://${host}`);
     if (isLoopback(this.#options.address.host) || zoneOf(hostname) === 'anywhere') return;
@@ -226,7 +226,7 @@ class Handler {
     }
     const whole = isWhole ? createHash('sha256') : undefined;
     const last = await this.#stream(response, blob.read(upstream, start, end, gone), whole, served, gone);
-    // The last bytes are held back, so that no client takes a blob that is known to be wrong for a whole one.
+    // The last bytes are held back, so that no client takes a blob that is known to be wrong for a complete one.
     if (whole !== undefined && `sha256:${whole.digest('hex')}` !== digest) blob.drop();
     else if (whole !== undefined || end < size || (await blob.isSound())) {
       response.end(last);
@@ -237,7 +237,7 @@ class Handler {
     throw new LazypullError('DataLoss', `The blob "${digest}" does not have its digest`);
   }
 
-  /** Sends the bytes as the client takes them, but for the last ones, which are returned. */
+  /** Sends the bytes as the client takes them, except for the last ones, which it returns. */
   async #stream(
     response: ServerResponse,
     pieces: AsyncIterable<Piece>,
@@ -260,7 +260,7 @@ class Handler {
   }
 }
 
-/** Waits until the client has the end of its answer; one that does not take it has its connection ended. */
+/** Waits until the client has the end of its answer. If it does not take it, its connection is ended. */
 async function taken(response: ServerResponse, gone: AbortSignal): Promise<void> {
   if (response.writableFinished) return;
   try {
@@ -286,8 +286,8 @@ function send(
 }
 
 /**
- * Statuses by class. A registry that does not let this node in may let the client in: it is told that there is nothing
- * here, so that it asks itself.
+ * Statuses by class. A registry that refuses this node may accept the client. So the client is told that nothing is
+ * here, and asks itself.
  */
 const statuses: Partial<Record<ErrorCode, number>> = {
   InvalidArgument: 400,
@@ -298,7 +298,7 @@ const statuses: Partial<Record<ErrorCode, number>> = {
   Unavailable: 503,
 };
 
-/** An error as the distribution specification has it. */
+/** An error in the form of the distribution specification. */
 function refuse(request: IncomingMessage, response: ServerResponse, error: unknown): void {
   const status = error instanceof Refused ? error.status : (statuses[codeOf(error)] ?? 502);
   const code = status === 404 ? 'NAME_UNKNOWN' : status === 405 ? 'UNSUPPORTED' : 'UNKNOWN';

@@ -5,25 +5,22 @@ import type { Blob } from '../registry/blob/blob.ts';
 import type { Claim, KeptBytes } from './kept-bytes.ts';
 import type { MirrorMetrics } from './metrics.ts';
 
-/** What is read of the file at a time. */
+/** How much of the file is read at a time. */
 const pieceBytes = 256 << 10;
 
-/**
- * Missing bytes that one request for a client fetches, ahead of what it has, and how many such requests there are at a
- * time.
- */
+/** How many missing bytes one request fetches ahead for a client, and how many such requests there are at a time. */
 const segmentBytes = 8 << 20;
 const segmentsAtOnce = 2;
 const maxAheadBytes = 32 << 20;
 
-/** Ranges of one request: what registries take without complaint. */
+/** Ranges of one request: registries accept so many. */
 const maxParts = 32;
 
-/** How much of a blob's end is asked for to learn its size: all of a small one. */
+/** How much of a blob's end is requested to learn its size: all of a small one. */
 const sizingBytes = 64 << 10;
 
 /**
- * Bytes of a blob, and whether this node had them, or was getting them for another reason, when they were asked for.
+ * Bytes of a blob, and whether this node had them, or was fetching them for another reason, when they were requested.
  */
 export interface Piece {
   readonly data: Buffer;
@@ -36,8 +33,8 @@ interface Range {
 }
 
 /**
- * A request for a client: it goes on when the client does not, so that no other one that needs the same bytes waits for
- * a slow client.
+ * A request for a client. It goes on if the client does not, so that no other reader of the same bytes waits for a slow
+ * client.
  */
 interface Segment {
   readonly claims: readonly Claim[];
@@ -45,15 +42,15 @@ interface Segment {
   error: unknown;
 }
 
-/** A part of what a reader wants that is neither here nor on its way: so it does. */
+/** A part of a reader's range that is neither here nor being fetched: so this reader fetches it. */
 interface Missing extends Range {
   readonly part: number;
   readonly claim: Claim;
 }
 
 /**
- * A blob of which parts are here: what is not is fetched, kept, and shared by all that need it at the time. Everyone
- * reads in ascending order, so that no two of them can wait for each other.
+ * A partly present blob. Missing parts are fetched, kept, and shared by all readers at the time. All read in ascending
+ * order, so no two readers can wait for each other.
  */
 export class SharedBlob {
   readonly digest: string;
@@ -68,7 +65,7 @@ export class SharedBlob {
   /** When bytes were last read from the file, in `performance.now()` milliseconds. */
   #readMs = Number.NEGATIVE_INFINITY;
 
-  /** @param stopped ends the requests for clients that go on without them */
+  /** @param stopped ends the requests that go on without their clients */
   constructor(digest: string, kept: KeptBytes, stopped: AbortSignal, metrics: MirrorMetrics, log: Log) {
     this.digest = digest;
     this.#kept = kept;
@@ -77,7 +74,7 @@ export class SharedBlob {
     this.#log = log;
   }
 
-  /** As `Blob.ranges`, with `upstream` for what is not here. */
+  /** As `Blob.ranges`, with `upstream` for missing bytes. */
   async *ranges(
     upstream: Blob,
     parts: readonly Range[],
@@ -127,7 +124,7 @@ export class SharedBlob {
     return this.#kept.size ?? (await this.#askTail(upstream, sizingBytes, signal)).size;
   }
 
-  /** The bytes [start, end) for a client. What is missing is asked for ahead of it, several parts with one request. */
+  /** The bytes [start, end) for a client. Missing bytes are requested ahead of it, several parts with one request. */
   async *read(upstream: Blob, start: number, end: number, signal?: AbortSignal): AsyncGenerator<Piece, void> {
     const kept = this.#kept;
     const segments: Segment[] = [];
@@ -155,8 +152,8 @@ export class SharedBlob {
   }
 
   /**
-   * Whether the blob is not known to be wrong: if all of it is here, that is compared with its digest, once. What is
-   * wrong is dropped.
+   * Whether the blob is not known to be wrong. If all of it is here, it is compared with its digest, once. Wrong
+   * content is dropped.
    */
   isSound(): Promise<boolean> {
     if (this.#isKnownSound || !this.#kept.isComplete) return Promise.resolve(true);
@@ -166,31 +163,31 @@ export class SharedBlob {
     return this.#checking;
   }
 
-  /** Whether what is here has been compared with the digest. */
+  /** Whether the present content has been compared with the digest. */
   get #isKnownSound(): boolean {
     return this.#soundGeneration === this.#kept.generation && this.#kept.isComplete;
   }
 
-  /** Throws away what is here: something in it is wrong. */
+  /** Drops the content, because something in it is wrong. */
   drop(): void {
     this.#metrics.wrongBlobs.add(1);
     this.#log.warn({ blob: this.digest }, 'the kept bytes of a blob are wrong and are fetched again');
     this.#kept.drop();
   }
 
-  /** As `Blob.distrust`: what is here is dropped. If it came from the disk, the registry may have better. */
+  /** As `Blob.distrust`: the content is dropped. If it came from the disk, the registry may have better bytes. */
   distrust(upstream: Blob, askedMs: number): Promise<boolean> {
     const wasFromDisk = this.#readMs >= askedMs;
     this.drop();
     return wasFromDisk ? Promise.resolve(true) : upstream.distrust(askedMs);
   }
 
-  /** Resolves when nothing is asked for any more. */
+  /** Resolves when no request is under way. */
   async idle(): Promise<void> {
     while (this.#segments.size > 0) await Promise.all(this.#segments);
   }
 
-  /** The parts of a range that are neither here nor on their way. */
+  /** The parts of a range that are neither here nor being fetched. */
   #missingOf({ start, end }: Range): Range[] {
     const missing: Range[] = [];
     for (let at = start; at < end; ) {
@@ -209,7 +206,7 @@ export class SharedBlob {
     return { part, start, end, claim: this.#kept.claim(start, end) };
   }
 
-  /** What this reader fetches itself, of the answer to its one request. */
+  /** The bytes that this reader fetches itself, from the answer to its only request. */
   async *#own({ start, end, claim }: Missing, incoming: AsyncIterator<{ data: Buffer }>): AsyncGenerator<Buffer, void> {
     for (let position = start; position < end; ) {
       const next = await incoming.next();
@@ -222,7 +219,10 @@ export class SharedBlob {
     this.#kept.release(claim);
   }
 
-  /** What was here or on its way when the reader came. If it does not come after all, the reader fetches it. */
+  /**
+   * The bytes that were here or being fetched when the reader came. If they do not arrive after all, the reader fetches
+   * them.
+   */
   async *#others(upstream: Blob, start: number, end: number, signal?: AbortSignal): AsyncGenerator<Buffer, void> {
     const kept = this.#kept;
     for (let position = start; position < end; ) {
@@ -250,7 +250,7 @@ export class SharedBlob {
     }
   }
 
-  /** Bytes that are in the file; undefined, and nothing is kept any more, if they cannot be read. */
+  /** Bytes of the file. If they cannot be read, it returns undefined, and nothing is kept any more. */
   async #readFile(start: number, end: number): Promise<Buffer | undefined> {
     const { generation } = this.#kept;
     try {
@@ -281,12 +281,12 @@ export class SharedBlob {
     return found;
   }
 
-  /** Asks for what a client will need next. */
+  /** Requests what a client will need next. */
   #fetchAhead(upstream: Blob, position: number, end: number, segments: Segment[]): void {
     while (segments[0]?.claims.every((claim) => claim.end <= position)) segments.shift();
     while (this.#kept.takesMore && segments.filter(({ isOver }) => !isOver).length < segmentsAtOnce) {
       const wanted = this.#missingOf({ start: position, end: Math.min(end, position + maxAheadBytes) })
-        // What one of these requests was for is not asked for again: it failed, or the disk does not take it.
+        // A range that one of these requests was for is not requested again: it failed, or the disk refused it.
         .filter(({ start }) => !segments.some(({ claims }) => claims.some((claim) => contains(claim, start))));
       const parts: Range[] = [];
       let left = segmentBytes;

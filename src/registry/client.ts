@@ -1,10 +1,10 @@
 /**
- * The client of OCI registries: what a reference names, from whichever server has it. It knows HTTP, hosts.toml and
- * credentials, and nothing of layers or of what the bytes mean.
+ * The client of OCI registries: reads what a reference names, from whichever server has it. It knows HTTP, hosts.toml
+ * and credentials, and nothing about layers or the meaning of bytes.
  *
- * Begin here with `RegistryClient`; `blob/remote-blob.ts` reads ranges of a blob, `http/requester.ts` sends one
- * request with authorization and redirects, `http/retry.ts` says what is tried again, `hosts/mirrors.ts` which
- * server is asked next.
+ * Begin here with `RegistryClient`. `blob/remote-blob.ts` reads ranges of a blob, `http/requester.ts` sends one request
+ * with authorization and redirects, `http/retry.ts` decides what is tried again, `hosts/mirrors.ts` which server is
+ * asked next.
  */
 
 import { createHash } from 'node:crypto';
@@ -33,41 +33,41 @@ import { ServerHealth } from './hosts/server-health.ts';
 import { TokenFetcher } from './auth/token.ts';
 import { type Answer, type Counters, defaultTimeouts, type Timeouts, Transport } from './http/transport.ts';
 
-/** What a client is made of; everything but the credentials has a good default. */
+/** The options of a client; everything but the credentials has a good default. */
 export interface RegistryClientOptions {
-  /** Where credentials are looked for, in this order: `credentialSources()` for all that there are; none by default. */
+  /** The sources of credentials, in order: `credentialSources()` for all; none by default. */
   readonly credentials?: readonly CredentialSource[];
-  /** Mirrors and time-outs: `[resolver]` of config.toml as it is. */
+  /** Mirrors and time-outs: `[resolver]` of config.toml. */
   readonly hosts?: HostsConfig;
   readonly log?: Log;
   readonly retry?: Partial<RetryPolicy>;
   readonly timeouts?: Partial<Timeouts>;
-  /** Certificate authorities in PEM to trust beside those of Node and of the system. */
+  /** Certificate authorities in PEM to trust in addition to those of Node and of the system. */
   readonly certificates?: readonly string[];
-  /** Where proxies are read from; that of the process by default. */
+  /** The environment that names proxies; by default that of the process. */
   readonly environment?: NodeJS.ProcessEnv;
   readonly metrics?: RegistryMetrics;
-  /** Whether a URL leads to this process itself, as that of a mirror in hosts.toml may: it is never asked. */
+  /** Whether a URL leads to this process itself, as a mirror in hosts.toml may: it is never asked. */
   readonly isOwn?: (origin: URL) => boolean;
-  /** Is told of each request that is not answered for some seconds. */
+  /** Is called for each request without an answer for some seconds. */
   readonly onSilence?: (url: URL) => void;
 }
 
 /**
- * What named a registry: the operator of this machine or a client that is trusted like that, or a stranger, for whom no
- * address that only this machine can reach is asked under another name.
+ * Who named a registry: the operator of this machine, or a client with the same trust; or a stranger. For a stranger,
+ * no address that only this machine can reach is asked under another name.
  */
 export type NamedBy = 'operator' | 'stranger';
 
 /** A manifest or index as the registry has it. */
 export interface Manifest {
   readonly mediaType: string;
-  /** sha256 of `bytes`, or the digest of the reference, against which `bytes` were verified. */
+  /** sha256 of `bytes`, or the digest of the reference; `bytes` were verified against it. */
   readonly digest: string;
   readonly bytes: Buffer;
 }
 
-/** What a registry says of a manifest without sending it. */
+/** What a registry tells about a manifest without sending it. */
 export interface ManifestHead {
   readonly mediaType: string;
   readonly digest: string;
@@ -84,7 +84,7 @@ const maxManifestBytes = 4 * 1024 * 1024;
 
 const indexType = 'application/vnd.oci.image.index.v1+json';
 
-/** How registries refuse the list of referrers that do not know it. */
+/** Error classes of registries that do not know the list of referrers. */
 const withoutReferrers: ReadonlySet<string> = new Set(['NotFound', 'Unimplemented', 'FailedPrecondition']);
 
 const manifestTypes = [
@@ -144,8 +144,8 @@ export class RegistryClient implements AsyncDisposable {
   }
 
   /**
-   * A blob of the reference's repository; nothing is asked before its first read. Throws InvalidArgument if `digest` is
-   * none.
+   * A blob of the reference's repository; no request is sent before its first read. Throws InvalidArgument if `digest`
+   * is not a digest.
    */
   blob(reference: Reference, digest: string, namedBy: NamedBy = 'operator'): Blob {
     requireDigest(digest);
@@ -155,9 +155,8 @@ export class RegistryClient implements AsyncDisposable {
   }
 
   /**
-   * The manifest or index of the reference: that of its digest, verified, else of its tag, else of `latest`. At most 4
-   * MiB. `accept` are media types, by default OCI's and Docker's manifests and indexes. Mirrors are asked before the
-   * origin.
+   * The manifest or index of the reference: by its digest, verified, else by its tag, else by `latest`. At most 4 MiB.
+   * `accept` are media types, by default OCI's and Docker's manifests and indexes. Mirrors are asked before the origin.
    */
   async manifest(
     reference: Reference,
@@ -172,8 +171,8 @@ export class RegistryClient implements AsyncDisposable {
   }
 
   /**
-   * What the registry says of the manifest or index that `manifest` would give; undefined if it does not say all of it.
-   * Nothing of it is verified.
+   * What the registry tells about the manifest or index that `manifest` would give; undefined if it does not tell
+   * everything. Nothing of it is verified.
    */
   async manifestHead(
     reference: Reference,
@@ -196,8 +195,9 @@ export class RegistryClient implements AsyncDisposable {
   }
 
   /**
-   * The index of what is attached to the manifest with the reference's digest (distribution spec, "Listing Referrers"):
-   * of the registry's API, its first page, else under the tag that stands for it. It may have more than `artifactType`.
+   * The index of everything that is attached to the manifest with the reference's digest (distribution spec, "Listing
+   * Referrers"): the first page of the registry's API, else the index under the fallback tag. It may have more than
+   * `artifactType`.
    *
    * @throws NotFound if the registry has neither
    */
@@ -229,9 +229,9 @@ export class RegistryClient implements AsyncDisposable {
   }
 
   /**
-   * Uploads a blob in one piece (POST, PUT). `content` is the bytes, or makes a stream of them: once for each try.
-   * `from` names a repository of the same registry that may have the blob already: then the registry is asked to mount
-   * it, and nothing is sent if it does.
+   * Uploads a blob in one piece (POST, PUT). `content` is the bytes, or makes a stream of them, once for each try.
+   * `from` names a repository of the same registry that may have the blob already: the registry is asked to mount it,
+   * and nothing is sent if it does.
    */
   pushBlob(
     reference: Reference,
@@ -244,12 +244,12 @@ export class RegistryClient implements AsyncDisposable {
     return this.#pusher.pushBlob(reference, blob, content, from, signal);
   }
 
-  /** Uploads a manifest under the reference's digest, else its tag, else `latest`. Gives its sha256 digest. */
+  /** Uploads a manifest under the reference's digest, else its tag, else `latest`. Resolves to its sha256 digest. */
   pushManifest(reference: Reference, mediaType: string, bytes: Uint8Array, signal?: AbortSignal): Promise<string> {
     return this.#pusher.pushManifest(reference, mediaType, bytes, signal);
   }
 
-  /** Ends all connections; what is under way fails. */
+  /** Ends all connections; requests under way fail. */
   close(): Promise<void> {
     return this.#transport.close();
   }
@@ -264,7 +264,7 @@ export class RegistryClient implements AsyncDisposable {
       : this.#hosts.guardedEndpoints(host, capability);
   }
 
-  /** Asks the servers for a manifest until one gives something. */
+  /** Asks the servers for a manifest until one has it. */
   async #firstOf<T>(
     reference: Reference,
     namedBy: NamedBy,
@@ -331,7 +331,7 @@ function mediaTypeOf(answer: Answer): string | undefined {
   return headerOf(answer, 'content-type')?.split(';', 1)[0]?.trim();
 }
 
-/** The media type inside a manifest is under its digest, that of the header is not. */
+/** The digest covers the media type inside a manifest, but not that of the header. */
 function embeddedMediaType(bytes: Buffer): string | undefined {
   try {
     const mediaType: unknown = JSON.parse(bytes.toString('utf8'))?.mediaType;

@@ -2,12 +2,12 @@ import { STATUS_CODES } from 'node:http';
 import { type ErrorCode, LazypullError } from '../errors.ts';
 import { networkReason } from './http/network-reasons.ts';
 
-/** An error of a request to a registry. `retryable` says whether the same request may well succeed later. */
+/** An error of a request to a registry. `retryable` says whether the same request may succeed later. */
 export class RegistryError extends LazypullError {
   /** The HTTP status, if there was an answer. */
   readonly status: number | undefined;
   readonly retryable: boolean;
-  /** What the server asked for with Retry-After. */
+  /** The time that the server asked for with Retry-After. */
   readonly retryAfterMs: number | undefined;
 
   constructor(
@@ -28,7 +28,7 @@ export class RegistryError extends LazypullError {
     this.retryAfterMs = about.retryAfterMs;
   }
 
-  /** The same, if another server may do better. */
+  /** The same error as retryable, if another server may do better. */
   toBeRetried(): RegistryError {
     const { status, hint, cause } = this;
     return new RegistryError(this.code, this.message, { status, retryable: true, hint, cause });
@@ -64,8 +64,8 @@ export function statusError(
 }
 
 /**
- * The error for a request or a body that the network broke, and that may be tried again unless the cause cannot pass.
- * `proxy` is where it was sent.
+ * The error for a request or a body that the network broke. It may be tried again unless the cause is permanent.
+ * `proxy` is the proxy that it was sent to.
  */
 export function networkError(asked: Asked, cause: unknown, proxy?: string): RegistryError {
   const { code, text, isPermanent, hint, isAll } = networkReason(cause, asked.url, proxy !== undefined);
@@ -73,12 +73,12 @@ export function networkError(asked: Asked, cause: unknown, proxy?: string): Regi
   return new RegistryError('Unavailable', `Cannot ${nameOf(asked)}${through}: ${text}`, {
     retryable: !isPermanent,
     hint,
-    // Messages have the words of all causes, and those of Node and OpenSSL are for others than our users.
+    // Messages include the words of all causes, but those of Node and OpenSSL are not meant for our users.
     cause: isAll ? Object.assign(new Error(text), code === undefined ? {} : { code }) : cause,
   });
 }
 
-/** The error for an answer that contradicts itself or what was asked. */
+/** The error for an answer that contradicts itself or the request. */
 export function answerError(asked: Asked, problem: string, code: ErrorCode = 'Unavailable'): RegistryError {
   return new RegistryError(code, `Cannot ${nameOf(asked)}: ${problem}`, { retryable: code === 'Unavailable' });
 }

@@ -2,7 +2,7 @@ import { MetricsRegistry } from '../metrics.ts';
 
 const statusClasses = ['2xx', '3xx', '4xx', '5xx', 'none'] as const;
 
-/** What the client of registries tells about itself. */
+/** Metrics of the registry client. */
 export type RegistryMetrics = ReturnType<typeof registryMetrics>;
 
 export function registryMetrics(metrics = new MetricsRegistry()) {
@@ -19,7 +19,7 @@ export function registryMetrics(metrics = new MetricsRegistry()) {
   };
 }
 
-/** The class that a status belongs to. */
+/** The class of a status. */
 export function statusClass(status: number): (typeof statusClasses)[number] {
   return statusClasses.find((name) => name.startsWith(String(status)[0]!)) ?? 'none';
 }

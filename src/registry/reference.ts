@@ -1,21 +1,21 @@
 import { isIPv6 } from 'node:net';
 import { LazypullError } from '../errors.ts';
 
-/** Where an image lies: a registry host, a repository in it, and a tag or a digest or both. */
+/** The place of an image: a registry host, a repository in it, and a tag or a digest or both. */
 export interface Reference {
   /**
-   * `docker.io`, `localhost:5000`, `[::1]:5000`, …: as Docker normalises it, the name and not the address of the
+   * `docker.io`, `localhost:5000`, `[::1]:5000`, …, as Docker normalises it: the name and not the address of the
    * server.
    */
   readonly host: string;
   /** `library/alpine`, … */
   readonly repository: string;
   readonly tag?: string | undefined;
-  /** `sha256:<hex>`; if it is there, it decides and the tag is a note. */
+  /** `sha256:<hex>`; if it is there, it decides, and the tag is only a note. */
   readonly digest?: string | undefined;
 }
 
-/** The tag that Docker takes if a reference has neither tag nor digest. */
+/** Docker's default tag, for a reference with neither tag nor digest. */
 export const defaultTag = 'latest';
 
 const defaultHost = 'docker.io';
@@ -43,8 +43,8 @@ const digestLengths = new Map([
 
 /**
  * Reads a reference as Docker writes it (github.com/distribution/reference, `ParseNormalizedNamed`): `alpine`,
- * `user/x:tag`, `localhost:5000/a/b:tag@sha256:…`, `[::1]:5000/x`. A name without a host is one of docker.io, and one
- * of docker.io without a slash is in `library/`. The tag stays undefined if none is written. Throws InvalidArgument.
+ * `user/x:tag`, `localhost:5000/a/b:tag@sha256:…`, `[::1]:5000/x`. A name without a host belongs to docker.io, and a
+ * name of docker.io without a slash to `library/`. The tag is undefined if none is written. Throws InvalidArgument.
  */
 export function parseReference(text: string): Reference {
   if (text.length > maxReferenceLength) {
@@ -82,7 +82,10 @@ export function parseReference(text: string): Reference {
   };
 }
 
-/** The reference in full: `docker.io/library/alpine:3.20@sha256:…`. `parseReference` gives the same reference back. */
+/**
+ * The full reference: `docker.io/library/alpine:3.20@sha256:…`. `parseReference` turns it into the same reference
+ * again.
+ */
 export function formatReference(reference: Reference): string {
   const tag = reference.tag === undefined ? '' : `:${reference.tag}`;
   const digest = reference.digest === undefined ? '' : `@${reference.digest}`;

@@ -10,14 +10,14 @@ const maxDetailLength = 300;
 const maxErrorBodyMs = 5_000;
 
 /**
- * What goes with a refusal: what to do about it, or what went wrong before, so that the request had no credentials for
- * `host`.
+ * Additional information for a refusal: what to do about it, or an earlier problem because of which the request had no
+ * credentials for `host`.
  */
 export type Advice = { readonly hint: string | undefined } | { readonly problem: unknown; readonly host: string };
 
 /**
- * The error for an answer whose status is not what was asked for: reads the registry's own words from the body
- * (distribution spec, "Error Codes"), and ends the request. A problem that may be behind it is named first.
+ * The error for an answer with an unexpected status. It reads the registry's own words from the body (distribution
+ * spec, "Error Codes"), and ends the request. A problem that may be the reason is named first.
  */
 export async function refusal(answer: Answer, advice: Advice = { hint: undefined }): Promise<RegistryError> {
   const detail = answer.method === 'HEAD' ? undefined : await detailOf(answer);
@@ -29,7 +29,7 @@ export async function refusal(answer: Answer, advice: Advice = { hint: undefined
   return new RegistryError(code, what, { status, retryable, retryAfterMs, hint: hintOf(advice.problem) });
 }
 
-/** The value of a header, several of them joined as HTTP joins lists. */
+/** The value of a header; several are joined as HTTP joins lists. */
 export function headerOf(answer: Answer, name: string): string | undefined {
   const value = answer.headers[name];
   return Array.isArray(value) ? value.join(', ') : value;

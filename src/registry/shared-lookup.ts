@@ -2,13 +2,13 @@ import { type LookupAddress, type LookupOptions, lookup } from 'node:dns';
 
 type AllCallback = (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void;
 
-/** How all addresses of a name are found. */
+/** A function that finds all addresses of a name. */
 export type LookupAll = (hostname: string, options: LookupOptions & { all: true }, callback: AllCallback) => void;
 
 /**
- * The same, one lookup at a time for a name: callers that ask meanwhile get what comes of that. A lookup takes one of
- * two threads until the resolver answers or gives up, so connections to a server whose name is not found in time would
- * keep the names of all other servers waiting.
+ * The same, one lookup at a time for a name: concurrent callers share its result. A lookup occupies one of two threads
+ * until the resolver answers or gives up. So connections to a server whose name is not found in time would block the
+ * names of all other servers.
  */
 export function shared(look: LookupAll): LookupAll {
   const flights = new Map<string, AllCallback[]>();
@@ -26,5 +26,5 @@ export function shared(look: LookupAll): LookupAll {
   };
 }
 
-/** That of the whole process. */
+/** The shared lookup of the whole process. */
 export const sharedLookup = shared(lookup);

@@ -1,6 +1,6 @@
 /**
  * gRPC for the rest of the program: services of protobuf descriptors on one side, `RpcClient` in `client.ts` on the
- * other. It knows containerd's error codes and namespaces, and no service of ours but health checks.
+ * other. It knows containerd's error codes and namespaces, and none of our services except for health checks.
  *
  * Begin with `bridge`. `turns.ts` and `unread.ts` bound the memory of answers that clients do not read.
  */
@@ -32,9 +32,9 @@ import { Turns } from './turns.ts';
 import { bytesSent, dropCall, UnreadAnswers } from './unread.ts';
 
 /**
- * What a generated service needs: a function per method, which answers with a message, or with messages when the method
- * streams. Throw to answer an error. `namespace` is containerd's, for which the caller works; '' if it says none.
- * `signal` aborts when the caller gives up: it cancels the call, its deadline passes or it is gone.
+ * What a generated service needs: a function for each method, which answers with a message, or with messages if the
+ * method streams. It throws to answer an error. `namespace` is the one of containerd that the caller works for; '' if
+ * it names none. `signal` aborts when the caller gives up: it cancels the call, its deadline passes or it is gone.
  */
 export type Handlers<M extends GenServiceMethods> = {
   readonly [K in keyof M]: M[K]['methodKind'] extends 'server_streaming'
@@ -60,16 +60,16 @@ type Stream = ServerWritableStream<MessageShape<DescMessage>, MessageShape<DescM
 type Message = MessageInitShape<DescMessage>;
 
 /**
- * Is asked before each call of a method that does not stream, with the pid of the process that calls, 0 if that is not
- * known. Throw to answer an error.
+ * Is called before each call of a method that does not stream, with the pid of the calling process, 0 if it is not
+ * known. It throws to answer an error.
  */
 export type Guard = (method: string, pid: number) => void;
 
 /**
- * Makes a grpc-js service of a protobuf-es descriptor. Errors become status codes as `statusOf` says, and are logged at
+ * Makes a grpc-js service of a protobuf-es descriptor. Errors become status codes as in `statusOf`, and are logged at
  * debug level with the method.
  *
- * @param turns which calls that stream take, if not all of them may at any time
+ * @param turns bounds how many streaming calls are served at a time; undefined for all
  */
 export function bridge<M extends GenServiceMethods>(
   service: GenService<M>,
@@ -152,7 +152,7 @@ async function answer(
   }
 }
 
-/** Makes the next message when the client has taken the one before. */
+/** Makes the next message after the client has taken the previous one. */
 async function stream(
   method: DescMethod,
   handler: StreamHandler,
@@ -187,7 +187,7 @@ function written(call: Stream, message: MessageShape<DescMessage>): Promise<void
   });
 }
 
-/** The header in which containerd's clients and its own calls of plugins have the namespace (pkg/namespaces). */
+/** The header with the namespace, of containerd's clients and of its own calls of plugins (pkg/namespaces). */
 const namespaceHeader = 'containerd-namespace';
 
 function namespaceOf(call: Call): string {
@@ -196,7 +196,7 @@ function namespaceOf(call: Call): string {
 
 const peerPrefix = 'pid:';
 
-/** What a connection of a process has to have as its remote address, for `Guard` to be told its pid. */
+/** The remote address that a connection of a process must have, so that `Guard` gets the pid. */
 export function peerOf(pid: number): string {
   return `${peerPrefix}${pid}`;
 }
@@ -214,8 +214,8 @@ function failure(method: DescMethod, error: unknown, log: Log): ReturnType<typeo
 const MAX_DETAILS_LENGTH = 2048;
 
 /**
- * The status code of each class of error, and the text that containerd's errdefs gives it, with which the message ends
- * on the wire.
+ * The status code of each error class, and the text of containerd's errdefs for it, with which the message on the wire
+ * ends.
  */
 const classes: Readonly<Record<ErrorCode, readonly [status, string]>> = {
   InvalidArgument: [status.INVALID_ARGUMENT, 'invalid argument'],

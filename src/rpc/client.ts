@@ -25,13 +25,13 @@ const maxMessageBytes = 16 << 20;
 /** A method of a service, with the messages that it takes and gives. */
 export type Method<I extends DescMessage, O extends DescMessage> = DescMethod & { input: I; output: O };
 
-/** Why a call failed: what the server answered, or that there is no server, as grpc-js tells it. */
+/** Why a call failed: the server's answer, or that there is no server, as grpc-js tells it. */
 export interface CallFailure {
   /** The name of the method. */
   readonly method: string;
   readonly code: status;
   readonly details: string;
-  /** What a server of ours tells of its error beside that. */
+  /** Fields that our own servers add to the error. */
   readonly fields: ErrorFields | undefined;
   /** Why there is no connection, as a code of the system (`ENOENT`); undefined if there is one. */
   readonly errno: string | undefined;
@@ -46,10 +46,10 @@ export class RpcClient implements Disposable {
 
   /**
    * @param address path of the socket
-   * @param failure makes what a call that failed rejects with
+   * @param failure makes the error of a failed call
    */
   constructor(address: string, failure: (failure: CallFailure) => LazypullError) {
-    // What grpc-js would say, in plain text on standard error, comes to us as an error.
+    // grpc-js would print on standard error what also comes to us as an error.
     setLogVerbosity(logVerbosity.NONE);
     this.#failure = failure;
     this.#client = new Client(`unix:${address}`, credentials.createInsecure(), {
@@ -65,7 +65,7 @@ export class RpcClient implements Disposable {
     this.#metadata.set(name, value);
   }
 
-  /** The one answer of a call, at the latest after `timeoutMs`. */
+  /** The single answer of a call, after `timeoutMs` at the latest. */
   unary<I extends DescMessage, O extends DescMessage>(
     method: Method<I, O>,
     request: MessageInitShape<I>,
@@ -81,7 +81,7 @@ export class RpcClient implements Disposable {
     });
   }
 
-  /** The answers of a call, which may take as long as it likes. */
+  /** The answers of a call without a time limit. */
   async *stream<I extends DescMessage, O extends DescMessage>(
     method: Method<I, O>,
     request: MessageInitShape<I>,
@@ -98,8 +98,8 @@ export class RpcClient implements Disposable {
   }
 
   /**
-   * Sends the one request of a call that could take more, and waits until the server has ended it, at the latest after
-   * `timeoutMs`.
+   * Sends a single request of a call that could take more, and waits until the server ends the call, `timeoutMs` at
+   * most.
    */
   send<I extends DescMessage, O extends DescMessage>(
     method: Method<I, O>,
@@ -122,7 +122,7 @@ export class RpcClient implements Disposable {
 
   #error({ name }: DescMethod, cause: ServiceError | null): LazypullError {
     const { code = status.UNKNOWN, details = 'no answer', metadata } = cause ?? {};
-    // grpc-js tells why in the middle of a long sentence.
+    // grpc-js gives the reason in the middle of a long sentence.
     const errno = code === status.UNAVAILABLE ? /connect (E[A-Z]+)/.exec(details)?.[1] : undefined;
     return this.#failure({ method: name, code, details, fields: ErrorFields.in(metadata), errno, cause });
   }

@@ -1,18 +1,18 @@
 import type { Socket } from 'node:net';
 
-/** More than any number of clients of one machine; each takes a descriptor and some 60 KB. */
+/** More than any number of clients of one machine. Each takes a descriptor and some 60 KB. */
 export const maxConnections = 1024;
 
-/** How often it is checked which connections have said something. */
+/** How often to check which connections have sent something. */
 const lookMs = 10_000;
 
 /**
- * The connections of a server, never more than `maxConnections`: one too many takes the place of the oldest that never
- * said a word, else of the one that has been silent for longest. So programs that only connect keep no other one out: a
+ * The connections of a server, never more than `maxConnections`. One too many replaces the oldest that never sent
+ * anything, else the one that has been silent for longest. So programs that only connect keep no other program out: a
  * client whose idle connection is closed makes a new one at its next call.
  */
 export class Connections {
-  /** The bytes read of each when it was last looked at; the one that spoke last comes last. */
+  /** The bytes read from each at the last check; the one that sent something last comes last. */
   readonly #open = new Map<Socket, number>();
   #timer: NodeJS.Timeout | undefined;
 

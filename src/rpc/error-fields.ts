@@ -1,17 +1,13 @@
 import { Metadata } from '@grpc/grpc-js';
 import { hintOf, messageOf } from '../errors.ts';
 
-/**
- * The trailer of an answer that is an error: JSON of `message` and `hint`. Clients of other programs do not look at it.
- */
+/** The trailer of an error answer: JSON with `message` and `hint`. Clients of other programs ignore it. */
 const header = 'lazypull-error-bin';
 
-/** It travels in a header, which clients bound. */
+/** It travels in a header, and clients limit headers. */
 const maxFieldLength = 2048;
 
-/**
- * What our own clients are told of an error: the details of a gRPC status are one text, which ends as containerd's do.
- */
+/** Fields of an error for our own clients. The details of a gRPC status are one text, which ends as containerd's do. */
 export class ErrorFields {
   readonly message: string;
   readonly hint: string | undefined;
@@ -25,7 +21,7 @@ export class ErrorFields {
     return new ErrorFields(messageOf(error), hintOf(error));
   }
 
-  /** Those that came with an answer; undefined if none did, or what came is something else. */
+  /** The fields in an answer; undefined if there are none, or if they are something else. */
   static in(metadata: Metadata | undefined): ErrorFields | undefined {
     const [bytes] = metadata?.get(header) ?? [];
     if (!Buffer.isBuffer(bytes)) return undefined;

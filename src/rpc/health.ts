@@ -6,7 +6,7 @@ import { Snapshots } from '../gen/services/snapshots/v1/snapshots_pb.ts';
 import type { Log } from '../log.ts';
 import { bridge } from './bridge.ts';
 
-/** How often a watch looks whether its answer has changed. */
+/** How often a watch checks whether its answer has changed. */
 const lookMs = 500;
 
 /**

@@ -1,25 +1,25 @@
 import { LazypullError } from '../errors.ts';
 
-/** Answers under way at a time: each holds a message of up to 16 MiB, a few times over. */
+/** Answers under way at a time: each holds a message of up to 16 MiB, several times. */
 const maxTurns = 4;
 
 /** Calls that may wait for a turn. */
 const maxWaiting = 4096;
 
-/** How long a waiting call waits. */
+/** How long a call waits. */
 export interface Patience {
   /**
-   * How often it is looked what clients have taken. Times are counted in looks, so that a busy moment of this process
-   * is not held against a client.
+   * How often the progress of clients is checked. Times are counted in checks, so that a busy moment of this process
+   * does not count against a client.
    */
   readonly lookMs: number;
   /**
-   * A client that has taken nothing for so many looks gives its turn to a call that waits, and is given up after more
-   * of them if none waits.
+   * A client that has taken nothing during so many checks gives its turn to a waiting call. If none waits, it is given
+   * up after more checks.
    */
   readonly silentLooks: number;
   readonly deadLooks: number;
-  /** After so many looks at one message a client gives its turn to a call that waits, whatever it takes. */
+  /** After so many checks of one message a client gives its turn to a waiting call, even if it makes progress. */
   readonly slowLooks: number;
 }
 
@@ -27,19 +27,19 @@ const defaultPatience: Patience = { lookMs: 200, silentLooks: 5, deadLooks: 300,
 
 /** One call's turn, until it is disposed of. */
 export interface Turn extends Disposable {
-  /** Whether it was taken away, because the client reads nothing. */
+  /** Whether the turn was taken away, because the client reads nothing. */
   readonly isLost: boolean;
   /**
-   * Waits for a client to take a message. Rejects if it does not for too long, or `gone` aborts.
+   * Waits for a client to take a message. Rejects if that takes too long, or `gone` aborts.
    *
-   * @param taken what grows while the client takes something
+   * @param taken a number that grows while the client takes something
    */
   taken(message: Promise<void>, taken: () => number): Promise<void>;
 }
 
 /**
- * Bounds the memory of answers that come in many messages, and of clients that do not read them: a few calls have their
- * turn at a time, and one whose client takes nothing loses it.
+ * Bounds the memory of answers of many messages to clients that do not read them. Only a few calls have their turn at a
+ * time, and a call whose client takes nothing loses it.
  */
 export class Turns {
   readonly #patience: Patience;
@@ -89,7 +89,7 @@ export class Turns {
     this.#timer ??= setInterval(() => this.#look(), this.#patience.lookMs).unref();
   }
 
-  /** Takes turns away from those whose clients take nothing: as many as others wait for. */
+  /** Takes turns away from clients that take nothing: as many as others wait for. */
   #look(): void {
     const { silentLooks, deadLooks, slowLooks } = this.#patience;
     for (const turn of this.#turns) turn.look();
@@ -107,7 +107,7 @@ export class Turns {
 }
 
 class OwnTurn implements Turn {
-  /** Looks since it began to wait for its client, and since the client took something. */
+  /** Checks since it began to wait for its client, and since the client took something. */
   looks = 0;
   silent = 0;
   isLost = false;

@@ -1,15 +1,15 @@
 import { constants, type ServerHttp2Stream } from 'node:http2';
 import { BufferPressure } from '../util/buffer-pressure.ts';
 
-/** Bytes of answers that clients have not taken. Each is held a few times over. */
+/** Bytes of answers that clients have not taken. Each byte is held several times. */
 const maxUnreadBytes = 64 << 20;
 
-/** Answers that are not counted: they fit into a connection's window, or nearly so. */
+/** Smaller answers are not counted: they fit into a connection's window, or nearly so. */
 const smallBytes = 256 << 10;
 
 /**
- * Bounds the memory of answers to calls that do not stream: the client that has had one for longest without reading it
- * loses it.
+ * Bounds the memory of answers to calls that do not stream: the client that has left an answer unread for longest loses
+ * it.
  */
 export class UnreadAnswers {
   readonly #maxBytes: number;
@@ -21,7 +21,7 @@ export class UnreadAnswers {
     this.#maxBytes = maxBytes;
   }
 
-  /** Notes what a call's answer still has to give to its client. */
+  /** Notes how much of a call's answer its client still has to take. */
   note(call: object): void {
     const stream = streamOf(call);
     const bytes = stream?.writableLength ?? 0;
@@ -43,17 +43,17 @@ export class UnreadAnswers {
   }
 }
 
-/** Ends a call without its answer, which is dropped; its client is told that it asked for too much. */
+/** Ends a call without its answer, which is dropped. The client is told that it asked for too much. */
 export function dropCall(call: object): void {
   streamOf(call)?.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
-/** The bytes that the client of a call has been sent, of all its calls. */
+/** The bytes that were sent to the client of a call, over all its calls. */
 export function bytesSent(call: object): number {
   return streamOf(call)?.session?.socket.bytesWritten ?? 0;
 }
 
-/** The stream that a call of grpc-js came on, of which grpc-js itself only tells whether it has room. */
+/** The stream of a call of grpc-js. grpc-js itself tells only whether it has room. */
 function streamOf(call: object): ServerHttp2Stream | undefined {
   return (call as { readonly call?: { readonly stream?: ServerHttp2Stream } }).call?.stream;
 }

@@ -4,17 +4,17 @@ import { errnoOf, LazypullError } from '../errors.ts';
 import { makeDirectory } from '../kernel/make-directory.ts';
 import { replaceFile } from '../kernel/replace-file.ts';
 
-/** More than any configuration has. */
+/** No configuration has more. */
 const maxFileBytes = 4 << 20;
 const maxBackups = 1000;
 const newFileMode = 0o644;
 
 /**
- * Replaces a file by what `change` makes of its text ('' if it is not there), whole or not at all: mode and owner stay,
- * and a copy of the old one is kept beside it. A symlink stays one.
+ * Replaces a file by what `change` makes of its text ('' if the file is not there), whole or not at all. Mode and owner
+ * stay, and a copy of the old file is kept beside it. A symlink stays a symlink.
  *
  * @returns whether something changed, and the path of the copy
- * @throws the error of `change` as the cause of one that names the file
+ * @throws an error that names the file; its cause is the error of `change`
  */
 export async function changeFile(
   path: string,

@@ -1,8 +1,8 @@
 /**
- * What lazypull needs in the configuration files of its clients, and how it gets there: for `lazypull setup`. It
- * edits files and starts nothing.
+ * What lazypull needs in the configuration files of its clients, and how it gets there, for `lazypull setup`. It edits
+ * files and starts nothing.
  *
- * Begin with the table of clients; `toml.ts` adds a key without touching the rest, `change-file.ts` replaces a file.
+ * Begin with the table of clients. `toml.ts` adds a key without touching the rest, `change-file.ts` replaces a file.
  */
 
 import { LazypullError } from '../errors.ts';
@@ -10,7 +10,7 @@ import { jsonProblem } from '../util/json.ts';
 import { buildkitMirrorTables, type HostsFile, hostsFiles, type MirrorSetup, withBuildkitMirror } from './mirrors.ts';
 import { parseToml, type TomlTable, tomlOf, withElements, withTables } from './toml.ts';
 
-/** Where the daemon is that a client uses. */
+/** Where a client finds its daemon. */
 export interface DaemonPlaces {
   readonly address: string;
   readonly root: string;
@@ -20,18 +20,18 @@ export interface DaemonPlaces {
 
 /** The configuration file of a client. */
 export interface ClientSetup {
-  /** Where it is by default. */
+  /** Its default path. */
   readonly file: string;
-  /** What has to be in it, to be read and copied by people. */
+  /** What has to be in it, for people to read and copy. */
   snippet(places: DaemonPlaces): string;
   /**
-   * The text of the file with that in it, and with all else as it is. '' stands for a file that is not there. Throws if
-   * that cannot be done.
+   * The text of the file with that in it, and everything else unchanged. '' stands for a file that is not there. Throws
+   * if that cannot be done.
    */
   apply(text: string, places: DaemonPlaces): string;
-  /** What belongs into other files of it. */
+  /** Other files that the client needs. */
   readonly hosts?: (places: DaemonPlaces) => HostsFile[];
-  /** What is to be done then, a line each. */
+  /** What to do next, a line each. */
   next(places: DaemonPlaces): string[];
 }
 
@@ -89,8 +89,8 @@ function containerdTables({ address, root }: DaemonPlaces): TomlTable[] {
 }
 
 /**
- * The transfer service, with which ctr pulls, unpacks only for the snapshotters that are listed, and for the default
- * one if none is.
+ * The transfer service, with which ctr pulls, unpacks only for the snapshotters in its list, and if the list is empty,
+ * only for the default one.
  */
 function missingUnpackers(text: string): TomlTable['values'][] {
   let there: unknown = parseToml(text);

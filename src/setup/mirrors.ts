@@ -1,7 +1,7 @@
 import { LazypullError } from '../errors.ts';
 import { parseToml, type TomlTable, withFirstTable, withTables } from './toml.ts';
 
-/** The daemon's mirror, as `HOST:PORT`, and the registries that are to be asked through it. */
+/** The daemon's mirror, as `HOST:PORT`, and the registries that are asked through it. */
 export interface MirrorSetup {
   readonly address: string;
   readonly registries: readonly string[];
@@ -17,7 +17,7 @@ export interface HostsFile {
 
 const registryPattern = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::\d{1,5})?$/;
 
-/** Throws InvalidArgument for what is no registry as image references name it. */
+/** Throws InvalidArgument if image references cannot name a registry so. */
 export function checkRegistry(name: string): void {
   if (name.length <= 255 && registryPattern.test(name)) return;
   throw new LazypullError(
@@ -27,28 +27,28 @@ export function checkRegistry(name: string): void {
 }
 
 /**
- * A buildkitd.toml in which the mirror comes first for its registries; mirrors that are there stay behind it. Throws as
- * `withTables`.
+ * A buildkitd.toml in which the mirror comes first for its registries; mirrors that are already there come after it.
+ * Throws as `withTables`.
  */
 export function withBuildkitMirror(text: string, mirror: MirrorSetup): string {
   return withTables(text, buildkitMirrorTables(mirror, parseToml(text)));
 }
 
-/** The tables of a buildkitd.toml that has `config` now. */
+/** The tables to add to a buildkitd.toml that has `config` now. */
 export function buildkitMirrorTables({ address, registries }: MirrorSetup, config: object = {}): TomlTable[] {
   const tables: TomlTable[] = registries.map((registry) => {
     const there = at(config, ['registry', registry, 'mirrors']);
     const others = Array.isArray(there) ? there.map(String).filter((each) => each !== address) : [];
     return { path: ['registry', registry], values: { mirrors: [address, ...others] } };
   });
-  // BuildKit asks loopback over http by itself.
+  // BuildKit uses http for loopback by itself.
   const isLoopback = /^(?:127\.|localhost:|\[::1\]:)/.test(address);
   return isLoopback ? tables : [...tables, { path: ['registry', address], values: { http: true } }];
 }
 
 /**
- * The hosts.toml of each registry below a directory such as `/etc/containerd/certs.d`; that of all registries if none
- * is named.
+ * The hosts.toml of each registry below a directory such as `/etc/containerd/certs.d`; if no registry is named, the one
+ * for all.
  */
 export function hostsFiles(directory: string, { address, registries }: MirrorSetup): HostsFile[] {
   const table = {

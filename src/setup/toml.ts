@@ -11,7 +11,7 @@ export interface TomlTable {
 
 type Json = Record<string, unknown>;
 
-/** The text of tables, as it is appended to a file. */
+/** The text of tables, to append to a file. */
 export function tomlOf(tables: readonly TomlTable[]): string {
   return tables
     .map(({ path, values }) => [`[${path.map(keyText).join('.')}]`, ...linesOf(values, '  ')].join('\n'))
@@ -19,18 +19,19 @@ export function tomlOf(tables: readonly TomlTable[]): string {
 }
 
 /**
- * Gives a TOML text these values. Everything else in it stays as it is, with comments and order: a value that is there
- * is replaced in its line, a new one comes below the header of its table, a new table at the end.
+ * Sets these values in a TOML text. Everything else stays as it is, with comments and order. An existing value is
+ * replaced in its line, a new value comes below the header of its table, and a new table at the end.
  *
- * @throws InvalidArgument for what is not TOML; FailedPrecondition if that cannot be done by such small changes, as in
- * an inline table
+ * @throws InvalidArgument if the text is not TOML; FailedPrecondition if such small changes cannot do it, as in an
+ * inline table
  */
 export function withTables(text: string, tables: readonly TomlTable[]): string {
   return tables.reduce(withTable, text);
 }
 
 /**
- * Puts a table before all others, for their order matters; one that is there gets the values and stays where it is.
+ * Puts a table before all others, because their order matters. An existing table gets the values and stays in its
+ * place.
  *
  * @throws as `withTables`
  */
@@ -64,7 +65,7 @@ export function withElements(text: string, path: readonly string[], elements: re
   return checked(`${ended(text)}${blocks.join('\n')}\n`, wanted);
 }
 
-/** What a TOML text says. @throws InvalidArgument for what is not TOML */
+/** The values of a TOML text. @throws InvalidArgument if it is not TOML */
 export function parseToml(text: string): Json {
   try {
     return parseTomlText(text);
@@ -92,7 +93,7 @@ function withTable(text: string, { path, values }: TomlTable): string {
   return checked(lines.join('\n'), wanted);
 }
 
-/** The table at a path, made if it is not there. */
+/** The table at a path; it is made if it is not there. */
 function tableAt(root: Json, path: readonly string[]): Json {
   let table = root;
   for (const key of path) {
@@ -104,17 +105,17 @@ function tableAt(root: Json, path: readonly string[]): Json {
   return table;
 }
 
-/** The text, if it says exactly what is wanted. */
+/** The text, if it has exactly the wanted values. */
 function checked(text: string, wanted: Json): string {
   try {
     if (isSame(parse(text) as Json, wanted)) return text;
   } catch {
-    // It is not even TOML.
+    // It is not valid TOML at all.
   }
   throw unsafe();
 }
 
-/** The parser's tables have no prototype, and ours do. */
+/** The parser's tables have no prototype; ours have one. */
 function isSame(a: Json, b: Json): boolean {
   return isDeepStrictEqual(structuredClone(a), structuredClone(b));
 }
@@ -146,7 +147,7 @@ function keyText(key: string): string {
   return /^[\w-]+$/.test(key) ? key : JSON.stringify(key);
 }
 
-/** A text to which something can be appended, with an empty line between. */
+/** A text to which something can be appended after an empty line. */
 function ended(text: string): string {
   return text === '' ? '' : `${text.trimEnd()}\n\n`;
 }

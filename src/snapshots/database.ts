@@ -11,10 +11,10 @@ export type Row = Record<string, unknown>;
 const schemaVersion = 1;
 const busyMs = 10_000;
 
-/** What is checked whole at every start; a larger one takes too long for that. */
+/** A database up to this size is checked whole at every start. A larger one would take too long. */
 const maxCheckedBytes = 64 << 20;
 
-/** Result codes of SQLite, of which the lower eight bits count: what the file says makes no sense. */
+/** Result codes of SQLite (the lower eight bits) that mean that the content of the file makes no sense. */
 const damageCodes = new Set([1 /* ERROR: no such table */, 11 /* CORRUPT */, 26 /* NOTADB */]);
 
 const schema = `
@@ -37,8 +37,8 @@ const schema = `
 `;
 
 /**
- * Later additions, which an older lazypull does not look at: snapshots whose directory is to be removed, and the number
- * of the last change.
+ * Tables that came later, which an older lazypull does not look at: snapshots whose directory must be
+ * removed, and the number of the last change.
  */
 const additions = `
   CREATE TABLE IF NOT EXISTS removed (id INTEGER PRIMARY KEY) STRICT;
@@ -47,8 +47,8 @@ const additions = `
 `;
 
 /**
- * An SQLite file of one client's snapshots that this process alone has open. Each transaction is on disk when it has
- * returned. A file that has lost what it held is never taken for a new one, nor for a whole one.
+ * An SQLite file of one client's snapshots that only this process has open. Each transaction is on disk when it
+ * returns. A file that has lost its content is never taken for a new one, nor for a complete one.
  */
 export class Database implements Disposable {
   readonly #path: string;
@@ -58,7 +58,7 @@ export class Database implements Disposable {
   #generation = 0;
 
   /**
-   * Opens the database at `path`, or makes it if no snapshot has a directory in `snapshots` beside it.
+   * Opens the database at `path`. Makes it if no snapshot has a directory in `snapshots` beside it.
    *
    * @throws Unavailable if another process has it open, or its disk fails; DataLoss with how to go on if it is missing,
    * empty or damaged, or has lost changes; FailedPrecondition if another program or a newer lazypull wrote it
@@ -75,7 +75,7 @@ export class Database implements Disposable {
     }
   }
 
-  /** Runs `body` in a transaction, and gives what it gives. */
+  /** Runs `body` in a transaction, and returns its result. */
   transaction<T>(body: () => T): T {
     this.#exec('BEGIN IMMEDIATE');
     let result: T;
@@ -99,7 +99,7 @@ export class Database implements Disposable {
     return this.#named(() => this.#prepare(sql).all(...values));
   }
 
-  /** Changes rows; within a transaction. */
+  /** Changes rows, within a transaction. */
   run(sql: string, ...values: SQLInputValue[]): void {
     this.#named(() => this.#prepare(sql).run(...values));
   }
@@ -146,14 +146,14 @@ export class Database implements Disposable {
     generation.write(this.#generation);
   }
 
-  /** A number that is missing is as suspicious as a log that is: a program that removed one may have removed both. */
+  /** A missing number is as suspicious as a missing log: a program that removed one may have removed both. */
   #checkNumberThere(): void {
     if (this.#number() === 0 || existsSync(generationPath(this.#path))) return;
     if (idsIn(directoriesBeside(this.#path)).size === 0) return;
     throw this.#lacking('may lack changes, as the file that tells their number is missing');
   }
 
-  /** The number of the last change that the database has; 0 also for one of a version that does not count them. */
+  /** The number of the last change that the database has; 0 if it is of a version that does not count changes. */
   #number(): number {
     return this.#hasAdditions() ? Number(this.row('SELECT number FROM generation')?.number ?? 0) : 0;
   }
@@ -190,7 +190,7 @@ export class Database implements Disposable {
     this.#named(() => this.#database.exec(sql));
   }
 
-  /** SQLite says what is wrong, and not with which file. */
+  /** Runs an action and adds the path of the file to its errors, which SQLite does not name. */
   #named<T>(action: () => T): T {
     try {
       return action();
@@ -216,8 +216,8 @@ export class Database implements Disposable {
 }
 
 /**
- * Sees to it that a database that is not there, or is empty, is not made anew beside the directories of snapshots.
- * SQLite would delete the write-ahead log of an empty one, so this comes before it is opened.
+ * Makes sure that a missing or empty database is not made anew beside the directories of snapshots. SQLite would delete
+ * the write-ahead log of an empty database, so this comes before it is opened.
  *
  * @throws DataLoss with how to go on
  */

@@ -10,19 +10,20 @@ import { removeTree } from './remove-tree.ts';
 import { idsIn } from './snapshot-id.ts';
 import type { Kind } from './snapshot.ts';
 
-/** So many directories are named in one line of the log. */
+/** How many directories one line of the log names. */
 const maxNamed = 20;
 
 /**
- * What an empty snapshot consists of, in the order in which it can be removed: the content, and what overlayfs makes
- * for itself.
+ * The parts of an empty snapshot, in the order in which they can be removed: the content, and what overlayfs makes for
+ * itself.
  */
 const emptied = ['fs', 'work/work', 'work/index', 'work', ''];
 
 /**
- * The directories of one client's snapshots, `<path>/<id>/fs` and for an active one `<path>/<id>/work`, as
- * stargz-snapshotter lays them out. A lazy layer is mounted on its `<id>`, and has `fs` in it, so nothing here removes
- * a directory that is, or holds, a mount point. What is not empty is removed only if a client removed the snapshot.
+ * The directories of one client's snapshots: `<path>/<id>/fs`, and for an active one `<path>/<id>/work`, as
+ * stargz-snapshotter lays them out. A lazy layer is mounted on its `<id>` and contains `fs`. So nothing here removes a
+ * directory that is, or contains, a mount point. A directory that is not empty is removed only if a client removed the
+ * snapshot.
  */
 export class Directories {
   readonly path: string;
@@ -30,7 +31,7 @@ export class Directories {
   readonly #log: Log;
   readonly #inUse = new Set<number>();
   readonly #removing = new Map<number, Promise<boolean>>();
-  /** Directories that hold something and that no record names: the log has said so. */
+  /** Directories with content that no record names; the log has named them. */
   readonly #kept = new Set<number>();
   #queue: Promise<unknown> = Promise.resolve();
   #stopped = false;
@@ -48,8 +49,8 @@ export class Directories {
 
   /**
    * Makes the directory of a snapshot that has no record yet, and keeps it from `removeStrays` until `release`. The
-   * owner of the content is that of the nearest parent's. It waits for no thread but that of the parent, which can be a
-   * lazy layer: on a busy machine each wait takes milliseconds.
+   * content gets the owner of the nearest parent's content. It waits for a thread only to look at that parent, which
+   * can be a lazy layer: on a busy machine each wait takes milliseconds.
    */
   async create(id: number, kind: Kind, parent?: number): Promise<void> {
     this.#inUse.add(id);
@@ -66,22 +67,23 @@ export class Directories {
     }
   }
 
-  /** Says that a record names the directory of `id` now, or that it has been removed. */
+  /** To be called once a record names the directory of `id`, or the directory has been removed. */
   release(id: number): void {
     this.#inUse.delete(id);
   }
 
   /**
-   * Unmounts and removes the directory of a snapshot that got no record, and so is empty. What cannot be removed is
-   * logged and stays for `removeStrays`.
+   * Unmounts and removes the directory of a snapshot that got no record, and so is empty. If it cannot be removed, that
+   * is logged, and it stays for `removeStrays`.
    */
   async remove(id: number): Promise<void> {
     await this.#remove(id, removeEmpty, Promise.resolve());
   }
 
   /**
-   * Unmounts and removes the directory of a snapshot that the client removed, with all that is in it: in the
-   * background, one directory after the other, and not before `after` has settled. Resolves to whether it is gone.
+   * Unmounts and removes the directory of a snapshot that the client removed, with all that is in it. It does so in the
+   * background, one directory after the other, and not before `after` has settled. Resolves to whether the directory is
+   * gone.
    */
   removeLater(id: number, after?: Promise<void>): Promise<boolean> {
     const removal = this.#remove(id, removeTree, Promise.allSettled([this.#queue, after]));
@@ -90,9 +92,9 @@ export class Directories {
   }
 
   /**
-   * Removes the directories of the ids in `removed` with all that is in them, and those of ids that `known` does not
-   * have if they are empty: work is never taken for debris because its record is lost. The others are logged, once.
-   * Both are asked after the directory was read.
+   * Removes the directories of the ids in `removed` with all that is in them. Removes those of ids that `known` does
+   * not have only if they are empty: a lost record does not make a directory with content garbage. The others are
+   * logged, once. `records` is called after the directory was read.
    *
    * @returns the ids in `removed` that have no directory any more
    */
@@ -121,19 +123,19 @@ export class Directories {
     return gone;
   }
 
-  /** The highest id that has a directory, 0 when none has. */
+  /** The highest id that has a directory, 0 if none has. */
   highestId(): number {
     return [...idsIn(this.path)].reduce((highest, id) => Math.max(highest, id), 0);
   }
 
-  /** Ends removing, with what is left as it is. Resolves when nothing is under way any more. */
+  /** Stops removing, and leaves the rest as it is. Resolves when nothing is under way any more. */
   leave(): Promise<void> {
     this.#isLeft = true;
     return this.stop();
   }
 
   /**
-   * Ends removing: what is left is unmounted, but its files stay for the next start. Resolves when nothing is under way
+   * Stops removing. The rest is unmounted, but its files stay for the next start. Resolves when nothing is under way
    * any more.
    */
   async stop(): Promise<void> {
@@ -168,7 +170,7 @@ export class Directories {
   }
 }
 
-/** Removes a snapshot's directory into which nothing was written. @returns whether it is gone */
+/** Removes the directory of a snapshot into which nothing was written. @returns whether it is gone */
 async function removeEmpty(path: string): Promise<boolean> {
   for (const name of emptied) {
     try {

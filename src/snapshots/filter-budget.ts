@@ -1,15 +1,21 @@
 import { LazypullError } from '../errors.ts';
 
-/** What the filters of one call may take of the thread: they are evaluated where all calls are answered. */
+/**
+ * How much time of the thread the filters of one call may take: they are evaluated on the thread that answers all
+ * calls.
+ */
 const maxFilterMicros = 500_000;
 
 /** Bounds the work of one call, so that no request keeps the program from answering others. */
 export class FilterBudget {
   #leftMicros = maxFilterMicros;
-  /** When the work that is counted began; undefined between. */
+  /** When the work that is being counted began; undefined if none is. */
   #since: NodeJS.CpuUsage | undefined;
 
-  /** Does something and counts what it takes. What is done within it is counted once. @throws ResourceExhausted if nothing is left before it begins */
+  /**
+   * Does some work and counts its time. Nested work is counted once. @throws ResourceExhausted if no time is left
+   * before it begins
+   */
   spend<T>(work: () => T): T {
     if (this.#leftMicros - this.#spent() <= 0) throw this.exhausted();
     if (this.#since !== undefined) return work();

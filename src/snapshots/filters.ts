@@ -12,7 +12,7 @@ export type Selector =
 /** Selectors that must all match. */
 export type Filter = readonly Selector[];
 
-/** The filters of one call, and what they may cost it. */
+/** The filters of one call, and the budget for evaluating them. */
 export interface Filters {
   readonly filters: readonly Filter[];
   readonly budget: FilterBudget;
@@ -23,8 +23,8 @@ const MAX_FILTERS_LENGTH = 64 * 1024;
 
 /**
  * Parses containerd's filters (containerd pkg/filters): selectors such as `kind==active`, `name~=^sha256:`,
- * `labels."a.b/c"` joined by commas. A field or a value may be quoted with `"`, a pattern also with `/` or `|`, all
- * with Go's escapes. The empty filter matches everything. InvalidArgument, with the place.
+ * `labels."a.b/c"`, joined by commas. A field or a value may be quoted with `"`, and a pattern with `/` or `|` too, all
+ * with Go's escapes. The empty filter matches everything. Throws InvalidArgument with the place.
  */
 export function parseFilters(filters: readonly string[]): Filters {
   if (filters.length > MAX_FILTERS) {
@@ -38,14 +38,15 @@ export function parseFilters(filters: readonly string[]): Filters {
 }
 
 /**
- * Whether any of the filters matches; no filters match everything. @throws ResourceExhausted when that takes too long
+ * Whether any of the filters matches. If there are none, everything matches. @throws ResourceExhausted if that takes
+ * too long
  */
 export function matches({ filters, budget }: Filters, info: SnapshotInfo): boolean {
   if (filters.length === 0) return true;
   return budget.spend(() => filters.some((filter) => filter.every((selector) => selects(selector, info))));
 }
 
-/** Whether the labels of a snapshot tell whether it matches. */
+/** Whether any filter asks for a label. */
 export function askForLabels({ filters }: Filters): boolean {
   return filters.some((filter) => filter.some(({ path }) => path[0] === 'labels'));
 }
@@ -208,8 +209,8 @@ const letters: Readonly<Record<string, number>> = { a: 7, b: 8, f: 12, n: 10, r:
 const MAX_RUNE = 0x10ffff;
 
 /**
- * The meaning of text inside Go quotes, or undefined when it holds an escape that Go does not know. `\xff` and `\377`
- * are bytes of UTF-8.
+ * The text inside Go quotes; undefined if it holds an escape that Go does not know. `\xff` and `\377` are bytes of
+ * UTF-8.
  */
 function unescape(text: string, quote: string): string | undefined {
   const parts: Buffer[] = [];

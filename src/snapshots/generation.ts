@@ -5,11 +5,11 @@ import { syncDirectory } from '../kernel/replace-file.ts';
 const digits = 16;
 
 /**
- * A file beside a database with the number of the last change that was committed. SQLite drops the changes of a
- * write-ahead log that is damaged or gone without a word; this number tells that there were some.
+ * A file beside a database with the number of the last change that was committed. If a write-ahead log is damaged or
+ * gone, SQLite silently drops its changes; this number tells that there were some.
  *
- * It is written after each commit and not synced, so after a power cut it can be behind the database, and never ahead
- * of it. That there is such a file is synced, before the first commit.
+ * It is written after each commit and not synced. So after a power cut it can be behind the database, and is never
+ * ahead of it. Before the first commit the file itself is synced.
  */
 export class Generation implements Disposable {
   readonly #fd: number;
@@ -32,12 +32,12 @@ export class Generation implements Disposable {
     return /^\d{16}\n$/.test(text) ? Number(text) : 0;
   }
 
-  /** Writes the number. A disk that refuses it fails no change: the number stays behind then. */
+  /** Writes the number. If the disk refuses it, no change fails: the number stays behind. */
   write(number: number): void {
     try {
       writeSync(this.#fd, `${String(number).padStart(digits, '0')}\n`, 0);
     } catch {
-      // An older number is right too.
+      // An older number is correct too.
     }
   }
 

@@ -2,14 +2,17 @@ import { RE2JS } from 're2js';
 import { LazypullError } from '../errors.ts';
 import type { FilterBudget } from './filter-budget.ts';
 
-/** Characters of an expression, and of one whose counted repetitions are written out. */
+/** Maximum length of an expression, and of one with its counted repetitions written out. */
 const maxPatternLength = 4096;
 const maxWrittenOut = 65_536;
 
-/** Go's bound for counted repetitions, nested ones multiplied. What says more is no repetition, or compiles nowhere. */
+/**
+ * Go's bound for counted repetitions, with nested ones multiplied. A larger count is no repetition, or compiles
+ * nowhere.
+ */
 const maxRepetitions = 1000;
 
-/** Instructions times characters of a text, each of which takes some 60 ns at most. */
+/** Instructions times characters of a text. Each takes some 60 ns at most. */
 const maxWork = 10_000_000;
 
 /** Says whether an expression matches anywhere in a text. */
@@ -21,9 +24,9 @@ export interface GoRegExp {
 /**
  * Compiles a regular expression in Go's syntax (RE2), which takes time in proportion to the text, unlike JavaScript's.
  *
- * @param budget what this and `test` may take
- * @returns undefined for what Go does not compile; containerd takes such a pattern as one that matches nothing
- * @throws InvalidArgument for an expression that is too large
+ * @param budget the budget for this and for `test`
+ * @returns undefined if Go does not compile it; containerd treats such a pattern as one that matches nothing
+ * @throws InvalidArgument if the expression is too large
  */
 export function compileGoRegExp(pattern: string, budget: FilterBudget): GoRegExp | undefined {
   if (pattern.length > maxPatternLength || writtenOut(pattern) > maxWrittenOut) {
@@ -50,7 +53,7 @@ function compiled(pattern: string): RE2JS | undefined {
   }
 }
 
-/** At most how long a pattern is with its counted repetitions written out. */
+/** The maximum length of a pattern with its counted repetitions written out. */
 function writtenOut(pattern: string): number {
   let repetitions = 1;
   for (const [, least = '', most = ''] of pattern.matchAll(/\{(\d+)(?:,(\d*))?\}/g)) {

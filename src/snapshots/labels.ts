@@ -12,18 +12,18 @@ export function sourceOf(labels: Labels): { reference: string | undefined; diges
 }
 
 /**
- * Whether a label lives only as long as one call of BuildKit: it copies each label of a layer to `<key>.<25 characters
- * of base 36>` before every mount and deletes the copies after it (buildkit cache/refs.go, makeTmpLabelsStargzMode).
- * They mean nothing to a process that starts later.
+ * Whether a label lives only as long as one call of BuildKit. BuildKit copies each label of a layer to `<key>.<25
+ * characters of base 36>` before every mount and deletes the copies after it (buildkit cache/refs.go,
+ * makeTmpLabelsStargzMode). A process that starts later does not need them.
  */
 export function isTemporary(key: string): boolean {
   return /^containerd\.io\/snapshot[./].*\.[0-9a-z]{25}$/.test(key);
 }
 
-/** Labels of a snapshot in UTF-8: a message with all of them still fits gRPC's 16 MiB. */
+/** Bytes of a snapshot's labels in UTF-8. A message with all of them still fits into gRPC's 16 MiB. */
 const maxLabelBytes = 15 * 1024 * 1024;
 
-/** Labels of a snapshot: more of them would keep everybody waiting while they are read. */
+/** Labels of a snapshot. Reading more of them would block all other calls for too long. */
 const maxLabels = 65_536;
 
 /**
@@ -37,7 +37,7 @@ export function checkLabels(labels: Labels): void {
   throw new LazypullError('InvalidArgument', `The labels of a snapshot have at most ${maxLabelBytes} bytes`);
 }
 
-/** The bytes of keys and values. */
+/** The bytes of all keys and values. */
 export function labelBytes(labels: Labels): number {
   let bytes = 0;
   for (const [key, value] of Object.entries(labels)) bytes += Buffer.byteLength(key) + Buffer.byteLength(value);
@@ -45,8 +45,8 @@ export function labelBytes(labels: Labels): number {
 }
 
 /**
- * Cuts labels into those that must survive a crash and those that need not. Empty values are dropped, as containerd's
- * store drops them.
+ * Splits labels into those that must survive a crash and those that need not. Empty values are dropped, as in
+ * containerd's store.
  */
 export function splitLabels(labels: Labels): { durable: Labels; temporary: Labels } {
   const entries = Object.entries(labels).filter(([, value]) => value !== '');
@@ -57,12 +57,12 @@ export function splitLabels(labels: Labels): { durable: Labels; temporary: Label
 }
 
 /**
- * The labels after an update with a field mask. Keys hold dots and slashes, so only the prefix `labels.` is cut off a
- * path.
+ * The labels after an update with a field mask. Keys contain dots and slashes, so only the prefix `labels.` is cut off
+ * a path.
  *
  * @param current the labels now
- * @param given the labels of the request; one that is absent or empty deletes
- * @param paths `labels`, `labels.<key>`; none replaces all. InvalidArgument for any other.
+ * @param given the labels of the request; an absent or empty one deletes the label
+ * @param paths `labels`, `labels.<key>`; none replaces all. Throws InvalidArgument for any other.
  */
 export function updateLabels(current: Labels, given: Labels, paths: readonly string[]): Labels {
   let result = new Map(Object.entries(current));

@@ -5,7 +5,7 @@ import { callMetrics } from '../rpc/metrics.ts';
 /** What the snapshotter tells about itself. */
 export type SnapshotMetrics = ReturnType<typeof snapshotMetrics>;
 
-/** @param begin what to call when a call of a method begins */
+/** @param begin is called when a call of a method begins */
 export function snapshotMetrics(metrics = new MetricsRegistry(), begin?: () => void) {
   return {
     prepared: metrics.counter(

@@ -3,7 +3,7 @@ import { treeName } from '../fronts/erofs/plan.ts';
 import type { Kind, Mount } from './snapshot.ts';
 
 /**
- * The directory of the content of snapshot `id`: what its committed layer holds, or the upper directory of an overlay.
+ * The directory of the content of snapshot `id`: the tree of a committed layer, or the upper directory of an overlay.
  */
 export function contentPath(directory: string, id: number): string {
   return join(directory, String(id), treeName);
@@ -16,13 +16,13 @@ export function workPath(directory: string, id: number): string {
 
 /**
  * How an overlay of lazy layers numbers inodes, in the kernel's words (Documentation/filesystems/overlayfs.rst, "Inode
- * properties"). Each layer is a file system of its own: without xino, files and directories have other device numbers,
- * and the inode numbers of directories change when the kernel forgets them.
+ * properties"). Each layer is a file system of its own. Without xino, files and directories have different device
+ * numbers, and the inode numbers of directories change when the kernel forgets them.
  */
 export type Xino = 'on' | 'auto';
 
 /**
- * What a client mounts to see a snapshot. The shapes are containerd's overlay snapshotter's to the letter, because
+ * What a client mounts to see a snapshot. The shapes are exactly those of containerd's overlay snapshotter, because
  * BuildKit's differ parses them.
  */
 export interface MountRequest {
@@ -30,15 +30,15 @@ export interface MountRequest {
   readonly kind: Kind;
   /** Ids, nearest first. */
   readonly parents: readonly number[];
-  /** Undefined if the kernel's own setting is to count, and if no layer is lazy. */
+  /** Undefined if no layer is lazy, or to leave it to the kernel's own setting. */
   readonly xino?: Xino | undefined;
 }
 
 /**
- * The mounts of a snapshot: one bind mount without parents, and for a view of one; else one overlay with `workdir` and
- * `upperdir` if it is active, and `lowerdir`, nearest parent first.
+ * The mounts of a snapshot. Without parents, and for a view of a single parent, it is one bind mount. Otherwise it is
+ * one overlay with `workdir` and `upperdir` if the snapshot is active, and `lowerdir`, nearest parent first.
  *
- * @param directory where the snapshots' directories are
+ * @param directory the directory of the snapshots' directories
  */
 export function mountsOf(directory: string, { id, kind, parents, xino }: MountRequest): readonly Mount[] {
   const [nearest] = parents;
@@ -57,20 +57,20 @@ export function mountsOf(directory: string, { id, kind, parents, xino }: MountRe
 }
 
 /**
- * Above this many bytes of options, containerd shortens the paths of the first `lowerdir` (core/mount,
+ * With more bytes of options than this, containerd shortens the paths of the first `lowerdir` (core/mount,
  * compactLowerdirOption).
  */
 const maxPlainBytes = 4096 - 512;
 
 /**
- * Adds `xino` so that no client minds. BuildKit keeps to its overlay differ only if it knows each option by its
- * beginning, and of those that it knows only `lowerdir` stays when it makes a mount read-only. So what it takes for one
- * more `lowerdir` is two options to the kernel. To the kernel and to BuildKit the last `lowerdir` counts, to containerd
- * the first one, and both are the right one. If that is too long, a `workdir` carries it, which is lost in the mounts
- * that BuildKit makes read-only.
+ * Adds `xino` in a way that no client minds. BuildKit uses its overlay differ only if it knows each option by its
+ * prefix. When it makes a mount read-only, it keeps only `lowerdir` of these. So `xino` is hidden in a second
+ * `lowerdir`, which the kernel reads as two options. The kernel and BuildKit use the last `lowerdir`, containerd the
+ * first one; both are right. If that is too long, a `workdir` carries the option, which is lost in the mounts that
+ * BuildKit makes read-only.
  *
  * @param plain ends in `lowerdir`, and starts with `workdir` if there is one
- * @param directory for a `workdir` if there is none, which the kernel ignores then
+ * @param directory for a `workdir` if there is none; the kernel ignores it then
  */
 function withXino(plain: readonly string[], xino: Xino, directory: string): string[] {
   const lower = plain.at(-1)!;

@@ -3,24 +3,24 @@ import type { RefusalReason } from '../layers/resolve/refusal.ts';
 import { sourceOf } from './labels.ts';
 import type { Labels } from './snapshot.ts';
 
-/** What became of a layer that a client asked for. */
+/** The outcome of a Prepare for a layer. */
 export interface PrepareOutcome {
-  /** As the client named them; '' if it did not. */
+  /** As the client named the image; '' if it did not. */
   readonly reference: string;
   readonly digest: string;
   /** Milliseconds since 1970. */
   readonly atMs: number;
-  /** Undefined for a layer that became lazy. */
+  /** Undefined if the layer became lazy. */
   readonly reason: RefusalReason | undefined;
-  /** Of a refusal. */
+  /** The text of a refusal. */
   readonly message: string;
-  /** How the daemon has a layer that became lazy; undefined if it was here already. */
+  /** How the daemon got a layer that became lazy; undefined if it already had it. */
   readonly how?: LayerHow | undefined;
   /** The same in words, for people. */
   readonly howText?: string;
 }
 
-/** What is remembered of how many layers. */
+/** How many layers are remembered. */
 const maxOutcomes = 1024;
 const maxTextLength = 1024;
 
@@ -28,13 +28,13 @@ function cut({ reference = '', digest = '' }: ReturnType<typeof sourceOf>): read
   return [reference.slice(0, maxTextLength), digest.slice(0, maxTextLength)];
 }
 
-/** Remembers for each layer of each image what became of it last. */
+/** Remembers the last outcome for each layer of each image. */
 export class PrepareHistory {
   readonly #outcomes = new Map<string, PrepareOutcome>();
 
   /**
    * @param refusal why the client has to pull the layer; undefined if it is lazy
-   * @param origin how the daemon has it; undefined if it was here already
+   * @param origin how the daemon got it; undefined if it already had it
    */
   note(
     labels: Labels,
@@ -58,7 +58,7 @@ export class PrepareHistory {
     if (this.#outcomes.size > maxOutcomes) this.#outcomes.delete(this.#outcomes.keys().next().value!);
   }
 
-  /** Those of the layers with these digests, or all; the latest last. */
+  /** The outcomes of the layers with these digests, or all of them; the latest comes last. */
   list(digests: readonly string[] = []): PrepareOutcome[] {
     const wanted = new Set(digests);
     return [...this.#outcomes.values()].filter(({ digest }) => wanted.size === 0 || wanted.has(digest));

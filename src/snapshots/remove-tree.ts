@@ -7,9 +7,9 @@ const MAX_PATH_BYTES = 3000;
 const slash = Buffer.from('/');
 
 /**
- * Removes a directory with all that is in it, whatever the names and however deep. Only a few removals are under way at
- * a time, unlike in fs.rm, so that the garbage of a big image does not keep other work out of the thread pool. What is
- * gone already is no error. Resolves to true, as it is gone then.
+ * Removes a directory with all that is in it, whatever the names and however deep. Unlike fs.rm, only a few removals
+ * are under way at a time, so that the garbage of a big image leaves room in the thread pool. If it is gone already,
+ * that is no error. Resolves to true, because it is gone then.
  */
 export async function removeTree(path: string): Promise<true> {
   const root = Buffer.from(path);

@@ -15,8 +15,8 @@ const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 const MAX_CALLS_PER_CONNECTION = 1024;
 
 /**
- * A client is asked for a sign of life after so long, and given up when it gives none: one that is stopped for a while
- * keeps its calls.
+ * After so long without a sign of life a client is asked for one. If it gives none, it is given up. The time is long,
+ * so that a client that is stopped for a while keeps its calls.
  */
 const KEEPALIVE_MS = 600_000;
 const KEEPALIVE_ANSWER_MS = 300_000;
@@ -31,10 +31,10 @@ export interface SnapshotsServer {
 /**
  * Serves a snapshotter, with health checks and `more` services, on a listening socket.
  *
- * @param client which process may change something; undefined for everybody
- * @param isWell what health checks answer
+ * @param client which process may change something; undefined if all may
+ * @param isWell the answer to health checks
  * @param fd the socket's descriptor, which is closed in the end; its file, if it has one, is the caller's
- * @throws Unavailable when it cannot listen
+ * @throws Unavailable if it cannot listen
  */
 export async function serveSnapshots(
   fd: number,
@@ -45,7 +45,7 @@ export async function serveSnapshots(
   client?: StoreOwner,
   isWell: () => boolean = () => true,
 ): Promise<SnapshotsServer> {
-  // What it would say, in plain text on standard error, comes to us as an error.
+  // It would print on standard error what also comes to us as an error.
   setLogVerbosity(logVerbosity.NONE);
   const server = new Server({
     'grpc.max_receive_message_length': MAX_MESSAGE_BYTES,
@@ -74,7 +74,7 @@ export async function serveSnapshots(
       new Promise((resolve) => {
         listener.close();
         health.stop();
-        // A connection that never spoke HTTP/2 keeps tryShutdown waiting, also after forceShutdown.
+        // A connection that never spoke HTTP/2 keeps tryShutdown waiting, even after forceShutdown.
         const force = setTimeout(() => {
           server.forceShutdown();
           connections.close();
@@ -89,8 +89,8 @@ export async function serveSnapshots(
 }
 
 /**
- * Gives a connection the process at its other end as its remote address, of which a unix socket has none: the calls on
- * it tell that.
+ * Sets the process at the other end of a connection as its remote address, which a unix socket does not have. So the
+ * calls on it can tell the process.
  */
 function nameProcess(connection: Socket): void {
   const { _handle: handle } = connection as Socket & { readonly _handle?: { readonly fd?: number } };
@@ -99,7 +99,7 @@ function nameProcess(connection: Socket): void {
   try {
     pid = peerPid(handle.fd);
   } catch {
-    // It has ended already, and calls nothing.
+    // The connection has ended already, and no calls will come.
   }
   Object.defineProperty(connection, 'remoteAddress', { value: peerOf(pid) });
 }

@@ -18,7 +18,9 @@ import { Turns } from '../rpc/turns.ts';
 
 const INFOS_PER_MESSAGE = 100;
 
-/** Names and labels after which a message of a list is full, so that none is too large for a client. */
+/**
+ * A message of a list is full after so many bytes of names and labels, so that no message is too large for a client.
+ */
 const BYTES_PER_MESSAGE = 1024 * 1024;
 
 /**
@@ -36,10 +38,10 @@ export function addSnapshots(
   server.addService(definition, implementation);
 }
 
-/** The methods that change nothing, and that any process may call: a program that looks at a socket, for one. */
+/** The methods that change nothing. Any process may call them, such as a program that inspects the socket. */
 const reading: ReadonlySet<string> = new Set(['Stat', 'List', 'Usage', 'Mounts']);
 
-/** The wire form of a snapshotter, for the processes that `client` lets change something. */
+/** The wire form of a snapshotter. Only processes that `client` accepts may change something. */
 export function snapshotsService(
   snapshots: Snapshots,
   log: Log,

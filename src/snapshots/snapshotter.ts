@@ -1,9 +1,9 @@
 /**
- * containerd's Snapshots service. It knows labels, parents and mounts, and asks `layers/` for whatever is lazy.
+ * containerd's Snapshots service. It knows labels, parents and mounts, and asks `layers/` for everything lazy.
  *
- * Begin with `Snapshotter`: the rules. `service.ts` is the gRPC edge and `server.ts` the socket; `store.ts` keeps
- * snapshots in SQLite, `directories.ts` their files; `mounts.ts` has the shapes of mounts, `filters.ts` containerd's
- * filters.
+ * Begin with `Snapshotter`, which has the rules. `service.ts` is the gRPC edge and `server.ts` the socket. `store.ts`
+ * keeps snapshots in SQLite, `directories.ts` their files. `mounts.ts` has the shapes of mounts, `filters.ts`
+ * containerd's filters.
  */
 
 import { access, chmod, mkdir } from 'node:fs/promises';
@@ -28,8 +28,8 @@ import { inParallel } from '../util/in-parallel.ts';
 const mountsAtOnce = 16;
 
 /**
- * What a snapshotter is made of. `root` is the directory of this client alone: one store serves one client, whose
- * garbage collection removes all it does not know.
+ * The parts of a snapshotter. `root` is the directory of this client alone. One store serves one client, because a
+ * client's garbage collection removes every snapshot that it does not know.
  */
 export interface SnapshotterParts {
   readonly root: string;
@@ -44,8 +44,8 @@ export interface SnapshotterParts {
 }
 
 /**
- * Opens the snapshotter whose state is below `<root>/snapshotter`, and makes that directory when it is not there.
- * FailedPrecondition when stargz-snapshotter keeps its state there; else errors as for `Database`.
+ * Opens the snapshotter whose state is below `<root>/snapshotter`, and makes that directory if it is not there. Throws
+ * FailedPrecondition if stargz-snapshotter keeps its state there; else as `Database`.
  */
 export async function openSnapshotter(parts: Omit<SnapshotterParts, 'store'>): Promise<Snapshotter> {
   const root = join(parts.root, 'snapshotter');
@@ -67,7 +67,7 @@ export async function openSnapshotter(parts: Omit<SnapshotterParts, 'store'>): P
  * holds a transaction while it waits: each checks, waits, and checks again in the transaction that writes.
  */
 export class Snapshotter implements Snapshots, AsyncDisposable {
-  /** What became of the layers that the client asked for. */
+  /** The outcomes of Prepare for the layers that the client asked for. */
   readonly outcomes = new PrepareHistory();
   readonly #openStore: SnapshotStore;
   readonly #layers: RemoteLayers;
@@ -76,9 +76,9 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
   readonly #metrics: SnapshotMetrics;
   readonly #xino: Xino | undefined;
   readonly #usages = new TreeUsages();
-  /** Lazy layers that should be mounted and are not, and the mounting that is under way. */
+  /** Lazy layers that should be mounted and are not. The value is the mounting, if it is under way. */
   readonly #unmounted = new Map<number, Promise<void> | undefined>();
-  /** Why they are not. */
+  /** Why they are not mounted. */
   readonly #reasons = new Map<number, unknown>();
   #closing: Promise<void> | undefined;
 
@@ -102,7 +102,7 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     return this.#store.update(name, labels, paths);
   }
 
-  /** A committed snapshot is walked once, at the first call, so that Commit need not wait for it. */
+  /** A committed snapshot is counted once, at the first call, so that Commit need not wait for it. */
   async usage(key: string, namespace = ''): Promise<Usage> {
     const { id, info, remote, usage } = this.#store.get(key);
     const content = this.#directories.content(id);
@@ -166,10 +166,10 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
   }
 
   /**
-   * Makes every lazy layer readable again from what is on the disk, and then starts to remove what is left of removed
-   * snapshots and of interrupted calls. A layer for which the registry is needed is mounted in the background. One that
-   * cannot be mounted is logged, keeps its record, and is Unavailable until a later try succeeds: the next Prepare of
-   * its target, or of what lies on it.
+   * Makes every lazy layer readable again from the files on disk. Then starts to remove what removed snapshots and
+   * interrupted calls have left. A layer that needs the registry is mounted in the background. If a layer cannot be
+   * mounted, that is logged, and its record stays. It is Unavailable until a later try succeeds: the next Prepare of
+   * its target, or of a snapshot on top of it.
    */
   async restore(): Promise<void> {
     const remotes = this.#store.remotes();
@@ -196,7 +196,7 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     });
   }
 
-  /** Closes the store and leaves the lazy layers mounted, and what is to be removed where it is, for the next life. */
+  /** Closes the store. Lazy layers stay mounted, and directories to remove stay, for the next life of the program. */
   async leave(): Promise<void> {
     this.#closing = Promise.resolve();
     await this.#directories.leave();
@@ -233,8 +233,8 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
   }
 
   /**
-   * Gives whether `target` is there at the end. If not, the client must fetch and unpack the layer; the reason has been
-   * logged.
+   * Returns whether `target` is there at the end. If not, the client must fetch and unpack the layer; the reason has
+   * been logged.
    */
   async #prepareRemote(
     key: string,
@@ -277,7 +277,8 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
       return failed(new Refusal('name', 'FailedPrecondition', message));
     }
     try {
-      this.#layers.checkLabels(labels); // most layers of most images are ordinary, and none of their directories has to be made and removed
+      // Most layers of most images are ordinary. This check saves making and removing a directory for each of them.
+      this.#layers.checkLabels(labels);
     } catch (error) {
       return failed(error);
     }

@@ -17,31 +17,31 @@ export interface ClientProcess {
 /** What the file holds. */
 interface ClientRecord extends ProcessIdentity, ClientProcess {
   readonly boot: string;
-  /** Which directory the record is in: that of a copy has no client. Not in records of all versions. */
+  /** The directory of the record. A copy of that directory has no client. Records of old versions do not have it. */
   readonly directory?: string | undefined;
 }
 
 const maxRefused = 64;
 
 /**
- * Sees to it that one process alone changes the snapshots of a store: a second one does not know those of the first,
- * and its garbage collection would remove them. The first one that comes has the store until it ends, even if this
- * program is started again meanwhile. Processes of another pid namespace than ours have no pid here and cannot be told
- * apart: they are let through.
+ * Makes sure that only one process changes the snapshots of a store. A second one does not know the snapshots of the
+ * first, and its garbage collection would remove them. The first process that comes owns the store until it ends, even
+ * if this program is restarted meanwhile. Processes of another pid namespace have no pid here and cannot be told apart,
+ * so they are let through.
  */
 export class StoreOwner {
   readonly #path: string;
   readonly #address: string;
   readonly #log: Log;
   #owner: ClientRecord | undefined;
-  /** Processes that were told, so that the log has one line of each. */
+  /** Processes that were refused, so that the log has one line for each. */
   readonly #told = new Set<number>();
   #refused: ClientProcess | undefined;
   readonly #called = new AbortController();
 
   /**
    * @param path the file that remembers the process
-   * @param address of the socket, for messages
+   * @param address the address of the socket, for messages
    */
   constructor(path: string, address: string, log: Log) {
     this.#path = path;
@@ -53,8 +53,8 @@ export class StoreOwner {
   /**
    * Lets a process change something.
    *
-   * @param pid 0 for one that cannot be named
-   * @throws FailedPrecondition, which says what to do, while another process has the store
+   * @param pid 0 if the process has no pid here
+   * @throws FailedPrecondition, which says what to do, while another process owns the store
    */
   check(pid: number): void {
     this.#called.abort();
@@ -73,18 +73,18 @@ export class StoreOwner {
     this.#write(this.#owner);
   }
 
-  /** Aborted by the first process that wants to change something in this life. */
+  /** Aborts when the first process of this life wants to change something. */
   get called(): AbortSignal {
     return this.#called.signal;
   }
 
-  /** The process that has the store; undefined if there is none now. */
+  /** The process that owns the store; undefined if there is none now. */
   get process(): ClientProcess | undefined {
     const owner = this.#owner;
     return owner !== undefined && isAlive(owner) ? { pid: owner.pid, command: owner.command } : undefined;
   }
 
-  /** The last process that was refused, as long as both are there. */
+  /** The last process that was refused, as long as it and the owner run. */
   get refused(): ClientProcess | undefined {
     const refused = this.#refused;
     return refused !== undefined && this.process !== undefined && identityOf(refused.pid) !== undefined
@@ -115,12 +115,12 @@ export class StoreOwner {
   }
 }
 
-/** A killed process that is not gone yet makes no calls any more. */
+/** A killed process that is not gone yet makes no more calls. */
 function isAlive(process: ClientRecord): boolean {
   return isRunning(process) && !isDying(process.pid);
 }
 
-/** What the file says, if it is of this boot. */
+/** The record in the file, if it is of this boot. */
 function readRecord(path: string): ClientRecord | undefined {
   try {
     const record = JSON.parse(readFileSync(path, 'utf8')) as ClientRecord;

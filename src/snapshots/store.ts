@@ -8,7 +8,7 @@ import { askForLabels, type Filter, type Filters, matches } from './filters.ts';
 import { checkLabels, labelBytes, sameLabels, splitLabels, updateLabels } from './labels.ts';
 import type { Kind, Labels, SnapshotInfo, Usage } from './snapshot.ts';
 
-/** A row. `remote` says that its content is a lazy layer; `usage` is undefined until it is known. */
+/** A row of the store. `remote` says that its content is a lazy layer; `usage` is undefined until it is known. */
 export interface StoredSnapshot {
   readonly id: number;
   readonly info: SnapshotInfo;
@@ -26,10 +26,10 @@ const PAGE_ROWS = 100;
 const MAX_NAME_LENGTH = 32 * 1024;
 const MAX_TEMPORARY_LABELS = 4096;
 
-/** Labels that are read with many other rows; longer ones are read one row at a time. */
+/** Labels up to this length are read together with many other rows; longer ones are read one row at a time. */
 const SHORT_LABELS_BYTES = 16 * 1024;
 
-/** How long a list may keep everybody else waiting. */
+/** How long a list may keep all other calls waiting. */
 const MAX_BUSY_MS = 5;
 
 const fields = `s.id, s.name, s.kind, coalesce(p.name, '') AS parent, s.remote, s.created_us, s.updated_us, s.inodes, s.bytes`;
@@ -47,21 +47,21 @@ const selectChain = `
   ) SELECT id, remote FROM chain ORDER BY depth`;
 
 /**
- * The records of one client's snapshots, in one SQLite file that this process alone has open. Every call is one
- * transaction, and is on disk when it returns. Only temporary labels (see `isTemporary`) are kept in memory: BuildKit
- * changes them several times around every mount, inside its own write transaction, and after a crash of this process
- * they are not needed.
+ * The records of one client's snapshots, in one SQLite file that only this process has open. Every call is one
+ * transaction, and is on disk when it returns. Only temporary labels (see `isTemporary`) are kept in memory. BuildKit
+ * changes them several times around every mount, inside its own write transaction, and they are not needed after a
+ * crash of this process.
  */
 export class SnapshotStore implements Disposable {
   readonly #database: Database;
-  /** Long labels are as short-lived as buffers. A collection in one go takes less time than they do. */
+  /** Long labels are as short-lived as buffers. A collection in one go takes less time than it takes to read them. */
   readonly #pressure = new BufferPressure();
   readonly #temporary = new Map<number, { labels: Labels; updatedMicros: number }>();
-  /** Removed snapshots whose directory is gone. */
+  /** Removed snapshots whose directories are gone. */
   #gone: number[] = [];
   #lastId: number;
 
-  /** Opens or creates the store at `path`. Errors as for `Database`. */
+  /** Opens or creates the store at `path`. Throws as `Database`. */
   constructor(path: string) {
     this.#database = new Database(path);
     this.#lastId = Number(
@@ -69,12 +69,12 @@ export class SnapshotStore implements Disposable {
     );
   }
 
-  /** The number of a snapshot to be: never given before, and above what `reserveIds` took. */
+  /** The number for a new snapshot: it was never given before, and is above what `reserveIds` took. */
   allocateId(): number {
     return ++this.#lastId;
   }
 
-  /** Keeps the ids up to `highest` from being given: a directory of that name is there. */
+  /** Reserves all ids up to `highest`: a directory of that name exists. */
   reserveIds(highest: number): void {
     this.#lastId = Math.max(this.#lastId, highest);
   }
@@ -89,7 +89,7 @@ export class SnapshotStore implements Disposable {
     return row && this.#snapshotOf(row);
   }
 
-  /** As `find`; NotFound. */
+  /** As `find`, but throws NotFound. */
   get(name: string): StoredSnapshot {
     const found = this.find(name);
     if (!found) throw new LazypullError('NotFound', `Cannot find snapshot "${shown(name)}"`);
@@ -101,7 +101,9 @@ export class SnapshotStore implements Disposable {
     return this.#database.rows(selectChain, id).map((row) => ({ id: Number(row.id), remote: row.remote === 1 }));
   }
 
-  /** The chain of the parents of a snapshot to be; empty without a parent. Errors as `create`, the parent's first. */
+  /**
+   * The chain of the parents of a new snapshot; empty without a parent. Throws as `create`, the parent's errors first.
+   */
   parentChain(key: string, parent: string): readonly Link[] {
     checkName(key);
     const found = parent === '' ? undefined : this.find(parent);
@@ -115,8 +117,8 @@ export class SnapshotStore implements Disposable {
   }
 
   /**
-   * Adds a snapshot and gives the chain of its parents. A remote one is a committed snapshot from the start and gets
-   * the remote label. AlreadyExists for the name; NotFound or InvalidArgument for the parent.
+   * Adds a snapshot and returns the chain of its parents. A remote snapshot is committed from the start and gets the
+   * remote label. Throws AlreadyExists for the name; NotFound or InvalidArgument for the parent.
    */
   create(snapshot: {
     id: number;
@@ -154,8 +156,8 @@ export class SnapshotStore implements Disposable {
   }
 
   /**
-   * Makes the active snapshot `key` the committed snapshot `name` with these labels. Errors in containerd's order:
-   * NotFound for the key, AlreadyExists for the name, FailedPrecondition when it is not active, InvalidArgument for a
+   * Makes the active snapshot `key` the committed snapshot `name` with these labels. Throws in containerd's order:
+   * NotFound for the key, AlreadyExists for the name, FailedPrecondition if it is not active, InvalidArgument for a
    * change of parent, NotFound or FailedPrecondition for the parent.
    */
   commit(name: string, key: string, parent: string, labels: Labels): void {
@@ -200,8 +202,8 @@ export class SnapshotStore implements Disposable {
   }
 
   /**
-   * Forgets a snapshot, but that its directory is to be removed, and gives what it was. NotFound; FailedPrecondition
-   * while it has children.
+   * Removes a snapshot and returns it. The store remembers that its directory must be removed. Throws NotFound;
+   * FailedPrecondition while it has children.
    */
   remove(name: string): StoredSnapshot {
     const gone = this.#gone;
@@ -226,15 +228,15 @@ export class SnapshotStore implements Disposable {
   }
 
   /**
-   * Says that the directory of a removed snapshot is gone. That is written with the next removal: until then it costs
-   * nothing.
+   * Notes that the directory of a removed snapshot is gone. The note is written with the next removal: until then it
+   * costs nothing.
    */
   noteGone(id: number): void {
     this.#gone.push(id);
   }
 
   /**
-   * Changes labels as `updateLabels` says, and gives the new state. Writes to disk only when a label changes that must
+   * Changes labels as `updateLabels` says, and returns the new state. Writes to disk only if a label changes that must
    * survive.
    */
   update(name: string, given: Labels, paths: readonly string[]): SnapshotInfo {
@@ -252,16 +254,16 @@ export class SnapshotStore implements Disposable {
     return this.get(name).info;
   }
 
-  /** Keeps what a committed snapshot takes on disk. */
+  /** Stores the disk usage of a committed snapshot. */
   setUsage(id: number, { inodes, bytes }: Usage): void {
     this.#change('UPDATE snapshots SET inodes = ?, bytes = ? WHERE id = ?', inodes, bytes, id);
   }
 
   /**
-   * The snapshots that any of the filters matches, oldest first. Read in pages, so that a slow reader holds no
-   * transaction; a snapshot that is there from the first to the last page comes exactly once. Filters that ask for a
-   * name, a parent or a target are looked up, not searched for. Others that wait have a turn every few milliseconds,
-   * and after each row with long labels.
+   * The snapshots that match any of the filters, oldest first. They are read in pages, so that a slow reader holds no
+   * transaction. A snapshot that is there from the first to the last page comes exactly once. Filters that ask for a
+   * name, a parent or a target are looked up, not searched for. Other calls have a turn every few milliseconds, and
+   * after each row with long labels.
    */
   async *list(filters: Filters): AsyncGenerator<StoredSnapshot> {
     let sinceMs = performance.now();
@@ -274,7 +276,7 @@ export class SnapshotStore implements Disposable {
     }
   }
 
-  /** Rows without long labels, among which are all that match, each of them once. */
+  /** Rows without long labels: all that match and possibly others, each of them once. */
   *#candidates(filters: Filters): Generator<Row> {
     const lookups = filters.filters.map(lookupOf);
     if (lookups.length > 0 && lookups.every((lookup) => lookup !== undefined)) {
@@ -342,7 +344,7 @@ export class SnapshotStore implements Disposable {
     this.#temporary.set(id, { labels: Object.fromEntries(kept), updatedMicros });
   }
 
-  /** Labels that are not in the row are read whenever they are asked for. */
+  /** If the row does not have its labels, they are read whenever they are asked for. */
   #snapshotOf(row: Row): StoredSnapshot {
     const id = Number(row.id);
     const temporary = this.#temporary.get(id);

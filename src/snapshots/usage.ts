@@ -7,21 +7,21 @@ import type { Usage } from './snapshot.ts';
 const BLOCK_BYTES = 512;
 
 /**
- * A walk shorter than this is repeated at every call; a longer one answers calls for `keptFactor` times as long, and
- * `maxKeptMs` at most.
+ * A walk shorter than this is repeated at every call. The result of a longer one is used for `keptFactor` times as
+ * long, and `maxKeptMs` at most.
  */
 const shortWalkMs = 20;
 const keptFactor = 50;
 const maxKeptMs = 60_000;
 
 /**
- * The usage of trees that are written to. CRI asks for it every ten seconds, for every container: counting takes 2 % of
- * a core at most.
+ * The usage of trees that are written to. CRI asks for the usage of every container every ten seconds. Counting takes 2
+ * % of a core at most.
  */
 export class TreeUsages {
   readonly #answers = new Map<string, { usage: Promise<Usage>; untilMs: number }>();
 
-  /** As `diskUsage`, of now or, if that takes long, of up to a minute ago. Calls at one time share a walk. */
+  /** As `diskUsage`. If that takes long, the result may be up to a minute old. Concurrent calls share a walk. */
   of(root: string): Promise<Usage> {
     const known = this.#answers.get(root);
     if (known !== undefined && performance.now() < known.untilMs) return known.usage;
@@ -47,15 +47,16 @@ export class TreeUsages {
 }
 
 /**
- * How many inodes are asked for before anything else has its turn: a millisecond or less, if the kernel has them in
- * memory.
+ * How many inodes are looked at before other work has its turn. That takes a millisecond or less, if the kernel has
+ * them in memory.
  */
 const sliceInodes = 200;
 
 /**
- * The allocated bytes and the inodes of a tree with its root, as containerd counts them (continuity, fs.DiskUsage):
- * blocks of every inode, a hard link once. What vanishes under way, or lies deeper than a path can say, is not counted.
- * It asks for one inode after the other and waits for each, in slices: to wait for a thread takes four times as long.
+ * The allocated bytes and the inodes of a tree with its root, as containerd counts them (continuity, fs.DiskUsage): the
+ * blocks of every inode, and each hard link once. It does not count what vanishes meanwhile, or lies deeper than a path
+ * can say. It looks at one inode after the other and blocks for each, in slices: waiting for a thread takes four times
+ * as long.
  */
 export async function diskUsage(root: string): Promise<Usage> {
   const linked = new Set<string>();
@@ -113,12 +114,12 @@ function isOutOfReach(error: unknown): boolean {
 }
 
 /**
- * The namespace of CRI, whose syncer asks once for the usage of a committed snapshot and keeps the answer
+ * The namespace of CRI. Its syncer asks once for the usage of a committed snapshot and keeps the answer
  * (internal/cri/server/images/snapshots.go).
  */
 const criNamespace = 'k8s.io';
 
-/** Whether a client that asks for a namespace keeps the answer as long as the snapshot is there. */
+/** Whether a client that asks for a namespace keeps the answer as long as the snapshot exists. */
 export function keepsUsage(namespace: string): boolean {
   return namespace === criNamespace;
 }

@@ -32,11 +32,11 @@ const noLayers: RemoteLayers = {
 };
 
 /**
- * Makes the calls of a build's first step to a service of its own, which no client can reach: a call takes several
- * times as long when it is the first of its kind.
+ * Makes the calls of a build's first step to a service of its own, which no client can reach. The first call of each
+ * kind takes several times as long as later ones.
  *
- * @param directory an existing one that is empty; what is left in it is the caller's
- * @param goesOn asked before each call: false to leave it at that
+ * @param directory an existing, empty directory; what is left in it is the caller's
+ * @param goesOn asked before each call: false ends the warm-up
  */
 export async function rehearseCalls(directory: string, goesOn: () => boolean): Promise<void> {
   const path = join(directory, 'socket');
@@ -73,7 +73,7 @@ async function build(call: Call): Promise<void> {
   await call(method.cleanup, {});
 }
 
-/** Resolves with any answer, also with an error. */
+/** Resolves with any answer, even with an error. */
 function callOnce<I extends DescMessage>(
   client: Client,
   { input, output, parent, name }: DescMethod & { readonly input: I },

@@ -5,20 +5,23 @@ import { identityOf, isDying, isRunning, type ProcessIdentity } from '../kernel/
 import type { Log } from '../log.ts';
 import { replaceFileNow } from '../kernel/replace-file.ts';
 
-/** The process that asks: what the file holds. */
+/** The content of the file: the process that asks. */
 interface Asker extends ProcessIdentity {
   readonly boot: string;
 }
 
 /**
- * That this process waits for the one which has a root to hand over. The signal that asks for it stays pending while
- * that one is stopped or busy, and may outlive our patience, or us; a daemon that gets it late must not hand over to no
- * process. So the wish is a file, which one of both takes away, by renaming it.
+ * Says that this process waits for the process that has a root to hand over. The signal that asks for it stays pending
+ * while that process is stopped or busy, and may outlive our patience, or us. A daemon that gets the signal late must
+ * not hand over to no process. So the wish is a file, which one of the two takes away by renaming it.
  */
 export class HandoverRequest implements Disposable {
   readonly #root: string;
 
-  /** Writes it down, in place of any before. undefined if that cannot be: the signal is as good as any then. */
+  /**
+   * Writes the request, in place of any older one. Returns undefined if it cannot be written: the signal alone has to
+   * do then.
+   */
   static write(root: string): HandoverRequest | undefined {
     const asker: Asker = { boot: bootId(), ...identityOf(process.pid)! };
     try {
@@ -34,27 +37,27 @@ export class HandoverRequest implements Disposable {
     this.#root = root;
   }
 
-  /** Takes it back. @returns false if it was accepted before: then the root is being handed over */
+  /** Takes the request back. @returns false if it was accepted before: the root is being handed over then */
   withdraw(): boolean {
     return renamed(requestPath(this.#root), withdrawnPath(this.#root));
   }
 
-  /** To be called by the process that has the root. */
+  /** To be called by the process that owns the root. */
   [Symbol.dispose](): void {
     forgetHandover(this.#root);
   }
 }
 
-/** Removes what is left of requests, which are no longer for any process. By the process that has the root. */
+/** Removes old requests, which no process waits for any more. To be called by the process that owns the root. */
 export function forgetHandover(root: string): void {
   for (const path of [requestPath(root), withdrawnPath(root), `${requestPath(root)}.new`])
     rmSync(path, { force: true });
 }
 
 /**
- * Whether the process that has a root, and was sent the signal to hand over, shall do so: if the process that asked for
- * it still waits, or if none asked and the signal came from elsewhere, such as a service manager that starts the next
- * one after us.
+ * Whether the process that owns a root shall hand over after the signal for it. It shall if the process that asked
+ * still waits. It also shall if no process asked, and the signal came from elsewhere, such as a service manager that
+ * starts the next daemon after us.
  */
 export function acceptsHandover(root: string, log: Log): boolean {
   const isAsked = renamed(requestPath(root), withdrawnPath(root));

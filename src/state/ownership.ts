@@ -5,7 +5,7 @@ const groupWrite = 0o020;
 const othersWrite = 0o002;
 const sticky = 0o1000;
 
-/** Directories of the machine: no other user enters a root, nor what is below it. */
+/** Directories of the machine. If they were a root, no other user could enter them, nor anything below them. */
 const sharedDirectories = [
   '/boot',
   '/dev',
@@ -21,8 +21,8 @@ const sharedDirectories = [
 ];
 
 /**
- * Makes sure that only root and we can put something else in place of a file in a directory: clients mount what it
- * answers. Others may be able to write there if the directory is sticky, as /tmp is, and the group if it is root's.
+ * Makes sure that only root and we can replace a file in a directory, because clients mount what is served there.
+ * Others may be able to write there if the directory is sticky, as /tmp is, and the group may if it is root's.
  *
  * @throws FailedPrecondition that says what to change
  */
@@ -39,8 +39,8 @@ export function checkOnlyOursIn(directory: string): void {
 }
 
 /**
- * Makes sure that a root directory, given by its real path, is not one that others use, or have something below: they
- * could not enter it any more.
+ * Makes sure that a root directory, given by its real path, is not used by others and contains nothing that others use:
+ * they could not enter it any more.
  *
  * @throws FailedPrecondition
  */

@@ -1,8 +1,8 @@
 /**
- * The daemon's root directory as a whole: who has it, whose it may be, and how one daemon leaves it to the next. It
- * knows nothing of what the others keep there.
+ * The daemon's root directory as a whole: which process has it, whom it may belong to, and how one daemon leaves it to
+ * the next. It does not know what the other rooms keep there.
  *
- * Begin with `openRoot`; `ownership.ts` refuses roots that others can write to, `handover.ts` is the wish to hand
+ * Begin with `openRoot`. `ownership.ts` refuses roots that others can write to, `handover.ts` is the request to hand
  * over.
  */
 
@@ -17,8 +17,8 @@ import { checkNotShared, checkOnlyOursIn } from './ownership.ts';
 import { makeDirectory } from '../kernel/make-directory.ts';
 
 /**
- * How long a process that hands over, that has been killed, or that has said that it does not need the root for long
- * may take to end.
+ * How long a process may take to end after it began to hand over, was killed, or said that it needs the root only
+ * briefly.
  */
 const maxWaitMs = 30_000;
 const pollMs = 10;
@@ -27,31 +27,31 @@ const maxTries = 20;
 /** The root directory, taken until it is disposed of. */
 export interface Root extends Disposable {
   /**
-   * Settles once no other process has the root. One that was killed while a thread of it was in a system call on its
-   * own mounts keeps it until that call is answered: a daemon that takes its place must do so before this resolves.
-   * Rejects with `Unavailable` when it takes too long.
+   * Settles once no other process has the root. A process that was killed while one of its threads was in a system call
+   * on its own mounts has the root until that call is answered. So a daemon that takes its place must answer before
+   * this resolves. Rejects with `Unavailable` if it takes too long.
    */
   readonly alone: Promise<void>;
 }
 
 export interface RootOptions {
-  /** Has the process that uses the root hand over to us, and waits for that. */
+  /** Asks the process that uses the root to hand over to us, and waits for that. */
   readonly takeover?: boolean;
-  /** Rejects for a directory that cannot be used; no process has to hand over before that. */
+  /** Rejects if the directory cannot be used. No process is asked to hand over before that. */
   readonly suits?: (path: string) => Promise<void>;
-  /** The next process that wants the root waits for us instead of giving up. */
+  /** Tells the next process that wants the root to wait for us instead of giving up. */
   readonly isBrief?: boolean;
   /** How long the process that uses the root may take to hand over; 30 s by default. */
   readonly handoverMs?: number;
-  /** Ends the waiting for a handover: the process that has the root keeps it then, unless it has begun to hand over. */
+  /** Ends the wait for a handover: the process that has the root keeps it, unless it has begun to hand over. */
   readonly signal?: AbortSignal;
 }
 
 /**
  * Makes the root directory, with mode 0700, and takes it for this process.
  *
- * @throws FailedPrecondition that names the pid of the process that has it, or for a directory of another user;
- * Unavailable when it cannot be made, or is not handed over in time; Canceled if `signal` aborted meanwhile
+ * @throws FailedPrecondition that names the pid of the process that has it, or if it belongs to another user;
+ * Unavailable if it cannot be made, or is not handed over in time; Canceled if `signal` aborted meanwhile
  */
 export async function openRoot(path: string, options: RootOptions = {}): Promise<Root> {
   const { takeover = false, isBrief = false } = options;
@@ -63,7 +63,7 @@ export async function openRoot(path: string, options: RootOptions = {}): Promise
     throw new LazypullError('Unavailable', `Cannot make the root directory "${path}"`, { cause: error });
   }
   checkOnlyOursIn(path);
-  // Of those that wait for the lock at one time only one can be next.
+  // If several processes wait for the lock, only one can be next.
   const next = await tryLock(join(path, 'lock.next'), isBrief);
   if (!('lock' in next)) throw inUse(path, next.holder);
   let held: Disposable = next.lock;
@@ -89,12 +89,12 @@ export async function openRoot(path: string, options: RootOptions = {}): Promise
   }
 }
 
-/** A lock; or which process has it, and whether that only waits to be gone. */
+/** A lock; or the process that has it, and whether that process is only waiting to be gone. */
 type Locking = { readonly lock: Disposable } | (LockHolder & { readonly isDying: boolean });
 
 /**
- * As `tryLockFile`; a holder that ended meanwhile, or that has not yet written which process it is, is not believed at
- * once, and one that has it briefly is waited for.
+ * As `tryLockFile`. A holder that ended meanwhile, or that has not written its pid yet, is not believed at once. If the
+ * holder has the lock only briefly, it is waited for.
  */
 async function tryLock(file: string, isBrief: boolean): Promise<Locking> {
   const deadline = Date.now() + maxWaitMs;
@@ -110,10 +110,7 @@ async function tryLock(file: string, isBrief: boolean): Promise<Locking> {
   }
 }
 
-/**
- * Asks the process that has the lock to hand over until we have it, or it is held by a process that only waits to be
- * gone.
- */
+/** Asks the process that has the lock to hand over, until we have it or the process only waits to be gone. */
 async function handedOver(root: string, options: RootOptions): Promise<Locking> {
   const { isBrief = false, handoverMs: waitMs = maxWaitMs, signal } = options;
   const file = join(root, 'lock');
@@ -133,7 +130,7 @@ async function handedOver(root: string, options: RootOptions): Promise<Locking> 
       }
       const isCanceled = signal?.aborted === true && !isAccepted;
       if (Date.now() <= deadline && !isCanceled) continue;
-      // One that has begun hands over to us or to no process.
+      // A process that has begun hands over to us or to no process.
       isAccepted = request?.withdraw() === false;
       request = undefined;
       if (!isAccepted && isCanceled) throw new LazypullError('Canceled', 'Interrupted');

@@ -7,15 +7,15 @@ import { detach, mountsBelow, mountTable } from '../kernel/mount.ts';
 import type { Log } from '../log.ts';
 
 /**
- * Where a command mounts what it needs, below a directory for temporary files. A lock says whether the command is still
- * there.
+ * A directory in which a command mounts what it needs, below a directory for temporary files. A lock says whether the
+ * command still runs.
  */
 const namePattern = /^lazypull-(?:check-)?[A-Za-z0-9]{6}$/;
 
 /**
- * A temporary directory in which mounts are made, and of which something is mounted elsewhere. When it is disposed of,
- * what is mounted in it is taken away, and then the directory. If we are killed before, the next command finds it by
- * its lock, or by what is mounted elsewhere, and does that.
+ * A temporary directory for mounts, some of which are the source of a mount elsewhere. When it is disposed of,
+ * everything in it is unmounted, and the directory is removed. If we are killed before that, the next command finds it
+ * by its lock, or by the mount elsewhere, and cleans up.
  */
 export class WorkDirectory implements AsyncDisposable {
   readonly path: string;
@@ -35,8 +35,8 @@ export class WorkDirectory implements AsyncDisposable {
   }
 
   /**
-   * Writes down that something is mounted at `target`, which has the path of this directory as its source. To be called
-   * before that is so.
+   * Writes down that something is mounted at `target` whose source is in this directory. To be called before it is
+   * mounted.
    */
   noteTarget(target: string): void {
     writeFileSync(targetPath(this.path), target, { mode: 0o600 });
@@ -49,11 +49,11 @@ export class WorkDirectory implements AsyncDisposable {
 }
 
 /**
- * Takes away what commands left that were killed: those whose directories are in `parent`, and the one that has
- * something mounted at `target`.
+ * Cleans up after killed commands: those whose directories are in `parent`, and the one that has something mounted at
+ * `target`.
  *
- * @param target the path without symlinks at which something is going to be mounted; undefined for nowhere
- * @throws FailedPrecondition if a command that is there has something mounted at `target`
+ * @param target the path, without symlinks, at which something is going to be mounted; undefined if nothing is
+ * @throws FailedPrecondition if a running command has something mounted at `target`
  */
 export async function clearLeft(parent: string, target: string | undefined, log: Log): Promise<void> {
   const above = target === undefined ? [] : (await mountTable(target)).filter(({ path }) => path === target);
@@ -94,7 +94,7 @@ async function topAt(path: string): Promise<string | undefined> {
   return (await mountTable(path)).findLast((mount) => mount.path === path)?.source;
 }
 
-/** Removes a directory without anything that is mounted in it. */
+/** Removes a directory after all mounts in it. */
 async function remove(path: string): Promise<void> {
   for (const point of (await mountsBelow(path)).toReversed()) await detach(point);
   if ((await mountsBelow(path)).length === 0) await rm(path, { recursive: true, force: true });
@@ -112,7 +112,7 @@ function directoriesIn(parent: string): string[] {
 }
 
 /**
- * The lock of a directory that a command of our user made; undefined for anything else: others may write into a
+ * The lock of a directory that a command of our user made; undefined for anything else, because others may write into a
  * directory for temporary files.
  */
 async function lockOf(path: string): Promise<Locking | undefined> {

@@ -4,7 +4,7 @@ import type { CacheAccess, CachedLayer } from '../layers/cache/cache.ts';
 import type { Log } from '../log.ts';
 import { bridge, type Bridged } from '../rpc/bridge.ts';
 
-/** `lazypull.cache.v1.Cache` for a gRPC server: the cache below `root`, for commands that mean that one. */
+/** `lazypull.cache.v1.Cache` for a gRPC server: the cache below `root`, for commands that name this root. */
 export function cacheService(root: string, cache: CacheAccess, log: Log): Bridged {
   const check = (asked: string): void => {
     if (asked === root) return;

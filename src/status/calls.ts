@@ -3,7 +3,7 @@ import { status } from '@grpc/grpc-js';
 import { LazypullError } from '../errors.ts';
 import { type CallFailure, type Method, RpcClient } from '../rpc/client.ts';
 
-/** What the daemon answers from memory comes at once. */
+/** The daemon answers from memory, at once. */
 const timeoutMs = 5_000;
 
 /** Calls of the services of a running daemon. */
@@ -23,7 +23,7 @@ export class DaemonCalls implements Disposable {
     return this.#client.unary(method, request, timeoutMs);
   }
 
-  /** The answers of a call that may take as long as it likes. Throws as `unary` does. */
+  /** The answers of a call without a time limit. Throws as `unary`. */
   stream<I extends DescMessage, O extends DescMessage>(
     method: Method<I, O>,
     request: MessageInitShape<I>,

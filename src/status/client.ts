@@ -48,7 +48,10 @@ export class StatusClient implements Disposable {
     };
   }
 
-  /** What became of the layers with these digests, or of all that the daemon remembers; the latest last. */
+  /**
+   * The outcomes of Prepare for the layers with these digests, or for all that the daemon remembers; the latest comes
+   * last.
+   */
   async outcomes(digests: readonly string[] = []): Promise<PrepareOutcome[]> {
     const { outcomes } = await this.#calls.unary(Status.method.outcomes, { digests: [...digests] });
     return outcomes.map(({ reference, digest, atMs, reason, message, how, howText }) => ({
@@ -71,7 +74,7 @@ function knownHow(text: string): LayerHow | undefined {
   return layerHows.find((how) => how === text);
 }
 
-/** A reason of a newer daemon is none that we have advice for. */
+/** There is no advice for a reason that only a newer daemon knows. */
 function knownReason(text: string): RefusalReason {
   return refusalReasons.find((reason) => reason === text) ?? 'other';
 }

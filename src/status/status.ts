@@ -1,37 +1,37 @@
 /**
- * What a running daemon tells: its state, its cache, and what became of layers. One half runs in the daemon
+ * What a running daemon tells: its state, its cache, and the outcomes of Prepare. One half runs in the daemon
  * (`service.ts`, `cache-service.ts`), the other in commands that ask it (`client.ts`, `cache-client.ts`).
  *
- * Begin with the shapes in this file; `why.ts` brings together what a registry and a daemon say of an image.
+ * Begin with the shapes in this file. `why.ts` combines what a registry and a daemon know about an image.
  */
 
 import type { LayerStatus } from '../layers/layer-status.ts';
 import type { PrepareOutcome } from '../snapshots/prepare-history.ts';
 import type { ClientProcess } from '../snapshots/store-owner.ts';
 
-/** A layer that is mounted, and the names of the clients that have it so. */
+/** A mounted layer, and the names of the clients that have mounted it. */
 export interface MountedLayer extends LayerStatus {
   readonly clients: readonly string[];
 }
 
-/** The clients that a daemon serves. */
+/** A client that a daemon serves. */
 export interface ClientStatus {
   readonly name: string;
   /** Path of its socket. */
   readonly address: string;
-  /** The process that uses the socket; undefined if none does, or none that can be named. */
+  /** The process that uses the socket; undefined if none does, or if it cannot be named. */
   readonly process: ClientProcess | undefined;
-  /** Another one that was refused, because that one uses it. */
+  /** Another process that was refused, because the first one uses it. */
   readonly refused: ClientProcess | undefined;
 }
 
-/** What a daemon is doing. */
+/** The state of a daemon. */
 export interface DaemonStatus {
   readonly version: string;
   /** Milliseconds since 1970. */
   readonly startedMs: number;
   readonly layers: readonly MountedLayer[];
-  /** The first one first; none if an older daemon answers. */
+  /** The first client comes first; none if an older daemon answers. */
   readonly clients: readonly ClientStatus[];
   readonly cache: { readonly bytes: number; readonly layers: number };
   /** Undefined if it serves none. */
@@ -40,16 +40,16 @@ export interface DaemonStatus {
   readonly problems: readonly string[];
 }
 
-/** Where a daemon's mirror is, and what is kept for it: how many blobs, and their disk space in bytes. */
+/** The address of a daemon's mirror, and what it keeps: the number of blobs, and their disk space in bytes. */
 export interface MirrorStatus {
   readonly address: string;
   readonly blobs: number;
   readonly bytes: number;
 }
 
-/** What the status service asks: a daemon. */
+/** The source of the status service: a daemon. */
 export interface StatusSource {
   status(): Promise<DaemonStatus>;
-  /** What became of the layers with these digests, or of all, the latest last. */
+  /** The outcomes of Prepare for the layers with these digests, or for all, the latest last. */
   outcomes(digests: readonly string[]): readonly PrepareOutcome[];
 }

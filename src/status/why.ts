@@ -10,7 +10,7 @@ export interface LayerVerdict {
   readonly bytes: number | undefined;
   /**
    * `lazy`: the daemon has it so. `refused`: the daemon left it to the client. `possible`: it could be lazy, and the
-   * daemon was not asked. `impossible`: it could not be.
+   * daemon was not asked. `impossible`: it cannot be lazy.
    */
   readonly verdict: 'lazy' | 'refused' | 'possible' | 'impossible';
   /** Undefined for a layer that is lazy or can be. */
@@ -18,32 +18,32 @@ export interface LayerVerdict {
   readonly message: string;
   /** What to do; '' for nothing. */
   readonly advice: string;
-  /** When the daemon was asked last, in milliseconds since 1970; undefined if it does not know. */
+  /** When the daemon was last asked for it, in milliseconds since 1970; undefined if it does not know. */
   readonly askedMs: number | undefined;
 }
 
-/** What a daemon knows of layers. */
+/** What a daemon knows about layers. */
 export interface DaemonMemory {
-  /** What became of layers that clients asked for, the latest last. */
+  /** The outcomes of Prepare for layers that clients asked for, the latest last. */
   readonly outcomes: readonly PrepareOutcome[];
-  /** The digests of those that are mounted. */
+  /** The digests of the mounted layers. */
   readonly mounted: ReadonlySet<string>;
 }
 
-/** Brings together what the registry has and what a daemon did; `memory` is undefined if none answered. */
+/** Combines what the registry has with what a daemon did; `memory` is undefined if no daemon answered. */
 export function explainLayers(
   image: Reference,
   layers: readonly LayerReport[],
   memory: DaemonMemory | undefined,
 ): LayerVerdict[] {
   const { outcomes = [], mounted } = memory ?? {};
-  // A layer that this image and others have may have been refused for another one only.
+  // A layer that several images have may have been refused only for another image.
   const own = outcomes.filter(({ reference }) => isOf(image, reference));
   const last = new Map([...outcomes, ...own].map((outcome) => [outcome.digest, outcome]));
   return layers.map((layer) => explain(layer, last.get(layer.digest), mounted));
 }
 
-/** The same of an image that the registry does not give: only of the layers that a client asked the daemon for. */
+/** The same for an image that the registry does not give: only for the layers that a client asked the daemon for. */
 export function explainOutcomes(image: Reference, outcomes: readonly PrepareOutcome[]): LayerVerdict[] {
   return outcomes.filter(({ reference }) => isOf(image, reference)).map((outcome) => verdictOf(outcome, undefined));
 }
@@ -82,7 +82,7 @@ function explain(
   return { ...fine, verdict: 'possible', advice: mounted === undefined ? '' : neverAsked };
 }
 
-/** A daemon that got no TOC digest cannot say whether the layer has a TOC; the registry can. */
+/** A daemon that got no TOC digest cannot tell whether the layer has a TOC; the registry can. */
 function withToc(verdict: LayerVerdict, problem: LayerReport['problem']): LayerVerdict {
   if (problem === undefined) return { ...verdict, advice: digestNow };
   if (problem.reason !== 'no_toc' && problem.reason !== 'no_toc_digest') return verdict;
@@ -101,7 +101,7 @@ function verdictOf(
   return { ...about, verdict: 'refused', reason, message, advice: refusalAdvice[reason] };
 }
 
-/** Layers of which a pull makes an index, by how they are compressed. */
+/** Compressions of layers of which a pull makes an index. */
 const indexable: ReadonlySet<string> = new Set(['gzip', 'tar']);
 
 const lazyLater = 'the first daemon that is asked for it pulls it, and it is lazy from then on';
@@ -114,5 +114,5 @@ const readableNow = 'the registry gives it now: remove the image from the client
 const digestNow =
   'the manifest has its TOC digest now, or the client did not pass that on: remove the image from the client and try again';
 
-/** Reasons that are over when the registry gives the layer's index. */
+/** Reasons that end when the registry gives the layer's index. */
 const passing: ReadonlySet<RefusalReason> = new Set(['credentials', 'not_found', 'registry']);

@@ -1,4 +1,4 @@
-/** So many bytes, or a share of a whole such as a file system. */
+/** A number of bytes, or a share of a whole such as a file system. */
 export type Amount = { readonly bytes: number } | { readonly share: number; readonly atLeastBytes?: number };
 
 const units = new Map([

@@ -1,13 +1,12 @@
 import { setFlagsFromString } from 'node:v8';
 
 /**
- * Bytes of buffers that may become garbage before a thread looks for it: of short-lived ones, and of those that it has
- * had for long.
+ * How many bytes of buffers may become garbage before a thread collects: of short-lived ones, and of long-lived ones.
  */
 const collectAfterBytes = 4 << 20;
 const collectAllAfterBytes = 8 << 20;
 
-/** How long a collection in steps may take: one of the young generation would end it at once, in one go. */
+/** How long a collection in steps may take. A collection of the young generation would finish it at once, in one go. */
 export const stepsMs = 500;
 
 type Collect = (options: { type: 'minor' | 'major'; flavor?: 'regular' | 'last-resort' }) => void;
@@ -18,7 +17,7 @@ const isStepping = (): boolean => performance.now() < steppingUntilMs;
 
 /**
  * Keeps a thread's dropped buffers from piling up. V8 counts only its own heap when it decides to collect, and lets
- * tens of MB of buffers outside of it wait. Does something only if Node runs with `--expose-gc`.
+ * tens of MB of buffers outside of it wait. It has an effect only if Node runs with `--expose-gc`.
  */
 export class BufferPressure {
   readonly #collect = (globalThis as { gc?: Collect }).gc;
@@ -26,12 +25,12 @@ export class BufferPressure {
   #bytes = 0;
   #oldBytes = 0;
 
-  /** @param inSteps whether the thread has an event loop that is not to wait for a whole collection */
+  /** @param inSteps whether the thread has an event loop that must not wait for a whole collection */
   constructor(inSteps = false) {
     this.#inSteps = inSteps;
   }
 
-  /** Tells that buffers of so many bytes have been used up. */
+  /** Tells that short-lived buffers of so many bytes have become garbage. */
   dropped(bytes: number): void {
     this.#bytes += bytes;
     if (this.#bytes < collectAfterBytes || isStepping()) return;
@@ -39,7 +38,7 @@ export class BufferPressure {
     this.#collect?.({ type: 'minor' });
   }
 
-  /** Tells that buffers of so many bytes, which had been there for long, have been used up. */
+  /** Tells that long-lived buffers of so many bytes have become garbage. */
   released(bytes: number): void {
     this.#oldBytes += bytes;
     if (this.#oldBytes < collectAllAfterBytes || isStepping()) return;
@@ -48,16 +47,16 @@ export class BufferPressure {
   }
 
   /**
-   * Collects everything, or if a thread does that in steps, begins to: for a moment at which no reader waits.
+   * Collects everything, or, if the thread collects in steps, begins to. For a moment at which no reader waits.
    *
-   * @param thoroughly also gives the pages back on which there is no object any more, which takes several times as long
+   * @param thoroughly also returns empty pages to the system, which takes several times as long
    */
   rest(thoroughly = false): void {
     this.#bytes = 0;
     this.#collectAll(thoroughly ? 'last-resort' : 'regular');
   }
 
-  /** Collects everything at once: if there is too little memory to wait for a better moment. */
+  /** Collects everything at once, if there is too little memory to wait for a better moment. */
   collectNow(): void {
     this.#bytes = this.#oldBytes = 0;
     this.#collect?.({ type: 'major', flavor: 'regular' });
@@ -71,9 +70,9 @@ export class BufferPressure {
     }
     if (isStepping()) return;
     steppingUntilMs = performance.now() + stepsMs;
-    // With this flag V8 begins, after any collection of the young generation, one of everything: it marks on other
-    // threads and in tasks of a millisecond, and only the end of it, a fraction of the whole, is one pause. The flag
-    // says no more than when to begin.
+    // With this flag, after any collection of the young generation V8 begins one of everything. It marks on other
+    // threads and in tasks of a millisecond. Only the end of it, a fraction of the whole, is one pause. The flag only
+    // says when to begin.
     setFlagsFromString('--stress-incremental-marking');
     try {
       this.#collect({ type: 'minor' });

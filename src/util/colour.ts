@@ -1,6 +1,6 @@
 import { styleText } from 'node:util';
 
-/** What a colour says. */
+/** The meaning of a colour. */
 export type Tone = 'good' | 'bad' | 'warning' | 'quiet' | 'strong';
 
 const formats = { good: 'green', bad: 'red', warning: 'yellow', quiet: 'dim', strong: 'bold' } as const;
@@ -13,7 +13,7 @@ export const plain: Paint = (_, text) => text;
 
 /**
  * Colours for a stream: if it is a terminal that has them and neither NO_COLOR nor TERM=dumb is set, or if FORCE_COLOR
- * is (https://no-color.org, https://force-color.org).
+ * is set (https://no-color.org, https://force-color.org).
  */
 export function painter(
   stream: { readonly isTTY?: boolean | undefined },

@@ -2,19 +2,19 @@ import { once } from 'node:events';
 import type { Worker } from 'node:worker_threads';
 
 /**
- * A command that each of our threads takes besides its own: it closes its port then, so that it ends when it has
- * nothing left to do.
+ * A command that each of our threads takes besides its own: it closes its port, so that it ends when it has nothing
+ * left to do.
  */
 export interface EndCommand {
   readonly kind: 'end';
 }
 
-/** Longer than any job. */
+/** Longer than any job takes. */
 const maxEndMs = 20_000;
 
 /**
- * Ends a thread once it has done what it was given before. Node aborts the whole process when a thread is terminated in
- * the middle of some of its work, such as making a zlib stream, so that is left for one that does not end.
+ * Ends a thread once it has done its earlier work. Node aborts the whole process if a thread is terminated in the
+ * middle of some of its work, such as making a zlib stream. So only a thread that does not end is terminated.
  */
 export async function endWorker(worker: Worker): Promise<void> {
   if (worker.threadId < 0) return; // it has ended by itself

@@ -2,17 +2,17 @@ import type { Server } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { LazypullError } from '../errors.ts';
 
-/** A listening server. `port` is the one it got if 0 was asked for. */
+/** A listening server. `port` is its real port if 0 was asked for. */
 export interface ListeningServer extends AsyncDisposable {
   readonly port: number;
 }
 
 /**
- * Has a server listen; it does not keep the program alive. Disposing of the result ends its connections too.
+ * Makes a server listen; it does not keep the program alive. Disposing of the result ends its connections too.
  *
- * @param maxConnections one too many takes the place of the oldest that never asked for anything, else of the one that
- * has been idle for longest; if all of them wait for an answer it is sent away
- * @param problem what to say if it cannot listen
+ * @param maxConnections one too many replaces the oldest that never asked for anything, else the one that has been idle
+ * for longest; if all of them wait for an answer, it is refused
+ * @param problem the message if it cannot listen
  * @throws FailedPrecondition with the problem
  */
 export async function listen(
@@ -37,7 +37,7 @@ export async function listen(
   };
 }
 
-/** Connections in the order in which they came, those that asked for something behind all that did not. */
+/** Connections in the order in which they came; those that asked for something come after all others. */
 function boundConnections(server: Server, max: number): void {
   /** How many requests of each are being answered. */
   const silent = new Map<Socket, number>();
@@ -69,7 +69,7 @@ function boundConnections(server: Server, max: number): void {
     response.once('close', () => {
       const answered = known.get(socket);
       if (answered === undefined) return;
-      known.delete(socket); // it has been idle since now
+      known.delete(socket); // it is idle from now on
       known.set(socket, answered - 1);
     });
   });

@@ -1,7 +1,6 @@
 /**
- * Does `work` on each item, on `limit` of them at a time, and gives the results in the order of the items. After a
- * failure nothing new is begun, the signal that the others have aborts, and they are waited for; then this rejects with
- * the failure.
+ * Calls `work` for each item, for `limit` of them at a time, and returns the results in the order of the items. After a
+ * failure it begins nothing new, aborts the signal of the others, and waits for them. Then it rejects with the failure.
  *
  * @param signal aborts all of it
  */

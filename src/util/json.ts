@@ -1,11 +1,11 @@
 /**
- * What is wrong with a text that should be JSON, and where; undefined if nothing is. It repeats nothing of the text,
- * which may hold secrets, unlike the messages of JSON.parse.
+ * What is wrong with a text that should be JSON, and where; undefined if nothing is. Unlike the messages of JSON.parse,
+ * it repeats nothing of the text, which may hold secrets.
  */
 export function jsonProblem(text: string): string | undefined {
   if (parses(text)) return undefined;
   if (!isBad(text)) return `it ends too early, in line ${placeOf(text, text.length).line}`;
-  // The shortest beginning that no text can go on from ends with the character that is wrong.
+  // The wrong character is the last one of the shortest beginning that cannot be completed.
   let [good, bad] = [0, text.length];
   while (bad - good > 1) {
     const middle = (good + bad) >> 1;
@@ -25,7 +25,7 @@ function parses(text: string): boolean {
   }
 }
 
-/** Whether nothing that follows makes JSON of it. */
+/** Whether no continuation makes it JSON. */
 function isBad(text: string): boolean {
   try {
     JSON.parse(text);

@@ -10,9 +10,9 @@ const tones: Readonly<Record<string, Tone>> = {
 };
 
 /**
- * A line of the log for people: the time here, the level, the message, and the fields.
+ * A line of the log for people: the local time, the level, the message, and the fields.
  *
- * @param line what the log makes, a JSON object; anything else comes back as it is
+ * @param line a line of the log, a JSON object; anything else comes back as it is
  */
 export function logText(line: string, paint: Paint = plain): string {
   let entry: Record<string, unknown>;
@@ -36,7 +36,7 @@ export function logText(line: string, paint: Paint = plain): string {
     .concat(typeof stack === 'string' ? `\n${stack.split('\n').map(printable).join('\n')}` : '', '\n');
 }
 
-/** Hours, minutes and seconds of an ISO time, where this machine is. */
+/** Hours, minutes and seconds of an ISO time, in the time zone of this machine. */
 function clock(time: string): string {
   const date = new Date(time);
   return Number.isNaN(date.getTime()) ? '--:--:--' : date.toTimeString().slice(0, 8);

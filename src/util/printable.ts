@@ -1,28 +1,28 @@
 /**
- * What a terminal, or the reader of a line, would take for something else than text: control characters of ASCII and of
+ * Characters that a terminal, or the reader of a line, would not take for text: control characters of ASCII and of
  * Latin-1, marks that turn or hide text, ends of lines.
  */
 const unprintable = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
 
-/** A text of others in one line without anything that commands a terminal: `?` stands for that. */
+/** A foreign text in one line, without anything that a terminal would obey: `?` stands for that. */
 export function printable(text: string): string {
   return text.replace(unprintable, '?');
 }
 
-/** The same of a text of ours that may have several lines. */
+/** The same for a text of ours that may have several lines. */
 export function printableLines(text: string): string {
   return text.split('\n').map(printable).join('\n');
 }
 
 /**
- * A value as a line of JSON, in which all that `printable` takes away is escaped: JSON itself escapes no more than the
- * control characters of ASCII.
+ * A value as a line of JSON, with everything escaped that `printable` replaces. JSON itself escapes only the control
+ * characters of ASCII.
  */
 export function jsonLine(value: unknown): string {
   return printableJson(`${JSON.stringify(value)}\n`);
 }
 
-/** Lines of JSON from elsewhere, with the same escaped: they say what they said. */
+/** Foreign lines of JSON with the same characters escaped. Their meaning stays the same. */
 export function printableJson(lines: string): string {
   return lines.replace(unprintable, (character) => (character === '\n' ? character : escaped(character)));
 }

@@ -1,4 +1,4 @@
-/** How much the past counts: what came so long ago counts a third of what comes now. */
+/** The weight of the past: after so long, an amount counts a third of a new one. */
 const fadeMs = 2_000;
 
 /** A running estimate of an amount a second. */

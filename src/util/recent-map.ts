@@ -3,7 +3,9 @@ interface Entry<V> {
   readonly untilMs: number;
 }
 
-/** A map that forgets: what was set the longest ago once there are too many entries, and each entry after its time. */
+/**
+ * A map that forgets: if there are too many entries, the one that was set longest ago, and each entry after its time.
+ */
 export class RecentMap<V> {
   readonly #limit: number;
   readonly #entries = new Map<string, Entry<V>>();
@@ -23,7 +25,7 @@ export class RecentMap<V> {
     return this.get(key) !== undefined;
   }
 
-  /** @param forMs how long it is remembered; without end by default */
+  /** @param forMs how long it is remembered; for ever by default */
   set(key: string, value: V, forMs = Number.POSITIVE_INFINITY): void {
     this.#entries.delete(key);
     this.#entries.set(key, { value, untilMs: performance.now() + forMs });

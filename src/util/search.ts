@@ -1,6 +1,4 @@
-/**
- * The index of the first element of the ascending array that is greater than `value`, or the length if there is none.
- */
+/** The index of the first element of the ascending array that is greater than `value`; the length if there is none. */
 export function upperBound(ascending: ArrayLike<number>, value: number): number {
   let low = 0;
   let high = ascending.length;
@@ -12,9 +10,7 @@ export function upperBound(ascending: ArrayLike<number>, value: number): number 
   return low;
 }
 
-/**
- * The index of the first element of the ascending array that is not less than `value`, or the length if there is none.
- */
+/** The index of the first element of the ascending array that is not less than `value`; the length if there is none. */
 export function lowerBound(ascending: ArrayLike<number>, value: number): number {
   let low = 0;
   let high = ascending.length;

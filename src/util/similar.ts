@@ -1,10 +1,7 @@
 /** Longer words are not compared. */
 const maxWordLength = 64;
 
-/**
- * The candidate that may have been meant by `word`: the one with the fewest typing errors, of which one in three
- * letters may be one.
- */
+/** The candidate that `word` may have meant: the one with the fewest typing errors, at most one in three letters. */
 export function similarTo(word: string, candidates: readonly string[]): string | undefined {
   if (word.length > maxWordLength) return undefined;
   let best: string | undefined;
@@ -16,7 +13,7 @@ export function similarTo(word: string, candidates: readonly string[]): string |
   return best;
 }
 
-/** Without what names of keys are written with in other files. */
+/** A name of a key without the characters that other files use in it. */
 function plain(word: string): string {
   return word.toLowerCase().replace(/[-_]/g, '');
 }

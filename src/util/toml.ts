@@ -1,10 +1,10 @@
 import { parse, TomlError } from 'smol-toml';
 import { LazypullError } from '../errors.ts';
 
-/** A name in a TOML file by its keys and, in arrays, its numbers from 0. */
+/** A path in a TOML file: its keys and, in arrays, its numbers from 0. */
 export type TomlPath = readonly (string | number)[];
 
-/** What a TOML text says. @throws InvalidArgument that says in one line what is wrong and where */
+/** The values of a TOML text. @throws InvalidArgument that says in one line what is wrong and where */
 export function parseTomlText(text: string): Record<string, unknown> {
   try {
     return parse(text) as Record<string, unknown>;
@@ -24,8 +24,8 @@ function problemText(error: unknown, text: string): string {
 const maxShownLine = 80;
 
 /**
- * The line, from 1, in which a key of a TOML text stands, or else the nearest table above it. Undefined if neither is
- * found. It looks at lines that are a header or begin with a key, and is not led astray by text of several lines.
+ * The line, from 1, with a key of a TOML text, or else with the nearest table above it; undefined if neither is found.
+ * It looks at lines that are a header or begin with a key. Values of several lines do not confuse it.
  */
 export function lineOf(text: string, path: TomlPath): number | undefined {
   const wanted = path.map(String);
@@ -47,7 +47,7 @@ export function lineOf(text: string, path: TomlPath): number | undefined {
   return best?.line;
 }
 
-/** The path of the table that a header starts; `counts` has how many elements each array of tables has so far. */
+/** The path of the table that a header starts. `counts` has the number of elements so far of each array of tables. */
 function headerOf(line: string, counts: Map<string, number>): string[] | undefined {
   const keys = keysIn(line);
   if (keys === undefined) return undefined;
@@ -69,7 +69,7 @@ function keyOf(line: string, table: readonly string[]): string[] | undefined {
   return keys && [...table, ...keys];
 }
 
-/** The keys, one below the other, that a line of TOML is about. */
+/** The path of keys at the start of a line of TOML. */
 function keysIn(line: string): string[] | undefined {
   const keys: string[] = [];
   try {

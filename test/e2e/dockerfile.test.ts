@@ -14,7 +14,9 @@ const platforms = ['--opt', 'platform=linux/amd64,linux/arm64'];
 const esgz = 'push=true,oci-mediatypes=true,compression=estargz,force-compression=true';
 
 let lab: Lab;
-/** Lists trees as what stays on one file system sees them, and the device numbers in each: a tree of an image has one. */
+/**
+ * Lists trees as what stays on one file system sees them, and the device numbers in each: a tree of an image has one.
+ */
 const look = `for tree in /data /mnt/image /mnt/stage /mnt/writable; do
   find $tree -xdev | busybox sort && find $tree -exec stat -c %d {} + | busybox sort -u | wc -l;
 done > /seen`.replaceAll('\n', ' ');

@@ -174,7 +174,10 @@ RUN [ "$(id -u)" = 65532 ] && [ "$(lazypull cat ${relay.host}/base:1 /etc/base)"
     return root;
   }
 
-  /** `node:24` and `base:1`, for both platforms and in eStargz: this machine's Node with its libraries, and a busybox. Nothing of the other platform can run. */
+  /**
+   * `node:24` and `base:1`, for both platforms and in eStargz: this machine's Node with its libraries, and a busybox.
+   * Nothing of the other platform can run.
+   */
   async function pushBases(): Promise<void> {
     const context = await workspace.directory('bases');
     const node = join(context, 'node');

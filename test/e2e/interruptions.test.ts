@@ -32,8 +32,8 @@ async function build({ buildkitd }: Pick<Builder, 'buildkitd'>): Promise<string>
 }
 
 /**
- * Starts the build and, as soon as it waits for data of the base, does `interrupt`; the data comes after that. The step calls the registry before it
- * reads, so that it is known to run. Gives the output of the build, or its error.
+ * Starts the build and, as soon as it waits for data of the base, does `interrupt`; the data comes after that. The step
+ * calls the registry before it reads, so that it is known to run. Gives the output of the build, or its error.
  */
 async function interrupted(builder: Builder, interrupt: () => unknown): Promise<string> {
   const waiting = Promise.withResolvers<void>();

@@ -9,7 +9,10 @@ import { getManifest } from '../support/push-image.ts';
 import { repository } from '../support/tools.ts';
 import { assertSameTree, describeTar } from '../support/tree.ts';
 
-/** What is written, renamed, deleted and read here lies in the lazy layers. The times of what changes are set, so that two exports can be equal. */
+/**
+ * What is written, renamed, deleted and read here lies in the lazy layers. The times of what changes are set, so that
+ * two exports can be equal.
+ */
 const dockerfile = `ARG BASE
 FROM \${BASE} AS source
 FROM \${BASE}
@@ -26,7 +29,10 @@ RUN echo hello > /hello.txt \\
 COPY --from=source /data/many/file-5 /data/kinds/xattrs /copied/
 `;
 
-/** BuildKit and runc touch these directories in every run; and a pull by containerd turns every time before 1970 into 1970. */
+/**
+ * BuildKit and runc touch these directories in every run; and a pull by containerd turns every time before 1970 into
+ * 1970.
+ */
 const timeDiffers = /^meta \.(\/(etc|dev|proc|sys|copied|tmp|data\/kinds\/old))?\t/;
 
 let lab: Lab;
@@ -113,7 +119,9 @@ for (const kind of ['oci', 'containerd'] as const) {
   });
 }
 
-/** Builds on the unmodified image so that only its layers decide what comes of it, and pushes that. @returns its digest */
+/**
+ * Builds on the unmodified image so that only its layers decide what comes of it, and pushes that. @returns its digest
+ */
 async function pushedOn(builder: Builder, tag: string): Promise<string> {
   const fixed = 'oci-mediatypes=true,rewrite-timestamp=true';
   const output = `type=image,name=${lab.reference(`pushed:${tag}`)},push=true,store=false,${fixed}`;

@@ -11,7 +11,10 @@ import { contentOf, releaseAll } from '../support/stores.ts';
 const first = 'RUN cat /proc/sys/kernel/random/uuid > /first\n';
 const second = 'RUN cat /proc/sys/kernel/random/uuid > /second\n';
 const estargz = 'compression=estargz';
-/** Without force, BuildKit looks for other compressions of each layer in its store, and leaves results with lazy layers out of a cache. */
+/**
+ * Without force, BuildKit looks for other compressions of each layer in its store, and leaves results with lazy layers
+ * out of a cache.
+ */
 const gzip = 'compression=gzip,force-compression=true';
 /** Lets an image into containerd's store without the blobs of its lazy layers, as BuildKit's own tests do. */
 const incomplete = 'store=true,unsafe-internal-store-allow-incomplete=true';

@@ -16,7 +16,9 @@ FROM \${BASE}
 RUN echo hello > /hello.txt && cat /data/many/file-7 /data/many/file-300 > /dev/null
 `;
 
-/** Heads of the parts of multipart answers, and what is asked for to learn the size of a blob, of what one build moves. */
+/**
+ * Heads of the parts of multipart answers, and what is asked for to learn the size of a blob, of what one build moves.
+ */
 const overheadBytes = 8 << 10;
 
 /** Nothing is fetched before it is read. */
@@ -108,7 +110,10 @@ async function build({ buildkitd }: Builder): Promise<void> {
   await buildkitd.build({ context, buildArgs: buildArgs() });
 }
 
-/** Exports the image of the build as an OCI archive, and checks that every blob in it has its digest. @returns the archive's digest */
+/**
+ * Exports the image of the build as an OCI archive, and checks that every blob in it has its digest. @returns the
+ * archive's digest
+ */
 async function exportImage({ buildkitd }: Builder, name: string): Promise<string> {
   const directory = join(lab.workspace.path, 'archives', name);
   await mkdir(join(directory, 'tree'), { recursive: true });

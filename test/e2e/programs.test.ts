@@ -54,7 +54,9 @@ before(async () => {
 });
 after(() => lab[Symbol.asyncDispose]());
 
-/** The small base, and on it the programs, a tree for them to work on, and a package to install; as BuildKit writes it. */
+/**
+ * The small base, and on it the programs, a tree for them to work on, and a package to install; as BuildKit writes it.
+ */
 async function pushBase(): Promise<void> {
   const context = await lab.context('programs-base', 'ARG BASE\nFROM ${BASE}\nCOPY root /\n');
   const root = join(context, 'root');

@@ -144,7 +144,10 @@ test('lazypull buildkitd --group lets the members of the group build, and nobody
   }
 });
 
-/** Whether commands without flags speak to the daemon that `lazypull buildkitd` has started, where none is at the default socket. */
+/**
+ * Whether commands without flags speak to the daemon that `lazypull buildkitd` has started, where none is at the
+ * default socket.
+ */
 async function findsDaemon(home: string, socket: string, image: string): Promise<void> {
   assert.equal(await listenerPid(defaults.address), undefined, 'a daemon at the default socket is in the way');
   const lazypull = async (...args: string[]): Promise<string> =>

@@ -1,6 +1,7 @@
 /**
- * Feeds generated and mutated input to everything that reads input from outside: `npm run fuzz -- [--cases N] [--seed N] [--only SUBJECT] [--case N]`.
- * Ends with status 1, and the command that repeats it, at the first case that breaks what must hold (see `runner.ts`).
+ * Feeds generated and mutated input to everything that reads input from outside: `npm run fuzz -- [--cases N] [--seed
+ * N] [--only SUBJECT] [--case N]`. Ends with status 1, and the command that repeats it, at the first case that breaks
+ * what must hold (see `runner.ts`).
  */
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';

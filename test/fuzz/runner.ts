@@ -1,6 +1,6 @@
 /**
- * The thread that runs the cases. A case holds when it returns or throws a LazypullError, in less than a second and with less memory than the
- * bound; `main.ts` watches that it ends.
+ * The thread that runs the cases. A case holds when it returns or throws a LazypullError, in less than a second and
+ * with less memory than the bound; `main.ts` watches that it ends.
  */
 import { setImmediate } from 'node:timers/promises';
 import { inspect } from 'node:util';
@@ -114,7 +114,10 @@ async function runCase(subject: Subject, number: number, { inputs, tokens }: Bat
   throw new Error(`The input ${shown(input)} takes ${Math.round(fastestMs)} ms`);
 }
 
-/** V8 lets buffers of dead cases pile up when it has no reason to look, and so does the C library with what V8 gave back; they do not count. */
+/**
+ * V8 lets buffers of dead cases pile up when it has no reason to look, and so does the C library with what V8 gave
+ * back; they do not count.
+ */
 async function checkMemory(): Promise<void> {
   if (process.memoryUsage.rss() / 1e6 < collectNextAtMb) return;
   (globalThis as { gc?: () => void }).gc?.();

@@ -11,7 +11,8 @@ export interface Subject {
   /** What a mutation may put into an input. */
   readonly tokens?: readonly string[];
   /**
-   * Takes one input. Returns normally or throws a LazypullError; anything else, a case of more than a second and much memory are failures.
+   * Takes one input. Returns normally or throws a LazypullError; anything else, a case of more than a second and much
+   * memory are failures.
    *
    * @param random for choices that are not in the input; the same for the same case
    */

@@ -100,7 +100,10 @@ test('A thousand connections that say nothing cost little, and are gone with the
   assert.ok(end.descriptors <= start.descriptors + 20, JSON.stringify([start, end]));
 });
 
-/** A socket that hands everything on to the daemon: programs that use it are this process to the daemon, of which a socket serves one. */
+/**
+ * A socket that hands everything on to the daemon: programs that use it are this process to the daemon, of which a
+ * socket serves one.
+ */
 async function forwarded(t: TestContext): Promise<string> {
   const path = join(lab.workspace.path, 'forward.sock');
   const server = createServer((socket) => {

@@ -18,12 +18,15 @@ export class WrongBytes extends Error {}
 const lostCall =
   /connection refused|while dialing|EOF|RST_STREAM|transport|unavailable|connection error|connection reset|broken pipe|ECONN|connection dropped|did not answer in|error reading from server|no such file or directory.*\.sock/i;
 
-/** What BuildKit says when the call that it lost was a look at a lazy snapshot: it forgets what it needs to unpack the layer itself (moby/buildkit#3388). */
+/**
+ * What BuildKit says when the call that it lost was a look at a lazy snapshot: it forgets what it needs to unpack the
+ * layer itself (moby/buildkit#3388).
+ */
 const forgotten = /missing descriptor handlers/i;
 
 /**
- * What a client says that mounts a layer in the milliseconds in which it is not mounted; overlayfs finds an argument invalid that is unmounted while it looks at it.
- * What finds no file in a layer says something else.
+ * What a client says that mounts a layer in the milliseconds in which it is not mounted; overlayfs finds an argument
+ * invalid that is unmounted while it looks at it. What finds no file in a layer says something else.
  */
 const unmounted = /(mount|\/snapshots\/\d+\/fs)[^\n]*(no such file or directory|invalid argument)/i;
 
@@ -33,8 +36,9 @@ export function mayFailReads(disturbances: ReadonlySet<Disturbance>): boolean {
 }
 
 /**
- * Whether an operation may fail with an error beside these disturbances. Wrong bytes never; without a disturbance, or with nothing but slow answers, nothing. A daemon that is killed or
- * replaced may lose calls, but no reader gets an error; nor does one whose layer somebody unmounts, unless it mounts the layer at that moment.
+ * Whether an operation may fail with an error beside these disturbances. Wrong bytes never; without a disturbance, or
+ * with nothing but slow answers, nothing. A daemon that is killed or replaced may lose calls, but no reader gets an
+ * error; nor does one whose layer somebody unmounts, unless it mounts the layer at that moment.
  */
 export function isExcused(error: unknown, disturbances: ReadonlySet<Disturbance>): boolean {
   if (error instanceof WrongBytes) return false;

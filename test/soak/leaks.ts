@@ -38,8 +38,9 @@ interface Left {
 /**
  * Has everybody give back everything, and waits until the daemon has done so too. Throws with what is left.
  *
- * Of steps of a build that fail at one time BuildKit reports one, and uses the records of the others until Go collects the garbage: so it does with overlayfs. When nothing but such records
- * keeps snapshots, buildkitd is ended and started again, and then nothing may be left.
+ * Of steps of a build that fail at one time BuildKit reports one, and uses the records of the others until Go collects
+ * the garbage: so it does with overlayfs. When nothing but such records keeps snapshots, buildkitd is ended and started
+ * again, and then nothing may be left.
  */
 export async function releaseAll(actors: Actors): Promise<Held> {
   const { world, reader } = actors;
@@ -85,7 +86,8 @@ export async function checkLeaks(world: World, before: Held): Promise<Held> {
   await world.buildkitd.program.stop();
   await daemon.program.stop('SIGTERM');
   assert.equal(daemon.program.outcome, 'ended with status 0');
-  // A buildkitd that was killed leaves what it had mounted for an export below its TMPDIR, and for steps where its executor is.
+  // A buildkitd that was killed leaves what it had mounted for an export below its TMPDIR, and for steps where its
+  // executor is.
   const left = (await mountsBelow(world.workspace.path)).filter(
     (path) => !/\/bk\/(tmp|root\/runc-[^/]+\/executor)\//.test(path),
   );

@@ -1,6 +1,7 @@
 /**
- * Builds, exports, reads, prunes and evicts at random while the daemon is killed and the registry misbehaves, and looks at what was read and what is
- * left: `npm run soak -- [--minutes N] [--seed N]`. The seed decides what is done in which round; how things meet in time is up to the machine.
+ * Builds, exports, reads, prunes and evicts at random while the daemon is killed and the registry misbehaves, and looks
+ * at what was read and what is left: `npm run soak -- [--minutes N] [--seed N]`. The seed decides what is done in which
+ * round; how things meet in time is up to the machine.
  */
 import { spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';

@@ -35,7 +35,10 @@ export interface Operation {
 
 type App = World['apps'][number];
 
-/** What clients and operators do. Those of one lane do one after the other what they do to the images in `apps`, which no other lane mounts. */
+/**
+ * What clients and operators do. Those of one lane do one after the other what they do to the images in `apps`, which
+ * no other lane mounts.
+ */
 export const work: readonly Operation[] = [
   {
     name: 'build',

@@ -8,7 +8,10 @@ import type { App, World } from './world.ts';
 
 const maxReadBytes = 64 * 1024;
 
-/** The client of the daemon that this process is: it mounts images, reads them with the right bytes at hand, and lets them go again. */
+/**
+ * The client of the daemon that this process is: it mounts images, reads them with the right bytes at hand, and lets
+ * them go again.
+ */
 export class Reader {
   readonly #world: World;
   /** How the snapshots of an image start that is prepared, or was to be. */
@@ -112,7 +115,10 @@ async function ifThere(removing: Promise<void>): Promise<void> {
   }
 }
 
-/** Where a later part of it fails, read(2) first gives what is before that: so it goes on until it has all, the end or an error. */
+/**
+ * Where a later part of it fails, read(2) first gives what is before that: so it goes on until it has all, the end or
+ * an error.
+ */
 async function check(root: string, path: string, content: Buffer, at: number): Promise<void> {
   await using file = await open(join(root, path));
   const expected = content.subarray(at, at + maxReadBytes);

@@ -13,7 +13,9 @@ export const cachedTocDigest = `sha256:${'e'.repeat(64)}`;
 /** The digest of a layer that is called by a single hex digit. */
 export const cachedDigest = (name: string): string => `sha256:${name.repeat(64)}`;
 
-/** Makes the files of a layer below a root as a daemon leaves them: four parts of 1 MiB, the last of which is not there. */
+/**
+ * Makes the files of a layer below a root as a daemon leaves them: four parts of 1 MiB, the last of which is not there.
+ */
 export async function cachedLayer(root: string, name: string, usedMs: number): Promise<LayerDirectory> {
   const id = { digest: cachedDigest(name), index: cachedTocDigest };
   const directory = new LayerDirectory(join(root, 'layers', layerPath(id)));

@@ -5,7 +5,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 const versionOne = (controller: string) => `/sys/fs/cgroup/${controller}`;
 
-/** A control group of its own for what a test starts, of version 1 or 2. Disposing of it removes it; nothing may be left in it. */
+/**
+ * A control group of its own for what a test starts, of version 1 or 2. Disposing of it removes it; nothing may be left
+ * in it.
+ */
 export class Cgroup implements AsyncDisposable {
   readonly #path: string;
   readonly #isFirst: boolean;

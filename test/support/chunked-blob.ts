@@ -4,7 +4,10 @@ import { type ChunkTable, chunkTable } from '../../src/chunks/chunk-table.ts';
 import { LazypullError } from '../../src/errors.ts';
 import type { Blob } from '../../src/registry/blob/blob.ts';
 
-/** Contents as a blob of gzip members, and the table that says where each lies in the blob and on the disk (4096-byte aligned). */
+/**
+ * Contents as a blob of gzip members, and the table that says where each lies in the blob and on the disk (4096-byte
+ * aligned).
+ */
 export function chunkedBlob(contents: Buffer[]): { bytes: Buffer; table: ChunkTable; diskBytes: number } {
   const table = chunkTable(undefined, contents.length);
   const members = contents.map((content) => gzipSync(content));

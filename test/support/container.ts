@@ -18,13 +18,16 @@ export interface ContainerSpec {
   readonly rootfs: string;
   readonly args: readonly string[];
   readonly env?: readonly string[];
-  /** Directories of the host that it has under the same names: with what either mounts there seen by both, or what the host mounts by it too. */
+  /**
+   * Directories of the host that it has under the same names: with what either mounts there seen by both, or what the
+   * host mounts by it too.
+   */
   readonly volumes?: readonly { readonly directory: string; readonly propagation: 'rshared' | 'rslave' }[];
 }
 
 /**
- * Runs a container as `docker run --privileged --network host --volume DIR:DIR:PROPAGATION` does: with a root, processes and mounts of its own, and with all
- * capabilities and devices.
+ * Runs a container as `docker run --privileged --network host --volume DIR:DIR:PROPAGATION` does: with a root,
+ * processes and mounts of its own, and with all capabilities and devices.
  */
 export async function startContainer(spec: ContainerSpec): Promise<Container> {
   const runc = systemTool('runc');

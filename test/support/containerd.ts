@@ -12,7 +12,10 @@ export interface Containerd extends AsyncDisposable {
   ctr(...args: string[]): Promise<string>;
 }
 
-/** Starts containerd with its state in `directory` and, with `stargzSocket`, the proxy snapshotter `stargz` on that socket. */
+/**
+ * Starts containerd with its state in `directory` and, with `stargzSocket`, the proxy snapshotter `stargz` on that
+ * socket.
+ */
 export async function startContainerd(directory: string, stargzSocket?: string): Promise<Containerd> {
   await mkdir(directory, { recursive: true });
   const config = join(directory, 'containerd.toml');
@@ -20,7 +23,10 @@ export async function startContainerd(directory: string, stargzSocket?: string):
   return startContainerdWith(directory, config);
 }
 
-/** Starts containerd with a config file that says nothing of where its root, state and socket are: they are in `directory`. */
+/**
+ * Starts containerd with a config file that says nothing of where its root, state and socket are: they are in
+ * `directory`.
+ */
 export async function startContainerdWith(directory: string, config: string): Promise<Containerd> {
   const address = join(directory, 'containerd.sock');
   const places = ['--address', address, '--root', join(directory, 'root'), '--state', join(directory, 'state')];

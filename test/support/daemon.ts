@@ -15,7 +15,10 @@ export interface Daemon extends AsyncDisposable {
   log(): Record<string, unknown>[];
 }
 
-/** Starts the daemon under its drop-in name with fresh or kept state in `directory`, and waits until it serves; `toml` is its config file, `env` is added to the environment, and `launcher` is what runs it. */
+/**
+ * Starts the daemon under its drop-in name with fresh or kept state in `directory`, and waits until it serves; `toml`
+ * is its config file, `env` is added to the environment, and `launcher` is what runs it.
+ */
 export async function startDaemon(
   directory: string,
   logLevel = 'debug',
@@ -28,7 +31,10 @@ export async function startDaemon(
   return daemon;
 }
 
-/** Waits until the daemon itself serves: a socket that an earlier one left in its keeper accepts connections all the time. */
+/**
+ * Waits until the daemon itself serves: a socket that an earlier one left in its keeper accepts connections all the
+ * time.
+ */
 export async function serving({ program, socket }: Daemon): Promise<void> {
   await program.ready(async () => (await listenerPid(socket)) === program.pid);
 }
@@ -59,7 +65,10 @@ export async function launchDaemon(
   return { socket, root, program, log: () => parse(program.output), [Symbol.asyncDispose]: () => program.stop() };
 }
 
-/** Whether the daemon, which serves, has gone on with the FUSE connection of one before it. It says so a moment after it has begun to serve, in a log that may be that of earlier ones too. */
+/**
+ * Whether the daemon, which serves, has gone on with the FUSE connection of one before it. It says so a moment after it
+ * has begun to serve, in a log that may be that of earlier ones too.
+ */
 export async function hasInherited(daemon: Daemon): Promise<unknown> {
   for (let waited = 0; ; waited += 20) {
     const ready = daemon.log().find(({ msg, pid }) => msg === 'lazypull is ready' && pid === daemon.program.pid);

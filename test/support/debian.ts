@@ -12,7 +12,10 @@ export async function debianSuite(): Promise<string> {
   return (debian ? release.match(/^VERSION_CODENAME=(\w+)$/m)?.[1] : undefined) ?? 'bookworm';
 }
 
-/** Makes a tar of a small Debian with packages besides, from the mirror that the machine uses. `directory` is for temporary files. */
+/**
+ * Makes a tar of a small Debian with packages besides, from the mirror that the machine uses. `directory` is for
+ * temporary files.
+ */
 export async function makeDebian(
   suite: string,
   packages: readonly string[],

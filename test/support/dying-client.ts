@@ -1,4 +1,7 @@
-/** A client that asks for one layer: `node dying-client.ts SOCKET REFERENCE LAYER`, the layer as JSON. A test kills it before it gets the answer. */
+/**
+ * A client that asks for one layer: `node dying-client.ts SOCKET REFERENCE LAYER`, the layer as JSON. A test kills it
+ * before it gets the answer.
+ */
 import { type ImageLayer, SnapshotsClient } from './snapshots-client.ts';
 
 const [socket, reference, layer] = process.argv.slice(2);

@@ -35,7 +35,10 @@ export interface ImageEntry {
   xattrs: Record<string, string>;
 }
 
-/** Reads an uncompressed EROFS image as the kernel does: every path below the root of the layer ('') with its inode. Names are latin1. */
+/**
+ * Reads an uncompressed EROFS image as the kernel does: every path below the root of the layer ('') with its inode.
+ * Names are latin1.
+ */
 export function readImage(image: Buffer): Map<string, ImageEntry> {
   const entries = new Map<string, ImageEntry>();
   const outer = image.readUInt16LE(1024 + 14);

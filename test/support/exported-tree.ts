@@ -4,12 +4,15 @@ import type { Lab } from './lab.ts';
 import { run } from './program.ts';
 import { describeTar } from './tree.ts';
 
-/** Of the files of a context: a tar has whole seconds, rounded up or down, so that what has just been written could pass for what the build writes. */
+/**
+ * Of the files of a context: a tar has whole seconds, rounded up or down, so that what has just been written could pass
+ * for what the build writes.
+ */
 const contextTime = '@1600000000';
 
 /**
- * The tar that a build of a context exports, as lines, on a base of so many layers that is lazy or that was pulled. The times of what the build
- * wrote are left out, and that of a file which containerd unpacks as of 1970.
+ * The tar that a build of a context exports, as lines, on a base of so many layers that is lazy or that was pulled. The
+ * times of what the build wrote are left out, and that of a file which containerd unpacks as of 1970.
  */
 export async function exportedTree(
   lab: Lab,

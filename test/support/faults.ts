@@ -74,8 +74,9 @@ const lies: ((random: Random) => Fault)[] = [
 ];
 
 /**
- * Has the next requests of a registry go wrong at random: most often one, sometimes many, sometimes its tokens or its redirects. `lying` are answers for who verifies what
- * comes and has time-outs of many seconds: with wrong bytes, and without silence. Only requests that match go wrong; tokens are everybody's, so then none is revoked.
+ * Has the next requests of a registry go wrong at random: most often one, sometimes many, sometimes its tokens or its
+ * redirects. `lying` are answers for who verifies what comes and has time-outs of many seconds: with wrong bytes, and
+ * without silence. Only requests that match go wrong; tokens are everybody's, so then none is revoked.
  */
 export function makeFault(
   registry: TestRegistry,

@@ -1,7 +1,10 @@
 import { createServer, request, type Server } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 
-/** A forward proxy on 127.0.0.1: CONNECT tunnels and requests in absolute form, all of which it sends to 127.0.0.1, whatever name they are for. */
+/**
+ * A forward proxy on 127.0.0.1: CONNECT tunnels and requests in absolute form, all of which it sends to 127.0.0.1,
+ * whatever name they are for.
+ */
 export class ForwardProxy implements AsyncDisposable {
   /** `CONNECT host:port` and `GET http://host/…`, in order. */
   readonly seen: string[] = [];

@@ -25,7 +25,10 @@ export function fuseRequest(opcode: number, nodeId: number, body: Uint8Array, un
   return bytes;
 }
 
-/** The thread that reads /dev/fuse, on a socket that keeps the bounds of messages as that does. It serves one file, `file`, which is all there. */
+/**
+ * The thread that reads /dev/fuse, on a socket that keeps the bounds of messages as that does. It serves one file,
+ * `file`, which is all there.
+ */
 export class FuseReader {
   static readonly nodeId = 7;
   static readonly fileBytes = 8192;

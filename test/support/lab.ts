@@ -23,7 +23,10 @@ export interface Builder extends AsyncDisposable {
   readonly containerd: Containerd | undefined;
 }
 
-/** A registry behind a relay with the small base in it, as `base:plain` and `base:latin1`, and `base:plain` written as eStargz by BuildKit as `base:esgz`. */
+/**
+ * A registry behind a relay with the small base in it, as `base:plain` and `base:latin1`, and `base:plain` written as
+ * eStargz by BuildKit as `base:esgz`.
+ */
 export class Lab implements AsyncDisposable {
   readonly workspace: Workspace;
   readonly registry: RegistryProcess;
@@ -80,7 +83,10 @@ export class Lab implements AsyncDisposable {
     return directory;
   }
 
-  /** Daemons with state in a directory of that name: lazypull (unless `lazy` is false) with `toml` as its config file, containerd if the worker needs it, buildkitd with `buildkitdToml`. */
+  /**
+   * Daemons with state in a directory of that name: lazypull (unless `lazy` is false) with `toml` as its config file,
+   * containerd if the worker needs it, buildkitd with `buildkitdToml`.
+   */
   async builder(name: string, kind: Worker['kind'], lazy = true, toml = '', buildkitdToml = ''): Promise<Builder> {
     const directory = join(this.workspace.path, name);
     await using stack = new AsyncDisposableStack();

@@ -11,7 +11,10 @@ import { endKeepers, unmountBelow, Workspace } from './workspace.ts';
 
 const tocDigestKey = 'containerd.io/snapshot/stargz/toc.digest';
 
-/** The daemon with a registry in this process, whose blobs and answers a test can spoil, and a client that mounts layers. */
+/**
+ * The daemon with a registry in this process, whose blobs and answers a test can spoil, and a client that mounts
+ * layers.
+ */
 export class LayerLab implements AsyncDisposable {
   readonly workspace: Workspace;
   readonly registry: TestRegistry;
@@ -106,7 +109,10 @@ export class LayerLab implements AsyncDisposable {
     await writeFile('/proc/sys/vm/drop_caches', '3');
   }
 
-  /** Kills the daemon, starts others that are killed before they serve, and then one that stays. `aliveMs` is how long each of the others lives. */
+  /**
+   * Kills the daemon, starts others that are killed before they serve, and then one that stays. `aliveMs` is how long
+   * each of the others lives.
+   */
   async crash(...aliveMs: number[]): Promise<void> {
     const directory = join(this.workspace.path, 'lp');
     let { program } = this.#daemon;
@@ -122,7 +128,8 @@ export class LayerLab implements AsyncDisposable {
   /**
    * Starts a daemon that takes the place of the one that runs.
    *
-   * @returns when the old one has ended, and `ready` resolves when the new one serves. Calls in between are for the new one
+   * @returns when the old one has ended, and `ready` resolves when the new one serves. Calls in between are for the new
+   * one
    */
   async takeOver(): Promise<{ ready: Promise<void> }> {
     const { program: before } = this.#daemon;
@@ -134,8 +141,8 @@ export class LayerLab implements AsyncDisposable {
   }
 
   /**
-   * Makes everything look as if the machine had been started again since the daemon was killed: nothing is mounted, and what was written down is of
-   * another boot.
+   * Makes everything look as if the machine had been started again since the daemon was killed: nothing is mounted, and
+   * what was written down is of another boot.
    */
   async reboot(): Promise<void> {
     await endKeepers(this.workspace.path);
@@ -229,7 +236,10 @@ export class LayerLab implements AsyncDisposable {
   }
 }
 
-/** Mounts a new ext4 file system of a size at a directory; the file that it is in is made at `image`. The workspace unmounts it. */
+/**
+ * Mounts a new ext4 file system of a size at a directory; the file that it is in is made at `image`. The workspace
+ * unmounts it.
+ */
 export async function mountDisk(directory: string, bytes: number, image = `${directory}.ext4`): Promise<void> {
   await mkdir(directory, { recursive: true });
   await writeFile(image, '');

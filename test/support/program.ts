@@ -18,8 +18,8 @@ export interface ProgramSpec {
 }
 
 /**
- * A program that runs in the background until it is disposed of. It has a session of its own, so that ctrl-C in a terminal
- * reaches only us and we stop things in the right order, and the kernel kills it if we die.
+ * A program that runs in the background until it is disposed of. It has a session of its own, so that ctrl-C in a
+ * terminal reaches only us and we stop things in the right order, and the kernel kills it if we die.
  */
 export class Program implements AsyncDisposable {
   readonly spec: ProgramSpec;
@@ -69,7 +69,10 @@ export class Program implements AsyncDisposable {
     return readFileSync(this.spec.log, 'utf8');
   }
 
-  /** Waits until `ready` answers true; an end of the program before that, or `timeoutMs`, is an error with the end of its log. */
+  /**
+   * Waits until `ready` answers true; an end of the program before that, or `timeoutMs`, is an error with the end of
+   * its log.
+   */
   async ready(ready: () => Promise<boolean>, timeoutMs = 30_000): Promise<this> {
     const deadline = Date.now() + timeoutMs;
     while (!(await ready())) {
@@ -115,7 +118,10 @@ export interface RunOptions {
   readonly onLine?: (line: string) => void;
 }
 
-/** Runs a command to its end and gives its output, whatever its status. An abort ends it and its children with SIGTERM, waits for that, and rejects. */
+/**
+ * Runs a command to its end and gives its output, whatever its status. An abort ends it and its children with SIGTERM,
+ * waits for that, and rejects.
+ */
 export async function tryRun(command: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
   options.signal?.throwIfAborted();
   const child = spawn(command, args, {

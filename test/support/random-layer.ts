@@ -43,7 +43,9 @@ function paxTime(seconds: number, nanoseconds: number): string {
   return `${isNegative && whole === 0 ? '-' : ''}${whole}.${fraction}`;
 }
 
-/** One step of making a layer: what to add, below one of the directories that are there, or linked to one of the files. */
+/**
+ * One step of making a layer: what to add, below one of the directories that are there, or linked to one of the files.
+ */
 interface Step {
   type: EntryType;
   name: ByteString;
@@ -52,8 +54,8 @@ interface Step {
 }
 
 /**
- * Layers that GNU tar unpacks: directories come before their content and links after their targets. Names come again now and then:
- * what is not a directory then takes the place of what is not one.
+ * Layers that GNU tar unpacks: directories come before their content and links after their targets. Names come again
+ * now and then: what is not a directory then takes the place of what is not one.
  */
 export function arbitraryLayer(): fc.Arbitrary<FileSpec[]> {
   return fc.array(arbitraryStep, { maxLength: 60 }).map((steps) => {

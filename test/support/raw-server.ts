@@ -7,7 +7,10 @@ export interface RawRequest {
   readonly number: number;
 }
 
-/** A server that answers requests of HTTP/1.1 with whatever bytes a test likes, when it likes. Bodies of requests are read and forgotten. */
+/**
+ * A server that answers requests of HTTP/1.1 with whatever bytes a test likes, when it likes. Bodies of requests are
+ * read and forgotten.
+ */
 export class RawServer implements AsyncDisposable {
   readonly requests: RawRequest[] = [];
   readonly #server: Server;

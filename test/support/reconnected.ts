@@ -2,7 +2,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 const reconnectMs = 10_000;
 
-/** A client that has lost its snapshotter tries to connect again after a pause of up to three seconds, and fails its calls until then. */
+/**
+ * A client that has lost its snapshotter tries to connect again after a pause of up to three seconds, and fails its
+ * calls until then.
+ */
 export async function reconnected<T>(work: () => Promise<T>): Promise<T> {
   for (const deadline = Date.now() + reconnectMs; ; await delay(500)) {
     try {

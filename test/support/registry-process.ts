@@ -18,7 +18,10 @@ export interface RegistrySettings {
   readonly http?: object;
 }
 
-/** Starts docker-registry on a free port of 127.0.0.1 (or on `port`), with its blobs in `<data>` and its files in `<directory>`. */
+/**
+ * Starts docker-registry on a free port of 127.0.0.1 (or on `port`), with its blobs in `<data>` and its files in
+ * `<directory>`.
+ */
 export async function startRegistry(
   directory: string,
   data = join(directory, 'blobs'),

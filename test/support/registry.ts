@@ -12,22 +12,34 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 /** What a test registry does; every field has a default. */
 export interface RegistryOptions {
-  /** `token`: Docker's token flow, with `users` and anonymous readers where `anonymousPull`. `basic`: only `users`. None by default. */
+  /**
+   * `token`: Docker's token flow, with `users` and anonymous readers where `anonymousPull`. `basic`: only `users`. None
+   * by default.
+   */
   auth?: 'none' | 'basic' | 'token';
   /** User names to passwords. A password is also taken as the identity token of that user. */
   users?: Record<string, string>;
   anonymousPull?: boolean;
   /** What the token server says of a token's life; a token is taken for as long, or until `revokeTokens()`. */
   tokenSeconds?: number;
-  /** Blob reads are redirected to a second origin ("storage"), with a signature in the query that `expireSignatures()` ends. */
+  /**
+   * Blob reads are redirected to a second origin ("storage"), with a signature in the query that `expireSignatures()`
+   * ends.
+   */
   redirect?: boolean;
   /** How `Range: bytes=-N` is treated: `serve` by default, `refuse` with 416, `ignore` with the whole blob. */
   suffixRanges?: 'serve' | 'refuse' | 'ignore';
-  /** How several ranges in one request are treated: `serve` as multipart/byteranges by default, `refuse` with 400, `ignore` with the whole blob. */
+  /**
+   * How several ranges in one request are treated: `serve` as multipart/byteranges by default, `refuse` with 400,
+   * `ignore` with the whole blob.
+   */
   severalRanges?: 'serve' | 'refuse' | 'ignore';
   /** False: every range is ignored. */
   ranges?: boolean;
-  /** Serve https (HTTP/2 and 1.1) with this key and certificate; with `requestCert`, only to clients with a certificate of `ca`. */
+  /**
+   * Serve https (HTTP/2 and 1.1) with this key and certificate; with `requestCert`, only to clients with a certificate
+   * of `ca`.
+   */
   tls?: { key: string; cert: string; ca?: string; requestCert?: boolean };
 }
 
@@ -78,14 +90,13 @@ export interface SeenRequest {
 }
 
 /**
- * An OCI registry inside the test's process, over real sockets: manifests, blobs with ranges, uploads, token and basic auth, redirects to
- * a second origin, and faults on command. It counts requests and bytes.
+ * An OCI registry inside the test's process, over real sockets: manifests, blobs with ranges, uploads, token and basic
+ * auth, redirects to a second origin, and faults on command. It counts requests and bytes.
  *
- *     await using registry = await startRegistry({ auth: 'token', users: { me: 'secret' } });
- *     const digest = registry.addBlob(bytes);                       // in every repository
- *     registry.addManifest('app', 'latest', mediaType, json);
- *     registry.script({ path: /blobs/ }, { kind: 'reset', after: 1000 });   // for the next matching request only
- *     … client.blob(parseReference(`${registry.host}/app`), digest).tail(1000) …
+ *     await using registry = await startRegistry({ auth: 'token', users: { me: 'secret' } }); const digest =
+ *     registry.addBlob(bytes);                       // in every repository registry.addManifest('app', 'latest',
+ *     mediaType, json); registry.script({ path: /blobs/ }, { kind: 'reset', after: 1000 });   // for the next matching
+ *     request only … client.blob(parseReference(`${registry.host}/app`), digest).tail(1000) …
  *     assert.equal(registry.requests.length, 3);
  */
 export class TestRegistry implements AsyncDisposable {

@@ -19,8 +19,8 @@ export interface RelayedRequest {
 
 /**
  * An HTTP reverse proxy on 127.0.0.1 in front of a registry that counts what each client fetches, byte by byte while it
- * passes. Clients are told apart by their User-Agent. Headers go through as they are, so the registry's Location headers
- * point back to the relay.
+ * passes. Clients are told apart by their User-Agent. Headers go through as they are, so the registry's Location
+ * headers point back to the relay.
  */
 export class Relay implements AsyncDisposable {
   readonly requests: RelayedRequest[] = [];

@@ -2,7 +2,10 @@ import { readSync, writeSync } from 'node:fs';
 import { initReply, readInit, readRequestHeader, requestBytes } from '../../src/fuse/abi.ts';
 import { type FuseConnection, openConnection } from '../../src/fuse/connection.ts';
 
-/** Mounts a FUSE file system that is there and answers nothing: whoever looks at a file of it waits until the connection is aborted. */
+/**
+ * Mounts a FUSE file system that is there and answers nothing: whoever looks at a file of it waits until the connection
+ * is aborted.
+ */
 export async function mountSilentFuse(): Promise<FuseConnection> {
   const connection = await openConnection();
   const request = Buffer.alloc(requestBytes);

@@ -28,10 +28,10 @@ const files = 400;
 const ballastBytes = 24 * 1024 * 1024;
 
 /**
- * Pushes `repository:plain`, a base of two layers: busybox with a tree that has one of everything (modes, owners, times,
- * xattrs, links, devices, odd names, empty files and zeros) and 24 MiB that no build touches; above it a layer that deletes,
- * replaces and makes opaque. `repository:latin1` has a third layer with a name that is not UTF-8, which Go's eStargz writer
- * cannot keep.
+ * Pushes `repository:plain`, a base of two layers: busybox with a tree that has one of everything (modes, owners,
+ * times, xattrs, links, devices, odd names, empty files and zeros) and 24 MiB that no build touches; above it a layer
+ * that deletes, replaces and makes opaque. `repository:latin1` has a third layer with a name that is not UTF-8, which
+ * Go's eStargz writer cannot keep.
  */
 export async function pushSmallBase(directory: string, host: string, repository: string): Promise<void> {
   const layers: GzipLayer[] = [];

@@ -3,7 +3,10 @@ import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-/** What a daemon of lazypull looks like from outside: a process that listens at a socket and has the lock of a root open, with its pid in it. */
+/**
+ * What a daemon of lazypull looks like from outside: a process that listens at a socket and has the lock of a root
+ * open, with its pid in it.
+ */
 const script = `
 const { createServer } = require('node:net');
 const { openSync, writeSync } = require('node:fs');
@@ -13,7 +16,10 @@ let waiting = addresses.length;
 for (const address of addresses) createServer().listen(address, () => --waiting || process.stdout.write('ready'));
 `;
 
-/** Starts one, of which the command line says what a daemon's does; it needs neither root nor mounts, and answers nothing. */
+/**
+ * Starts one, of which the command line says what a daemon's does; it needs neither root nor mounts, and answers
+ * nothing.
+ */
 export async function startStandIn(root: string, ...addresses: string[]): Promise<AsyncDisposable & { pid: number }> {
   return start('exec "$@"', root, addresses);
 }

@@ -16,7 +16,10 @@ export async function contentOf({ directory, containerd }: Builder): Promise<str
   return (await readdir(blobs)).map((name) => `sha256:${name}`);
 }
 
-/** Removes what was built, its history and its images, and waits until the builder keeps nothing: no cache, no content, no lease, no snapshot, no mount. */
+/**
+ * Removes what was built, its history and its images, and waits until the builder keeps nothing: no cache, no content,
+ * no lease, no snapshot, no mount.
+ */
 export async function releaseAll(builder: Builder): Promise<void> {
   const { buildkitd, containerd } = builder;
   await buildkitd.buildctl('prune-histories');

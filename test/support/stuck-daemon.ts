@@ -1,6 +1,6 @@
 /**
- * What a daemon is that is killed in the middle of mount(2): it has the lock of the root and a keeper, it has read a request of its own FUSE
- * file system that one of its threads waits for, and it will never answer it.
+ * What a daemon is that is killed in the middle of mount(2): it has the lock of the root and a keeper, it has read a
+ * request of its own FUSE file system that one of its threads waits for, and it will never answer it.
  */
 import { readSync, stat } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,6 @@
-/** A key and a self-signed certificate for `localhost` and 127.0.0.1 until 2126: for tests, and worth nothing elsewhere. */
+/**
+ * A key and a self-signed certificate for `localhost` and 127.0.0.1 until 2126: for tests, and worth nothing elsewhere.
+ */
 export const testTls = {
   key: `-----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgH1x2mmDHZKiYX29G

@@ -11,7 +11,10 @@ export interface TokenRequest {
   readonly scopes: readonly string[];
 }
 
-/** A token server (Docker's token authentication) over https that gives one identity token every access that it asks for. Its tokens are signed with the test key. */
+/**
+ * A token server (Docker's token authentication) over https that gives one identity token every access that it asks
+ * for. Its tokens are signed with the test key.
+ */
 export class TokenServer implements AsyncDisposable {
   readonly issuer = 'test issuer';
   readonly service = 'test registry';

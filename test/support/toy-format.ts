@@ -9,8 +9,9 @@ import { buildPlainTree } from '../../src/formats/tree.ts';
 import type { IndexEntry } from '../../src/formats/layer-index.ts';
 import { blockBytes, encodeFileHeader, paddingOf } from '../../src/formats/tar/header.ts';
 
-/*
- * A layer format that lazypull does not have: the length of a JSON index in 8 bytes, the index, and a tar that is not compressed. It knows nothing but the seam,
+/**
+ * A layer format that lazypull does not have: the length of a JSON index in 8 bytes, the index, and a tar that is not
+ * compressed. It knows nothing but the seam,
  * `LayerFormat`; worker threads get it as a module.
  */
 

@@ -6,8 +6,8 @@ import { run } from './program.ts';
 const shownDifferences = 20;
 
 /**
- * Every entry of a tree as one line each, sorted: path, type, mode, owner, size, time in nanoseconds, link target, link count
- * and device, then content digests, then xattrs. Two trees are equal file by file when these are.
+ * Every entry of a tree as one line each, sorted: path, type, mode, owner, size, time in nanoseconds, link target, link
+ * count and device, then content digests, then xattrs. Two trees are equal file by file when these are.
  */
 export async function describeTree(root: string): Promise<string[]> {
   const script = `

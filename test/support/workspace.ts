@@ -22,7 +22,10 @@ export class Workspace implements AsyncDisposable {
     this.path = path;
   }
 
-  /** Below the first of TMPDIR, /var/tmp and the repository's .cache that is neither tmpfs nor overlay. Keep `name` short: sockets lie inside, and their paths end at 107 bytes. */
+  /**
+   * Below the first of TMPDIR, /var/tmp and the repository's .cache that is neither tmpfs nor overlay. Keep `name`
+   * short: sockets lie inside, and their paths end at 107 bytes.
+   */
   static async open(name: string): Promise<Workspace> {
     const cache = join(repository, '.cache');
     await mkdir(cache, { recursive: true });

@@ -44,7 +44,7 @@ function optionFlags({ long, short, text, value }: OptionRow): string {
   ].join(' ');
 }
 
-/** fish offers files for every value, unless it is told that there are none (`-x`). */
+/** fish offers files for every value, unless `-x` says that there are none. */
 function valueFlags(value: ValueKind): string {
   if (value.kind === 'words') return `-x -a ${quote(value.words.join(' '))}`;
   return { text: '-x', file: '-r -F', directory: "-x -a '(__fish_complete_directories)'" }[value.kind];

@@ -1,6 +1,6 @@
 import type { ArgumentRow, CommandRow, OptionRow, ValueKind } from '../command-table.ts';
 
-/** A script for zsh 5, which is also right as a file of `fpath`. */
+/** A script for zsh 5. It also works as a file of `fpath`. */
 export function zshCompletion(table: readonly CommandRow[]): string {
   const program = table[0]!.path;
   return `#compdef ${program}
@@ -15,7 +15,7 @@ fi
 `;
 }
 
-/** A function for each command; one with others below it calls theirs for what follows their name. */
+/** A function for each command. A command with others below it calls their functions for the words after their name. */
 function commandFunction(row: CommandRow, table: readonly CommandRow[]): string {
   const name = functionOf(row.path);
   const specs = row.options.map(optionSpec);

@@ -6,13 +6,13 @@ import type { Requester } from '../http/requester.ts';
 import { pullScope } from '../auth/scopes.ts';
 import type { Answer } from '../http/transport.ts';
 
-/** Statuses with which a signed URL says that its time is over; the registry gives a fresh one. */
+/** Statuses of an expired signed URL; the registry gives a fresh one. */
 const expiredStatuses = new Set([400, 401, 403, 404, 410]);
 
-/** How long a server that did not have a blob, or had a wrong one, is asked for it after all others. */
+/** How long a server that did not have a blob, or had wrong bytes, is asked for it only after all others. */
 const lackingMs = 300_000;
 
-/** Where one blob can be had: its mirrors and its origin, and the URL to which one of them redirected. */
+/** The places of one blob: its mirrors and its origin, and the URL to which one of them redirected. */
 export class BlobLocation {
   readonly #requester: Requester;
   readonly #mirrors: Mirrors;
@@ -21,7 +21,7 @@ export class BlobLocation {
   readonly #scope: string;
   #endpoints: readonly Endpoint[] = [];
   #isStale = true;
-  /** By origin, until when. */
+  /** By origin: until when it counts as lacking the blob. */
   readonly #lacking = new Map<string, number>();
   readonly #sources = new WeakMap<Answer, Endpoint>();
   #resolved: { endpoint: Endpoint; url: URL } | undefined;
@@ -60,20 +60,20 @@ export class BlobLocation {
         signal,
       );
     } catch (error) {
-      this.#isStale = true; // the configuration may be mended
+      this.#isStale = true; // the configuration may be corrected later
       throw error;
     }
   }
 
-  /** Whether a server that is in no trouble could be asked instead of the one that gave this answer. */
+  /** Whether a healthy server could be asked instead of the one that gave this answer. */
   hasAnother(answer: Answer): boolean {
     const source = this.#sources.get(answer);
     return this.#endpoints.some((endpoint) => endpoint.origin !== source?.origin && !this.#isLast(endpoint));
   }
 
   /**
-   * Notes that an answer went wrong after its head, so that other servers are asked first for a while. `error` comes
-   * back, to be tried again if there are others.
+   * Notes that an answer failed after its head, so that other servers are asked first for a while. Returns `error`, to
+   * be tried again if there are others.
    */
   blame(answer: Answer, error: unknown): unknown {
     const source = this.#sources.get(answer);
@@ -84,7 +84,7 @@ export class BlobLocation {
     return error.retryable || !this.hasAnother(answer) ? error : error.toBeRetried();
   }
 
-  /** Notes that the server that is asked first has the wrong bytes. */
+  /** Notes that the first server has wrong bytes. */
   async distrust(): Promise<void> {
     const [first] = await this.#inOrder();
     this.#resolved = undefined;
@@ -99,7 +99,7 @@ export class BlobLocation {
   async #inOrder(): Promise<Endpoint[]> {
     if (this.#isStale) this.#endpoints = await this.#findEndpoints();
     this.#isStale = false;
-    // Of those that lacked it, the one that was asked longest ago comes first: it may have been mended.
+    // Of the servers that lacked it, the one that was asked longest ago comes first: it may have it now.
     const byLack = this.#endpoints.toSorted((a, b) => this.#lackingUntil(a) - this.#lackingUntil(b));
     return this.#mirrors.inOrder(byLack, (endpoint) => this.#lacks(endpoint));
   }
@@ -118,7 +118,7 @@ export class BlobLocation {
     return untilMs > performance.now() ? untilMs : 0;
   }
 
-  /** Undefined if there is no redirect to remember, or it is over. */
+  /** Undefined if there is no redirect to remember, or if it has expired. */
   async #askResolved(
     endpoint: Endpoint,
     range: string,

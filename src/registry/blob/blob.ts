@@ -7,7 +7,7 @@ export interface Blob {
    * The last `bytes` bytes of the blob (or all of it if it is shorter) and its size. One request if the store takes
    * suffix ranges.
    *
-   * @param onBytes called whenever some of them come
+   * @param onBytes called whenever some of them arrive
    */
   tail(bytes: number, signal?: AbortSignal, onBytes?: () => void): Promise<{ data: Buffer; size: number }>;
 
@@ -19,8 +19,8 @@ export interface Blob {
   range(start: number, end: number, signal?: AbortSignal): AsyncIterable<Buffer>;
 
   /**
-   * Streams several ranges, in ascending order and apart from each other, with one request if the server takes that,
-   * else with one each. The pieces of a part come in order, and part after part.
+   * Streams several ranges, in ascending order and not adjacent, with one request if the server supports that, else
+   * with one each. The pieces of a part come in order, and part after part.
    */
   ranges(
     parts: readonly { readonly start: number; readonly end: number }[],
@@ -28,9 +28,9 @@ export interface Blob {
   ): AsyncIterable<{ part: number; data: Buffer }>;
 
   /**
-   * Notes that what came in answer to a request at `askedMs` (of performance.now()) was wrong, as the caller knows from
-   * its digests: another server is asked first from now on, if that has not been noted since. Gives whether there is
-   * one to ask.
+   * Notes that the answer to a request at `askedMs` (of performance.now()) was wrong, as the caller knows from its
+   * digests. From now on another server is asked first, unless that has been noted since. Resolves to whether there is
+   * another one.
    */
   distrust(askedMs: number): Promise<boolean>;
 }

@@ -1,13 +1,13 @@
 import { parseContentRange } from './ranges.ts';
 
-/** Bytes of a blob, with where in the blob they lie and, if the server said so, how large the blob is. */
+/** Bytes of a blob, their offset in it and, if the server told it, the size of the blob. */
 export interface Piece {
   readonly offset: number;
   readonly data: Buffer;
   readonly size?: number | undefined;
 }
 
-/** The head of a part holds a boundary (at most 70 characters) and two or three short headers. */
+/** The head of a part has a boundary (at most 70 characters) and two or three short headers. */
 const maxHeadBytes = 8 * 1024;
 const headEnd = '\r\n\r\n';
 
@@ -21,8 +21,8 @@ export function byterangesBoundary(contentType: string | undefined): string | un
 
 /**
  * Reads a multipart/byteranges body (RFC 9110, 14.6) as it arrives: the bytes of part after part. Lengths come from
- * each part's Content-Range, so data that looks like a boundary does no harm. Throws Error if the body is not of that
- * form or ends before its last boundary.
+ * each part's Content-Range, so data that looks like a boundary does no harm. Throws Error if the body does not have
+ * that form or ends before its last boundary.
  */
 export async function* readByteranges(chunks: AsyncIterable<Buffer>, boundary: string): AsyncGenerator<Piece, void> {
   let head = Buffer.alloc(0);

@@ -4,7 +4,7 @@ export interface ByteRange {
   readonly end: number;
 }
 
-/** What is still to come of several ranges of a blob, in ascending order and apart from each other. */
+/** The part still missing of several ranges of a blob, which are ascending and not adjacent. */
 export class PartsLeft {
   readonly #parts: readonly ByteRange[];
   #part = 0;
@@ -29,25 +29,25 @@ export class PartsLeft {
     return this.#part === this.#parts.length;
   }
 
-  /** How many bytes of the parts have come. */
+  /** How many bytes of the parts have arrived. */
   get taken(): number {
     return this.#taken;
   }
 
-  /** The first `count` ranges that are missing, without empty ones; the first one may be the rest of a part. */
+  /** The first `count` missing ranges, without empty ones; the first one may be the rest of a part. */
   wanted(count: number): ByteRange[] {
     if (this.isDone) return [];
     const [first, ...others] = this.#parts.slice(this.#part).filter(({ start, end }) => start < end);
     return [{ start: this.#position, end: first!.end }, ...others].slice(0, count);
   }
 
-  /** Whether bytes at `offset` leave out some that are missing. */
+  /** Whether bytes at `offset` would skip some that are missing. */
   leavesOut(offset: number): boolean {
     return !this.isDone && offset > this.#position;
   }
 
   /**
-   * Gives to each part its share of the bytes at `offset` of the blob; bytes that no part misses are dropped.
+   * Gives each part its share of the bytes at `offset` of the blob; bytes that no part misses are dropped.
    * `leavesOut(offset)` must be false.
    */
   *take(offset: number, data: Buffer): Generator<{ part: number; data: Buffer }, void> {

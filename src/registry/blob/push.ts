@@ -12,28 +12,28 @@ import { type RetryPolicy, retrying, Tries } from '../http/retry.ts';
 import { pushScope } from '../auth/scopes.ts';
 import type { Answer } from '../http/transport.ts';
 
-/** How long an upload may stand still, and how long a registry may take to store a blob after its last byte. */
+/** How long an upload may make no progress, and how long a registry may take to store a blob after its last byte. */
 const stalledUploadMs = 60_000;
 const storingMs = 300_000;
 
 /** The longest that a timer of Node can wait: 24 days. */
 const maxTimerMs = 2 ** 31 - 1;
 
-/** With what registries accept something: the specification has 201 and 202, and others are seen. */
+/** Statuses of acceptance: the specification has 201 and 202, and registries use others too. */
 const acceptedStatuses = new Set([200, 201, 202, 204]);
 
-/** Answers to the question for a blob after which it is pushed: if that is not allowed either, that answer says why. */
+/**
+ * A blob is pushed after these answers to the question for it. If the push is not allowed either, its answer says why.
+ */
 const unknownStatuses = new Set([401, 403, 404, 405]);
 
-/** How servers answer HEAD if they know only GET. */
+/** Answers to HEAD of servers that know only GET. */
 const withoutHead = new Set([405, 501]);
 
-/** The longest manifest that is read to compare it with the one to be pushed. */
+/** A longer manifest is not read to compare it with the one to push. */
 const maxComparedBytes = 4 * 1024 * 1024;
 
-/**
- * The side of the distribution protocol that writes (distribution spec, "Push"). Goes to the origin, never to a mirror.
- */
+/** The writing side of the distribution protocol (distribution spec, "Push"). It uses the origin, never a mirror. */
 export class Pusher {
   readonly #requester: Requester;
   readonly #hosts: Hosts;
@@ -48,7 +48,7 @@ export class Pusher {
   }
 
   /**
-   * Asks with the scope of the push that follows: some registries let no client read a repository that does not exist
+   * Asks with the scope of the push that follows. Some registries let no client read a repository that does not exist
    * yet, and all need one token less.
    */
   async blobExists(reference: Reference, digest: string, signal?: AbortSignal): Promise<boolean> {
@@ -76,13 +76,16 @@ export class Pusher {
     await retrying(this.#tries(signal, blob.size), async () => {
       const upload = await this.#startUpload(endpoint, reference, scope, blob.digest, from, signal);
       if (upload === undefined) return;
-      // What is in the query already stays as it is: it may be signed.
+      // The existing query stays as it is: it may be signed.
       upload.search += `${upload.search === '' ? '?' : '&'}digest=${encodeURIComponent(blob.digest)}`;
       await this.#put(endpoint, upload, scope, blob.size, content, signal);
     });
   }
 
-  /** What is there already is not sent again, so that the same push succeeds twice even if tags must not change. */
+  /**
+   * A manifest that is already there is not sent again, so that the same push succeeds twice even if tags are
+   * immutable.
+   */
   async pushManifest(
     reference: Reference,
     mediaType: string,
@@ -106,7 +109,7 @@ export class Pusher {
     });
   }
 
-  /** Whether a URL has the manifest with this digest. Where that cannot be told, the push goes on. */
+  /** Whether a URL has the manifest with this digest. If that is unknown, the push goes on. */
   async #isThere(
     endpoint: Endpoint,
     url: URL,
@@ -135,7 +138,7 @@ export class Pusher {
     return false;
   }
 
-  /** Where to send the blob; undefined if the registry has it now, as when it mounted it from `from`. */
+  /** Where to send the blob; undefined if the registry has it now, because it mounted it from `from`. */
   async #startUpload(
     endpoint: Endpoint,
     reference: Reference,
@@ -157,8 +160,8 @@ export class Pusher {
   }
 
   /**
-   * A registry that does not mount a blob, for whatever reason, may still take it: it gives the place of an upload
-   * instead, or undefined and is asked for one.
+   * A registry that does not mount a blob, for whatever reason, may still take it. It answers with the place of an
+   * upload, or is asked for one after undefined.
    */
   async #mount(
     endpoint: Endpoint,
@@ -189,8 +192,8 @@ export class Pusher {
   }
 
   /**
-   * A registry behind a TLS proxy often names itself in plain HTTP: it means the scheme by which it was reached. So
-   * does one that leaves the scheme out.
+   * A registry behind a TLS proxy often names itself in plain HTTP, but means the scheme by which it was reached. The
+   * same holds if it leaves the scheme out.
    */
   #uploadUrl(answer: Answer): URL {
     const { protocol, host, hostname } = answer.url;
@@ -243,7 +246,7 @@ function sha256(bytes: Uint8Array): string {
 }
 
 /**
- * Ends an upload that stands still, or takes longer than its bytes are worth: the time-outs of the connection know only
+ * Ends an upload that makes no progress, or takes too long for its size: the time-outs of the connection watch only
  * answers.
  */
 class UploadWatch implements AsyncDisposable {

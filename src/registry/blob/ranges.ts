@@ -5,7 +5,7 @@ export type ContentRange =
 
 /**
  * Reads a Content-Range header: `bytes 0-9/100`, `bytes 0-9/*` or, on a 416, `bytes * /100` (without the blank).
- * Undefined for anything else, also for numbers that contradict each other or that are not safe integers.
+ * Undefined for anything else, and for numbers that contradict each other or are not safe integers.
  */
 export function parseContentRange(header: string | undefined): ContentRange | undefined {
   const match = /^bytes (?:(\d{1,16})-(\d{1,16})|\*)\/(\d{1,16}|\*)$/i.exec(header?.trim() ?? '');

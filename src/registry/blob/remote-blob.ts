@@ -12,17 +12,17 @@ import { type RetryPolicy, retrying, Tries } from '../http/retry.ts';
 import { stoppable } from '../http/stoppable.ts';
 import type { Answer, Counters } from '../http/transport.ts';
 
-/** What the blobs of one client share. */
+/** State that the blobs of one client share. */
 export interface BlobContext {
   readonly policy: RetryPolicy;
   readonly log: Log;
   readonly counters: Counters;
-  /** Origins that were seen to refuse `bytes=-N`, and several ranges at once, so that they are not asked again. */
+  /** Origins that refused `bytes=-N`, or several ranges at once. They are not asked so again. */
   readonly suffixRefusers: Set<string>;
   readonly severalRefusers: Set<string>;
 }
 
-/** How fast an answer must come while there is another server, once it was waited for so long. */
+/** How fast an answer must come if there is another server, after a first wait. */
 const minBytesPerSecond = 32 * 1024;
 const slowAfterMs = 5_000;
 
@@ -35,8 +35,7 @@ const maxWastedBytes = 4 * 1024 * 1024;
 const maxPartsPerRequest = 64;
 
 /**
- * Statuses with which servers refuse a form of range: Azure and some proxies for `bytes=-N`, Google's registry for
- * several.
+ * Statuses that refuse a form of range: Azure and some proxies for `bytes=-N`, Google's registry for several ranges.
  */
 const formRefusals = new Set([400, 416, 501]);
 
@@ -107,7 +106,7 @@ export class RemoteBlob implements Blob {
     return stoppable((stop) => this.#resuming(left(), stop, (item) => item), signal);
   }
 
-  /** Goes on after each failure from where it stopped. */
+  /** Resumes after each failure from where it stopped. */
   async *#resuming<T>(
     left: PartsLeft,
     signal: AbortSignal,
@@ -128,7 +127,7 @@ export class RemoteBlob implements Blob {
     }
   }
 
-  /** One request for what is left, as far as one request reaches. */
+  /** One request for as much of the rest as it can reach. */
   async *#pieces(left: PartsLeft, tries: Tries, signal: AbortSignal): AsyncGenerator<Piece, void> {
     const wanted = left.wanted((await this.#refuses(this.#context.severalRefusers)) ? 1 : maxPartsPerRequest);
     while (formatRanges(wanted).length > maxRangesLength) wanted.pop();
@@ -144,8 +143,8 @@ export class RemoteBlob implements Blob {
   }
 
   /**
-   * Several ranges with one request. Where the server does not take that or answers in a way of its own, it is not
-   * asked again; nothing more comes then.
+   * Several ranges with one request. If the server does not support that, or answers in its own way, it is not asked so
+   * again, and nothing more comes.
    */
   async *#several(
     wanted: readonly ByteRange[],
@@ -192,7 +191,7 @@ export class RemoteBlob implements Blob {
     }
   }
 
-  /** Less than this is not waited for while there is another server. */
+  /** A slower answer is not waited for if there is another server. */
   #isTooSlow(answer: Answer): (bytes: number, waitedMs: number) => boolean {
     return (bytes, waitedMs) =>
       waitedMs > slowAfterMs && bytes < (minBytesPerSecond * waitedMs) / 1000 && this.#location.hasAnother(answer);
@@ -206,7 +205,7 @@ export class RemoteBlob implements Blob {
     if (size !== undefined) this.#learnSize(answer, size);
     const known = this.#size;
     if (known !== undefined && known < end) {
-      this.#size = undefined; // which may have been a lie
+      this.#size = undefined; // it may have been wrong
       throw answerError(answer, `the blob has only ${known} bytes, not ${end}`, 'DataLoss');
     }
     if (answer.status === 200) {
@@ -229,8 +228,8 @@ export class RemoteBlob implements Blob {
   }
 
   /**
-   * What the answer to a suffix range holds; undefined if the server would not take the range, with the size noted if
-   * it told it.
+   * The bytes of an answer to a suffix range; undefined if the server refused the range. The size is noted if the
+   * answer has it.
    */
   async #readTail(
     answer: Answer,
@@ -283,7 +282,7 @@ export class RemoteBlob implements Blob {
   #learnSize(answer: Answer, size: number): void {
     const before = this.#size;
     if (before !== undefined && before !== size) {
-      this.#size = undefined; // the first one may have been the lie
+      this.#size = undefined; // the first one may have been wrong
       throw answerError(answer, `the blob had ${before} bytes and now has ${size}`, 'DataLoss');
     }
     this.#size = size;
@@ -299,7 +298,7 @@ function partsLeft(parts: readonly ByteRange[]): () => PartsLeft {
   return () => new PartsLeft(parts);
 }
 
-/** The bytes [start, end) of a whole blob that comes although a range was asked for. */
+/** The bytes [start, end) of a whole blob that was sent although a range was asked for. */
 async function* slice(
   chunks: AsyncIterable<Buffer>,
   answer: Answer,

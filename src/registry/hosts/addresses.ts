@@ -12,8 +12,7 @@ thisMachine.addAddress('::1', 'ipv6');
 thisMachine.addAddress('::', 'ipv6');
 
 /**
- * Cloud metadata services live here, and at a few addresses of their own: no registry has a reason to send anyone
- * there.
+ * Cloud metadata services live here, and at a few addresses of their own. No registry has a reason to redirect there.
  */
 const linkLocal = new BlockList();
 linkLocal.addSubnet('169.254.0.0', 16, 'ipv4');
@@ -22,11 +21,11 @@ linkLocal.addAddress('fd00:ec2::254', 'ipv6');
 linkLocal.addAddress('100.100.100.200', 'ipv4');
 linkLocal.addAddress('168.63.129.16', 'ipv4');
 
-/** Where an address is: services in the two special zones trust every client that can reach them. */
+/** The zone of an address: services in the two special zones trust every client that can reach them. */
 export type Zone = 'anywhere' | 'this machine' | 'link-local';
 
 /**
- * The zone of an address (IPv6 with or without brackets, also IPv4-mapped), of `localhost` or a name below it; other
+ * The zone of an address (IPv6 with or without brackets, or IPv4-mapped), or of `localhost` or a name below it. Other
  * names are anywhere until they are looked up.
  */
 export function zoneOf(hostname: string): Zone {
@@ -40,7 +39,7 @@ export function isLoopback(hostname: string): boolean {
   return hostname.toLowerCase() === 'localhost' || contains(loopback, hostname);
 }
 
-/** Whether an address is in a network written as `10.0.0.0/8`; false for what is no network. */
+/** Whether an address is in a network written as `10.0.0.0/8`; false if that is not a network. */
 export function isInNetwork(hostname: string, network: string): boolean {
   const [address = '', bits = ''] = network.split('/');
   const version = isIP(address);

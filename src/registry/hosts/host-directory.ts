@@ -1,12 +1,12 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** No registry host has these: they would lead out of the directory. */
+/** No registry host has these characters: they would lead out of the directory. */
 const unsafe = /[/\0]|^\.\.?$/;
 
 /**
- * The directory that is about a registry host in the first of `roots` that has one: `<host>_<port>_`, `<host>:<port>`
- * or `_default`, as containerd's `config_path` has them. Undefined if none of them has.
+ * The directory for a registry host in the first of `roots` that has one: `<host>_<port>_`, `<host>:<port>` or
+ * `_default`, as in containerd's `config_path`. Undefined if there is none.
  */
 export async function findHostDirectory(roots: readonly string[], host: string): Promise<string | undefined> {
   if (unsafe.test(host)) return undefined;

@@ -2,7 +2,7 @@ import type { EndpointTls } from '../http/tls.ts';
 
 export type Headers = Readonly<Record<string, string | readonly string[]>>;
 
-/** What a server may be asked for: blobs and manifests by digest, manifests by tag, uploads. */
+/** What a server may be used for: blobs and manifests by digest, manifests by tag, uploads. */
 export type Capability = 'pull' | 'resolve' | 'push';
 
 /** A server as hosts.toml describes it. */
@@ -12,6 +12,6 @@ export interface HostEntry {
   readonly headers: Headers;
   readonly tls: EndpointTls | undefined;
   readonly capabilities: ReadonlySet<Capability> | undefined;
-  /** Whether the file says where the server is, and so which scheme it speaks. */
+  /** Whether the file names the server, and so its scheme. */
   readonly isNamed: boolean;
 }

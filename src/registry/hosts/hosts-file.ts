@@ -16,10 +16,10 @@ const capabilities: ReadonlySet<string> = new Set<Capability>(['pull', 'resolve'
 type Table = Readonly<Record<string, unknown>>;
 
 /**
- * The servers of a registry, in the order in which they are to be asked, as a directory like
- * `/etc/containerd/certs.d/<host>` says (https://github.com/containerd/containerd/blob/main/docs/hosts.md): its
- * hosts.toml, or if there is none the certificates in it (`*.crt`, `*.cert` with `*.key`), as Docker has them. `origin`
- * is where the registry is when the file does not say. Throws FailedPrecondition that names the file and the key.
+ * The servers of a registry, in the order in which to ask them, from a directory like `/etc/containerd/certs.d/<host>`
+ * (https://github.com/containerd/containerd/blob/main/docs/hosts.md): from its hosts.toml, or else from its
+ * certificates (`*.crt`, `*.cert` with `*.key`), as Docker has them. `origin` is the registry's place if the file does
+ * not name one. Throws FailedPrecondition that names the file and the key.
  */
 export async function readHostDirectory(directory: string, origin: URL): Promise<HostEntry[]> {
   const path = join(directory, fileName);
@@ -72,7 +72,7 @@ async function entryOf(table: Table, server: URL, directory: string): Promise<Ho
   };
 }
 
-/** Throws if OpenSSL cannot use what the files hold. */
+/** Throws if OpenSSL cannot use the content of the files. */
 function checkTls({ authorities, clients }: EndpointTls): void {
   try {
     createSecureContext({ ca: [...authorities] });

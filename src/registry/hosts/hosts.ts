@@ -8,20 +8,20 @@ import { anyCertificate, type EndpointTls } from '../http/tls.ts';
 export interface HostsConfig {
   readonly request_timeout_sec?: number | undefined;
   /**
-   * Directories with a `<host>/hosts.toml` for each registry, as containerd has them, separated by colons. Where `host`
-   * names the registry they are not read.
+   * Directories with a `<host>/hosts.toml` for each registry, as containerd has them, separated by colons. If `host`
+   * names the registry, they are not read.
    */
   readonly config_path?: string | undefined;
   readonly host?: Readonly<Record<string, { readonly mirrors?: readonly MirrorConfig[] | undefined }>> | undefined;
 }
 
-/** One `[[resolver.host."x".mirrors]]`. `host` may carry a path, which then comes between `/v2/` and the repository. */
+/** One `[[resolver.host."x".mirrors]]`. `host` may have a path, which then comes between `/v2/` and the repository. */
 export interface MirrorConfig {
   readonly host: string;
   /** Plain HTTP. */
   readonly insecure?: boolean | undefined;
   readonly header?: Headers | undefined;
-  /** How long to wait for the head of an answer; negative for as long as the program ever waits. */
+  /** How long to wait for the head of an answer; negative for the program's maximum. */
   readonly request_timeout_sec?: number | undefined;
 }
 
@@ -31,36 +31,35 @@ export interface Endpoint {
   readonly base: string;
   /** Scheme, host and port of `base`: credentials and `headers` go nowhere else. */
   readonly origin: string;
-  /** The name under which credentials for this server are kept: `docker.io`, `localhost:5000`, … */
+  /** The name under which credentials for this server are stored: `docker.io`, `localhost:5000`, … */
   readonly host: string;
   readonly headers: Readonly<Record<string, string | string[]>>;
   readonly headersMs: number | undefined;
   /** The registry that a mirror stands for, sent as `?ns=`; undefined for the origin. */
   readonly namespace: string | undefined;
   readonly tls?: EndpointTls | undefined;
-  /** Where it must be; undefined for anywhere, as for what the configuration or a trusted client names. */
+  /** The zone in which it must be; undefined for any zone, if the configuration or a trusted client named it. */
   readonly zone?: Zone | undefined;
   /**
-   * Whether another server named it, and any server on the way could answer in its name: what proves who we are does
-   * not go there.
+   * Whether another server named it, and any server on the way could answer in its name: no credentials are sent there.
    */
   readonly isOpen?: boolean | undefined;
   /** Undefined for all of them. */
   readonly capabilities?: ReadonlySet<Capability> | undefined;
 }
 
-/** Where the names of docker.io's images are served. */
+/** The servers of docker.io's images. */
 const addressOf = new Map([['docker.io', 'registry-1.docker.io']]);
 
 const nameOf = new Map([...addressOf].map(([name, address]) => [address, name]));
 
-/** "No time-out" in the configuration still ends. */
+/** Even "no time-out" in the configuration ends. */
 const maxHeadersMs = 600_000;
 
-/** Which servers answer for a registry host, and which of them may be spoken to in plain HTTP. */
+/** Decides which servers answer for a registry host, and which of them may use plain HTTP. */
 export class Hosts {
   readonly #config: HostsConfig;
-  /** Hosts of the configuration that was read so far. */
+  /** Hosts of the configuration files that were read so far. */
   readonly #named = new Set<string>();
   readonly #insecure = new Set<string>();
   readonly #isOwn: (origin: URL) => boolean;
@@ -79,10 +78,9 @@ export class Hosts {
   }
 
   /**
-   * The servers to ask for something, in order: the mirrors of `host`, then the origin. A mirror that names the host
-   * itself stands in for the origin: that is how a registry in plain HTTP is configured. The files of `config_path` are
-   * read at each call. Throws InvalidArgument if a mirror's host cannot be part of a URL, and FailedPrecondition if a
-   * hosts.toml is wrong.
+   * The servers to ask, in order: the mirrors of `host`, then the origin. A mirror that names the host itself replaces
+   * the origin: that is how a registry in plain HTTP is configured. The files of `config_path` are read at each call.
+   * Throws InvalidArgument if a mirror's host cannot be part of a URL, and FailedPrecondition if a hosts.toml is wrong.
    */
   async endpoints(host: string, capability: Capability = 'pull'): Promise<Endpoint[]> {
     const others = (await this.#all(host)).filter(({ origin }) => !this.#isOwn(new URL(origin)));
@@ -97,9 +95,9 @@ export class Hosts {
   }
 
   /**
-   * The servers for a `host` that is named by a client which may not be trusted with what this machine can reach: what
-   * the configuration does not name is asked only at the address that its name says, so that no other name leads to
-   * this machine. Throws PermissionDenied for link-local addresses.
+   * The servers for a `host` that was named by a client without trust. What this machine can reach must stay out of its
+   * reach. So a host that the configuration does not name is asked only at the zone of its name, and no other name
+   * leads to this machine. Throws PermissionDenied for link-local addresses.
    */
   async guardedEndpoints(host: string, capability: Capability): Promise<Endpoint[]> {
     return (await this.endpoints(host, capability)).map((endpoint) => {
@@ -118,14 +116,13 @@ export class Hosts {
     return endpoints.find((endpoint) => endpoint.host === host) ?? this.#default(host);
   }
 
-  /** Whether the configuration names the host of a URL: then it may be asked wherever it is. */
+  /** Whether the configuration names the host of a URL: then it may be in any zone. */
   names(url: URL): boolean {
     return this.#named.has(url.host);
   }
 
   /**
-   * A server to which an endpoint redirected, with its own name for credentials and nothing of what the configuration
-   * has for the endpoint.
+   * A server to which an endpoint redirected, with its own name for credentials and without the endpoint's settings.
    */
   elsewhere(url: URL, { headersMs }: Endpoint): Endpoint {
     const server = this.#server(`${url.origin}/v2/`, nameOf.get(url.host) ?? url.host, {}, headersMs, undefined);
@@ -151,7 +148,7 @@ export class Hosts {
     const { findHostDirectory } = await import('./host-directory.ts');
     const directory = await findHostDirectory(directories, host);
     if (directory === undefined) return undefined;
-    // The parser of TOML is loaded only if there is something to parse.
+    // The parser of TOML is loaded only if there is a file.
     const { readHostDirectory } = await import('./hosts-file.ts');
     const origin = new URL(this.#implied(host).base);
     const entries = await readHostDirectory(directory, origin);
@@ -180,7 +177,7 @@ export class Hosts {
     return this.#implied(host);
   }
 
-  /** The registry at its name. */
+  /** The registry itself, without configuration. */
   #implied(host: string): Endpoint {
     const address = addressOf.get(host) ?? host;
     const endpoint = this.#endpoint(`${impliedScheme(address)}://${address}/v2/`, host, {}, undefined, undefined);
@@ -232,12 +229,12 @@ export class Hosts {
   }
 }
 
-/** Whether a URL is a scheme, a host and a path. `#` and `?` in what should be a host would send requests elsewhere. */
+/** Whether a URL has only a scheme, a host and a path. `#` and `?` in a host would send requests elsewhere. */
 function hasOnlyPlace({ username, password, search, hash }: URL): boolean {
   return [username, password, search, hash].every((part) => part === '');
 }
 
-/** Seconds as the configuration has them: 0 and undefined for the default of the program, negative for the longest. */
+/** Seconds of the configuration: 0 and undefined for the program's default, negative for the maximum. */
 function headersMsOf(seconds: number | undefined): number | undefined {
   if (seconds === undefined || seconds === 0) return undefined;
   return seconds < 0 ? maxHeadersMs : Math.min(seconds * 1000, maxHeadersMs);
@@ -249,12 +246,12 @@ function splitMirror(mirror: MirrorConfig): { scheme: string | undefined; host: 
   return { scheme, host, path: path === '' ? '' : `${path}/` };
 }
 
-/** How a registry is asked first whose scheme is not configured. */
+/** The first scheme to try for a registry without a configured one. */
 function impliedScheme(host: string): Scheme {
   return isLoopback(hostnameOf(host)) && !host.endsWith(':443') ? 'http' : 'https';
 }
 
-/** Whether a registry of that name may speak HTTP or HTTPS: one of this machine, unless its port says it. */
+/** Whether a registry of that name may speak HTTP or HTTPS: one of this machine, unless its port decides. */
 function mayBeEither(host: string): boolean {
   return isLoopback(hostnameOf(host)) && !host.endsWith(':80');
 }

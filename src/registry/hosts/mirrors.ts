@@ -9,10 +9,10 @@ interface Failure {
   readonly error: unknown;
 }
 
-/** Asks the servers of a registry in turn. What one client asks shares what is known about them. */
+/** Asks the servers of a registry in turn. All requests of one client share what is known about them. */
 export class Mirrors {
   readonly health: ServerHealth;
-  /** How long one server may keep silent while there are others. */
+  /** How long one server may be silent if there are others. */
   readonly patienceMs: number;
   readonly #log: Log;
 
@@ -22,20 +22,16 @@ export class Mirrors {
     this.#log = log;
   }
 
-  /**
-   * The servers in the order in which to ask them: as they are, but those that failed lately, or that `lacks` says have
-   * nothing, last.
-   */
+  /** The servers in the order in which to ask them. Those that failed lately, or that `lacks` selects, come last. */
   inOrder(endpoints: readonly Endpoint[], lacks: (endpoint: Endpoint) => boolean = () => false): Endpoint[] {
     const isLast = (endpoint: Endpoint): boolean => lacks(endpoint) || this.health.isSkipped(endpoint.origin);
     return [...endpoints.filter((endpoint) => !isLast(endpoint)), ...endpoints.filter(isLast)];
   }
 
   /**
-   * What the first server gives that gives something. The next one is asked when one fails, or keeps silent for a
-   * while: then both are waited for. `ask` gets a signal that aborts when another one was faster; `drop` gets what
-   * comes all the same. Throws the error of the last server, with those of the others in its message; it may be retried
-   * if one of them may.
+   * The result of the first server that has one. If a server fails, or is silent for a while, the next one is asked
+   * too. `ask` gets a signal that aborts if another server was faster; `drop` gets results that come all the same.
+   * Throws the error of the last server, with those of the others in its message; it may be retried if one of them may.
    */
   async first<T>(
     endpoints: readonly Endpoint[],
@@ -112,7 +108,7 @@ export class Mirrors {
     }
   }
 
-  /** A server that lacks something or wants credentials is in no trouble. */
+  /** A server that lacks something or wants credentials is healthy. */
   #noteFailure({ endpoint, error }: Failure): void {
     if (!(error instanceof RegistryError)) return;
     const { status, retryAfterMs } = error;
@@ -124,7 +120,7 @@ export class Mirrors {
   }
 }
 
-/** One error for several: the origin has the last word about what there is. */
+/** One error for several: the origin decides what exists. */
 function together(failures: readonly Failure[]): RegistryError {
   const last = failures.find(({ endpoint }) => endpoint.namespace === undefined) ?? failures.at(-1)!;
   const others = failures.filter((failure) => failure !== last).map(({ error }) => messageOf(error));

@@ -3,8 +3,8 @@ import { isInNetwork, isLoopback } from './addresses.ts';
 
 /**
  * The proxy that the environment names for a URL, as curl and Go read it: `http_proxy` for http, `https_proxy` for
- * https (or in capitals), never for this machine itself nor for what `no_proxy` lists. Undefined if there is none.
- * Throws InvalidArgument if it is not the URL of an HTTP proxy.
+ * https (or in capitals), never for this machine itself or for hosts in `no_proxy`. Undefined if there is none. Throws
+ * InvalidArgument if it is not the URL of an HTTP proxy.
  */
 export function proxyFor(url: URL, environment: NodeJS.ProcessEnv): URL | undefined {
   const name = url.protocol === 'https:' ? 'https_proxy' : 'http_proxy';

@@ -8,7 +8,7 @@ import type { Answer } from '../http/transport.ts';
 export type Scheme = 'http' | 'https';
 
 /**
- * How long an answer shows that a server speaks its scheme: then what may be a sign of the other one is looked into
+ * For how long an answer proves the scheme of a server. After that, a possible sign of the other scheme is looked into
  * again.
  */
 const sureMs = 60_000;
@@ -16,24 +16,24 @@ const sureMs = 60_000;
 const maxServers = 1_000;
 
 /**
- * What an HTTPS server does to a request in plain HTTP, as far as it does not answer 400: it closes the connection, or
- * sends a TLS alert.
+ * How an HTTPS server reacts to a request in plain HTTP, if it does not answer 400: it closes the connection, or sends
+ * a TLS alert.
  */
 const closed = new Set(['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET']);
 
-/** Over https to an HTTP server. */
+/** Errors of https to an HTTP server. */
 const notTls = new Set(['ERR_SSL_WRONG_VERSION_NUMBER', 'ERR_SSL_PACKET_LENGTH_TOO_LONG', 'EPROTO']);
 
-/** Without a port in the name of the registry each scheme has a port of its own. */
+/** Errors of an unused port: if the name of a registry has no port, each scheme has a port of its own. */
 const unreachable = new Set(['ECONNREFUSED', 'UND_ERR_CONNECT_TIMEOUT']);
 
-/** What came of a request: an answer or an error. */
+/** The outcome of a request: an answer or an error. */
 export type Outcome = { readonly answer: Answer } | { readonly error: unknown };
 
 /**
- * Which of http and https the registries of this machine speak, whose names do not say it. As containerd and Docker do,
- * both are tried, and no certificate of this machine is checked; other than there http comes first, which most of them
- * speak. No credentials are lost by it: they are sent only once a server has asked for them.
+ * Which of http and https the registries of this machine speak, if their names do not say it. As in containerd and
+ * Docker, both are tried, and certificates of this machine are not checked. Unlike there, http comes first, because
+ * most of them speak it. No credentials leak by that: they are sent only after a server has asked for them.
  */
 export class Schemes {
   readonly #guessed = new Set<string>();
@@ -49,13 +49,13 @@ export class Schemes {
     this.#guessed.delete(host);
   }
 
-  /** The endpoint over the scheme that its server was seen to speak. */
+  /** The endpoint with the scheme that its server has spoken. */
   current(endpoint: Endpoint): Endpoint {
     const seen = this.#seen.get(endpoint.host);
     return seen === undefined || !this.#guessed.has(endpoint.host) ? endpoint : inScheme(endpoint, seen.scheme);
   }
 
-  /** The endpoint over the other scheme, if its server may speak that. */
+  /** The endpoint with the other scheme, if its server may speak that. */
   other(endpoint: Endpoint, outcome: Outcome): Endpoint | undefined {
     if (!this.#guessed.has(endpoint.host)) return undefined;
     const scheme = schemeOf(endpoint);
@@ -84,7 +84,7 @@ export class Schemes {
   }
 }
 
-/** A server of this machine over another scheme. */
+/** A server of this machine with another scheme. */
 export function inScheme(endpoint: Endpoint, scheme: Scheme): Endpoint {
   if (schemeOf(endpoint) === scheme) return endpoint;
   const { origin } = new URL(`${scheme}://${endpoint.host}`);
@@ -93,8 +93,8 @@ export function inScheme(endpoint: Endpoint, scheme: Scheme): Endpoint {
 }
 
 /**
- * The error for a server that took neither scheme. If it broke a connection in HTTP and speaks no TLS, it is one that
- * speaks HTTP and is in trouble.
+ * The error for a server that took neither scheme. If it broke a connection in HTTP and does not speak TLS, it speaks
+ * HTTP and is in trouble.
  */
 export function neitherScheme(endpoint: Endpoint, first: unknown, second: unknown): unknown {
   const isTroubledHttp = notTls.has(codeOfCause(second)) && closed.has(codeOfCause(first));
@@ -109,7 +109,7 @@ export function neitherScheme(endpoint: Endpoint, first: unknown, second: unknow
   return new RegistryError(first.code, what, { retryable: first.retryable, hint });
 }
 
-/** The same URL at an endpoint, if it was at the same one over another scheme. */
+/** The same URL at an endpoint, if it was at the same one with another scheme. */
 export function movedTo(endpoint: Endpoint, before: Endpoint, url: URL): URL {
   return url.origin === before.origin ? new URL(url.href.slice(url.origin.length), `${endpoint.origin}/`) : url;
 }

@@ -1,4 +1,4 @@
-/** How long a server that failed is asked after all others: the first time, and at most when it goes on failing. */
+/** How long a server that failed is asked after all others: the first time, and at most, if it keeps failing. */
 const firstSkipMs = 10_000;
 const maxSkipMs = 300_000;
 
@@ -10,16 +10,16 @@ interface Failures {
 }
 
 /**
- * Which servers failed lately, by origin: they are skipped for a while, longer each time, as long as there are others.
+ * Which servers failed lately, by origin. As long as there are others, they are skipped for a while, longer each time.
  */
 export class ServerHealth {
   readonly #failures = new Map<string, Failures>();
 
   /**
-   * Notes a failure that says nothing about one blob alone. `atLeastMs` is how long the server wants to be left alone.
+   * Notes a failure that does not concern one blob alone. `atLeastMs` is how long the server wants to be left alone.
    */
   failed(origin: string, atLeastMs = 0): void {
-    if (this.isSkipped(origin)) return; // what was under way when it failed first says nothing new
+    if (this.isSkipped(origin)) return; // requests that were under way at the first failure tell nothing new
     const count = (this.#failures.get(origin)?.count ?? 0) + 1;
     const skipMs = Math.min(Math.max(firstSkipMs * 2 ** (count - 1), atLeastMs), maxSkipMs);
     this.#failures.delete(origin);

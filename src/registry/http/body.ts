@@ -3,7 +3,7 @@ import { answerError, networkError, RegistryError } from '../errors.ts';
 import type { Tries } from './retry.ts';
 import type { Answer, Counters } from './transport.ts';
 
-/** What an unwanted body may cost before its connection is dropped instead of kept. */
+/** How much of an unwanted body is read before its connection is dropped instead of kept. */
 const maxDiscardedBytes = 64 * 1024;
 const maxDiscardMs = 5_000;
 
@@ -12,7 +12,7 @@ const graceMs = 1_000;
 
 /**
  * Yields the body of an answer as it arrives: exactly `length` bytes, or a retryable error if it is shorter, longer or
- * broken. Books the time spent on waiting in `tries`. Ending the iteration early ends the request.
+ * broken. Adds the time of waiting to `tries`. Ending the iteration early ends the request.
  */
 export async function* exactly(
   answer: Answer,
@@ -51,7 +51,7 @@ export function collect(answer: Answer, maxBytes: number, tries: Tries, counters
   return concat(atMost(answer, maxBytes, tries, counters));
 }
 
-/** All of the chunks; `onChunk` is called at each. */
+/** All chunks in one buffer; `onChunk` is called for each. */
 export async function concat(chunks: AsyncIterable<Buffer>, onChunk = (): void => {}): Promise<Buffer> {
   const parts: Buffer[] = [];
   for await (const chunk of chunks) {
@@ -61,10 +61,7 @@ export async function concat(chunks: AsyncIterable<Buffer>, onChunk = (): void =
   return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
 }
 
-/**
- * Lets go of a body that is not wanted: reads the little that is left so that the connection can be used again, else
- * drops it.
- */
+/** Releases an unwanted body: reads the little that is left so that the connection can be used again, else drops it. */
 export function discard(answer: Answer): void {
   const giveUp = setTimeout(() => answer.body.destroy(), maxDiscardMs).unref();
   const done = (): void => clearTimeout(giveUp);
@@ -72,8 +69,9 @@ export function discard(answer: Answer): void {
 }
 
 /**
- * The body's chunks until it ends; errors become retryable RegistryErrors, and waiting for longer than the bytes are
- * worth an error that is not. `isTooSlow` is asked whether so many bytes in so much time are an error that is.
+ * The chunks of a body until it ends. Errors become retryable RegistryErrors. If the wait is too long for the number of
+ * bytes, it throws an error that is not retryable. `isTooSlow` decides whether so many bytes in so much time are a
+ * retryable error.
  */
 export async function* paced(
   answer: Answer,
@@ -110,7 +108,7 @@ export async function* paced(
 }
 
 /**
- * Ends a body of which nothing comes in time. The time-out of the connection does not see it if empty frames keep
+ * Ends a body of which nothing comes in time. The time-out of the connection does not notice that if empty frames keep
  * coming.
  */
 function watch(answer: Answer, tries: Tries): NodeJS.Timeout {

@@ -11,12 +11,15 @@ const connectionsPerHost = 16;
 const keepAliveMs = 30_000;
 const maxKeepAliveMs = 120_000;
 
-/** HTTP/2 windows that do not throttle a long fat network; each bounds what one stream or connection buffers. */
+/**
+ * HTTP/2 windows that do not throttle a fast connection over a long distance. Each bounds how much one stream or
+ * connection buffers.
+ */
 const streamWindowBytes = 2 * 1024 * 1024;
 const connectionWindowBytes = 8 * 1024 * 1024;
 
 /**
- * Kinds of connections (zones, certificates, proxies); certificates that change on disk make new ones, and the oldest
+ * Kinds of connections (zones, certificates, proxies). Certificates that change on disk make new kinds, and the oldest
  * are closed.
  */
 const maxDispatchers = 64;
@@ -36,7 +39,7 @@ const agentOptions = {
 export interface Route {
   readonly url: URL;
   /**
-   * For a URL that a server named, the zone of that server, and for a host that a stranger named that of its name: the
+   * For a URL that a server named, the zone of that server; for a host that a stranger named, the zone of its name. The
    * connection goes to no address of another special zone, whatever the name resolves to. Undefined for a URL of the
    * configuration or of an image reference.
    */
@@ -54,14 +57,14 @@ export class Connections {
   readonly #contexts = new WeakMap<EndpointTls, SecureContext>();
   #commonContext: SecureContext | undefined;
 
-  /** `certificates` are certificate authorities in PEM to trust beside those of Node and of the system. */
+  /** `certificates` are certificate authorities in PEM to trust in addition to those of Node and of the system. */
   constructor(connectMs: number, certificates: readonly string[], environment: NodeJS.ProcessEnv) {
     this.#connectMs = connectMs;
     this.#certificates = certificates;
     this.#environment = environment;
   }
 
-  /** Throws InvalidArgument if the environment names a proxy that is none. */
+  /** Throws InvalidArgument if the environment names an invalid proxy. */
   dispatcher({ url, zone, tls }: Route): Dispatcher {
     const proxy = proxyFor(url, this.#environment);
     const key = `${proxy?.href ?? zone ?? ''} ${url.protocol === 'https:' ? (tls?.id ?? '') : ''}`;
@@ -80,7 +83,7 @@ export class Connections {
     return made;
   }
 
-  /** `host:port` of the proxy that requests to a URL go through; undefined if there is none that can be used. */
+  /** `host:port` of the proxy for requests to a URL; undefined if there is none that can be used. */
   proxyOf(url: URL): string | undefined {
     try {
       return proxyFor(url, this.#environment)?.host;
@@ -91,20 +94,18 @@ export class Connections {
 
   /**
    * The zone of a host that was connected to. A name is in a special zone only if all addresses that it ever had are
-   * there, so that its owner cannot move it there to open the way for a redirect.
+   * there. So its owner cannot move it there to open the way for a redirect.
    */
   zoneOf(hostname: string): Zone {
     return this.#zones.get(hostname) ?? zoneOf(hostname);
   }
 
-  /** Ends all connections, also those in use. */
+  /** Ends all connections, even those in use. */
   async close(): Promise<void> {
     await Promise.all(Array.from(this.#dispatchers.values(), (dispatcher) => dispatcher.destroy()));
   }
 
-  /**
-   * Makes TLS ready only when the first https URL comes: reading the system's certificates takes tens of milliseconds.
-   */
+  /** Prepares TLS only when the first https URL comes: reading the system's certificates takes tens of milliseconds. */
   #connector(zone: Zone | undefined, tls: EndpointTls | undefined): buildConnector.connector {
     const common = { timeout: this.#connectMs, lookup: zone === undefined ? this.#noting : guardedLookup(zone) };
     const plain = buildConnector(common);
@@ -153,7 +154,7 @@ export class Connections {
     return context;
   }
 
-  /** dns.lookup that remembers in which zone a name is. */
+  /** dns.lookup that remembers the zone of a name. */
   readonly #noting = (hostname: string, options: LookupOptions, callback: LookupCallback): void => {
     sharedLookup(hostname, { ...options, all: true }, (error, addresses) => {
       if (error !== null) return callback(error, []);
@@ -169,7 +170,7 @@ export class Connections {
 
 /**
  * A connector whose connections skip informational answers, and end with their first error. After a TLS alert that
- * follows the handshake (in TLS 1.3, what the server thinks of our certificate) Node leaves the socket open, and undici
+ * follows the handshake (in TLS 1.3, the server's verdict on our certificate) Node leaves the socket open, and undici
  * would send all later requests into the dead HTTP/2 session on it.
  */
 function prepared(connect: buildConnector.connector): buildConnector.connector {
@@ -187,8 +188,8 @@ type LookupCallback = (error: NodeJS.ErrnoException | null, address: string | Lo
 type Lookup = (hostname: string, options: LookupOptions, callback: LookupCallback) => void;
 
 /**
- * dns.lookup that hides the addresses of special zones but `zone`, so that neither a redirect nor a stranger's registry
- * can be a name that resolves to a metadata service.
+ * dns.lookup that hides the addresses of all special zones except `zone`. So neither a redirect nor a stranger's
+ * registry can be a name that resolves to a metadata service.
  */
 function guardedLookup(zone: Zone): Lookup {
   return (hostname, options, callback) => {

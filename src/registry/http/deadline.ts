@@ -1,19 +1,19 @@
 import { errors } from 'undici';
 import { type Asked, networkError } from '../errors.ts';
 
-/** How long a request may wait for a free connection, for a name to be looked up and for handshakes, in all. */
+/** How long a request may wait for a free connection, for the lookup of a name and for handshakes, in total. */
 const maxWaitMs = 60_000;
 
 /**
- * The time-out of the connection comes first, which knows more of it: this one is for servers that keep that one from
- * firing.
+ * The time-out of the connection comes first, because it has better error messages. This one is for servers that keep
+ * that one from firing.
  */
 const graceMs = 1_000;
 
 /**
- * The one deadline for the head of an answer. Redirects, tokens, informational answers and heads that come byte by byte
- * are all within it, so nothing that a server does makes a request take longer. Only the wait for a connection is
- * counted apart, since that is spent on other requests.
+ * The one deadline for the head of an answer. It includes redirects, tokens, informational answers and heads that come
+ * byte by byte, so no server can make a request take longer. Only the wait for a connection counts separately, because
+ * other requests use that time.
  */
 export class Deadline implements Disposable {
   /** Aborts with a RegistryError that may be retried, or with the caller's reason. */

@@ -1,23 +1,23 @@
 import type { Socket } from 'node:net';
 
 /**
- * The first bytes of an informational answer (RFC 9110, 15.2). 101 is none of these: it ends HTTP on the connection.
+ * The first bytes of an informational answer (RFC 9110, 15.2). 101 is not one of these: it ends HTTP on the connection.
  */
 const start = /^HTTP\/1\.[01] 1(?!01)\d\d[ \r\n]/;
 const startForms = ['HTTP/1.1 1', 'HTTP/1.0 1'];
 const longestStart = 'HTTP/1.1 100 '.length;
 const end = /\r?\n\r?\n/;
 
-/** The longest informational answer; a longer one is left to the parser of the connection, which refuses it. */
+/** A longer informational answer is left to the parser of the connection, which refuses it. */
 const maxBytes = 16 * 1024;
 
-/** How a request begins on the connection. */
+/** The beginning of a request on the connection. */
 const requestLine = /^[A-Z]+ \S+ HTTP\/1\.1\r\n/;
 
 /**
- * Takes informational answers (100, 102, 103, ...) out of what is read from a connection of HTTP/1.1, however many come
- * before the answer to a request. undici ends a connection with an error at a 100 that it did not ask for, although
- * every client must skip one (RFC 9110, 15.2).
+ * Removes informational answers (100, 102, 103, ...) from the bytes that are read from a connection of HTTP/1.1,
+ * however many come before an answer. undici ends a connection with an error if it gets a 100 that it did not ask for,
+ * although every client must skip one (RFC 9110, 15.2).
  */
 export function skipInformational(socket: Socket): void {
   const filter = new InformationalFilter();
@@ -39,7 +39,7 @@ export function skipInformational(socket: Socket): void {
 
 const nothing = Buffer.alloc(0);
 
-/** What is left of the bytes of a connection without informational answers. */
+/** Filters informational answers out of the bytes of a connection. */
 export class InformationalFilter {
   #held: Buffer = nothing;
   #isBeforeHead = true;
@@ -74,7 +74,7 @@ export class InformationalFilter {
   }
 }
 
-/** Whether bytes that are too few to tell may be the start of an informational answer. */
+/** Whether bytes that are too few to decide may be the start of an informational answer. */
 function couldStart(text: string): boolean {
   return text.length < longestStart && startForms.some((form) => form.startsWith(text) || text.startsWith(form));
 }

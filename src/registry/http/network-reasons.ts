@@ -7,15 +7,16 @@ import { isLoopback } from '../hosts/addresses.ts';
 export interface NetworkReason {
   /** The code of the system, of Node or of OpenSSL, if there is one. */
   readonly code: string | undefined;
-  /** In words of ours, for what is known. */
+  /** In our words, if the reason is known. */
   readonly text: string;
   /**
-   * Whether no retry cures it: names that do not exist, certificates, requests that we built wrongly, a closed client.
+   * Whether no retry helps: a name that does not exist, a certificate, a request that we built wrongly, a closed
+   * client.
    */
   readonly isPermanent: boolean;
-  /** What a person can do; undefined if it is not known. */
+  /** What a person can do; undefined if that is not known. */
   readonly hint: string | undefined;
-  /** Whether the cause says nothing more, or says it in words for users of Node. */
+  /** Whether the cause adds nothing, or says it in words for users of Node. */
   readonly isAll: boolean;
 }
 
@@ -23,14 +24,14 @@ interface Row {
   readonly codes: readonly string[] | RegExp;
   readonly text?: string;
   readonly isPermanent?: true;
-  /** The message of the cause says nothing more. */
+  /** The message of the cause adds nothing. */
   readonly isAll?: true;
   readonly hint?: 'name' | 'reach' | 'plain' | 'authority' | 'renew' | 'rename' | 'version' | 'client';
 }
 
 /**
- * How TLS may fail: X.509 (the names that Node has for OpenSSL's X509_V_ERR_…), alerts (RFC 8446, 6.2), and what is no
- * TLS at all.
+ * How TLS may fail: X.509 (Node's names for OpenSSL's X509_V_ERR_…), alerts (RFC 8446, 6.2), and servers that do not
+ * speak TLS at all.
  */
 const tlsRows: readonly Row[] = [
   { codes: ['DEPTH_ZERO_SELF_SIGNED_CERT'], text: 'its self-signed certificate is not trusted', hint: 'authority' },
@@ -106,7 +107,7 @@ const rows: readonly Row[] = [
   },
 ];
 
-/** What a proxy that cannot be reached, or cannot reach the registry, ends with. */
+/** Errors for a proxy that cannot be reached, or cannot reach the registry. */
 const proxyCodes = new Set(['ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ETIMEDOUT']);
 const proxyLoginHint = 'give the proxy its user and password: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT';
 const proxyHint =
@@ -178,7 +179,7 @@ function hintOf(hint: Row['hint'], { hostname }: URL): string | undefined {
   }
 }
 
-/** The names in a certificate that is for others than the server's. */
+/** The names in a certificate for other servers. */
 function namesOf(cause: unknown): string {
   const certificate: unknown = cause instanceof Error && 'cert' in cause ? cause.cert : undefined;
   const names = certificate instanceof Object && 'subjectaltname' in certificate ? certificate.subjectaltname : '';

@@ -6,12 +6,12 @@ import { anyCertificate, withoutClients } from './tls.ts';
 
 const maxLocationLength = 16_384;
 
-/** The most hops of one request. */
+/** Maximum number of hops of one request. */
 export const maxRedirects = 5;
 
 /**
- * Whether a status sends a request on to the Location header, with its method and its body: one that has a body is sent
- * elsewhere only by 307 and 308.
+ * Whether a status redirects a request to the Location header, with its method and its body: only 307 and 308 do if it
+ * has a body.
  */
 export function isRedirect(status: number, hasBody = false): boolean {
   return status === 307 || status === 308 || (!hasBody && (status === 301 || status === 302 || status === 303));
@@ -19,8 +19,8 @@ export function isRedirect(status: number, hasBody = false): boolean {
 
 /**
  * The URL in a header of an answer to `asked` (Location, or the realm of a challenge), which may be relative. Throws
- * PermissionDenied if we do not go there: another scheme than http and https, this machine or a link-local address
- * unless the server that was asked is in that `zone` too or `hosts` names it, or plain HTTP from https unless `hosts`
+ * PermissionDenied if it must not be followed: another scheme than http and https; this machine or a link-local
+ * address, unless the asked server is in that `zone` too or `hosts` names it; or plain HTTP from https, unless `hosts`
  * allows it for that host.
  */
 export function followable(asked: Asked, location: string | undefined, hosts: Hosts, zone: Zone): URL {
@@ -64,7 +64,7 @@ export function routeFrom(
   const own = new URL(endpoint.origin).hostname;
   const zone = hosts.names(url) ? undefined : zones.zoneOf(own);
   if (url.hostname === own) return { zone, tls: endpoint.tls };
-  // That this machine needs no certificate says nothing about others.
+  // This machine needs no certificate, but others do.
   const isHereOnly = endpoint.tls === anyCertificate && !isLoopback(url.hostname);
   return { zone, tls: isHereOnly ? undefined : withoutClients(endpoint.tls) };
 }

@@ -17,11 +17,11 @@ import type { Answer, Transport } from './transport.ts';
 export interface RegistryRequest {
   readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT';
   readonly url: URL;
-  /** What the request needs to be allowed, as `scopes.ts` writes it. */
+  /** The permissions that the request needs, in the form of `scopes.ts`. */
   readonly scope: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array | undefined;
-  /** A body that is read as it is sent; made anew for each time that the request is sent. */
+  /** A body that is read while it is sent; it is made anew each time that the request is sent. */
   readonly stream?: (() => Readable) | undefined;
   readonly headersMs?: number | undefined;
   readonly bodyIdleMs?: number | undefined;
@@ -48,9 +48,8 @@ export class Requester {
   }
 
   /**
-   * The answer of the last server in the chain; `url` in it is where the bytes are. The time-out for its head is that
-   * of the whole chain, with tokens. Each server in it gets what it wants to be convinced by, and nothing that is for
-   * another one.
+   * The answer of the last server in the chain; its `url` is where the bytes are. The time-out for its head covers the
+   * whole chain, with tokens. Each server in the chain gets its own credentials, and never those of another one.
    */
   async send(endpoint: Endpoint, request: RegistryRequest): Promise<Answer> {
     const headersMs = this.#transport.headersMs(request.headersMs ?? endpoint.headersMs);
@@ -66,7 +65,7 @@ export class Requester {
     }
   }
 
-  /** The error for an answer with a status that the caller did not expect, with advice if a person can do something. */
+  /** The error for an answer with an unexpected status, with a hint if a person can do something. */
   async refuse(endpoint: Endpoint, scope: string, answer: Answer): Promise<RegistryError> {
     if (answer.status !== 401 && answer.status !== 403) return refusal(answer);
     const server = this.#serverAt(endpoint, answer.url);
@@ -77,7 +76,7 @@ export class Requester {
     return refusal(answer, this.#authorizer.advice(server));
   }
 
-  /** The URL that an answer names. Throws PermissionDenied if we do not go there. */
+  /** The URL that an answer names. Throws PermissionDenied if it must not be followed. */
   elsewhere(answer: Answer, location: string | undefined): URL {
     return followable(answer, location, this.#hosts, this.#transport.zoneOf(answer.url.hostname));
   }
@@ -92,7 +91,7 @@ export class Requester {
     if (this.isAt(endpoint, url)) return this.#hosts.schemes.current(endpoint);
     const route = routeFrom(this.#hosts.schemes.current(endpoint), url, this.#hosts, this.#transport);
     const server = this.#hosts.elsewhere(url, endpoint);
-    // That the certificates of one registry are not checked says nothing about the credentials for another one.
+    // If the certificates of one registry are not checked, that must not expose the credentials for another one.
     const isAnybody = route.tls?.skipVerify === true && !isLoopback(url.hostname) && !isOfHost(endpoint, url);
     return { ...server, ...route, isOpen: server.isOpen === true || isAnybody };
   }
@@ -102,7 +101,7 @@ export class Requester {
     const server = this.#serverAt(endpoint, url);
     const at = movedTo(server, endpoint, url);
     const isOwn = this.isAt(endpoint, url);
-    // A registry could have us write into another one with what we have for that.
+    // Otherwise a registry could make us write into another one with our credentials for that.
     if (!isOwn && request.method !== 'GET' && request.method !== 'HEAD')
       return this.#sendOnce(server, request, at, undefined, deadline);
     const scope = isOwn ? request.scope : scopeOf(request.method, url);
@@ -111,7 +110,7 @@ export class Requester {
       ? await this.#sendEither(server, request, at, authorization, deadline)
       : await this.#sendOnce(server, request, at, authorization, deadline);
     if (answer.status !== 401) return answer;
-    const asking = this.#serverAt(endpoint, answer.url); // perhaps over another scheme
+    const asking = this.#serverAt(endpoint, answer.url); // perhaps with another scheme
     const sent = asking.origin === server.origin ? authorization : undefined;
     const renewed = await this.#authorizer.renewed(asking, scope, sent, answer, deadline.signal);
     if (renewed === undefined) return answer;
@@ -120,7 +119,7 @@ export class Requester {
   }
 
   /**
-   * Sends a request over the scheme that the server is thought to speak, and over the other one if it seems to speak
+   * Sends a request with the scheme that the server probably speaks, and with the other one if the answer hints at
    * that.
    */
   async #sendEither(

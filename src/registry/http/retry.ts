@@ -5,16 +5,16 @@ import { abortError, RegistryError } from '../errors.ts';
 
 /** How often and how long a failed request is tried again. */
 export interface RetryPolicy {
-  /** Tries in a row without one byte of progress before the error stands. */
+  /** Tries in a row without a single byte of progress before the error stands. */
   readonly tries: number;
-  /** The same for tries in which a server kept silent until the time-out. */
+  /** The same for tries in which a server was silent until the time-out. */
   readonly silentTries: number;
-  /** The first wait; each further one is twice as long, up to `maxDelayMs`, less up to half by chance. */
+  /** The first wait. Each further one is twice as long, up to `maxDelayMs`, minus a random part of up to half. */
   readonly minDelayMs: number;
   readonly maxDelayMs: number;
   /**
-   * Time to spend on waiting for the network in one operation, plus what `minBytesPerSecond` allows for the bytes that
-   * came.
+   * How long one operation may wait for the network, in addition to what `minBytesPerSecond` allows for the received
+   * bytes.
    */
   readonly totalMs: number;
   readonly minBytesPerSecond: number;
@@ -37,7 +37,7 @@ const maxFailures = 100;
 
 const silences = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT']);
 
-/** The tries of one operation: waits between them, and throws when there are to be no more. */
+/** The tries of one operation: waits between them, and throws if there are no more. */
 export class Tries {
   readonly #policy: RetryPolicy;
   readonly #log: Log;
@@ -49,7 +49,7 @@ export class Tries {
   #failures = 0;
   #spentMs = 0;
 
-  /** `bytes` is what is moved in one piece, so that time for it is given in advance. */
+  /** `bytes` is the size of a single transfer: time for it is given in advance. */
   constructor(policy: RetryPolicy, log: Log, signal: AbortSignal | undefined, bytes = 0) {
     this.#policy = policy;
     this.#log = log;
@@ -58,19 +58,19 @@ export class Tries {
     this.#budgetMs = policy.totalMs + (bytes / policy.minBytesPerSecond) * 1000;
   }
 
-  /** Notes that bytes came, so that the next failure is the first in a row, and that there is time for more. */
+  /** Notes that bytes arrived: the next failure is the first in a row, and there is time for more. */
   progressed(bytes: number): void {
     this.#inARow = 0;
     this.#silences = 0;
     this.#budgetMs += (bytes / this.#minBytesPerSecond) * 1000;
   }
 
-  /** Books time spent on waiting for the network. */
+  /** Adds time spent on waiting for the network. */
   spent(ms: number): void {
     this.#spentMs += ms;
   }
 
-  /** Waits for `promise` and books the time. */
+  /** Waits for `promise` and adds the time. */
   async timing<T>(promise: Promise<T>): Promise<T> {
     const startedMs = performance.now();
     try {
@@ -80,19 +80,19 @@ export class Tries {
     }
   }
 
-  /** Whether the operation has waited longer than its bytes are worth. */
+  /** Whether the operation has waited too long for its bytes. */
   get exhausted(): boolean {
     return this.leftMs < 0;
   }
 
-  /** How much longer the operation may wait for what its bytes are worth; 0 or less if it has waited too long. */
+  /** How much longer the operation may wait; 0 or less if it has waited too long for its bytes. */
   get leftMs(): number {
     return this.#budgetMs - this.#spentMs;
   }
 
   /**
-   * Waits before the next try; throws `error` if no retry can help or the tries or the time are used up, and the abort
-   * error of the signal.
+   * Waits before the next try. Throws `error` if no retry can help or if the tries or the time are used up, and the
+   * abort error of the signal.
    */
   async failed(error: unknown): Promise<void> {
     if (this.#signal?.aborted) throw abortError(this.#signal);
@@ -116,7 +116,7 @@ export class Tries {
   }
 }
 
-/** Runs `action` until it succeeds or `tries` throws, and books its time. */
+/** Runs `action` until it succeeds or `tries` throws, and adds its time. */
 export async function retrying<T>(tries: Tries, action: () => Promise<T>): Promise<T> {
   for (;;) {
     const startedMs = performance.now();

@@ -1,7 +1,7 @@
 /**
- * Makes an async generator into an iterable whose `return` also ends a `next` that is still waiting, which that of a
- * generator does not: the generator is given a signal that aborts then, or when `signal` does. After `return`,
- * iteration is done, whatever the generator throws.
+ * Makes an async generator into an iterable whose `return` also ends a `next` that is still waiting, which a
+ * generator's own `return` does not. The generator gets a signal that aborts then, or when `signal` aborts. After
+ * `return` the iteration is done, whatever the generator throws.
  */
 export function stoppable<T>(
   open: (stop: AbortSignal) => AsyncGenerator<T, void>,

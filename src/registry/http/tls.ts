@@ -6,18 +6,18 @@ export interface ClientCertificate {
   readonly key: string;
 }
 
-/** What is special about TLS with one endpoint. */
+/** Special TLS settings of one endpoint. */
 export interface EndpointTls {
-  /** The same for the same content. */
+  /** Equal for equal content. */
   readonly id: string;
-  /** Certificate authorities in PEM, trusted beside all others. */
+  /** Certificate authorities in PEM, trusted in addition to all others. */
   readonly authorities: readonly string[];
   readonly clients: readonly ClientCertificate[];
-  /** Whether any certificate is taken. */
+  /** Whether any certificate is accepted. */
   readonly skipVerify: boolean;
 }
 
-/** Undefined if nothing is special. */
+/** Undefined if there are no special settings. */
 export function endpointTls(
   authorities: readonly string[],
   clients: readonly ClientCertificate[],
@@ -29,12 +29,12 @@ export function endpointTls(
 }
 
 /**
- * For registries of this machine, of which it is not configured that they speak TLS: any certificate is taken, as
- * containerd and Docker do there.
+ * For registries of this machine that are not configured for TLS: any certificate is accepted, as in containerd and
+ * Docker.
  */
 export const anyCertificate: EndpointTls = endpointTls([], [], true)!;
 
-/** For another host to which the endpoint sent us: as much trust, but nothing that proves who we are. */
+/** For another host to which the endpoint redirected: the same trust, but no client certificates. */
 export function withoutClients(tls: EndpointTls | undefined): EndpointTls | undefined {
   return tls === undefined || tls.clients.length === 0 ? tls : endpointTls(tls.authorities, [], tls.skipVerify);
 }

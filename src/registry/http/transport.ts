@@ -12,9 +12,9 @@ export interface Timeouts {
   readonly connectMs: number;
   readonly headersMs: number;
   readonly bodyIdleMs: number;
-  /** How long one server may keep silent, before an answer or in it, while there is another to ask. */
+  /** How long one server may be silent, before or during an answer, if there is another one. */
   readonly patienceMs: number;
-  /** How long a server keeps silent before the user is told. */
+  /** How long a server is silent before the user is told. */
   readonly noticedMs: number;
 }
 
@@ -33,7 +33,7 @@ export interface Outgoing extends Asked, Route {
   /** Overrides the time-out of the client; 0 for none, if the caller watches the request itself. */
   readonly headersMs?: number | undefined;
   readonly bodyIdleMs?: number | undefined;
-  /** For the answer's head, and all that comes before it. */
+  /** For the answer's head, and everything before it. */
   readonly deadline: Deadline;
 }
 
@@ -42,11 +42,11 @@ export interface Answer extends Asked {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly body: Dispatcher.ResponseData['body'];
-  /** How long the body may keep silent. */
+  /** How long the body may be silent. */
   readonly bodyIdleMs: number;
 }
 
-/** What has gone over the network since the client was made. */
+/** What was sent and received since the client was made. */
 export interface Counters {
   requests: number;
   /** Bytes of bodies received. */
@@ -62,8 +62,8 @@ export class Transport {
   readonly #onSilence: ((url: URL) => void) | undefined;
 
   /**
-   * `certificates` are certificate authorities in PEM to trust beside those of Node and of the system; `environment`
-   * names proxies; `onSilence` is told of each request that is not answered for a while.
+   * `certificates` are certificate authorities in PEM to trust in addition to those of Node and of the system;
+   * `environment` names proxies; `onSilence` is called for each request without an answer for a while.
    */
   constructor(
     timeouts: Timeouts,
@@ -79,9 +79,7 @@ export class Transport {
     this.#connections = new Connections(timeouts.connectMs, certificates, environment);
   }
 
-  /**
-   * Throws RegistryError if no answer came, also for an aborted signal of the deadline, and at once when that aborts.
-   */
+  /** Throws RegistryError if no answer came. If the signal of the deadline is or becomes aborted, it throws at once. */
   async send(outgoing: Outgoing): Promise<Answer> {
     const { method, url, headers, body, deadline } = outgoing;
     const { signal } = deadline;
@@ -129,18 +127,18 @@ export class Transport {
     return Math.min(this.#timeouts.headersMs, ms);
   }
 
-  /** The zone of a host that was connected to, as far as is known. */
+  /** The zone of a host that was connected to, as far as it is known. */
   zoneOf(hostname: string): Zone {
     return this.#connections.zoneOf(hostname);
   }
 
-  /** Ends all connections, also those in use. */
+  /** Ends all connections, even those in use. */
   close(): Promise<void> {
     return this.#connections.close();
   }
 }
 
-/** Tells a deadline when a request has its connection. */
+/** Tells a deadline when a request gets its connection. */
 function telling(deadline: Deadline): Dispatcher.DispatcherComposeInterceptor {
   return (dispatch) => (options, handler) => {
     const start = handler.onRequestStart?.bind(handler);

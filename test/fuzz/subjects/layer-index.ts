@@ -66,7 +66,10 @@ function indexOf({ files, windows, isGzip }: typeof layer extends fc.Arbitrary<i
   return writer.finish({ layerDigest, ...sizes }, { entries, chunks });
 }
 
-/** What a layer index is made of, without its digest, so that mutations are not found by that: a byte for every ten of windows, and the tail as it is inflated. */
+/**
+ * What a layer index is made of, without its digest, so that mutations are not found by that: a byte for every ten of
+ * windows, and the tail as it is inflated.
+ */
 const inner = layer.map((made) => {
   const whole = indexOf(made);
   const { tail, start } = readTail(whole.length, whole.subarray(tailStart(whole.length, whole)));

@@ -59,7 +59,10 @@ const tokens = [
   '/',
 ].concat(['{"name":"a","type":"dir"}', `"chunkDigest":"${digest}"`, '"size":5000,', 'hardlink', 'chunk']);
 
-/** One accepted table in so many is laid out and checked as a whole, and one in so many of those also by another program. */
+/**
+ * One accepted table in so many is laid out and checked as a whole, and one in so many of those also by another
+ * program.
+ */
 const checkEvery = 40;
 const fsckEvery = 100;
 

@@ -18,7 +18,10 @@ before(async () => {
 });
 after(() => lab[Symbol.asyncDispose]());
 
-/** Where the superblock is, and its checksum and root; and the third name in the root directory, which is that of the tree. */
+/**
+ * Where the superblock is, and its checksum and root; and the third name in the root directory, which is that of the
+ * tree.
+ */
 const superblockAt = 1024;
 const checksumAt = superblockAt + 4;
 const rootAt = superblockAt + 14;

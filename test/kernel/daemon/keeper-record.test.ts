@@ -38,7 +38,10 @@ const said = () =>
     .filter(({ level }) => level === 'warn' || level === 'error')
     .map(({ msg }) => String(msg));
 
-/** Kills the daemon while somebody waits for data of a layer, does that to the record, and starts the next daemon. Whoever waited must not wait for ever, and what is read later is right. */
+/**
+ * Kills the daemon while somebody waits for data of a layer, does that to the record, and starts the next daemon.
+ * Whoever waited must not wait for ever, and what is read later is right.
+ */
 async function startAfter(change: () => Promise<unknown>): Promise<void> {
   const content = randomBytes(bytes);
   const files = [0, 1, 2].map((i) => ({ path: `file-${i}`, type: 'reg' as const, content }));

@@ -22,7 +22,10 @@ interface Written {
   readonly record: Readonly<Record<string, unknown>>;
 }
 
-/** Puts the record of a layer into the words of the versions before layer formats had a name: `version` 5, `tocDigest`, `rows`. */
+/**
+ * Puts the record of a layer into the words of the versions before layer formats had a name: `version` 5, `tocDigest`,
+ * `rows`.
+ */
 async function writeAsBefore(path: string): Promise<void> {
   const { boot, record } = JSON.parse(await readFile(path, 'utf8')) as Written;
   const { version, digest, indexDigest, format, reference, chunks, sums, ...sizes } = record;

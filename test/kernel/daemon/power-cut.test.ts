@@ -18,7 +18,10 @@ async function scramble(path: string, from: number, length: number): Promise<voi
   await file.write(randomBytes(length), 0, length, from);
 }
 
-/** What a power cut can do to the files of a layer, and a good disk does not: the names of those are of `LayerDirectory`. */
+/**
+ * What a power cut can do to the files of a layer, and a good disk does not: the names of those are of
+ * `LayerDirectory`.
+ */
 const damages: Record<string, (directory: string) => Promise<void>> = {
   nothing: async () => undefined,
   'the residency is gone': (directory) => rm(join(directory, 'resident')),

@@ -240,7 +240,10 @@ test('A daemon starts while the registry is away, serves what is there, and gets
   for (const file of [0, 1, 2, 3]) await kept.read(file);
 });
 
-/** Binds the paths that come before "--", and becomes the program that comes after it, with those sockets passed as a service manager does, once it reads a line. */
+/**
+ * Binds the paths that come before "--", and becomes the program that comes after it, with those sockets passed as a
+ * service manager does, once it reads a line.
+ */
 const passing = `
 import os, socket, sys
 end = sys.argv.index("--")

@@ -27,7 +27,10 @@ async function placeIn(t: TestContext): Promise<{ directory: string; image: stri
   return { directory, image, point, target: join(point, 'fs') };
 }
 
-/** Looks into `target` again and again. `end` resolves with how often it found the image, nothing, and an empty directory. */
+/**
+ * Looks into `target` again and again. `end` resolves with how often it found the image, nothing, and an empty
+ * directory.
+ */
 async function watcherOf(
   t: TestContext,
   target: string,

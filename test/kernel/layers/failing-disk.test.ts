@@ -14,7 +14,8 @@ const mib = 1 << 20;
 test('What a disk loses that fails to write is never read, and a layer is kept again once the disk is mended', async () => {
   let memory = '';
   await using lab = await LayerLab.open('no_background_fetch = true', async (root) => {
-    // A disk that is a file without space to grow fails with EIO when the kernel writes to it, long after a program has.
+    // A disk that is a file without space to grow fails with EIO when the kernel writes to it, long after a program
+    // has.
     memory = `${root}.memory`;
     await mkdir(memory, { recursive: true });
     await run('mount', ['-t', 'tmpfs', '-o', 'size=80m', 'tmpfs', memory]);
@@ -27,7 +28,8 @@ test('What a disk loses that fails to write is never read, and a layer is kept a
   const everyTenth = files.filter((_, i) => i % 10 === 0);
   const snapshot = await lab.prepare([lab.layer(estargzBlob(files, mib))]);
   const root = await lab.mount(snapshot);
-  // So many pieces that the file system has a block of its own for where they are, and that block is on the disk: it does not bear the loss of a new one.
+  // So many pieces that the file system has a block of its own for where they are, and that block is on the disk: it
+  // does not bear the loss of a new one.
   await checkFiles(everyTenth, root);
   await run('sync', ['-f', lab.root]);
 

@@ -9,7 +9,10 @@ import type { TestRegistry } from '../../support/registry.ts';
 
 const mib = 1 << 20;
 
-/** When no request came for so long the client waits for the answers that it has asked for: far longer than what it does between two. */
+/**
+ * When no request came for so long the client waits for the answers that it has asked for: far longer than what it does
+ * between two.
+ */
 const quietMs = 1_000;
 
 let lab: LayerLab;
@@ -19,7 +22,10 @@ before(async () => {
 });
 after(() => lab[Symbol.asyncDispose]());
 
-/** Has the registry answer only when nothing more is asked, and then all at once, as a link with a very long round trip does. @returns how many times it did */
+/**
+ * Has the registry answer only when nothing more is asked, and then all at once, as a link with a very long round trip
+ * does. @returns how many times it did
+ */
 function answerInWaves(registry: TestRegistry): () => number {
   let waves = 0;
   let waiting: (() => void)[] = [];

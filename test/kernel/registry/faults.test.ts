@@ -33,7 +33,10 @@ function anyOptions(random: Random): RegistryOptions {
   };
 }
 
-/** A registry with or without a mirror in front of it, which answer in ways that only the seed knows, and a client that is soon tired of them. */
+/**
+ * A registry with or without a mirror in front of it, which answer in ways that only the seed knows, and a client that
+ * is soon tired of them.
+ */
 async function openWorld(random: Random) {
   const bytes = randomBytes(size);
   const servers: TestRegistry[] = [];

@@ -18,7 +18,10 @@ const snapshotCount = 30;
 /** 14 MB, as many as fit into a message. */
 const labels = Object.fromEntries(Array.from({ length: 3500 }, (_, i) => [`label-${i}`, 'x'.repeat(4000)]));
 
-/** What a daemon takes with one row and a few answers in its hands. All rows have 420 MB, which are held several times over. */
+/**
+ * What a daemon takes with one row and a few answers in its hands. All rows have 420 MB, which are held several times
+ * over.
+ */
 const maxPeakMb = 800;
 
 const pathOf = (rpc: DescMethod) => `/${rpc.parent.typeName}/${rpc.name}`;

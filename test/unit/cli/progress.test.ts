@@ -52,7 +52,8 @@ describe('the progress of a conversion', () => {
       tick();
       assert.match(written(), /^abababababab \[\.{10}\] .*\ncdcdcdcdcdcd \[#{4}\.{6}\] .*\n$/);
       progress.onLayer({ ...reading, state: 'done', bytes: 150_000_000 });
-      assert.match(written(), /\x1b\[2A\x1b\[Jabababababab 200\.0 MB -> 150\.0 MB\n$/); // oxlint-disable-line no-control-regex
+      // oxlint-disable-line no-control-regex
+      assert.match(written(), /\x1b\[2A\x1b\[Jabababababab 200\.0 MB -> 150\.0 MB\n$/);
       tick();
     }
     assert.ok(written().endsWith('\x1b[1A\x1b[J'));

@@ -5,7 +5,10 @@ import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { cgroupLimits } from '../../../src/kernel/cgroup.ts';
 
-/** Limits that a process sees that has this in /proc/self/cgroup, with these files below the mounts, `/` of which is a new directory. */
+/**
+ * Limits that a process sees that has this in /proc/self/cgroup, with these files below the mounts, `/` of which is a
+ * new directory.
+ */
 function limitsOf(
   t: TestContext,
   cgroup: readonly string[],

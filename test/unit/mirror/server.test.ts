@@ -272,7 +272,8 @@ test('Clients that do not read what they asked for give way to one that does', {
   for (const socket of sockets) socket.pause().write(request.repeat(3));
   const refused = await get('/v2/');
   assert.ok([200, 503].includes(refused.status));
-  // The test's own time-out ends this if they never do. How long they keep the mirror waiting is known only when their answers have begun.
+  // The test's own time-out ends this if they never do. How long they keep the mirror waiting is known only when their
+  // answers have begun.
   for (let i = 0; i < 3; i++) while (!(await whole())) await sleep(100);
 });
 

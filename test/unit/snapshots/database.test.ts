@@ -26,8 +26,8 @@ import { openSnapshotter } from '../../../src/snapshots/snapshotter.ts';
 import { SnapshotStore } from '../../../src/snapshots/store.ts';
 
 /**
- * What can become of the files of a store: `path` is the database, whose pages are all in its log unless it is `closed`, and `older` what it was three
- * snapshots ago.
+ * What can become of the files of a store: `path` is the database, whose pages are all in its log unless it is
+ * `closed`, and `older` what it was three snapshots ago.
  */
 const damages: Record<string, (path: string, older: string) => void> = {
   'the database is missing': (path) => rmSync(path),
@@ -155,7 +155,10 @@ describe('a store', () => {
   });
 });
 
-/** A root as a killed daemon leaves it, with six snapshots that somebody has written into, and `older`: the database when there were three. */
+/**
+ * A root as a killed daemon leaves it, with six snapshots that somebody has written into, and `older`: the database
+ * when there were three.
+ */
 async function storeWithSnapshots(t: TestContext): Promise<string> {
   const live = temporaryDirectory(t);
   const { snapshotter, directory } = await open(live);

@@ -77,7 +77,10 @@ function kernelOptions(options: readonly string[]): Record<string, string> {
   return Object.fromEntries(entries.map((entry) => entry.split('=', 2) as [string, string]));
 }
 
-/** The layers that BuildKit's overlay differ finds, the lowest first; it gives up at an option that it does not know (util/overlay, GetOverlayLayers). */
+/**
+ * The layers that BuildKit's overlay differ finds, the lowest first; it gives up at an option that it does not know
+ * (util/overlay, GetOverlayLayers).
+ */
 function buildkitLayers(options: readonly string[]): string[] {
   let lower: string[] = [];
   let upper: string[] = [];

@@ -13,7 +13,10 @@ const { BufferPressure, stepsMs } = await import('../../../src/util/buffer-press
 const majorKind = 4;
 const isForcedFlag = 4;
 
-/** Has buffers of 32 MiB dropped that have been there for long, and lets `collect` begin. @returns what is left of them, and the whole collections */
+/**
+ * Has buffers of 32 MiB dropped that have been there for long, and lets `collect` begin. @returns what is left of them,
+ * and the whole collections
+ */
 async function drop(collect: () => void): Promise<{ leftBytes: number; majors: { isForced: boolean }[] }> {
   await sleep(stepsMs + 100); // the steps of the test before are over
   const majors: { isForced: boolean }[] = [];

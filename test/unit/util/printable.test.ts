@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { jsonLine, printable, printableLines } from '../../../src/util/printable.ts';
 
-/** Commands of terminals in 7 and 8 bits, a turn of the direction, a mark that hides, a tag beyond 16 bits, ends of lines. */
+/**
+ * Commands of terminals in 7 and 8 bits, a turn of the direction, a mark that hides, a tag beyond 16 bits, ends of
+ * lines.
+ */
 const hostile = 'a\x1b[31m\x07\x7f\x80\x9b2J\x9d0;t\x9c\u202e\u2066\u061c\u200b\ufeff\u{e0041}\u2028\u2029\r\tz';
 
 test('Nothing of others commands a terminal', () => {

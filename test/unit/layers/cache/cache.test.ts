@@ -18,7 +18,10 @@ const hexOf = (name: string) => name.repeat(64);
 const keyOf = (name: string) => `sha256:${hexOf(name)}\nsha256:${toc}`;
 const noLimits: CacheLimits = { max: { bytes: 0 }, minFree: { bytes: 0 }, highWater: 1, lowWater: 1 };
 
-/** A cache, what its users need and have open, and layers of four parts of 1 MiB that were used in the order in which they were made. */
+/**
+ * A cache, what its users need and have open, and layers of four parts of 1 MiB that were used in the order in which
+ * they were made.
+ */
 async function setUp(t: TestContext, limits = noLimits, beside?: KeptBeside) {
   const root = await mkdtemp(join(tmpdir(), 'lazypull-cache-'));
   const needed = new Set<string>();

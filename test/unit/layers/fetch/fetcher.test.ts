@@ -308,7 +308,10 @@ test('Fetcher gives up on rows that are wrong everywhere', async (t) => {
   }
 });
 
-/** A layer whose first request stalls after its first megabyte, until `goOn` is called; `read` resolves with what happens first, the read of a row or that nothing happens. */
+/**
+ * A layer whose first request stalls after its first megabyte, until `goOn` is called; `read` resolves with what
+ * happens first, the read of a row or that nothing happens.
+ */
 async function setUpStalled(t: TestContext) {
   const lab = await setUp(t, files(40, 100_000));
   const { table, blob, fetcher } = lab;

@@ -192,7 +192,8 @@ test('the token server is tried again on errors that may pass, and refused when 
   registry.revokeTokens();
   for (const body of ['', '[]', '{"token":""}', '{"token":"a\\nb"}', '{"token":5}']) {
     const answer = { kind: 'status', status: 200, body } as const;
-    registry.script({ on: 'token' }, answer, answer); // it is asked again once the registry has said again what it wants
+    // it is asked again once the registry has said again what it wants
+    registry.script({ on: 'token' }, answer, answer);
     await fails(tail(client, registry), 'FailedPrecondition', /the token server answered without a token/);
   }
 });

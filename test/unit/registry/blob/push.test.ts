@@ -28,7 +28,10 @@ interface Reply {
   readonly body?: Buffer;
 }
 
-/** A server that takes what is pushed to it, and answers as `answer` says: undefined for what a registry answers as a rule. */
+/**
+ * A server that takes what is pushed to it, and answers as `answer` says: undefined for what a registry answers as a
+ * rule.
+ */
 class PushServer implements AsyncDisposable {
   readonly seen: Pushed[] = [];
   readonly #server: Server;

@@ -13,7 +13,9 @@ import { type Fault, type RegistryOptions, startRegistry, type TestRegistry } fr
 const bytes = randomBytes(1_000_000);
 const digestPath = /blobs/;
 
-/** A registry with a mirror, and a client that waits long for a server that is alone, and 400 ms for one that is not. */
+/**
+ * A registry with a mirror, and a client that waits long for a server that is alone, and 400 ms for one that is not.
+ */
 async function setUp(mirrorOptions: RegistryOptions = {}) {
   const origin = await startRegistry();
   const mirror = await startRegistry(mirrorOptions);

@@ -86,7 +86,10 @@ test('hosts.toml has a client certificate, which only the registry sees', async 
   assert.deepEqual(withoutClients(tls), endpointTls(['ca'], [], false));
 });
 
-/** Whether the errors of requests that a server refuses with a TLS alert are all the same, and no later one goes into the dead session of the first. */
+/**
+ * Whether the errors of requests that a server refuses with a TLS alert are all the same, and no later one goes into
+ * the dead session of the first.
+ */
 async function refusesEach(transport: Transport, url: URL): Promise<void> {
   for (let i = 0; i < 3; i++) {
     const tls = endpointTls([], [], true);

@@ -113,7 +113,8 @@ test('a handshake that never ends is given up', { timeout: hangMs }, async () =>
   const server = createServer((socket) => {
     sockets.push(socket);
     socket.on('error', () => {});
-    keepWriting(socket, 20, (turn) => (turn === 0 ? Buffer.from([0x16, 3, 3, 0x3f, 0xff]) : Buffer.from([2]))); // a record, byte by byte
+    // a record, byte by byte
+    keepWriting(socket, 20, (turn) => (turn === 0 ? Buffer.from([0x16, 3, 3, 0x3f, 0xff]) : Buffer.from([2])));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const host = `127.0.0.1:${(server.address() as AddressInfo).port}`;
