@@ -47,7 +47,7 @@ export async function measureTask(task: Task, workspace: Workspace, signal: Abor
     if (task.subject.knows === 'index') await importIndexes(await indexesOf(task, workspace, signal), directory);
     const snapshotter = await task.subject.startSnapshotter(directory);
     if (snapshotter !== undefined) stack.use(snapshotter);
-    if (task.subject.knows === 'served') await rehearse(task, directory, snapshotter, signal);
+    if (task.subject.knows === 'served') await workBefore(task, directory, snapshotter, signal);
     const buildkitd = task.scenario.onBuildkit
       ? stack.use(await startBuilder(join(directory, 'bk'), snapshotter))
       : undefined;
@@ -75,7 +75,7 @@ async function traceOf(task: Task, workspace: Workspace, signal: AbortSignal): P
   const directory = await workspace.directory('record');
   {
     await using snapshotter = await task.subject.startSnapshotter(directory);
-    await rehearse({ ...task, wants: ({ id }) => id === first?.id }, directory, snapshotter, signal);
+    await workBefore({ ...task, wants: ({ id }) => id === first?.id }, directory, snapshotter, signal);
   }
   await run(lazypull, ['trace', 'export', file, '--root', lazypullRoot(directory)], { signal });
   const { size } = await stat(file);
@@ -93,7 +93,7 @@ async function indexesOf(task: Task, workspace: Workspace, signal: AbortSignal):
   const indexes = indexPath(directory);
   {
     await using snapshotter = await task.subject.startSnapshotter(directory);
-    await rehearse({ ...task, wants: ({ id }) => id === first?.id }, directory, snapshotter, signal);
+    await workBefore({ ...task, wants: ({ id }) => id === first?.id }, directory, snapshotter, signal);
     const wanted = new Set(task.set.images.flatMap(({ layers }) => layers.map(({ digest }) => digest))).size;
     const countOf = async (): Promise<number> => (await readdir(indexes).catch(() => [])).length;
     for (let tries = 0; (await countOf()) < wanted; tries++) {
@@ -126,7 +126,7 @@ async function importTrace(file: string, directory: string, signal: AbortSignal)
 }
 
 /** The same work on another buildkitd, whose state is removed. */
-async function rehearse(
+async function workBefore(
   task: Task,
   directory: string,
   snapshotter: Snapshotter | undefined,

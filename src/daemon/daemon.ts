@@ -31,7 +31,7 @@ import { Keeper } from './keeper.ts';
 import { type DaemonMetrics, daemonMetrics } from './metrics.ts';
 import { DaemonMirror, removeMirror } from './mirror.ts';
 import { feedWatchdog, notifyManager } from './notify.ts';
-import { rehearse, rehearseAsClient } from './warm-up.ts';
+import { warmUp, warmUpAsClient } from './warm-up.ts';
 import { claimResources } from './resources.ts';
 import { checkRootDisk, checkRootPath } from './root-disk.ts';
 import { openRoot } from '../state/root.ts';
@@ -123,7 +123,7 @@ export async function runDaemon(
     const { statusService } = await import('../status/service.ts');
     const { cacheService } = await import('../status/cache-service.ts');
     // No client waits now, unless they waited for a daemon that served before.
-    if (!connection.isInherited) await rehearseAsClient(config.root, log, signal);
+    if (!connection.isInherited) await warmUpAsClient(config.root, log, signal);
     parts.defer(() => sockets.remove());
     await sockets.open();
     const keep = ({ name, fd, root, wasAttached, answerWithinMs = 0 }: FuseConnection) =>
@@ -157,11 +157,11 @@ export async function runDaemon(
       'lazypull is ready',
     );
     const wanted = AbortSignal.any([signal, ...clients.all.map(({ process: user }) => user.called)]);
-    const calls = connection.isInherited ? rehearseAsClient(config.root, log, wanted) : undefined;
-    const rehearsal = rehearse(layers, log, wanted, calls);
+    const calls = connection.isInherited ? warmUpAsClient(config.root, log, wanted) : undefined;
+    const warmingUp = warmUp(layers, log, wanted, calls);
     await aborted(signal);
     ready = false;
-    await rehearsal;
+    await warmingUp;
     await notifyManager(env.NOTIFY_SOCKET, 'STOPPING=1\nSTATUS=Stopping', log);
     if (signal.reason !== handoverSignal) return;
     if (!keeper.isRunning) {

@@ -21,12 +21,7 @@ const maxConnections = 16;
  * which then ends at once
  * @param before the warm-up begins when it settles
  */
-export async function rehearse(
-  layers: Layers,
-  log: Log,
-  wanted: AbortSignal,
-  before = Promise.resolve(),
-): Promise<void> {
+export async function warmUp(layers: Layers, log: Log, wanted: AbortSignal, before = Promise.resolve()): Promise<void> {
   const attend = (): void => layers.attend();
   wanted.addEventListener('abort', attend);
   if (wanted.aborted) attend();
@@ -36,7 +31,7 @@ export async function rehearse(
     await layers.warmed;
     const started = performance.now();
     await practiseLayer(layers, wanted);
-    log.debug({ ms: Math.round(performance.now() - started) }, 'rehearsed');
+    log.debug({ ms: Math.round(performance.now() - started) }, 'warmed up');
   } catch (error) {
     sayWhy(error, log, wanted);
   } finally {
@@ -49,13 +44,13 @@ export async function rehearse(
  *
  * @param root of the daemon
  */
-export async function rehearseAsClient(root: string, log: Log, wanted: AbortSignal): Promise<void> {
+export async function warmUpAsClient(root: string, log: Log, wanted: AbortSignal): Promise<void> {
   try {
     wanted.throwIfAborted();
     const started = performance.now();
     await makeCalls(stagePath(root), wanted);
     wanted.throwIfAborted();
-    log.debug({ ms: Math.round(performance.now() - started) }, 'rehearsed calls');
+    log.debug({ ms: Math.round(performance.now() - started) }, 'warmed up calls');
   } catch (error) {
     sayWhy(error, log, wanted);
   }
@@ -63,19 +58,19 @@ export async function rehearseAsClient(root: string, log: Log, wanted: AbortSign
 
 async function makeCalls(stage: string, signal: AbortSignal): Promise<void> {
   // This loads gRPC, which no client waits for before the daemon serves.
-  const { rehearseCalls } = await import('../snapshots/warm-up.ts');
+  const { warmUpCalls } = await import('../snapshots/warm-up.ts');
   const directory = join(stage, 'client');
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    await rehearseCalls(directory, () => !signal.aborted);
+    await warmUpCalls(directory, () => !signal.aborted);
   } finally {
     await rm(stage, { recursive: true, force: true });
   }
 }
 
 function sayWhy(error: unknown, log: Log, wanted: AbortSignal): void {
-  if (wanted.aborted) log.debug({}, 'ends the rehearsal early');
-  else log.debug({ error: messageOf(error) }, 'cannot rehearse');
+  if (wanted.aborted) log.debug({}, 'ends the warm-up early');
+  else log.debug({ error: messageOf(error) }, 'cannot warm up');
 }
 
 /**
@@ -92,8 +87,8 @@ async function practiseLayer(layers: Layers, signal: AbortSignal): Promise<void>
     maxConnections,
   );
   await using client = new RegistryClient({ environment: {} });
-  const reference = parseReference(`${host}:${server.port}/rehearsal:1`);
-  await layers.rehearse(layer, () => client.blob(reference, layer.id.digest), signal);
+  const reference = parseReference(`${host}:${server.port}/warm-up:1`);
+  await layers.warmUp(layer, () => client.blob(reference, layer.id.digest), signal);
 }
 
 /** Answers a request for one range of the blob. */

@@ -78,7 +78,7 @@ export class Layers {
   readonly #named = new Map<string, LayerKey>();
   /** Layers with mounts that were taken out of the tree while something used them. */
   #busy: (readonly [LayerKey, OpenLayer])[] = [];
-  #rehearsing: Promise<void> | undefined;
+  #warmingUp: Promise<void> | undefined;
   #isClosed = false;
 
   /**
@@ -242,28 +242,28 @@ export class Layers {
     }
   }
 
-  /** Resolves when the rehearsal of the thread that plans is over; never where it got work before. */
+  /** Resolves when the warm-up of the planning thread is over; never if the thread got work before. */
   get warmed(): Promise<void> {
-    return this.#threads.rehearsed;
+    return this.#threads.warmedUp;
   }
 
-  /** Ends that rehearsal, or keeps it from beginning. */
+  /** Ends that warm-up, or keeps it from beginning. */
   attend(): void {
     this.#threads.attend();
   }
 
   /** Serves a made-up layer once, as `practiseLayer` does, unless a real one has been asked for. Rejects only when `signal` ends it. */
-  async rehearse(layer: PracticeLayer, openBlob: () => Blob, signal: AbortSignal): Promise<void> {
-    if (!this.#memory.isRehearsed) return;
+  async warmUp(layer: PracticeLayer, openBlob: () => Blob, signal: AbortSignal): Promise<void> {
+    if (!this.#memory.warmsUp) return;
     if (this.#layers.size > 0 || this.#isClosed) return;
     const { root, log } = this.#options;
     const serve: ServeQuietly = (known, own) => this.#opener.serve(known, own);
     const parts = { root, layer, openBlob, threads: this.#threads, helper: this.#fuse.helper, serve, signal };
-    this.#rehearsing = practiseLayer(parts).catch((error: unknown) => {
+    this.#warmingUp = practiseLayer(parts).catch((error: unknown) => {
       if (signal.aborted) return;
-      log.warn({ error: messageOf(error) }, 'cannot rehearse: the first layer takes a little longer');
+      log.warn({ error: messageOf(error) }, 'cannot warm up: the first layer takes a little longer');
     });
-    await this.#rehearsing;
+    await this.#warmingUp;
     signal.throwIfAborted();
   }
 
@@ -334,7 +334,7 @@ export class Layers {
     this.#points.leave();
     void this.#background?.close();
     await this.cache.close();
-    await this.#rehearsing;
+    await this.#warmingUp;
     await this.#opener.leave();
     await this.#fuse.stop();
     await this.#layers.sync();
@@ -347,7 +347,7 @@ export class Layers {
     this.#points.leave();
     const filling = this.#background?.close();
     await this.cache.close();
-    await this.#rehearsing;
+    await this.#warmingUp;
     await this.#fuse.stop();
     for (const mountpoint of this.#mounts.keys()) await this.unmount(mountpoint);
     await this.#layers.close();

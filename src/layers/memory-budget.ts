@@ -23,7 +23,7 @@ export interface MemoryBudget {
   /** After so many blob bytes memory is given back to the kernel while the threads are still busy. */
   readonly trimBytes: number;
   /** Whether what the first build will do is done once before it comes. */
-  readonly isRehearsed: boolean;
+  readonly warmsUp: boolean;
 }
 
 const mib = 1 << 20;
@@ -41,7 +41,7 @@ export const ampleMemory: MemoryBudget = {
   plansAheadBytes: 32 * mib,
   tableBytes: 12 * mib,
   trimBytes: 32 * mib,
-  isRehearsed: true,
+  warmsUp: true,
 };
 
 /** What the daemon and its helpers take while layers are read, and none is planned. */
@@ -61,7 +61,7 @@ const littleMemory: Omit<MemoryBudget, 'indexBytes'> = {
   plansAheadBytes: 4 * mib,
   tableBytes: 3 * mib,
   trimBytes: 4 * mib,
-  isRehearsed: false,
+  warmsUp: false,
 };
 
 /** Below it the daemon works in small steps. */

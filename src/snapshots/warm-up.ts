@@ -38,7 +38,7 @@ const noLayers: RemoteLayers = {
  * @param directory an existing, empty directory; what is left in it is the caller's
  * @param goesOn asked before each call: false ends the warm-up
  */
-export async function rehearseCalls(directory: string, goesOn: () => boolean): Promise<void> {
+export async function warmUpCalls(directory: string, goesOn: () => boolean): Promise<void> {
   const path = join(directory, 'socket');
   await using snapshotter = await openSnapshotter({ root: directory, layers: noLayers, log: silentLog });
   const server = await serveSnapshots(await listenAt(path), snapshotter, silentLog);

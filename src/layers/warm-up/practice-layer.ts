@@ -57,7 +57,7 @@ export async function practiseLayer(options: PracticeOptions): Promise<void> {
     log: own.log,
   });
   const { id, format, paths } = layer;
-  const ref = { id, format, reference: 'rehearsal', siblings: [], prefetchBytes: undefined };
+  const ref = { id, format, reference: 'warm-up', siblings: [], prefetchBytes: undefined };
   try {
     const served = await openIndexed(indexer.index(ref, directory), (known) => serve(known, own));
     try {
@@ -78,19 +78,24 @@ export async function practiseLayer(options: PracticeOptions): Promise<void> {
   }
 }
 
-/** Takes away what a rehearsal that was killed has left. */
+/** Removes what the warm-up of a killed daemon has left, even of a version that called the directory otherwise. */
 export async function removeStage(root: string, helper: MountHelper): Promise<void> {
-  const { mountpoint, path } = stageOf(root);
-  while (await helper.detach(mountpoint));
-  await rm(path, { recursive: true, force: true });
+  for (const path of [stagePath(root), join(root, 'rehearsal')]) {
+    while (await helper.detach(mountpointIn(path)));
+    await rm(path, { recursive: true, force: true });
+  }
 }
 
-/** Where rehearsals make what they need. */
+/** The directory of the files of a warm-up. */
 export function stagePath(root: string): string {
-  return join(root, 'rehearsal');
+  return join(root, 'warm-up');
+}
+
+function mountpointIn(path: string): string {
+  return join(path, 'mount');
 }
 
 function stageOf(root: string) {
   const path = stagePath(root);
-  return { path, mountpoint: join(path, 'mount'), directory: new LayerDirectory(join(path, 'layer')) };
+  return { path, mountpoint: mountpointIn(path), directory: new LayerDirectory(join(path, 'layer')) };
 }

@@ -35,8 +35,8 @@ const idleMs = 1500;
 const restAfterBytes = 16 << 20;
 const planBytes = 4 << 20;
 
-/** The program serves before the first thread takes a processor to rehearse. */
-const rehearseAfterMs = 100;
+/** The program serves before the first thread takes a processor to warm up. */
+const warmUpAfterMs = 100;
 
 /** Bounds of a thread's heap in MB; the old generation of the first one depends on the memory that there is. */
 const firstYoungMb = 6;
@@ -58,7 +58,7 @@ interface Thread {
   readonly isFirst: boolean;
   worker: Worker | undefined;
   idle: NodeJS.Timeout | undefined;
-  /** Set while it rehearses. */
+  /** Set while it warms up. */
   yields: YieldingThread | undefined;
   /** What it was given, in the order in which it does that. */
   readonly jobs: Map<number, Job>;
@@ -79,7 +79,7 @@ export class WorkerPool {
   /** Jobs that no thread has yet. */
   readonly #waiting: Job[] = [];
   readonly #room: (() => void)[] = [];
-  readonly #rehearsal = Promise.withResolvers<void>();
+  readonly #warmUp = Promise.withResolvers<void>();
   readonly #budget: MemoryBudget;
   readonly #formats: Formats;
   readonly #log: Log;
@@ -105,24 +105,24 @@ export class WorkerPool {
     }));
   }
 
-  /** Starts the first thread soon, and has it rehearse, if there is no work for it by then. */
+  /** Starts the first thread soon, and has it warm up if there is no work for it by then. */
   warm(): void {
     const [first] = this.#threads;
-    if (!this.#budget.isRehearsed) return this.#rehearsal.resolve();
-    first!.idle = setTimeout(() => this.#post(first!, { kind: 'rehearse' }), rehearseAfterMs).unref();
+    if (!this.#budget.warmsUp) return this.#warmUp.resolve();
+    first!.idle = setTimeout(() => this.#post(first!, { kind: 'warm-up' }), warmUpAfterMs).unref();
   }
 
-  /** Ends the rehearsal, or keeps it from beginning: a processor is wanted for something else. */
+  /** Ends the warm-up, or keeps it from beginning: the processor is needed for something else. */
   attend(): void {
     const [first] = this.#threads;
     if (first!.worker === undefined) clearTimeout(first!.idle);
     else post(first!.worker, { kind: 'attend' });
-    this.#rehearsal.resolve();
+    this.#warmUp.resolve();
   }
 
-  /** Resolves when the rehearsal of the first thread is over; never where work came before. */
-  get rehearsed(): Promise<void> {
-    return this.#rehearsal.promise;
+  /** Resolves when the warm-up of the first thread is over; never if work came before. */
+  get warmedUp(): Promise<void> {
+    return this.#warmUp.promise;
   }
 
   /**
@@ -273,9 +273,9 @@ export class WorkerPool {
       else if ('yields' in answer) {
         thread.yields = answer.yields;
         if (thread.jobs.size > 0) goFirst(thread);
-      } else if ('rehearsed' in answer) {
+      } else if ('warmedUp' in answer) {
         thread.yields = undefined;
-        this.#rehearsal.resolve();
+        this.#warmUp.resolve();
       } else this.#settle(thread, answer.job, answer.result);
     });
     worker.once('error', (error) => this.#lost(thread, worker, error));
@@ -302,7 +302,7 @@ export class WorkerPool {
     this.#unrestedBytes += job.kind === 'plan' ? planBytes : job.bytes;
     if (this.#untrimmedBytes > this.#budget.trimBytes) {
       this.#untrimmedBytes = 0;
-      if (!this.#budget.isRehearsed) this.#pressure.collectNow();
+      if (!this.#budget.warmsUp) this.#pressure.collectNow();
       void trimMemory();
     }
     for (const resume of this.#room.splice(0)) resume();
@@ -335,7 +335,7 @@ export class WorkerPool {
   }
 }
 
-/** Has a thread go on with its rehearsal as fast as it can: there is work for it after that. */
+/** Makes a thread finish its warm-up as fast as it can: there is work for it after that. */
 function goFirst(thread: Thread): void {
   if (thread.yields !== undefined) goFirstAgain(thread.yields);
   thread.yields = undefined;

@@ -11,7 +11,7 @@ const rounds = 6;
  *
  * @param goesOn asked before each round: false to leave it at that
  */
-export async function rehearsePlanning(goesOn: () => boolean): Promise<void> {
+export async function warmUpPlanning(goesOn: () => boolean): Promise<void> {
   const { format, raw, wanted } = practiceIndex();
   for (let round = 0; round < rounds && goesOn(); round++) {
     planLayer(format, raw, wanted);
@@ -24,7 +24,7 @@ export async function rehearsePlanning(goesOn: () => boolean): Promise<void> {
  *
  * @param goesOn asked after each time: false to leave it at that
  */
-export async function rehearseUnpacking(goesOn: () => boolean): Promise<void> {
+export async function warmUpUnpacking(goesOn: () => boolean): Promise<void> {
   const { format, ...run } = practiceRun();
   for await (const checked of format.codec.unpack(run)) {
     if ('error' in checked) throw checked.error;

@@ -11,7 +11,7 @@ import { goFirstAgain, yieldToOthers, type YieldingThread } from '../../kernel/t
 import { BufferPressure } from '../../util/buffer-pressure.ts';
 import type { EndCommand } from '../../util/end-worker.ts';
 import { planFiles, type Planned, type PlanRequest } from '../store/plan-files.ts';
-import { rehearsePlanning, rehearseUnpacking } from './warm-up.ts';
+import { warmUpPlanning, warmUpUnpacking } from './warm-up.ts';
 import { residency } from '../../chunks/residency.ts';
 import type { ChunkRange } from '../../chunks/chunk-range.ts';
 
@@ -56,8 +56,8 @@ export type WorkerCommand =
   | EndCommand
   | { kind: 'add'; target: UnpackTarget }
   | { kind: 'remove'; id: number }
-  | { kind: 'rehearse' }
-  /** Ends the rehearsal. */
+  | { kind: 'warm-up' }
+  /** Ends the warm-up. */
   | { kind: 'attend' }
   | { kind: 'rest' }
   | { kind: 'job'; job: number; command: JobCommand };
@@ -80,9 +80,9 @@ export type JobResult =
 export type WorkerAnswer =
   | { job: number; result: JobResult }
   | { rested: true }
-  /** The rehearsal begins: whoever has work for the thread has it go first again. */
+  /** The warm-up begins. If there is work for the thread, it must get its priority back. */
   | { yields: YieldingThread }
-  | { rehearsed: true };
+  | { warmedUp: true };
 
 /** What a thread is started with. */
 export interface WorkerPoolData {
@@ -112,11 +112,11 @@ const formats = await Formats.load(modules);
 const targets = new Map<number, Opened>();
 const pressure = new BufferPressure();
 let unsyncedBytes = 0;
-let isRehearsalOver = false;
+let isWarmUpOver = false;
 let tail: Promise<void> = Promise.resolve();
 
 port.on('message', (command: WorkerCommand) => {
-  isRehearsalOver ||= command.kind === 'job' || command.kind === 'end' || command.kind === 'attend';
+  isWarmUpOver ||= command.kind === 'job' || command.kind === 'end' || command.kind === 'attend';
   // In the order of arrival: a target is removed after the jobs that were sent before.
   tail = tail.then(() => run(command));
 });
@@ -132,9 +132,9 @@ async function run(command: WorkerCommand): Promise<void> {
     if (target === undefined || 'problem' in target) return;
     closeSync(target.fd);
     pressure.released(target.table.digest.buffer.byteLength);
-  } else if (command.kind === 'rehearse') {
-    await rehearse();
-    port!.postMessage({ rehearsed: true } satisfies WorkerAnswer);
+  } else if (command.kind === 'warm-up') {
+    await warmUp();
+    port!.postMessage({ warmedUp: true } satisfies WorkerAnswer);
   } else if (command.kind === 'rest') {
     pressure.rest(true);
     port!.postMessage({ rested: true } satisfies WorkerAnswer);
@@ -145,12 +145,12 @@ async function run(command: WorkerCommand): Promise<void> {
   }
 }
 
-async function rehearse(): Promise<void> {
-  const goesOn = (): boolean => !isRehearsalOver;
+async function warmUp(): Promise<void> {
+  const goesOn = (): boolean => !isWarmUpOver;
   const yields = yieldToOthers();
   if (yields !== undefined) port!.postMessage({ yields } satisfies WorkerAnswer);
-  await rehearsePlanning(goesOn);
-  if (goesOn()) await rehearseUnpacking(goesOn);
+  await warmUpPlanning(goesOn);
+  if (goesOn()) await warmUpUnpacking(goesOn);
   if (yields !== undefined) goFirstAgain(yields);
 }
 

@@ -4,7 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { rehearse, rehearseAsClient } from '../../../src/daemon/warm-up.ts';
+import { warmUp, warmUpAsClient } from '../../../src/daemon/warm-up.ts';
 import { mountsBelow } from '../../../src/kernel/mount.ts';
 import { Layers } from '../../../src/layers/layers.ts';
 import { type Log, silentLog } from '../../../src/log.ts';
@@ -14,14 +14,14 @@ import { run } from '../../support/program.ts';
 import { SnapshotsClient } from '../../support/snapshots-client.ts';
 import { endKeepers, Workspace } from '../../support/workspace.ts';
 
-test('A daemon rehearses with a made-up layer, without a word of it in layers, mounts, log and metrics', async () => {
-  await using workspace = await Workspace.open('lp-rehearsal');
+test('runDaemon warms up with a synthetic layer that layers, mounts, log and metrics do not show', async () => {
+  await using workspace = await Workspace.open('lp-warm-up');
   const directory = join(workspace.path, 'lp');
   const port = await freePort();
   await using daemon = await startDaemon(directory, 'debug', `metrics_address = "127.0.0.1:${port}"\n`);
-  await logged(daemon, 'rehearsed');
+  await logged(daemon, 'warmed up');
   assert.deepEqual(await mountsBelow(daemon.root), []);
-  const kept = ['rehearsal', 'layers', 'traces'].filter((name) => existsSync(join(daemon.root, name)));
+  const kept = ['warm-up', 'layers', 'traces'].filter((name) => existsSync(join(daemon.root, name)));
   assert.deepEqual(kept, []);
   const loud = daemon.log().filter(({ level }) => level !== 'debug' && level !== 'info');
   assert.deepEqual(loud, []);
@@ -36,62 +36,62 @@ test('A daemon rehearses with a made-up layer, without a word of it in layers, m
   );
 });
 
-test('A daemon does not rehearse once a client has called', async () => {
-  await using workspace = await Workspace.open('lp-rehearsal');
+test('runDaemon does not warm up once a client has called', async () => {
+  await using workspace = await Workspace.open('lp-warm-up');
   const directory = join(workspace.path, 'lp');
   await using daemon = await startDaemon(directory, 'debug');
   using client = new SnapshotsClient(daemon.socket);
   await client.cleanup();
-  await logged(daemon, 'ends the rehearsal early');
-  assert.ok(!daemon.log().some(({ msg }) => msg === 'rehearsed'));
+  await logged(daemon, 'ends the warm-up early');
+  assert.ok(!daemon.log().some(({ msg }) => msg === 'warmed up'));
   await endKeepers(directory);
 });
 
-test('A call in the midst of a rehearsal ends it', async () => {
+test('runDaemon ends the warm-up at the first call of a client', async () => {
   await untilSeen(async () => {
-    await using workspace = await Workspace.open('lp-rehearsal');
+    await using workspace = await Workspace.open('lp-warm-up');
     const directory = join(workspace.path, 'lp');
     await using daemon = await startDaemon(directory, 'debug');
     using client = new SnapshotsClient(daemon.socket);
     const has = (message: string): boolean => daemon.log().some(({ msg }) => msg === message);
-    while (!existsSync(join(daemon.root, 'rehearsal')) && !has('rehearsed')) await setImmediate();
+    while (!existsSync(join(daemon.root, 'warm-up')) && !has('warmed up')) await setImmediate();
     await client.cleanup();
-    while (!has('ends the rehearsal early') && !has('rehearsed')) await setImmediate();
-    assert.equal(existsSync(join(daemon.root, 'rehearsal')), false);
+    while (!has('ends the warm-up early') && !has('warmed up')) await setImmediate();
+    assert.equal(existsSync(join(daemon.root, 'warm-up')), false);
     await endKeepers(directory);
-    return !has('rehearsed');
+    return !has('warmed up');
   });
 });
 
-/** What can be seen of a rehearsal in its directory when it is at something. */
+/** What the directory of a warm-up shows while it does something. */
 const moments = {
   calls: (stage: string) => existsSync(join(stage, 'client', 'socket')),
   'planning a layer': (stage: string) => existsSync(join(stage, 'layer')),
   'reading a layer': async (stage: string) => (await mountsBelow(stage)).length > 0,
 };
 
-/** Ends a rehearsal when it is at something. @returns false where it was over before */
+/** Ends a warm-up while it does something. @returns false if it was over before that */
 async function endIn(moment: keyof typeof moments, root: string, layers: Layers, log: Log): Promise<boolean> {
   const wanted = new AbortController();
-  const before = moment === 'calls' ? rehearseAsClient(root, log, wanted.signal) : undefined;
-  const rehearsing = rehearse(layers, log, wanted.signal, before);
+  const before = moment === 'calls' ? warmUpAsClient(root, log, wanted.signal) : undefined;
+  const warmingUp = warmUp(layers, log, wanted.signal, before);
   let isOver = false;
-  void rehearsing.finally(() => (isOver = true));
-  while (!isOver && !(await moments[moment](join(root, 'rehearsal')))) await setImmediate();
+  void warmingUp.finally(() => (isOver = true));
+  while (!isOver && !(await moments[moment](join(root, 'warm-up')))) await setImmediate();
   const isSeen = !isOver;
   wanted.abort();
-  await rehearsing;
+  await warmingUp;
   return isSeen;
 }
 
-/** What is rehearsed is soon over: who wants to see it tries a few times. */
+/** A warm-up is soon over: it takes a few tries to see it. */
 async function untilSeen(see: () => Promise<boolean>): Promise<void> {
   for (let tries = 0; tries < 20; tries++) if (await see()) return;
-  assert.fail('It was over each time before anybody saw it');
+  assert.fail('It was over each time before it was seen');
 }
 
-test('A rehearsal ends early in whatever it is doing, and leaves nothing behind', async () => {
-  await using workspace = await Workspace.open('lp-rehearsal');
+test('warmUp ends early, whatever it is doing, and leaves nothing behind', async () => {
+  await using workspace = await Workspace.open('lp-warm-up');
   for (const name of Object.keys(moments) as (keyof typeof moments)[]) {
     const root = join(workspace.path, name);
     const openBlob = () => assert.fail('no blob is asked for');
@@ -103,23 +103,28 @@ test('A rehearsal ends early in whatever it is doing, and leaves nothing behind'
       lines.length = 0;
       return endIn(name, root, layers, log);
     });
-    assert.deepEqual([...new Set(lines)], ['ends the rehearsal early'], name);
-    assert.equal(existsSync(join(root, 'rehearsal')), false, name);
+    assert.deepEqual([...new Set(lines)], ['ends the warm-up early'], name);
+    assert.equal(existsSync(join(root, 'warm-up')), false, name);
     assert.deepEqual(await mountsBelow(root), [], name);
     assert.ok(await layers.close(), name);
   }
 });
 
-test('What a rehearsal that was killed has left is taken away by the next daemon', async () => {
-  await using workspace = await Workspace.open('lp-rehearsal');
+test('runDaemon removes what the warm-up of a killed daemon has left, even of an older version', async () => {
+  await using workspace = await Workspace.open('lp-warm-up');
   const directory = join(workspace.path, 'lp');
-  const stage = join(directory, 'root', 'rehearsal');
-  await mkdir(join(stage, 'mount'), { recursive: true });
-  await mkdir(join(stage, 'layer'));
-  await writeFile(join(stage, 'layer', 'disk'), 'some');
-  await run('mount', ['-t', 'tmpfs', 'none', join(stage, 'mount')]);
+  const stages = ['warm-up', 'rehearsal'].map((name) => join(directory, 'root', name));
+  for (const stage of stages) {
+    await mkdir(join(stage, 'mount'), { recursive: true });
+    await mkdir(join(stage, 'layer'));
+    await writeFile(join(stage, 'layer', 'disk'), 'some');
+    await run('mount', ['-t', 'tmpfs', 'none', join(stage, 'mount')]);
+  }
   await using daemon = await startDaemon(directory);
-  await logged(daemon, 'rehearsed');
-  assert.equal(existsSync(stage), false);
+  await logged(daemon, 'warmed up');
+  assert.deepEqual(
+    stages.filter((stage) => existsSync(stage)),
+    [],
+  );
   await endKeepers(directory);
 });

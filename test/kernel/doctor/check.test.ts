@@ -55,7 +55,7 @@ const mounts = ['EROFS', 'FUSE', 'EROFS on FUSE', 'overlayfs on EROFS'];
 test('lazypull check mounts what the daemon mounts, finds the daemon, and leaves nothing behind', async () => {
   const directory = await workspace.directory('good');
   await using daemon = await startDaemon(directory);
-  await logged(daemon, 'rehearsed'); // with a mount and a directory of its own
+  await logged(daemon, 'warmed up'); // with a mount and a directory of its own
   const before = await mountsBelow(directory);
   const files = await readdir(daemon.root);
   const { code, findings } = await check('--root', daemon.root, '--address', daemon.socket);

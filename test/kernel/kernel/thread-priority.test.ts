@@ -44,8 +44,8 @@ test('A thread that lets others go first is alone in that, and another one has i
   goFirstAgain(thread);
 });
 
-/** Threads of which the first rehearses, and says so. */
-async function rehearsing(t: TestContext): Promise<WorkerPool> {
+/** Threads of which the first is warming up, and has said so. */
+async function warmingUp(t: TestContext): Promise<WorkerPool> {
   for (;;) {
     const threads = new WorkerPool({ ...ampleMemory, threads: 1 }, silentLog);
     t.after(() => threads.close());
@@ -56,8 +56,8 @@ async function rehearsing(t: TestContext): Promise<WorkerPool> {
   }
 }
 
-test('The thread that plans lets others go first while it rehearses, and not when there is work for it', async (t) => {
-  const threads = await rehearsing(t);
+test('WorkerPool lets other threads go first while it warms up, and not once there is work', async (t) => {
+  const threads = await warmingUp(t);
   const raw = { bytes: Buffer.alloc(1), start: 0, fileBytes: 0, dataEnd: 0 };
   const { paths } = new LayerDirectory('');
   const plan = threads.plan({ format: 'estargz', raw, wanted: { layer: '', index: '' }, paths }, () => true);
@@ -66,8 +66,8 @@ test('The thread that plans lets others go first while it rehearses, and not whe
   assert.equal(left, 0);
 });
 
-test('The thread that plans goes first again after its rehearsal', async (t) => {
-  const threads = await rehearsing(t);
-  await threads.rehearsed;
+test('WorkerPool has its priority back after the warm-up', async (t) => {
+  const threads = await warmingUp(t);
+  await threads.warmedUp;
   assert.equal(yielding(), 0);
 });

@@ -4,14 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseFilters } from '../../../src/snapshots/filters.ts';
-import { rehearseCalls } from '../../../src/snapshots/warm-up.ts';
+import { warmUpCalls } from '../../../src/snapshots/warm-up.ts';
 import { SnapshotStore } from '../../../src/snapshots/store.ts';
 
-test('All calls of the rehearsal come to something, and it stops when it is told to', async (t) => {
+test('warmUpCalls makes calls that succeed, and stops if it is told to', async (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'lp-'));
   t.after(() => rmSync(directory, { recursive: true }));
-  const rehearsed = async (goesOn: () => boolean) => {
-    await rehearseCalls(directory, goesOn);
+  const warmedUp = async (goesOn: () => boolean) => {
+    await warmUpCalls(directory, goesOn);
     using store = new SnapshotStore(join(directory, 'snapshotter', 'snapshots.db'));
     const kept = (await Array.fromAsync(store.list(parseFilters([])))).map(({ info, usage }) => [
       info.name,
@@ -23,10 +23,10 @@ test('All calls of the rehearsal come to something, and it stops when it is told
     rmSync(join(directory, 'socket'));
     return kept;
   };
-  assert.deepEqual(await rehearsed(() => true), [
+  assert.deepEqual(await warmedUp(() => true), [
     ['lazy', 'active', undefined, false],
     ['layer', 'committed', 'y', true],
   ]);
   let asked = 0;
-  assert.deepEqual(await rehearsed(() => ++asked <= 2), [['lazy', 'active', undefined, false]]);
+  assert.deepEqual(await warmedUp(() => ++asked <= 2), [['lazy', 'active', undefined, false]]);
 });

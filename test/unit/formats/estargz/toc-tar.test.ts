@@ -15,7 +15,7 @@ test('A table of contents comes out of its tar as it went in, also in pieces', (
   }
 });
 
-test('A table that is made up for the rehearsal is a tar that any reader takes', () => {
+test('compressedToc makes a gzip of a tar that any reader takes', () => {
   const { bytes } = compressedToc([{ name: 'a', type: 'reg' }]);
   assert.equal(decodeHeader(gunzipSync(bytes).subarray(0, 512), 0).name, 'stargz.index.json');
   assert.deepEqual(JSON.parse(String(tocJson(bytes))), { version: 1, entries: [{ name: 'a', type: 'reg' }] });
