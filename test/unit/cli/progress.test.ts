@@ -52,7 +52,7 @@ describe('the progress of a conversion', () => {
       tick();
       assert.match(written(), /^abababababab \[\.{10}\] .*\ncdcdcdcdcdcd \[#{4}\.{6}\] .*\n$/);
       progress.onLayer({ ...reading, state: 'done', bytes: 150_000_000 });
-      // oxlint-disable-line no-control-regex
+      // oxlint-disable-next-line no-control-regex
       assert.match(written(), /\x1b\[2A\x1b\[Jabababababab 200\.0 MB -> 150\.0 MB\n$/);
       tick();
     }
