@@ -6,7 +6,7 @@ import {
   type Server,
   type ServerResponse,
 } from 'node:http';
-import { createSecureServer, type Http2SecureServer } from 'node:http2';
+import { createSecureServer, type Http2SecureServer, type ServerHttp2Session } from 'node:http2';
 import type { AddressInfo, Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -115,6 +115,8 @@ export class TestRegistry implements AsyncDisposable {
   readonly #servers: (Server | Http2SecureServer)[] = [];
   readonly #sockets = new Set<Socket>();
   #signature = randomBytes(8).toString('hex');
+  /** Is told of each session of HTTP/2. */
+  onSession: (session: ServerHttp2Session) => void = () => undefined;
   /** Every request waits for it before it is answered. */
   gate: () => Promise<void> = () => Promise.resolve();
 
@@ -219,6 +221,10 @@ export class TestRegistry implements AsyncDisposable {
       ? createSecureServer({ ...tls, allowHTTP1: true }, listener as never)
       : createHttpServer({ keepAliveTimeout: 60_000 }, listener);
     this.#servers.push(server);
+    if (tls)
+      server.on('session', (session: ServerHttp2Session) =>
+        session.once('remoteSettings', () => this.onSession(session)),
+      );
     server.on('connection', (socket: Socket) => {
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));

@@ -8,7 +8,8 @@ import { sharedLookup } from '../shared-lookup.ts';
 import type { EndpointTls } from './tls.ts';
 
 const connectionsPerHost = 16;
-const keepAliveMs = 30_000;
+/** Longer than it takes until connections that are kept for later are used once more. */
+const keepAliveMs = 90_000;
 const maxKeepAliveMs = 120_000;
 
 /**
@@ -32,7 +33,12 @@ const agentOptions = {
   keepAliveTimeout: keepAliveMs,
   keepAliveMaxTimeout: maxKeepAliveMs,
   allowH2: true,
-  h2Options: { connectionWindowSize: connectionWindowBytes, settings: { initialWindowSize: streamWindowBytes } },
+  // undici documents the window of a stream in `settings` and reads it beside that.
+  h2Options: {
+    connectionWindowSize: connectionWindowBytes,
+    initialWindowSize: streamWindowBytes,
+    settings: { initialWindowSize: streamWindowBytes },
+  },
 };
 
 /** What decides which connections a request may use. */

@@ -43,6 +43,16 @@ test('a name that a server named is not connected to where it is this machine, u
   await transport.close();
 });
 
+test('streams of HTTP/2 have windows that do not wait for the client on a long link', async () => {
+  await using registry = await startRegistry({ tls: testTls });
+  const windows: (number | undefined)[] = [];
+  registry.onSession = ({ remoteSettings }) => windows.push(remoteSettings.initialWindowSize);
+  await using client = new RegistryClient({ certificates: [testTls.cert], environment: {} });
+  const digest = registry.addBlob(Buffer.from('some bytes'));
+  await client.blob(parseReference(`${registry.host}/app`), digest).tail(5);
+  assert.deepEqual(windows, [2 << 20]);
+});
+
 /** Reads a blob through a hosts.toml that has `settings` for the registry. */
 async function readWith(registry: TestRegistry, settings: string): Promise<number> {
   const path = join(directory, 'certs.d', registry.host);
