@@ -89,7 +89,7 @@ export async function runDaemon(
   );
   const { fuse } = keeper.kept ?? {};
   const indexes = parts.use(
-    await openLayerIndexes(config.root, config.file?.index ?? defaultIndexConfig, registry, log),
+    await openLayerIndexes(config.root, config.file?.index ?? defaultIndexConfig, registry, log, metrics.indexes),
   );
   const layers = parts.adopt(
     await startLayers(config, registry, mirror, budget, indexes, fuse, memoryBytes, log, metrics),
@@ -141,7 +141,7 @@ export async function runDaemon(
       servers.push(await serveSnapshots(fd, snapshotter, log, metrics.snapshots, more, user, isWell));
     }
     ready = true;
-    indexes.warmUp();
+    void indexes.warmUp();
     await notifyManager(env.NOTIFY_SOCKET, 'READY=1\nSTATUS=Serving', log);
     using _watchdog = feedWatchdog(env, log);
     log.info(

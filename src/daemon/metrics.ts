@@ -1,5 +1,6 @@
 import { fuseMetrics } from '../fuse/metrics.ts';
 import { layerMetrics } from '../layers/metrics.ts';
+import { indexMetrics } from '../indexes/metrics.ts';
 import { MetricsRegistry } from '../metrics.ts';
 import { mirrorMetrics } from '../mirror/metrics.ts';
 import { registryMetrics } from '../registry/metrics.ts';
@@ -30,6 +31,7 @@ export function daemonMetrics() {
     layers: layerMetrics(all),
     fuse: fuseMetrics(all, begin),
     registry: registryMetrics(all),
+    indexes: indexMetrics(all),
     mirror: mirrorMetrics(all, begin),
     delay: {
       work,

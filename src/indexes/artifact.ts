@@ -15,8 +15,11 @@ export const maxIndexBytes = 4 * 2 ** 30;
 /** Of its tail: far more than a million files and chunks need. */
 export const maxTailBytes = 256 << 20;
 
-/** A tail of no more bytes is in the manifest too: then no request is needed for it. Registries take manifests of 4 MiB. */
-export const maxInlineTailBytes = 32 * 1024;
+/**
+ * A tail of no more bytes is in the manifest too: then no request is needed for it. Most registries take manifests of 4
+ * MiB.
+ */
+export const maxInlineTailBytes = 1 << 20;
 
 /**
  * The blob `{}`, which stands for a configuration that is not there (OCI image-spec, manifest.md, "Guidelines for

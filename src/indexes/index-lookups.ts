@@ -23,6 +23,8 @@ export interface IndexSource {
   readonly kind: 'repository' | 'referrer';
   /** One request. Throws NotFound if there is none. */
   find(layer: string, signal: AbortSignal): Promise<OfferedIndex>;
+  /** Opens connections for later questions. */
+  open?(signal: AbortSignal): Promise<void>;
 }
 
 /** What a lookup has come to. */
@@ -78,6 +80,11 @@ export class IndexLookups {
     return this.#roundTripsMs.length === 0
       ? firstRoundTripMs
       : Math.min(Math.max(...this.#roundTripsMs), maxRoundTripMs);
+  }
+
+  /** Opens connections to the source, if it is not silent. Never rejects: the next question says what is wrong. */
+  async open(signal: AbortSignal): Promise<void> {
+    if (this.#silence() === undefined) await this.#source.open?.(signal).catch(() => undefined);
   }
 
   /** @param onPoison is told which index was wrong, and why */

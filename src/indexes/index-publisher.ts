@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf, errnoOf, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { IndexRepository } from './index-repository.ts';
+import type { IndexMetrics } from './metrics.ts';
 import type { KeptIndex } from './index-store.ts';
 import { signIndex } from './signature.ts';
 
@@ -29,13 +30,15 @@ export class IndexPublisher implements AsyncDisposable {
   readonly #repository: IndexRepository;
   readonly #key: KeyObject | undefined;
   readonly #log: Log;
+  readonly #metrics: IndexMetrics;
   readonly #queue = new Map<string, Job>();
   readonly #stop = new AbortController();
   #working: Promise<void> | undefined;
   #hasFailed = false;
 
   /** @param key signs what is pushed */
-  constructor(repository: IndexRepository, key: KeyObject | undefined, log: Log) {
+  constructor(repository: IndexRepository, key: KeyObject | undefined, metrics: IndexMetrics, log: Log) {
+    this.#metrics = metrics;
     this.#repository = repository;
     this.#key = key;
     this.#log = log;
@@ -53,18 +56,27 @@ export class IndexPublisher implements AsyncDisposable {
     const [oldest] = this.#queue.keys();
     if (this.#queue.size > maxQueue && oldest !== undefined) {
       this.#queue.delete(oldest);
+      this.#metrics.pushes.add(1, { result: 'dropped' });
       this.#log.warn({ layer: oldest, waiting: maxQueue }, 'Does not push the index of a layer: too many wait');
     }
     this.#working ??= this.#work().finally(() => (this.#working = undefined));
   }
 
-  /** Settles once nothing waits. */
-  async idle(): Promise<void> {
-    while (this.#working !== undefined) await this.#working;
+  /** Settles once nothing waits, or after `withinMs`. @returns whether nothing waits */
+  async idle(withinMs: number): Promise<boolean> {
+    const stop = new AbortController();
+    const over = sleep(withinMs, undefined, { signal: stop.signal }).catch(() => undefined);
+    const work = async (): Promise<void> => {
+      while (this.#working !== undefined && !stop.signal.aborted) await this.#working;
+    };
+    await Promise.race([work(), over]);
+    stop.abort();
+    return this.#working === undefined;
   }
 
   /** What waits is given up; what is under way has a moment. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#metrics.pushes.add(this.#queue.size, { result: 'dropped' });
     this.#queue.clear();
     await Promise.race([this.#working, sleep(drainMs, undefined, { ref: false })]);
     this.#stop.abort();
@@ -74,7 +86,10 @@ export class IndexPublisher implements AsyncDisposable {
   async #work(): Promise<void> {
     for (let job = this.#next(); job !== undefined && !this.#stop.signal.aborted; job = this.#next()) {
       for (const delayMs of [...retryMs, undefined]) {
-        if ((await this.#push(job)) || delayMs === undefined || this.#queue.has(job.index.layer)) break;
+        if ((await this.#push(job)) || this.#queue.has(job.index.layer)) break;
+        if (delayMs === undefined) this.#metrics.pushes.add(1, { result: 'failed' });
+        else if (this.#stop.signal.aborted) this.#metrics.pushes.add(1, { result: 'dropped' });
+        if (delayMs === undefined || this.#stop.signal.aborted) break;
         await sleep(delayMs, undefined, { signal: this.#stop.signal, ref: false }).catch(() => undefined);
         if (this.#stop.signal.aborted) return;
       }
@@ -95,19 +110,26 @@ export class IndexPublisher implements AsyncDisposable {
     try {
       if (!replaces && (await this.#repository.present(layer, signal)) !== undefined) {
         this.#log.debug(where, 'the repository has an index of a layer already');
+        this.#metrics.pushes.add(1, { result: 'present' });
         return true;
       }
       const signature = this.#key === undefined ? index.signature : signIndex(index, this.#key);
       await this.#repository.push({ ...index, signature }, () => createReadStream(path, { end: size - 1 }), signal);
       this.#log.info({ ...where, bytes: size }, 'Pushed the index of a layer');
+      this.#metrics.pushes.add(1, { result: 'pushed' });
       this.#hasFailed = false;
       return true;
     } catch (error) {
-      if (this.#stop.signal.aborted || errnoOf(error) === 'ENOENT') return true; // it was removed meanwhile
+      const isGone = errnoOf(error) === 'ENOENT'; // it was removed meanwhile
+      if (this.#stop.signal.aborted || isGone) {
+        this.#metrics.pushes.add(1, { result: 'dropped' });
+        return true;
+      }
       const fields = { ...where, error: messageOf(error) };
       if (this.#hasFailed) this.#log.debug(fields, 'cannot push the index of a layer');
       else this.#log.warn(fields, 'Cannot push the index of a layer');
       this.#hasFailed = true;
+      if (isFinal.has(codeOf(error))) this.#metrics.pushes.add(1, { result: 'failed' });
       return isFinal.has(codeOf(error));
     }
   }

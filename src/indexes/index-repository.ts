@@ -16,6 +16,9 @@ import {
   tagOfLayer,
 } from './artifact.ts';
 
+/** Connections that wait for questions, if the registry does not speak HTTP/2. */
+const openConnections = 4;
+
 /** A repository that has indexes of layers, each under a tag that the layer's digest makes. */
 export class IndexRepository implements IndexSource {
   readonly kind = 'repository';
@@ -47,6 +50,11 @@ export class IndexRepository implements IndexSource {
     const index = parseArtifact(manifest.bytes, layer);
     const blob = this.#client.blob(this.#reference, index.digest);
     return { index, blob, tail: inlineTailOf(manifest.bytes, index) };
+  }
+
+  /** Opens connections by which all layers of an image are asked for at once. */
+  open(signal?: AbortSignal): Promise<void> {
+    return this.#client.open(this.#reference, openConnections, signal);
   }
 
   /**
@@ -86,19 +94,29 @@ export async function pushIndex(
   subject: Subject | undefined,
   signal?: AbortSignal,
 ): Promise<string> {
-  // A registry's list of referrers repeats annotations.
-  const isInline = subject === undefined && index.tail.bytes <= maxInlineTailBytes;
-  const inlineTail = isInline ? await lastOf(content(), index.tail.bytes) : undefined;
-  const manifest = encodeArtifact(index, subject, inlineTail);
   const config = { digest: emptyConfig.digest, size: emptyConfig.bytes.length };
   if (!(await client.blobExists(reference, index.digest, signal)))
     await client.pushBlob(reference, index, content, undefined, signal);
   if (!(await client.blobExists(reference, config.digest, signal))) {
     await client.pushBlob(reference, config, emptyConfig.bytes, undefined, signal);
   }
-  const target = subject === undefined ? reference : { ...reference, digest: sha256(manifest) };
-  return client.pushManifest(target, ociManifest, manifest, signal);
+  const manifest = encodeArtifact(index, subject);
+  if (subject !== undefined)
+    return client.pushManifest({ ...reference, digest: sha256(manifest) }, ociManifest, manifest, signal);
+  // Not for what is attached to an image: a registry's list of referrers repeats annotations.
+  if (index.tail.bytes <= maxInlineTailBytes) {
+    const withTail = encodeArtifact(index, undefined, await lastOf(content(), index.tail.bytes));
+    try {
+      return await client.pushManifest(reference, ociManifest, withTail, signal);
+    } catch (error) {
+      if (!refusals.has(codeOf(error))) throw error;
+    }
+  }
+  return client.pushManifest(reference, ociManifest, manifest, signal);
 }
+
+/** As what a registry's refusal of a manifest counts that is too large for it. */
+const refusals: ReadonlySet<string> = new Set(['FailedPrecondition', 'InvalidArgument', 'ResourceExhausted']);
 
 /** The last bytes of a stream. */
 async function lastOf(stream: Readable, bytes: number): Promise<Buffer> {

@@ -17,6 +17,8 @@ import type { IndexLookups, Lookup, LookupResult } from './index-lookups.ts';
 import type { IndexPublisher } from './index-publisher.ts';
 import type { IndexStore } from './index-store.ts';
 import type { IndexTrust } from './index-trust.ts';
+import type { IndexMetrics, SearchResult } from './metrics.ts';
+import { OpenConnections } from './open-connections.ts';
 import { RecentMap } from '../util/recent-map.ts';
 
 /** What `LayerIndexes` is made of. */
@@ -31,8 +33,12 @@ export interface LayerIndexesOptions {
   readonly publisher: IndexPublisher | undefined;
   /** How long a layer waits for registries beyond a round trip. */
   readonly lookupMs: number;
+  readonly metrics: IndexMetrics;
   readonly log: Log;
 }
+
+/** How long a push may be waited for, if nothing else is said. */
+const pushedMs = 60_000;
 
 /** How long it is remembered that there is no index, and that there is one which is not in the store yet. */
 const noneMs = 300_000;
@@ -70,19 +76,26 @@ export class LayerIndexes implements AsyncDisposable {
   readonly #poisoned = new RecentMap<string>(maxRemembered);
   /** Layers of which the repository has an index that is not used: one that is made here takes its place. */
   readonly #wrong = new RecentMap<true>(maxRemembered);
+  /** How the latest searches were counted, by layer. */
+  readonly #counted = new RecentMap<SearchResult>(maxRemembered);
+  readonly #connections: OpenConnections | undefined;
   #keeping: Promise<void> = Promise.resolve();
 
   constructor(options: LayerIndexesOptions) {
-    this.store = options.store;
+    const { store, repository } = options;
+    this.store = store;
     this.#options = options;
+    this.#connections = repository && new OpenConnections((signal) => repository.open(signal));
   }
 
   /**
-   * Asks the repository something, so that there is a connection to it, and the log says if it cannot be asked; waits
-   * for nothing.
+   * Asks the repository something, so that there are connections to it, and the log says if it cannot be asked. Not to
+   * be waited for by anything that serves clients.
    */
-  warmUp(): void {
-    this.#options.repository?.start(nobodysLayer, this.#stop.signal, () => undefined);
+  async warmUp(): Promise<void> {
+    await this.#options.repository?.start(nobodysLayer, this.#stop.signal, () => undefined).result;
+    await this.#connections?.open();
+    this.#connections?.expect();
   }
 
   /**
@@ -92,9 +105,10 @@ export class LayerIndexes implements AsyncDisposable {
    * @param reference of the image, if it is known
    */
   lookAhead(layers: readonly string[], reference?: string): void {
+    this.#connections?.expect();
     for (const layer of layers.slice(0, maxLayers)) {
       void this.findHere(layer).then(
-        (here) => here ?? this.#lookup(layer, reference),
+        (here) => (here === undefined ? void this.#lookup(layer, reference) : this.#count(layer, 'here')),
         () => undefined,
       );
     }
@@ -165,14 +179,15 @@ export class LayerIndexes implements AsyncDisposable {
     return new LocalIndex(this.store, kept, (reason) => this.#poison(layer, kept.digest, reason));
   }
 
-  /** Settles once nothing waits to be pushed. */
-  async pushed(): Promise<void> {
-    await this.#options.publisher?.idle();
+  /** Settles once nothing waits to be pushed, or after `withinMs`. @returns whether nothing waits */
+  async pushed(withinMs = pushedMs): Promise<boolean> {
+    return (await this.#options.publisher?.idle(withinMs)) ?? true;
   }
 
   /** Ends what is under way. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
+    await this.#connections?.[Symbol.asyncDispose]();
     await this.#options.publisher?.[Symbol.asyncDispose]();
     await this.#keeping;
   }
@@ -187,7 +202,10 @@ export class LayerIndexes implements AsyncDisposable {
     const lookups = sources.flatMap((source) => source?.start(layer, this.#stop.signal, poison) ?? []);
     if (lookups.length === 0) return lookups;
     this.#lookups.set(layer, lookups, noneMs);
+    const { metrics } = this.#options;
     void Promise.all(lookups.map(({ result }) => result)).then((results) => {
+      metrics.lookupSeconds.observe((performance.now() - lookups[0]!.startedMs) / 1000);
+      this.#count(layer, searchResult(results));
       if (this.#lookups.get(layer) !== lookups) return;
       const isFound = results.some(({ found }) => found !== undefined);
       if (isFound) this.#lookups.set(layer, lookups, foundMs);
@@ -207,6 +225,13 @@ export class LayerIndexes implements AsyncDisposable {
       Promise.race([lookup.result, timer.after(lookup.startedMs + ms - performance.now()).then(() => late)]);
     const first = await wait(lookupMs + (repository?.roundTripMs ?? 0));
     return first === late && lookup.isOffered ? await wait(offeredMs) : first;
+  }
+
+  /** Counts a search, once for all that ask for a layer at the same time. */
+  #count(layer: string, result: SearchResult): void {
+    if (this.#counted.get(layer) === result) return;
+    this.#counted.set(layer, result, foundMs);
+    this.#options.metrics.searches.add(1, { result });
   }
 
   /** An index that a registry has, unless it was wrong before. It comes into the store after a while. */
@@ -246,6 +271,15 @@ export class LayerIndexes implements AsyncDisposable {
       log.warn({ layer, error: messageOf(error) }, 'Cannot remove the index of a layer');
     });
   }
+}
+
+/** How a search ended that asked registries. */
+function searchResult(results: readonly LookupResult[]): SearchResult {
+  const found = results.find((result) => result.found !== undefined)?.found;
+  if (found !== undefined) return found.origin.kind === 'referrer' ? 'referrer' : 'repository';
+  const states = results.map((result) => (result.found === undefined ? result.state : ''));
+  if (states.includes('wrong') || states.includes('untrusted')) return 'refused';
+  return states.includes('unknown') ? 'failed' : 'none';
 }
 
 /** Timers of one wait, which end with it. */

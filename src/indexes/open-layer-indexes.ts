@@ -12,6 +12,7 @@ import { IndexRepository } from './index-repository.ts';
 import { IndexStore } from './index-store.ts';
 import { IndexTrust } from './index-trust.ts';
 import { LayerIndexes } from './layer-indexes.ts';
+import { type IndexMetrics, indexMetrics } from './metrics.ts';
 import { parsePrivateKey } from './signature.ts';
 
 /** `[index]` of config.toml. */
@@ -51,6 +52,7 @@ export async function openLayerIndexes(
   config: IndexConfig,
   client: RegistryClient,
   log: Log,
+  metrics: IndexMetrics = indexMetrics(),
 ): Promise<LayerIndexes> {
   const { store, trust, repository } = await openIndexParts(root, config, client, log);
   const key = config.push ? await signingKey(config) : undefined;
@@ -69,8 +71,9 @@ export async function openLayerIndexes(
     trust,
     repository: repository && new IndexLookups(repository, store, trust, log),
     referrersOf: config.referrers ? lookupsOf : undefined,
-    publisher: config.push && repository ? new IndexPublisher(repository, key, log) : undefined,
+    publisher: config.push && repository ? new IndexPublisher(repository, key, metrics, log) : undefined,
     lookupMs: config.lookup_timeout_msec,
+    metrics,
     log,
   });
 }

@@ -45,7 +45,12 @@ export class Authorizer {
     const demand = this.#demands.get(endpoint.origin);
     if (demand === undefined) return undefined;
     const cached = this.#cached(grantKey(endpoint, demand, scope));
-    if (cached !== undefined) return cached;
+    if (cached !== undefined) {
+      if (performance.now() > cached.renewAtMs) {
+        this.#obtain(endpoint, demand, scope, scope, undefined).catch(() => undefined); // the next one says why
+      }
+      return cached.value;
+    }
     try {
       return await this.#obtain(endpoint, demand, scope, scope, signal);
     } catch (error) {
@@ -78,7 +83,7 @@ export class Authorizer {
     if (this.#demands.size > maxDemands && oldest !== undefined) this.#demands.delete(oldest);
     const key = grantKey(endpoint, demand, scope);
     const cached = this.#cached(key);
-    if (cached !== undefined && cached !== sent) return cached;
+    if (cached !== undefined && cached.value !== sent) return cached.value;
     this.#grants.delete(key);
     const asked = mergeScopes(scope, challenge.parameters.get('scope') ?? '');
     const value = await this.#obtain(endpoint, demand, scope, asked, signal);
@@ -105,9 +110,9 @@ export class Authorizer {
     return { hint: this.#credentials.advice(host, this.#found.get(host)) };
   }
 
-  #cached(key: string): string | undefined {
+  #cached(key: string): Grant | undefined {
     const grant = this.#grants.get(key);
-    return grant !== undefined && grant.expiresAtMs > performance.now() ? grant.value : undefined;
+    return grant !== undefined && grant.expiresAtMs > performance.now() ? grant : undefined;
   }
 
   #obtain(
@@ -136,7 +141,11 @@ export class Authorizer {
     if (demand.kind === 'bearer')
       return this.#tokens.fetch(endpoint, demand, scope, credential, () => this.advice(endpoint));
     if (credential?.kind !== 'password') return undefined;
-    return { value: basic(credential), expiresAtMs: Number.POSITIVE_INFINITY };
+    return {
+      value: basic(credential),
+      expiresAtMs: Number.POSITIVE_INFINITY,
+      renewAtMs: Number.POSITIVE_INFINITY,
+    };
   }
 
   /**

@@ -13,6 +13,8 @@ import type { Answer, Outgoing, Transport } from '../http/transport.ts';
 export interface Grant {
   readonly value: string;
   readonly expiresAtMs: number;
+  /** From when on a use of it has the next one fetched, which no request waits for then. */
+  readonly renewAtMs: number;
 }
 
 /** Where a server wants a token from, as its challenge says. */
@@ -34,8 +36,11 @@ const tokenHeadersMs = 10_000;
 const defaultExpirySeconds = 60;
 const maxExpirySeconds = 24 * 60 * 60;
 
-/** A token is renewed in the last tenth of its life, and not in the middle of a request. */
+/** A token is not used in the last tenth of its life, so that it does not end in the middle of a request. */
 const usedLife = 0.9;
+
+/** The next one is fetched beside a request that uses it in the last third. */
+const freshLife = 2 / 3;
 
 type TokenRequest = Pick<Outgoing, 'method' | 'url' | 'headers' | 'body'>;
 
@@ -82,7 +87,12 @@ export class TokenFetcher {
       }
       const text = (await collect(answer, maxTokenAnswerBytes, tries, this.#transport.counters)).toString('utf8');
       const { token, seconds } = readToken(answer, text);
-      return { value: `Bearer ${token}`, expiresAtMs: sentAtMs + seconds * 1000 * usedLife };
+      const lifeMs = seconds * 1000;
+      return {
+        value: `Bearer ${token}`,
+        expiresAtMs: sentAtMs + lifeMs * usedLife,
+        renewAtMs: sentAtMs + lifeMs * freshLife,
+      };
     });
   }
 

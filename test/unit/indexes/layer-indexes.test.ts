@@ -7,8 +7,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { encodeArtifact, tagOfLayer } from '../../../src/indexes/artifact.ts';
 import type { LayerIndexes } from '../../../src/indexes/layer-indexes.ts';
 import { defaultIndexConfig, type IndexConfig, openLayerIndexes } from '../../../src/indexes/open-layer-indexes.ts';
+import { type IndexMetrics, indexMetrics } from '../../../src/indexes/metrics.ts';
 import { signIndex } from '../../../src/indexes/signature.ts';
 import { ociIndex, ociManifest } from '../../../src/images/media-types.ts';
+import { MetricsRegistry } from '../../../src/metrics.ts';
 import type { Log } from '../../../src/log.ts';
 import {
   keyPair,
@@ -34,7 +36,11 @@ interface Machine extends AsyncDisposable {
 }
 
 /** A machine whose repository of indexes is in `registry`, or in a new one. */
-async function machine(config: Partial<IndexConfig> = {}, existing?: TestRegistry): Promise<Machine> {
+async function machine(
+  config: Partial<IndexConfig> = {},
+  existing?: TestRegistry,
+  metrics?: IndexMetrics,
+): Promise<Machine> {
   await using parts = new AsyncDisposableStack();
   const root = parts.use(await temporaryRoot());
   const registry = existing ?? parts.use(await startRegistry());
@@ -43,7 +49,7 @@ async function machine(config: Partial<IndexConfig> = {}, existing?: TestRegistr
   const note = (fields: object, message: string): void => void warnings.push(`${message} ${JSON.stringify(fields)}`);
   const log: Log = { debug() {}, info() {}, warn: note, error: note };
   const named = { ...defaultIndexConfig, repository: `${registry.host}/${repository}`, ...config };
-  const indexes = parts.use(await openLayerIndexes(root.path, named, client, log));
+  const indexes = parts.use(await openLayerIndexes(root.path, named, client, log, metrics));
   const all = parts.move();
   return { root: root.path, registry, indexes, warnings, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }
@@ -81,7 +87,7 @@ test('LayerIndexes.find gives what the repository has: two requests, of which on
 test('LayerIndexes.find needs one request for an index with a short tail, and fetches a tail that was changed', async () => {
   await using one = await machine({ push: true });
   const [short, long] = [layerDigest('short'), layerDigest('long')];
-  const made = { [short]: madeIndex(short), [long]: madeIndex(long, 100_000, 40_000) };
+  const made = { [short]: madeIndex(short), [long]: madeIndex(long, 3_000_000, 1_200_000) };
   for (const each of [short, long]) await one.indexes.made(each, await fileOf(one.root, made[each]!));
   await one.indexes.pushed();
   for (const [each, requests] of [
@@ -103,6 +109,48 @@ test('LayerIndexes.find needs one request for an index with a short tail, and fe
   await using two = await machine({}, one.registry);
   const found = await two.indexes.find(short);
   assert.deepEqual(await found!.range(4300, 5000), made[short]!.bytes.subarray(4300));
+});
+
+test('LayerIndexes.made pushes an index without its tail inside where a registry refuses the larger manifest', async () => {
+  await using one = await machine({ push: true });
+  one.registry.script({ method: 'PUT', path: /manifests/ }, { kind: 'status', status: 413 });
+  const made = madeIndex(layer);
+  await one.indexes.made(layer, await fileOf(one.root, made));
+  assert.equal(await one.indexes.pushed(), true);
+  await using two = await machine({}, one.registry);
+  assert.equal((await two.indexes.find(layer))?.digest, made.index.digest);
+  assert.deepEqual(one.warnings, []);
+});
+
+test('LayerIndexes.pushed ends in time when a registry does not', async () => {
+  await using lab = await machine({ push: true });
+  lab.registry.gate = () => new Promise(() => undefined);
+  await lab.indexes.made(layer, await fileOf(lab.root, madeIndex(layer)));
+  assert.equal(await lab.indexes.pushed(50), false);
+});
+
+test('LayerIndexes counts how searches and pushes ended, a layer once', async () => {
+  const registry = new MetricsRegistry();
+  await using lab = await machine({ push: true }, undefined, indexMetrics(registry));
+  const [offered, lying] = [layerDigest('offered'), layerDigest('lying')];
+  offer(lab.registry, repository, madeIndex(offered));
+  lab.registry.addManifest(repository, tagOfLayer(lying), ociManifest, Buffer.from('{}'));
+  for (const each of [layer, offered, lying, layer, offered, lying]) await lab.indexes.find(each);
+  await lab.indexes.made(layer, await fileOf(lab.root, madeIndex(layer)));
+  await lab.indexes.made(offered, await fileOf(lab.root, madeIndex(offered)));
+  await lab.indexes.pushed();
+  for (let times = 0; times < 2; times++) {
+    lab.indexes.lookAhead([layer]);
+    while (!(await registry.text()).includes('{result="here"} 1')) await sleep(5);
+  }
+  lab.registry.options.auth = 'basic';
+  await lab.indexes.find(layerDigest('refused'));
+  const text = await registry.text();
+  for (const result of ['here', 'repository', 'none', 'refused', 'failed'])
+    assert.match(text, new RegExp(`^lazypull_index_searches_total\\{result="${result}"\\} 1$`, 'm'));
+  for (const result of ['pushed', 'present'])
+    assert.match(text, new RegExp(`^lazypull_index_pushes_total\\{result="${result}"\\} 1$`, 'm'));
+  assert.match(text, /^lazypull_index_lookup_seconds_count 4$/m);
 });
 
 test('FoundIndex.whole keeps all of it, after which nothing is asked for', async () => {

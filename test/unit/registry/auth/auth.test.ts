@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { hintFor } from '../../../../src/cli/hints.ts';
 import { codeOf, type ErrorCode, explain } from '../../../../src/errors.ts';
 import { RegistryClient } from '../../../../src/registry/client.ts';
@@ -76,6 +77,16 @@ test('a token is fetched once for a repository, and without a 401 for the next o
   registry.resetCounts();
   await tail(client, registry, 'other');
   assert.deepEqual(steps(registry), ['token GET 200', 'registry GET 206']);
+});
+
+test('a token is renewed beside the request that uses the last third of its life', async () => {
+  await using registry = await startRegistry({ auth: 'token', users, tokenSeconds: 6 });
+  await using client = clientWith(new TestCredentials(me));
+  await tail(client, registry);
+  registry.resetCounts();
+  registry.script({ on: 'token' }, { kind: 'stall', after: -1 });
+  for (; registry.count({ on: 'token' }) === 0; await sleep(20)) await tail(client, registry);
+  assert.equal(registry.requests.find(({ on }) => on === 'token')!.bytes, 0, 'no request waited for it');
 });
 
 test('anonymous readers get a token too', async () => {
