@@ -443,7 +443,7 @@ test('LayerIndexes[Symbol.asyncDispose] ends lookups that are under way', async 
   }
   registry.gate = () => new Promise(() => undefined);
   await using lab = await machine({ lookup_timeout_msec: 0 }, registry);
-  lab.indexes.warmUp();
+  void lab.indexes.warmUp();
   lab.indexes.lookAhead([layer]);
   while (registry.count({ path: /manifests/ }) < 4) await sleep(5);
 });
