@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { messageOf } from '../errors.ts';
 import { stagePath } from '../layers/warm-up/practice-layer.ts';
 import type { Layers } from '../layers/layers.ts';
-import { type PracticeLayer, practiceLayer } from '../formats/practice.ts';
+import { practiceLayer, practiceTar } from '../formats/practice.ts';
 import type { Log } from '../log.ts';
 import { RegistryClient } from '../registry/client.ts';
 import { parseReference } from '../registry/reference.ts';
@@ -79,20 +79,27 @@ function sayWhy(error: unknown, log: Log, wanted: AbortSignal): void {
  */
 async function practiseLayer(layers: Layers, signal: AbortSignal): Promise<void> {
   const layer = await practiceLayer(signal);
+  const tar = await practiceTar(signal);
+  const blobs = new Map([[layer.id.digest, layer.bytes]]).set(tar.digest, tar.bytes);
   const host = '127.0.0.1';
   await using server = await listen(
-    createServer((request, response) => answer(layer, request, response)),
+    createServer((request, response) => answer(blobs, request, response)),
     { host, port: 0 },
     'Cannot listen on loopback',
     maxConnections,
   );
   await using client = new RegistryClient({ environment: {} });
   const reference = parseReference(`${host}:${server.port}/warm-up:1`);
-  await layers.warmUp(layer, () => client.blob(reference, layer.id.digest), signal);
+  await layers.warmUp({ layer, tar: tar.digest }, (digest) => client.blob(reference, digest), signal);
 }
 
-/** Answers a request for one range of the blob. */
-function answer({ bytes }: PracticeLayer, { headers }: IncomingMessage, response: ServerResponse): void {
+/** Answers a request for one range of a blob. */
+function answer(
+  blobs: ReadonlyMap<string, Buffer>,
+  { url = '', headers }: IncomingMessage,
+  response: ServerResponse,
+): void {
+  const bytes = blobs.get(url.slice(url.lastIndexOf('/') + 1)) ?? Buffer.alloc(0);
   const [, first, last] = /^bytes=(\d*)-(\d*)$/.exec(headers.range ?? '') ?? [];
   const start = first ? Number(first) : Math.max(0, bytes.length - Number(last));
   const end = first && last ? Number(last) + 1 : bytes.length;

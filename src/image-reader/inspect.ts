@@ -8,7 +8,8 @@ import { tocDigestLabel, zstdChunkedAnnotations } from '../label-names.ts';
 import type { Descriptor } from '../images/manifest.ts';
 import { isForeignLayer, isLayer } from '../images/media-types.ts';
 import type { Blob } from '../registry/blob/blob.ts';
-import { Refusal, type RefusalReason, refusalReason } from '../layers/resolve/refusal.ts';
+import { Refusal, type RefusalReason } from '../layers/resolve/refusal.ts';
+import { refusalReason } from '../layers/resolve/refusal-reason.ts';
 
 /** How many bytes of a blob's end show its format. */
 const recognizedBytes = 4096;

@@ -8,7 +8,8 @@ import type { ResolvedImage } from '../images/resolve.ts';
 import type { Blob } from '../registry/blob/blob.ts';
 import { formatReference } from '../registry/reference.ts';
 import { inspectLayer } from './inspect.ts';
-import { refusalAdvice, type RefusalReason, refusalReason } from '../layers/resolve/refusal.ts';
+import { refusalAdvice, type RefusalReason } from '../layers/resolve/refusal.ts';
+import { refusalReason } from '../layers/resolve/refusal-reason.ts';
 
 /**
  * How to read a layer of an image: its format, and its identity for that. @throws FailedPrecondition that says what the

@@ -24,6 +24,9 @@ export interface NewIndex extends Omit<IndexArtifact, 'digest' | 'size'> {
   readonly origin: IndexOrigin;
 }
 
+/** How long the bytes that were counted are believed. */
+const countedMs = 5_000;
+
 /** Temporary files that are older belong to processes that have gone. */
 const staleMs = 3_600_000;
 
@@ -53,6 +56,8 @@ export class IndexStore {
   readonly #directory: string;
   readonly #maxBytes: number;
   readonly #log: Log;
+  /** What all take: to look at all of them for each one that comes takes too long. Others may write here too. */
+  #counted: { bytes: number; readonly untilMs: number } | undefined;
   /** The inode numbers of files that were compared with their digests, by layer. */
   readonly #verified = new RecentMap<number>(maxVerified);
 
@@ -134,7 +139,7 @@ export class IndexStore {
         await file.datasync();
         return written;
       });
-      await this.#makeRoom(path);
+      await this.#makeRoom(path, record.size);
       return { ...record, path, lastUsedMs: keptMs };
     } catch (error) {
       if (error instanceof LazypullError) throw error;
@@ -196,8 +201,13 @@ export class IndexStore {
   }
 
   /** Removes the longest unused, but not `latest`, once all take more than they may. */
-  async #makeRoom(latest: string): Promise<void> {
+  async #makeRoom(latest: string, latestBytes: number): Promise<void> {
     if (this.#maxBytes === 0) return;
+    const counted = this.#counted;
+    if (counted !== undefined && performance.now() < counted.untilMs) {
+      counted.bytes += latestBytes;
+      if (counted.bytes <= this.#maxBytes) return;
+    }
     const files: { path: string; bytes: number; usedMs: number }[] = [];
     for (const layer of await this.#layers()) {
       const path = this.#path(layer);
@@ -205,13 +215,14 @@ export class IndexStore {
       if (found !== undefined) files.push({ path, bytes: found.size, usedMs: found.mtimeMs });
     }
     let bytes = files.reduce((sum, file) => sum + file.bytes, 0);
-    if (bytes <= this.#maxBytes) return;
+    const isTooMuch = bytes > this.#maxBytes;
     for (const file of files.sort((a, b) => a.usedMs - b.usedMs)) {
-      if (bytes <= this.#maxBytes * keptShare) break;
+      if (!isTooMuch || bytes <= this.#maxBytes * keptShare) break;
       if (file.path === latest) continue;
       await rm(file.path, { force: true });
       bytes -= file.bytes;
     }
+    this.#counted = { bytes, untilMs: performance.now() + countedMs };
   }
 
   /** Removes files that are no indexes: of processes that ended while they wrote, and those that are damaged. */

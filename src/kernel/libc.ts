@@ -34,16 +34,22 @@ export function syscall<Arguments extends unknown[]>(
     });
 }
 
-/** As `syscall`, for a call that never waits: it is made at once, on this thread. */
+/**
+ * As `syscall`, for a call that hardly waits and can be repeated: it is made at once, on this thread, and again if a
+ * signal interrupts it.
+ */
 export function syscallNow<Arguments extends unknown[]>(
   name: string,
   signature: string,
 ): (...args: Arguments) => number {
   const native = libc.func(signature);
   return (...args) => {
-    const result: unknown = native(...args);
-    if (typeof result !== 'number' || result < 0) throw systemError(name, koffi.errno());
-    return result;
+    for (;;) {
+      const result: unknown = native(...args);
+      if (typeof result === 'number' && result >= 0) return result;
+      const errno = koffi.errno();
+      if (errno !== koffi.os.errno.EINTR) throw systemError(name, errno);
+    }
   };
 }
 

@@ -1,9 +1,11 @@
 import { mkdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import type { Digest } from '../chunks/digest.ts';
 import { isUnindexed, type LayerId, layerKey, layerPath, unindexed } from '../chunks/layer-id.ts';
 import { codeOf, LazypullError, messageOf } from '../errors.ts';
 import type { Formats } from '../formats/index.ts';
 import type { LayerFormat } from '../formats/layer-format.ts';
+import type { Blob } from '../registry/blob/blob.ts';
 import type { DiskBudget } from './cache/disk-budget.ts';
 import { Link } from './fetch/link.ts';
 import type { FuseLink } from './fuse-link.ts';
@@ -26,7 +28,8 @@ import type { RootDirectory } from './root-directory.ts';
 import { checkRecord, LayerDirectory, type LayerRecord } from './store/layer-directory.ts';
 import { UnwrittenChunks } from './store/unwritten-chunks.ts';
 import { TableCache } from './table-cache.ts';
-import type { OwnOfLayer } from './warm-up/practice-layer.ts';
+import { type OwnOfLayer, stagePath } from './warm-up/practice-layer.ts';
+import { practisePull } from './warm-up/practice-pull.ts';
 import type { WorkerPool } from './workers/pool.ts';
 
 /** What opening a layer needs of those that `Layers` is made of. */
@@ -229,6 +232,12 @@ export class LayerOpener {
     });
   }
 
+  /** As `practisePull`, with the threads that pull. */
+  practisePull(digest: Digest, openBlob: () => Blob, signal: AbortSignal): Promise<void> {
+    const path = join(stagePath(this.#parts.root.path), 'pull');
+    return practisePull({ puller: this.#puller, digest, openBlob, path, signal });
+  }
+
   /** The layers that are being pulled. */
   pulling(): readonly PullStatus[] {
     return this.#pulls.status();
@@ -236,8 +245,9 @@ export class LayerOpener {
 
   /** Ends pulls, and asks for no more indexes. */
   async leave(): Promise<void> {
-    this.#unindexed.close();
+    const kept = this.#unindexed.close();
     await this.#pulls.close();
+    await kept;
     await this.#puller[Symbol.asyncDispose]();
   }
 

@@ -20,7 +20,7 @@ import { layerIdOfKey, type LayerKey, layerKey } from '../chunks/layer-id.ts';
 import { messageOf } from '../errors.ts';
 import { Formats } from '../formats/index.ts';
 import type { Labels } from '../formats/layer-format.ts';
-import type { PracticeLayer } from '../formats/practice.ts';
+import type { Practice } from '../formats/practice.ts';
 import { type FuseConnection, inheritConnection, type KeptConnection, openConnection } from '../fuse/connection.ts';
 import type { Blob } from '../registry/blob/blob.ts';
 import { unlessAborted } from '../util/unless-aborted.ts';
@@ -252,14 +252,26 @@ export class Layers {
     this.#threads.attend();
   }
 
-  /** Serves a made-up layer once, as `practiseLayer` does, unless a real one has been asked for. Rejects only when `signal` ends it. */
-  async warmUp(layer: PracticeLayer, openBlob: () => Blob, signal: AbortSignal): Promise<void> {
+  /**
+   * Serves a made-up layer once, and pulls another one, as `practiseLayer` and `practisePull` do, unless a real one has
+   * been asked for. Rejects only if `signal` ends it.
+   */
+  async warmUp({ layer, tar }: Practice, openBlob: (digest: string) => Blob, signal: AbortSignal): Promise<void> {
     if (!this.#memory.warmsUp) return;
     if (this.#layers.size > 0 || this.#isClosed) return;
     const { root, log } = this.#options;
     const serve: ServeQuietly = (known, own) => this.#opener.serve(known, own);
-    const parts = { root, layer, openBlob, threads: this.#threads, helper: this.#fuse.helper, serve, signal };
-    this.#warmingUp = practiseLayer(parts).catch((error: unknown) => {
+    const open = (): Blob => openBlob(layer.id.digest);
+    const parts = { root, layer, openBlob: open, threads: this.#threads, helper: this.#fuse.helper, serve, signal };
+    const practise = async (): Promise<void> => {
+      await practiseLayer(parts);
+      try {
+        await this.#opener.practisePull(tar, () => openBlob(tar), signal);
+      } finally {
+        await removeStage(root, this.#fuse.helper);
+      }
+    };
+    this.#warmingUp = practise().catch((error: unknown) => {
       if (signal.aborted) return;
       log.warn({ error: messageOf(error) }, 'cannot warm up: the first layer takes a little longer');
     });

@@ -9,6 +9,11 @@ export interface EndCommand {
   readonly kind: 'end';
 }
 
+/** A command to threads that stay: to collect garbage now, and to give free memory back. */
+export interface RestCommand {
+  readonly kind: 'rest';
+}
+
 /** Longer than any job takes. */
 const maxEndMs = 20_000;
 

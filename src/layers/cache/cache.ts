@@ -24,6 +24,9 @@ import { chunkRuns } from '../../chunks/chunk-range.ts';
 const pauseMs = 2_000;
 const restFactor = 20;
 
+/** How long what was found is good enough to say that there is room. */
+const foundMs = 10_000;
+
 /** Bytes on the disk that are verified at a time. */
 const verifyBytes = 8 << 20;
 
@@ -135,6 +138,10 @@ export class Cache implements CacheAccess {
   #timer: NodeJS.Timeout | undefined;
   #working: Promise<unknown> = Promise.resolve();
   #lookMs = 0;
+  /** What all took when it was last looked at, and when that was. */
+  #found: { readonly used: number; readonly atMs: number } | undefined;
+  /** Bytes for which room was found since. */
+  #promised = 0;
   #isStarted = false;
   #isClosed = false;
   readonly #budget: DiskBudget;
@@ -174,8 +181,22 @@ export class Cache implements CacheAccess {
 
   /** Makes room for a layer that takes so many bytes of the disk. Rejects with ResourceExhausted if what is in use leaves too little. */
   async makeRoom(bytes: number): Promise<void> {
-    if (!this.#isStarted || !(await this.trim(bytes))) return;
+    if (!this.#isStarted || (await this.#hasRoom(bytes)) || !(await this.trim(bytes))) return;
     throw new LazypullError('ResourceExhausted', `There is no room on the disk for about ${bytes} bytes of a layer`);
+  }
+
+  /** Whether there is room by what was found not long ago: to look at all layers for each one takes too long. */
+  async #hasRoom(bytes: number): Promise<boolean> {
+    const { limits, root } = this.#options;
+    const found = this.#found;
+    if (limits === undefined) return true;
+    if (found === undefined || performance.now() - found.atMs > foundMs) return false;
+    const { bsize, blocks, bavail } = await statfs(root);
+    const coming = this.#promised + bytes;
+    if (isFull(limits, { used: found.used + coming, free: bavail * bsize - coming, total: blocks * bsize }))
+      return false;
+    this.#promised += bytes;
+    return true;
   }
 
   /**
@@ -207,6 +228,8 @@ export class Cache implements CacheAccess {
         if (await each.remove()) removed += each.bytes;
       }
       const left = { ...space, used: space.used - removed, free: space.free + removed };
+      this.#found = { used: left.used - coming, atMs: performance.now() };
+      this.#promised = coming;
       if (coming === 0) this.#note(isFull(limits, left), left);
       return isFull(limits, left);
     });

@@ -1,11 +1,13 @@
 /** A thread that decompresses blobs: the bytes come in messages, and the tar goes to another thread. */
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import { openZlib } from '../../kernel/zlib.ts';
-import type { EndCommand } from '../../util/end-worker.ts';
+import { trimMemory } from '../../kernel/memory.ts';
+import type { EndCommand, RestCommand } from '../../util/end-worker.ts';
 import { checkNotCancelled, sendTar } from './tar-link.ts';
 
 export type InflateCommand =
   | EndCommand
+  | RestCommand
   /** `cancelled` becomes 1 when the job is to end at once. The tar goes to `link`. */
   | { kind: 'inflate'; job: number; cancelled: Int32Array; link: MessagePort; memory: Uint8Array }
   /** The next bytes of the blob, which are in shared memory. */
@@ -61,7 +63,10 @@ let feed: Feed | undefined;
 
 port.on('message', (command: InflateCommand) => {
   if (command.kind === 'end') port.close();
-  else if (command.kind === 'inflate') {
+  else if (command.kind === 'rest') {
+    globalThis.gc?.();
+    void trimMemory();
+  } else if (command.kind === 'inflate') {
     const { job, cancelled, link, memory } = command;
     feed = new Feed(job, cancelled);
     const zlib = openZlib();

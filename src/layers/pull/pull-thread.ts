@@ -2,7 +2,7 @@ import { MessageChannel, Worker } from 'node:worker_threads';
 import { LazypullError, messageOf } from '../../errors.ts';
 import { trimMemory } from '../../kernel/memory.ts';
 import { BufferPressure } from '../../util/buffer-pressure.ts';
-import { endWorker } from '../../util/end-worker.ts';
+import { endWorker, type RestCommand } from '../../util/end-worker.ts';
 import { workerUrl } from '../../util/worker-url.ts';
 import type { Pulled, PullTarget } from './pull-into.ts';
 import type { InflateAnswer, InflateCommand } from './inflate-worker.ts';
@@ -13,8 +13,9 @@ import { linkMemory } from './tar-link.ts';
 const slotBytes = 1 << 20;
 const slots = 4;
 
-/** A thread that had nothing to do for so long ends. */
-const idleMs = 3000;
+/** A thread that had nothing to do for so long gives memory back, and for so long ends. */
+const restMs = 1_500;
+const idleMs = 300_000;
 
 /** Bounds of a thread's heap in MB. The one that decompresses holds next to nothing, the other one the entries of one layer. */
 const youngMb = 8;
@@ -99,8 +100,18 @@ export class PullThread {
       job.onFree?.();
       signal.removeEventListener('abort', onAbort);
       this.#job = undefined;
-      this.#idle = setTimeout(() => void this.close(), idleMs).unref();
+      this.#idle = setTimeout(() => this.#rest(), restMs).unref();
     }
+  }
+
+  /** Gives memory back. What the engine has learned stays: threads that are new take several times as long for a layer. */
+  #rest(): void {
+    this.#idle = setTimeout(() => void this.close(), idleMs - restMs).unref();
+    const threads = this.#threads;
+    if (threads === undefined) return;
+    this.#memory.length = 0;
+    threads.linkMemory = linkMemory();
+    for (const worker of [threads.inflate, threads.pull]) worker.postMessage({ kind: 'rest' } satisfies RestCommand);
   }
 
   /** Ends the threads, which have no job. Another job starts them again. */

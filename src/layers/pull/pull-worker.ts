@@ -1,12 +1,14 @@
 /** A thread that makes layers of tars, which another one sends, one layer after another. */
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import { codeOf, type ErrorCode, hintOf, messageOf } from '../../errors.ts';
-import type { EndCommand } from '../../util/end-worker.ts';
+import { trimMemory } from '../../kernel/memory.ts';
+import type { EndCommand, RestCommand } from '../../util/end-worker.ts';
 import { checkNotCancelled, receiveTar } from './tar-link.ts';
 import { type Pulled, pullInto, type PullTarget } from './pull-into.ts';
 
 export type PullCommand =
   | EndCommand
+  | RestCommand
   /** `cancelled` becomes 1 when the job is to end at once. The tar comes by `link`. */
   | {
       kind: 'pull';
@@ -26,7 +28,10 @@ if (port === null) throw new Error('Cannot run outside a worker thread');
 
 port.on('message', (command: PullCommand) => {
   if (command.kind === 'end') port.close();
-  else void pull(command);
+  else if (command.kind === 'rest') {
+    globalThis.gc?.();
+    void trimMemory();
+  } else void pull(command);
 });
 
 async function pull({ job, target, cancelled, link, memory }: PullCommand & { kind: 'pull' }): Promise<void> {

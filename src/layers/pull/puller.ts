@@ -68,6 +68,11 @@ export class LayerPuller implements AsyncDisposable {
     this.#idle = [...this.#threads];
   }
 
+  /** How many layers it makes at a time. */
+  get threads(): number {
+    return this.#threads.length;
+  }
+
   /**
    * Pulls a layer. What was written is removed if that fails.
    *

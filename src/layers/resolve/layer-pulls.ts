@@ -28,6 +28,9 @@ const aheadMs = 30_000;
 /** How long a registry may send nothing at all of a layer, before that is left to the client. */
 const firstByteMs = 20_000;
 
+/** How long work that can wait does so for pulls. */
+const quietMs = 2_000;
+
 /** What pulls: a `LayerPuller`. */
 export type Puller = Pick<LayerPuller, 'pull'>;
 
@@ -151,6 +154,13 @@ export class LayerPulls {
   attend(reference: string): (isDone: boolean) => void {
     const image = this.#attend(reference);
     return (isDone) => this.#leave(reference, image, isDone);
+  }
+
+  /** Waits until nothing is pulled, but not for long, and not beyond `signal`: what clients wait for goes first. */
+  async quiet(signal: AbortSignal): Promise<void> {
+    const deadline = AbortSignal.any([signal, AbortSignal.timeout(quietMs)]);
+    const isOver = (): boolean => deadline.aborted || this.#running.size === 0;
+    while (!isOver()) await unlessAborted(Promise.race(this.#running), deadline).catch(() => undefined);
   }
 
   /** Those that have begun. */

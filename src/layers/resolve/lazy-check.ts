@@ -5,7 +5,8 @@ import type { Blob } from '../../registry/blob/blob.ts';
 import { RegistryError } from '../../registry/errors.ts';
 import { planLayer } from '../plan/layer-plan.ts';
 import { checkStacking, type Stacking } from '../plan/stacking.ts';
-import { refusalAdvice, type RefusalReason, refusalReason } from './refusal.ts';
+import { refusalAdvice, type RefusalReason } from './refusal.ts';
+import { refusalReason } from './refusal-reason.ts';
 
 /** Why a layer cannot be lazy, and what to do. */
 export interface LayerProblem {

@@ -1,5 +1,4 @@
-import { codeOf, type ErrorCode, LazypullError } from '../../errors.ts';
-import { RegistryError } from '../../registry/errors.ts';
+import { type ErrorCode, LazypullError } from '../../errors.ts';
 
 /** Why a layer is not lazy, as a word that metrics and `lazypull why` use. */
 export const refusalReasons = [
@@ -30,25 +29,6 @@ export class Refusal extends LazypullError {
     this.reason = reason;
   }
 }
-
-/** The reason behind an error of mounting a layer. */
-export function refusalReason(error: unknown): RefusalReason {
-  if (error instanceof Refusal) return error.reason;
-  const code = codeOf(error);
-  if (code === 'Unauthenticated' || code === 'PermissionDenied') return 'credentials';
-  if (error instanceof RegistryError) return code === 'NotFound' ? 'not_found' : 'registry';
-  return reasons[code] ?? 'other';
-}
-
-const reasons: Partial<Record<ErrorCode, RefusalReason>> = {
-  FailedPrecondition: 'format',
-  Unimplemented: 'unsupported',
-  InvalidArgument: 'content',
-  DataLoss: 'content',
-  ResourceExhausted: 'limit',
-  DeadlineExceeded: 'registry',
-  Unavailable: 'machine',
-};
 
 /** What a person can do about each reason. */
 export const refusalAdvice: Readonly<Record<RefusalReason, string>> = {

@@ -10,6 +10,7 @@ import type { LayerOrigin } from '../layer-origin.ts';
 import type { LayerOptions } from '../layer.ts';
 import type { TraceStore } from '../prefetch/trace.ts';
 import { type LayerDirectory, recordVersion } from '../store/layer-directory.ts';
+import { RecentMap } from '../../util/recent-map.ts';
 import { type LayerRef, unindexedRefusal } from './layer-ref.ts';
 import type { FoundIndex } from '../../indexes/found-index.ts';
 import { originText } from '../../indexes/index-origin.ts';
@@ -37,6 +38,10 @@ export type MadeLayer = Pick<
 /** How long the manifest of an image may take that tells which of its layers are unindexed. */
 const manifestMs = 10_000;
 
+/** How long an image's layers need not be looked for again, and of how many images that is remembered. */
+const aheadMs = 20_000;
+const maxImages = 256;
+
 export interface UnindexedOptions {
   readonly policy: UnindexedPolicy;
   readonly openBlob: (reference: string, digest: string) => Blob;
@@ -57,7 +62,11 @@ export class UnindexedLayers {
   readonly #options: UnindexedOptions;
   /** The manifests that are being asked for, or were, of images whose clients wait. */
   readonly #images = new Map<string, Promise<ReadonlyMap<string, Descriptor>>>();
+  /** The layers of an image that were looked for together, while its client goes through them. */
+  readonly #ahead = new RecentMap<ReadonlySet<string>>(maxImages);
   readonly #closing = new AbortController();
+  /** Settles once the indexes that were made are kept. */
+  #keeping: Promise<void> = Promise.resolve();
 
   constructor(options: UnindexedOptions) {
     this.#options = options;
@@ -75,8 +84,17 @@ export class UnindexedLayers {
    * @returns what to call when the call is over
    */
   attend(ref: LayerRef): (isDone: boolean) => void {
-    const leave = this.#options.pulls.attend(ref.reference);
-    void this.#ahead(ref).catch((error: unknown) => {
+    const { reference } = ref;
+    const leaveImage = this.#options.pulls.attend(reference);
+    const leave = (isDone: boolean): void => {
+      leaveImage(isDone);
+      if (!isDone) this.#ahead.delete(reference);
+    };
+    const wanted = [ref.id.digest, ...ref.siblings];
+    const ahead = this.#ahead.get(reference);
+    if (ahead !== undefined && wanted.every((digest) => ahead.has(digest))) return leave;
+    this.#ahead.set(reference, new Set(wanted), aheadMs);
+    void this.#lookAhead(ref).catch((error: unknown) => {
       this.#options.log.debug({ reference: ref.reference, error: messageOf(error) }, 'cannot look ahead in an image');
     });
     return leave;
@@ -99,8 +117,10 @@ export class UnindexedLayers {
     return this.#byPull(ref, directory, signal);
   }
 
-  close(): void {
+  /** Ends what looks ahead, and keeps the indexes that were made. */
+  async close(): Promise<void> {
     this.#closing.abort();
+    await this.#keeping;
   }
 
   /** Bytes of a layer's index file, for a layer that is read by it. */
@@ -193,7 +213,10 @@ export class UnindexedLayers {
     const pulled = await pulls.take(reference, digest, directory, signal);
     const { record, table, ms, index, isSettled } = pulled;
     const hasIndex = 'bytes' in index;
-    if (hasIndex) void this.#keepIndex(digest, directory.indexPath, index.bytes);
+    if (hasIndex) {
+      const keep = (): Promise<void> => this.#keepIndex(digest, directory.indexPath, index.bytes);
+      this.#keeping = this.#keeping.then(() => pulls.quiet(this.#closing.signal)).then(keep);
+    }
     const { blobBytes } = record;
     const made = hasIndex ? { indexBytes: index.bytes } : index;
     log.info({ layer: digest, reference, blobBytes, ms: Math.round(ms), ...made }, 'pulled a layer');
@@ -245,7 +268,7 @@ export class UnindexedLayers {
     return bytes >= minBytes && bytes <= maxBytes;
   }
 
-  async #ahead({ reference, id: { digest }, siblings }: LayerRef): Promise<void> {
+  async #lookAhead({ reference, id: { digest }, siblings }: LayerRef): Promise<void> {
     const { indexes, pulls, isKept } = this.#options;
     if (this.#options.policy.mode === 'client') return;
     indexes.lookAhead([digest, ...siblings], reference);

@@ -202,3 +202,33 @@ test('Cache verifies a layer that is opened or closed meanwhile, and passes over
     ],
   );
 });
+
+test('Cache finds room for many layers with one look at those that are kept', async (t) => {
+  const { cache, add } = await setUp(t, { ...noLimits, max: { bytes: 40 * mib } });
+  await add('a');
+  let looks = 0;
+  const list = () => {
+    looks++;
+    return Promise.resolve([]);
+  };
+  const beside = { list };
+  const { cache: counted } = await setUp(t, { ...noLimits, max: { bytes: 40 * mib } }, beside);
+  counted.start();
+  for (let layer = 0; layer < 10; layer++) await counted.makeRoom(3 * mib);
+  assert.equal(looks, 1);
+  // What it has promised since counts too.
+  await assert.rejects(counted.makeRoom(11 * mib + 50 * mib), { code: 'ResourceExhausted' });
+  assert.equal(looks, 2);
+  await cache.close();
+});
+
+test('Cache makes room for what comes beside what it has promised', async (t) => {
+  const { cache, add, kept } = await setUp(t, { ...noLimits, max: { bytes: 10 * mib } });
+  await add('a');
+  cache.start();
+  await cache.makeRoom(3 * mib);
+  await cache.makeRoom(2 * mib);
+  assert.equal(await kept(), 'a');
+  await cache.makeRoom(2 * mib);
+  assert.equal(await kept(), 'a');
+});

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { LazypullError } from '../../../../src/errors.ts';
-import { refusalReason } from '../../../../src/layers/resolve/refusal.ts';
+import { refusalReason } from '../../../../src/layers/resolve/refusal-reason.ts';
 import { SilentRegistries } from '../../../../src/layers/resolve/silent-registries.ts';
 import { silentLog } from '../../../../src/log.ts';
 import type { Blob } from '../../../../src/registry/blob/blob.ts';

@@ -65,6 +65,7 @@ function layersWith(t: TestContext, { policy = pullAll, kept = [], indexed = [] 
     isPossible: true,
     has: () => false,
     attend: () => () => undefined,
+    quiet: () => Promise.resolve(),
     begin: (_: string, digest: string) => begun.push(digest),
     take: () => Promise.reject(new LazypullError('Unavailable', 'pulled')),
   } as unknown as LayerPulls;
@@ -137,4 +138,20 @@ test('UnindexedLayers pulls a layer whose index is damaged, and does not take th
   const { make, poisoned } = layersWith(t, { indexed: [first] });
   await assert.rejects(make(), /pulled/);
   assert.equal(poisoned.length, 1);
+});
+
+test('UnindexedLayers looks at the layers of an image once while its client goes through them', async (t) => {
+  const { layers, begun } = layersWith(t);
+  layers.attend(ref([second, fourth]))(true);
+  await settled();
+  assert.deepEqual(begun, [second, fourth]);
+  layers.attend(ref([second, fourth]))(true);
+  layers.attend(ref([second]))(true);
+  await settled();
+  assert.deepEqual(begun, [second, fourth]);
+  // A client that has given up may come back.
+  layers.attend(ref([second]))(false);
+  layers.attend(ref([second, fourth]))(true);
+  await settled();
+  assert.deepEqual(begun, [second, fourth, second, fourth]);
 });
