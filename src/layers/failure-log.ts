@@ -2,11 +2,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { explain } from '../errors.ts';
 import type { Log } from '../log.ts';
 
-/** What is logged of the failures of one pause: a registry that answers with garbage fails thousands of parts a second. */
+/** Lines for the failures of one pause: a registry that answers with garbage fails thousands of parts a second. */
 const maxLines = 10;
 const pauseMs = 1000;
 
-/** A line in so long says that the disk does not take what is written to it. */
+/** At most one line in so long says that the disk refuses writes. */
 const unwritablePauseMs = 30_000;
 
 interface Failure {
@@ -21,13 +21,16 @@ export interface FailureLogOptions {
   readonly pathsAt: (diskOffsets: readonly number[]) => Promise<readonly string[]>;
 }
 
-/** Logs which parts of a layer could not be fetched, and why: those that a reader waits for first, and not more than is of use. */
+/**
+ * Logs which parts of a layer could not be fetched, and why: those that readers wait for first, and only as many as are
+ * useful.
+ */
 export class FailureLog {
   readonly #options: FailureLogOptions;
   #pending: Failure[] = [];
   #left = 0;
   #writing: Promise<void> | undefined;
-  /** When it was last said that the disk does not take what is written to it. */
+  /** When the log last said that the disk refuses writes. */
   #unwritableMs = Number.NEGATIVE_INFINITY;
   readonly #closing = new AbortController();
 
@@ -35,7 +38,7 @@ export class FailureLog {
     this.#options = options;
   }
 
-  /** Notes that the disk did not take a part of the layer. */
+  /** Notes that the disk refused a part of the layer. */
   unwritable(error: Error): void {
     const now = performance.now();
     if (now - this.#unwritableMs < unwritablePauseMs) return;
@@ -58,14 +61,14 @@ export class FailureLog {
     this.#writing ??= this.#write();
   }
 
-  /** Writes what is left. */
+  /** Writes the remaining lines. */
   async close(): Promise<void> {
     this.#closing.abort();
     await this.#writing;
   }
 
   async #write(): Promise<void> {
-    await Promise.resolve(); // the other failures of this moment come first
+    await Promise.resolve(); // other failures of this moment come first
     while (this.#pending.length > 0) {
       const failures = this.#pending;
       const left = this.#left;

@@ -6,32 +6,35 @@ import { FuseServer, type OpenAgain } from '../fuse/server.ts';
 import { MountHelper, helperRoot } from '../kernel/mount-helper.ts';
 import type { Log } from '../log.ts';
 
-/** How long after another connection could not be made that is tried again. */
+/** How long after a failed attempt another connection is tried again. */
 const againAfterMs = 2_000;
 
 export interface FuseLinkOptions {
-  /** Is locked as long as the helper lives. */
+  /** Locked as long as the helper lives. */
   readonly lockPath: string;
   readonly openAgain: OpenAgain;
-  /** Mounts what was mounted by the connection of before; called once another one is served. Does not reject. */
+  /**
+   * Mounts everything again that was mounted by the previous connection; called once the new one is served. Does not
+   * reject.
+   */
   readonly onRenewed: () => Promise<void>;
   readonly metrics: FuseMetrics | undefined;
   readonly log: Log;
 }
 
 /**
- * The FUSE file system by which layers are served, and the process that mounts what is on it. When its connection dies another one takes its place: the files stay the same, what was
- * mounted has to be mounted again.
+ * The FUSE file system that serves layers, and the process that mounts files of it. If its connection dies, another one
+ * replaces it: the files stay the same, but everything must be mounted again.
  */
 export class FuseLink {
   readonly server: FuseServer;
-  /** Everything that may wait for `server` goes through it. */
+  /** Every call that may wait for `server` goes through it. */
   readonly helper: MountHelper;
   readonly #options: FuseLinkOptions;
   readonly #metrics: FuseMetrics;
   #connection: FuseConnection;
   #onConnection: (connection: FuseConnection) => Promise<void> = () => Promise.resolve();
-  /** The making of another connection, once one has been lost; rejected where it failed, until it is tried again. */
+  /** The making of another connection after one was lost. If it failed, it stays rejected until the next attempt. */
   #connecting: Promise<void> | undefined;
   /** Why it failed. */
   #failure: unknown;
@@ -56,31 +59,31 @@ export class FuseLink {
     return this.#connection;
   }
 
-  /** Has `action` called with each connection that takes the place of one that was lost, before anything is mounted on it. */
+  /** Calls `action` with each connection that replaces a lost one, before anything is mounted on it. */
   onConnection(action: (connection: FuseConnection) => Promise<void>): void {
     this.#onConnection = action;
   }
 
-  /** Why nothing can be read; undefined where it can. */
+  /** Why nothing can be read; undefined if everything can. */
   get problem(): string | undefined {
     if (this.#isConnected) return undefined;
     const why = this.#failure === undefined ? '' : `, and another one cannot be made: ${messageOf(this.#failure)}`;
     return `The FUSE connection was aborted${why}`;
   }
 
-  /** Resolves when there is a connection, or rejects with the reason why not. */
+  /** Resolves if there is a connection, or rejects with the reason. */
   async served(): Promise<void> {
     if (!this.#isConnected) await this.#reconnect();
   }
 
-  /** Makes no connection any more, and resolves when none is being made. */
+  /** Makes no more connections, and resolves when none is being made. */
   async stop(): Promise<void> {
     this.#isClosed = true;
     await this.#connecting?.catch(() => undefined);
     await this.#renewing;
   }
 
-  /** Ends the helper and gives the file system up. @returns false when something still uses it */
+  /** Ends the helper and gives the file system up. @returns false if it is still in use */
   async close(): Promise<boolean> {
     await this.stop();
     await this.helper.close(); // it has a descriptor of the file system
@@ -120,9 +123,12 @@ export class FuseLink {
     return this.#connecting;
   }
 
-  /** Who looks at the descriptors of all processes, as lsof(8) does, then waits for nothing while no daemon serves. */
+  /**
+   * After this, programs that look at the descriptors of all processes, such as lsof(8), do not wait while no daemon
+   * serves.
+   */
   #lookAtRoot(): void {
-    this.helper.lookFirst(helperRoot).catch(() => undefined); // who looks then asks for it
+    this.helper.lookFirst(helperRoot).catch(() => undefined); // if it fails, the first program that looks asks for it
   }
 
   async #connect(): Promise<void> {

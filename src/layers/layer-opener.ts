@@ -32,7 +32,7 @@ import { type OwnOfLayer, stagePath } from './warm-up/practice-layer.ts';
 import { practisePull } from './warm-up/practice-pull.ts';
 import type { WorkerPool } from './workers/pool.ts';
 
-/** What opening a layer needs of those that `Layers` is made of. */
+/** The parts of `Layers` that opening a layer needs. */
 export interface LayerOpenerParts {
   readonly root: RootDirectory;
   readonly formats: Formats;
@@ -102,7 +102,7 @@ export class LayerOpener {
     });
   }
 
-  /** Throws the reason if such a layer is left to its client whatever is in it. */
+  /** Throws the reason if such a layer is left to its client, whatever its content. */
   check(ref: LayerRef): void {
     if (isUnindexed(ref.id)) this.#unindexed.check();
   }
@@ -110,7 +110,7 @@ export class LayerOpener {
   /**
    * Notes that a client asks for a layer.
    *
-   * @returns what to call when the call is over
+   * @returns a function to call when the call is over
    */
   attend(ref: LayerRef): (isDone: boolean) => void {
     return isUnindexed(ref.id) ? this.#unindexed.attend(ref) : () => undefined;
@@ -143,7 +143,7 @@ export class LayerOpener {
     }
   }
 
-  /** Opens a layer from the disk. NotFound where it was never indexed; another error where its files are of no use. */
+  /** Opens a layer from the disk. Throws NotFound if it was never indexed; another error if its files are unusable. */
   async openKept(ref: LayerRef): Promise<Layer> {
     await this.#parts.layers.closed(layerKey(ref.id));
     const directory = this.directory(ref.id);
@@ -169,12 +169,15 @@ export class LayerOpener {
     });
   }
 
-  /** Opens a layer that has just been made of an unindexed one: what was read of it the last time is asked for at once. */
+  /**
+   * Opens a layer that has just been made of an unindexed one, and requests at once what was read of it the last time.
+   */
   async #openMade(made: MadeLayer, ref: LayerRef): Promise<Layer> {
     const layer = await this.serve(made);
     const bytes = this.#parts.budget.isFull ? undefined : this.#options.prefetch?.bytes;
     if (bytes !== undefined && !layer.complete) {
-      const trace = await this.#traces.load(made.record.digest).catch(() => undefined); // a guess, and no reason to fail
+      // It is only a hint, and no reason to fail.
+      const trace = await this.#traces.load(made.record.digest).catch(() => undefined);
       await layer.prefetch(trace, ref.prefetchBytes ?? bytes, made.record.blobBytes);
     }
     layer.recordTrace();
@@ -182,7 +185,7 @@ export class LayerOpener {
     return layer;
   }
 
-  /** Takes a layer into the cache that was pulled for an image whose client has not asked for it. */
+  /** Moves a layer into the cache that was pulled for an image, but that its client has not asked for. */
   async #keepPulled(digest: string, path: string): Promise<void> {
     const id = unindexed(digest);
     const directory = this.directory(id);
@@ -206,12 +209,12 @@ export class LayerOpener {
     throw new LazypullError('Unimplemented', `Layers of the format "${name}" are not known to this version`);
   }
 
-  /** Where the files of a layer are. */
+  /** The directory of a layer's files. */
   directory(id: LayerId): LayerDirectory {
     return new LayerDirectory(join(this.#parts.root.layers, layerPath(id)));
   }
 
-  /** Opens a layer whose files are there. `own` is what it does not share with the others. */
+  /** Opens a layer whose files are there. `own` replaces the parts that it does not share with the others. */
   serve(layer: KnownLayer, own?: OwnOfLayer): Promise<Layer> {
     const { digest, reference } = layer.record;
     return Layer.open({
@@ -243,7 +246,7 @@ export class LayerOpener {
     return this.#pulls.status();
   }
 
-  /** Ends pulls, and asks for no more indexes. */
+  /** Ends pulls, and requests no more indexes. */
   async leave(): Promise<void> {
     const kept = this.#unindexed.close();
     await this.#pulls.close();
@@ -251,7 +254,7 @@ export class LayerOpener {
     await this.#puller[Symbol.asyncDispose]();
   }
 
-  /** Ends everything. All layers have been closed. */
+  /** Ends everything. All layers must have been closed. */
   async close(): Promise<void> {
     await this.leave();
     await this.#indexer.close();

@@ -1,8 +1,11 @@
-/** How the daemon has a layer: by the table of contents in its blob, by a layer index, because it pulled all of it, or from an earlier use on this machine. */
+/**
+ * How the daemon got a layer: by the table of contents in its blob, by a layer index, by pulling all of it, or from an
+ * earlier use on this machine.
+ */
 export const layerHows = ['toc', 'index', 'pull', 'kept'] as const;
 export type LayerHow = (typeof layerHows)[number];
 
-/** How the daemon has a layer, and a few words for people on it: from where its index is, how long the pull took. */
+/** How the daemon got a layer, and a few words for people: where its index comes from, how long the pull took. */
 export interface LayerOrigin {
   readonly how: LayerHow;
   readonly text: string;

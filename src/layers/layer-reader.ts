@@ -12,18 +12,23 @@ import type { ChunkRange } from '../chunks/chunk-range.ts';
 import { fileOf, type LayerDirectory, type LayerRecord } from './store/layer-directory.ts';
 import type { WorkerPool } from './workers/pool.ts';
 
-/** The most that is fetched at once because it is likely to be needed, in blob bytes. */
+/** Maximum blob bytes of one prefetch. */
 export const maxGuessBytes = 8 << 20;
 
-/** How much of a program is fetched at once when it is loaded: the blob bytes that come in this time, within bounds. */
+/**
+ * How much of a program is fetched at once when it is loaded: the blob bytes that arrive in this time, within bounds.
+ */
 const programMs = 500;
 const minProgramBytes = 1 << 20;
 const maxProgramBytes = 16 << 20;
 
-/** Where more than this comes in a round trip, that is what a reader waits for: what a program reads next is not put off until its own bytes are here. */
+/**
+ * If more than this arrives in a round trip, round trips dominate: what a program reads next is requested before its
+ * own bytes are here.
+ */
 const foretoldBytes = 1 << 20;
 
-/** Programs that are looked at while a layer is read: each is a few small reads, once. */
+/** How many programs are examined while a layer is read: each takes a few small reads, once. */
 const maxPrograms = 4096;
 
 const nothing: CompanionChunks = { files: [], texts: [] };
@@ -39,7 +44,10 @@ export interface LayerReaderOptions
   readonly threads: WorkerPool;
 }
 
-/** Serves the reads of a layer. It holds the layer's chunk table, megabytes for tens of thousands of files, so it is there only while somebody reads. */
+/**
+ * Serves the reads of a layer. It holds the layer's chunk table, megabytes for tens of thousands of files, so it exists
+ * only while the layer is read.
+ */
 export class LayerReader {
   readonly table: ChunkTable;
   readonly file: FlatFile;
@@ -47,9 +55,9 @@ export class LayerReader {
   readonly #options: LayerReaderOptions;
   readonly #target: number;
   readonly #index: IndexParts;
-  /** First chunks of the programs and libraries that were looked at. */
+  /** First chunks of the programs and libraries that were examined. */
   readonly #programs = new Set<number>();
-  /** First chunks of the programs of which it has been asked for what they read next. */
+  /** First chunks of the programs whose next reads have been requested. */
   readonly #foretold = new Set<number>();
   #hinting: Promise<Hints> | undefined;
   #hints: Hints | undefined;
@@ -85,13 +93,16 @@ export class LayerReader {
     });
   }
 
-  /** Bytes that the table and what belongs to it take in memory. */
+  /** Memory of the table and what belongs to it, in bytes. */
   get memoryBytes(): number {
     const { digest, length } = this.table;
     return digest.buffer.byteLength + (this.#options.codecData?.byteLength ?? 0) + 2 * length;
   }
 
-  /** Makes bytes [offset, offset + size) of the disk resident, but for the pieces that it resolves to. Rejects with the reason when one of them cannot be had. */
+  /**
+   * Makes bytes [offset, offset + size) of the image resident, except for the pieces that it resolves to. Rejects with
+   * the reason if one of them cannot be fetched.
+   */
   async read(offset: number, size: number): Promise<readonly Piece[]> {
     const { diskOffset } = this.table;
     const { first, last } = rangesIn(this.file, offset, size);
@@ -102,14 +113,14 @@ export class LayerReader {
     return unwritten.map(({ chunk, content }) => ({ offset: diskOffset[chunk]!, content }));
   }
 
-  /** What is likely to be read next. Rejects with `DataLoss` when it is damaged. */
+  /** What is likely to be read next. Rejects with `DataLoss` if the file is damaged. */
   async hints(): Promise<Hints> {
     const { directory, record } = this.#options;
     this.#hints = await (this.#hinting ??= directory.hints(record));
     return this.#hints;
   }
 
-  /** Ends requests, whose readers get EIO, and what threads keep for the layer. */
+  /** Ends requests, whose readers get EIO, and releases what threads keep for the layer. */
   async close(): Promise<void> {
     const closing = this.fetcher.close();
     await this.#index[Symbol.asyncDispose]();
@@ -123,9 +134,11 @@ export class LayerReader {
     if (parts.length > 0) await this.#index.need(parts);
   }
 
-  /** What a program is known to read next, and what that does, is asked for beside its first bytes where the link makes these wait. */
+  /**
+   * If the link makes a program's first bytes wait, what the program is known to read next is requested beside them.
+   */
   #foretell(program: number): void {
-    if (this.#hints === undefined) this.hints().catch(() => undefined); // for the next one
+    if (this.#hints === undefined) this.hints().catch(() => undefined); // for the next program
     const companions = this.#hints?.companions ?? {};
     if (!(program in companions) || this.#options.link.bytesPerRoundTrip < foretoldBytes) return;
     const wanted: ChunkRange[] = [];
@@ -140,17 +153,17 @@ export class LayerReader {
     if (wanted.length > 0) this.fetcher.prefetch(wanted, this.#maxProgramBytes * 2);
   }
 
-  /** A program that is loaded is read here and there, and each time waits for a round trip. */
+  /** A loaded program is read here and there, and each read waits for a round trip. */
   get #maxProgramBytes(): number {
     const wished = this.#options.link.bytesIn(programMs);
     return Math.min(Math.max(wished, minProgramBytes), maxProgramBytes);
   }
 
   /**
-   * When a program is read for the first time, the rest of it and its libraries are next, and theirs, and what programs of its kind read: they are asked for while the kernel still
-   * loads it.
+   * If a program is read for the first time, the rest of it and its libraries are next, and their libraries, and what
+   * programs of its kind read. They are requested while the kernel still loads it.
    *
-   * @param chunk the first of its file
+   * @param chunk the first chunk of its file
    */
   async #prefetchProgram(chunk: number): Promise<void> {
     if (this.#programs.has(chunk) || this.#programs.size === maxPrograms) return;
@@ -180,7 +193,7 @@ export class LayerReader {
         if (this.fetcher.hasAskedFor(first)) void this.#prefetchProgram(first);
       }
     } catch {
-      // A guess that fails costs nothing: the reader that needs the bytes gets the error.
+      // A failed prefetch costs nothing: the reader that needs the bytes gets the error.
     }
   }
 }

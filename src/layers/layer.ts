@@ -24,23 +24,26 @@ import type { Stacking } from './plan/stacking.ts';
 import type { WorkerPool } from './workers/pool.ts';
 import type { UnwrittenChunks } from './store/unwritten-chunks.ts';
 
-/** What may be missing of a layer, in blob bytes, that is fetched whole at once: no more than what comes in a round trip, which the first miss would take. */
+/**
+ * If no more than this is missing of a layer, in blob bytes, it is fetched whole at once: it takes no longer than the
+ * round trip of the first miss.
+ */
 const maxLittleBytes = 1 << 20;
 
-/** How long after a layer was indexed its files are brought to the disk: builds that have just begun have other use for it. */
+/** How long after a layer was indexed its files are synced: a new build needs the disk itself. */
 const keepAfterMs = 10_000;
 
 export interface LayerOptions extends WrittenResidency {
   readonly record: LayerRecord;
   readonly directory: LayerDirectory;
   readonly format: LayerFormat;
-  /** Undefined for a layer that rests until somebody reads it. */
+  /** Undefined for a layer that is idle until it is read. */
   readonly table: ChunkTable | undefined;
-  /** What the format's codec knows beside the table, if that is here. */
+  /** The codec's data besides the table, if it is here. */
   readonly codecData?: SharedArrayBuffer | undefined;
-  /** Brings more of the file that has the index, for codecs that need it. */
+  /** Fetches more of the index file, for codecs that need it. */
   readonly fetchIndex: FetchIndexBytes;
-  /** Called with the reason if what is fetched of the layer is not what its index says. */
+  /** Called with the reason if the fetched data contradicts the index. */
   readonly onWrong?: ((reason: string) => void) | undefined;
   readonly blob: Blob;
   readonly fuse: FuseServer;
@@ -50,13 +53,13 @@ export interface LayerOptions extends WrittenResidency {
   readonly awake: TableCache;
   readonly traces: TraceStore;
   readonly origin: LayerOrigin;
-  /** Called when the layer takes more of the disk, or could not. */
+  /** Called when the layer uses more disk space, or could not. */
   readonly onGrowth: () => void;
   readonly metrics: LayerMetrics;
   readonly log: Log;
 }
 
-/** A layer whose index is here and whose data comes when it is read. Served as one file of the FUSE server. */
+/** A layer whose index is here and whose data comes when it is read. The FUSE server serves it as one file. */
 export class Layer {
   readonly record: LayerRecord;
   readonly origin: LayerOrigin;
@@ -67,7 +70,7 @@ export class Layer {
   readonly #disk: FileHandle;
   readonly #kept: ResidencyWriter;
   readonly #trace: TraceRecorder;
-  /** Which chunks have been asked for, as the FUSE server notes it. */
+  /** The chunks that have been read, as the FUSE server notes it. */
   readonly #read: Uint8Array;
   #reader: LayerReader | undefined;
   #waking: Promise<LayerReader> | undefined;
@@ -77,10 +80,10 @@ export class Layer {
   #lastMissMs = performance.now();
   #waiting = 0;
   #errors = 0;
-  /** What readers that are gone have fetched. */
+  /** Blob bytes that closed readers have fetched. */
   #fetchedBytes = 0;
   #refused = false;
-  /** A chunk that was not verified when `complete` was asked for last; -1 where all were. */
+  /** A chunk that was not verified at the last look at `complete`; -1 if all were. */
   #missingChunk = -1;
 
   static async open(options: LayerOptions): Promise<Layer> {
@@ -119,24 +122,24 @@ export class Layer {
     else this.#serve(table, codecData);
   }
 
-  /** Path of the image for the helper to mount: the disk file itself where all of it is here, verified and synced, else the FUSE file that fills it. */
+  /** Path of the image to mount: the disk file if it is complete, verified and synced, else the FUSE file. */
   get imagePath(): string {
     return this.complete && this.#kept.isSynced
       ? this.#options.directory.diskPath
       : join(helperRoot, this.#options.fuse.nameOf(this.name));
   }
 
-  /** Whether a mount of this source shows the layer by the connection that is served now. */
+  /** Whether a mount of this source shows the layer through the present connection. */
   isShownBy(source: string): boolean {
     return source === this.#options.directory.diskPath || basename(source) === this.#options.fuse.nameOf(this.name);
   }
 
-  /** Whether a mount of this source needs somebody who serves it. */
+  /** Whether a mount of this source needs a daemon. */
   isServedAs(source: string): boolean {
     return source !== this.#options.directory.diskPath;
   }
 
-  /** Whether all of the layer is on the disk, and has been verified in this life of the program. */
+  /** Whether the whole layer is on the disk, and has been verified in this life of the program. */
   get complete(): boolean {
     const { resident } = this.#options;
     if (this.#missingChunk >= 0 && Atomics.load(resident, this.#missingChunk) !== residency.verified) return false;
@@ -144,12 +147,12 @@ export class Layer {
     return this.#missingChunk < 0;
   }
 
-  /** Keeps, when the first seconds of reading are over, which parts of the layer were read in them. */
+  /** After the first seconds of reading, stores which parts of the layer were read in them. */
   recordTrace(): void {
     this.#trace.start();
   }
 
-  /** Has a new layer's files brought to the disk soon, so that it need not be indexed again after a power cut. */
+  /** Syncs a new layer's files to the disk soon, so that it need not be indexed again after a power cut. */
   keep(): void {
     if (this.#refused) return;
     this.#keepTimer = setTimeout(() => this.#keepNow(), keepAfterMs).unref();
@@ -165,11 +168,11 @@ export class Layer {
   }
 
   /**
-   * Asks for what was read the last time that the layer was new here; else for what the publisher or the client marked as needed first;
-   * else for all of a layer of which little is missing, or for what every program of the image is going to read.
+   * Requests what was read when the layer was last new here; else what the publisher or the client marked as needed
+   * first; else the whole layer if little is missing, or what every program of the image reads.
    *
-   * @param trace what that was; undefined where it is not known
-   * @param bytes how much of the blob's start the client wants, when the publisher says nothing; 0 for none
+   * @param trace what was read then; undefined if it is not known
+   * @param bytes how much of the blob's start the client wants if the publisher says nothing; 0 for none
    * @param missing how much of the blob's start is not here yet
    */
   async prefetch(trace: Trace | undefined, bytes: number, missing: number): Promise<void> {
@@ -190,12 +193,12 @@ export class Layer {
     else fetcher.prefetch(start, maxGuessBytes);
   }
 
-  /** When a reader last had to wait, in `performance.now()` milliseconds; at first when the layer was opened. */
+  /** When a reader last had to wait, in `performance.now()` milliseconds; initially when the layer was opened. */
   get lastMissMs(): number {
     return this.#lastMissMs;
   }
 
-  /** What the layer is doing, as far as it knows itself. Looks at every chunk, and reads a file of a layer that rests. */
+  /** The state of the layer, as far as it knows. Looks at every chunk, and reads a file if the layer is idle. */
   async status(): Promise<Omit<LayerStatus, 'references' | 'mountedMs' | 'mounts' | 'pulling'>> {
     const { record, resident, directory } = this.#options;
     const { size } = this.#reader?.table ?? (await directory.table(record));
@@ -210,25 +213,25 @@ export class Layer {
     };
   }
 
-  /** Fetches some of what nobody has read. @returns its bytes; 0 when there is nothing left or nothing can be fetched now */
+  /** Fetches some unread data. @returns its bytes; 0 if there is nothing left or nothing can be fetched now */
   async fillSome(): Promise<number> {
     if (this.#kept.diskFails) return 0;
     return (await this.#wake()).fetcher.fillSome();
   }
 
-  /** Verifies some of what is on the disk from an earlier life. @returns its bytes; 0 when there is nothing left */
+  /** Verifies some data on the disk from an earlier life. @returns its bytes; 0 if there is nothing left */
   async verifySome(): Promise<number> {
     if (!this.#options.resident.includes(residency.unverified)) return 0;
     return (await this.#wake()).fetcher.verifySome();
   }
 
-  /** Verifies all that is on the disk. @returns how many parts there were, and how many were damaged: those are fetched again */
+  /** Verifies everything on the disk. @returns the number of parts, and of damaged ones: they are fetched again */
   async verify(): Promise<{ parts: number; damaged: number }> {
     const { chunks, damaged } = await (await this.#wake()).fetcher.verifyAll();
     return { parts: chunks, damaged };
   }
 
-  /** Gives the memory back that only readers need; the next read takes it again. @returns false when somebody reads just now */
+  /** Releases the memory that only readers need; the next read takes it again. @returns false if it is being read */
   rest(): boolean {
     const reader = this.#reader;
     if (reader === undefined || this.#waiting > 0 || !reader.fetcher.isIdle) return false;
@@ -239,24 +242,24 @@ export class Layer {
     return true;
   }
 
-  /** What matters of the layer to those above and below it. */
+  /** What matters about the layer to those above and below it. */
   stacking(): Promise<Stacking> {
     return this.#options.directory.stacking(this.record);
   }
 
-  /** Keeps what whole chunks the bytes hold, which are the blob's from `start` on. */
+  /** Keeps the complete chunks in bytes of the blob from `start` on. */
   async offer(bytes: Uint8Array, start: number): Promise<void> {
     await (await this.#wake()).fetcher.offer(bytes, start);
   }
 
-  /** Writes the residency down after the data that it speaks of. Never rejects: what cannot be written is fetched again in the next life. */
+  /** Writes the residency after its data. Never rejects: what cannot be written is fetched again in the next life. */
   async sync(): Promise<void> {
     if (this.#keepTimer !== undefined) this.#keepNow();
     await this.#keeping;
     await this.#kept.sync();
   }
 
-  /** Ends requests and releases descriptors. What mounts the FUSE file reads EIO where data is missing. */
+  /** Ends requests and releases descriptors. Readers of the FUSE file get EIO for missing data. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#options.awake.remove(this);
@@ -311,7 +314,7 @@ export class Layer {
   async #fetch(offset: number, size: number): Promise<readonly Piece[]> {
     this.#lastMissMs = performance.now();
     this.#trace.noteMiss();
-    this.#waiting++; // from now on it does not come to rest
+    this.#waiting++; // from now on it does not become idle
     try {
       const reader = await this.#wake();
       if (this.#kept.lossKnown !== undefined) await this.#checkLoss(offset);
@@ -324,7 +327,7 @@ export class Layer {
     }
   }
 
-  /** The reader of the layer, which is made when there is none. Rejects when the layer's files are damaged, and logs that. */
+  /** The reader of the layer, made if there is none. Rejects if the layer's files are damaged, and logs that. */
   #wake(): Promise<LayerReader> {
     if (this.#reader !== undefined) return Promise.resolve(this.#reader);
     this.#waking ??= this.#readTable().finally(() => {
@@ -356,7 +359,7 @@ export class Layer {
     this.#failures.unwritable(error);
   }
 
-  /** What is fetched is not what the index says, from any server: nobody opens the layer by it again. Readers get EIO for what is wrong. */
+  /** All servers contradict the index: it is not used again. Readers get EIO for wrong data. */
   async #refuse(error: LazypullError): Promise<void> {
     const { onWrong, directory, log, record } = this.#options;
     if (onWrong === undefined || this.#refused) return;
@@ -370,7 +373,7 @@ export class Layer {
     });
   }
 
-  /** Waits until what was lost counts as absent. Rejects when bytes at `offset` are metadata, and those are not what they were. */
+  /** Waits until lost data counts as absent. Rejects if bytes at `offset` are metadata that has changed. */
   async #checkLoss(offset: number): Promise<void> {
     const { directory, record } = this.#options;
     await this.#kept.lossKnown;

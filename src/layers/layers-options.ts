@@ -10,33 +10,36 @@ import type { LayerMetrics } from './metrics.ts';
 import type { IndexSource } from './resolve/index-source.ts';
 import type { UnindexedPolicy } from './resolve/unindexed.ts';
 
-/** What `Layers` works with. */
+/** Options of `Layers`. */
 export interface LayersOptions {
-  /** Directory of the layers' files and of the FUSE mount; made when it is not there. */
+  /** Directory of the layers' files and of the FUSE mount; made if it does not exist. */
   readonly root: string;
   /** Opens a blob of the repository that the reference names. */
   readonly openBlob: (reference: string, digest: string) => Blob;
-  /** Whether data is fetched before it is read: `bytes` of the start of layers whose publisher says nothing, 0 for what programs need to start. */
+  /**
+   * Whether data is fetched before it is read: `bytes` of the start of layers whose publisher says nothing, 0 for what
+   * programs need to start.
+   */
   readonly prefetch: { readonly bytes: number } | undefined;
-  /** Whether layers are completed when nobody waits for data, and how fast; `maxBytesPerSecond` undefined for no limit. */
+  /** Whether layers are completed while no reader waits, and how fast; `maxBytesPerSecond` undefined for no limit. */
   readonly background: { readonly maxBytesPerSecond: number | undefined } | undefined;
-  /** Whether files of layers can be read past the page cache (O_DIRECT): each layer takes a loop device then. */
+  /** Whether files of layers can be read past the page cache (O_DIRECT): then each layer takes a loop device. */
   readonly directIo?: boolean;
-  /** How much of the disk layers may take, once `cache.start` has been called. */
+  /** How much of the disk layers may use, after `cache.start`. */
   readonly limits?: CacheLimits;
-  /** What those who write to the disk ask, if others do so too. */
+  /** The budget that writers ask, if layers share it with others. */
   readonly budget?: DiskBudget | undefined;
-  /** What else is under these limits. */
+  /** Other data that counts under these limits. */
   readonly beside?: KeptBeside | undefined;
-  /** The limit on the memory of this process; undefined for none. */
+  /** The memory limit of this process; undefined for none. */
   readonly memoryBytes?: number | undefined;
-  /** What is done with layers whose manifest names no index. */
+  /** What happens to layers whose manifest names no index. */
   readonly unindexed?: UnindexedPolicy | undefined;
-  /** Where their indexes are. */
+  /** The source of their indexes. */
   readonly indexes?: IndexSource | undefined;
-  /** The layers of an image, as its manifest for this machine has them. */
+  /** The layers of an image, from its manifest for this machine. */
   readonly layersOf?: ((reference: string, signal: AbortSignal) => Promise<readonly Descriptor[]>) | undefined;
-  /** Which layers can be read. Undefined for what is built in. */
+  /** The formats that can be read; undefined for the built-in ones. */
   readonly formats?: Formats | undefined;
   readonly log: Log;
   readonly metrics?: { readonly layers: LayerMetrics; readonly fuse: FuseMetrics };

@@ -1,13 +1,13 @@
 /**
  * The life of a lazy layer, from the labels of a snapshot to the mount, its readers and its end. It knows registries
- * through blobs, formats through `LayerFormat`, and the kernel through `fuse/` and `fronts/`; it knows no snapshots
- * and no gRPC.
+ * through blobs, formats through `LayerFormat`, and the kernel through `fuse/` and `fronts/`; it knows no snapshots and
+ * no gRPC.
  *
- * Words: an *index* says which files a layer has and where their bytes lie in the blob. A *chunk* is what is fetched
- * and verified as one. The *image* of a layer is the sparse file that the kernel mounts; its *table* lists the
- * chunks, and its *residency* says which are here. A *record* (`layer.json`) says that the files of a layer can be
- * believed. A *miss* is a read of a chunk that is not here, and a *window* what is fetched with it. A *trace* is
- * what an earlier container read. An *idle* layer keeps its table on the disk only.
+ * Words: an *index* says which files a layer has and where their bytes are in the blob. A *chunk* is fetched and
+ * verified as one. The *image* of a layer is the sparse file that the kernel mounts; its *table* lists the chunks, and
+ * its *residency* says which are here. A *record* (`layer.json`) says that the files of a layer can be trusted. A
+ * *miss* is a read of a chunk that is not here, and a *window* what is fetched with it. A *trace* is what an earlier
+ * container read. An *idle* layer has its table on the disk only.
  *
  * Begin with `Layers`, then `layer.ts`. `resolve/` leads to an index, `fetch/` answers misses, `store/` keeps files,
  * `cache/` makes room, `workers/` and `pull/` work in threads.
@@ -48,15 +48,15 @@ import { removeAttached, staleMounts, takeAway, takeOut } from './stale-mounts.t
 import { practiseLayer, removeStage, type ServeQuietly } from './warm-up/practice-layer.ts';
 import { WorkerPool } from './workers/pool.ts';
 
-/** The images that are remembered of a layer. */
+/** How many images are remembered for a layer. */
 const maxReferences = 8;
 
-/** Opens a layer. `signal` aborts when nobody wants it any more. */
+/** Opens a layer. `signal` aborts when it is not wanted any more. */
 type Open = (signal: AbortSignal) => Promise<Layer>;
 
-/** All lazy layers of a daemon, keyed by `LayerId`: every mount of one layer shares its data. */
+/** All lazy layers of a daemon, keyed by `LayerId`: all mounts of one layer share its data. */
 export class Layers {
-  /** What is kept on the disk. */
+  /** The files on the disk. */
   readonly cache: Cache;
   readonly #options: LayersOptions;
   readonly #formats: Formats;
@@ -74,17 +74,18 @@ export class Layers {
   /** The image that was mounted at each mount point when we started. */
   #left: ReadonlyMap<string, string> = new Map();
   readonly #readers: LeftReaders;
-  /** The same for those that should be mounted: snapshots that name a layer which cannot be mounted now keep its files. */
+  /** The same for layers that should be mounted: snapshots keep the files of a layer that cannot be mounted now. */
   readonly #named = new Map<string, LayerKey>();
-  /** Layers with mounts that were taken out of the tree while something used them. */
+  /** Layers with mounts that were taken out of the tree while they were in use. */
   #busy: (readonly [LayerKey, OpenLayer])[] = [];
   #warmingUp: Promise<void> | undefined;
   #isClosed = false;
 
   /**
-   * Serves the FUSE file system: that of an earlier life where its connection is kept, else a new one. Then what a dead process left mounted is taken away.
+   * Serves the FUSE file system: that of an earlier life if its connection was kept, else a new one. Then removes the
+   * mounts of a dead process.
    *
-   * @param kept a connection and its descriptor, which from now on are ours
+   * @param kept a connection and its descriptor, which are ours from now on
    */
   static async start(options: LayersOptions, kept?: KeptConnection): Promise<Layers> {
     const { root, log } = options;
@@ -97,14 +98,14 @@ export class Layers {
     }
     const layers = new Layers(options, connection);
     try {
-      await layers.#fuse.helper.ready; // what an earlier one mounts needs the file system that is served now
+      await layers.#fuse.helper.ready; // what an earlier helper mounts needs the file system that is served now
       await removeStage(root, layers.#fuse.helper);
       await removePlans(ahead);
       await removePlans(pulls);
       layers.#left = await staleMounts(root);
       return layers;
     } catch (error) {
-      if (!connection.isInherited) await layers.close(); // else the next one goes on with it
+      if (!connection.isInherited) await layers.close(); // else the next life goes on with it
       throw error;
     }
   }
@@ -166,12 +167,12 @@ export class Layers {
     this.#metrics.cacheBytes.from(() => cacheBytes(this.#root.layers));
   }
 
-  /** Throws the reason where a client's labels alone say that the layer cannot be lazy. */
+  /** Throws the reason if a client's labels alone show that the layer cannot be lazy. */
   checkLabels(labels: Labels): void {
     this.#opener.check(resolve(labels, this.#formats));
   }
 
-  /** Mounts the layer that a client's labels name at a directory, as `MountHelper.fill` does. Rejects with the reason when it cannot be lazy. */
+  /** Mounts the layer of a client's labels at a directory. Rejects with the reason if it cannot be lazy. */
   async mount(mountpoint: string, labels: Labels, signal?: AbortSignal): Promise<LayerOrigin> {
     const ref = resolve(labels, this.#formats);
     const leave = this.#opener.attend(ref);
@@ -188,8 +189,8 @@ export class Layers {
   }
 
   /**
-   * Makes a layer of an earlier life readable at `mountpoint` without the network. The mount that is there stays when it is one of the layer; anything
-   * else is taken away and the layer mounted. Rejects with the reason when the layer's files are not all there.
+   * Makes a layer of an earlier life readable at `mountpoint` without the network. A correct mount stays; any other is
+   * removed and the layer mounted. Rejects with the reason if the layer's files are not complete.
    */
   async restore(mountpoint: string, labels: Labels): Promise<void> {
     const ref = resolve(labels, this.#formats);
@@ -203,14 +204,14 @@ export class Layers {
   }
 
   /**
-   * Takes the FUSE file system out of the directory in which a version mounted it that we go on for. Called once the keeper has what we have of it: until then
-   * the next life would find it there.
+   * Takes the FUSE file system out of the directory in which an old version mounted it. Called once the keeper has our
+   * descriptors: until then the next life would find it there.
    */
   async leaveDirectory(): Promise<void> {
     await removeAttached(this.#fuse.helper, this.#root.attached);
   }
 
-  /** What a mount of a layer has as its source that a version made which mounted our connection in a directory. */
+  /** The source of a mount that an old version made, which mounted our connection in a directory. */
   #attachedPath(layer: Layer): string | undefined {
     return this.connection.wasAttached ? join(this.#root.attached, layer.name) : undefined;
   }
@@ -252,10 +253,7 @@ export class Layers {
     this.#threads.attend();
   }
 
-  /**
-   * Serves a made-up layer once, and pulls another one, as `practiseLayer` and `practisePull` do, unless a real one has
-   * been asked for. Rejects only if `signal` ends it.
-   */
+  /** Serves a synthetic layer once, and pulls one, unless a real one was asked for. Rejects only if `signal` ends it. */
   async warmUp({ layer, tar }: Practice, openBlob: (digest: string) => Blob, signal: AbortSignal): Promise<void> {
     if (!this.#memory.warmsUp) return;
     if (this.#layers.size > 0 || this.#isClosed) return;
@@ -279,19 +277,19 @@ export class Layers {
     signal.throwIfAborted();
   }
 
-  /** Rejects with `Unavailable` unless a layer is mounted at `mountpoint`: what somebody has unmounted is mounted again. */
+  /** Rejects with `Unavailable` unless a layer is mounted at `mountpoint`, if need be again. */
   check(mountpoint: string): Promise<void> {
     return this.#points.check(mountpoint);
   }
 
-  /** The inodes and bytes that the files of the layer at `mountpoint` take of the disk, and the bytes once it is complete. All 0 where nobody asked for one there. */
+  /** The inodes and bytes of the layer's files, and the bytes once it is complete. All 0 if there is none. */
   async usage(mountpoint: string): Promise<{ inodes: number; bytes: number; mostBytes: number }> {
     const key = this.#named.get(mountpoint);
     if (key === undefined) return { inodes: 0, bytes: 0, mostBytes: 0 };
     return layerUsage(this.#opener.directory(layerIdOfKey(key)));
   }
 
-  /** Rejects with the reason unless the layer at `mountpoint` looks on top of the `lower` ones, nearest first, as it would unpacked there. */
+  /** Rejects with the reason unless an overlay on `lower`, nearest first, shows the layer as if it were unpacked. */
   async checkStacking(mountpoint: string, lower: readonly string[]): Promise<void> {
     const stackingAt = async (path: string): Promise<Stacking | undefined> => {
       const layer = await this.#layers.get(this.#mounts.get(path) ?? '')?.layer;
@@ -302,8 +300,8 @@ export class Layers {
   }
 
   /**
-   * Unmounts what is at `mountpoint`, and removes that directory: a client that was told of it and mounts it late gets an error, where it would find an empty
-   * directory in place of the layer. What something still uses is taken out of the tree and lives on until it is free.
+   * Unmounts `mountpoint`, and removes that directory: a client that mounts it too late gets an error, not an empty
+   * directory. If it is in use, it is taken out of the tree and lives on until it is free.
    */
   async unmount(mountpoint: string): Promise<void> {
     const key = this.#mounts.get(mountpoint);
@@ -325,12 +323,12 @@ export class Layers {
     return this.#fuse.connection;
   }
 
-  /** Has `action` called with each connection that takes the place of one that was lost, before anything is mounted on it. */
+  /** Calls `action` with each connection that replaces a lost one, before anything is mounted on it. */
   onConnection(action: (connection: FuseConnection) => Promise<void>): void {
     this.#fuse.onConnection(action);
   }
 
-  /** Why layers cannot be read; undefined where they can. */
+  /** Why layers cannot be read; undefined if they can. */
   get problem(): string | undefined {
     return this.#root.problem ?? this.#fuse.problem;
   }
@@ -340,7 +338,7 @@ export class Layers {
     await this.#fuse.served();
   }
 
-  /** Writes down what is here, for the next life, and leaves everything mounted. The process ends after that. */
+  /** Records what is here for the next life, and leaves everything mounted. The process ends after that. */
   async leave(): Promise<void> {
     this.#isClosed = true;
     this.#points.leave();
@@ -353,7 +351,7 @@ export class Layers {
     await this.#fuse.helper.close();
   }
 
-  /** Unmounts everything and ends all threads. @returns false when something still uses a layer, which then reads EIO where data is missing */
+  /** Unmounts everything. @returns false if a layer is still in use: its missing data reads as EIO */
   async close(): Promise<boolean> {
     this.#isClosed = true;
     this.#points.leave();
@@ -370,7 +368,7 @@ export class Layers {
     return idle;
   }
 
-  /** What the mounted layers are doing, in the order in which they were mounted, and then those that are pulled. */
+  /** The state of the mounted layers, in the order of mounting, and of those that are being pulled. */
   async status(): Promise<LayerStatus[]> {
     const layers: LayerStatus[] = [];
     for (const { mounted, mountedMs = 0, references, users } of this.#layers.values()) {
@@ -391,12 +389,12 @@ export class Layers {
     return new Map([...this.#mounts].map(([path, key]) => [path, layerIdOfKey(key).digest]));
   }
 
-  /** The disk space that the files of all layers take, mounted or not, and how many there are. */
+  /** The disk space of the files of all layers, mounted or not, and the number of layers. */
   cacheSize(): Promise<{ bytes: number; layers: number }> {
     return cacheSize(this.#root.layers);
   }
 
-  /** Mounts everything anew; nobody can read by a connection of before any more. */
+  /** Mounts everything anew: nothing can be read through the previous connection. */
   async #renew(): Promise<void> {
     const gone = this.#readers.clear();
     const busy = this.#busy;

@@ -5,10 +5,13 @@ import type { LayerOpener } from './layer-opener.ts';
 import type { OpenLayers } from './open-layers.ts';
 import { findRecord } from './store/layer-directory.ts';
 
-/** How long a layer that could not be opened for its readers is left alone. */
+/** How long a layer is left alone that could not be opened for its readers. */
 const reopenAfterMs = 5_000;
 
-/** Layers that something reads and no mount of ours has opened: of an earlier life, or of a mount that has been taken out of the tree. Each is one user of its layer. */
+/**
+ * Layers that are read without an open mount of ours: of an earlier life, or of a mount that was taken out of the tree.
+ * Each counts as one user of its layer.
+ */
 export class LeftReaders {
   readonly #path: string;
   readonly #opener: LayerOpener;
@@ -16,7 +19,7 @@ export class LeftReaders {
   readonly #log: Log;
   readonly #readers = new Map<number, Promise<void>>();
 
-  /** @param path of the directories of all layers */
+  /** @param path path of the directories of all layers */
   constructor(path: string, opener: LayerOpener, layers: OpenLayers, log: Log) {
     this.#path = path;
     this.#opener = opener;

@@ -4,25 +4,35 @@ import { maxTocBytes } from '../formats/limits.ts';
 export interface MemoryBudget {
   /** Threads that plan, unpack and verify. */
   readonly threads: number;
-  /** Heap of the thread that plans, in MB. A table of contents that takes more ends that thread instead of the program. */
+  /**
+   * Heap of the planning thread, in MB. A table of contents that takes more ends that thread instead of the program.
+   */
   readonly planHeapMb: number;
-  /** How long an index may be, decompressed: planning takes a few times as much. Layers with a longer one are not lazy. */
+  /**
+   * Maximum length of a decompressed index: planning takes several times as much. Layers with a longer one are not
+   * lazy.
+   */
   readonly indexBytes: number;
-  /** Blob bytes that may wait for them before who sends more has to wait. */
+  /** Blob bytes that may wait for the threads; beyond that a sender has to wait. */
   readonly queuedBytes: number;
   /** Memory of the answers that arrive at one time. */
   readonly requestBytes: number;
-  /** Bytes that each of them writes before it has the kernel write them to the disk: until then they count as memory of the control group, and cannot be taken back. */
+  /**
+   * Bytes that each of them writes before it makes the kernel write them to the disk. Until then they count as memory
+   * of the control group, and cannot be reclaimed.
+   */
   readonly unsyncedBytes: number;
-  /** Ends of layers, and plans of them, that are there before they are asked for: how many, and how much memory those plans take. */
+  /**
+   * Ends of layers, and plans of them, that are made before they are asked for: how many, and the memory of the plans.
+   */
   readonly tailsAhead: number;
   readonly plansAhead: number;
   readonly plansAheadBytes: number;
-  /** Chunk tables that are in memory. */
+  /** Bytes of chunk tables in memory. */
   readonly tableBytes: number;
-  /** After so many blob bytes memory is given back to the kernel while the threads are still busy. */
+  /** After so many blob bytes, memory is returned to the kernel even while the threads are busy. */
   readonly trimBytes: number;
-  /** Whether what the first build will do is done once before it comes. */
+  /** Whether the program does once what the first build will do, before that comes. */
   readonly warmsUp: boolean;
 }
 
@@ -44,10 +54,10 @@ export const ampleMemory: MemoryBudget = {
   warmsUp: true,
 };
 
-/** What the daemon and its helpers take while layers are read, and none is planned. */
+/** Memory of the daemon and its helpers while layers are read, and none is planned. */
 const servingBytes = 110 * mib;
 
-/** What planning takes of memory for each byte of a table of contents, with some to spare. */
+/** Memory for planning each byte of a table of contents, with a margin. */
 const planFactor = 5;
 
 const littleMemory: Omit<MemoryBudget, 'indexBytes'> = {
@@ -64,7 +74,7 @@ const littleMemory: Omit<MemoryBudget, 'indexBytes'> = {
   warmsUp: false,
 };
 
-/** Below it the daemon works in small steps. */
+/** With less the daemon works in small steps. */
 const littleMemoryBytes = 512 * mib;
 
 /** @param limitBytes the memory of the control group; undefined for no limit */

@@ -1,10 +1,13 @@
 import { MetricsRegistry } from '../metrics.ts';
 
-/** Why data of a layer is fetched: a reader waits for it, it is likely to be read, all of the layer is being read, nobody needs the link, it is the layer's index, or all of a layer is pulled that has none. */
+/**
+ * Why data of a layer is fetched: a reader waits for it, it is likely to be read, the whole layer is being read, the
+ * link is idle, it is the layer's index, or a layer without an index is pulled.
+ */
 export const fetchReasons = ['demand', 'prefetch', 'sweep', 'background', 'index', 'pull'] as const;
 export type FetchReason = (typeof fetchReasons)[number];
 
-/** What the lazy layers tell about themselves. */
+/** Metrics of the lazy layers. */
 export type LayerMetrics = ReturnType<typeof layerMetrics>;
 
 export function layerMetrics(metrics = new MetricsRegistry()) {

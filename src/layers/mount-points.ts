@@ -8,39 +8,40 @@ import { inParallel } from '../util/in-parallel.ts';
 import type { Layer } from './layer.ts';
 import type { LayerMetrics } from './metrics.ts';
 
-/** Mounts that are made anew at a time when the connection is another one. */
+/** How many mounts are made anew at a time for another connection. */
 const mountsAtOnce = 8;
 
-/** How long changes of the mount table are not looked at after a layer could not be mounted: the attempt may be one. */
+/** How long changes of the mount table are ignored after a layer could not be mounted: the attempt may be one. */
 const afterFailureMs = 2_000;
 
 interface Mounted {
   readonly layer: Layer;
-  /** Whether it needs the daemon: it is not the layer's own disk file that is mounted. */
+  /** Whether it needs the daemon: the mounted file is not the layer's own disk file. */
   readonly isServed: boolean;
-  /** Which mount it is, as `mountShownAt` tells; undefined for one that is of no use any more. */
+  /** The mount, as `mountShownAt` names it; undefined if it is useless. */
   readonly id: string | undefined;
 }
 
 export interface MountPointsOptions {
   readonly helper: MountHelper;
-  /** Whether files can be read past the page cache: the kernel can that of an EROFS on a block device only. */
+  /** Whether files can be read past the page cache: the kernel can do that only for EROFS on a block device. */
   readonly directIo: boolean;
-  /** Resolves when the FUSE file system is served, or rejects with the reason why it is not. */
+  /** Resolves if the FUSE file system is served, or rejects with the reason why it is not. */
   readonly served: () => Promise<void>;
   readonly metrics: LayerMetrics;
   readonly log: Log;
 }
 
 /**
- * What we have mounted where. What is there now is asked of the kernel: anybody who is root can unmount it, or mount something else there. That is mended as soon as it happens, because
- * clients remember for long what they were told to mount; and it is looked for whenever a client asks. Each mount point is worked on by one at a time.
+ * The mounts that we have made. The kernel is asked for the present ones: root can unmount one, or mount something else
+ * over it. That is mended as soon as it happens, because clients remember for long what they were told to mount. It is
+ * also checked whenever a client asks. Each mount point has one operation at a time.
  */
 export class MountPoints {
   readonly #options: MountPointsOptions;
   readonly #mounted = new Map<string, Mounted>();
   readonly #turns = new Map<string, Promise<void>>();
-  /** What is being mended because the mount table has changed, and whether it has changed once more since. */
+  /** The repair because of a change of the mount table, and whether the table has changed again since. */
   #looking: Promise<boolean> | undefined;
   #isChanged = false;
   #isLeft = false;
@@ -50,22 +51,25 @@ export class MountPoints {
     options.helper.onMountsChanged(() => void this.#lookAtAll());
   }
 
-  /** From now on what somebody unmounts stays unmounted. */
+  /** From now on what others unmount stays unmounted. */
   leave(): void {
     this.#isLeft = true;
   }
 
-  /** Mounts a layer, as `MountHelper.fill` does. */
+  /** Mounts a layer, as `MountHelper.fill`. */
   async fill(mountpoint: string, layer: Layer): Promise<void> {
     await this.#inTurn(mountpoint, () => this.#fill(mountpoint, layer));
   }
 
-  /** Takes what is mounted there, which is the layer, for what `fill` has mounted. */
+  /** Treats the existing mount, which must be of the layer, as if `fill` had made it. */
   adopt(mountpoint: string, layer: Layer, source: string): void {
     this.#mounted.set(mountpoint, { layer, isServed: layer.isServedAs(source), id: mountShownAt(mountpoint) });
   }
 
-  /** Mounts a layer again unless it is what is mounted there. Rejects with `Unavailable` when none was, or it cannot be mounted. Takes some microseconds where all is well. */
+  /**
+   * Mounts a layer again unless it is still mounted. Rejects with `Unavailable` if none was mounted, or if it cannot
+   * be. Takes some microseconds if all is well.
+   */
   async check(mountpoint: string): Promise<void> {
     await this.#options.served();
     if (this.#isRight(mountpoint)) return;
@@ -75,7 +79,7 @@ export class MountPoints {
   }
 
   /**
-   * Runs `action`, which takes away what is mounted there. Nothing should be mounted there from now on.
+   * Runs `action`, which unmounts what is there. Nothing should be mounted there from now on.
    *
    * @returns what `action` resolves to, and whether the mount needed the daemon
    */
@@ -87,14 +91,17 @@ export class MountPoints {
     });
   }
 
-  /** Mounts everything again that the connection of before served. What cannot be mounted is logged, and tried again by `check`. */
+  /** Mounts everything again that the previous connection served. Failures are logged, and `check` tries again. */
   async renew(): Promise<void> {
     const dead = [...this.#mounted].filter(([, { isServed }]) => isServed).map(([mountpoint]) => mountpoint);
     for (const mountpoint of dead) this.#mounted.set(mountpoint, { ...this.#mounted.get(mountpoint)!, id: undefined });
     await this.#mendAll(dead);
   }
 
-  /** Mends what is wrong. While nothing can be served that waits: who serves it again mounts it, or changes the mount table by that. */
+  /**
+   * Repairs wrong mounts. While nothing can be served, that waits: the code that serves again mounts everything, or
+   * changes the mount table by that.
+   */
   async #lookAtAll(): Promise<void> {
     if (this.#isLeft || this.#looking !== undefined) {
       this.#isChanged = true;
@@ -113,7 +120,7 @@ export class MountPoints {
     if (this.#isChanged) await this.#lookAtAll();
   }
 
-  /** @returns whether all is right now; what is not is logged */
+  /** @returns whether everything is right now; the rest is logged */
   async #mendAll(mountpoints: readonly string[]): Promise<boolean> {
     let isMended = true;
     await inParallel(mountpoints, mountsAtOnce, async (mountpoint) => {
@@ -148,7 +155,7 @@ export class MountPoints {
     await this.#fill(mountpoint, layer);
   }
 
-  /** A connection that dies meanwhile is another one by the second time. */
+  /** If the connection dies meanwhile, another one is there by the second try. */
   async #fill(mountpoint: string, layer: Layer): Promise<void> {
     const { helper, directIo, served } = this.#options;
     const point = layer.record.isBare ? mountpoint : dirname(mountpoint);

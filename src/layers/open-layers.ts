@@ -5,9 +5,9 @@ import type { Layer } from './layer.ts';
 /** A layer that is open, or about to be. */
 export interface OpenLayer {
   readonly layer: Promise<Layer>;
-  /** Ends the opening. */
+  /** Cancels the opening. */
   readonly abort: AbortController;
-  /** The same once it is mounted, and since when in milliseconds since 1970. */
+  /** The layer, once it is mounted, and since when, in milliseconds since 1970. */
   mounted?: Layer;
   mountedMs?: number;
   /** Images that have it. */
@@ -16,7 +16,7 @@ export interface OpenLayer {
   users: number;
 }
 
-/** The layers that are open, each of them once. Closing one takes time: whoever opens it again waits for that. */
+/** The open layers, each of them once. Closing one takes time: opening it again waits for that. */
 export class OpenLayers {
   readonly #entries = new Map<LayerKey, OpenLayer>();
   /** Layers that are being closed, or whose files are being removed or verified. */
@@ -49,12 +49,12 @@ export class OpenLayers {
     return this.#entries.values();
   }
 
-  /** Those that are mounted. */
+  /** The mounted layers. */
   get mounted(): Layer[] {
     return [...this.#entries.values()].flatMap(({ mounted }) => mounted ?? []);
   }
 
-  /** One more user of a layer, which is opened unless it is open. `signal` aborts when it has no users any more. */
+  /** Adds a user to a layer, which is opened unless it is open. `signal` aborts when it has no users any more. */
   use(key: LayerKey, open: (signal: AbortSignal) => Promise<Layer>): OpenLayer {
     let entry = this.#entries.get(key);
     if (entry === undefined) {
@@ -66,7 +66,7 @@ export class OpenLayers {
     return entry;
   }
 
-  /** One user less: a layer without any is closed. */
+  /** Removes a user: a layer without users is closed. */
   async release(key: LayerKey, entry: OpenLayer): Promise<void> {
     entry.users--;
     if (entry.users > 0 || this.#entries.get(key) !== entry) return;
@@ -77,7 +77,7 @@ export class OpenLayers {
         this.#onClose(layer);
         return layer.close();
       })
-      .catch(() => undefined) // it never opened: its users were told
+      .catch(() => undefined) // it never opened, which its users know
       .then(() => {
         this.#closing.delete(key);
       });
@@ -85,7 +85,7 @@ export class OpenLayers {
     await closing;
   }
 
-  /** Resolves when nothing is done with the files of a layer that was open. */
+  /** Resolves when no operation uses the files of a layer that was open. */
   async closed(key: LayerKey): Promise<void> {
     await this.#closing.get(key);
   }
@@ -103,12 +103,12 @@ export class OpenLayers {
     return done;
   }
 
-  /** Writes down what each of them has, for the next life. */
+  /** Writes the state of each of them for the next life. */
   async sync(): Promise<void> {
     for (const entry of this.#entries.values()) await (await entry.layer.catch(() => undefined))?.sync();
   }
 
-  /** Closes all, whoever uses them. */
+  /** Closes all, even those with users. */
   async close(): Promise<void> {
     for (const entry of this.#entries.values()) {
       const layer = await entry.layer.catch(() => undefined);

@@ -2,12 +2,12 @@ import { join } from 'node:path';
 import { LazypullError } from '../errors.ts';
 import { directoryIdentity } from '../kernel/directory-identity.ts';
 
-/** The directory below which layers keep everything, and where in it what is. */
+/** The directory below which layers keep everything, and the places in it. */
 export class RootDirectory {
   readonly path: string;
   readonly #identity: string;
 
-  /** @param path of a directory that is there */
+  /** @param path path of an existing directory */
   constructor(path: string) {
     this.path = path;
     this.#identity = directoryIdentity(path);
@@ -28,7 +28,7 @@ export class RootDirectory {
     return join(this.path, 'pulls');
   }
 
-  /** Where versions mounted the FUSE file system that did so in a directory. */
+  /** Where old versions mounted the FUSE file system. */
   get attached(): string {
     return join(this.path, 'fuse');
   }
@@ -38,12 +38,12 @@ export class RootDirectory {
     return join(this.path, 'helper.lock');
   }
 
-  /** What is at the path is another directory when somebody has unmounted it: nothing may be looked for, or made, there. */
+  /** If the root was unmounted, the path leads to another directory: nothing may be looked for, or made, there. */
   get problem(): string | undefined {
     try {
       if (directoryIdentity(this.path) === this.#identity) return undefined;
     } catch {
-      // There is none.
+      // It does not exist.
     }
     return `"${this.path}" is not the directory that it was when lazypull started: mount it again, or start lazypull again`;
   }

@@ -8,7 +8,10 @@ import { messageOf } from '../errors.ts';
 import type { MountHelper } from '../kernel/mount-helper.ts';
 import type { Log } from '../log.ts';
 
-/** The image of each layer's tree that is seen below `directory`, by the path of the tree, unless something else is mounted there, or a part of an image. */
+/**
+ * The images of the layers' trees that are mounted below `directory`, by the path of the tree. Left out if something
+ * else is mounted there, or only a part of an image.
+ */
 export async function staleMounts(directory: string): Promise<ReadonlyMap<string, string>> {
   const images = new Map<string, string>();
   const others = new Set<string>();
@@ -22,10 +25,10 @@ export async function staleMounts(directory: string): Promise<ReadonlyMap<string
 }
 
 /**
- * Takes away what a dead process mounted below `directory` that is of no use without it: the layers on its FUSE file system, so that whatever is found mounted there another
- * time is on the next one.
+ * Removes mounts of a dead process below `directory` that are useless without it: layers on its FUSE file system. So
+ * any such mount that is found later belongs to the next one.
  *
- * @param mountpoint where a version mounted its FUSE file system that did so
+ * @param mountpoint where an old version mounted its FUSE file system
  */
 export async function takeAway(directory: string, mountpoint: string, log: Log): Promise<void> {
   const table = await mountTable(directory);
@@ -43,12 +46,12 @@ export async function takeAway(directory: string, mountpoint: string, log: Log):
   }
 }
 
-/** Where the tree is of what is mounted on `path`: bare images are mounted on its own path. */
+/** The path of the tree of what is mounted on `path`: bare images are mounted on its own path. */
 function treeAt(path: string): string {
   return basename(path) === treeName ? path : join(path, treeName);
 }
 
-/** Unmounts what is at a mount point of ours; what something still uses is taken out of the tree. @returns whether something still uses it */
+/** Unmounts one of our mount points; if it is in use, it is taken out of the tree. @returns whether it is in use */
 export async function takeOut(helper: MountHelper, mountpoint: string, log: Log): Promise<boolean> {
   try {
     await helper.unmountAll(mountpoint);
@@ -60,7 +63,7 @@ export async function takeOut(helper: MountHelper, mountpoint: string, log: Log)
   }
 }
 
-/** Takes our file system out of a directory, and removes that. */
+/** Takes our file system out of a directory, and removes the directory. */
 export async function removeAttached(helper: MountHelper, directory: string): Promise<void> {
   while (await helper.detach(directory));
   await rmdir(directory).catch(() => undefined);

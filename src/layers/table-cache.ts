@@ -1,19 +1,19 @@
 import { BufferPressure } from '../util/buffer-pressure.ts';
 import { ampleMemory } from './memory-budget.ts';
 
-/** What holds memory that it can do without: a layer. */
+/** Holds memory that it can do without: a layer. */
 export interface Restable {
-  /** When it was last of use, in `performance.now()` milliseconds. */
+  /** When it was last needed, in `performance.now()` milliseconds. */
   readonly lastMissMs: number;
-  /** Gives the memory back. @returns false when it is of use just now */
+  /** Releases the memory. @returns false if it is needed now */
   rest(): boolean;
 }
 
-/** How long a table stays that nobody asks. */
+/** How long an unused table stays. */
 const idleMs = 60_000;
 const pollMs = 5_000;
 
-/** Bounds the memory that mounted layers take: those that nobody has read for long rest. */
+/** Bounds the memory of mounted layers: those that were not read for long become idle. */
 export class TableCache {
   readonly #layers = new Map<Restable, number>();
   readonly #timer = setInterval(() => this.#check(), pollMs).unref();
@@ -21,12 +21,12 @@ export class TableCache {
   readonly #maxBytes: number;
   #bytes = 0;
 
-  /** @param maxBytes of chunk tables that are in memory */
+  /** @param maxBytes bytes of chunk tables in memory */
   constructor(maxBytes = ampleMemory.tableBytes) {
     this.#maxBytes = maxBytes;
   }
 
-  /** Tells that a layer takes so many bytes of memory from now on, which came through a buffer of the same size. */
+  /** Notes that a layer uses so many bytes of memory from now on, which came through a buffer of the same size. */
   add(layer: Restable, bytes: number): void {
     this.#pressure.released(bytes);
     this.remove(layer);
@@ -35,7 +35,7 @@ export class TableCache {
     this.#trim();
   }
 
-  /** Tells that a layer takes none any more. */
+  /** Notes that a layer uses none any more. */
   remove(layer: Restable): void {
     this.#bytes -= this.#layers.get(layer) ?? 0;
     this.#layers.delete(layer);

@@ -4,7 +4,7 @@ import type { LayerDirectory } from '../store/layer-directory.ts';
 
 const blockBytes = 512;
 
-/** The disk space that the files of all layers below a directory take. What vanishes under way is not counted. */
+/** The disk space of the files of all layers below a directory. Files that vanish meanwhile are not counted. */
 export async function cacheBytes(directory: string): Promise<number> {
   let bytes = 0;
   for (const name of await readdir(directory, { recursive: true }).catch(() => [])) {
@@ -14,13 +14,16 @@ export async function cacheBytes(directory: string): Promise<number> {
   return bytes;
 }
 
-/** The disk space that the files of all layers below a directory take, and how many layers there are. */
+/** The disk space of the files of all layers below a directory, and the number of layers. */
 export async function cacheSize(directory: string): Promise<{ bytes: number; layers: number }> {
   const names = await readdir(directory).catch(() => []);
   return { bytes: await cacheBytes(directory), layers: names.length };
 }
 
-/** The inodes and the disk space that a layer's files take, without directories below, and the space that they take once all of its data is in `disk`. */
+/**
+ * The inodes and the disk space of a layer's files, without directories below, and their disk space once all of its
+ * data is in `disk`.
+ */
 export async function layerUsage(
   directory: Pick<LayerDirectory, 'path' | 'diskPath' | 'record'>,
 ): Promise<{ inodes: number; bytes: number; mostBytes: number }> {

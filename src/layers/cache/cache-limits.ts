@@ -2,16 +2,16 @@ import { type Amount, bytesOf } from '../../util/amount.ts';
 
 /** How much of the disk the files of layers may take. */
 export interface CacheLimits {
-  /** What all layers may take; 0 bytes for no limit. */
+  /** The maximum for all layers; 0 bytes for no limit. */
   readonly max: Amount;
-  /** What is left free of the file system. */
+  /** What stays free on the file system. */
   readonly minFree: Amount;
-  /** The parts of `max` above which layers are removed, and down to which. */
+  /** Layers are removed if they take more than the first part of `max`, until they take less than the second. */
   readonly highWater: number;
   readonly lowWater: number;
 }
 
-/** Half of the file system, but 10 GB where that is less, and never its last 2 %. */
+/** Half of the file system or 10 GB, whichever is larger, and never its last 2 %. */
 export const defaultCacheLimits: CacheLimits = {
   max: { share: 0.5, atLeastBytes: 10e9 },
   minFree: { share: 0.02 },
@@ -19,7 +19,7 @@ export const defaultCacheLimits: CacheLimits = {
   lowWater: 0.8,
 };
 
-/** All in bytes; `free` and `total` are of the file system. */
+/** All in bytes; `free` and `total` are those of the file system. */
 export interface CacheSpace {
   readonly used: number;
   readonly free: number;

@@ -20,7 +20,7 @@ import type { LayerMetrics } from '../metrics.ts';
 import type { WorkerPool } from '../workers/pool.ts';
 import { chunkRuns } from '../../chunks/chunk-range.ts';
 
-/** How long after something has changed the sizes are looked at, and how much longer for each millisecond that the last look took. */
+/** How long after a change sizes are looked at, and how much longer for each millisecond of the last look. */
 const pauseMs = 2_000;
 const restFactor = 20;
 
@@ -37,75 +37,75 @@ const verifyAgainMs = 50;
 /** The unit of `blocks` in stat(2), in bytes. */
 const blockBytes = 512;
 
-/** Who knows which layers are in use. The files of those that are not are nobody else's while `whileClosed` runs. */
+/** Knows which layers are in use. While `whileClosed` runs, no other code uses the files of a closed layer. */
 export interface CacheUsers {
   /** Whether a layer is mounted, is about to be, or is named by a snapshot: then its files are not removed. */
   isNeeded(key: LayerKey): boolean;
-  /** Runs an action while nobody can open the layer. What the action looks at first is as it was when nobody could any more. @returns undefined, without running it, when it is open */
+  /** Runs an action while the layer cannot be opened. @returns undefined, without running it, if the layer is open */
   whileClosed<T>(key: LayerKey, action: () => Promise<T>): Promise<T | undefined>;
-  /** Verifies a layer that is open. @returns undefined when it is not */
+  /** Verifies an open layer. @returns undefined if it is not open */
   verifyOpen(key: LayerKey): Promise<Verified | undefined>;
 }
 
-/** What is kept of a layer. */
+/** The files of a layer on the disk. */
 export interface CachedLayer {
   readonly digest: string;
-  /** Of its index. The name is the one that `lazypull cache --json` and the service have: it is older than other formats. */
+  /** The digest of its index. The name is older than other formats, and that of `lazypull cache --json`. */
   readonly tocDigest: string;
-  /** Disk space that its files take, in bytes. */
+  /** Disk space in bytes. */
   readonly bytes: number;
   /** In milliseconds since 1970. */
   readonly lastUsedMs: number;
   readonly inUse: boolean;
 }
 
-/** A layer with how much there is to it. */
+/** A layer and how much of it is here. */
 export interface ListedLayer extends CachedLayer {
   /** Bytes of its files, and how many of them are on the disk. */
   readonly contentBytes: number;
   readonly presentBytes: number;
 }
 
-/** A layer and what verifying it found; undefined where its files could not be read. */
+/** A layer and the result of verifying it; undefined if its files could not be read. */
 export interface VerifiedLayer {
   readonly layer: CachedLayer;
   readonly found: Verified | undefined;
 }
 
-/** A layer's parts that are on the disk, and those of them that were damaged: they are fetched again when they are read. */
+/** The number of a layer's parts on the disk, and of the damaged ones: they are fetched again when they are read. */
 export interface Verified {
   readonly parts: number;
   readonly damaged: number;
 }
 
-/** Which layers `prune` removes: those that are not in use and were not used for so long, the longest first, until no more is left than `keepBytes`. */
+/** Removes unused layers that were not used for so long, longest first, until only `keepBytes` are left. */
 export interface PruneOptions {
   readonly unusedMs: number;
   readonly keepBytes: number;
 }
 
-/** What can be asked of a cache, in this process or another. */
+/** What a cache can do, in this process or another. */
 export interface CacheAccess {
-  /** All that is kept, what was not used for the longest time first. */
+  /** All layers, the longest unused first. */
   list(): AsyncIterable<ListedLayer>;
-  /** Gives the layers that were removed. */
+  /** Yields the removed layers. */
   prune(options: PruneOptions): AsyncIterable<CachedLayer>;
   /** Verifies everything that is on the disk. */
   verify(): AsyncIterable<VerifiedLayer>;
 }
 
-/** Something beside the layers that is kept under the same limits. */
+/** Something besides the layers that counts under the same limits. */
 export interface KeptBeside {
-  /** Disk space in bytes, and when it was last used in milliseconds since 1970. `remove` gives false when it is in use. */
+  /** In bytes, and in milliseconds since 1970. `remove` resolves to false if it is in use. */
   list(): Promise<{ readonly bytes: number; readonly lastUsedMs: number; remove(): Promise<boolean> }[]>;
 }
 
 export interface CacheOptions {
   /** The daemon's root. */
   readonly root: string;
-  /** Undefined where nothing is removed without being asked. */
+  /** Undefined if nothing is removed without being asked. */
   readonly limits: CacheLimits | undefined;
-  /** What those who write to the disk have to do with it. */
+  /** The budget that code asks before it writes to the disk. */
   readonly budget?: DiskBudget | undefined;
   readonly users: CacheUsers;
   readonly threads: WorkerPool;
@@ -114,7 +114,7 @@ export interface CacheOptions {
   readonly metrics?: LayerMetrics;
 }
 
-/** What can be removed to make space. */
+/** Something that can be removed to make space. */
 interface Removable {
   readonly bytes: number;
   readonly lastUsedMs: number;
@@ -124,13 +124,13 @@ interface Removable {
 interface Kept extends CachedLayer {
   readonly key: LayerKey;
   readonly directory: LayerDirectory;
-  /** Without a record it is of no use to anybody. */
+  /** Without a record it is useless. */
   readonly isWhole: boolean;
 }
 
 /**
- * The files of all layers. They are kept when nothing uses them any more, up to a limit; then the layers that were not used for the longest time
- * are removed, but never one that is mounted or that a snapshot names. Looks only at the files' sizes and never into mounts.
+ * The files of all layers. Unused files are kept, up to a limit. Beyond it the longest unused layers are removed, but
+ * never one that is mounted or that a snapshot names. It looks only at the files' sizes and never into mounts.
  */
 export class Cache implements CacheAccess {
   readonly #options: CacheOptions;
@@ -155,18 +155,18 @@ export class Cache implements CacheAccess {
     options.metrics?.cacheFull.from(() => (this.isFull ? 1 : 0));
   }
 
-  /** Whether layers that cannot be removed take all that there is: then nothing should be fetched that nobody reads. */
+  /** Whether layers that cannot be removed fill the cache: then only what is read should be fetched. */
   get isFull(): boolean {
     return this.#budget.isFull;
   }
 
-  /** Looks after the limits from now on: all that is in use is known to be. */
+  /** Enforces the limits from now on: all layers in use are known. */
   start(): void {
     this.#isStarted = true;
     this.check();
   }
 
-  /** Has the limits looked after soon: something has grown, or is not needed any more. */
+  /** Checks the limits soon: something has grown, or is not needed any more. */
   check(): void {
     if (!this.#isStarted || this.#isClosed) return;
     this.#timer ??= setTimeout(
@@ -179,7 +179,7 @@ export class Cache implements CacheAccess {
     ).unref();
   }
 
-  /** Makes room for a layer that takes so many bytes of the disk. Rejects with ResourceExhausted if what is in use leaves too little. */
+  /** Makes room for so many bytes. Rejects with ResourceExhausted if layers in use leave too little. */
   async makeRoom(bytes: number): Promise<void> {
     if (!this.#isStarted || (await this.#hasRoom(bytes)) || !(await this.trim(bytes))) return;
     throw new LazypullError('ResourceExhausted', `There is no room on the disk for about ${bytes} bytes of a layer`);
@@ -200,10 +200,10 @@ export class Cache implements CacheAccess {
   }
 
   /**
-   * Removes what is too much, and what is left of layers that are not whole.
+   * Removes layers beyond the limit, and incomplete ones.
    *
    * @param coming bytes that are going to be written
-   * @returns whether they are too many even so
+   * @returns whether there are still too many
    */
   async trim(coming = 0): Promise<boolean> {
     const { limits } = this.#options;
@@ -257,7 +257,7 @@ export class Cache implements CacheAccess {
     }
   }
 
-  /** As `CacheAccess` says. A layer whose files cannot be read is removed unless it is needed; one that is removed meanwhile is passed over. */
+  /** As in `CacheAccess`. Removes layers whose files cannot be read, and skips ones removed meanwhile. */
   async *verify(): AsyncGenerator<VerifiedLayer> {
     for (const layer of await this.#scan()) {
       if (!layer.isWhole || this.#isClosed) continue;
@@ -275,7 +275,7 @@ export class Cache implements CacheAccess {
       if (closed !== undefined) return closed === 'gone' ? closed : closed.found;
       const found = await users.verifyOpen(layer.key);
       if (found !== undefined || tries === maxVerifyTries) return found;
-      await sleep(verifyAgainMs); // somebody has just opened or closed it
+      await sleep(verifyAgainMs); // it was just opened or closed
     }
   }
 
@@ -285,14 +285,14 @@ export class Cache implements CacheAccess {
     await this.#working;
   }
 
-  /** Runs one thing after the other. */
+  /** Runs one action after the other. */
   #alone<T>(action: () => Promise<T>): Promise<T> {
     const result = this.#working.then(action);
     this.#working = result.catch(() => undefined);
     return result;
   }
 
-  /** What was not used for the longest time first. */
+  /** The longest unused first. */
   async #scan(): Promise<Kept[]> {
     const layers: Kept[] = [];
     for (const digest of await names(this.#path)) {
@@ -324,7 +324,7 @@ export class Cache implements CacheAccess {
         isWhole: (await directory.record()) !== undefined,
       };
     } catch {
-      return undefined; // it vanished under way
+      return undefined; // it vanished meanwhile
     }
   }
 
@@ -341,7 +341,7 @@ export class Cache implements CacheAccess {
     return { bytes, lastUsedMs, remove };
   }
 
-  /** @returns false when the layer is needed */
+  /** @returns false if the layer is needed */
   async #remove({ key, directory }: Kept): Promise<boolean> {
     const { users } = this.#options;
     const removed = await users.whileClosed(key, async () => {
@@ -395,14 +395,14 @@ export class Cache implements CacheAccess {
   }
 }
 
-/** How much of a layer is here. Nothing, where its files cannot be read. */
+/** How much of a layer is here; nothing if its files cannot be read. */
 async function contentOf(directory: LayerDirectory): Promise<{ contentBytes: number; presentBytes: number }> {
   try {
     const record = (await directory.record())!;
     const { size } = await directory.table(record);
     return countBytes(size, (await directory.resident(record)).resident);
   } catch {
-    return { contentBytes: 0, presentBytes: 0 }; // what is of no use is found by who uses it
+    return { contentBytes: 0, presentBytes: 0 }; // its next use will find the damage
   }
 }
 
@@ -414,7 +414,7 @@ function sum(sized: readonly { readonly bytes: number }[]): number {
   return sized.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
-/** The names in a directory that are those of digests. */
+/** The names in a directory that are hex digests. */
 async function names(path: string): Promise<string[]> {
   const all = await readdir(path).catch(() => []);
   return all.filter((name) => isSha256Hex(name));

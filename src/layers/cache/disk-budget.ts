@@ -1,22 +1,27 @@
-/** What looks after the disk: removes what is not in use when too much of it is taken. */
+/** Watches the disk: if too much is used, it removes what is not in use. */
 export interface DiskKeeper {
-  /** Looks soon whether too much is taken. */
+  /** Checks soon whether too much is used. */
   check(): void;
-  /** @throws ResourceExhausted if there is no room for about so many more bytes, even with all removed that is not in use */
+  /**
+   * @throws ResourceExhausted if there is no room for about so many more bytes, even after everything unused is removed
+   */
   makeRoom(bytes: number): Promise<void>;
 }
 
-/** The part of the disk that layers and what is kept beside them share. It is made first: those who write ask and tell it, one keeper looks after it. */
+/**
+ * The part of the disk that layers share with other kept data. It is made first: code that writes asks and tells it,
+ * and one keeper watches it.
+ */
 export class DiskBudget {
   #keeper: DiskKeeper | undefined;
   #isFull = false;
 
-  /** Whether what cannot be removed takes all that there is: then nothing should be fetched that nobody reads. */
+  /** Whether data that cannot be removed fills the budget: then only what is read should be fetched. */
   get isFull(): boolean {
     return this.#isFull;
   }
 
-  /** Notes that more of the disk is taken, or could not be. */
+  /** Notes that more of the disk is used, or that a write failed for want of space. */
   grow(): void {
     this.#keeper?.check();
   }
@@ -26,7 +31,7 @@ export class DiskBudget {
     await this.#keeper?.makeRoom(bytes);
   }
 
-  /** For the keeper, of which there is one. @returns what it says by it whether all is taken */
+  /** Sets the keeper, of which there is one. @returns a function by which it tells whether the budget is full */
   keptBy(keeper: DiskKeeper): (isFull: boolean) => void {
     this.#keeper = keeper;
     return (isFull) => {

@@ -6,26 +6,34 @@ import type { WorkerPool } from '../workers/pool.ts';
 import type { ChunkEvents } from '../fetch/chunk-events.ts';
 import type { ChunkStates } from '../fetch/chunk-states.ts';
 
-/** Bytes on the disk that are verified at a time: for a reader, twice as much each time that a reader goes on where the last one ended, and at most. */
+/**
+ * Bytes on the disk that are verified at a time for a reader: at first; twice as much each time that a reader goes on
+ * where the last one ended, up to the maximum.
+ */
 const minBytes = 1 << 20;
 const maxBytes = 8 << 20;
 
 export interface VerifierOptions extends Pick<ChunkEvents, 'onDamage'> {
   readonly table: ChunkTable;
-  /** The `residency` of each chunk. Written by the threads. */
+  /** The `residency` of each chunk. The threads write it. */
   readonly resident: Uint8Array;
   readonly threads: WorkerPool;
-  /** The layer's id there. */
+  /** The layer's id in the pool. */
   readonly target: number;
 }
 
-/** What has been verified: how many chunks were on the disk, and how many of them were damaged and are absent now. */
+/**
+ * The result of a verification: how many chunks were on the disk, and how many of them were damaged and are absent now.
+ */
 export interface Verified {
   readonly chunks: number;
   readonly damaged: number;
 }
 
-/** Verifies what is on the disk of a layer: what an earlier life has left there, before it is read or whenever there is time, or all of it once more. */
+/**
+ * Verifies the data of a layer on the disk: data of an earlier life before it is read or in idle time, or everything
+ * once more.
+ */
 export class Verifier {
   readonly #options: VerifierOptions;
   readonly #chunks: ChunkStates;
@@ -34,14 +42,14 @@ export class Verifier {
   #readUpTo = 0;
   #readBytes = minBytes;
 
-  /** @param miss called with a chunk that somebody waits for, and that is to be fetched */
+  /** @param miss is called for a chunk that a reader waits for and that must be fetched */
   constructor(options: VerifierOptions, chunks: ChunkStates, miss: (chunk: number) => void) {
     this.#options = options;
     this.#chunks = chunks;
     this.#miss = miss;
   }
 
-  /** Verifies an unverified chunk, and what is likely to be read after it. */
+  /** Verifies an unverified chunk, and the ones that are likely to be read after it. */
   async chunk(chunk: number): Promise<void> {
     this.#readBytes = chunk === this.#readUpTo ? Math.min(this.#readBytes * 2, maxBytes) : minBytes;
     const chunks = this.#unverifiedFrom(chunk, this.#readBytes);
@@ -49,7 +57,7 @@ export class Verifier {
     await this.#verify(chunks);
   }
 
-  /** Verifies some chunks that nobody has read in this life. @returns their bytes; 0 when there are none left */
+  /** Verifies some chunks that were not read in this life. @returns their bytes; 0 if there are none left */
   async some(): Promise<number> {
     const { length, size } = this.#options.table;
     while (this.#nextChunk < length && !this.#chunks.isUnverified(this.#nextChunk)) this.#nextChunk++;
@@ -58,7 +66,7 @@ export class Verifier {
     return size.subarray(chunks.first, chunks.last).reduce((sum, bytes) => sum + bytes, 0);
   }
 
-  /** Verifies every chunk on the disk again. @param signal ends it after what it is at */
+  /** Verifies every chunk on the disk again. @param signal ends it after the present step */
   async all(signal: AbortSignal): Promise<Verified> {
     const { length, size } = this.#options.table;
     const found = { chunks: 0, damaged: 0 };
@@ -71,12 +79,12 @@ export class Verifier {
         found.chunks += chunks;
         found.damaged += damaged;
       }
-      first = Math.max(last, first + 1); // what is on its way is verified when it comes
+      first = Math.max(last, first + 1); // chunks that are being fetched are verified when they arrive
     }
     return found;
   }
 
-  /** The unverified chunks that follow each other from `first` on, up to some bytes. Empty when that chunk is none. */
+  /** The run of unverified chunks from `first` on, up to some bytes. Empty if that chunk is not unverified. */
   #unverifiedFrom(first: number, enough: number): ChunkRange {
     const { length, size } = this.#options.table;
     let last = first;
@@ -85,7 +93,10 @@ export class Verifier {
     return { first, last };
   }
 
-  /** Verifies what of some chunks is on the disk. Those that are damaged are fetched if a reader waits for them. Never rejects. */
+  /**
+   * Verifies those of some chunks that are on the disk. Damaged ones are fetched if a reader waits for them. Never
+   * rejects.
+   */
   async #verify({ first, last }: ChunkRange): Promise<Verified> {
     if (first === last) return { chunks: 0, damaged: 0 };
     const { threads, target, resident, onDamage } = this.#options;

@@ -3,17 +3,17 @@ import { type PooledBuffer, pooledBytes, type BufferPool } from '../workers/buff
 import type { BytesNeeded } from '../../formats/layer-format.ts';
 import type { ChunkRange } from '../../chunks/chunk-range.ts';
 
-/** Whole chunks and the blob bytes, from `blobOffset` on, that hold them. */
+/** Complete chunks and the blob bytes, from `blobOffset` on, that hold them. */
 export interface Batch {
   readonly chunks: ChunkRange;
   /** In a buffer that threads share. */
   readonly bytes: Uint8Array;
   readonly blobOffset: number;
-  /** To be called when nobody needs the bytes any more. */
+  /** To be called when the bytes are not needed any more. */
   release(): void;
 }
 
-/** Gathers the bytes of a window as they arrive and gives out the chunks that are whole. */
+/** Collects the bytes of a window as they arrive and gives out complete chunks. */
 export class Assembler {
   /** The blob bytes [start, end) that the window needs. */
   readonly start: number;
@@ -25,7 +25,7 @@ export class Assembler {
   #first: number;
   #ready: number;
   #buffer: PooledBuffer | undefined;
-  /** Where in the blob the buffer begins, where what is not taken yet, and where what has not come. */
+  /** Offsets in the blob: where the buffer begins, where untaken bytes begin, and where missing bytes begin. */
   #bufferStart: number;
   #untaken: number;
   #received: number;
@@ -47,7 +47,7 @@ export class Assembler {
     this.#received = this.start;
   }
 
-  /** Chunks that are whole and not taken yet. */
+  /** Chunks that are complete and not taken yet. */
   get ready(): ChunkRange {
     return { first: this.#first, last: this.#ready };
   }
@@ -63,10 +63,10 @@ export class Assembler {
   }
 
   /**
-   * Takes bytes of the blob that follow what came before; they are copied. Where a buffer is full that has whole chunks in it, the rest is left for the next call: until
-   * those are taken, each chunk that follows would have all of them copied.
+   * Takes bytes of the blob that follow the previous ones, and copies them. If a buffer with complete chunks in it is
+   * full, the rest is left for the next call: otherwise each further chunk would copy all of them.
    *
-   * @returns how many it took, or left out because they are beyond the window
+   * @returns how many bytes it took, or dropped because they are beyond the window
    */
   push(piece: Uint8Array): number {
     const wanted = piece.subarray(0, this.end - this.#received);
@@ -83,7 +83,7 @@ export class Assembler {
     return piece.length;
   }
 
-  /** The chunks that are ready, of which there must be one at least. */
+  /** The chunks that are ready; there must be at least one. */
   take(): Batch {
     const chunks = this.ready;
     const blobOffset = this.#table.streamOffset[chunks.first]!;
@@ -96,17 +96,17 @@ export class Assembler {
     return { chunks, bytes, blobOffset, release: () => buffer.release() };
   }
 
-  /** Lets go of what was not taken. */
+  /** Releases untaken bytes. */
   close(): void {
     this.#buffer?.release();
     this.#buffer = undefined;
   }
 
-  /** A buffer with room for what comes next: where there is none, a new one with what was not taken yet. */
+  /** A buffer with room for the next bytes. If there is none, it is a new one with the untaken bytes. */
   #room(): PooledBuffer {
     const old = this.#buffer;
     if (old !== undefined && this.#received < this.#bufferStart + old.bytes.length) return old;
-    // The next chunk whole, and no less than a common buffer where so much is to come.
+    // It holds the whole next chunk, and is at least a common buffer if so much is to come.
     const nextEnd = this.#ready < this.#last ? this.endOf(this.#ready) : this.end;
     const end = Math.max(nextEnd, Math.min(this.#untaken + pooledBytes, this.end), this.#received + 1);
     const buffer = this.#buffers.take(end - this.#untaken);
@@ -119,7 +119,7 @@ export class Assembler {
     return buffer;
   }
 
-  /** Where in the blob the bytes end that a chunk needs. */
+  /** The end, in the blob, of the bytes that a chunk needs. */
   endOf(chunk: number): number {
     return this.#bytesNeeded(this.#table, chunk).end;
   }

@@ -1,44 +1,44 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** When the background goes on. */
+/** When the background works. */
 export interface Patience {
-  /** How long nobody must have waited for data. */
+  /** For how long no reader must have waited for data. */
   readonly quietMs: number;
-  /** How long it waits for that at most: readers who never rest do not starve it. */
+  /** The maximum wait for that: busy readers do not starve the background. */
   readonly maxWaitMs: number;
   readonly pollMs: number;
-  /** How long a layer rests that could not be filled. */
+  /** How long a layer is left alone that could not be filled. */
   readonly restMs: number;
 }
 
-/** How fast layers from an earlier life are verified: little of a core, and of a disk. */
+/** How fast layers from an earlier life are verified: it takes a small part of a core, and of a disk. */
 const verifyBytesPerSecond = 100 << 20;
 
 const defaultPatience: Patience = { quietMs: 5_000, maxWaitMs: 15_000, pollMs: 250, restMs: 30_000 };
 
-/** What the background fills: a layer. */
+/** A layer that the background fills. */
 export interface Fillable {
   readonly complete: boolean;
   /** When a reader last had to wait, in `performance.now()` milliseconds. */
   readonly lastMissMs: number;
-  /** Fetches some of what is missing. @returns its bytes; 0 when there is nothing left to fetch or nothing can be fetched now */
+  /** Fetches some missing data. @returns its bytes; 0 if nothing is missing or nothing can be fetched now */
   fillSome(): Promise<number>;
-  /** Verifies some of what is here from an earlier life. @returns its bytes; 0 when there is nothing left to verify */
+  /** Verifies some data from an earlier life. @returns its bytes; 0 if nothing is left to verify */
   verifySome(): Promise<number>;
 }
 
 /**
- * Verifies and fetches what nobody has read yet, some at a time, layer after layer. It lets readers go first: it waits until no reader has
- * waited for a while, but never so long that it would starve.
+ * Verifies and fetches what was not read yet, some at a time, layer after layer. Readers go first: it waits until no
+ * reader has waited for a while, but never so long that it would starve.
  */
 export class Background {
   readonly #maxBytesPerSecond: number | undefined;
   readonly #patience: Patience;
-  /** The layers, and until when each rests, in `performance.now()` milliseconds. */
+  /** The layers, and until when each is left alone, in `performance.now()` milliseconds. */
   readonly #layers = new Map<Fillable, number>();
   readonly #stop = new AbortController();
   #running: Promise<void> | undefined;
-  /** Ends the pause of one that waits for a layer that does not rest. */
+  /** Ends the pause if a new layer comes. */
   #added = new AbortController();
   readonly #mayFetch: () => boolean;
 
@@ -52,7 +52,7 @@ export class Background {
     this.#patience = patience;
   }
 
-  /** Adds a layer to those that are filled, unless it has been closed. The layer leaves them by itself when it is complete. */
+  /** Adds a layer, unless the background has been closed. A complete layer is removed by itself. */
   add(layer: Fillable): void {
     if (this.#stop.signal.aborted) return;
     this.#layers.set(layer, 0);
@@ -60,12 +60,12 @@ export class Background {
     this.#running ??= this.#run();
   }
 
-  /** Takes a layer out, such as one that is closed. */
+  /** Removes a layer, for example a closed one. */
   remove(layer: Fillable): void {
     this.#layers.delete(layer);
   }
 
-  /** Ends the filling; resolves when no request of it is left. */
+  /** Ends the filling; resolves when none of its requests is left. */
   async close(): Promise<void> {
     this.#stop.abort();
     this.#layers.clear();
@@ -94,7 +94,7 @@ export class Background {
     this.#running = undefined;
   }
 
-  /** The layer whose turn it is: the first that does not rest, which goes to the end of the line. */
+  /** The next layer: the first one that is not left alone. It moves to the end of the line. */
   #next(): Fillable | undefined {
     const now = performance.now();
     for (const [layer, restsUntil] of this.#layers) {
@@ -106,7 +106,7 @@ export class Background {
     return undefined;
   }
 
-  /** Resolves when no reader has waited for a while, or after the longest wait. */
+  /** Resolves when no reader has waited for a while, or after the maximum wait. */
   async #quiet(): Promise<void> {
     const { quietMs, maxWaitMs, pollMs } = this.#patience;
     const deadline = performance.now() + maxWaitMs;
@@ -119,7 +119,7 @@ export class Background {
     }
   }
 
-  /** Resolves when a layer has rested for long enough, or another one comes. */
+  /** Resolves when a layer can be tried again, or another one comes. */
   async #pauseForNext(): Promise<void> {
     if (this.#layers.size === 0) return;
     this.#added = new AbortController();

@@ -3,21 +3,21 @@ import { residency } from '../../chunks/residency.ts';
 import type { ChunkRange } from '../../chunks/chunk-range.ts';
 
 interface Waiter {
-  /** @param content of the chunk, where the disk did not take it */
+  /** @param content the content of the chunk, if the disk refused it */
   resolve(content: Uint8Array | undefined): void;
   reject(error: Error): void;
 }
 
-/** The chunks of a layer: which are here, which are on their way, and who waits for them. */
+/** The states of a layer's chunks: which are here, which are being fetched, and which are waited for. */
 export class ChunkStates {
   readonly #resident: Uint8Array;
-  /** For each chunk, on how many ways it is coming. */
+  /** For each chunk, how many requests bring it. */
   readonly #inFlight: Uint8Array;
   readonly #waiters = new Map<number, Waiter[]>();
-  /** Chunks of which one server gave wrong bytes, and that are fetched from another. */
+  /** Chunks that are fetched from another server, because one gave wrong bytes. */
   readonly #elsewhere = new Set<number>();
 
-  /** @param resident the `residency` of each chunk. Written by others meanwhile */
+  /** @param resident the `residency` of each chunk. Others write it meanwhile */
   constructor(resident: Uint8Array) {
     this.#resident = resident;
     this.#inFlight = new Uint8Array(resident.length);
@@ -27,17 +27,17 @@ export class ChunkStates {
     return this.#resident.length;
   }
 
-  /** Whether the chunk is on the disk, and is what it should be. */
+  /** Whether the chunk is on the disk and verified. */
   isResident(chunk: number): boolean {
     return Atomics.load(this.#resident, chunk) === residency.verified;
   }
 
-  /** Whether the chunk can be fetched: it is neither here nor on its way. */
+  /** Whether the chunk can be fetched: it is neither here nor being fetched. */
   isIdle(chunk: number): boolean {
     return this.#inFlight[chunk] === 0 && Atomics.load(this.#resident, chunk) === residency.absent;
   }
 
-  /** Whether the chunk is on the disk, and nobody looks just now whether it is what it should be. */
+  /** Whether the chunk is on the disk, unverified, and not being verified now. */
   isUnverified(chunk: number): boolean {
     return this.#inFlight[chunk] === 0 && Atomics.load(this.#resident, chunk) === residency.unverified;
   }
@@ -46,17 +46,17 @@ export class ChunkStates {
     return this.#inFlight[chunk]! > 0;
   }
 
-  /** Notes that chunks are on their way: each ends with `arrives`. */
+  /** Notes that chunks are being fetched: `arrives` must follow for each. */
   come({ first, last }: ChunkRange): void {
     for (let chunk = first; chunk < last; chunk++) this.#inFlight[chunk]!++;
   }
 
-  /** Notes that a chunk has come on one of its ways, or will not come on it. */
+  /** Notes that a request has brought a chunk, or will not bring it. */
   arrives(chunk: number): void {
     this.#inFlight[chunk]!--;
   }
 
-  /** Resolves when the chunk is resident, or else with its content; rejects with the error that it is settled with. */
+  /** Resolves when the chunk is resident, or else with its content; rejects with the error of `settle`. */
   wait(chunk: number): Promise<Uint8Array | undefined> {
     return new Promise((resolve, reject) => {
       const waiters = this.#waiters.get(chunk);
@@ -65,7 +65,7 @@ export class ChunkStates {
     });
   }
 
-  /** Whether somebody waits for any chunk. */
+  /** Whether any chunk is waited for. */
   get areAwaited(): boolean {
     return this.#waiters.size > 0;
   }
@@ -74,14 +74,14 @@ export class ChunkStates {
     return this.#waiters.has(chunk);
   }
 
-  /** Whether somebody waits for one of some chunks. */
+  /** Whether one of some chunks is waited for. */
   isAnyAwaited({ first, last }: ChunkRange): boolean {
     if (this.#waiters.size === 0) return false;
     for (let chunk = first; chunk < last; chunk++) if (this.#waiters.has(chunk)) return true;
     return false;
   }
 
-  /** Notes that a chunk, until it is settled, is fetched from another server: what one gave of it was wrong. */
+  /** Notes that a chunk is fetched from another server until it is settled: one server gave wrong bytes. */
   goElsewhere(chunk: number): void {
     this.#elsewhere.add(chunk);
   }
@@ -90,7 +90,7 @@ export class ChunkStates {
     return this.#elsewhere.has(chunk);
   }
 
-  /** Answers who waits for a chunk: with an error, with its content where the disk did not take it, or that it is resident. */
+  /** Answers the waiters of a chunk: with an error, with its content if the disk refused it, or that it is resident. */
   settle(chunk: number, error?: LazypullError, content?: Uint8Array): void {
     this.#elsewhere.delete(chunk);
     const waiters = this.#waiters.get(chunk);

@@ -1,16 +1,16 @@
 import type { Assembler } from './assembler.ts';
 
-/** For how long bytes must have come before that says how fast it is. */
+/** For how long bytes must have arrived before they show its speed. */
 const minObservedMs = 250;
 
-/** A request under way: what it brings, in this order, and how fast it has been. */
+/** A request under way: the chunks that it brings, in this order, and its speed. */
 export class Download {
-  /** When it was sent and when its first byte came, of `performance.now()`; the latter 0 until then. */
+  /** The times of the request and of its first byte, of `performance.now()`; the latter is 0 until then. */
   readonly requestedMs = performance.now();
   firstByteMs = 0;
-  /** Blob bytes that have come. */
+  /** Blob bytes that have arrived. */
   bytes = 0;
-  /** Whether it brings what another one brings too, but later. */
+  /** Whether it brings chunks that another request brings too, but later. */
   readonly overtakes: boolean;
   readonly #parts: readonly Assembler[];
 
@@ -19,13 +19,16 @@ export class Download {
     this.overtakes = overtakes;
   }
 
-  /** Takes note of bytes that came. */
+  /** Notes that bytes arrived. */
   add(bytes: number): void {
     this.firstByteMs ||= performance.now();
     this.bytes += bytes;
   }
 
-  /** How long it will take until a chunk is here, in milliseconds, if it goes on as it did; 0 where that is not known yet. Undefined where it does not bring the chunk, or has brought it. */
+  /**
+   * How long it will take until a chunk is here at the present speed, in milliseconds; 0 if that is not known yet.
+   * Undefined if it does not bring the chunk, or has brought it.
+   */
   msUntil(chunk: number): number | undefined {
     let ahead = -this.bytes;
     for (const part of this.#parts) {

@@ -11,31 +11,31 @@ import type { Link } from './link.ts';
 import { Unpacker, type UnpackerOptions } from './unpacker.ts';
 import { Windows } from './windows.ts';
 
-/** Blob bytes that are gathered before a thread gets them, unless a reader waits for what has come. */
+/** Blob bytes that are collected before a thread gets them, unless a reader waits for some of them. */
 const batchBytes = 256 << 10;
 
-/** Blob bytes in windows that grew after which the rest of the layer is streamed. */
+/** After so many blob bytes in enlarged windows the rest of the layer is streamed. */
 const sweepAfterBytes = 32 << 20;
 
-/** Requests of a sweep at one time: the next answer is on its way while one arrives. */
+/** Parallel requests of a sweep: the next answer is on its way while one arrives. */
 const sweepRequests = 2;
 
-/** A chunk that a reader waits for is asked for once more when the request that brings it, and more before it, will take longer than that. */
+/** A chunk that a reader waits for is requested again if its request will take longer than this to bring it. */
 const lateMs = 1_000;
 
 export interface FetcherOptions extends VerifierOptions, UnpackerOptions {
-  /** 1 for each chunk of which something has been asked for. */
+  /** 1 for each chunk of which something has been read. */
   readonly read: Uint8Array;
   readonly link: Link;
   readonly metrics?: LayerMetrics | undefined;
 }
 
 /**
- * Turns misses into requests: a missing chunk is fetched in a window of its neighbours, misses of chunks that are on their way join,
- * and a chunk is readable as soon as its own bytes have come.
+ * Turns misses into requests. A missing chunk is fetched in a window of its neighbours, misses of chunks that are being
+ * fetched join them, and a chunk is readable as soon as its own bytes have arrived.
  */
 export class Fetcher {
-  /** Blob bytes fetched so far, and those a second now. */
+  /** Blob bytes fetched so far, and the present rate per second. */
   fetchedBytes = 0;
   readonly rate = new Rate();
   readonly #options: FetcherOptions;
@@ -47,7 +47,7 @@ export class Fetcher {
   readonly #requests = new Set<Download>();
   readonly #downloads = new Set<Promise<void>>();
   readonly #abort = new AbortController();
-  /** Blob bytes of windows that the misses before made larger. */
+  /** Blob bytes of windows that earlier misses made larger. */
   #grownBytes = 0;
   #sweeping = false;
   #fillChunk = 0;
@@ -62,8 +62,8 @@ export class Fetcher {
   }
 
   /**
-   * Resolves when chunks [first, last) are resident, but for those that it resolves to: the disk did not take them. Rejects with the reason when
-   * one of them cannot be had; the next call tries again.
+   * Resolves when chunks [first, last) are resident, except for those that it resolves to: the disk refused them.
+   * Rejects with the reason if one of them cannot be fetched; the next call tries again.
    */
   async fetch(first: number, last: number): Promise<{ chunk: number; content: Uint8Array }[]> {
     const { unwritten, target } = this.#options;
@@ -88,8 +88,8 @@ export class Fetcher {
   }
 
   /**
-   * Fetches chunks that will be read soon, all with one request, and does not wait for them. What is here or on its way is left out, and
-   * what would make it more than `maxBytes` blob bytes.
+   * Fetches chunks that will be read soon, all with one request, and does not wait for them. It skips chunks that are
+   * here or being fetched, and chunks that would exceed `maxBytes` blob bytes.
    */
   prefetch(wanted: readonly ChunkRange[], maxBytes: number): void {
     if (this.#unpacker.isThrifty) return;
@@ -113,7 +113,7 @@ export class Fetcher {
     if (parts.length > 0) this.#track(this.#download(parts, 'prefetch'));
   }
 
-  /** Whether a chunk is here or on its way. */
+  /** Whether a chunk is here or being fetched. */
   hasAskedFor(chunk: number): boolean {
     return !this.#chunks.isIdle(chunk);
   }
@@ -126,19 +126,22 @@ export class Fetcher {
     this.#track(this.#fill(0, end, 'prefetch'));
   }
 
-  /** Fetches a window of what is missing, in the order of the blob. @returns its bytes; 0 when nothing is missing, or it failed */
+  /**
+   * Fetches a window of missing chunks, in the order of the blob. @returns its bytes; 0 if nothing is missing, or if it
+   * failed
+   */
   async fillSome(): Promise<number> {
     if (this.#unpacker.isThrifty) return 0;
     const { table } = this.#options;
     const runs = this.#windows.onwards(this.#fillChunk, table.length, (chunk) => this.#chunks.isIdle(chunk));
-    this.#fillChunk = runs.at(-1)?.last ?? 0; // what failed or was skipped is tried again in the next round
+    this.#fillChunk = runs.at(-1)?.last ?? 0; // failed and skipped chunks are tried again in the next round
     if (runs.length === 0) return 0;
     const download = this.#download(runs, 'background');
     this.#track(download);
     return (await download) ? this.#blobBytes(runs) : 0;
   }
 
-  /** Verifies some chunks that nobody has read in this life. @returns their bytes; 0 when there are none left */
+  /** Verifies some chunks that were not read in this life. @returns their bytes; 0 if there are none left */
   verifySome(): Promise<number> {
     return this.#tracked(this.#verifier.some());
   }
@@ -149,7 +152,7 @@ export class Fetcher {
   }
 
   /**
-   * Takes bytes of the blob that have come for another reason, and keeps what whole chunks they hold.
+   * Takes bytes of the blob that were fetched for another reason, and keeps the complete chunks in them.
    *
    * @param bytes the blob from `start` on; not changed, not kept longer than needed
    */
@@ -192,7 +195,7 @@ export class Fetcher {
     }
   }
 
-  /** Whether nothing is on its way. */
+  /** Whether no request is under way. */
   get isIdle(): boolean {
     return this.#downloads.size === 0 && !this.#chunks.areAwaited;
   }
@@ -218,12 +221,13 @@ export class Fetcher {
     if (!grown || this.#sweeping) return;
     this.#grownBytes += this.#blobBytes(runs);
     if (this.#grownBytes < sweepAfterBytes) return;
-    // So many misses so close together: somebody reads all of it, and the rest is streamed without waiting for its misses.
+    // So many misses so close together mean that all of it is being read: the rest is streamed without waiting for
+    // misses.
     this.#sweeping = true;
     this.#track(this.#sweep(runs.at(-1)!.last));
   }
 
-  /** Streams what is missing, from `from` to the end of the blob and then from its start. */
+  /** Streams the missing chunks, from `from` to the end of the blob and then from its start. */
   async #sweep(from: number): Promise<void> {
     await this.#fill(from, this.#options.table.length, 'sweep');
     await this.#fill(0, from, 'sweep');
@@ -231,7 +235,7 @@ export class Fetcher {
     this.#grownBytes = 0;
   }
 
-  /** Fetches the missing chunks of [first, last), over a few requests at a time. Gives up at the first that fails. */
+  /** Fetches the missing chunks of [first, last), with a few requests at a time. Gives up at the first failure. */
   async #fill(first: number, last: number, reason: FetchReason): Promise<void> {
     let chunk = first;
     const lane = async (): Promise<void> => {
@@ -262,7 +266,10 @@ export class Fetcher {
     return work;
   }
 
-  /** Asks once more for those of some chunks that readers wait for and that the requests which bring them would bring late: now, or as soon as that shows. */
+  /**
+   * Requests chunks again that readers wait for, if the requests which bring them would be late: now, or as soon as
+   * that shows.
+   */
   #hurry({ first, last }: ChunkRange): void {
     const late: number[] = [];
     let waits = false;
@@ -282,7 +289,7 @@ export class Fetcher {
   /**
    * Fetches runs of chunks with one request: idle ones, unless it `overtakes` another request.
    *
-   * @returns whether the request itself went well; never rejects
+   * @returns whether the request itself succeeded; never rejects
    */
   async #download(runs: readonly ChunkRange[], reason: FetchReason, overtakes = false): Promise<boolean> {
     const { table, bytesNeeded, blob, threads, link } = this.#options;
@@ -336,7 +343,7 @@ export class Fetcher {
     return failure === undefined;
   }
 
-  /** Takes along what is in the same streams as a run's first and last chunk: the bytes come anyway. */
+  /** Adds the other chunks in the streams of a run's first and last chunk: their bytes come anyway. */
   #widen(run: ChunkRange): void {
     const { streamOffset, length } = this.#options.table;
     const isSame = (chunk: number, of: number): boolean =>
@@ -345,7 +352,10 @@ export class Fetcher {
     while (run.last < length && isSame(run.last, run.last - 1)) run.last++;
   }
 
-  /** What a request takes of memory at most while its answer arrives: buffers that hold the largest chunk, for what comes and for what is being unpacked. */
+  /**
+   * The maximum memory of a request while its answer arrives: buffers that hold the largest chunk, for new bytes and
+   * for those that are being unpacked.
+   */
   #memoryOf(runs: readonly ChunkRange[]): number {
     let largest = pooledBytes;
     for (const { first, last } of runs) {

@@ -3,13 +3,13 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { LazypullError } from '../../errors.ts';
 import type { IndexPart } from '../../formats/layer-format.ts';
 
-/** Parts that lie so close to each other are fetched together, in bytes between them. */
+/** Parts with so few bytes between them are fetched together. */
 const maxGapBytes = 16 << 10;
 
-/** The most that is fetched at a time. */
+/** Maximum bytes of one fetch. */
 const maxFetchBytes = 1 << 20;
 
-/** Brings bytes [start, end) of a layer's index file from where that is. */
+/** Fetches bytes [start, end) of a layer's index file. */
 export type FetchIndexBytes = (start: number, end: number, signal: AbortSignal) => Promise<Buffer>;
 
 interface Fetch {
@@ -19,8 +19,9 @@ interface Fetch {
 }
 
 /**
- * The parts of a layer's index file that unpacking its chunks needs. They are kept in a sparse copy of the file, in the layer's directory, from which the threads read
- * them. What is in the copy is never believed: a part is here once it has its digest.
+ * The parts of a layer's index file that unpacking its chunks needs. They are kept in a sparse copy of the file, in the
+ * layer's directory, from which the threads read them. The copy is never trusted: a part is here once it has its
+ * digest.
  */
 export class IndexParts implements AsyncDisposable {
   readonly #path: string;
@@ -30,13 +31,16 @@ export class IndexParts implements AsyncDisposable {
   readonly #closing = new AbortController();
   #file: Promise<FileHandle> | undefined;
 
-  /** @param path of the copy, which need not be there yet */
+  /** @param path path of the copy, which need not exist yet */
   constructor(path: string, fetchBytes: FetchIndexBytes) {
     this.#path = path;
     this.#fetchBytes = fetchBytes;
   }
 
-  /** Resolves when all of some parts are in the copy. Rejects with DataLoss if one is not what its digest says, and with the reason if one cannot be had. */
+  /**
+   * Resolves when some parts are in the copy. Rejects with DataLoss if one does not have its digest, and with the
+   * reason if one cannot be fetched.
+   */
   async need(parts: readonly IndexPart[]): Promise<void> {
     const absent = parts.filter(({ start }) => !this.#here.has(start));
     if (absent.length === 0) return;
@@ -45,7 +49,7 @@ export class IndexParts implements AsyncDisposable {
       const bringing = this.#bring(unknown);
       for (const { start } of unknown) {
         const coming = bringing.finally(() => this.#coming.delete(start));
-        coming.catch(() => undefined); // whoever needs it is told
+        coming.catch(() => undefined); // its waiters get the error
         this.#coming.set(start, coming);
       }
     }
@@ -86,7 +90,7 @@ export class IndexParts implements AsyncDisposable {
     }
   }
 
-  /** The copy may be a link to a file of the store, which has all parts. Nothing but right bytes is ever written. */
+  /** The copy may be a link to a file of the store, which has all parts. Only correct bytes are ever written. */
   #open(): Promise<FileHandle> {
     this.#file ??= open(this.#path, 'r+').catch(() => open(this.#path, 'w+', 0o600));
     return this.#file;

@@ -1,16 +1,19 @@
-/** What is assumed of a link of which nothing is known yet. */
+/** Assumption about an unknown link. */
 const firstRoundTripMs = 5;
 
-/** Inflating and verifying keep up with about so many blob bytes a millisecond: a faster link does not make more of them worth fetching. */
+/** Inflating and verifying manage about so many blob bytes a millisecond: a faster link is no reason to fetch more. */
 const maxBytesPerMs = 100_000;
 
-/** Answers shorter than this say nothing about bandwidth. */
+/** Shorter answers say nothing about bandwidth. */
 const minMeasuredBytes = 128 << 10;
 
-/** How much the newest bandwidth counts; the first counts in full. */
+/** The weight of the newest bandwidth; the first one counts fully. */
 const weight = 0.3;
 
-/** How fast the estimate of the round trip forgets: the shortest one is the link's, longer ones are those of a busy server or machine. */
+/**
+ * How fast the estimate of the round trip grows again: the shortest one is the link's, longer ones come from a busy
+ * server or machine.
+ */
 const forget = 1.05;
 
 /** Running estimates of the round trip to the registry and of the bandwidth from it. */
@@ -19,7 +22,7 @@ export class Link {
   #bytesPerMs = maxBytesPerMs;
   #isMeasured = false;
 
-  /** Takes note of an answer: how long its first byte took after the request, and how long so many bytes took after that. */
+  /** Notes an answer: the time to its first byte after the request, and the time of so many bytes after that. */
   measured(firstByteMs: number, bytes: number, bodyMs: number): void {
     this.#roundTripMs = Math.min((this.#roundTripMs ?? firstByteMs) * forget, firstByteMs);
     if (bytes < minMeasuredBytes) return;
@@ -28,7 +31,7 @@ export class Link {
     this.#isMeasured = true;
   }
 
-  /** The bytes that arrive in the time of one round trip: to fetch fewer with a request does not make it much quicker. */
+  /** The bytes that arrive in one round trip: a request for fewer bytes is not much faster. */
   get bytesPerRoundTrip(): number {
     return this.bytesIn(this.#roundTripMs ?? firstRoundTripMs);
   }

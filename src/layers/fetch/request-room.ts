@@ -5,20 +5,20 @@ interface Waiter {
 }
 
 /**
- * Bounds the memory of the answers that arrive at one time, of all layers together. Who has no room yet leaves the answer in its connection, so that a server that
- * says nothing takes room from nobody. What readers wait for goes first.
+ * Bounds the memory of the answers that arrive at one time, of all layers together. Without room an answer stays in its
+ * connection, so a silent server takes no room from others. Answers that readers wait for go first.
  */
 export class RequestRoom {
   readonly #maxBytes: number;
   readonly #waiting: Waiter[] = [];
   #bytes = 0;
 
-  /** @param maxBytes for all of them; a larger one has all of the room */
+  /** @param maxBytes for all answers; a larger one takes the whole room */
   constructor(maxBytes: number) {
     this.#maxBytes = maxBytes;
   }
 
-  /** Whether anybody may have to wait: else there is no need to enter. */
+  /** Whether a request may have to wait: else there is no need to enter. */
   get isBounded(): boolean {
     return Number.isFinite(this.#maxBytes);
   }
@@ -26,8 +26,8 @@ export class RequestRoom {
   /**
    * Resolves when there is room, or when `signal` aborts.
    *
-   * @param isAwaited whether readers wait for what comes: asked whenever there is room
-   * @returns gives the room back
+   * @param isAwaited whether readers wait for the answer: called whenever there is room
+   * @returns a function that gives the room back
    */
   async enter(bytes: number, isAwaited: () => boolean, signal: AbortSignal): Promise<() => void> {
     const taken = Math.min(bytes, this.#maxBytes);

@@ -11,33 +11,39 @@ import type { Batch } from './assembler.ts';
 import type { ChunkEvents } from './chunk-events.ts';
 import type { ChunkStates } from './chunk-states.ts';
 
-/** For how long after the disk did not take a chunk only the chunks that are asked for are fetched. */
+/** For so long after the disk refused a chunk, only requested chunks are fetched. */
 const thriftyMs = 5_000;
 
 export interface UnpackerOptions extends Pick<ChunkEvents, 'onError' | 'onUnwritable' | 'onKept'> {
   readonly table: ChunkTable;
   readonly threads: WorkerPool;
-  /** The layer's id there. */
+  /** The layer's id in the pool. */
   readonly target: number;
-  /** Of the layer's codec. */
+  /** `bytesNeeded` of the layer's codec. */
   readonly bytesNeeded: BytesNeeded;
-  /** Resolves when what unpacking some chunks needs of the index file is here; rejects with the reason if it cannot be had. */
+  /**
+   * Resolves when the parts of the index file that unpacking some chunks needs are here; rejects with the reason if
+   * they cannot be fetched.
+   */
   readonly needIndex?: ((chunks: ChunkRange) => Promise<void>) | undefined;
   readonly blob: Blob;
   readonly unwritten: UnwrittenChunks;
   readonly metrics?: LayerMetrics | undefined;
 }
 
-/** Makes chunks of blob bytes that have come, and tells those who wait for them. */
+/** Turns blob bytes into chunks, and informs the waiters. */
 export class Unpacker {
   readonly #options: UnpackerOptions;
   readonly #metrics: LayerMetrics;
   readonly #chunks: ChunkStates;
   readonly #miss: (chunk: number) => void;
-  /** Until then, in `performance.now()` milliseconds, nothing should be fetched that nobody waits for: the disk would not take it. */
+  /**
+   * Until then, in `performance.now()` milliseconds, only awaited chunks should be fetched: the disk would refuse
+   * others.
+   */
   #thriftyUntilMs = 0;
 
-  /** @param miss called with a chunk that somebody waits for, and that is to be fetched once more */
+  /** @param miss is called for a chunk that a reader waits for and that must be fetched again */
   constructor(options: UnpackerOptions, chunks: ChunkStates, miss: (chunk: number) => void) {
     this.#options = options;
     this.#metrics = options.metrics ?? layerMetrics();
@@ -45,12 +51,15 @@ export class Unpacker {
     this.#miss = miss;
   }
 
-  /** Whether the disk did not take a chunk lately. */
+  /** Whether the disk refused a chunk lately. */
   get isThrifty(): boolean {
     return performance.now() < this.#thriftyUntilMs;
   }
 
-  /** Hands a batch to the threads, the chunks that readers wait for first. `requested` is when it was asked for, of performance.now(). */
+  /**
+   * Hands a batch to the threads, the awaited chunks first. `requested` is the time of the request, of
+   * performance.now().
+   */
   async unpack(batch: Batch, requested: number): Promise<void> {
     const { table, bytesNeeded } = this.#options;
     const { chunks, bytes, blobOffset } = batch;
@@ -64,7 +73,7 @@ export class Unpacker {
     batch.release();
   }
 
-  /** Chunks as runs of whole streams, those with one that a reader waits for first: a stream is inflated once. */
+  /** Chunks as runs of whole streams, those with an awaited chunk first: each stream is inflated once. */
   #wholeStreams({ first, last }: ChunkRange): ChunkRange[] {
     const { streamOffset } = this.#options.table;
     const awaited: ChunkRange[] = [];
@@ -81,7 +90,7 @@ export class Unpacker {
     return [...awaited, ...others];
   }
 
-  /** As `WorkerPool.unpack`, once what it needs of the index is here. */
+  /** As `WorkerPool.unpack`, once the necessary parts of the index are here. */
   async #unpackWithIndex(chunks: ChunkRange, bytes: Uint8Array, blobOffset: number): Promise<Failure[]> {
     const { threads, target, needIndex } = this.#options;
     try {
@@ -123,7 +132,10 @@ export class Unpacker {
     }
   }
 
-  /** Answers the waiters of a chunk that the disk did not take from memory; fetches it again for those who came too late for that. */
+  /**
+   * Answers the waiters of a chunk that the disk refused from memory; fetches it again for readers that came too late
+   * for that.
+   */
   #settleUnwritten({ chunk, code, message, content }: Failure): void {
     const { unwritten, target, onUnwritable } = this.#options;
     this.#thriftyUntilMs = performance.now() + thriftyMs;

@@ -8,44 +8,52 @@ import type { BytesNeeded } from '../../formats/layer-format.ts';
 const minWindowBytes = 128 << 10;
 const maxWindowBytes = 1 << 20;
 
-/** The part of what comes in a round trip that a window in vain may cost: of what comes along with a miss, builds read about a third. */
+/**
+ * The share of a round trip's bytes that a useless window may cost: builds read about a third of what comes along with
+ * a miss.
+ */
 const windowShare = 1 / 5;
 
-/** The largest window that misses close to each other grow to, in blob bytes: minWindowBytes times a power of two. */
+/** The largest window for misses close to each other, in blob bytes: minWindowBytes times a power of two. */
 const maxRegionBytes = 16 << 20;
 
-/** A miss so few chunks behind a window is where its reader went on. */
+/** If a miss is so few chunks behind a window, its reader went on there. */
 const maxChunksBehind = 8;
 
-/** A region is fetched as a whole when the window that is due makes more than this part of it fetched. */
+/** A region is fetched as a whole if the present window makes more than this part of it fetched. */
 const denseShare = 0.5;
 
-/** And when at least this part of what was fetched of it has been read, or it comes in a round trip: who reads one file in ten is not sent all of them where that takes longer. */
+/**
+ * In addition, at least this part of the fetched bytes must have been read, or the region must come in a round trip. A
+ * reader of one file in ten does not get all of them if that takes longer.
+ */
 const usedShare = 1 / 4;
 
-/** Small enough that a reader who needs a chunk at its end need not wait long, large enough that round trips do not count. */
+/**
+ * Small enough that the reader of a chunk at its end need not wait long, large enough that round trips do not matter.
+ */
 const sweepWindowBytes = 8 << 20;
 
 /**
- * How much of the rest of a file, in blob bytes, comes along when one of its chunks is missed; it doubles, up to the second number, each
+ * How many blob bytes of the rest of a file come along with a missing chunk. It doubles, up to the second number, each
  * time that the next miss is where the last window ended.
  */
 const minRestOfFileBytes = 4 << 20;
 const maxRestOfFileBytes = 32 << 20;
 
-/** Ranges of one request: what registries take without complaint. */
+/** Ranges of one request: registries accept so many. */
 const maxRuns = 32;
 
-/** Blob bytes between two chunks that are fetched along rather than skipped by a request of their own. */
+/** Up to so many blob bytes between two chunks are fetched along, in place of a request of their own. */
 const maxGapBytes = 256 << 10;
 
 /**
- * Decides what to fetch along with a missing chunk. Of a large file that is its rest. A window of small files lies on a grid, so that
- * files which stand together in the blob come together whichever of them is read first. Where misses come close to each other the
- * window grows: to the largest region of a grid twice as wide, and twice, and so on, of which more than half is fetched by then, where some of that was read or
- * the link makes little of it. A
- * reader who goes through the blob in order gets windows of doubling length up to the widest, and from then on always the widest; one who
- * reads here and there gets small ones.
+ * Decides what to fetch along with a missing chunk. Of a large file that is its rest. A window of small files lies on a
+ * grid, so that files which are close together in the blob come together, whichever of them is read first. If misses
+ * are close to each other, the window grows: to the largest region of a grid twice as wide, and twice again, and so on,
+ * of which more than half is fetched by then, if some of that was read or the link makes it cheap. A reader that goes
+ * through the blob in order gets windows of doubling length up to the widest, and from then on always the widest; a
+ * reader of scattered files gets small ones.
  */
 export class Windows {
   readonly #table: ChunkTable;
@@ -56,7 +64,7 @@ export class Windows {
   #lastWidest = false;
   #restBytes = minRestOfFileBytes;
 
-  /** @param read 1 for each chunk of which something has been asked for, as it is at any time */
+  /** @param read 1 for each chunk of which something has been read, always up to date */
   constructor(table: ChunkTable, bytesNeeded: BytesNeeded, link: Link, read: Uint8Array) {
     this.#table = table;
     this.#bytesNeeded = bytesNeeded;
@@ -68,9 +76,9 @@ export class Windows {
    * The window for a miss: what one request fetches.
    *
    * @param chunk the missing chunk
-   * @param wanted whether a chunk should be fetched at all: false for what is resident or on its way
-   * @returns runs of wanted chunks, ascending in the blob and apart from each other, one of them with the missing chunk; and whether the
-   *   misses before had a part in how much it is
+   * @param wanted whether a chunk should be fetched at all: false if it is resident or being fetched
+   * @returns runs of wanted chunks, ascending in the blob and not adjacent, one of them with the missing chunk; and
+   * whether earlier misses enlarged it
    */
   around(chunk: number, wanted: (chunk: number) => boolean): { runs: ChunkRange[]; grown: boolean } {
     const sequential = chunk === this.#lastEnd && this.#continuesFile(chunk);
@@ -79,7 +87,7 @@ export class Windows {
     const at = streamOffset[chunk]!;
     const fileEnd = this.#restOfFile(chunk);
     const base = windowBytes(this.#link.bytesPerRoundTrip * windowShare);
-    // What stands beside a file as long as a window is of no interest to who reads large files.
+    // A reader of large files does not need the neighbours of a file that is as long as a window.
     const alone = streamEnd[fileEnd - 1]! - at >= base;
     const region = alone ? undefined : this.#denseRegion(at, base, wanted);
     const grid = region ?? base;
@@ -101,12 +109,15 @@ export class Windows {
     };
   }
 
-  /** The window from `chunk` on, of chunks before `end`, for who reads everything. Empty when no chunk is wanted. */
+  /** The window from `chunk` on, before `end`, for a reader of everything. Empty if no chunk is wanted. */
   onwards(chunk: number, end: number, wanted: (chunk: number) => boolean): ChunkRange[] {
     return this.#runs(chunk, end, wanted, sweepWindowBytes);
   }
 
-  /** The wanted chunks of [first, last) as runs that one request can fetch: ascending in the blob, as many as a request should have, up to `maxBytes`. */
+  /**
+   * The wanted chunks of [first, last) as runs for one request: ascending in the blob, as many as a request should
+   * have, up to `maxBytes`.
+   */
   #runs(first: number, last: number, wanted: (chunk: number) => boolean, maxBytes: number): ChunkRange[] {
     const runs: ChunkRange[] = [];
     let bytes = 0;
@@ -132,8 +143,8 @@ export class Windows {
   }
 
   /**
-   * The size of the widest grid whose region around a blob offset is dense with a window of `base` bytes, by bytes and by chunks, so that
-   * a single large file does not make it so; undefined where none is.
+   * The size of the widest grid whose region around a blob offset is dense with a window of `base` bytes; undefined if
+   * there is none. It is dense by bytes and by chunks, so that a single large file does not make it so.
    */
   #denseRegion(at: number, base: number, wanted: (chunk: number) => boolean): number | undefined {
     const { streamOffset, streamEnd, length } = this.#table;
@@ -174,7 +185,10 @@ export class Windows {
     return end;
   }
 
-  /** Whether a chunk follows the one before without a gap on the disk. (Files start on blocks, so a file of whole blocks seems to go on.) */
+  /**
+   * Whether a chunk follows the one before without a gap in the image. (Files start on blocks, so a file of whole
+   * blocks seems to go on.)
+   */
   #continuesFile(chunk: number): boolean {
     const { diskOffset, size } = this.#table;
     return chunk > 0 && diskOffset[chunk - 1]! + size[chunk - 1]! === diskOffset[chunk];

@@ -7,16 +7,16 @@ import { planDisk } from '../../fronts/erofs/plan.ts';
 import { type Hints, hintsOf } from '../prefetch/hints.ts';
 import { type Stacking, stackingOf } from './stacking.ts';
 
-/** All that is kept of an index. */
+/** Everything that is kept of an index. */
 export interface LayerPlan extends DiskFiles {
-  /** Of the index. */
+  /** The digest of the index. */
   readonly indexDigest: Digest;
   readonly blobBytes: number;
 }
 
-/** What the files of a layer's directory hold, but the data. */
+/** The content of the files in a layer's directory, without the data. */
 export interface DiskFiles {
-  /** The start of the image: all but the files' data. */
+  /** The start of the image: everything but the files' data. */
   readonly metadata: Uint8Array;
   readonly diskBytes: number;
   readonly chunks: ChunkTable;
@@ -30,7 +30,7 @@ export interface DiskFiles {
 /**
  * Turns an index into an image without data.
  *
- * @throws what `LayerFormat.parse` and `planTree` do
+ * @throws as `LayerFormat.parse` and `planTree`
  */
 export function planLayer(
   format: Pick<LayerFormat, 'parse' | 'treeOf'>,
@@ -43,9 +43,9 @@ export function planLayer(
 }
 
 /**
- * Lays the image of a layer out.
+ * Lays out the image of a layer.
  *
- * @throws ResourceExhausted for what is too large, FailedPrecondition for what EROFS cannot show
+ * @throws ResourceExhausted if it is too large, FailedPrecondition if EROFS cannot represent it
  */
 export function planTree(tree: LayerTree, options: { digest: Digest; written?: WrittenData }): DiskFiles {
   const { metadata, diskBytes, chunks, firstChunks, paths } = planDisk(tree, options);

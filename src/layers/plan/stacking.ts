@@ -6,19 +6,20 @@ import type { TreeNode } from '../../formats/tree-node.ts';
 import { Refusal } from '../resolve/refusal.ts';
 
 /**
- * What matters of a layer to those above and below it. Unpacking writes into what is there: a directory that the archive does not name keeps
- * its owner and mode, and a link is followed. overlayfs takes a directory as its uppermost layer has it.
+ * What matters about a layer to those above and below it. Unpacking writes into existing directories: one that the
+ * archive does not name keeps its owner and mode, and a link is followed. overlayfs shows a directory as its uppermost
+ * layer has it.
  */
 export interface Stacking {
-  /** Whether something in the layer says that a file of a lower one is gone. */
+  /** Whether a whiteout in the layer hides a file of a lower one. */
   readonly hasWhiteouts: boolean;
-  /** The directories that no entry names, parents first. */
+  /** The directories without an entry, parents first. */
   readonly implied: readonly ByteString[];
   /** The directories that differ from an implied one, and the symlinks. */
   readonly special: readonly ByteString[];
 }
 
-/** Implied directories that are looked for in layers which were unpacked. */
+/** Maximum number of implied directories that are looked for in unpacked layers. */
 const maxLookUps = 1000;
 
 const opaqueXattr = 'trusted.overlay.opaque';
@@ -50,11 +51,11 @@ function isSpecial({ entry: { type, mode, uid, gid, xattrs } }: TreeNode): boole
 }
 
 /**
- * Makes sure that overlayfs shows a layer on top of others as it would be when it had been unpacked there.
+ * Makes sure that overlayfs shows a layer on top of others as if it had been unpacked there.
  *
  * @param lower the content directories of the layers below it, nearest first
- * @param stackingAt the stacking of the lazy layer at one of them, or undefined for one that was unpacked
- * @throws FailedPrecondition where it would not
+ * @param stackingAt the stacking of the lazy layer at one of them; undefined if it was unpacked
+ * @throws FailedPrecondition if it would not
  */
 export async function checkStacking(
   upper: Stacking,

@@ -15,7 +15,7 @@ const maxDynamicBytes = 64 * 1024;
 const maxNeeded = 256;
 const maxNameBytes = 256;
 
-/** A program header: what lies where in the file, and in memory. */
+/** A program header: a part of the file, and its place in memory. */
 export interface Segment {
   readonly type: number;
   readonly offset: number;
@@ -23,7 +23,10 @@ export interface Segment {
   readonly bytes: number;
 }
 
-/** The segments of a program or library. Undefined for what is not a 64-bit little-endian ELF file. (System V ABI, chapters 4 and 5.) */
+/**
+ * The segments of a program or library. Undefined if it is not a 64-bit little-endian ELF file. (System V ABI, chapters
+ * 4 and 5.)
+ */
 export async function readElf(read: ReadFile): Promise<Segment[] | undefined> {
   const header = await read(0, headerBytes);
   if (header.length < headerBytes || header.readUInt32BE(0) !== 0x7f454c46 || header[4] !== 2 || header[5] !== 1)
@@ -31,15 +34,15 @@ export async function readElf(read: ReadFile): Promise<Segment[] | undefined> {
   return readSegments(read, header);
 }
 
-/** How much of the file's start is mapped when it is loaded; 0 where the file makes no sense. */
+/** How much of the file's start is mapped when it is loaded; 0 if the file is invalid. */
 export function loadedBytes(segments: readonly Segment[]): number {
   const ends = segments.filter(({ type }) => type === PT_LOAD).map(({ offset, bytes }) => offset + bytes);
   return Math.max(0, ...ends.filter((end) => Number.isSafeInteger(end)));
 }
 
 /**
- * The libraries that the dynamic linker will look for when a program starts: its interpreter (a path) and its DT_NEEDED entries (names).
- * Empty where the file is broken.
+ * The libraries that the dynamic linker will look for when a program starts: its interpreter (a path) and its DT_NEEDED
+ * entries (names). Empty if the file is damaged.
  */
 export async function neededLibraries(read: ReadFile, segments: readonly Segment[]): Promise<string[]> {
   const libraries: string[] = [];

@@ -5,25 +5,25 @@ import type { TreeNode } from '../../formats/tree-node.ts';
 import { companionsOf } from './profiles.ts';
 import type { ChunkRange } from '../../chunks/chunk-range.ts';
 
-/** Where in a chunk table the files are that are likely to be read next. */
+/** The chunks of the files that are likely to be read next. */
 export interface Hints {
-  /** What the publisher says about prefetching. */
+  /** The publisher's hint for prefetching. */
   readonly landmark: Landmark;
   /** What nearly every program of a Linux distribution opens when it starts. */
   readonly start: readonly ChunkRange[];
   /** Shared libraries by the names that programs ask for. */
   readonly libraries: Readonly<Record<string, ChunkRange>>;
-  /** By the first rows of programs what they read next, as `companionsOf` knows it. */
+  /** By a program's first chunk, what it reads next according to `companionsOf`. */
   readonly companions: Readonly<Record<number, CompanionChunks>>;
 }
 
-/** Programs and libraries, and where small files are of which many are read. */
+/** Programs and libraries, and the chunks of small files of which many are read. */
 export interface CompanionChunks {
   readonly files: readonly ChunkRange[];
   readonly texts: readonly ChunkRange[];
 }
 
-/** The rows of the shared libraries with these names or paths, of those that are in the layer. */
+/** The chunks of the shared libraries with these names or paths, as far as the layer has them. */
 export function chunksOfLibraries({ libraries }: Hints, names: readonly string[]): ChunkRange[] {
   return names
     .map((name) => basename(name))
@@ -49,17 +49,17 @@ const libraryName = /\.so(\.[0-9.]+)?$/;
 const multiarchDirectory = /^[a-z0-9_]+-linux-[a-z0-9]+$/;
 
 const maxLinks = 16;
-/** A start file that is longer, or that has so many others beside it, is not what it seems. */
+/** A longer start file, or one with so many neighbours, is not what it seems. */
 const maxStartRows = 4;
 const maxStartFiles = 256;
 
-/** So many runs of texts are kept for a program, the longest ones: what one request asks for. */
+/** Maximum runs of texts for a program, the longest ones: as many as one request asks for. */
 const maxTextRuns = 32;
 
-/** A layer's plan, as far as the files' rows go. */
+/** A layer's plan, as far as the files' chunks matter. */
 export interface PlannedRows {
   readonly chunks: ChunkTable;
-  /** The first row of each file that has data, ascending. */
+  /** The first chunk of each file that has data, ascending. */
   readonly firstChunks: Uint32Array;
 }
 
@@ -104,7 +104,7 @@ function librariesOf(tree: LayerTree): string[] {
   });
 }
 
-/** Rows that follow each other as one range, ascending: the longest such ranges. */
+/** Adjacent chunks joined to ranges, ascending: the longest such ranges. */
 function runsOf(rows: readonly ChunkRange[]): ChunkRange[] {
   const runs: ChunkRange[] = [];
   for (const { first, last } of rows.toSorted((a, b) => a.first - b.first)) {
@@ -116,7 +116,10 @@ function runsOf(rows: readonly ChunkRange[]): ChunkRange[] {
   return longest.sort((a, b) => a.first - b.first);
 }
 
-/** The rows of a regular file's data; undefined for anything else. Files are in the order of their first chunks in the blob. */
+/**
+ * The chunks of a regular file's data; undefined for anything else. Files are in the order of their first chunks in the
+ * blob.
+ */
 function rowsOf({ entry }: TreeNode, tree: LayerTree, { chunks, firstChunks }: PlannedRows): ChunkRange | undefined {
   if (entry.type !== 'reg' || entry.chunkCount === 0) return undefined;
   const stream = tree.chunks.streamOffset[entry.firstChunk]!;
@@ -133,7 +136,7 @@ function rowsOf({ entry }: TreeNode, tree: LayerTree, { chunks, firstChunks }: P
   return first === undefined || order(first) !== 0 ? undefined : { first, last: first + entry.chunkCount };
 }
 
-/** What a path leads to inside the layer, links followed. */
+/** The target of a path inside the layer, after following links. */
 function resolve(tree: LayerTree, path: string): TreeNode | undefined {
   let links = 0;
   const trail: TreeNode[] = [tree.root];

@@ -1,11 +1,16 @@
 import type { ByteString } from '../../formats/layer-index.ts';
 import type { TreeNode } from '../../formats/tree-node.ts';
 
-/** A kind of program, and what it reads soon after it has started whatever it is asked to do. In paths a `*` stands for any name. */
+/**
+ * A kind of program, and what it reads soon after its start, whatever its arguments are. In paths a `*` stands for any
+ * name.
+ */
 interface Habit {
-  /** Where it is installed. */
+  /** The paths where it is installed. */
   readonly programs: readonly string[];
-  /** Given what the last `*` of its path stands for. A path with `|` in it is the first of these that is there. */
+  /**
+   * It gets the text that the last `*` of its path stands for. In a path with `|`, the first one that exists counts.
+   */
   readonly reads: (name: string) => readonly string[];
   /** Small files of which it reads many. */
   readonly texts?: readonly string[];
@@ -16,7 +21,7 @@ const inGcc = (...names: string[]): string[] =>
   names.flatMap((name) => [...inUsr(`lib/gcc/*/*/${name}`), ...inUsr(`libexec/gcc/*/*/${name}`)]);
 const inMultiarch = (...names: string[]): string[] => names.flatMap((name) => [`usr/lib/${name}`, `usr/lib/*/${name}`]);
 
-/** What CPython imports before it looks at its arguments (Lib/site.py); from 3.11 on most of it is in the program. */
+/** What CPython imports before it looks at its arguments (Lib/site.py); since 3.11 most of it is in the program. */
 const pythonModules = ['encodings/__init__', 'encodings/aliases', 'encodings/utf_8', '/sitecustomize'];
 const olderPythonModules = [
   '/codecs',
@@ -33,7 +38,7 @@ const olderPythonModules = [
   'encodings/latin_1',
 ];
 
-/** The headers that any program in C includes some of, and those of C++. */
+/** The headers of which any program in C includes some, and those of C++. */
 const cHeaders = [
   ...inUsr('include/*.h'),
   ...['bits/*', 'bits/types/*', 'sys/*', 'gnu/*', 'asm/*'].flatMap((name) => [
@@ -49,7 +54,7 @@ const cxxHeaders = [
   'usr/local/include/c++/*/*/bits/*',
 ];
 
-/** What GCC's compilers are linked with. */
+/** The libraries of GCC's compilers. */
 const gccLibraries = inMultiarch(
   'libisl.so.*',
   'libmpc.so.*',
@@ -61,8 +66,9 @@ const gccLibraries = inMultiarch(
 const binutilsLibraries = inMultiarch('libbfd-*.so', 'libctf.so.*', 'libsframe.so.*', 'libjansson.so.*', 'libz.so.1');
 
 /**
- * Interpreters and the stages of compilers: what an ELF file does not tell, and of those that are used most also what it does, so that nobody has to wait for it.
- * (CPython, Lib/site.py; GCC internals, "Collect2", and `gcc -v`; `go build -x`; JDK, src/java.base/share/native/libjli; dpkg(1), "FILES"; apt.conf(5).)
+ * Interpreters and the stages of compilers: reads that an ELF file does not show. For the most common ones it also has
+ * what the ELF file shows, so that nothing has to wait for it. (CPython, Lib/site.py; GCC internals, "Collect2", and
+ * `gcc -v`; `go build -x`; JDK, src/java.base/share/native/libjli; dpkg(1), "FILES"; apt.conf(5).)
  */
 const habits: readonly Habit[] = [
   {
@@ -149,11 +155,14 @@ const habits: readonly Habit[] = [
   },
 ];
 
-/** Of the programs of a tree and of what each reads no more than these are found: a real tree has a dozen. Of its texts there are hundreds. */
+/**
+ * Maximum number of programs in a tree, and of files that each reads: a real tree has a dozen. There are hundreds of
+ * texts.
+ */
 const maxFound = 64;
 const maxTexts = 1024;
 
-/** What programs read next that are in a tree. */
+/** What programs in a tree read next. */
 export interface Companions {
   readonly program: TreeNode;
   /** Programs and libraries. */
@@ -163,15 +172,15 @@ export interface Companions {
 }
 
 /**
- * Finds the programs of a layer of which it is known what they read next.
+ * Finds the programs of a layer whose next reads are known.
  *
- * @param resolve what a path leads to inside the layer, links followed
+ * @param resolve the target of a path inside the layer, after following links
  */
 export function companionsOf(root: TreeNode, resolve: (path: string) => TreeNode | undefined): Companions[] {
   const paths = new Paths(root);
   const found: Companions[] = [];
   for (const { programs, reads, texts = [] } of habits) {
-    let small: readonly TreeNode[] | undefined; // of any of its programs the same, and found once
+    let small: readonly TreeNode[] | undefined; // all of its programs share it, so it is found once
     for (const { path, name } of programs.flatMap((pattern) => paths.matching(pattern, maxFound))) {
       const program = resolve(path);
       if (program === undefined || found.length === maxFound) continue;
@@ -203,7 +212,7 @@ interface Match {
   readonly name: string;
 }
 
-/** Finds paths of a tree by patterns. Many of these begin alike: what their beginnings stand for is found once. */
+/** Finds paths of a tree by patterns. Many patterns begin alike: their common beginnings are resolved once. */
 class Paths {
   readonly #root: Match;
   readonly #found = new Map<string, readonly Match[]>();
@@ -212,7 +221,7 @@ class Paths {
     this.#root = { node: root, path: '', name: '' };
   }
 
-  /** The first `max` paths that a pattern stands for, and what its last `*` does. Links are not followed on the way. */
+  /** The first `max` paths that match a pattern, with the text of its last `*`. Links are not followed on the way. */
   matching(pattern: string, max: number): readonly Match[] {
     const key = `${max} ${pattern}`;
     let found = this.#found.get(key);

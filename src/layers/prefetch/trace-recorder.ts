@@ -5,23 +5,23 @@ import type { Log } from '../../log.ts';
 import type { LayerRecord } from '../store/layer-directory.ts';
 import { type TraceStore, traceOf } from './trace.ts';
 
-/** How long after the first read that had to wait a trace is taken. */
+/** How long a trace lasts, from the first read that had to wait. */
 const traceMs = 10_000;
 
-/** What a trace may come to in blob bytes. */
+/** Maximum blob bytes of a trace. */
 export const maxTraceBytes = 256 << 20;
 
 export interface TraceRecorderOptions {
   readonly record: LayerRecord;
   readonly traces: TraceStore;
   readonly bytesNeeded: BytesNeeded;
-  /** 1 for each chunk of which something has been asked for. */
+  /** 1 for each chunk of which something has been read. */
   readonly read: Uint8Array;
   readonly table: () => Promise<ChunkTable>;
   readonly log: Log;
 }
 
-/** Keeps which parts of a layer are read in the first seconds of reading, if it is asked to. */
+/** Records which parts of a layer are read in the first seconds of reading, if it is asked to. */
 export class TraceRecorder {
   readonly #options: TraceRecorderOptions;
   #isWanted = false;
@@ -31,7 +31,7 @@ export class TraceRecorder {
     this.#options = options;
   }
 
-  /** Has the next read that waits begin a trace. */
+  /** The next read that waits begins a trace. */
   start(): void {
     this.#isWanted = true;
   }
@@ -44,7 +44,7 @@ export class TraceRecorder {
     this.#timer.unref();
   }
 
-  /** Keeps what there is, if a trace has begun. */
+  /** Stores the reads so far, if a trace has begun. */
   async close(): Promise<void> {
     if (this.#timer !== undefined) await this.#save();
   }
@@ -56,7 +56,7 @@ export class TraceRecorder {
     try {
       const trace = traceOf(record.digest, await table(), bytesNeeded, read);
       const bytes = trace.ranges.reduce((sum, [start, end]) => sum + end - start, 0);
-      // Who read most of the layer is served best by reading it in order.
+      // If most of the layer was read, reading it in order is best.
       if (bytes <= Math.min(maxTraceBytes, record.blobBytes / 2)) await traces.save(trace);
     } catch (error) {
       log.warn({ layer: record.digest, error: messageOf(error) }, 'cannot keep the trace of a layer');

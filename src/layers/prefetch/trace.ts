@@ -9,23 +9,23 @@ import type { BytesNeeded } from '../../formats/layer-format.ts';
 import type { ChunkRange } from '../../chunks/chunk-range.ts';
 import { replaceFile } from '../../kernel/replace-file.ts';
 
-/** Which bytes of a layer's blob a container read in its first seconds. */
+/** The bytes of a layer's blob that a container read in its first seconds. */
 export interface Trace {
   readonly version: 1;
   /** `sha256:<64 hex>` of the layer. */
   readonly digest: string;
-  /** Blob ranges [start, end), ascending, apart from each other. */
+  /** Blob ranges [start, end), ascending, not adjacent. */
   readonly ranges: readonly (readonly [start: number, end: number])[];
 }
 
-/** Blob bytes between two ranges that are not worth a range of their own. */
+/** Two ranges with so few blob bytes between them are joined. */
 const maxGapBytes = 32 << 10;
 
-/** More ranges than a container can touch in seconds over any link. */
+/** More ranges than a container can read in seconds over any link. */
 const maxRanges = 4096;
 const maxTraceBytes = 1 << 20;
 
-/** The trace of the rows that have been read: one byte a row, 1 for those. */
+/** The trace of the chunks that have been read: one byte a chunk, 1 for these. */
 export function traceOf(digest: string, table: ChunkTable, bytesNeeded: BytesNeeded, read: Uint8Array): Trace {
   const ranges: [number, number][] = [];
   for (let row = 0; row < table.length; row++) {
@@ -38,7 +38,7 @@ export function traceOf(digest: string, table: ChunkTable, bytesNeeded: BytesNee
   return { version: 1, digest, ranges };
 }
 
-/** The rows whose streams begin in the trace's ranges. */
+/** The chunks whose streams begin in the trace's ranges. */
 export function chunksOfTrace(trace: Trace, table: ChunkTable): ChunkRange[] {
   return trace.ranges.map(([start, end]) => ({
     first: lowerBound(table.streamOffset, start),
@@ -47,7 +47,7 @@ export function chunksOfTrace(trace: Trace, table: ChunkTable): ChunkRange[] {
 }
 
 /**
- * Reads a trace file's text.
+ * Parses the text of a trace file.
  *
  * @throws DataLoss that says what is wrong with it
  */
@@ -88,7 +88,7 @@ export class TraceStore {
     this.#directory = join(root, 'traces');
   }
 
-  /** The trace of a layer; undefined where none, or none that is sound, is kept. */
+  /** The trace of a layer; undefined if there is none, or if it is damaged. */
   async load(digest: string): Promise<Trace | undefined> {
     try {
       const trace = parseTrace(await readFile(this.#path(digest), 'utf8'));
@@ -99,7 +99,7 @@ export class TraceStore {
     }
   }
 
-  /** Keeps a trace in place of the one before. */
+  /** Stores a trace in place of the previous one. */
   async save(trace: Trace): Promise<void> {
     const path = this.#path(trace.digest);
     const temporary = `${path}.${randomUUID()}`;
@@ -116,7 +116,7 @@ export class TraceStore {
     await rm(this.#directory, { recursive: true, force: true });
   }
 
-  /** The digests of which there are traces. */
+  /** The digests of the layers with traces. */
   async digests(): Promise<string[]> {
     try {
       const names = await readdir(this.#directory);

@@ -1,6 +1,8 @@
 import type { Blob } from '../../registry/blob/blob.ts';
 
-/** What is asked for with one request. Longer ones wait less often for the first byte, shorter ones take less memory. */
+/**
+ * What is asked for with one request. Longer ones wait less often for the first byte, shorter ones take less memory.
+ */
 export const segmentBytes = 4 << 20;
 
 /** How much of a request's answer may wait, so that one of any length takes no more memory than a segment. */
@@ -32,8 +34,8 @@ interface Segment {
 }
 
 /**
- * The bytes of a blob in order, fetched by several requests at a time if that makes it quicker. Fetching begins at once. A whole segment is held in memory at most
- * for each request.
+ * The bytes of a blob in order, fetched by several requests at a time if that makes it quicker. Fetching begins at
+ * once. A whole segment is held in memory at most for each request.
  */
 export class BlobStream implements AsyncDisposable {
   readonly #options: BlobStreamOptions;

@@ -10,7 +10,10 @@ export class Entries {
   readonly list: IndexEntry[] = [];
   #textBytes = 0;
 
-  /** Adds an entry whose data is still to come. @throws ResourceExhausted for too many, and for too many bytes of names and attributes */
+  /**
+   * Adds an entry whose data is still to come. @throws ResourceExhausted for too many, and for too many bytes of names
+   * and attributes
+   */
   add(tar: TarEntry, firstChunk: number): IndexEntry {
     const entry: IndexEntry = {
       path: tar.path,

@@ -11,8 +11,8 @@ const stageBytes = 1 << 20;
 const directBytes = 64 << 10;
 
 /**
- * Writes the data of a layer's files to its disk image, one file after another, each from a block's start on, with few large system calls. What is zeros
- * in long pieces stays a hole.
+ * Writes the data of a layer's files to its disk image, one file after another, each from a block's start on, with few
+ * large system calls. What is zeros in long pieces stays a hole.
  */
 export class ImageWriter implements Disposable {
   readonly #path: string;

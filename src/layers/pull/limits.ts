@@ -6,7 +6,10 @@ export const maxEntries = 500_000;
 /** Bytes of a tar. Zeros take no space of the disk, but time. */
 export const maxTarBytes = 512 * 2 ** 30;
 
-/** A long tar may be so many times as long as its blob: deflate reaches 1032, with zeros, and zstd much more. Layers of programs have 2 to 5. */
+/**
+ * A long tar may be so many times as long as its blob: deflate reaches 1032, with zeros, and zstd much more. Layers of
+ * programs have 2 to 5.
+ */
 export const maxRatio = 1100;
 
 /** What is long. */

@@ -49,10 +49,12 @@ export interface PullParts {
 }
 
 /**
- * Makes a layer's disk image of its blob in one pass: the data of files as it comes, everything else at the end, if the blob has the digest that it should have.
+ * Makes a layer's disk image of its blob in one pass: the data of files as it comes, everything else at the end, if the
+ * blob has the digest that it should have.
  *
- * @throws DataLoss for a blob that is another one, or damaged; Unimplemented and InvalidArgument for a tar that only unpacking it can show;
- * ResourceExhausted past the bounds of `limits.ts`, and for a full disk. What was written then stays.
+ * @throws DataLoss for a blob that is another one, or damaged; Unimplemented and InvalidArgument for a tar that only
+ * unpacking it can show; ResourceExhausted past the bounds of `limits.ts`, and for a full disk. What was written then
+ * stays.
  */
 export async function pullInto(target: PullTarget, parts: PullParts): Promise<Pulled> {
   try {

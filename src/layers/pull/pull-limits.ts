@@ -3,7 +3,10 @@ import type { MemoryBudget } from '../memory-budget.ts';
 import { segmentBytes } from './blob-stream.ts';
 import type { PullLimits } from './puller.ts';
 
-/** Layers that are made at a time, by two threads each. More do not make a pull quicker: two inflate what a link of 1 Gbit brings. */
+/**
+ * Layers that are made at a time, by two threads each. More do not make a pull quicker: two inflate what a link of 1
+ * Gbit brings.
+ */
 const maxThreads = 4;
 
 /** Requests of one layer at a time. */

@@ -17,7 +17,10 @@ const slots = 4;
 const restMs = 1_500;
 const idleMs = 300_000;
 
-/** Bounds of a thread's heap in MB. The one that decompresses holds next to nothing, the other one the entries of one layer. */
+/**
+ * Bounds of a thread's heap in MB. The one that decompresses holds next to nothing, the other one the entries of one
+ * layer.
+ */
 const youngMb = 8;
 const inflateLimits = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 2 };
 
@@ -39,8 +42,8 @@ interface Job {
 }
 
 /**
- * Two threads that make layers of blobs, one at a time: one decompresses, the other one reads the tar, verifies and writes. They are started when there is work,
- * and end when there was none for a while.
+ * Two threads that make layers of blobs, one at a time: one decompresses, the other one reads the tar, verifies and
+ * writes. They are started when there is work, and end when there was none for a while.
  */
 export class PullThread {
   readonly #heapMb: number;
@@ -55,7 +58,8 @@ export class PullThread {
   }
 
   /**
-   * Makes a layer of a blob. When this settles the thread is done with the layer's files, whatever came of it; the caller ends the blob.
+   * Makes a layer of a blob. When this settles the thread is done with the layer's files, whatever came of it; the
+   * caller ends the blob.
    *
    * @throws what `pullInto` and `blob` throw; Canceled when `signal` aborts; Unavailable if the thread ends
    */

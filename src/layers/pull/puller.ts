@@ -46,8 +46,8 @@ export interface PulledLayer extends Pulled {
 }
 
 /**
- * Pulls layers whole, into the files that are kept of a complete layer: all but its record and its residency. Several layers are fetched at a time, and as many made as
- * there are threads. Memory is bounded for all of them together.
+ * Pulls layers whole, into the files that are kept of a complete layer: all but its record and its residency. Several
+ * layers are fetched at a time, and as many made as there are threads. Memory is bounded for all of them together.
  */
 export class LayerPuller implements AsyncDisposable {
   readonly #options: LayerPullerOptions;
@@ -76,8 +76,9 @@ export class LayerPuller implements AsyncDisposable {
   /**
    * Pulls a layer. What was written is removed if that fails.
    *
-   * @throws DataLoss for a blob that is damaged or another one, from any server; Unimplemented and InvalidArgument for a tar that only unpacking it can show;
-   * ResourceExhausted for one that is too large, or no space; Canceled when `signal` aborts; what the registry says
+   * @throws DataLoss for a blob that is damaged or another one, from any server; Unimplemented and InvalidArgument for
+   * a tar that only unpacking it can show; ResourceExhausted for one that is too large, or no space; Canceled when
+   * `signal` aborts; what the registry says
    */
   async pull(request: PullRequest): Promise<PulledLayer> {
     const signal = AbortSignal.any([request.signal, this.#closing.signal]);

@@ -8,7 +8,10 @@ export interface SpanStart {
   readonly outputOffset: number;
 }
 
-/** The parts of a blob that can be read on their own, in the order in which they come. What is no gzip has one, or none that is worth its name. */
+/**
+ * The parts of a blob that can be read on their own, in the order in which they come. What is no gzip has one, or none
+ * that is worth its name.
+ */
 export class Spans {
   readonly #compression: Compression;
   readonly #starts: SpanStart[] = [{ blobOffset: 0, bits: 0, outputOffset: 0 }];
@@ -30,7 +33,10 @@ export class Spans {
     return this.#last;
   }
 
-  /** Where a chunk that starts at a byte of the tar begins, as a chunk table says it. Of a tar that is not compressed each chunk is a stream of its own. */
+  /**
+   * Where a chunk that starts at a byte of the tar begins, as a chunk table says it. Of a tar that is not compressed
+   * each chunk is a stream of its own.
+   */
   place(span: number, tarOffset: number): { streamOffset: number; innerOffset: number } {
     if (this.#compression === 'none') return { streamOffset: tarOffset, innerOffset: 0 };
     const { blobOffset, outputOffset } = this.#starts[span]!;

@@ -19,7 +19,10 @@ type LinkMessage =
   | { readonly end: BlobEnd }
   | { readonly error: { readonly code: ErrorCode; readonly message: string; readonly hint: string | undefined } };
 
-/** Decompresses a blob in this thread, and sends the tar to the one that has the other end of the link. Never rejects: errors are sent. */
+/**
+ * Decompresses a blob in this thread, and sends the tar to the one that has the other end of the link. Never rejects:
+ * errors are sent.
+ */
 export async function sendTar(
   options: Omit<TarStreamOptions, 'memory'>,
   link: MessagePort,

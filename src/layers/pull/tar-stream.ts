@@ -11,7 +11,9 @@ export const pieceBytes = 256 << 10;
 /** The tar in a blob as it is decompressed. */
 export interface TarStream {
   readonly compression: Compression;
-  /** Pieces of the tar, none of which crosses a checkpoint. A piece is good until the one after the next is asked for. */
+  /**
+   * Pieces of the tar, none of which crosses a checkpoint. A piece is good until the one after the next is asked for.
+   */
   readonly pieces: AsyncIterable<Buffer>;
   /** Why no checkpoints are found on the way; undefined if they are: then the blob can be indexed. */
   readonly noCheckpoints: string | undefined;

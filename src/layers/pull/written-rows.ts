@@ -5,7 +5,10 @@ import type { Spans } from './spans.ts';
 /** A reader waits for a whole chunk, and the thread that verifies it holds it in memory. */
 const maxChunkBytes = 4 << 20;
 
-/** A piece of a file's data: where it stands in the tar, where it goes on the disk, and whether it is the file's last one. */
+/**
+ * A piece of a file's data: where it stands in the tar, where it goes on the disk, and whether it is the file's last
+ * one.
+ */
 export interface WrittenPiece {
   readonly data: Buffer;
   readonly tarOffset: number;
@@ -13,7 +16,10 @@ export interface WrittenPiece {
   readonly isLast: boolean;
 }
 
-/** The chunks of files that are being written. Each lies in one span, and without a gap in the tar, in its file and on the disk. */
+/**
+ * The chunks of files that are being written. Each lies in one span, and without a gap in the tar, in its file and on
+ * the disk.
+ */
 export class WrittenRows {
   readonly #spans: Spans;
   readonly #columns = new ChunkColumns();
@@ -58,7 +64,10 @@ export class WrittenRows {
     this.#close();
   }
 
-  /** The chunks of all files, and where each lies on the disk. `dataEnd` is the byte of the blob after the last compressed one. */
+  /**
+   * The chunks of all files, and where each lies on the disk. `dataEnd` is the byte of the blob after the last
+   * compressed one.
+   */
   finish(dataEnd: number): { columns: ChunkColumns; diskOffset: Float64Array } {
     this.#close();
     const { size, streamOffset, streamEnd } = this.#columns;

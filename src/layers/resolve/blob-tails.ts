@@ -39,8 +39,9 @@ interface Ahead {
 }
 
 /**
- * The ends of blobs, which hold the tables of contents. A client prepares the layers of an image one after another; when it comes with
- * the first one, the ends of the others are fetched too, so that all of them cost one round trip together.
+ * The ends of blobs, which hold the tables of contents. A client prepares the layers of an image one after another;
+ * when it comes with the first one, the ends of the others are fetched too, so that all of them cost one round trip
+ * together.
  */
 export class BlobTails {
   readonly #openBlob: (reference: string, digest: string) => Blob;

@@ -6,8 +6,9 @@ interface Part {
 }
 
 /**
- * Ranges of a blob that are asked for before anybody knows what is in them: their answer is on its way while the index of the layer is read. It
- * waits in the connection, a few hundred KB of it in memory, until somebody asks for just these ranges.
+ * Ranges of a blob that are asked for before anybody knows what is in them: their answer is on its way while the index
+ * of the layer is read. It waits in the connection, a few hundred KB of it in memory, until somebody asks for just
+ * these ranges.
  */
 export class EarlyRequest {
   readonly #parts: readonly Part[];

@@ -29,11 +29,17 @@ export interface IndexedLayer extends Disposable {
   readonly known: KnownLayer;
   /** What was read of it when it was new the last time, if that is known. */
   readonly trace: Trace | undefined;
-  /** How much of the blob's start to fetch before it is read, if its publisher says nothing; undefined for nothing at all. */
+  /**
+   * How much of the blob's start to fetch before it is read, if its publisher says nothing; undefined for nothing at
+   * all.
+   */
   readonly prefetchBytes: number | undefined;
   /** The data that came with the index, and where in the blob it begins; the index reaches to the blob's end. */
   readonly offered: { readonly bytes: Uint8Array; readonly start: number };
-  /** To be called when it is open and has been asked for what is read first: has the layer planned that a client will ask for next. */
+  /**
+   * To be called when it is open and has been asked for what is read first: has the layer planned that a client will
+   * ask for next.
+   */
   planNext(): void;
 }
 
@@ -42,7 +48,10 @@ export interface IndexerOptions {
   readonly openBlob: (reference: string, digest: string) => Blob;
   readonly threads: WorkerPool;
   readonly traces: TraceStore;
-  /** How much of a layer's start is fetched before it is read, where its publisher says nothing; asked for each layer. Undefined for nothing at all. */
+  /**
+   * How much of a layer's start is fetched before it is read, where its publisher says nothing; asked for each layer.
+   * Undefined for nothing at all.
+   */
   readonly prefetchBytes: () => number | undefined;
   /** Where the directories of all layers are. */
   readonly directory: string;
@@ -53,7 +62,10 @@ export interface IndexerOptions {
   readonly log: Log;
 }
 
-/** Makes layers of what a registry has: fetches their indexes, has images planned of them, and asks for what will be read first. */
+/**
+ * Makes layers of what a registry has: fetches their indexes, has images planned of them, and asks for what will be
+ * read first.
+ */
 export class Indexer {
   readonly #options: IndexerOptions;
   readonly #tails: BlobTails;
@@ -89,7 +101,8 @@ export class Indexer {
     const { digest } = id;
     this.silent.check({ reference, digest });
     // What was read of the layer when it was new the last time, if that is known, is asked for at once.
-    const trace = prefetchBytes() === undefined ? undefined : await traces.load(digest).catch(() => undefined); // a guess, and no reason to fail
+    // a guess, and no reason to fail
+    const trace = prefetchBytes() === undefined ? undefined : await traces.load(digest).catch(() => undefined);
     const parts = trace?.ranges.map(([start, end]) => ({ start, end })) ?? [];
     const early = parts.length === 0 ? undefined : new EarlyRequest(openBlob(reference, digest), parts);
     try {
@@ -166,7 +179,10 @@ export class Indexer {
     };
   }
 
-  /** Fetches a layer's index and has its image planned: a second time if the first index is not the one that the manifest promises. */
+  /**
+   * Fetches a layer's index and has its image planned: a second time if the first index is not the one that the
+   * manifest promises.
+   */
   async #plan(ref: LayerRef, siblings: readonly Digest[], directory: LayerDirectory): Promise<PlannedLayer> {
     const { reference, id, format } = ref;
     const { digest } = id;

@@ -99,8 +99,8 @@ export interface LayerPullsOptions {
 }
 
 /**
- * The pulls of layers without an index: those that calls wait for, and those of the other layers of their images, which will be asked for next. A pull ends early
- * if nobody waits for any layer of its image.
+ * The pulls of layers without an index: those that calls wait for, and those of the other layers of their images, which
+ * will be asked for next. A pull ends early if nobody waits for any layer of its image.
  */
 export class LayerPulls {
   readonly #options: LayerPullsOptions;
@@ -132,8 +132,8 @@ export class LayerPulls {
   }
 
   /**
-   * Pulls a layer, or joins the pull that has begun, and moves it into `directory`, which is empty. Rejects with the reason; with that of `signal` if it aborts.
-   * One call for a layer at a time.
+   * Pulls a layer, or joins the pull that has begun, and moves it into `directory`, which is empty. Rejects with the
+   * reason; with that of `signal` if it aborts. One call for a layer at a time.
    */
   async take(reference: string, digest: string, directory: LayerDirectory, signal: AbortSignal): Promise<PulledLayer> {
     const pull = this.#pulls.get(digest) ?? this.#add(reference, digest, 0);
@@ -150,7 +150,10 @@ export class LayerPulls {
     }
   }
 
-  /** Notes that a client asks for layers of an image: until it is gone the others are pulled too. @returns what to call when its call is over */
+  /**
+   * Notes that a client asks for layers of an image: until it is gone the others are pulled too. @returns what to call
+   * when its call is over
+   */
   attend(reference: string): (isDone: boolean) => void {
     const image = this.#attend(reference);
     return (isDone) => this.#leave(reference, image, isDone);

@@ -19,7 +19,9 @@ export interface LayerRef {
 
 const maxSiblings = 256;
 
-/** Reads the labels of a Prepare call. Throws an error that says which label is missing or wrong, and what that means. */
+/**
+ * Reads the labels of a Prepare call. Throws an error that says which label is missing or wrong, and what that means.
+ */
 export function resolve(labels: Labels, formats: Formats): LayerRef {
   const family = [criLabels, stargzLabels].find(({ reference, digest }) => labels[reference] && labels[digest]);
   if (family === undefined) {

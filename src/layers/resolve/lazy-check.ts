@@ -17,8 +17,8 @@ export interface LayerProblem {
 }
 
 /**
- * Says of layers whether a daemon would make them lazy: it plans their disks as a daemon does, and compares each with those below it in an image. What it finds of a layer
- * it keeps.
+ * Says of layers whether a daemon would make them lazy: it plans their disks as a daemon does, and compares each with
+ * those below it in an image. What it finds of a layer it keeps.
  */
 export class LazyCheck {
   readonly #format: LayerFormat;
@@ -30,8 +30,8 @@ export class LazyCheck {
   }
 
   /**
-   * Reads and plans a layer, once. Rejects only where `signal` aborts: any other failure is the layer's problem, unless it is one of the registry that it is read from,
-   * which says nothing of the one that it goes to.
+   * Reads and plans a layer, once. Rejects only where `signal` aborts: any other failure is the layer's problem, unless
+   * it is one of the registry that it is read from, which says nothing of the one that it goes to.
    */
   async read(blob: Pick<Blob, 'tail' | 'range'>, { digest, index }: LayerId, signal: AbortSignal): Promise<void> {
     if (this.#found.has(digest)) return;
@@ -50,7 +50,10 @@ export class LazyCheck {
     this.#found.set(digest, { digest, reason, message, advice: refusalAdvice[reason] });
   }
 
-  /** The layers of an image that cannot be lazy. Of what was not read nothing is said. @param digests of its layers, the lowest first */
+  /**
+   * The layers of an image that cannot be lazy. Of what was not read nothing is said. @param digests of its layers, the
+   * lowest first
+   */
   async ofImage(digests: readonly string[]): Promise<LayerProblem[]> {
     const problems: LayerProblem[] = [];
     const below: string[] = [];

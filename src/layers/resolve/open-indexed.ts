@@ -1,7 +1,10 @@
 import type { Layer } from '../layer.ts';
 import type { IndexedLayer, KnownLayer } from './indexer.ts';
 
-/** Opens a layer that has just been indexed, and asks for what will be read of it first. @param serve opens a layer whose files are there */
+/**
+ * Opens a layer that has just been indexed, and asks for what will be read of it first. @param serve opens a layer
+ * whose files are there
+ */
 export async function openIndexed(
   indexing: Promise<IndexedLayer>,
   serve: (layer: KnownLayer) => Promise<Layer>,

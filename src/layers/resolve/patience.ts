@@ -1,4 +1,7 @@
-/** How long the registry may send nothing of what a client waits for, and how long all of it may take, before the client is told to pull the layer itself. */
+/**
+ * How long the registry may send nothing of what a client waits for, and how long all of it may take, before the client
+ * is told to pull the layer itself.
+ */
 export const maxSilenceMs = 10_000;
 export const maxMs = 60_000;
 

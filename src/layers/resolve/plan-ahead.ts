@@ -21,13 +21,18 @@ export interface PlannedLayer {
   readonly fetchedMs: number;
 }
 
-/** How many layers are planned before they are asked for, of all images together, and how much memory their plans take. */
+/**
+ * How many layers are planned before they are asked for, of all images together, and how much memory their plans take.
+ */
 export type PlanAheadBounds = Pick<MemoryBudget, 'plansAhead' | 'plansAheadBytes'>;
 
 /** A layer that somebody will ask for, and the format that those beside it have. */
 export type GuessedLayer = { readonly digest: Digest; readonly format: LayerFormat };
 
-/** Plans a layer in an empty directory, whatever the digest of its index is. `isAwaited` tells whether a client waits for it. */
+/**
+ * Plans a layer in an empty directory, whatever the digest of its index is. `isAwaited` tells whether a client waits
+ * for it.
+ */
 export type Plan = (
   layer: GuessedLayer,
   tail: Tail,
@@ -47,8 +52,9 @@ interface Entry {
 }
 
 /**
- * Plans of layers that a client will ask for next: it prepares the layers of an image one after another, and tells the digests of those that follow. While one is
- * mounted, the next one is planned in a directory of its own; what its table of contents must be the client tells when it asks.
+ * Plans of layers that a client will ask for next: it prepares the layers of an image one after another, and tells the
+ * digests of those that follow. While one is mounted, the next one is planned in a directory of its own; what its table
+ * of contents must be the client tells when it asks.
  */
 export class PlanAhead {
   readonly #plan: Plan;
@@ -94,8 +100,8 @@ export class PlanAhead {
   }
 
   /**
-   * Moves what was planned of a layer into the layer's directory, which is empty. Undefined where there is nothing, or it is by another index: then
-   * that directory is empty still.
+   * Moves what was planned of a layer into the layer's directory, which is empty. Undefined where there is nothing, or
+   * it is by another index: then that directory is empty still.
    */
   async take({ digest, index }: LayerId, directory: LayerDirectory): Promise<PlannedLayer | undefined> {
     const entry = this.#entries.get(digest);
@@ -137,7 +143,9 @@ function bytesOf({ tail, planned }: PlannedLayer): number {
   return tail.data.length + planned.table.digest.buffer.byteLength;
 }
 
-/** Removes plans that nobody asks for any more, as far as the disk lets it: what is left is removed by the next life. */
+/**
+ * Removes plans that nobody asks for any more, as far as the disk lets it: what is left is removed by the next life.
+ */
 export async function removePlans(path: string): Promise<void> {
   await rm(path, { recursive: true, force: true }).catch(() => undefined);
 }

@@ -40,8 +40,9 @@ interface Silence {
 }
 
 /**
- * Which registries did not answer lately. A client prepares the layers of an image one after another, so each of them would wait for the same time-out again: once one has,
- * the others fail at once and the client pulls. In the background the registry is asked until it answers.
+ * Which registries did not answer lately. A client prepares the layers of an image one after another, so each of them
+ * would wait for the same time-out again: once one has, the others fail at once and the client pulls. In the background
+ * the registry is asked until it answers.
  */
 export class SilentRegistries {
   readonly #openBlob: (reference: string, digest: string) => Blob;
@@ -65,7 +66,10 @@ export class SilentRegistries {
     throw new Refusal('registry', 'Unavailable', what);
   }
 
-  /** Notes that a registry sent all that it was asked for. Some bytes are no answer: a registry may begin to send, and stall. */
+  /**
+   * Notes that a registry sent all that it was asked for. Some bytes are no answer: a registry may begin to send, and
+   * stall.
+   */
   answered(reference: string): void {
     const host = hostOf(reference);
     this.#answeredMs.delete(host);
@@ -77,7 +81,10 @@ export class SilentRegistries {
     this.#log.info({ registry: host }, 'the registry answers again: its layers can be lazy');
   }
 
-  /** Notes that what was asked for at `askedMs` (of performance.now()) failed. Nothing is learned if the registry answered something else since. */
+  /**
+   * Notes that what was asked for at `askedMs` (of performance.now()) failed. Nothing is learned if the registry
+   * answered something else since.
+   */
   failed(wanted: Wanted, askedMs: number, error: unknown): void {
     const answeredMs = this.#answeredMs.get(hostOf(wanted.reference)) ?? Number.NEGATIVE_INFINITY;
     if (answeredMs <= askedMs) this.stalled(wanted, askedMs, error);
@@ -146,7 +153,9 @@ export class SilentRegistries {
   }
 }
 
-/** Whether an error says that a registry, its token server or the way there is in trouble, and not what was asked for. */
+/**
+ * Whether an error says that a registry, its token server or the way there is in trouble, and not what was asked for.
+ */
 function isSilence(error: unknown): boolean {
   const code = codeOf(error);
   if (code === 'DeadlineExceeded') return true;

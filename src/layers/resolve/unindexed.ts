@@ -57,7 +57,10 @@ export interface UnindexedOptions {
   readonly log: Log;
 }
 
-/** Makes layers whose blob and manifest name no index: by a layer index that is found, else by pulling all of the layer, which makes one. */
+/**
+ * Makes layers whose blob and manifest name no index: by a layer index that is found, else by pulling all of the layer,
+ * which makes one.
+ */
 export class UnindexedLayers {
   readonly #options: UnindexedOptions;
   /** The manifests that are being asked for, or were, of images whose clients wait. */
@@ -79,7 +82,8 @@ export class UnindexedLayers {
   }
 
   /**
-   * Notes that a client asks for a layer, and will ask for its siblings: their indexes are looked for, and those that have none are pulled beside it.
+   * Notes that a client asks for a layer, and will ask for its siblings: their indexes are looked for, and those that
+   * have none are pulled beside it.
    *
    * @returns what to call when the call is over
    */
@@ -100,7 +104,10 @@ export class UnindexedLayers {
     return leave;
   }
 
-  /** Fills the empty directory of a layer. Rejects with the reason when the layer is left to its client, or with that of `signal`. */
+  /**
+   * Fills the empty directory of a layer. Rejects with the reason when the layer is left to its client, or with that of
+   * `signal`.
+   */
   async make(ref: LayerRef, directory: LayerDirectory, signal: AbortSignal): Promise<MadeLayer> {
     this.check();
     const found = await this.#find(ref, signal);

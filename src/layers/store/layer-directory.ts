@@ -12,29 +12,29 @@ import type { Hints } from '../prefetch/hints.ts';
 import type { Stacking } from '../plan/stacking.ts';
 import { residency } from '../../chunks/residency.ts';
 
-/** The sha256 digests, in hex, of what never changes in a layer's directory. */
+/** The sha256 digests, in hex, of the parts of a layer's directory that never change. */
 export interface LayerSums {
-  /** Of the first `metadataBytes` of the disk. */
+  /** Digest of the first `metadataBytes` of the disk. */
   readonly metadata: string;
   readonly table: string;
   readonly hints: string;
   readonly stacking: string;
-  /** Of the codec's data, if it has any. */
+  /** Digest of the codec's data, if it has any. */
   readonly codec?: string;
 }
 
-/** Where the files of a layer are that a plan of it is written to. */
+/** The paths of the files that a plan is written to. */
 export type LayerPaths = Pick<
   LayerDirectory,
   'diskPath' | 'tablePath' | 'pathsPath' | 'hintsPath' | 'stackingPath' | 'codecPath'
 >;
 
-/** What is known of an indexed layer besides its table. Written last, so that a directory with a record is whole. */
+/** The properties of an indexed layer besides its table. Written last: a directory with a record is complete. */
 export interface LayerRecord {
-  /** Raised when a file of the directory changes its meaning; others are thrown away. */
+  /** Raised when a file of the directory changes its meaning; directories of other versions are thrown away. */
   readonly version: typeof recordVersion;
   readonly digest: Digest;
-  /** Of the index that the layer is read by, and the name of the index's format. */
+  /** The digest of the layer's index, and the name of the index's format. */
   readonly indexDigest: Digest;
   readonly format: string;
   /** An image that has the layer. */
@@ -45,14 +45,17 @@ export interface LayerRecord {
   /** Where the files' data starts on the disk, if there is a hole before it. */
   readonly dataOffset?: number;
   readonly chunks: number;
-  /** Whether the root of the image is the layer's tree, as versions made it; else that is the directory `treeName` in it. */
+  /**
+   * Whether the root of the image is the layer's tree, as old versions made it; else the tree is the directory
+   * `treeName` in it.
+   */
   readonly isBare?: true;
   readonly sums: LayerSums;
 }
 
 export const recordVersion = 6;
 
-/** What is on the disk, as it was last written down, and whether that was since the machine was started: then the files beside it are as they were written. */
+/** The recorded residency, and whether it was recorded in this boot: then the other files are as they were written. */
 export interface WrittenResidency {
   /** The `residency` of each chunk. */
   readonly resident: Uint8Array;
@@ -60,10 +63,12 @@ export interface WrittenResidency {
 }
 
 /**
- * The files of one layer: `disk` (the EROFS image, sparse), `table` (the chunk table as it is in memory), `codec` (what the format's codec knows beside that, if
- * anything), `paths` (the file that each chunk belongs to, for messages), `hints.json` (what is likely to be read next), `stacking.json` (what matters to layers above and below), `resident` (one byte a chunk,
- * 1 for what has been synced) and `layer.json` (the record). What a power cut can leave of them is never believed: a record counts only in the boot in which it was
- * written, until the files that it speaks of have been synced, and every file but the data on the disk has its digest in the record or in itself.
+ * The files of one layer: `disk` (the EROFS image, sparse), `table` (the chunk table as it is in memory), `codec`
+ * (other data of the format's codec, if any), `paths` (the file that each chunk belongs to, for messages), `hints.json`
+ * (what is likely to be read next), `stacking.json` (what matters to layers above and below), `resident` (one byte a
+ * chunk, 1 if it has been synced) and `layer.json` (the record). A power cut can damage them, so they are never
+ * trusted: a record counts only in the boot in which it was written, until its files have been synced, and every file
+ * but the data on the disk has its digest in the record or in itself.
  */
 export class LayerDirectory {
   readonly path: string;
@@ -96,13 +101,13 @@ export class LayerDirectory {
     return join(this.path, 'codec');
   }
 
-  /** For another thread. */
+  /** The paths, for another thread. */
   get paths(): LayerPaths {
     const { diskPath, tablePath, pathsPath, hintsPath, stackingPath, codecPath } = this;
     return { diskPath, tablePath, pathsPath, hintsPath, stackingPath, codecPath };
   }
 
-  /** The record, or undefined where the layer was never indexed, or by a version of this program that kept other files, or not to the end. */
+  /** The record. Undefined if the layer was never or not completely indexed, or by a version that kept other files. */
   async record(): Promise<LayerRecord | undefined> {
     try {
       const text = await readFile(this.#recordPath, 'utf8');
@@ -115,12 +120,12 @@ export class LayerDirectory {
     }
   }
 
-  /** Makes the layer count as indexed until the machine stops. The other files have been written. */
+  /** Makes the layer count as indexed until the machine stops. The other files must have been written. */
   async writeRecord(record: LayerRecord): Promise<void> {
     await this.#replace('layer.json', recordText(this.#boot, record), 'nothing');
   }
 
-  /** Brings the other files to the disk and then the record, which makes the layer count as indexed for good. */
+  /** Syncs the other files and then the record, which makes the layer count as indexed permanently. */
   async syncRecord(record: LayerRecord): Promise<void> {
     const { codec } = record.sums;
     const others = [this.diskPath, this.tablePath, this.hintsPath, this.stackingPath, this.pathsPath];
@@ -135,17 +140,17 @@ export class LayerDirectory {
     await this.#replace('layer.json', recordText(synced, record), 'content');
   }
 
-  /** The chunk table. Throws `DataLoss` when the file is not the record's. */
+  /** The chunk table. Throws `DataLoss` if the file does not belong to the record. */
   async table({ chunks, sums }: LayerRecord): Promise<ChunkTable> {
     return chunkTable(shared(await this.#checked(this.tablePath, sums.table)), chunks);
   }
 
-  /** What the codec knows beside the table, if anything. Throws `DataLoss` when the file is not the record's. */
+  /** The codec's data besides the table, if any. Throws `DataLoss` if the file does not belong to the record. */
   async codecData({ sums: { codec } }: LayerRecord): Promise<SharedArrayBuffer | undefined> {
     return codec === undefined ? undefined : shared(await this.#checked(this.codecPath, codec));
   }
 
-  /** Throws `DataLoss` unless the disk has the record's length and, when `metadata` is asked for, its metadata. */
+  /** Throws `DataLoss` unless the disk has the record's length and, if `metadata` is set, its metadata. */
   async checkDisk({ diskBytes, metadataBytes, sums }: LayerRecord, metadata: boolean): Promise<void> {
     await using disk = await open(this.diskPath, 'r');
     const { size } = await disk.stat();
@@ -155,7 +160,7 @@ export class LayerDirectory {
     if (hash('sha256', buffer) !== sums.metadata) throw new LazypullError('DataLoss', 'The metadata is damaged');
   }
 
-  /** The residency that was last written, of which nothing is verified; all absent where none, or none that can be trusted, was. */
+  /** The last recorded residency, none of it verified; all absent if there is no reliable one. */
   async resident(record: LayerRecord): Promise<WrittenResidency> {
     const resident = new Uint8Array(new SharedArrayBuffer(record.chunks));
     try {
@@ -173,21 +178,23 @@ export class LayerDirectory {
     return { resident, isOfThisBoot: false };
   }
 
-  /** Keeps a residency, in which the bytes of all chunks but the absent ones have been synced to the disk before. */
+  /** Records a residency. The bytes of all chunks but the absent ones must have been synced to the disk before. */
   async writeResident(record: LayerRecord, resident: Uint8Array): Promise<void> {
     const states = resident.map((state) => (state === residency.absent ? 0 : 1));
     const head = Buffer.from(`${this.#boot} ${residencySum(this.#boot, record, states)}\n`);
     await this.#replace('resident', Buffer.concat([head, states]), 'content');
   }
 
-  /** Brings the data of a layer of which all is here to the disk, and writes that down: it survives a kill then. */
+  /** Syncs the data of a complete layer, and records that: it survives a kill then. */
   async settle(record: LayerRecord): Promise<void> {
     await using disk = await open(this.diskPath, 'r');
     await disk.datasync();
     await this.writeResident(record, new Uint8Array(record.chunks).fill(residency.verified));
   }
 
-  /** The paths in the layer of the files that hold the disk offsets, '' where one is not known. Reads a file: for messages only. */
+  /**
+   * The paths in the layer of the files at these disk offsets, '' if one is not known. Reads a file: for messages only.
+   */
   async pathsAt(diskOffsets: readonly number[]): Promise<string[]> {
     const starts: number[] = [];
     const paths: string[] = [];
@@ -216,12 +223,15 @@ export class LayerDirectory {
     return join(this.path, 'stacking.json');
   }
 
-  /** Throws `DataLoss` when the file is not the record's. */
+  /** Throws `DataLoss` if the file does not belong to the record. */
   async stacking({ sums }: LayerRecord): Promise<Stacking> {
     return JSON.parse((await this.#checked(this.stackingPath, sums.stacking)).toString()) as Stacking;
   }
 
-  /** What is likely to be read next. Reads a file: not for every read. Throws `DataLoss` when the file is not the record's. */
+  /**
+   * What is likely to be read next. Reads a file: not for every read. Throws `DataLoss` if the file does not belong to
+   * the record.
+   */
   async hints({ sums }: LayerRecord): Promise<Hints> {
     return JSON.parse((await this.#checked(this.hintsPath, sums.hints)).toString()) as Hints;
   }
@@ -232,7 +242,7 @@ export class LayerDirectory {
     await utimes(this.path, now, now);
   }
 
-  /** Removes all files; the record first, so that what is left when that is interrupted does not count as a layer. */
+  /** Removes all files. The record goes first, so that the rest does not count as a layer if that is interrupted. */
   async remove(): Promise<void> {
     await rm(this.#recordPath, { force: true });
     await rm(this.path, { recursive: true, force: true });
@@ -244,7 +254,7 @@ export class LayerDirectory {
     await mkdir(this.path, { recursive: true, mode: 0o700 });
   }
 
-  /** Removes the record: the layer does not count as indexed any more, and what has its files open goes on. */
+  /** Removes the record: the layer does not count as indexed any more. Code that has its files open goes on. */
   async forget(): Promise<void> {
     await rm(this.#recordPath, { force: true });
   }
@@ -266,17 +276,17 @@ export class LayerDirectory {
 
 const lineFeed = 0x0a;
 
-/** In place of a boot, in a record that counts in any. */
+/** Replaces the boot in a record that holds in every boot. */
 const synced = 'any';
 
-/** What `layer.json` holds. */
+/** The content of `layer.json`. */
 interface WrittenRecord<T = LayerRecord> {
   readonly boot: string;
   readonly sum: string;
   readonly record: T;
 }
 
-/** What versions wrote that knew eStargz only, of images that are bare. */
+/** The record of old versions that knew only eStargz, of bare images. */
 interface Record5 extends Omit<LayerRecord, 'version' | 'indexDigest' | 'format' | 'chunks' | 'isBare'> {
   readonly version: 5;
   readonly tocDigest: Digest;
@@ -285,7 +295,7 @@ interface Record5 extends Omit<LayerRecord, 'version' | 'indexDigest' | 'format'
 
 type AnyRecord = LayerRecord | Record5 | { readonly version: unknown };
 
-/** A record as this version writes it; undefined for one of a version that this one does not know. */
+/** A record in the form of this version; undefined if this version does not know its version. */
 function currentRecord(record: AnyRecord): LayerRecord | undefined {
   if (isRecord5(record)) {
     const { version: _, tocDigest, rows, ...same } = record;
@@ -316,7 +326,10 @@ function residencySum(boot: string, { sums }: LayerRecord, states: Uint8Array): 
   return createHash('sha256').update(`${boot}\n${sums.metadata}\n${sums.table}\n`).update(states).digest('hex');
 }
 
-/** The record of the layer whose FUSE file has this node id, among the directories of layers below `path`; undefined where there is none. */
+/**
+ * The record of the layer whose FUSE file has this node id, among the directories of layers below `path`; undefined if
+ * there is none.
+ */
 export async function findRecord(path: string, nodeId: number): Promise<LayerRecord | undefined> {
   for (const digest of await namesIn(path)) {
     for (const index of await namesIn(join(path, digest))) {
@@ -337,15 +350,15 @@ async function namesIn(path: string): Promise<string[]> {
 }
 
 /**
- * The name and the node id of a layer's FUSE file. They are of the layout as well: the kernel knows from its metadata where on the disk each file
- * of the layer lies, and must never find another layout there.
+ * The name and the node id of a layer's FUSE file. They depend on the layout too: the kernel knows from its metadata
+ * where each file of the layer is on the disk, and must never find another layout there.
  */
 export function fileOf({ digest, indexDigest, sums }: LayerRecord): { name: string; nodeId: number } {
   const key = hash('sha256', `${digest}\n${indexDigest}\n${sums.metadata}`, 'buffer');
   return { name: key.toString('hex').slice(0, 32), nodeId: key.readUIntBE(0, 6) + 2 };
 }
 
-/** Throws unless a residency or a record is of the layer that is asked for. */
+/** Throws unless a residency or a record belongs to the requested layer. */
 export function checkRecord(record: LayerRecord, { digest, index }: LayerId): void {
   if (record.digest === digest && record.indexDigest === index) return;
   throw new LazypullError('DataLoss', `The cached layer is another one: ${record.digest}`);

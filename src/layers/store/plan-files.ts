@@ -5,7 +5,7 @@ import type { LayerFormat, RawIndex, WantedIndex } from '../../formats/layer-for
 import { type DiskFiles, type LayerPlan, planLayer } from '../plan/layer-plan.ts';
 import type { LayerPaths, LayerSums } from './layer-directory.ts';
 
-/** An index, and where the files go that a plan of it is kept in. */
+/** An index, and the files for its plan. */
 export interface PlanRequest {
   /** The name of its format. */
   readonly format: string;
@@ -14,7 +14,7 @@ export interface PlanRequest {
   readonly paths: LayerPaths;
 }
 
-/** What the files of a layer's directory that were written hold. */
+/** The content of the written files of a layer's directory. */
 export interface Planned extends Pick<LayerPlan, 'indexDigest' | 'blobBytes' | 'diskBytes' | 'codecData'> {
   readonly metadataBytes: number;
   readonly table: ChunkTable;
@@ -22,9 +22,10 @@ export interface Planned extends Pick<LayerPlan, 'indexDigest' | 'blobBytes' | '
 }
 
 /**
- * Turns the index of a layer into an image without data, and its files in the layer's directory, with blocking system calls.
+ * Turns the index of a layer into an image without data, and writes the files of the layer's directory, with blocking
+ * system calls.
  *
- * @throws what `planLayer` does, and errors of the file system
+ * @throws as `planLayer`, and errors of the file system
  */
 export function planFiles(format: LayerFormat, { raw, wanted, paths }: PlanRequest): Planned {
   const plan = planLayer(format, raw, wanted);
@@ -44,9 +45,10 @@ function write(plan: LayerPlan, paths: LayerPaths): LayerSums {
 }
 
 /**
- * Writes the metadata of an image to its file, gives that its length, and writes the other files of the layer's directory. What is in the file behind the metadata stays.
+ * Writes the metadata of an image to its file, extends the file to the image's length, and writes the other files of
+ * the layer's directory. Data in the file after the metadata stays.
  *
- * @returns the digests of what the files hold
+ * @returns the digests of the files
  */
 export function writePlan(
   { metadata, diskBytes, chunks, codecData, stacking, hints, pathLines }: DiskFiles,

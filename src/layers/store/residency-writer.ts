@@ -5,7 +5,7 @@ import type { Log } from '../../log.ts';
 import type { LayerDirectory, LayerRecord } from './layer-directory.ts';
 import { residency } from '../../chunks/residency.ts';
 
-/** How long fetched bytes may go without being known to be on the disk: what is lost when the machine loses power. */
+/** How long fetched bytes may be unsynced: a power cut loses them. */
 const syncIntervalMs = 2000;
 
 export interface ResidencyWriterOptions {
@@ -13,12 +13,14 @@ export interface ResidencyWriterOptions {
   readonly directory: LayerDirectory;
   readonly resident: Uint8Array;
   readonly disk: FileHandle;
-  /** Called when something has been written down. */
+  /** Called after something has been recorded. */
   readonly onKept: () => void;
   readonly log: Log;
 }
 
-/** What is written down of a layer's residency: every few seconds, after the data that it speaks of has been synced. It takes back what the disk has lost. */
+/**
+ * Records a layer's residency: every few seconds, after its data has been synced. It takes back what the disk has lost.
+ */
 export class ResidencyWriter {
   readonly #options: ResidencyWriterOptions;
   #timer: NodeJS.Timeout | undefined;
@@ -26,10 +28,10 @@ export class ResidencyWriter {
   #isClosed = false;
   #syncing: Promise<void> | undefined;
   #lossKnown: Promise<void> | undefined;
-  /** Whether the disk failed to keep what was written to it, the last time that it was asked to. */
+  /** Whether the disk failed at the last sync. */
   #diskFails = false;
 
-  /** @param isKept whether what is resident has been written down in this boot */
+  /** @param isKept whether the present residency has been recorded in this boot */
   constructor(options: ResidencyWriterOptions, isKept: boolean) {
     this.#options = options;
     if (!isKept) this.change();
@@ -39,12 +41,12 @@ export class ResidencyWriter {
     return this.#diskFails;
   }
 
-  /** Whether all that is resident is on the disk. */
+  /** Whether all resident data is on the disk. */
   get isSynced(): boolean {
     return !this.#dirty && this.#syncing === undefined;
   }
 
-  /** Resolves when what the disk has lost counts as absent. Undefined where it never lost anything. */
+  /** Resolves when lost data counts as absent. Undefined if the disk never lost any. */
   get lossKnown(): Promise<void> | undefined {
     return this.#lossKnown;
   }
@@ -55,7 +57,10 @@ export class ResidencyWriter {
     if (!this.#isClosed) this.#timer ??= setTimeout(() => void this.sync(), syncIntervalMs).unref();
   }
 
-  /** Notes that the kernel could not write what the disk had taken: what has not been synced may be lost, and the rest has to be verified again. */
+  /**
+   * Notes that the kernel failed to write accepted data: what has not been synced may be lost, and the rest must be
+   * verified again.
+   */
   lose(): void {
     const { record, resident, log } = this.#options;
     noteLost({ resident });
@@ -66,9 +71,9 @@ export class ResidencyWriter {
     this.#lossKnown = this.sync();
   }
 
-  /** Writes the residency down after the data that it speaks of. Never rejects: what cannot be written is fetched again in the next life. */
+  /** Writes the residency after its data. Never rejects: what cannot be written is fetched again in the next life. */
   async sync(): Promise<void> {
-    await this.#syncing; // which may have looked before the last parts came
+    await this.#syncing; // it may have begun before the last changes
     if (!this.#dirty) return;
     this.#syncing ??= this.#sync().finally(() => {
       this.#syncing = undefined;
@@ -76,7 +81,7 @@ export class ResidencyWriter {
     await this.#syncing;
   }
 
-  /** Writes down what has changed, for the last time. */
+  /** Records the last changes. */
   async close(): Promise<void> {
     await this.sync();
     this.#isClosed = true;
@@ -104,7 +109,7 @@ export class ResidencyWriter {
   }
 
   /**
-   * What has been written since the last sync that went well may be lost: the kernel tells that once, and then forgets those pages. So it
+   * Data since the last successful sync may be lost: the kernel reports that once, and then forgets those pages. So it
    * counts as absent. Rejects with the error.
    */
   async #forgetUnsynced(error: unknown): Promise<never> {

@@ -1,23 +1,23 @@
-/** What the contents of all layers may take that could not be written. */
+/** Maximum memory for unwritten chunks of all layers. */
 const maxBytes = 32 << 20;
 
 /**
- * Contents of rows that are verified and that the disk did not take, so that a chunk which is read piece by piece is not fetched for each
- * piece. The oldest ones make way for new ones.
+ * Contents of verified chunks that the disk refused. So a chunk that is read piece by piece is not fetched for each
+ * piece. New ones replace the oldest.
  */
 export class UnwrittenChunks {
   readonly #contents = new Map<string, Uint8Array>();
   #bytes = 0;
 
   /** @param layer the layer's id in the pool */
-  get(layer: number, row: number): Uint8Array | undefined {
-    return this.#contents.get(`${layer} ${row}`);
+  get(layer: number, chunk: number): Uint8Array | undefined {
+    return this.#contents.get(`${layer} ${chunk}`);
   }
 
-  add(layer: number, row: number, content: Uint8Array): void {
+  add(layer: number, chunk: number, content: Uint8Array): void {
     if (content.length > maxBytes) return;
-    this.#remove(`${layer} ${row}`);
-    this.#contents.set(`${layer} ${row}`, content);
+    this.#remove(`${layer} ${chunk}`);
+    this.#contents.set(`${layer} ${chunk}`, content);
     this.#bytes += content.length;
     for (const key of this.#contents.keys()) {
       if (this.#bytes <= maxBytes) break;
@@ -25,7 +25,7 @@ export class UnwrittenChunks {
     }
   }
 
-  /** Forgets the rows of a layer. */
+  /** Forgets the chunks of a layer. */
   forget(layer: number): void {
     for (const key of this.#contents.keys()) if (key.startsWith(`${layer} `)) this.#remove(key);
   }

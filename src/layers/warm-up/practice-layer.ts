@@ -14,10 +14,10 @@ import { Link } from '../fetch/link.ts';
 import { layerMetrics } from '../metrics.ts';
 import { TraceStore } from '../prefetch/trace.ts';
 
-/** What a layer has for itself that it would share with the others. */
+/** The parts that this layer does not share with the others. */
 export type OwnOfLayer = Pick<LayerOptions, 'link' | 'metrics' | 'log'>;
 
-/** Opens a layer that nobody is told of. */
+/** Opens a layer that is reported nowhere. */
 export type ServeQuietly = (layer: KnownLayer, own: OwnOfLayer) => Promise<Layer>;
 
 export interface PracticeOptions {
@@ -28,14 +28,14 @@ export interface PracticeOptions {
   readonly threads: WorkerPool;
   readonly helper: MountHelper;
   readonly serve: ServeQuietly;
-  /** Ends it in its midst. */
+  /** Ends it early. */
   readonly signal: AbortSignal;
 }
 
 /**
- * Does with a made-up layer what is done with the first one of a build: fetches its index, plans and mounts its disk, and reads its files. JavaScript runs
- * several times faster once the engine has seen it run; without this, that build would be what it learns from. Begins after `removeStage`, and leaves nothing behind,
- * also where `signal` ends it: then it rejects.
+ * Does with a synthetic layer what the first layer of a build needs: fetches its index, plans and mounts its image, and
+ * reads its files. JavaScript runs several times faster once the engine has seen it run; without this, the first build
+ * would pay for that. Begins after `removeStage`, and leaves nothing behind, even if `signal` ends it: then it rejects.
  */
 export async function practiseLayer(options: PracticeOptions): Promise<void> {
   const { root, layer, openBlob, threads, helper, serve, signal } = options;

@@ -1,10 +1,10 @@
-/** What most buffers hold, in bytes: two batches that threads get. */
+/** Size of most buffers, in bytes: two batches for threads. */
 export const pooledBytes = 1 << 20;
 
-/** What is kept for later, in bytes: what is on its way at one time. */
+/** Maximum bytes that are kept for later: as many as are under way at one time. */
 const maxKeptBytes = 12 << 20;
 
-/** Memory that threads share, and that is used again when nobody holds it any more. */
+/** Memory that threads share. It is reused when it has no holder any more. */
 export class PooledBuffer {
   readonly bytes: Uint8Array;
   readonly #onFree: (bytes: Uint8Array) => void;
@@ -15,7 +15,7 @@ export class PooledBuffer {
     this.#onFree = onFree;
   }
 
-  /** One more holder, who must release it. */
+  /** Adds a holder, which must release it. */
   hold(): this {
     this.#holders++;
     return this;
@@ -27,14 +27,14 @@ export class PooledBuffer {
 }
 
 /**
- * Hands out buffers. Shared memory is not on V8's heap, so that what is dropped waits long for a collection, in each thread that has seen it; what is used again does not
- * pile up. Sizes are powers of two, so that one fits the next chunk too.
+ * Hands out buffers. Shared memory is not on V8's heap, so a dropped buffer waits long for a collection, in each thread
+ * that has seen it; reused buffers do not pile up. Sizes are powers of two, so that a buffer fits the next chunk too.
  */
 export class BufferPool {
   readonly #kept = new Map<number, Uint8Array[]>();
   #keptBytes = 0;
 
-  /** A buffer of at least so many bytes with one holder: the caller. What was in it before may still be there. */
+  /** A buffer of at least so many bytes with one holder: the caller. It may still have its old content. */
   take(bytes: number): PooledBuffer {
     const isCommon = bytes > pooledBytes / 2;
     const size = isCommon ? 2 ** Math.ceil(Math.log2(bytes)) : bytes;
@@ -45,13 +45,13 @@ export class BufferPool {
     });
   }
 
-  /** Drops what is kept for later. */
+  /** Drops the buffers that are kept for later. */
   clear(): void {
     this.#kept.clear();
     this.#keptBytes = 0;
   }
 
-  /** Keeps memory for later. Where that becomes too much the largest goes. */
+  /** Keeps memory for later. If there is too much, the largest buffer goes. */
   #keep(memory: Uint8Array): void {
     const { length } = memory;
     const kept = this.#kept.get(length);

@@ -22,34 +22,43 @@ import { RequestRoom } from '../fetch/request-room.ts';
 import { BufferPool } from './buffer-pool.ts';
 import type { ChunkRange } from '../../chunks/chunk-range.ts';
 
-/** What must be waiting before a thread that is not there is worth its start, which takes as long as unpacking so many blob bytes. */
+/**
+ * How many bytes must wait before starting another thread is worthwhile: the start takes as long as unpacking so many
+ * blob bytes.
+ */
 const helpAfterBytes = 3 << 20;
 
-/** Jobs that a thread has at a time: the next is there when it is done with one, and what comes later can still go before the others. */
+/**
+ * Jobs that a thread has at a time: the next one is there when the first is done, and a later job can still go before
+ * the others.
+ */
 const jobsAtOnce = 2;
 
-/** A thread that had nothing to do for so long ends; the first only gives memory back. */
+/** An idle thread ends after so long; the first thread only releases memory. */
 const idleMs = 1500;
 
-/** Blob bytes that were unpacked, after which the first thread gives memory back when it is idle: less leaves little garbage. A plan leaves as much as so many. */
+/**
+ * After so many unpacked blob bytes the first thread releases memory when it is idle: fewer leave little garbage. A
+ * plan counts as so many.
+ */
 const restAfterBytes = 16 << 20;
 const planBytes = 4 << 20;
 
 /** The program serves before the first thread takes a processor to warm up. */
 const warmUpAfterMs = 100;
 
-/** Bounds of a thread's heap in MB; the old generation of the first one depends on the memory that there is. */
+/** Bounds of a thread's heap in MB; the old generation of the first one depends on the memory budget. */
 const firstYoungMb = 6;
 const otherLimits = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 2 };
 
 interface Job {
-  /** Made when a thread gets it. */
+  /** Made when a thread gets the job. */
   readonly command: () => JobCommand;
   readonly kind: JobCommand['kind'];
   readonly chunks: ChunkRange;
-  /** Whether somebody waits for it. */
+  /** Whether a reader or a client waits for it. */
   readonly isAwaited: () => boolean;
-  /** Blob bytes that it holds. */
+  /** Blob bytes of the job. */
   readonly bytes: number;
   readonly settle: (result: JobResult) => void;
 }
@@ -60,19 +69,19 @@ interface Thread {
   idle: NodeJS.Timeout | undefined;
   /** Set while it warms up. */
   yields: YieldingThread | undefined;
-  /** What it was given, in the order in which it does that. */
+  /** The jobs that it was given, in the order in which it does them. */
   readonly jobs: Map<number, Job>;
 }
 
 /**
- * Threads that plan the disks of layers and turn blob bytes into resident chunks. The first stays, because one that is new takes several
- * times as long for what it does first; the others are there only while there is much to do. Only the first one plans. What readers wait for goes
- * before what they do not.
+ * Threads that plan the images of layers and turn blob bytes into resident chunks. The first one stays, because a new
+ * thread takes several times as long for its first work; the others exist only while there is much to do. Only the
+ * first one plans. Jobs that readers wait for go first.
  */
 export class WorkerPool {
   /** Memory for the blob bytes of `unpack`. */
   readonly buffers = new BufferPool();
-  /** Room for what arrives to be unpacked. */
+  /** Room for arriving bytes that will be unpacked. */
   readonly requests: RequestRoom;
   readonly #threads: Thread[];
   readonly #targets = new Map<number, UnpackTarget>();
@@ -126,9 +135,10 @@ export class WorkerPool {
   }
 
   /**
-   * Writes the files of a layer's directory but its record. Rejects with the class of what is wrong with the table of contents.
+   * Writes the files of a layer's directory except its record. Rejects with the error class of what is wrong with the
+   * table of contents.
    *
-   * @param isAwaited whether a client waits: asked until a thread begins
+   * @param isAwaited whether a client waits: called until a thread begins
    */
   async plan(request: PlanRequest, isAwaited: () => boolean): Promise<Planned> {
     const result = await this.#run('plan', () => ({ kind: 'plan', request }), { first: 0, last: 0 }, 0, isAwaited);
@@ -160,7 +170,8 @@ export class WorkerPool {
    * Inflates, verifies and writes chunks [first, last) of a target.
    *
    * @param bytes the blob from `blobOffset` on, in shared memory
-   * @param isAwaited whether readers wait: asked until a thread begins. What the disk does not take comes with the failures then
+   * @param isAwaited whether readers wait: called until a thread begins. If so, failures have the content that the disk
+   * refused
    * @returns the chunks that failed, with the reasons
    */
   async unpack(
@@ -175,9 +186,10 @@ export class WorkerPool {
   }
 
   /**
-   * Verifies those of the chunks [first, last) of a target that are on its disk. They are verified or absent after that.
+   * Verifies those of the chunks [first, last) of a target that are on its disk. They are verified or absent after
+   * that.
    *
-   * @param isAwaited whether readers wait: asked until a thread begins
+   * @param isAwaited whether readers wait: called until a thread begins
    * @returns the chunks that are absent now, with the reasons
    */
   async verify(id: number, chunks: ChunkRange, isAwaited: () => boolean): Promise<Failure[]> {
@@ -192,14 +204,14 @@ export class WorkerPool {
     while (this.#queuedBytes > this.#budget.queuedBytes) await new Promise<void>((resolve) => this.#room.push(resolve));
   }
 
-  /** Has memory given back when there has been nothing to do for a while, however little was done before. */
+  /** Releases memory when there has been no work for a while, however little was done before. */
   restSoon(): void {
     const [first] = this.#threads;
     this.#unrestedBytes = restAfterBytes;
     this.#rest(first!);
   }
 
-  /** Ends the threads after the jobs that they have; those that wait get none. */
+  /** Ends the threads after their present jobs; waiting jobs fail. */
   async close(): Promise<void> {
     this.#closed = true;
     for (const { idle } of this.#threads) clearTimeout(idle);
@@ -220,7 +232,7 @@ export class WorkerPool {
     });
   }
 
-  /** Gives waiting jobs to the threads that are there, and starts another one where many wait. */
+  /** Gives waiting jobs to the existing threads, and starts another one if many wait. */
   #handOut(): void {
     if (this.#closed) return;
     for (const thread of this.#threads) {
@@ -239,9 +251,9 @@ export class WorkerPool {
     return this.#waiting.reduce((sum, { bytes }) => sum + bytes, 0) > helpAfterBytes;
   }
 
-  /** Takes the job that a thread should do next; undefined where it has enough, or there is none for it. */
+  /** Takes the next job for a thread; undefined if it has enough, or if there is none for it. */
   #nextFor(thread: Thread): Job | undefined {
-    // Nothing is to wait behind a plan, which takes long.
+    // No job may wait behind a plan, which takes long.
     const hasPlan = [...thread.jobs.values()].some(({ kind }) => kind === 'plan');
     if (hasPlan || thread.jobs.size >= jobsAtOnce) return undefined;
     const isFor = (job: Job): boolean => thread.isFirst || job.kind !== 'plan';
@@ -285,7 +297,7 @@ export class WorkerPool {
     return worker;
   }
 
-  /** A thread has ended by itself: the jobs that it had fail, and another one gets those that wait. */
+  /** A thread has ended by itself: its jobs fail, and another thread gets the waiting ones. */
   #lost(thread: Thread, worker: Worker, cause: unknown): void {
     this.#log.error({ error: messageOf(cause) }, 'a thread that works on layers ended with an error');
     if (thread.worker === worker) thread.worker = thread.yields = undefined;
@@ -311,7 +323,7 @@ export class WorkerPool {
     this.#rest(thread);
   }
 
-  /** Lets a thread end, or rest, when no work comes for a while. */
+  /** Lets a thread end, or release memory, if no work comes for a while. */
   #rest(thread: Thread): void {
     clearTimeout(thread.idle);
     const { worker } = thread;
@@ -323,7 +335,7 @@ export class WorkerPool {
       } else if (this.#unrestedBytes >= restAfterBytes) {
         this.buffers.clear();
         this.#pressure.rest();
-        // Together, on few processors, the pause of either one would be longer.
+        // On few processors, doing both at once would make either pause longer.
         thread.idle = setTimeout(() => this.#restFirst(worker), stepsMs).unref();
       }
     }, idleMs).unref();

@@ -2,14 +2,14 @@ import { setImmediate } from 'node:timers/promises';
 import { practiceIndex, practiceRun } from '../../formats/practice.ts';
 import { planLayer } from '../plan/layer-plan.ts';
 
-/** Enough for the engine to compile what is called for every file; a round takes some tens of milliseconds. */
+/** Enough rounds for the engine to compile what is called for every file; each takes some tens of milliseconds. */
 const rounds = 6;
 
 /**
- * Plans a made-up layer a few times and throws it away. JavaScript runs several times faster once the engine has seen it run; without this
- * the first layer, which a build waits for, would be what it learns from.
+ * Plans a synthetic layer a few times and throws it away. JavaScript runs several times faster once the engine has seen
+ * it run; without this the first layer, which a build waits for, would pay for that.
  *
- * @param goesOn asked before each round: false to leave it at that
+ * @param goesOn called before each round: false ends the warm-up
  */
 export async function warmUpPlanning(goesOn: () => boolean): Promise<void> {
   const { format, raw, wanted } = practiceIndex();
@@ -20,9 +20,9 @@ export async function warmUpPlanning(goesOn: () => boolean): Promise<void> {
 }
 
 /**
- * Unpacks and verifies a made-up file a few times, for the same reason.
+ * Unpacks and verifies a synthetic file a few times, for the same reason.
  *
- * @param goesOn asked after each time: false to leave it at that
+ * @param goesOn called after each round: false ends the warm-up
  */
 export async function warmUpUnpacking(goesOn: () => boolean): Promise<void> {
   const { format, ...run } = practiceRun();

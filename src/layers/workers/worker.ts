@@ -1,4 +1,7 @@
-/** A thread that plans disks, inflates and verifies chunks, writes them to the disk files of their layers, and verifies what is there. */
+/**
+ * A thread that plans images, inflates and verifies chunks, writes them to the disk files of their layers, and verifies
+ * existing ones.
+ */
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { checkChunk } from '../../chunks/checked-chunk.ts';
@@ -23,24 +26,24 @@ export interface UnpackTarget {
   readonly format: string;
   readonly table: ChunkTable;
   readonly codecData?: SharedArrayBuffer | undefined;
-  /** Of the index file, of which what the codec asks for is here. */
+  /** Path of the index file, in which the parts that the codec needs are present. */
   readonly indexPath?: string | undefined;
   readonly resident: Uint8Array;
 }
 
-/** Chunks [first, last) of a target, to be verified. */
+/** Chunks [first, last) of a target to verify. */
 export interface VerifyCommand extends ChunkRange {
   readonly kind: 'verify';
   readonly id: number;
 }
 
-/** Chunks [first, last) of a target, and the blob from `blobOffset` on, that holds them. */
+/** Chunks [first, last) of a target, and the blob bytes from `blobOffset` on that hold them. */
 export interface UnpackCommand extends ChunkRange {
   readonly kind: 'unpack';
   readonly id: number;
   readonly bytes: Uint8Array;
   readonly blobOffset: number;
-  /** Whether readers wait: then what the disk does not take comes with the failures. */
+  /** Whether readers wait: then failures have the content that the disk refused. */
   readonly isAwaited: boolean;
 }
 
@@ -49,7 +52,7 @@ export interface PlanCommand {
   readonly request: PlanRequest;
 }
 
-/** What is answered. */
+/** Commands with an answer. */
 export type JobCommand = PlanCommand | UnpackCommand | VerifyCommand;
 
 export type WorkerCommand =
@@ -64,14 +67,17 @@ export type WorkerCommand =
 
 export interface Failure {
   readonly chunk: number;
-  /** `ResourceExhausted` where the disk did not take the chunk; DataLoss where its bytes are not the right ones. */
+  /** `ResourceExhausted` if the disk refused the chunk; DataLoss if its bytes are wrong. */
   readonly code: ErrorCode;
   readonly message: string;
-  /** What the disk did not take, verified, where a reader waits for it. */
+  /** The verified content that the disk refused, if a reader waits for it. */
   readonly content?: Uint8Array;
 }
 
-/** Of `unpack` and `verify` the chunks that failed, with the reason: the other chunks are resident. Of `plan` what it made, or why it could not. */
+/**
+ * For `unpack` and `verify`, the chunks that failed, with the reason: the other chunks are resident. For `plan`, the
+ * result or the error.
+ */
 export type JobResult =
   | { failures: Failure[] }
   | { planned: Planned }
@@ -84,9 +90,9 @@ export type WorkerAnswer =
   | { yields: YieldingThread }
   | { warmedUp: true };
 
-/** What a thread is started with. */
+/** Data that a thread is started with. */
 export interface WorkerPoolData {
-  /** Bytes that it writes before it has the kernel write them to the disk. */
+  /** Bytes that it writes before it makes the kernel write them to the disk. */
   readonly unsyncedBytes: number;
   /** `Formats.modules`. */
   readonly formats: readonly string[];
@@ -96,13 +102,13 @@ interface OpenTarget extends UnpackTarget {
   readonly fd: number;
 }
 
-/** A target, or why its disk cannot be opened. */
+/** A target, or why its disk file cannot be opened. */
 type Opened = OpenTarget | { readonly problem: string };
 
-/** What is read of a disk at a time to be verified, where chunks are not longer. */
+/** How much of a disk file is read at a time to verify it, unless a chunk is longer. */
 const spanBytes = 1 << 20;
 
-/** What the kernel keeps of a file at least, in bytes. */
+/** The kernel's unit for cached data of a file, in bytes. */
 const pageBytes = 4096;
 
 const port = parentPort;
@@ -178,14 +184,14 @@ function plan(request: PlanRequest): JobResult {
   }
 }
 
-/** @throws Unimplemented for one that this program does not know */
+/** @throws Unimplemented for a format that this program does not know */
 function formatNamed(name: string): LayerFormat {
   const format = formats.named(name);
   if (format !== undefined) return format;
   throw new LazypullError('Unimplemented', `Layers of the format "${name}" are not known to this version`);
 }
 
-/** A failure of each chunk of a job. */
+/** A failure for each chunk of a job. */
 function failuresOf({ first, last }: ChunkRange, code: ErrorCode, message: string): Failure[] {
   return Array.from({ length: last - first }, (_, i) => ({ chunk: first + i, code, message }));
 }
@@ -237,7 +243,10 @@ class IndexReader implements Disposable {
   }
 }
 
-/** Has the kernel write what it holds for the disk, which is whole pages, where that has become too much. An error comes again when the layer is synced. */
+/**
+ * If too many bytes are unwritten, makes the kernel write its whole pages of the file. An error comes again when the
+ * layer is synced.
+ */
 function syncSome({ fd }: OpenTarget, bytes: number): void {
   unsyncedBytes += Math.ceil(bytes / pageBytes) * pageBytes;
   if (unsyncedBytes < maxUnsyncedBytes) return;
@@ -246,7 +255,7 @@ function syncSome({ fd }: OpenTarget, bytes: number): void {
   pressure.collectNow();
 }
 
-/** Tells which of the chunks that are on the disk are what they should be. The others are absent from then on, and are the result. */
+/** Verifies the chunks that are on the disk. Wrong ones are absent from then on, and are the result. */
 function verify({ fd, table, resident }: OpenTarget, { first, last }: ChunkRange): Failure[] {
   const failures: Failure[] = [];
   for (let chunk = first; chunk < last; ) {
@@ -271,7 +280,7 @@ function verify({ fd, table, resident }: OpenTarget, { first, last }: ChunkRange
   return failures;
 }
 
-/** What is wrong with the content of a chunk; undefined when nothing is. */
+/** What is wrong with the content of a chunk; undefined if nothing is. */
 function problemOf(table: ChunkTable, chunk: number, read: () => Buffer): string | undefined {
   try {
     const checked = checkChunk(table, chunk, read());
@@ -285,7 +294,7 @@ function diskEnd({ diskOffset, size }: ChunkTable, chunk: number): number {
   return diskOffset[chunk]! + size[chunk]!;
 }
 
-/** Bytes of the disk; undefined where they cannot all be read. */
+/** Bytes of the disk file; undefined if they cannot all be read. */
 function readTogether(fd: number, position: number, size: number): Buffer | undefined {
   try {
     const content = read(fd, position, size);
@@ -295,7 +304,7 @@ function readTogether(fd: number, position: number, size: number): Buffer | unde
   }
 }
 
-/** The bytes of a chunk on the disk; fewer where the file ends before. */
+/** The bytes of a chunk on the disk; fewer if the file ends before. */
 function readChunk(fd: number, table: ChunkTable, chunk: number): Buffer {
   return read(fd, table.diskOffset[chunk]!, table.size[chunk]!);
 }
@@ -310,7 +319,7 @@ function read(fd: number, position: number, size: number): Buffer {
   return content;
 }
 
-/** Zeros take no space: the place of a chunk is a hole until something is written there, and that reads as zeros. */
+/** Zeros need no space: until something is written, the place of a chunk is a hole, which reads as zeros. */
 function write({ fd, table }: OpenTarget, chunk: number, content: Buffer): void {
   if (isZeros(content)) {
     const there = readChunk(fd, table, chunk);
