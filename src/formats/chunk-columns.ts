@@ -3,10 +3,11 @@ import { upperBound } from '../util/search.ts';
 export const digestBytes = 32;
 
 /**
- * Chunks as columns, one row a chunk; it grows. A chunk is a part of a regular file: what is fetched, verified and made readable as a whole.
+ * Chunks as growing columns, one element a chunk. A chunk is a part of a regular file: it is fetched, verified and made
+ * readable as a whole.
  *
- * Its bytes are bytes [innerOffset, innerOffset + size) of what the compressed stream at [streamOffset, streamEnd) of the blob
- * inflates to. `streamEnd` is an upper bound: bytes that belong to what follows may be inside. Columns may be longer than `length`.
+ * Its bytes are bytes [innerOffset, innerOffset + size) of the inflated stream at [streamOffset, streamEnd) of the
+ * blob. `streamEnd` is an upper bound: bytes of what follows may be inside. Columns may be longer than `length`.
  */
 export class ChunkColumns {
   length = 0;
@@ -15,10 +16,10 @@ export class ChunkColumns {
   streamOffset = new Float64Array(initialRows);
   streamEnd = new Float64Array(initialRows);
   innerOffset = new Float64Array(initialRows);
-  /** The 32 raw bytes a row of the sha256 digest of the uncompressed chunk. */
+  /** The 32 raw bytes of each chunk's sha256 digest, of its uncompressed bytes. */
   digest = new Uint8Array(initialRows * digestBytes);
 
-  /** Adds a row, whose digest is zeros and whose stream does not end yet. @returns its index */
+  /** Adds a chunk with a digest of zeros and an open stream. @returns its index */
   add(streamOffset: number, innerOffset: number, size: number): number {
     const row = this.length;
     if (row === this.size.length) this.#grow();
@@ -29,7 +30,7 @@ export class ChunkColumns {
     return row;
   }
 
-  /** Ends each stream where the next one of the blob starts, and the last one at `end`. */
+  /** Ends each stream where the next one in the blob starts, and the last one at `end`. */
   endStreams(end: number): void {
     const starts = this.streamOffset.slice(0, this.length);
     starts.sort();

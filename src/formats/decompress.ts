@@ -9,18 +9,19 @@ import { isZstdMagic, zstdFrames } from './zstd/frames.ts';
 /** Larger pieces than zlib's 16 KiB mean fewer trips through the event loop. */
 const pieceBytes = 256 * 1024;
 
-/** So many bytes of a blob tell how it is compressed. */
+/** So many bytes of a blob show how it is compressed. */
 export const magicBytes = 4;
 
-/** How a blob that starts with these bytes is compressed: media types often lie. */
+/** How a blob that starts with these bytes is compressed: media types are often wrong. */
 export function compressionOf(head: Buffer): Compression {
   if (head.length >= magicBytes && isZstdMagic(head.readUInt32LE(0))) return 'zstd';
   return head.length >= 2 && head.readUInt16BE(0) === 0x1f8b ? 'gzip' : 'none';
 }
 
 /**
- * The tar in a layer blob: gzip (one member or many), zstd or not compressed, told apart by the first bytes.
- * @throws DataLoss where the compressed data is damaged, and what `blob` throws.
+ * The tar in a layer blob: gzip (one member or many), zstd or not compressed, recognized by the first bytes.
+ *
+ * @throws DataLoss if the compressed data is damaged, and what `blob` throws
  */
 export async function* decompress(blob: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   const reader = new ByteReader(blob);
@@ -36,7 +37,7 @@ export async function* decompress(blob: AsyncIterable<Buffer>): AsyncGenerator<B
   const errors: unknown[] = [];
   const frames = compression === 'zstd' ? zstdFrames(rest) : rest;
   const done = pipeline(Readable.from(noting(frames, errors)), decoder);
-  done.catch(() => {}); // Reading the decoder throws the same error.
+  done.catch(() => {}); // reading the decoder throws the same error
   try {
     for await (const data of decoder) yield data as Buffer;
     await done;
@@ -48,7 +49,10 @@ export async function* decompress(blob: AsyncIterable<Buffer>): AsyncGenerator<B
   }
 }
 
-/** Passes the source on and notes its error, to tell it from one of the decoder, which the stream throws into its source too. */
+/**
+ * Passes the source on and notes its error, to distinguish it from one of the decoder, which the stream throws into its
+ * source too.
+ */
 async function* noting(source: AsyncIterable<Buffer>, errors: unknown[]): AsyncGenerator<Buffer> {
   const iterator = source[Symbol.asyncIterator]();
   try {

@@ -1,9 +1,9 @@
 /**
- * Formats of layers: bytes of a blob, or of a file beside it, to a `LayerIndex`. Pure, but for the blob that is
- * passed in.
+ * Formats of layers: from the bytes of a blob, or of a file beside it, to a `LayerIndex`. Pure, except for the blob
+ * that is passed in.
  *
- * Begin with `LayerFormat` in `layer-format.ts`. A new format is a folder here and a line in this file. `tar/` and
- * `gzip/` are read by several of them.
+ * Begin with `LayerFormat` in `layer-format.ts`. A new format is a folder here and a line in this file. Several formats
+ * use `tar/` and `gzip/`.
  */
 
 import { LazypullError } from '../errors.ts';
@@ -12,10 +12,13 @@ import { estargz } from './estargz/format.ts';
 import { layerIndexFormat } from './layer-index-file/format.ts';
 import type { Labels, LayerFormat } from './layer-format.ts';
 
-/** The formats that lazypull reads, in the order in which labels are looked at. A new one is a folder beside this file and a line here. */
+/**
+ * The formats that lazypull reads, in the order in which labels are checked. A new one is a folder beside this file and
+ * a line here.
+ */
 const builtIn: readonly LayerFormat[] = [estargz, layerIndexFormat];
 
-/** The formats that a program reads: what it has built in, and modules whose default export is a `LayerFormat`. */
+/** The formats of a program: the built-in ones, and modules whose default export is a `LayerFormat`. */
 export class Formats {
   readonly all: readonly LayerFormat[];
   /** The URLs of the modules: another thread makes its own formats of them. */
@@ -26,10 +29,10 @@ export class Formats {
     this.modules = modules;
   }
 
-  /** The format of layers of which no label names an index. */
+  /** The format of layers whose labels name no index. */
   readonly unindexed: LayerFormat = layerIndexFormat;
 
-  /** @throws InvalidArgument for a module that exports no format, or one whose name another has */
+  /** @throws InvalidArgument if a module exports no format, or one with the name of another */
   static async load(modules: readonly string[]): Promise<Formats> {
     if (modules.length === 0) return new Formats();
     const added: LayerFormat[] = [];
@@ -42,12 +45,15 @@ export class Formats {
     return new Formats(added, modules);
   }
 
-  /** The format with this name. Undefined for one of another version of this program. */
+  /** The format with this name. Undefined if it belongs to another version of this program. */
   named(name: string): LayerFormat | undefined {
     return this.all.find((format) => format.name === name);
   }
 
-  /** The first format of which labels or annotations name an index, and the digest of that; undefined if there is none. */
+  /**
+   * The first format whose index the labels or annotations name, and the digest of that index; undefined if there is
+   * none.
+   */
   identify(labels: Labels): { readonly format: LayerFormat; readonly index: Digest } | undefined {
     for (const format of this.all) {
       const index = format.identify(labels);

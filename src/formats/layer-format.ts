@@ -6,97 +6,115 @@ import type { Blob } from '../registry/blob/blob.ts';
 import type { LayerIndex } from './layer-index.ts';
 import type { LayerTree } from './tree.ts';
 
-/** The labels of a snapshot, or the annotations of a layer in a manifest: what tells of an index has the same name in both. */
+/**
+ * The labels of a snapshot, or the annotations of a layer in a manifest: the names for an index are the same in both.
+ */
 export type Labels = Readonly<Record<string, string>>;
 
 /**
- * How the layers of one kind are read without being pulled: where their index is, what it says, and how chunks come out of the blob. The main thread calls `identify`,
- * `labelsOf`, `fetchIndex` and `codec.bytesNeeded`; `parse` and `codec.unpack` run in worker threads, which find the format by its name.
+ * How to read the layers of one kind without pulling them: where their index is, what it says, and how chunks come out
+ * of the blob. The main thread calls `identify`, `labelsOf`, `fetchIndex` and `codec.bytesNeeded`. `parse` and
+ * `codec.unpack` run in worker threads, which find the format by its name.
  */
 export interface LayerFormat {
-  /** Stands in the records of layers on the disk: it stays what it is, and no other format ever gets it. */
+  /** Stored in the records of layers on the disk: it never changes, and no other format ever gets it. */
   readonly name: string;
-  /** The digest of a layer's index. Undefined if the labels name none of this format. @throws InvalidArgument for one that is no sha256 digest */
+  /**
+   * The digest of a layer's index. Undefined if the labels name none of this format. @throws InvalidArgument if it is
+   * not a sha256 digest
+   */
   identify(labels: Labels): Digest | undefined;
   /** The labels by which `identify` finds the index. */
   labelsOf(index: Digest): Labels;
-  /** Whether the end of a blob, some KB of it, looks like one of this format. For messages: nothing of it is verified. */
+  /** Whether the end of a blob, some KB of it, looks like this format. For messages: nothing of it is verified. */
   recognizes(tail: BlobEnd): boolean;
   /**
-   * Brings the index, verified by nothing yet.
+   * Fetches the index, not verified in any way.
    *
-   * @param file has the index: the layer's blob, or a file beside it
+   * @param file contains the index: the layer's blob, or a file beside it
    * @param tail the end of that file
-   * @throws FailedPrecondition if the file is not of this format; ResourceExhausted if its index is too large; what `file` throws
+   * @throws FailedPrecondition if the file is not of this format; ResourceExhausted if its index is too large; what
+   * `file` throws
    */
   readonly fetchIndex: (file: Pick<Blob, 'range'>, tail: BlobEnd, options?: FetchOptions) => Promise<RawIndex>;
   /**
-   * Says what an index means. Pure and synchronous.
+   * Interprets an index. Pure and synchronous.
    *
-   * @throws DataLoss for an index that is damaged or another than is wanted; ResourceExhausted for one past the bounds of `limits.ts`; FailedPrecondition for a layer
-   *   that can only be pulled
+   * @throws DataLoss if the index is damaged or not the wanted one; ResourceExhausted above the bounds of `limits.ts`;
+   * FailedPrecondition if the layer can only be pulled
    */
   parse(raw: RawIndex, wanted: WantedIndex): ParsedIndex;
-  /** What the entries of an index show. Files of the format's own are not in it. Throws as `buildTree`. */
+  /** The files of an index's entries, without the format's own files. Throws as `buildTree`. */
   readonly treeOf: (index: LayerIndex) => LayerTree;
   readonly codec: Codec;
 }
 
-/** How much of the end of a file is fetched before anything is known of its index, in bytes: most of an index, for most layers all of it. */
+/**
+ * How much of the end of a file is fetched before its index is known, in bytes: most of an index, for most layers all
+ * of it.
+ */
 export const indexTailBytes = 1 << 20;
 
-/** The end of a blob, and the size of all of it. */
+/** The end of a blob, and the size of the blob. */
 export interface BlobEnd {
   readonly data: Buffer;
   readonly size: number;
 }
 
 export interface FetchOptions {
-  /** Is told how many bytes came, each time that some come. */
+  /** Is called with the number of bytes each time that some arrive. */
   readonly onBytes?: (bytes: number) => void;
   /** Ends it: then it rejects. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** An index as it came, for `parse`. It goes to another thread. */
+/** The raw bytes of an index, for `parse`. It goes to another thread. */
 export interface RawIndex {
   readonly bytes: Uint8Array;
-  /** Where they begin in the file, and how long that is. */
+  /** The offset of the bytes in the file, and the length of the file. */
   readonly start: number;
   readonly fileBytes: number;
-  /** Bytes of the file before this are data of the layer, as far as the file's end was fetched with the index: 0 if the file is not the blob. */
+  /**
+   * Bytes of the file before this are data of the layer, as far as the file's end was fetched with the index: 0 if the
+   * file is not the blob.
+   */
   readonly dataEnd: number;
 }
 
-/** What an index must be. */
+/** The expected properties of an index. */
 export interface WantedIndex {
-  /** Of the compressed layer. */
+  /** Digest of the compressed layer. */
   readonly layer: Digest;
-  /** Of the index. Undefined if that is not known yet: then whoever uses the result compares it. */
+  /** Digest of the index. Undefined if it is not known yet: then the user of the result compares it. */
   readonly index: Digest | undefined;
-  /** How long the index may be once it is decompressed, in bytes. Undefined for what `limits.ts` says. */
+  /** Maximum length of the decompressed index, in bytes. Undefined for the bound in `limits.ts`. */
   readonly maxBytes?: number | undefined;
 }
 
 export interface ParsedIndex extends LayerIndex {
-  /** Of the index. */
+  /** Digest of the index. */
   readonly digest: Digest;
-  /** Of the compressed layer. */
+  /** Size of the compressed layer. */
   readonly blobBytes: number;
-  /** What the codec needs to know beside the table of chunks. It is kept in the layer's directory, and given to the codec with each call. */
+  /**
+   * Data that the codec needs besides the table of chunks. It is kept in the layer's directory, and passed to the codec
+   * with each call.
+   */
   readonly codecData?: SharedArrayBuffer | undefined;
 }
 
 /** How chunks come out of the bytes of a blob. */
 export interface Codec {
   /**
-   * The blob bytes [start, end) that a chunk needs: from the start of its stream to a bound that its content cannot exceed. Chunks of one stream have the same start.
-   * Called often, and in the main thread.
+   * The blob bytes [start, end) that a chunk needs: from the start of its stream to a bound that its content cannot
+   * exceed. Chunks of one stream have the same start. It is called often, and in the main thread.
    */
   readonly bytesNeeded: BytesNeeded;
-  /** What `unpack` will ask of the index file for some chunks, if it asks for anything. Called in the main thread. */
+  /**
+   * The parts of the index file that `unpack` will read for some chunks, if it reads any. Called in the main thread.
+   */
   readonly indexParts?: ((run: Pick<PackedRun, 'table' | 'chunks' | 'codecData'>) => readonly IndexPart[]) | undefined;
-  /** Gives each chunk of a run once, verified, or why there is none. Rejects with nothing that the bytes can cause. */
+  /** Yields each chunk of a run once: verified, or with its error. No bytes can make it reject. */
   unpack(run: PackedRun): AsyncIterable<CheckedChunk>;
 }
 
@@ -117,6 +135,9 @@ export interface PackedRun {
   readonly bytes: Buffer;
   readonly blobOffset: number;
   readonly codecData?: SharedArrayBuffer | undefined;
-  /** Bytes [start, end) of the file that has the index, for codecs that need more of it while they unpack. Throws if they are not here. */
+  /**
+   * Bytes [start, end) of the index file, for codecs that need more of it while they unpack. Throws if they are not
+   * here.
+   */
   readonly readIndex?: ((start: number, end: number) => Uint8Array) | undefined;
 }

@@ -2,13 +2,17 @@ import type { ChunkColumns } from './chunk-columns.ts';
 
 /**
  * A string whose char codes are bytes, 0 to 255: file names and link targets as the kernel sees them, which need not be
- * UTF-8. Made by `buffer.toString('latin1')`; compared with `<` it sorts as memcmp does. `Buffer.from(s, 'latin1')` gives the bytes.
+ * UTF-8. It comes from `buffer.toString('latin1')`; compared with `<` it sorts as memcmp does. `Buffer.from(s,
+ * 'latin1')` gives the bytes.
  */
 export type ByteString = string;
 
 export type EntryType = 'reg' | 'dir' | 'symlink' | 'hardlink' | 'char' | 'block' | 'fifo';
 
-/** One entry of a layer's tar, in tar order, as its publisher wrote it: paths are not cleaned, whiteouts are not translated. */
+/**
+ * One entry of a layer's tar, in tar order, as its publisher wrote it: paths are not cleaned, whiteouts are not
+ * translated.
+ */
 export interface IndexEntry {
   path: ByteString;
   type: EntryType;
@@ -24,18 +28,18 @@ export interface IndexEntry {
   size: number;
   /** Target of a symlink or hard link, otherwise ''. */
   linkTarget: ByteString;
-  /** Of a device: 0 to 4095, and 0 to 2^20 - 1; otherwise 0. */
+  /** Numbers of a device: 0 to 4095, and 0 to 2^20 - 1; otherwise 0. */
   devMajor: number;
   devMinor: number;
   xattrs: ReadonlyMap<ByteString, Uint8Array> | undefined;
-  /** The rows of `LayerIndex.chunks` that are a regular file's chunks, in file order, without gaps; none where size is 0. */
+  /** A regular file's chunks in `LayerIndex.chunks`, in file order, without gaps; none if size is 0. */
   firstChunk: number;
   chunkCount: number;
-  /** Where a regular file's data lies on the disk, in bytes, if that was written before the disk was planned. */
+  /** The offset of a regular file's data on the disk, in bytes, if it was written before the image was planned. */
   diskOffset?: number;
 }
 
-/** What an entry has if nothing else is said of it: an empty file of root. */
+/** The defaults of an entry: an empty file of root. */
 export const plainEntry: Readonly<IndexEntry> = {
   path: '',
   type: 'reg',
@@ -53,7 +57,10 @@ export const plainEntry: Readonly<IndexEntry> = {
   chunkCount: 0,
 };
 
-/** What every format yields: the entries of one layer. Paths and links in it are hostile until `tree.ts` has bounded them; numbers are not. */
+/**
+ * The result of every format: the entries of one layer. Its paths and links are hostile until `tree.ts` has bounded
+ * them; its numbers are not.
+ */
 export interface LayerIndex {
   entries: IndexEntry[];
   chunks: ChunkColumns;

@@ -4,10 +4,10 @@ import { printable } from '../util/printable.ts';
 import { maxNameBytes, maxPathBytes } from './limits.ts';
 
 /**
- * A path of a layer as it is below the layer's root: without `.`, empty parts and slashes at its ends; `..` goes up as the text says, but
+ * A path relative to the layer's root: without `.`, empty parts and slashes at its ends. `..` goes up in the text, but
  * not above the root. The root is ''.
  *
- * @throws InvalidArgument for a path with a NUL; ResourceExhausted past the limits of Linux's names and paths
+ * @throws InvalidArgument for a path with a NUL; ResourceExhausted above the limits of Linux's names and paths
  */
 export function cleanPath(path: ByteString): ByteString {
   if (path.length > maxPathBytes) throw tooLong(path, maxPathBytes);
@@ -26,7 +26,7 @@ export function cleanPath(path: ByteString): ByteString {
 const dot = 0x2e;
 const slash = 0x2f;
 
-/** Without `/` and `./` before it, and one `/` after it: what most tars have. */
+/** The path without a leading `/` or `./`, and without one trailing `/`: what most tars have. */
 function withoutOuterSlashes(path: ByteString): ByteString {
   let start = 0;
   for (;;) {
@@ -38,7 +38,7 @@ function withoutOuterSlashes(path: ByteString): ByteString {
   return path.slice(start, end);
 }
 
-/** False where a part is '', or may be `.` or `..`. */
+/** False if a part is '', or may be `.` or `..`. */
 function isClean(path: ByteString): boolean {
   return (
     path.charCodeAt(0) !== dot &&
@@ -57,7 +57,7 @@ function cleanSlowly(path: ByteString): ByteString {
   return parts.join('/');
 }
 
-/** A path as messages show it: what is not UTF-8 or not printable has signs in its place. */
+/** A path for messages: `?` or escapes stand for bytes that are not UTF-8 or not printable. */
 export function shownPath(path: ByteString): string {
   return printable(Buffer.from(path, 'latin1').toString('utf8'));
 }

@@ -10,7 +10,7 @@ import { syntheticToc } from './estargz/synthetic-toc.ts';
 import type { LayerFormat, PackedRun, RawIndex, WantedIndex } from './layer-format.ts';
 import { encodeFileHeader, paddingOf } from './tar/header.ts';
 
-/** A layer that was made up, and what a client knows of it. */
+/** A synthetic layer, and what a client knows about it. */
 export interface PracticeLayer {
   readonly bytes: Buffer;
   readonly id: LayerId;
@@ -25,7 +25,10 @@ export interface Practice {
   readonly tar: Digest;
 }
 
-/** A layer of some MB that no other one equals. It takes some turns of the event loop; `signal` ends it, then it rejects. */
+/**
+ * A synthetic layer of some MB that equals no other one. It takes some turns of the event loop; `signal` ends it, then
+ * it rejects.
+ */
 export async function practiceLayer(signal?: AbortSignal): Promise<PracticeLayer> {
   return { ...(await syntheticLayer(signal)), format: estargz };
 }
@@ -50,7 +53,7 @@ export async function practiceTar(signal?: AbortSignal): Promise<{ bytes: Buffer
   return { bytes, digest: sha256(bytes) };
 }
 
-/** An index with something of all that is found in indexes of real layers. */
+/** An index with an example of everything in indexes of real layers. */
 export function practiceIndex(): { format: LayerFormat; raw: RawIndex; wanted: WantedIndex } {
   return { format: estargz, ...syntheticToc() };
 }

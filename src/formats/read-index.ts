@@ -2,7 +2,10 @@ import type { LayerId } from '../chunks/layer-id.ts';
 import type { Blob } from '../registry/blob/blob.ts';
 import { indexTailBytes, type LayerFormat, type ParsedIndex } from './layer-format.ts';
 
-/** The index of a layer, verified against its digest, in this thread. Throws what says why the layer cannot be read lazily. */
+/**
+ * The index of a layer, verified against its digest, in this thread. Throws the reason if the layer cannot be read
+ * lazily.
+ */
 export async function readIndex(
   format: LayerFormat,
   blob: Pick<Blob, 'tail' | 'range'>,

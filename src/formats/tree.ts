@@ -9,12 +9,14 @@ import { applyWhiteouts, isWhiteoutName } from './tar/whiteouts.ts';
 import { unpackedXattrs } from './xattrs.ts';
 
 /**
- * What the publisher says about fetching ahead: all that lies before byte `offset` of the blob, nothing, or not a word.
+ * The publisher's hint for prefetching: everything before byte `offset` of the blob, nothing, or no hint.
  * (containerd/stargz-snapshotter, docs/estargz.md, "Prioritized Files and Landmark Files".)
  */
 export type Landmark = { kind: 'prefetch'; offset: number } | { kind: 'noprefetch' } | { kind: 'none' };
 
-/** A layer as overlayfs wants to see it: each path once, links resolved, whiteouts translated, the format's own files left out. */
+/**
+ * A layer as overlayfs needs it: each path once, links resolved, whiteouts translated, the format's own files left out.
+ */
 export interface LayerTree {
   root: TreeNode;
   chunks: ChunkColumns;
@@ -22,12 +24,13 @@ export interface LayerTree {
 }
 
 /**
- * Puts the entries of a layer into a tree, with the end state that unpacking the tar in order would have: the last entry of a name
- * wins, a directory that comes again keeps its content, and directories that no entry names are there, 0755. A hard link
- * is to what its target's name means at that point, or else in the end.
+ * Builds a tree from the entries of a layer, in the state after unpacking the tar in order: the last entry of a name
+ * wins, a repeated directory keeps its content, and directories without an entry exist with mode 0755. A hard link
+ * refers to the file that its target's name means at that point, or else at the end.
  *
- * @throws Unimplemented for what only unpacking over the parent layers can tell: an entry below something that is not a directory, a link whose
- * target is not in the layer; DataLoss for a link to itself; ResourceExhausted past the bounds of `limits.ts`; InvalidArgument for names with NUL
+ * @throws Unimplemented if only unpacking over the parent layers can decide: an entry below something that is not a
+ * directory, a link whose target is not in the layer; DataLoss for a link to itself; ResourceExhausted above the bounds
+ * of `limits.ts`; InvalidArgument for names with NUL
  */
 export function buildTree(index: LayerIndex): LayerTree {
   const builder = new TreeBuilder();
@@ -38,7 +41,7 @@ export function buildTree(index: LayerIndex): LayerTree {
   return { root, chunks: index.chunks, landmark };
 }
 
-/** As `buildTree`, for a layer that is a plain tar: no file in it is the format's own. */
+/** As `buildTree`, for a plain tar layer: no file in it is the format's own. */
 export function buildPlainTree(index: LayerIndex): LayerTree {
   const builder = new TreeBuilder();
   for (const entry of index.entries) builder.add(entry);
@@ -47,19 +50,19 @@ export function buildPlainTree(index: LayerIndex): LayerTree {
   return { root, chunks: index.chunks, landmark: { kind: 'none' } };
 }
 
-/** The root of a layer that has nothing in it. */
+/** The root of an empty layer. */
 export function emptyDirectory(): TreeNode {
   return { ...directoryNode(impliedDirectory), links: 2 };
 }
 
 class TreeBuilder {
   readonly #root = directoryNode(impliedDirectory);
-  /** Directories with names that are whiteouts. */
+  /** Directories that contain whiteout names. */
   readonly #marked = new Set<TreeNode>();
   #hasPendingLinks = false;
   #nodes = 1;
   #implied = 0;
-  /** The directory that the entry before was in: most often the next one is in it too. */
+  /** The directory of the previous entry: usually the next one is in it too. */
   #lastPath: ByteString = '';
   #lastDirectory = this.#root;
 
@@ -105,7 +108,7 @@ class TreeBuilder {
     }
   }
 
-  /** The directory at a clean path; it and those above it are made where they are missing. */
+  /** The directory at a clean path; missing directories are made. */
   #directory(path: ByteString, entry: IndexEntry): TreeNode {
     if (path === this.#lastPath) return this.#lastDirectory;
     let node = this.#root;
@@ -141,7 +144,9 @@ class TreeBuilder {
     this.#lastDirectory = this.#root;
   }
 
-  /** The node that a hard link is another name of. While its target is not there, that is a node of type 'hardlink'. */
+  /**
+   * The node that a hard link is another name of. While its target does not exist, that is a node of type 'hardlink'.
+   */
   #linkTarget(link: IndexEntry): TreeNode {
     const target = lookUp(this.#root, cleanPath(link.linkTarget));
     if (target?.children !== undefined)
@@ -153,8 +158,8 @@ class TreeBuilder {
 }
 
 /**
- * Unpacking sets owner, mode, time and extended attributes of a link too, on the file that it is a name of: chown(2) takes the capability away that the file had
- * until then, and a symlink keeps its mode. A link without a mode says nothing but extended attributes.
+ * Unpacking also sets owner, mode, time and extended attributes of a link, on the file that it is a name of: chown(2)
+ * removes the file's capability, and a symlink keeps its mode. A link without a mode has only extended attributes.
  */
 function withAttributesOf(link: IndexEntry, target: TreeNode): TreeNode {
   const { entry } = target;
@@ -168,11 +173,14 @@ function withAttributesOf(link: IndexEntry, target: TreeNode): TreeNode {
   return target;
 }
 
-/** The last second that can be told in nanoseconds with 63 bits. */
+/** The last second that fits into 63 bits as nanoseconds. */
 const lastSecond = 9_223_372_036;
 const lastNanosecond = 854_775_807;
 
-/** Unpacking sets no time before 1970, and none that has more nanoseconds than 63 bits can say: then it sets the first of 1970. */
+/**
+ * Unpacking sets no time before 1970, and none whose nanoseconds do not fit into 63 bits: then it sets the start of
+ * 1970.
+ */
 function withUnpackedTime(entry: IndexEntry): IndexEntry {
   const { mtimeSeconds: seconds, mtimeNanoseconds: nanoseconds } = entry;
   const isSet = seconds >= 0 && (seconds < lastSecond || (seconds === lastSecond && nanoseconds <= lastNanosecond));
@@ -181,7 +189,7 @@ function withUnpackedTime(entry: IndexEntry): IndexEntry {
 
 const impliedDirectory: IndexEntry = { ...plainEntry, type: 'dir', mode: 0o755 };
 
-/** What all empty directories share: maps are large. */
+/** All empty directories share this: maps are large. */
 const noChildren: Map<ByteString, TreeNode> = new Map();
 
 function directoryNode(entry: IndexEntry): TreeNode {
@@ -194,7 +202,7 @@ function lookUp(root: TreeNode, path: ByteString): TreeNode | undefined {
   return node;
 }
 
-/** Linux gives every symlink the same mode, whatever is said of it. */
+/** Linux gives every symlink the same mode, whatever the entry has. */
 const symlinkMode = 0o777;
 
 function asSymlink(entry: IndexEntry): IndexEntry {
@@ -263,7 +271,7 @@ function resolveLink(root: TreeNode, link: TreeNode, resolved: Map<TreeNode, Tre
 const prefetchLandmark = '.prefetch.landmark';
 const noPrefetchLandmark = '.no.prefetch.landmark';
 
-/** Reads the landmark and takes the format's own files out of the root. */
+/** Reads the landmark and removes the format's own files from the root. */
 function takeLandmark({ children }: TreeNode, chunks: ChunkColumns): Landmark {
   const prefetch = children?.get(prefetchLandmark)?.entry;
   const hasNoPrefetch = children?.has(noPrefetchLandmark) ?? false;

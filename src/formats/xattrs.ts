@@ -1,9 +1,11 @@
 import type { ByteString, EntryType, IndexEntry } from './layer-index.ts';
 
 /**
- * The entry with the extended attributes that it has once containerd has unpacked the layer (pkg/archive, createTarFile), and no other: overlayfs copies
- * a file up with all of them, and cannot where its upper directory does not take one. `trusted.*` is never set; `user.*` is refused by Linux of what is no regular
- * file and no directory (xattr(7)), which containerd passes over; and an access control list is set before the mode. What would make unpacking fail is left out.
+ * The entry with exactly the extended attributes that it has after containerd has unpacked the layer (pkg/archive,
+ * createTarFile): overlayfs copies a file up with all of them, and fails if its upper directory does not take one.
+ * `trusted.*` is never set. Linux refuses `user.*` for anything but regular files and directories (xattr(7)), which
+ * containerd ignores. An access control list is set before the mode. Attributes that would make unpacking fail are left
+ * out.
  */
 export function unpackedXattrs(entry: IndexEntry): IndexEntry {
   if (entry.xattrs === undefined) return entry;
@@ -15,7 +17,7 @@ export function unpackedXattrs(entry: IndexEntry): IndexEntry {
   return { ...entry, xattrs: xattrs.size === 0 ? undefined : xattrs };
 }
 
-/** What is on the disk after lsetxattr(2) and the chmod that follows it; undefined for nothing. */
+/** The value on the disk after lsetxattr(2) and the following chmod; undefined for none. */
 function valueSet(name: ByteString, value: Uint8Array, { type, mode }: IndexEntry): Uint8Array | undefined {
   if (name.includes('\0')) return undefined;
   if (name === 'system.posix_acl_access') return type === 'symlink' ? undefined : accessListAfterChmod(value, mode);
@@ -27,13 +29,13 @@ function valueSet(name: ByteString, value: Uint8Array, { type, mode }: IndexEntr
 
 const userTypes: ReadonlySet<EntryType> = new Set(['reg', 'dir']);
 
-/** struct vfs_cap_data of version 2, and of 3 with the root of a user namespace (linux/capability.h). */
+/** struct vfs_cap_data of version 2, and of version 3 with the root of a user namespace (linux/capability.h). */
 function isCapability(value: Uint8Array): boolean {
   const revision = value.length < 4 ? 0 : viewOf(value).getUint32(0, true) >>> 24;
   return (revision === 2 && value.length === 20) || (revision === 3 && value.length === 24);
 }
 
-/** Tags of the entries of an access control list (linux/posix_acl.h), in the order in which they stand. */
+/** Tags of the entries of an access control list (linux/posix_acl.h), in their order. */
 const owner = 0x01;
 const user = 0x02;
 const group = 0x04;
@@ -45,7 +47,7 @@ const listHeaderBytes = 4;
 const listEntryBytes = 8;
 const listVersion = 2;
 
-/** chmod(2) writes the mode into the list; one that says no more than a mode is not kept. */
+/** chmod(2) writes the mode into the list. A list that says no more than a mode is not kept. */
 function accessListAfterChmod(value: Uint8Array, mode: number): Uint8Array | undefined {
   if (!isAccessList(value)) return undefined;
   const list = Uint8Array.from(value);
@@ -59,7 +61,7 @@ function accessListAfterChmod(value: Uint8Array, mode: number): Uint8Array | und
   return list;
 }
 
-/** Whether Linux takes the list (fs/posix_acl.c, posix_acl_valid; linux/posix_acl_xattr.h). */
+/** Whether Linux accepts the list (fs/posix_acl.c, posix_acl_valid; linux/posix_acl_xattr.h). */
 function isAccessList(value: Uint8Array): boolean {
   if (value.length < listHeaderBytes || value.length % listEntryBytes !== listHeaderBytes) return false;
   const view = viewOf(value);
@@ -78,7 +80,7 @@ const letters: ReadonlyMap<number, string> = new Map([
   [others, 'x'],
 ]);
 
-/** A mask is wanted where users or groups are named; without them it may be there. */
+/** A mask is required if users or groups are named; otherwise it is optional. */
 const listOrder = /^o(gm?|u+gG*m|gG+m)x$/;
 
 function tagsOf(view: DataView): number[] {

@@ -6,32 +6,29 @@ import { layerIndexAnnotations } from '../label-names.ts';
 import type { IndexSignature } from './index-origin.ts';
 import type { SignedIndex } from './signature.ts';
 
-/** How a registry knows an index, and only that: the OCI artifact type, and the media type of its one blob. */
+/** The identity of an index in a registry: the OCI artifact type, and the media type of its only blob. */
 export const indexArtifactType = 'application/vnd.lazypull.layer-index.v1';
 
-/** Of an index file: 1.5 % of the largest layers that registries take, with room. */
+/** Maximum size of an index file: 1.5 % of the largest layers that registries take, with a margin. */
 export const maxIndexBytes = 4 * 2 ** 30;
 
-/** Of its tail: far more than a million files and chunks need. */
+/** Maximum size of its tail: far more than a million files and chunks need. */
 export const maxTailBytes = 256 << 20;
 
 /**
- * A tail of no more bytes is in the manifest too: then no request is needed for it. Most registries take manifests of 4
+ * A tail up to this size is in the manifest too: then no request is needed for it. Most registries take manifests of 4
  * MiB.
  */
 export const maxInlineTailBytes = 1 << 20;
 
-/**
- * The blob `{}`, which stands for a configuration that is not there (OCI image-spec, manifest.md, "Guidelines for
- * Artifact Usage").
- */
+/** The blob `{}`, which replaces a configuration (OCI image-spec, manifest.md, "Guidelines for Artifact Usage"). */
 export const emptyConfig = {
   mediaType: 'application/vnd.oci.empty.v1+json',
   bytes: Buffer.from('{}'),
   digest: 'sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a',
 } as const;
 
-/** What a manifest says of the index in it. */
+/** The description of an index in its manifest. */
 export interface IndexArtifact extends SignedIndex {
   readonly signature?: IndexSignature | undefined;
 }
@@ -48,7 +45,7 @@ export function tagOfLayer(layer: string): string {
  * The manifest of an index (OCI image-spec 1.1); the same bytes for the same index.
  *
  * @param subject the image that it is attached to
- * @param inlineTail the tail, if it is to be in the manifest
+ * @param inlineTail the tail, if it goes into the manifest
  */
 export function encodeArtifact(artifact: IndexArtifact, subject?: Subject, inlineTail?: Buffer): Buffer {
   const { layer, digest, size, tail, signature } = artifact;
@@ -76,7 +73,7 @@ export function encodeArtifact(artifact: IndexArtifact, subject?: Subject, inlin
 /**
  * Reads the manifest of an index of `layer`.
  *
- * @throws DataLoss that says what is wrong: it is another artifact, of another layer, or its numbers cannot be
+ * @throws DataLoss that says what is wrong: it is another artifact, of another layer, or has impossible numbers
  */
 export function parseArtifact(bytes: Buffer, layer: string): IndexArtifact {
   const { json, layers } = parsed(bytes);
@@ -97,7 +94,7 @@ export function parseArtifact(bytes: Buffer, layer: string): IndexArtifact {
   return signature === undefined ? artifact : { ...artifact, signature };
 }
 
-/** The tail that is in the manifest of an index; undefined if there is none, or if it is not the one that the manifest promises. */
+/** The tail in the manifest of an index; undefined if there is none, or if its digest is wrong. */
 export function inlineTailOf(bytes: Buffer, { tail }: IndexArtifact): Buffer | undefined {
   const given = (parsed(bytes).json['annotations'] ?? {}) as Readonly<Record<string, unknown>>;
   const text = given[layerIndexAnnotations.tail];
@@ -114,7 +111,7 @@ function parsed(bytes: Buffer): ReturnType<typeof parseManifest> {
   }
 }
 
-/** What is no signature is one that cannot be right: it counts as none. */
+/** A malformed signature cannot be right: it counts as none. */
 function parseSignature(text: unknown): IndexSignature | undefined {
   const pattern = /^(?<key>[0-9a-f]{16}) (?<value>[A-Za-z0-9+/]{86}==)$/;
   const { key, value } = (typeof text === 'string' && pattern.exec(text)?.groups) || {};

@@ -6,17 +6,17 @@ import { encodeArtifact, type IndexArtifact, parseArtifact, tagOfLayer } from '.
 /** An index and its bytes. */
 export interface BundledIndex {
   readonly index: IndexArtifact;
-  /** To be read to its end, or not at all, before the next one is taken. */
+  /** It must be read to its end, or not at all, before the next one is taken. */
   readonly content: AsyncIterable<Uint8Array>;
 }
 
 /** The manifest of an index has less than 1 KiB. */
 const maxManifestBytes = 64 * 1024;
 
-/** More indexes than a machine has. */
+/** No machine has more indexes. */
 const maxIndexes = 100_000;
 
-/** Larger files have no room in the header of a tar entry. */
+/** Larger files do not fit into the header of a tar entry. */
 const maxEntryBytes = 8 ** 11 - 1;
 
 const pieceBytes = 1 << 20;
@@ -24,8 +24,8 @@ const pieceBytes = 1 << 20;
 const suffixes = { manifest: '.json', content: '.index' } as const;
 
 /**
- * One file for many indexes: a tar with two entries for each, `sha256-<hex of the layer>.json`, which is the manifest
- * that a registry would have, and `….index`, which is the index. Same indexes, same bytes.
+ * One file for many indexes: a tar with two entries for each, `sha256-<hex of the layer>.json`, which is its manifest
+ * as in a registry, and `….index`, which is the index. The same indexes give the same bytes.
  *
  * @throws InvalidArgument for an index that is too large
  */
@@ -55,8 +55,8 @@ const endBytes = 1024;
 /**
  * The indexes of a bundle, one after another.
  *
- * @throws DataLoss for a file that is truncated or damaged; FailedPrecondition for one that `writeBundle` has not made.
- * What an index has is not compared with its digest
+ * @throws DataLoss if the file is truncated or damaged; FailedPrecondition if `writeBundle` has not made it. Indexes
+ * are not compared with their digests
  */
 export async function* readBundle(source: AsyncIterable<Buffer>): AsyncGenerator<BundledIndex> {
   const reader = new TarReader(source);

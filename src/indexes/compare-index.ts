@@ -11,25 +11,25 @@ import type { Blob } from '../registry/blob/blob.ts';
 import { RegistryError } from '../registry/errors.ts';
 import { printable } from '../util/printable.ts';
 
-/** An index that is compared, and the bytes [start, end) of its file. */
+/** An index to compare, and the bytes [start, end) of its file. */
 export interface GivenIndex {
   readonly content: LayerIndexFile;
   readonly read: (start: number, end: number) => Promise<Buffer>;
 }
 
-/** More than that need not be said of one index. */
+/** Maximum number of problems to report for one index. */
 const maxProblems = 10;
 
-/** Bytes of a tar that is not compressed which are read at a time. */
+/** Bytes of an uncompressed tar that are read at a time. */
 const batchBytes = 8 << 20;
 
 /**
- * Compares an index with the layer: its entries and where their content lies with those of an index that was made of
- * the blob meanwhile, and every chunk with what comes of the blob by the given index, from each place that it has.
+ * Compares an index with the layer. Its entries and the places of their content are compared with an index that was
+ * just made of the blob; every chunk is read from the blob by the given index, from each of its places.
  *
- * @param made of the same blob, whose digest was compared
- * @returns what is wrong, ten at most; nothing if the index is right
- * @throws what the registry says
+ * @param made made of the same blob, whose digest was compared
+ * @returns what is wrong, ten problems at most; nothing if the index is right
+ * @throws the errors of the registry
  */
 export async function compareIndex(given: GivenIndex, made: LayerIndexFile, blob: Blob): Promise<string[]> {
   const problems = [...sizeProblems(given.content, made), ...entryProblems(given.content, made)].slice(0, maxProblems);
@@ -59,13 +59,13 @@ function* entryProblems(given: LayerIndexFile, made: LayerIndexFile): Generator<
   }
 }
 
-/** An entry without what depends on where its file was cut into chunks. */
+/** An entry without what depends on the chunk size. */
 function plain(entry: IndexEntry): object {
   const xattrs = [...(entry.xattrs ?? [])].map(([name, value]) => [name, Buffer.from(value).toString('latin1')]);
   return { ...entry, xattrs, firstChunk: 0, chunkCount: 0, diskOffset: undefined };
 }
 
-/** Where in the tar the content of a file is: ranges, each as far as it goes. */
+/** The ranges of the tar with the content of a file, each as long as possible. */
 function rangesOf({ compression, index, spans }: LayerIndexFile, { firstChunk, chunkCount }: IndexEntry): number[][] {
   const ranges: number[][] = [];
   const { streamOffset, innerOffset, size } = index.chunks;
@@ -80,7 +80,7 @@ function rangesOf({ compression, index, spans }: LayerIndexFile, { firstChunk, c
   return ranges;
 }
 
-/** The row of the span that begins there; they are in ascending order. */
+/** The index of the span that begins there; spans are in ascending order. */
 function spanAt(offsets: Float64Array, offset: number): number {
   let [low, high] = [0, offsets.length - 1];
   while (low < high) {
@@ -91,7 +91,7 @@ function spanAt(offsets: Float64Array, offset: number): number {
   return low;
 }
 
-/** Reads each span by itself, as a daemon does, and gives what is wrong. */
+/** Reads each span by itself, as a daemon does, and yields the problems. */
 async function* spanChunks({ content, read }: GivenIndex, blob: Blob): AsyncGenerator<string> {
   const { spans, index } = content;
   const { streamOffset, innerOffset, size, digest } = index.chunks;
@@ -123,7 +123,7 @@ async function* spanChunks({ content, read }: GivenIndex, blob: Blob): AsyncGene
   if (row < index.chunks.length) yield `chunk ${row} is in no span`;
 }
 
-/** The same of a tar that is not compressed, of which many chunks are read at a time. */
+/** The same for an uncompressed tar, of which many chunks are read at a time. */
 async function* storedChunks({ content }: GivenIndex, blob: Blob): AsyncGenerator<string> {
   const { streamOffset, size, digest, length } = content.index.chunks;
   for (let first = 0, row = 0; first < length; first = row) {

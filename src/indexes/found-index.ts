@@ -4,7 +4,7 @@ import type { Blob } from '../registry/blob/blob.ts';
 import type { IndexOrigin } from './index-origin.ts';
 import type { IndexStore, KeptIndex } from './index-store.ts';
 
-/** The index of a layer that may be used: in the node's store, or still in a registry but for its tail. */
+/** The index of a layer that may be used: in the node's store, or in a registry, with only its tail here. */
 export interface FoundIndex {
   readonly layer: string;
   /** `sha256:<hex>` of the index file, and its bytes. */
@@ -20,22 +20,19 @@ export interface FoundIndex {
   readonly path: string | undefined;
   /**
    * The bytes [start, end) of the index file: from the store, from the tail in memory, or with a ranged request. Throws
-   * as `Blob.range` does.
+   * as `Blob.range`.
    */
   range(start: number, end: number, signal?: AbortSignal): Promise<Buffer>;
   /**
-   * Brings all of it into the node's store, once for all callers, and gives `path`. Throws DataLoss if the bytes are
-   * not those of its digest.
+   * Brings the whole index into the node's store, once for all callers, and resolves to `path`. Throws DataLoss if it
+   * does not have its digest.
    */
   whole(): Promise<string>;
-  /**
-   * Notes that what it says is not what the layer has: it is removed here, and not taken again while this process
-   * lives.
-   */
+  /** Notes that it contradicts the layer: it is removed here, and not used again while this process lives. */
   poison(reason: string): void;
 }
 
-/** What a found index is made of. */
+/** The parts of a found index. */
 export interface FoundParts {
   readonly store: IndexStore;
   readonly index: IndexArtifact;
@@ -43,7 +40,7 @@ export interface FoundParts {
   readonly onPoison: (reason: string) => void;
 }
 
-/** An index that is whole in the store. */
+/** An index that is complete in the store. */
 export class LocalIndex implements FoundIndex {
   readonly layer: string;
   readonly digest: string;
@@ -78,7 +75,7 @@ export class LocalIndex implements FoundIndex {
   }
 }
 
-/** An index that is in a registry, of which the tail is here. */
+/** An index in a registry whose tail is here. */
 export class RemoteIndex implements FoundIndex {
   readonly layer: string;
   readonly digest: string;

@@ -7,7 +7,7 @@ import { footerBytes, tailStart } from '../formats/layer-index-file/footer.ts';
 import type { IndexArtifact } from './artifact.ts';
 import { readAt } from './index-record.ts';
 
-/** An index in a file, and what it says. */
+/** An index in a file, and its content. */
 export interface ReadIndex {
   readonly index: IndexArtifact;
   readonly content: LayerIndexFile;
@@ -16,11 +16,11 @@ export interface ReadIndex {
 const pieceBytes = 1 << 20;
 
 /**
- * Reads the index of a layer that is in a file: all of it is hashed, and its tail decoded.
+ * Reads the index of a layer from a file: all of it is hashed, and its tail decoded.
  *
- * @param size bytes of the file that are the index; all by default
- * @throws DataLoss for what is damaged; FailedPrecondition for the index of another layer; Unimplemented for one of a
- * later version; InvalidArgument if there is no such file
+ * @param size how many bytes of the file are the index; all by default
+ * @throws DataLoss if it is damaged; FailedPrecondition for the index of another layer; Unimplemented for a later
+ * version; InvalidArgument if there is no such file
  */
 export async function readIndexFile(path: string, layer: Digest, size?: number): Promise<ReadIndex> {
   try {

@@ -8,7 +8,7 @@ import { type FoundIndex, RemoteIndex } from './found-index.ts';
 import type { IndexStore } from './index-store.ts';
 import type { IndexTrust } from './index-trust.ts';
 
-/** An index as a registry has it: what its manifest says, and its blob, of which nothing was read. */
+/** An index in a registry: its manifest, and its blob, of which nothing was read. */
 export interface OfferedIndex {
   readonly index: IndexArtifact;
   readonly blob: Blob;
@@ -18,7 +18,7 @@ export interface OfferedIndex {
 
 /** A registry that may have the index of a layer. */
 export interface IndexSource {
-  /** How messages name it. */
+  /** Its name in messages. */
   readonly name: string;
   readonly kind: 'repository' | 'referrer';
   /** One request. Throws NotFound if there is none. */
@@ -27,35 +27,35 @@ export interface IndexSource {
   open?(signal: AbortSignal): Promise<void>;
 }
 
-/** What a lookup has come to. */
+/** The result of a lookup. */
 export type LookupResult =
   | { readonly found: FoundIndex }
   /**
-   * `none`, `wrong` and `untrusted` are answers: there is no index, a damaged one, or one that is not trusted here. `why` stands behind "there is no
-   * index: ".
+   * `none`, `wrong` and `untrusted` are answers: there is no index, a damaged one, or one that is not trusted here.
+   * `why` comes after "there is no index: ".
    */
   | { readonly found: undefined; readonly state: 'none' | 'wrong' | 'untrusted' | 'unknown'; readonly why: string };
 
-/** A question for the index of a layer that is under way, or was answered. */
+/** A question for the index of a layer, under way or answered. */
 export interface Lookup {
   readonly startedMs: number;
   readonly result: Promise<LookupResult>;
-  /** Whether an index is there, and only its tail is not here yet. */
+  /** Whether there is an index, and only its tail is missing. */
   readonly isOffered: boolean;
 }
 
-/** How long one source may take in all. No layer waits so long. */
+/** How long one source may take in total. No layer waits so long. */
 const maxLookupMs = 15_000;
 
 /** How long a source that failed is not asked. */
 const silenceMs = 30_000;
 
-/** Requests of which the time is known, and what is taken for a round trip before one is. */
+/** How many times of requests are remembered, and the assumed round trip before there is one. */
 const maxSamples = 8;
 const firstRoundTripMs = 700;
 const maxRoundTripMs = 1_000;
 
-/** Asks one source, without ever failing; and knows how fast it answers, and whether it does. */
+/** Asks one source, and never fails. It knows how fast the source answers, and whether it does. */
 export class IndexLookups {
   readonly #source: IndexSource;
   readonly #store: IndexStore;
@@ -75,7 +75,7 @@ export class IndexLookups {
     return this.#source.name;
   }
 
-  /** How long an answer takes that comes at once: the longest of the last ones. */
+  /** The time of an immediate answer: the longest of the last ones. */
   get roundTripMs(): number {
     return this.#roundTripsMs.length === 0
       ? firstRoundTripMs

@@ -4,10 +4,10 @@ import { isObject } from '../images/go-json.ts';
 /** How an index came to this machine. */
 export type OriginKind = 'made' | 'repository' | 'referrer' | 'imported';
 
-/** Where an index comes from. It is kept with the index: trust is decided anew at each use. */
+/** The origin of an index. It is stored with the index: trust is decided anew at each use. */
 export interface IndexOrigin {
   readonly kind: OriginKind;
-  /** The repository that had it, as `host/repository`; the name of the imported file; '' for one that was made here. */
+  /** The repository that had it, as `host/repository`; the name of the imported file; '' if it was made here. */
   readonly where: string;
 }
 
@@ -31,14 +31,14 @@ const kinds: readonly string[] = ['made', 'repository', 'referrer', 'imported'];
 /** Longer names than a repository or a path can have. */
 const maxWhereLength = 4096;
 
-/** An origin in words, to stand behind "the index was": `made here`, `found in "registry.example/team/indexes"`. */
+/** An origin in words, after "the index was": `made here`, `found in "registry.example/team/indexes"`. */
 export function originText({ kind, where }: IndexOrigin): string {
   if (kind === 'made') return 'made here';
   if (kind === 'imported') return `imported from "${where}"`;
   return kind === 'referrer' ? `found beside the image in "${where}"` : `found in "${where}"`;
 }
 
-/** An origin from JSON that may be anything; undefined if it is none. */
+/** An origin from JSON of any kind; undefined if it is not one. */
 export function parseOrigin(value: unknown): IndexOrigin | undefined {
   if (!isObject(value)) return undefined;
   const { kind, where } = value;
@@ -47,7 +47,7 @@ export function parseOrigin(value: unknown): IndexOrigin | undefined {
   return { kind: kind as OriginKind, where };
 }
 
-/** The same for what says what the tail is. */
+/** The same for the description of a tail. */
 export function parseTail(value: unknown): TailMark | undefined {
   if (!isObject(value)) return undefined;
   const { bytes, digest } = value;

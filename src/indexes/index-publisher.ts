@@ -13,19 +13,19 @@ interface Job {
   readonly replaces: boolean;
 }
 
-/** Indexes that wait to be pushed; the oldest are given up for more. */
+/** Indexes that wait to be pushed. If there are more, the oldest are given up. */
 const maxQueue = 256;
 
-/** Waits before an index is tried again; the registry client has tried several times in a row each time. */
+/** Waits between tries of an index; in each try the registry client tries several times. */
 const retryMs = [5_000, 60_000, 300_000];
 
-/** How long a push may take until it is given up. */
+/** How long a push may take. */
 const maxPushMs = 120_000;
 
-/** How long one that is under way when the process ends may take. */
+/** How long a push that is under way when the process ends may take. */
 const drainMs = 2_000;
 
-/** Takes indexes that were made here to the team's repository, in the background and one after the other. */
+/** Pushes indexes that were made here to the team's repository, in the background and one after the other. */
 export class IndexPublisher implements AsyncDisposable {
   readonly #repository: IndexRepository;
   readonly #key: KeyObject | undefined;
@@ -36,7 +36,7 @@ export class IndexPublisher implements AsyncDisposable {
   #working: Promise<void> | undefined;
   #hasFailed = false;
 
-  /** @param key signs what is pushed */
+  /** @param key signs pushed indexes */
   constructor(repository: IndexRepository, key: KeyObject | undefined, metrics: IndexMetrics, log: Log) {
     this.#metrics = metrics;
     this.#repository = repository;
@@ -45,9 +45,9 @@ export class IndexPublisher implements AsyncDisposable {
   }
 
   /**
-   * Notes that an index shall be pushed; that of the same layer which waits already is dropped for it.
+   * Queues an index to push. One of the same layer that already waits is dropped.
    *
-   * @param replaces whether it takes the place of what the repository has, which is not used
+   * @param replaces whether it replaces an unused one in the repository
    */
   add(index: KeptIndex, replaces: boolean): void {
     if (this.#stop.signal.aborted) return;
@@ -74,7 +74,7 @@ export class IndexPublisher implements AsyncDisposable {
     return this.#working === undefined;
   }
 
-  /** What waits is given up; what is under way has a moment. */
+  /** Waiting indexes are given up; a push under way has a moment. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#metrics.pushes.add(this.#queue.size, { result: 'dropped' });
     this.#queue.clear();
@@ -102,7 +102,7 @@ export class IndexPublisher implements AsyncDisposable {
     return job;
   }
 
-  /** @returns whether there is nothing left to do about it */
+  /** @returns whether the job is done */
   async #push({ index, replaces }: Job): Promise<boolean> {
     const { layer, path, size } = index;
     const where = { layer, repository: this.#repository.name };
@@ -135,5 +135,5 @@ export class IndexPublisher implements AsyncDisposable {
   }
 }
 
-/** What a later try does not change. */
+/** Errors that another try does not change. */
 const isFinal: ReadonlySet<string> = new Set(['InvalidArgument', 'FailedPrecondition', 'Unimplemented']);

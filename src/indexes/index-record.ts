@@ -4,10 +4,10 @@ import { LazypullError } from '../errors.ts';
 import { type IndexArtifact, maxIndexBytes } from './artifact.ts';
 import { type IndexOrigin, parseOrigin, parseSignature, parseTail } from './index-origin.ts';
 
-/** What the store knows of an index. It follows the index in the same file, so that both come and go together. */
+/** The store's record of an index. It follows the index in the same file, so that both come and go together. */
 export interface IndexRecord extends IndexArtifact {
   readonly origin: IndexOrigin;
-  /** When it came, in milliseconds since 1970. */
+  /** When it was stored, in milliseconds since 1970. */
   readonly keptMs: number;
 }
 
@@ -15,10 +15,7 @@ const magic = Buffer.from('lpidxrec');
 const footerBytes = 4 + magic.length;
 const maxRecordBytes = 16 * 1024;
 
-/**
- * The bytes that follow the index: JSON, its length in 4 bytes (little endian), and 8 bytes that mark a file as
- * complete.
- */
+/** The bytes after the index: JSON, its length in 4 bytes (little endian), and 8 bytes that mark a file as complete. */
 export function encodeRecord(record: IndexRecord): Buffer {
   const json = Buffer.from(JSON.stringify({ version: 1, ...record }));
   const footer = Buffer.alloc(footerBytes);
@@ -30,7 +27,7 @@ export function encodeRecord(record: IndexRecord): Buffer {
 /**
  * Reads the record of an open file, but not the index.
  *
- * @throws DataLoss for a file that is truncated, or is none of the store's
+ * @throws DataLoss if the file is truncated, or does not belong to the store
  */
 export async function readRecord(file: FileHandle, fileBytes: number): Promise<IndexRecord> {
   const footer = await readAt(file, fileBytes - footerBytes, fileBytes);

@@ -10,7 +10,7 @@ import { encodeArtifact, type IndexArtifact, indexArtifactType, parseArtifact, t
 import { pushIndex } from './index-repository.ts';
 import type { IndexSource, OfferedIndex } from './index-lookups.ts';
 
-/** An image whose digest is known, so that what is attached to it can be asked for. */
+/** An image with a known digest, so that its referrers can be asked for. */
 type PinnedReference = Reference & { readonly digest: string };
 
 /** The indexes that are attached to one image, in its repository. The list of them is fetched once. */
@@ -37,7 +37,7 @@ export class IndexReferrers implements IndexSource {
     return { index, blob: this.#client.blob({ host, repository }, index.digest) };
   }
 
-  /** The list, of which a failure is not remembered. */
+  /** The list. A failure is not remembered. */
   #listed(signal: AbortSignal): Promise<ReadonlyMap<string, string>> {
     if (this.#list !== undefined) return this.#list;
     const list = this.#fetchList(signal);
@@ -48,7 +48,7 @@ export class IndexReferrers implements IndexSource {
     return list;
   }
 
-  /** Digests of manifests by layer; of several for one layer the last counts. */
+  /** Digests of manifests by layer; if there are several for one layer, the last one counts. */
   async #fetchList(signal: AbortSignal): Promise<ReadonlyMap<string, string>> {
     const { manifests } = parseIndex(await this.#client.referrers(this.#image, indexArtifactType, signal));
     return new Map(
@@ -63,8 +63,8 @@ export class IndexReferrers implements IndexSource {
 }
 
 /**
- * Attaches an index to an image in the image's repository. If the registry keeps no list of what is attached, the tag
- * that stands for the list is written, as clients do it (distribution spec, "Referrers Tag Schema").
+ * Attaches an index to an image in the image's repository. If the registry keeps no list of referrers, the tag that
+ * replaces the list is written, as clients must do (distribution spec, "Referrers Tag Schema").
  */
 export async function attachIndex(
   client: RegistryClient,

@@ -16,10 +16,10 @@ import {
   tagOfLayer,
 } from './artifact.ts';
 
-/** Connections that wait for questions, if the registry does not speak HTTP/2. */
+/** Idle connections for questions, if the registry does not speak HTTP/2. */
 const openConnections = 4;
 
-/** A repository that has indexes of layers, each under a tag that the layer's digest makes. */
+/** A repository with indexes of layers, each under a tag that is made from the layer's digest. */
 export class IndexRepository implements IndexSource {
   readonly kind = 'repository';
   /** `host/repository`. */
@@ -29,7 +29,7 @@ export class IndexRepository implements IndexSource {
 
   /**
    * @param name `host/repository`, as Docker writes it
-   * @throws InvalidArgument for a name with a tag or a digest, or for none
+   * @throws InvalidArgument if it is not a repository, or has a tag or a digest
    */
   constructor(client: RegistryClient, name: string) {
     const { host, repository } = parseRepository(name);
@@ -39,10 +39,10 @@ export class IndexRepository implements IndexSource {
   }
 
   /**
-   * What the repository has for a layer: one request.
+   * The repository's index of a layer: one request.
    *
-   * @throws NotFound if it has none; DataLoss for a manifest that is not that of an index of this layer; else what the
-   * registry client throws
+   * @throws NotFound if it has none; DataLoss if the manifest is not that of an index of this layer; else as the
+   * registry client
    */
   async find(layer: string, signal?: AbortSignal): Promise<OfferedIndex> {
     const reference = { ...this.#reference, tag: tagOfLayer(layer) };
@@ -58,7 +58,7 @@ export class IndexRepository implements IndexSource {
   }
 
   /**
-   * Pushes an index: its blobs first, then the manifest under its tag, in place of the one that is there.
+   * Pushes an index: its blobs first, then the manifest under its tag, in place of an existing one.
    *
    * @param content makes a stream of the index file, once for each try
    * @returns the digest of the manifest
@@ -74,7 +74,7 @@ export class IndexRepository implements IndexSource {
     );
   }
 
-  /** What the repository has for a layer already; undefined if that is nothing that could be used. */
+  /** The repository's present index of a layer; undefined if there is none, or if it cannot be used. */
   async present(layer: string, signal?: AbortSignal): Promise<IndexArtifact | undefined> {
     try {
       return (await this.find(layer, signal)).index;
@@ -103,7 +103,7 @@ export async function pushIndex(
   const manifest = encodeArtifact(index, subject);
   if (subject !== undefined)
     return client.pushManifest({ ...reference, digest: sha256(manifest) }, ociManifest, manifest, signal);
-  // Not for what is attached to an image: a registry's list of referrers repeats annotations.
+  // Not for referrers of an image: a registry's list of referrers repeats annotations.
   if (index.tail.bytes <= maxInlineTailBytes) {
     const withTail = encodeArtifact(index, undefined, await lastOf(content(), index.tail.bytes));
     try {
@@ -115,7 +115,7 @@ export async function pushIndex(
   return client.pushManifest(reference, ociManifest, manifest, signal);
 }
 
-/** As what a registry's refusal of a manifest counts that is too large for it. */
+/** Error classes of a registry that refuses a manifest because it is too large. */
 const refusals: ReadonlySet<string> = new Set(['FailedPrecondition', 'InvalidArgument', 'ResourceExhausted']);
 
 /** The last bytes of a stream. */

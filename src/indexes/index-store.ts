@@ -10,14 +10,14 @@ import { replacing } from '../kernel/replace-file.ts';
 import type { IndexOrigin } from './index-origin.ts';
 import { damaged, encodeRecord, type IndexRecord, readAt, readRecord } from './index-record.ts';
 
-/** An index that is in the store. */
+/** An index in the store. */
 export interface KeptIndex extends IndexRecord {
-  /** Its file, whose bytes [0, size) are the index. It is never written again: a hard link to it stays as it is. */
+  /** Its file, whose bytes [0, size) are the index. It is never changed: a hard link to it stays as it is. */
   readonly path: string;
   readonly lastUsedMs: number;
 }
 
-/** An index to be kept. Its digest and size are compared if they are known before. */
+/** An index to store. Its digest and size are compared if they are known before. */
 export interface NewIndex extends Omit<IndexArtifact, 'digest' | 'size'> {
   readonly digest?: string;
   readonly size?: number;
@@ -27,22 +27,20 @@ export interface NewIndex extends Omit<IndexArtifact, 'digest' | 'size'> {
 /** How long the bytes that were counted are believed. */
 const countedMs = 5_000;
 
-/** Temporary files that are older belong to processes that have gone. */
+/** Older temporary files belong to processes that have gone. */
 const staleMs = 3_600_000;
 
-/** A use is noted once in this time. */
+/** A use is recorded at most once in this time. */
 const useGrainMs = 60_000;
 
-/**
- * How much of what may be kept is left once the oldest had to go: so that not each index that comes removes another.
- */
+/** How much of the limit is left after the oldest indexes had to go, so that not each new index removes another. */
 const keptShare = 0.9;
 
 const readBytes = 1 << 20;
 
 /**
- * How long, and of how many files, it is remembered that they are what they should be. Windows of an index are read
- * many times in a row.
+ * How long, and for how many files, a successful verification is remembered. Windows of an index are read many times in
+ * a row.
  */
 const verifiedMs = 60_000;
 const maxVerified = 1_024;
@@ -58,12 +56,12 @@ export class IndexStore {
   readonly #log: Log;
   /** What all take: to look at all of them for each one that comes takes too long. Others may write here too. */
   #counted: { bytes: number; readonly untilMs: number } | undefined;
-  /** The inode numbers of files that were compared with their digests, by layer. */
+  /** The inode numbers of verified files, by layer. */
   readonly #verified = new RecentMap<number>(maxVerified);
 
   /**
    * @param root the daemon's root
-   * @param maxBytes what all files may take; those that were not used for the longest time go first. 0 for no limit
+   * @param maxBytes maximum of all files; the longest unused go first. 0 for no limit
    */
   constructor(root: string, maxBytes: number, log: Log) {
     this.#directory = join(root, 'indexes');
@@ -72,10 +70,10 @@ export class IndexStore {
   }
 
   /**
-   * The index of a layer, after all of it was compared with its digest at most a minute ago, and notes that it was
-   * used. Undefined if there is none; one that is damaged is removed.
+   * The index of a layer, all of which was compared with its digest at most a minute ago. Records the use. Undefined if
+   * there is none; a damaged one is removed.
    *
-   * @throws InvalidArgument if `layer` is no sha256 digest; Unavailable if the disk cannot be read
+   * @throws InvalidArgument if `layer` is not a sha256 digest; Unavailable if the disk cannot be read
    */
   async find(layer: string): Promise<KeptIndex | undefined> {
     const path = this.#path(layer);
@@ -97,7 +95,7 @@ export class IndexStore {
     }
   }
 
-  /** The bytes [start, end) of an index that was found. Throws NotFound if it was removed meanwhile. */
+  /** The bytes [start, end) of a found index. Throws NotFound if it was removed meanwhile. */
   async read({ path, size }: KeptIndex, start: number, end: number): Promise<Buffer> {
     if (start < 0 || end < start || end > size) throw damaged(`it has no bytes ${start} to ${end}`);
     try {
@@ -110,10 +108,10 @@ export class IndexStore {
   }
 
   /**
-   * Keeps an index in place of the one before.
+   * Stores an index in place of the previous one.
    *
    * @param content its bytes, in pieces of any size
-   * @throws DataLoss if the bytes are not what was promised; ResourceExhausted if it alone is more than may be kept;
+   * @throws DataLoss if the bytes are not the expected ones; ResourceExhausted if it alone exceeds the limit;
    * Unavailable if it cannot be written
    */
   async keep(index: NewIndex, content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<KeptIndex> {
@@ -147,7 +145,7 @@ export class IndexStore {
     }
   }
 
-  /** All that is kept, the longest unused first; what is in the files is not compared with their digests. */
+  /** All indexes, the longest unused first; files are not compared with their digests. */
   async list(): Promise<KeptIndex[]> {
     const kept: KeptIndex[] = [];
     for (const layer of await this.#layers()) {
@@ -174,10 +172,10 @@ export class IndexStore {
   }
 
   /**
-   * Removes what was not used for `unusedMs`, the longest unused first, until what is left takes no more than
-   * `keepBytes`; and what is damaged or was left half written.
+   * Removes indexes that were not used for `unusedMs`, the longest unused first, until the rest takes no more than
+   * `keepBytes`. Also removes damaged and half-written files.
    *
-   * @returns what was removed
+   * @returns the removed indexes
    */
   async prune({ unusedMs, keepBytes }: { unusedMs: number; keepBytes: number }): Promise<KeptIndex[]> {
     const listed = await this.list();
@@ -200,7 +198,7 @@ export class IndexStore {
     return { ...record, path, lastUsedMs: Math.round(mtimeMs) };
   }
 
-  /** Removes the longest unused, but not `latest`, once all take more than they may. */
+  /** If all indexes exceed the limit, removes the longest unused, but not `latest`. */
   async #makeRoom(latest: string, latestBytes: number): Promise<void> {
     if (this.#maxBytes === 0) return;
     const counted = this.#counted;
@@ -225,7 +223,7 @@ export class IndexStore {
     this.#counted = { bytes, untilMs: performance.now() + countedMs };
   }
 
-  /** Removes files that are no indexes: of processes that ended while they wrote, and those that are damaged. */
+  /** Removes files that are no indexes: of processes that ended while they wrote, and damaged ones. */
   async #removeStrays(known: ReadonlySet<string>): Promise<void> {
     for (const name of await this.#names()) {
       const path = join(this.#directory, name);
@@ -268,7 +266,7 @@ export class IndexStore {
 
 const hexDigits = 64;
 
-/** Writes the pieces and gives what they are. Throws DataLoss once there are more than `limit` bytes. */
+/** Writes the pieces and returns their digest and size. Throws DataLoss above `limit` bytes. */
 async function copy(
   content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
   file: FileHandle,

@@ -2,33 +2,36 @@ import type { IndexArtifact } from './artifact.ts';
 import type { IndexOrigin } from './index-origin.ts';
 import { TrustedKeys } from './signature.ts';
 
-/** What an operator lets vouch for an index. */
+/** The operator's decision about what makes an index trusted. */
 export interface TrustOptions {
   /** `host/repository` of the team's indexes; undefined for none. */
   readonly repository?: string | undefined;
-  /** Whether what is attached to an image counts. */
+  /** Whether referrers of an image are trusted. */
   readonly referrers: boolean;
-  /** Texts of Ed25519 public keys; if there is one, only what it signed counts, and what was made here. */
+  /**
+   * Ed25519 public keys as text. If there is one, only indexes with its signature are trusted, and those that were made
+   * here.
+   */
   readonly trustedKeys: readonly string[];
 }
 
 /**
- * Whether an index may be used. One that was made here is right: the whole layer was hashed meanwhile. Any other one is
- * believed for where it comes from, and for its signature if there are trusted keys.
+ * Decides whether an index may be used. An index that was made here is right: the whole layer was hashed meanwhile. Any
+ * other index is trusted because of its origin, and because of its signature if there are trusted keys.
  */
 export class IndexTrust {
   readonly #repository: string | undefined;
   readonly #referrers: boolean;
   readonly #keys: TrustedKeys;
 
-  /** @throws InvalidArgument for a key that is none */
+  /** @throws InvalidArgument for an invalid key */
   constructor({ repository, referrers, trustedKeys }: TrustOptions) {
     this.#repository = repository;
     this.#referrers = referrers;
     this.#keys = new TrustedKeys(trustedKeys);
   }
 
-  /** Why an index is not used, to stand behind "it"; undefined if it is. */
+  /** Why an index is not used, after the word "it"; undefined if it is used. */
   problemWith(index: IndexArtifact, origin: IndexOrigin): string | undefined {
     if (origin.kind === 'made') return undefined;
     if (this.#keys.size > 0) return this.#keys.problemWith(index, index.signature);

@@ -1,8 +1,8 @@
 /**
- * Layer indexes of lazypull: kept on this machine, shared through a repository, signed. It knows where an index
- * comes from and whether to believe it, not what is in it: that is `formats/`.
+ * Layer indexes of lazypull: stored on this machine, shared through a repository, signed. This room knows where an
+ * index comes from and whether to trust it. Its content belongs to `formats/`.
  *
- * Begin with `LayerIndexes`, which looks in the places in their order; `index-store.ts` keeps files,
+ * Begin with `LayerIndexes`, which looks in the places in their order. `index-store.ts` keeps files,
  * `index-repository.ts` and `index-referrers.ts` ask registries, `index-trust.ts` checks signatures.
  */
 
@@ -21,30 +21,30 @@ import type { IndexMetrics, SearchResult } from './metrics.ts';
 import { OpenConnections } from './open-connections.ts';
 import { RecentMap } from '../util/recent-map.ts';
 
-/** What `LayerIndexes` is made of. */
+/** The parts of `LayerIndexes`. */
 export interface LayerIndexesOptions {
   readonly store: IndexStore;
   readonly trust: IndexTrust;
   /** The team's repository; undefined if there is none. */
   readonly repository: IndexLookups | undefined;
-  /** What is attached to the image of a reference; undefined if that is not allowed. */
+  /** The referrers of an image; undefined if they are not allowed. */
   readonly referrersOf: ((reference: string) => IndexLookups | undefined) | undefined;
-  /** Takes what is made here to the repository; undefined if that is not wanted. */
+  /** Pushes new indexes to the repository; undefined if that is not wanted. */
   readonly publisher: IndexPublisher | undefined;
-  /** How long a layer waits for registries beyond a round trip. */
+  /** How long a layer waits for registries, in addition to a round trip. */
   readonly lookupMs: number;
   readonly metrics: IndexMetrics;
   readonly log: Log;
 }
 
-/** How long a push may be waited for, if nothing else is said. */
+/** How long to wait for a push by default. */
 const pushedMs = 60_000;
 
-/** How long it is remembered that there is no index, and that there is one which is not in the store yet. */
+/** How long it is remembered that there is no index, or that there is one which is not in the store yet. */
 const noneMs = 300_000;
 const foundMs = 60_000;
 
-/** An index that is there is worth this wait for its tail: without it, all of the layer is pulled. */
+/** An existing index is worth this wait for its tail: without it, the whole layer is pulled. */
 const offeredMs = 5_000;
 
 /** Layers of one image that are looked for at once. */
@@ -56,15 +56,12 @@ const maxRemembered = 4_096;
 /** A digest that no layer has. */
 const nobodysLayer = `sha256:${'0'.repeat(64)}`;
 
-/**
- * After this time an index that was found is brought into the store. What begins to use it has other things to fetch
- * first.
- */
+/** How long after it was found an index is brought into the store. Its user has other things to fetch first. */
 const keepDelayMs = 3_000;
 
 /**
- * Finds the indexes of layers: in the node's store, in the team's repository, beside the image. Nothing here is ever
- * waited for longer than its bound, and what was looked for is remembered.
+ * Finds the indexes of layers: in the node's store, in the team's repository, beside the image. No wait is longer than
+ * its bound, and results are remembered.
  */
 export class LayerIndexes implements AsyncDisposable {
   readonly store: IndexStore;
@@ -74,7 +71,7 @@ export class LayerIndexes implements AsyncDisposable {
   readonly #reasons = new RecentMap<string>(maxRemembered);
   /** By the digests of indexes. */
   readonly #poisoned = new RecentMap<string>(maxRemembered);
-  /** Layers of which the repository has an index that is not used: one that is made here takes its place. */
+  /** Layers with an unused index in the repository: one that is made here replaces it. */
   readonly #wrong = new RecentMap<true>(maxRemembered);
   /** How the latest searches were counted, by layer. */
   readonly #counted = new RecentMap<SearchResult>(maxRemembered);
@@ -89,8 +86,8 @@ export class LayerIndexes implements AsyncDisposable {
   }
 
   /**
-   * Asks the repository something, so that there are connections to it, and the log says if it cannot be asked. Not to
-   * be waited for by anything that serves clients.
+   * Asks the repository something, so that there are connections to it, and the log says if it cannot be asked. Code
+   * that serves clients must not wait for it.
    */
   async warmUp(): Promise<void> {
     await this.#options.repository?.start(nobodysLayer, this.#stop.signal, () => undefined).result;
@@ -99,10 +96,10 @@ export class LayerIndexes implements AsyncDisposable {
   }
 
   /**
-   * Begins to look for the indexes of all layers of an image, and waits for nothing.
+   * Begins to look for the indexes of all layers of an image, and does not wait.
    *
-   * @param layers digests; those that are not sha256 are left out
-   * @param reference of the image, if it is known
+   * @param layers digests; those that are not sha256 are ignored
+   * @param reference reference of the image, if it is known
    */
   lookAhead(layers: readonly string[], reference?: string): void {
     this.#connections?.expect();
@@ -115,8 +112,8 @@ export class LayerIndexes implements AsyncDisposable {
   }
 
   /**
-   * The index of a layer that may be used; undefined if there is none in time. It does not fail for what a registry
-   * does; `reasonFor` has that.
+   * The index of a layer that may be used; undefined if there is none in time. Failures of registries do not make it
+   * reject; `reasonFor` has them.
    *
    * @throws Canceled if `signal` aborts; Unavailable if the disk cannot be read
    */
@@ -135,7 +132,7 @@ export class LayerIndexes implements AsyncDisposable {
     return undefined;
   }
 
-  /** The same of what is on this machine. It asks no registry. */
+  /** The same for indexes on this machine. It asks no registry. */
   async findHere(layer: string): Promise<FoundIndex | undefined> {
     const kept = await this.store.find(layer);
     const problem = kept && (this.#poisoned.get(kept.digest) ?? this.#options.trust.problemWith(kept, kept.origin));
@@ -148,15 +145,15 @@ export class LayerIndexes implements AsyncDisposable {
   }
 
   /**
-   * Why the last search for the index of a layer gave none, as a sentence without a capital; undefined if it gave one,
-   * or there was no search.
+   * Why the last search for the index of a layer found none, as a sentence without a capital; undefined if it found
+   * one, or if there was no search.
    */
   reasonFor(layer: string): string | undefined {
     return this.#reasons.get(layer);
   }
 
   /**
-   * Keeps an index that was made here while the whole layer was verified, and has it pushed if that is wanted.
+   * Stores an index that was made here while the whole layer was verified, and pushes it if that is wanted.
    *
    * @param file path of the index, which is copied
    * @param tailBytes how many of its last bytes a mount needs
@@ -184,7 +181,7 @@ export class LayerIndexes implements AsyncDisposable {
     return (await this.#options.publisher?.idle(withinMs)) ?? true;
   }
 
-  /** Ends what is under way. */
+  /** Ends everything that is under way. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
     await this.#connections?.[Symbol.asyncDispose]();
@@ -192,7 +189,7 @@ export class LayerIndexes implements AsyncDisposable {
     await this.#keeping;
   }
 
-  /** The lookups of a layer: those that are under way or remembered, else new ones. */
+  /** The lookups of a layer: present or remembered ones, else new ones. */
   #lookup(layer: string, reference: string | undefined): readonly Lookup[] {
     const known = this.#lookups.get(layer);
     if (known !== undefined) return known;
@@ -234,7 +231,7 @@ export class LayerIndexes implements AsyncDisposable {
     this.#options.metrics.searches.add(1, { result });
   }
 
-  /** An index that a registry has, unless it was wrong before. It comes into the store after a while. */
+  /** An index in a registry, unless it was wrong before. It comes into the store after a while. */
   #passed(found: FoundIndex): FoundIndex | undefined {
     const problem = this.#poisoned.get(found.digest);
     if (problem !== undefined) {
@@ -273,7 +270,7 @@ export class LayerIndexes implements AsyncDisposable {
   }
 }
 
-/** How a search ended that asked registries. */
+/** The outcome of a search that asked registries. */
 function searchResult(results: readonly LookupResult[]): SearchResult {
   const found = results.find((result) => result.found !== undefined)?.found;
   if (found !== undefined) return found.origin.kind === 'referrer' ? 'referrer' : 'repository';

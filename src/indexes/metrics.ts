@@ -10,7 +10,7 @@ export const pushResults = ['pushed', 'present', 'failed', 'dropped'] as const;
 /** Around 0.3 s, which a lookup may take. */
 const lookupBounds = [0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 15];
 
-/** What is told of layer indexes: how they are found and shared. */
+/** Metrics of layer indexes: how they are found and shared. */
 export type IndexMetrics = ReturnType<typeof indexMetrics>;
 
 export function indexMetrics(metrics = new MetricsRegistry()) {

@@ -1,17 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** How often connections are used so that they stay, and for how long after there was use for them. */
+/** How often connections are used so that they stay open, and for how long after they were needed. */
 export interface KeepTimes {
   readonly refreshMs: number;
   readonly expectedMs: number;
 }
 
-/** Load balancers close connections that were idle for a minute. */
+/** Load balancers close connections after a minute without use. */
 const keepTimes: KeepTimes = { refreshMs: 45_000, expectedMs: 600_000 };
 
 /**
- * Keeps connections open, and tokens fresh, as long as they are likely to be used: a question on a connection that is
- * there takes one round trip, and on a new one three or more.
+ * Keeps connections open, and tokens fresh, as long as they are likely to be needed: a question takes one round trip on
+ * an open connection, and three or more on a new one.
  */
 export class OpenConnections implements AsyncDisposable {
   readonly #open: (signal: AbortSignal) => Promise<void>;
@@ -20,7 +20,7 @@ export class OpenConnections implements AsyncDisposable {
   #expectedMs = 0;
   #keeping: Promise<void> | undefined;
 
-  /** @param open opens them, or uses those that are there; never rejects */
+  /** @param open opens them, or uses the open ones; never rejects */
   constructor(open: (signal: AbortSignal) => Promise<void>, times = keepTimes) {
     this.#open = open;
     this.#times = times;
@@ -31,7 +31,7 @@ export class OpenConnections implements AsyncDisposable {
     await this.#open(this.#stop.signal);
   }
 
-  /** Notes that there is use for them, and so that there will be again. */
+  /** Notes that they are needed, and so probably will be again. */
   expect(): void {
     this.#expectedMs = performance.now() + this.#times.expectedMs;
     this.#keeping ??= this.#keep().finally(() => (this.#keeping = undefined));

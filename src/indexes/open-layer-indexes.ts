@@ -26,7 +26,7 @@ export interface IndexConfig {
   readonly lookup_timeout_msec: number;
 }
 
-/** What counts without a config file. */
+/** The defaults without a config file. */
 export const defaultIndexConfig: IndexConfig = {
   max_size: '2GB',
   repository: '',
@@ -37,12 +37,12 @@ export const defaultIndexConfig: IndexConfig = {
   lookup_timeout_msec: 300,
 };
 
-/** Images of which it is remembered what is attached to them, and for how long. */
+/** Images whose referrers are remembered, and for how long. */
 const maxImages = 256;
 const imageMs = 300_000;
 
 /**
- * The indexes of layers for a daemon, as its configuration says.
+ * The layer indexes of a daemon, according to its configuration.
  *
  * @param root the daemon's root
  * @throws InvalidArgument that names the key of the configuration which cannot be used
@@ -94,7 +94,7 @@ export async function openIndexParts(
   return { store: await openIndexStore(root, config.max_size, log), trust, repository };
 }
 
-/** The store below a root, which may not be there yet. `maxSize` is `index.max_size`. */
+/** The store below a root, which may not exist yet. `maxSize` is `index.max_size`. */
 export async function openIndexStore(root: string, maxSize: string | number, log: Log): Promise<IndexStore> {
   const amount = parseAmount(maxSize);
   if (amount === undefined) throw new LazypullError('InvalidArgument', `Cannot use the size "${maxSize}"`);
@@ -103,7 +103,7 @@ export async function openIndexStore(root: string, maxSize: string | number, log
   return new IndexStore(root, bytesOf(amount, whole), log);
 }
 
-/** The key that signs what is pushed; undefined if none is named. */
+/** The key that signs pushed indexes; undefined if none is named. */
 export async function signingKey({ signing_key: path }: IndexConfig): Promise<KeyObject | undefined> {
   if (path === '') return undefined;
   try {

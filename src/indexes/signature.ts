@@ -2,7 +2,7 @@ import { createHash, createPrivateKey, createPublicKey, type KeyObject, sign, ve
 import { LazypullError } from '../errors.ts';
 import type { IndexSignature, TailMark } from './index-origin.ts';
 
-/** What a signature is about: an index file, and the layer that it is for. */
+/** The subject of a signature: an index file, and its layer. */
 export interface SignedIndex {
   /** `sha256:<hex>` of the layer. */
   readonly layer: string;
@@ -20,8 +20,8 @@ const rawKeyBytes = 32;
 const keyIdLength = 16;
 
 /**
- * The text that is signed, in UTF-8. It names the tail too: that part is read alone before a mount, and it has the
- * digests of everything else that is used.
+ * The signed text, in UTF-8. It names the tail too: a mount reads only that part, and it has the digests of everything
+ * else.
  */
 export function signedText({ layer, digest, size, tail }: SignedIndex): string {
   return `lazypull layer index 1\nlayer ${layer}\nindex ${digest} ${size}\ntail ${tail.digest} ${tail.bytes}\n`;
@@ -87,7 +87,7 @@ function unusable(what: string): LazypullError {
 export class TrustedKeys {
   readonly #keys: ReadonlyMap<string, KeyObject>;
 
-  /** @throws InvalidArgument for a text that is no key */
+  /** @throws InvalidArgument for an invalid key */
   constructor(texts: readonly string[]) {
     this.#keys = new Map(texts.map(parsePublicKey).map((key) => [keyIdOf(key), key]));
   }
@@ -96,7 +96,7 @@ export class TrustedKeys {
     return this.#keys.size;
   }
 
-  /** Why a signature does not count, to stand behind "it"; undefined if it does. */
+  /** Why a signature does not count, after the word "it"; undefined if it does. */
   problemWith(index: SignedIndex, signature: IndexSignature | undefined): string | undefined {
     if (signature === undefined) return 'is not signed';
     const key = this.#keys.get(signature.key);

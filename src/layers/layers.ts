@@ -253,7 +253,9 @@ export class Layers {
     this.#threads.attend();
   }
 
-  /** Serves a synthetic layer once, and pulls one, unless a real one was asked for. Rejects only if `signal` ends it. */
+  /**
+   * Serves a synthetic layer once, and pulls one, unless a real one was asked for. Rejects only if `signal` ends it.
+   */
   async warmUp({ layer, tar }: Practice, openBlob: (digest: string) => Blob, signal: AbortSignal): Promise<void> {
     if (!this.#memory.warmsUp) return;
     if (this.#layers.size > 0 || this.#isClosed) return;

@@ -7,7 +7,7 @@ import { checkUsage } from '../usage-error.ts';
 import type { CliCommand } from '../command.ts';
 import { countText, openPlace, print, storeOptions, type StoreOptions } from './places.ts';
 
-/** `lazypull index ls`: what is kept on this machine. */
+/** `lazypull index ls`: lists the indexes on this machine. */
 export function addList(parent: CliCommand, environment: Environment): void {
   storeOptions(parent.command('ls'))
     .description('Show the layer indexes that are kept on this machine, the longest unused first')

@@ -27,7 +27,7 @@ import { indexConfig, openPlace, type Place, print, type StoreOptions } from './
 import { IndexMaker, type MadeIndex } from './pulls.ts';
 import { trustOf, writeFileOf } from './transfer.ts';
 
-/** Layers that are worked on at a time: one is fetched while others are unpacked. */
+/** Layers that are processed at a time: one is fetched while others are unpacked. */
 const layersAtOnce = 6;
 
 export interface MakeOptions extends StoreOptions {
@@ -41,7 +41,7 @@ export interface MakeOptions extends StoreOptions {
   readonly tempDir?: string;
 }
 
-/** What became of a layer. */
+/** The outcome for a layer. */
 export interface LayerResult {
   readonly layer: string;
   readonly bytes: number;
@@ -50,9 +50,9 @@ export interface LayerResult {
   readonly problem?: string;
 }
 
-/** Where indexes go. */
+/** The destination of indexes. */
 interface Destination {
-  /** Whether an index of the layer is there already that others would use. */
+  /** Whether others would find an index of the layer there already. */
   has(layer: string): Promise<boolean>;
   take(made: MadeIndex, index: IndexArtifact, image: ResolvedImage): Promise<void>;
   finish(): Promise<void>;

@@ -9,7 +9,7 @@ import type { CliCommand } from '../command.ts';
 import type { Environment } from '../environment.ts';
 import { chooseDaemon, type DaemonChoice, whichDaemon } from '../which-daemon.ts';
 
-/** What all commands about a machine's indexes take. */
+/** Options of all commands about a machine's indexes. */
 export interface StoreOptions extends DaemonChoice {
   readonly config?: string;
   readonly json?: boolean;
@@ -22,15 +22,12 @@ export interface Place {
   readonly config: IndexConfig;
 }
 
-/** Adds the options that say whose indexes are meant. */
+/** Adds the options that name the machine's store. */
 export function storeOptions(command: CliCommand): CliCommand {
   return chooseDaemon(command).addOption(configOption()).option('--json', 'print JSON, one object a line');
 }
 
-/**
- * The store of the machine, of which a daemon may have possession meanwhile: each change is one file that comes or
- * goes.
- */
+/** The store of the machine. A daemon may use it at the same time: each change is one file that comes or goes. */
 export async function openPlace(
   options: StoreOptions,
   environment: Environment,

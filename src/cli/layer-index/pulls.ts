@@ -8,26 +8,26 @@ import { LayerPuller } from '../../layers/pull/puller.ts';
 import { silentLog } from '../../log.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
 
-/** More threads than that wait for the network, and take memory. */
+/** More threads would only wait for the network, and take memory. */
 const maxThreads = 4;
 
 const limits = { heapMb: 1024, connections: 4, requestBytes: 64 << 20, unsyncedBytes: 64 << 20 };
 
-/** An index that was made of a blob, in a file which is there until the directory is removed. */
+/** An index that was made of a blob, in a file that exists until the directory is removed. */
 export interface MadeIndex extends ReadIndex {
   readonly path: string;
 }
 
 /**
- * Makes the indexes of layers as a daemon does when it pulls them. What is unpacked meanwhile lies in a directory for
- * temporary files, and is removed at once; the indexes stay there until this is disposed of.
+ * Makes the indexes of layers as a daemon does when it pulls them. Unpacked data goes to a directory for temporary
+ * files, and is removed at once; the indexes stay there until this is disposed of.
  */
 export class IndexMaker implements AsyncDisposable {
   readonly #directory: string;
   readonly #puller: LayerPuller;
   readonly #signal: AbortSignal;
 
-  /** @param parent where the directory is made: that of the system for temporary files by default */
+  /** @param parent the parent of that directory; by default the system's directory for temporary files */
   static async open(parent: string | undefined, signal: AbortSignal): Promise<IndexMaker> {
     const directory = parent ?? tmpdir();
     try {
@@ -70,7 +70,7 @@ export class IndexMaker implements AsyncDisposable {
     return { ...(await readIndexFile(indexPath, digest)), path: indexPath };
   }
 
-  /** A file with the index of a layer that was made elsewhere. */
+  /** Writes the index of a layer that was made elsewhere to a file. */
   async write(layer: string, bytes: Buffer): Promise<string> {
     const path = join(this.#directory, `${layer.slice('sha256:'.length)}.given`);
     await writeFile(path, bytes);

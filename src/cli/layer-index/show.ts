@@ -17,7 +17,7 @@ import type { CliCommand } from '../command.ts';
 import { openPlace, print, storeOptions, type StoreOptions } from './places.ts';
 import { openFile, trustOf } from './transfer.ts';
 
-/** An index with what it says, and where it is from. */
+/** An index with its content and its origin. */
 interface Shown {
   readonly index: IndexArtifact;
   readonly content: LayerIndexFile;
@@ -47,7 +47,7 @@ export function addShow(parent: CliCommand, environment: Environment): void {
     });
 }
 
-/** An index that lies in a file, of which it is the first `size` bytes. */
+/** An index in a file: the first `size` bytes. */
 export interface LyingIndex {
   readonly index: IndexArtifact;
   readonly origin: IndexOrigin;
@@ -70,7 +70,7 @@ export async function* inFile(file: string): AsyncGenerator<LyingIndex> {
   }
 }
 
-/** The index of a layer in the store, by its digest or the start of the hex digits of that. */
+/** The index of a layer in the store, by its digest or the first hex digits of it. */
 export async function inStore(store: IndexStore, layer: string): Promise<LyingIndex> {
   const start = layer.replace(/^sha256:/, '');
   const listed = isSha256(layer) ? [] : (await store.list()).filter((kept) => kept.layer.startsWith(`sha256:${start}`));

@@ -18,7 +18,7 @@ import type { CliCommand } from '../command.ts';
 import { readKey, signOption } from './keys.ts';
 import { countText, openPlace, storeOptions, type StoreOptions } from './places.ts';
 
-/** `lazypull index export`: indexes of this machine in one file. */
+/** `lazypull index export`: writes indexes of this machine into one file. */
 export function addExport(parent: CliCommand, environment: Environment): void {
   storeOptions(parent.command('export'))
     .description('Write layer indexes of this machine into one file, for a CI cache or another machine')
@@ -41,7 +41,7 @@ export function addExport(parent: CliCommand, environment: Environment): void {
     });
 }
 
-/** `lazypull index import`: indexes of a file to this machine. */
+/** `lazypull index import`: takes the indexes of a file over. */
 export function addImport(parent: CliCommand, environment: Environment): void {
   storeOptions(parent.command('import'))
     .description(
@@ -71,7 +71,7 @@ export function addImport(parent: CliCommand, environment: Environment): void {
     });
 }
 
-/** Writes to a file, which is there whole or not at all, or to standard output. */
+/** Writes to a file, whole or not at all, or to standard output. */
 export async function writeFileOf(file: string, content: AsyncIterable<Uint8Array>): Promise<void> {
   if (file === '-') {
     for await (const piece of content) await write(process.stdout, piece);
@@ -96,7 +96,7 @@ export async function* openFile(file: string): AsyncGenerator<Buffer> {
   }
 }
 
-/** What the configuration trusts. */
+/** The trust of the configuration. */
 export function trustOf({ repository, referrers, trusted_keys: trustedKeys }: IndexConfig): IndexTrust {
   const name = repository === '' ? undefined : parseRepository(repository);
   return new IndexTrust({ repository: name && `${name.host}/${name.repository}`, referrers, trustedKeys });

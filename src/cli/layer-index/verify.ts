@@ -30,14 +30,14 @@ interface Options extends StoreOptions {
   readonly tempDir?: string;
 }
 
-/** What was found of the index of a layer. */
+/** The result for the index of a layer. */
 interface Verified {
   readonly layer: string;
   readonly state: 'right' | 'wrong' | 'none' | 'not compared';
   readonly problems: readonly string[];
 }
 
-/** An index that is verified: the first `size` bytes of a file. */
+/** An index to verify: the first `size` bytes of a file. */
 interface Given {
   readonly index: { readonly layer: string; readonly digest: string };
   readonly path: string;
@@ -122,7 +122,7 @@ async function* verifyImage(
   }
 }
 
-/** Compares an index with its own checksums, and with the layer if that is given. */
+/** Compares an index with its own checksums, and with the layer if it is given. */
 async function verifyIndex(
   { index, path, size }: Given,
   of: { readonly image: ResolvedImage; readonly descriptor: Descriptor } | undefined,
@@ -147,7 +147,7 @@ async function verifyIndex(
   }
 }
 
-/** What is wrong with an index, and not with the way to the layer. */
+/** Errors of an index, and not of the way to the layer. */
 const ofIndex: ReadonlySet<string> = new Set(['DataLoss', 'FailedPrecondition', 'Unimplemented', 'ResourceExhausted']);
 
 /** One layer for people. */

@@ -3,14 +3,14 @@ import { footerBytes, readFooter } from './footer.ts';
 import type { BlobEnd, FetchOptions, RawIndex } from '../layer-format.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
 
-/** The longest compressed table of contents that is fetched. */
+/** A longer compressed table of contents is not fetched. */
 const maxCompressedTocBytes = 128 << 20;
 
-/** How long the rest of a table of contents may take that is longer than the tail. */
+/** If a table of contents is longer than the tail, how long the rest may take. */
 const tocTimeoutMs = 60_000;
 
 /**
- * The table of contents of an eStargz blob of which the end is here, without the footer. What is not in it is fetched.
+ * The table of contents of an eStargz blob whose end is here, without the footer. A missing part is fetched.
  *
  * @throws FailedPrecondition if the blob is not eStargz; ResourceExhausted if its table is too large
  */

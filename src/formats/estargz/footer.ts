@@ -1,20 +1,21 @@
 import { LazypullError } from '../../errors.ts';
 
-/** Bytes of the longest footer, eStargz's: what of a blob's end `readFooter` wants to see. */
+/** Bytes of the longest footer, eStargz's: `readFooter` needs so much of a blob's end. */
 export const footerBytes = 51;
 
-/** What a footer says: the table of contents is in the gzip members at [tocOffset, tocEnd) of the blob. */
+/** The content of a footer: the table of contents is in the gzip members at [tocOffset, tocEnd) of the blob. */
 export interface Footer {
   tocOffset: number;
   tocEnd: number;
 }
 
 /**
- * Reads the footer of an eStargz blob, or of one in the stargz format before it: an empty gzip member whose extra field says where
- * the table of contents starts (containerd/stargz-snapshotter, docs/estargz.md, "Footer"; google/crfs).
+ * Reads the footer of an eStargz blob, or of one in the older stargz format: an empty gzip member whose extra field
+ * says where the table of contents starts (containerd/stargz-snapshotter, docs/estargz.md, "Footer"; google/crfs).
  *
- * @param lastBytes the last `footerBytes` of the blob or more; all of it where it is shorter
- * @throws FailedPrecondition for what has no such footer, and says what it seems to be; DataLoss for an offset outside of the blob
+ * @param lastBytes the last `footerBytes` of the blob or more; the whole blob if it is shorter
+ * @throws FailedPrecondition if there is no such footer, with what the blob seems to be; DataLoss for an offset outside
+ * of the blob
  */
 export function readFooter(lastBytes: Uint8Array, blobBytes: number): Footer {
   const text = Buffer.from(lastBytes.buffer, lastBytes.byteOffset, lastBytes.byteLength)
@@ -34,7 +35,9 @@ export function readFooter(lastBytes: Uint8Array, blobBytes: number): Footer {
   throw new LazypullError('FailedPrecondition', `The layer is not in the eStargz format: ${otherFormat(text)}`);
 }
 
-/** The footer of an eStargz blob whose table of contents begins at `tocOffset`: an empty gzip member of `footerBytes`. */
+/**
+ * The footer of an eStargz blob whose table of contents begins at `tocOffset`: an empty gzip member of `footerBytes`.
+ */
 export function encodeFooter(tocOffset: number): Buffer {
   const extra = `SG\x16\x00${tocOffset.toString(16).padStart(16, '0')}STARGZ`;
   const header = Buffer.from('1f8b0804000000' + '0000ff' + '1a00', 'hex');
@@ -47,7 +50,10 @@ const formats = [
   { bytes: 47, pattern: footerPattern('\\x16\\0') },
 ];
 
-/** A gzip member without content (RFC 1952, 2.3) whose extra field has the length and the sub-field header given; any operating system. */
+/**
+ * A gzip member without content (RFC 1952, 2.3) whose extra field has the length and the sub-field header given; any
+ * operating system.
+ */
 function footerPattern(extra: string): RegExp {
   return new RegExp(`^\\x1f\\x8b\\x08\\x04\\0{4}[^][^]${extra}([0-9a-fA-F]{16})STARGZ\\x01\\0\\0\\xff\\xff\\0{8}$`);
 }

@@ -9,8 +9,8 @@ import { footerBytes, readFooter } from './footer.ts';
 import { checkTocDigest, openToc, readTocJson } from './toc.ts';
 
 /**
- * eStargz (containerd/stargz-snapshotter, docs/estargz.md): a gzip member for each chunk, and a table of contents at the end of the blob, whose digest is in the
- * manifest.
+ * eStargz (containerd/stargz-snapshotter, docs/estargz.md): a gzip member for each chunk, and a table of contents at
+ * the end of the blob, whose digest is in the manifest.
  */
 export const estargz: LayerFormat = {
   name: 'estargz',

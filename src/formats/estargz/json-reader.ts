@@ -1,7 +1,7 @@
 import { LazypullError } from '../../errors.ts';
 import type { ByteString } from '../layer-index.ts';
 
-/** How deep values that nobody asked for may be nested. */
+/** Maximum nesting of values that are skipped. */
 const maxDepth = 64;
 
 const quote = 0x22;
@@ -17,7 +17,7 @@ const closeBracket = 0x5d;
 const openBrace = 0x7b;
 const closeBrace = 0x7d;
 
-/** The names of an object's members that a reader knows, found by a hash that is perfect among them. */
+/** The names of an object's members that a reader knows, found by a perfect hash. */
 export class KeyTable {
   readonly #ids = new Int8Array(1 << 14).fill(-1);
   readonly #names: Buffer[];
@@ -34,7 +34,7 @@ export class KeyTable {
     this.#folded = new Map(names.map((name, id) => [fold(name), id]));
   }
 
-  /** The id of the name that is in `bytes` at [start, end), or -1. */
+  /** The id of the name in `bytes` at [start, end), or -1. */
   find(bytes: Uint8Array, start: number, end: number): number {
     const id = start === end ? -1 : this.#ids[hashOf(bytes, start, end)]!;
     if (id < 0) return -1;
@@ -44,13 +44,19 @@ export class KeyTable {
     return id;
   }
 
-  /** The id of the name that Go's encoding/json takes a member's name for: the same one, or else one that differs in case only; or -1. */
+  /**
+   * The id of the name that Go's encoding/json would match with a member's name: the same one, or else one that differs
+   * in case only; or -1.
+   */
   findFolded(name: string): number {
     return this.#folded.get(fold(name)) ?? -1;
   }
 }
 
-/** As Go folds names to compare them with those of ASCII: two letters of other alphabets are among the cases of "k" and "s". */
+/**
+ * Folds a name as Go does to compare it with ASCII names: two letters of other alphabets are among the cases of "k" and
+ * "s".
+ */
 function fold(name: string): string {
   return name
     .replace(/[A-Z]/g, (letter) => letter.toLowerCase())
@@ -63,12 +69,13 @@ function hashOf(bytes: Uint8Array, start: number, end: number): number {
 }
 
 /**
- * Reads JSON from bytes in one pass and makes nothing that is not asked for. Strings keep their bytes, be they UTF-8 or not;
- * escapes become UTF-8. Numbers are integers. `null` stands for an absent value. Every method throws DataLoss for what is not JSON.
+ * Reads JSON from bytes in one pass and creates only what is asked for. Strings keep their bytes, even if they are not
+ * UTF-8; escapes become UTF-8. Numbers are integers. `null` stands for an absent value. Every method throws DataLoss if
+ * the text is not JSON.
  */
 export class JsonReader {
   readonly bytes: Buffer;
-  /** Of the string that was read last: its bytes between the quotes, and whether escapes are in them. */
+  /** The bytes between the quotes of the last string, and whether there are escapes in it. */
   start = 0;
   end = 0;
   escaped = false;
@@ -78,27 +85,27 @@ export class JsonReader {
     this.bytes = bytes;
   }
 
-  /** Enters an object. Then `inObject(true)`, and after each member `inObject(false)`, until it is false. */
+  /** Enters an object. Then call `inObject(true)`, and after each member `inObject(false)`, until it returns false. */
   beginObject(): void {
     this.#expect(openBrace, 'an object');
   }
 
-  /** Enters an array. Then `inArray(true)`, and after each element `inArray(false)`, until it is false. */
+  /** Enters an array. Then call `inArray(true)`, and after each element `inArray(false)`, until it returns false. */
   beginArray(): void {
     this.#expect(openBracket, 'an array');
   }
 
-  /** Whether there is a member to come; if not, leaves the object. */
+  /** Whether another member follows; if not, leaves the object. */
   inObject(first: boolean): boolean {
     return this.#more(closeBrace, first);
   }
 
-  /** Whether there is an element to come; if not, leaves the array. */
+  /** Whether another element follows; if not, leaves the array. */
   inArray(first: boolean): boolean {
     return this.#more(closeBracket, first);
   }
 
-  /** Reads a member's name up to its value. @returns its id, or -1 for a name that is not in the table, in no case of its letters */
+  /** Reads a member's name up to its value. @returns its id, or -1 if the name is not in the table in any case */
   readKey(keys: KeyTable): number {
     this.readSpan();
     let id = this.escaped ? -1 : keys.find(this.bytes, this.start, this.end);
@@ -114,7 +121,7 @@ export class JsonReader {
     return name;
   }
 
-  /** Reads `null` when it comes next. */
+  /** Reads `null` if it comes next. */
   readNull(): boolean {
     const at = this.#skipSpace();
     const { bytes } = this;
@@ -123,7 +130,7 @@ export class JsonReader {
     return isNull;
   }
 
-  /** Reads a string without making one: sets `start`, `end` and `escaped`. */
+  /** Reads a string without creating one: sets `start`, `end` and `escaped`. */
   readSpan(): void {
     this.#expect(quote, 'a string');
     const { bytes } = this;
@@ -145,7 +152,10 @@ export class JsonReader {
     this.#at = at + 1;
   }
 
-  /** @throws FailedPrecondition for the escape `\ufffd`, by which writers replace bytes that are not UTF-8: what was there is lost */
+  /**
+   * @throws FailedPrecondition for the escape `\ufffd`, with which writers replace bytes that are not UTF-8: the
+   * original is lost
+   */
   readString(): ByteString {
     this.readSpan();
     return this.escaped ? this.#unescape() : this.bytes.toString('latin1', this.start, this.end);
@@ -168,7 +178,7 @@ export class JsonReader {
     return negative && value !== 0 ? -value : value;
   }
 
-  /** Reads over a value of any kind. */
+  /** Skips a value of any kind. */
   skipValue(): void {
     const closers: number[] = [];
     do {
@@ -186,12 +196,12 @@ export class JsonReader {
     } while (closers.length > 0);
   }
 
-  /** Makes sure that nothing but space follows. */
+  /** Makes sure that only white space follows. */
   finish(): void {
     if (this.#skipSpace() < this.bytes.length) throw this.#error('something follows the end');
   }
 
-  /** Leaves the open objects and arrays that end here, and steps to the next value of the one that does not. */
+  /** Leaves the open objects and arrays that end here, and steps to the next value of the first one that does not. */
   #nextNested(closers: number[], first: boolean): void {
     let isFirst = first;
     for (let closer = closers.at(-1); closer !== undefined; closer = closers.at(-1)) {
@@ -235,7 +245,7 @@ export class JsonReader {
     return at;
   }
 
-  /** The string that was read last, as Go has it. */
+  /** The last string, as Go reads it. */
   #text(): string {
     const text = this.bytes.toString('utf8', this.start, this.end);
     if (!this.escaped) return text;
@@ -304,7 +314,7 @@ const escapes: Readonly<Record<number, string>> = {
   0x74: '\t',
 };
 
-/** Letters, digits and signs: what numbers, true, false and null are made of. */
+/** Letters, digits and signs: the characters of numbers, true, false and null. */
 function isLiteral(byte: number): boolean {
   return (
     (byte >= zero && byte <= nine) ||

@@ -5,8 +5,8 @@ export interface Timestamp {
 }
 
 /**
- * Reads an RFC 3339 date and time, such as `2006-01-02T15:04:05.999999999Z`, from ASCII bytes at [start, end). Years have four digits
- * or more, as Go writes those past 9999. Digits of the fraction past the ninth are dropped.
+ * Reads an RFC 3339 date and time, such as `2006-01-02T15:04:05.999999999Z`, from ASCII bytes at [start, end). Years
+ * have four digits or more, as Go writes years after 9999. Digits of the fraction after the ninth are dropped.
  *
  * @returns whether it is one; if so, `time` is set
  */
@@ -56,7 +56,10 @@ function zoneSeconds(bytes: Uint8Array, at: number, end: number): number {
   return (sign === 0x2d ? -1 : 1) * (hours * 3600 + minutes * 60);
 }
 
-/** Days from 1970-01-01 in the Gregorian calendar, counted in years that begin in March so that leap days are at their end. */
+/**
+ * Days from 1970-01-01 in the Gregorian calendar, counted in years that begin in March so that leap days are at their
+ * end.
+ */
 function daysSince1970(year: number, month: number, day: number): number {
   const marchYear = month > 2 ? year : year - 1;
   const marchMonth = month > 2 ? month - 3 : month + 9;

@@ -6,13 +6,13 @@ import type { LayerId } from '../../chunks/layer-id.ts';
 import { encodeFooter } from './footer.ts';
 import { compressedToc } from './synthetic-toc.ts';
 
-/** More than the end of a blob that is fetched with its index holds, so that reads have to wait for some of it. */
+/** More than the end of a blob that is fetched with its index, so that reads have to wait for some of it. */
 const files = 80;
 const fileBytes = 32 << 10;
 
 /**
- * Makes a layer up that no other one equals, of some MB (containerd/stargz-snapshotter, docs/estargz.md): not compressed, and a file at a time, because calls of
- * clients come meanwhile.
+ * Makes a synthetic layer of some MB that equals no other one (containerd/stargz-snapshotter, docs/estargz.md). It is
+ * not compressed, and made one file at a time, because calls of clients come meanwhile.
  *
  * @param signal ends it: then it rejects
  */

@@ -5,10 +5,13 @@ import type { RawIndex, WantedIndex } from '../layer-format.ts';
 
 const files = 2000;
 
-/** Where they are. */
+/** The directories of the files. */
 const directories = ['etc/x', 'usr/bin', 'usr/lib/python3', 'usr/share/doc', 'var/lib/dpkg/info'];
 
-/** A table with something of all that is found in tables of real layers: what the engine has not seen it compiles anew, and then the real layer waits. */
+/**
+ * A table with an example of everything in tables of real layers: if the engine has not seen something yet, it compiles
+ * anew, and a real layer waits.
+ */
 export function syntheticToc(): { raw: RawIndex; wanted: WantedIndex } {
   const rows: object[] = [];
   const digest = (i: number) => `sha256:${(i * 0x9e3779b1).toString(16).padStart(64, '0')}`;

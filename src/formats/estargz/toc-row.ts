@@ -5,8 +5,8 @@ import { maxTextBytes, xattrOverheadBytes } from '../limits.ts';
 import { parseRfc3339, type Timestamp } from './rfc3339.ts';
 
 /**
- * One row of a table of contents as it stands there. One object is used for all rows: what is not in a row is 0, '' or undefined. It counts the text of all.
- * (containerd/stargz-snapshotter, docs/estargz.md, "TOCEntry".)
+ * One row of a table of contents. One object is used for all rows: values that a row lacks are 0, '' or undefined. It
+ * counts the text of all rows. (containerd/stargz-snapshotter, docs/estargz.md, "TOCEntry".)
  */
 export class TocRow implements Timestamp {
   name: ByteString = '';
@@ -25,12 +25,15 @@ export class TocRow implements Timestamp {
   xattrs: Map<ByteString, Uint8Array> | undefined = undefined;
   chunkOffset = 0;
   chunkSize = 0;
-  /** Where in the JSON the 64 hexadecimal digits of the file's and of the chunk's sha256 digest stand; 0 where there is none. */
+  /**
+   * The offsets in the JSON of the 64 hexadecimal digits of the file's and of the chunk's sha256 digest; 0 if there is
+   * none.
+   */
   digest = 0;
   chunkDigest = 0;
   #textBytes = 0;
 
-  /** Counts bytes that the rows until now keep in memory. @throws ResourceExhausted past `maxTextBytes` */
+  /** Counts bytes that the rows so far keep in memory. @throws ResourceExhausted above `maxTextBytes` */
   count(bytes: number): void {
     this.#textBytes += bytes;
     if (this.#textBytes > maxTextBytes) {
@@ -64,10 +67,10 @@ export class TocRow implements Timestamp {
 }
 
 /**
- * Reads the object that comes next into `row`, as Go's encoding/json does: the case of a member's name does not matter, the last of several counts, and `null`
- * leaves what is there but for maps.
+ * Reads the next object into `row`, as Go's encoding/json does: the case of a member's name does not matter, the last
+ * of several counts, and `null` changes nothing except for maps.
  *
- * @throws DataLoss for a value that is not of its member's kind, or is out of its range
+ * @throws DataLoss if a value has the wrong kind, or is out of range
  */
 export function readTocRow(json: JsonReader, row: TocRow): void {
   row.clear();

@@ -3,19 +3,22 @@ import { LazypullError, messageOf } from '../../errors.ts';
 import { maxTocBytes } from '../limits.ts';
 import { blockBytes, encodeFileHeader, paddingOf } from '../tar/header.ts';
 
-/** The name of the file in which a table of contents is. */
+/** The name of the file with the table of contents. */
 export const tocName = 'stargz.index.json';
 
-/** Compressed bytes that are inflated to learn the size of the table of contents: enough for its tar headers, however well packed. */
+/**
+ * Compressed bytes that are inflated to learn the size of the table of contents: enough for its tar headers, even if
+ * they are not compressed well.
+ */
 const headCompressedBytes = 4096;
 
-/** The most that one byte of a deflate stream can become, RFC 1951: 258 bytes for two bits. */
+/** The largest output of one byte of a deflate stream, RFC 1951: 258 bytes for two bits. */
 const maxInflation = 1032;
 
-/** What may follow the table of contents in its gzip members: padding and the end-of-archive mark. */
+/** Maximum data after the table of contents in its gzip members: padding and the end-of-archive mark. */
 const maxTrailingBytes = 64 * 1024;
 
-/** The tar archive that a table of contents is before it is compressed. The pieces together are its JSON. */
+/** The uncompressed tar archive of a table of contents. The pieces together are its JSON. */
 export function tocTar(json: readonly Buffer[]): Buffer {
   const bytes = json.reduce((sum, piece) => sum + piece.length, 0);
   const end = Buffer.alloc(paddingOf(bytes) + 2 * blockBytes);
@@ -23,11 +26,12 @@ export function tocTar(json: readonly Buffer[]): Buffer {
 }
 
 /**
- * The JSON of an eStargz table of contents: the content of the tar entry `stargz.index.json` with which its gzip members begin.
+ * The JSON of an eStargz table of contents: the content of the tar entry `stargz.index.json` at the start of its gzip
+ * members.
  *
- * @param compressed the gzip members from the footer's `tocOffset` on; what follows them, or their last bytes' absence, does no harm
- * @param maxBytes of the JSON
- * @throws DataLoss for what is not that; ResourceExhausted where it has more than `maxBytes`
+ * @param compressed the gzip members from the footer's `tocOffset` on; data after them, or a missing end, does no harm
+ * @param maxBytes maximum length of the JSON
+ * @throws DataLoss if it is not that; ResourceExhausted if the JSON is longer than `maxBytes`
  */
 export function tocJson(compressed: Uint8Array, maxBytes = maxTocBytes): Buffer {
   const head = findJson(inflate(compressed.subarray(0, headCompressedBytes), undefined));
@@ -58,7 +62,10 @@ interface TarContent {
   bytes: number;
 }
 
-/** Finds the content of the first file in the tar archive that starts with `head`. PAX and GNU headers may stand before it. */
+/**
+ * Finds the content of the first file in the tar archive that starts with `head`. PAX and GNU headers may come before
+ * it.
+ */
 function findJson(head: Buffer): TarContent {
   let paxBytes: number | undefined;
   let paxName: string | undefined;
@@ -84,7 +91,7 @@ function findJson(head: Buffer): TarContent {
   throw damaged('its tar header is missing');
 }
 
-/** A size field of a tar header: octal digits, or a big-endian number where the first bit is set. */
+/** A size field of a tar header: octal digits, or a big-endian number if the first bit is set. */
 function fieldNumber(field: Buffer): number {
   const binary = (field[0]! & 0x80) !== 0;
   const digits = field

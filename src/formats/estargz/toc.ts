@@ -7,17 +7,17 @@ import { maxChunkBytes, maxInnerOffset, maxTocRows } from '../limits.ts';
 import { readTocRow, TocRow } from './toc-row.ts';
 import { tocJson } from './toc-tar.ts';
 
-/** What a table of contents is checked against. */
+/** The expected properties of a table of contents. */
 export interface TocContext {
   /** `sha256:<hex>` of the table's JSON, from the manifest. */
   tocDigest: string;
-  /** Bytes of the blob. */
+  /** Size of the blob in bytes. */
   blobSize: number;
-  /** Where the table starts in the blob: no file's data reaches past it. */
+  /** The offset of the table in the blob: no file's data reaches beyond it. */
   tocOffset: number;
 }
 
-/** A table of contents that has been taken out of its blob. */
+/** A table of contents, extracted from its blob. */
 export interface OpenedToc {
   readonly json: Buffer;
   /** `sha256:<hex>` of the JSON. */
@@ -25,11 +25,12 @@ export interface OpenedToc {
 }
 
 /**
- * Takes the table of contents out of an eStargz blob (containerd/stargz-snapshotter, docs/estargz.md, "TOC"), whatever its digest is.
+ * Extracts the table of contents of an eStargz blob (containerd/stargz-snapshotter, docs/estargz.md, "TOC"), whatever
+ * its digest is.
  *
- * @param compressedToc the blob from `tocOffset` on; the footer may be there or not
- * @param maxBytes of the JSON; undefined for what `limits.ts` says
- * @throws DataLoss where there is none; ResourceExhausted past the bounds of `limits.ts`, or `maxBytes`
+ * @param compressedToc the blob from `tocOffset` on, with or without the footer
+ * @param maxBytes maximum length of the JSON; undefined for the bound in `limits.ts`
+ * @throws DataLoss if there is none; ResourceExhausted above the bounds of `limits.ts`, or `maxBytes`
  */
 export function openToc(
   compressedToc: Uint8Array,
@@ -43,7 +44,7 @@ export function openToc(
   return { json, tocDigest: sha256(json) };
 }
 
-/** Throws DataLoss unless the digest of a table of contents is the one that the manifest promises. */
+/** Throws DataLoss unless the digest of a table of contents is the one in the manifest. */
 export function checkTocDigest(actual: string, promised: string): void {
   if (actual === promised) return;
   throw new LazypullError('DataLoss', `Wrong digest of the table of contents: ${actual} instead of ${promised}`);
@@ -53,8 +54,8 @@ export function checkTocDigest(actual: string, promised: string): void {
  * Reads the table of contents of an eStargz blob.
  *
  * @param compressedToc as for `openToc`
- * @throws DataLoss where the digest is another, or the table does not hold; FailedPrecondition for a layer that can only be pulled the
- * ordinary way: files that cannot be verified, lost names; ResourceExhausted past the bounds of `limits.ts`
+ * @throws DataLoss if the digest is wrong, or the table is invalid; FailedPrecondition if the layer can only be pulled
+ * in the ordinary way: files that cannot be verified, lost names; ResourceExhausted above the bounds of `limits.ts`
  */
 export function readToc(compressedToc: Uint8Array, { tocDigest, ...place }: TocContext): LayerIndex {
   hexOf(tocDigest, 'digest of the table of contents');
@@ -64,10 +65,10 @@ export function readToc(compressedToc: Uint8Array, { tocDigest, ...place }: TocC
 }
 
 /**
- * Reads the JSON of a table of contents. What Go's encoding/json would read otherwise is refused.
+ * Reads the JSON of a table of contents. Whatever Go's encoding/json would read differently is refused.
  *
  * @param json not changed, and not needed afterwards
- * @param dataEnd no data in the blob reaches past this byte
+ * @param dataEnd no data in the blob reaches beyond this byte
  */
 export function readTocJson(json: Buffer, dataEnd: number): LayerIndex {
   const reader = new JsonReader(json);
@@ -95,7 +96,7 @@ export function readTocJson(json: Buffer, dataEnd: number): LayerIndex {
   );
 }
 
-/** A tar archive of nothing, compressed; one of an empty directory has some 80 bytes. */
+/** The size of a compressed tar archive without entries; one of an empty directory has some 80 bytes. */
 const maxEmptyBytes = 64;
 
 const keys = new KeyTable(['version', 'entries']);
@@ -120,13 +121,16 @@ function readEntries(reader: JsonReader, rows: RowReader): void {
   }
 }
 
-/** Turns rows into entries: a regular file's row and the chunk rows that follow it are one entry. */
+/** Turns rows into entries: a regular file's row and the following chunk rows are one entry. */
 class RowReader {
   readonly #json: Buffer;
   readonly #dataEnd: number;
   readonly #entries: IndexEntry[] = [];
   readonly #chunks = new ChunkColumns();
-  /** The regular file whose chunks are being read, where the last of them begins, its size if a row told, and the file's own digest. */
+  /**
+   * The regular file whose chunks are being read, the start of the last chunk, its size if a row has it, and the file's
+   * own digest.
+   */
   #file: IndexEntry | undefined;
   #chunkOffset = 0;
   #chunkSize = 0;
@@ -177,7 +181,7 @@ class RowReader {
     this.#chunkDigest = row.chunkDigest;
   }
 
-  /** Ends the chunk that was begun last at byte `end` of the file. */
+  /** Ends the last chunk at byte `end` of the file. */
   #endChunk(file: IndexEntry, end: number): void {
     const size = end - this.#chunkOffset;
     if (size < 1 || end > file.size || (this.#chunkSize !== 0 && this.#chunkSize !== size)) {
@@ -216,7 +220,7 @@ class RowReader {
   }
 }
 
-/** The value of each hexadecimal digit by its character code; 16 for what is none. */
+/** The value of each hexadecimal digit by its character code; 16 for other characters. */
 const hexValues = Uint8Array.from({ length: 256 }, (_, code) => {
   const value = Number.parseInt(String.fromCharCode(code), 16);
   return Number.isNaN(value) ? 16 : value;

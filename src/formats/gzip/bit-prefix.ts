@@ -1,6 +1,6 @@
 /**
- * Deflate data that starts in the middle of a byte, as data that starts at one: empty blocks before it take the bits that belong to others.
- * So a decoder that knows whole bytes only can read it.
+ * Turns deflate data that starts in the middle of a byte into data that starts at a byte: empty blocks before it fill
+ * the bits that belong to earlier data. So a decoder that knows only whole bytes can read it.
  *
  * @param bytes the data, from the byte on that holds its first bit
  * @param bits how many low bits of that byte are not its own, 0 to 7
@@ -27,15 +27,18 @@ function number(value: number, bits: number): string {
   return Array.from(value.toString(2).padStart(bits, '0')).toReversed().join('');
 }
 
-/** An empty block with fixed Huffman codes, which is not the last one (RFC 1951, 3.2.6): 10 bits, two more than a byte. */
+/**
+ * An empty block with fixed Huffman codes, which is not the last one (RFC 1951, 3.2.6): 10 bits, two more than a byte.
+ */
 const fixedBlock = number(0, 1) + number(1, 2) + '0000000';
 
 /** Lengths of code lengths, in the order in which a dynamic block has them (RFC 1951, 3.2.7), up to that of 1. */
 const lengthOrder = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1];
 
 /**
- * An empty block with dynamic codes, which is not the last one: 91 bits, three more than bytes. Its code for lengths knows "11 to 138 zeros" (18), coded as 1,
- * and a length of 1, coded as 0. Of 257 literals only the end of the block has a code, of one bit; two distances have one each.
+ * An empty block with dynamic codes, which is not the last one: 91 bits, three more than bytes. Its code for lengths
+ * knows "11 to 138 zeros" (18), coded as 1, and a length of 1, coded as 0. Of 257 literals only the end of the block
+ * has a code, of one bit; two distances have one each.
  */
 const oddBlock = [
   number(0, 1),

@@ -10,7 +10,7 @@ const trailerBytes = 8;
 
 const none = Buffer.alloc(0);
 
-/** What a step has read and written, and the checkpoint that it ended at: everything that was put out so far lies before that. */
+/** What a step has read and written, and the checkpoint at which it ended: all output so far comes before that. */
 export interface CheckpointingStep {
   readonly consumed: number;
   readonly produced: number;
@@ -18,14 +18,15 @@ export interface CheckpointingStep {
 }
 
 /**
- * Inflates a gzip blob of one or many members into memory of the caller, and notes on the way where one can begin to read it. Checksums and lengths are
- * checked. Zeros behind the last member are passed over, as gzip and pigz do; anything else there is an error, as it is for Go.
+ * Inflates a gzip blob of one or many members into memory of the caller, and reports the places where reading can
+ * begin. Checksums and lengths are checked. Zeros after the last member are skipped, as in gzip and pigz; other data
+ * there is an error, as in Go.
  */
 export class CheckpointingInflate implements Disposable {
   readonly #inflater: Inflater;
   readonly #probeInflater: Inflater;
   #probe: WindowProbe | undefined;
-  /** The last byte of the blob that was inflated: some of its bits may belong to what follows. */
+  /** The last inflated byte of the blob: some of its bits may belong to what follows. */
   #lastByte = 0;
   readonly #spanBytes: number;
   readonly #memberSpanBytes: number;
@@ -41,7 +42,10 @@ export class CheckpointingInflate implements Disposable {
   /** Output before the last checkpoint. */
   #spanStart = 0;
 
-  /** @param inflater it is disposed of with this. @param options `spanBytes`, `memberSpanBytes`: how much is put out between two checkpoints at least, of each kind */
+  /**
+   * @param inflater is disposed of with this
+   * @param options `spanBytes`, `memberSpanBytes`: the least output between two checkpoints, of each kind
+   */
   constructor(inflater: Inflater, options: { spanBytes?: number; memberSpanBytes?: number } = {}) {
     this.#inflater = inflater;
     this.#probeInflater = inflater.another();
@@ -59,10 +63,12 @@ export class CheckpointingInflate implements Disposable {
   }
 
   /**
-   * Reads input[at …] and writes output[from …]. Returns when the input is used up, the output is full, or at a checkpoint. What lies in the output behind what
-   * was produced may be overwritten. The window of a checkpoint is changed later: what nothing refers to becomes zero once 32 KiB more were put out. The start of the blob is no checkpoint. A step that fills the output may not have put out all that the input gives.
+   * Reads input[at …] and writes output[from …]. Returns if the input is used up, if the output is full, or at a
+   * checkpoint. Output after the produced bytes may be overwritten. The window of a checkpoint changes later: once
+   * there are 32 KiB more of output, bytes that nothing refers to become zero. The start of the blob is no checkpoint.
+   * A step that fills the output may have more output for the same input.
    *
-   * @throws DataLoss for what is damaged
+   * @throws DataLoss for damaged data
    */
   step(input: Uint8Array, at: number, output: Uint8Array, from: number): CheckpointingStep {
     let next = at;
@@ -87,7 +93,10 @@ export class CheckpointingInflate implements Disposable {
     return { consumed: next - at, produced: end - from, checkpoint };
   }
 
-  /** To be called after the last input. @throws DataLoss if something is missing. @returns `dataEnd`: the byte of the blob after the last member */
+  /**
+   * To be called after the last input. @returns `dataEnd`: the byte of the blob after the last member. @throws DataLoss
+   * if something is missing
+   */
   end(): { dataEnd: number } {
     if (this.#state !== 'between' && this.#state !== 'zeros') throw damaged('it is cut off');
     return { dataEnd: this.#dataEnd };
@@ -132,7 +141,7 @@ export class CheckpointingInflate implements Disposable {
     };
   }
 
-  /** What follows a member, of which `byte` is the first one. */
+  /** Handles the data after a member, whose first byte is `byte`. */
   #startMember(byte: number): Checkpoint | undefined {
     if (byte === 0) {
       this.#state = 'zeros';

@@ -1,12 +1,12 @@
 import { crc32 } from 'node:zlib';
 import { LazypullError } from '../../errors.ts';
 
-/** Bits of the byte FLG. Others are reserved; nobody sets them, and readers pass over them. */
+/** Bits of the byte FLG. Others are reserved; no writer sets them, and readers ignore them. */
 const flag = { headerCrc: 2, extra: 4, name: 8, comment: 16 };
 
 const fixedBytes = 10;
 
-/** A name or a comment, as long as nobody writes one. */
+/** No writer makes a longer name or comment. */
 const maxTextBytes = 64 << 10;
 
 type Part = 'fixed' | 'extraLength' | 'extra' | 'name' | 'comment' | 'crc' | 'done';
@@ -15,7 +15,7 @@ type Part = 'fixed' | 'extraLength' | 'extra' | 'name' | 'comment' | 'crc' | 'do
 export class MemberHeader {
   #part: Part = 'fixed';
   #flags = 0;
-  /** Bytes of the part that were read. */
+  /** Bytes of the part that have been read. */
   #read = 0;
   /** Of numbers of two bytes. */
   #number = 0;
@@ -25,7 +25,10 @@ export class MemberHeader {
     return this.#part === 'done';
   }
 
-  /** Takes what it needs of input[at …]. @returns how many bytes. @throws DataLoss for what is no header of gzip, and where its checksum does not hold */
+  /**
+   * Takes what it needs of input[at …]. @returns the number of bytes. @throws DataLoss if it is not a header of gzip,
+   * or its checksum is wrong
+   */
   take(input: Uint8Array, at: number): number {
     let next = at;
     let summed = at;
@@ -85,7 +88,7 @@ export class MemberHeader {
   }
 }
 
-/** The parts after the fixed one, and their flags; `extra` is after its length. */
+/** The parts after the fixed one, and their flags; `extra` comes after its length. */
 const parts: readonly (readonly [Part, number])[] = [
   ['fixed', 0],
   ['extraLength', flag.extra],

@@ -6,23 +6,29 @@ import { LazypullError } from '../../errors.ts';
 import type { Codec, PackedRun } from '../layer-format.ts';
 import { StreamingInflate } from './streaming-inflate.ts';
 
-/** Output beyond what is needed that a stream may hold before it is inflated piece by piece: tar padding and the headers of what follows. */
+/**
+ * If a stream has more output beyond what is needed, it is inflated piece by piece: tar padding and the headers of what
+ * follows.
+ */
 const inflateSlackBytes = 4 << 20;
 
-/** Output up to which a stream is inflated as a whole, which is quicker. Two threads do so at one time, and hold it twice. */
+/**
+ * Streams with up to so much output are inflated as a whole, which is faster. Two threads do so at a time, and hold it
+ * twice.
+ */
 const maxWholeBytes = 16 << 20;
 
-/** Blobs whose streams are gzip members (RFC 1952), each of which can be inflated alone. */
+/** Blobs whose streams are gzip members (RFC 1952): each can be inflated alone. */
 export const membersCodec: Codec = { bytesNeeded, unpack };
 
-/** (A publisher's index may claim that a stream is longer than that: the rest is never fetched.) */
+/** (A publisher's index may claim a longer stream: the rest is never fetched.) */
 function bytesNeeded(table: ChunkTable, chunk: number): { start: number; end: number } {
   const start = table.streamOffset[chunk]!;
   const output = table.innerOffset[chunk]! + table.size[chunk]!;
   return { start, end: Math.min(table.streamEnd[chunk]!, start + deflateBound(output)) };
 }
 
-/** More than any compressor needs for a gzip stream of `bytes` bytes, in bytes. */
+/** No compressor makes a longer gzip stream of `bytes` bytes, in bytes. */
 function deflateBound(bytes: number): number {
   return bytes * 2 + (1 << 20);
 }
@@ -44,7 +50,7 @@ async function* unpack({ table, chunks, bytes, blobOffset }: PackedRun): AsyncGe
   }
 }
 
-/** The chunks of one stream, which inflates to `output` bytes at least. */
+/** The chunks of one stream, which inflates to at least `output` bytes. */
 async function* unpackWhole(
   table: ChunkTable,
   { first, last }: ChunkRange,
@@ -97,7 +103,10 @@ function cannotInflate(table: ChunkTable, chunk: number, cause: unknown): Lazypu
   return new LazypullError('DataLoss', message, { cause });
 }
 
-/** At least the first `wanted` bytes that a gzip stream inflates to, or all of them where it is shorter. The checksum is not looked at: chunks have digests. */
+/**
+ * At least the first `wanted` bytes of an inflated gzip stream, or all of them if it is shorter. The checksum is not
+ * checked: chunks have digests.
+ */
 async function inflate(gzip: Buffer, wanted: number): Promise<Buffer> {
   const deflate = gzip.subarray(gzipHeaderBytes(gzip));
   try {

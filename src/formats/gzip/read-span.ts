@@ -5,28 +5,29 @@ import { alignToByte } from './bit-prefix.ts';
 import type { Inflater } from './inflater.ts';
 import { MemberHeader } from './member-header.ts';
 
-/** The bytes of a span, and how they begin. */
+/** The bytes of a span, and its beginning. */
 export interface SpanBytes {
-  /** The blob from the span's first byte on. The end may be missing, and what follows the span may be there. */
+  /** The blob from the span's first byte on. The end may be missing, and data after the span may be there. */
   readonly bytes: Uint8Array;
   readonly kind: SpanKind;
   readonly bits: number;
-  /** As it was when the checkpoint was taken: not compressed. */
+  /** The window of the checkpoint, not compressed. */
   readonly window: Uint8Array;
   /** How much of its output is wanted. */
   readonly wanted: number;
 }
 
-/** CRC-32 and length, which are not looked at: chunks have digests. */
+/** CRC-32 and length. They are not checked: chunks have digests. */
 const trailerBytes = 8;
 
 const maxWanted = maxSpanBytes;
 
 /**
- * At least the first `wanted` bytes that a span puts out, or all of them if they are fewer. It runs at once.
+ * At least the first `wanted` bytes of a span's output, or all of them if there are fewer. It runs at once.
  *
- * @param inflater ends as soon as they are there, and is free for other spans afterwards. Without one, Node's own functions inflate all that there is
- * @throws DataLoss for what cannot be read; ResourceExhausted for more than a span has
+ * @param inflater stops as soon as they are there, and is free for other spans afterwards. Without one, Node's own
+ * functions inflate everything
+ * @throws DataLoss if it cannot be read; ResourceExhausted for more than a span has
  */
 export function readSpan(span: SpanBytes, inflater?: Inflater): Buffer {
   const { kind, bytes, wanted } = span;
@@ -64,7 +65,7 @@ function readExactly({ bytes, kind, bits, window, wanted }: SpanBytes, inflater:
   return output.subarray(0, produced);
 }
 
-/** Two calls of Node at most: what is left of a member, and all members behind it. */
+/** Two calls of Node at most: for the rest of a member, and for all members after it. */
 function readAll({ bytes, kind, bits, window, wanted }: SpanBytes): Buffer {
   const options = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: maxSpanBytes + slackBytes };
   const chunkSize = Math.max(4096, wanted + 2048);
@@ -77,11 +78,11 @@ function readAll({ bytes, kind, bits, window, wanted }: SpanBytes): Buffer {
   return Buffer.concat([buffer, gunzipSync(bytes.subarray(next), options)]);
 }
 
-/** What may be put out beyond a span, by the start of what follows. */
+/** How much the beginning of the next span may put out beyond a span. */
 const slackBytes = 1 << 20;
 
 function inflateRawWithInfo(bytes: Uint8Array, options: object): { buffer: Buffer; engine: { bytesWritten: number } } {
-  // The types of Node do not know what `info` does to the result.
+  // The types of Node do not have the effect of `info` on the result.
   return inflateRawSync(bytes, { ...options, info: true }) as unknown as ReturnType<typeof inflateRawWithInfo>;
 }
 

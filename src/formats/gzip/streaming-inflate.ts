@@ -4,11 +4,14 @@ import { LazypullError } from '../../errors.ts';
 /** How much is inflated at a time. */
 const pieceBytes = 256 << 10;
 
-/** The output of a deflate stream that is too long to be held: it is read from front to back, and what is not asked for is dropped. */
+/**
+ * The output of a deflate stream that is too long to be held: it is read from front to back, and unneeded output is
+ * dropped.
+ */
 export class StreamingInflate implements AsyncDisposable {
   readonly #pieces: AsyncIterator<Buffer>;
   #piece: Buffer = Buffer.alloc(0);
-  /** Where in the output `#piece` starts. */
+  /** The offset of `#piece` in the output. */
   #position = 0;
 
   /** @param deflate the stream from its first block on; its end may be missing */
@@ -18,7 +21,10 @@ export class StreamingInflate implements AsyncDisposable {
     this.#pieces = inflater[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
   }
 
-  /** Bytes [start, start + size) of the output, or fewer where it ends before. Throws DataLoss for a start before the end of what was read last. */
+  /**
+   * Bytes [start, start + size) of the output, or fewer if it ends before. Throws DataLoss if `start` is before the end
+   * of the last read.
+   */
   async read(start: number, size: number): Promise<Buffer> {
     if (start < this.#position) throw new LazypullError('DataLoss', 'Two chunks share a part of the stream');
     const content = Buffer.allocUnsafeSlow(size);

@@ -11,23 +11,26 @@ import { type SpanTable, spanTable, streamEndAt } from './span-table.ts';
 import { compressionCodes, nameOf } from './tables.ts';
 import { maxStoredWindowBytes } from './windows.ts';
 
-/** All of a layer index but the windows. */
+/** A layer index without the windows. */
 export interface LayerIndexFile {
   readonly layerDigest: Digest;
   readonly compression: Compression;
   readonly blobBytes: number;
   readonly tarBytes: number;
-  /** A chunk's stream is its span; of a tar that is not compressed the chunk itself. */
+  /** A chunk's stream is its span; in an uncompressed tar it is the chunk itself. */
   readonly index: LayerIndex;
   readonly spans: SpanTable;
 }
 
 /**
- * Reads the tail of a layer index (docs/layer-index.md). Every number in it is bounded; names and links are hostile until `tree.ts` has looked at them.
+ * Reads the tail of a layer index (docs/layer-index.md). Every number in it is bounded; names and links are hostile
+ * until `tree.ts` has checked them.
  *
  * @param end the file from `tailStart` on
- * @param want `layerDigest`: whose index it must be; `fileBytes`: length of the file; `blobBytes`: of the layer, if that is known
- * @throws DataLoss for what is damaged; FailedPrecondition for the index of another layer; Unimplemented for one of a later version; ResourceExhausted for too many names
+ * @param want `layerDigest`: the layer of the index; `fileBytes`: length of the file; `blobBytes`: length of the layer,
+ * if it is known
+ * @throws DataLoss if it is damaged; FailedPrecondition for the index of another layer; Unimplemented for a later
+ * version; ResourceExhausted for too many names
  */
 export function decodeTail(
   end: Uint8Array,
@@ -68,7 +71,7 @@ function checkLayer(
 interface Bounds {
   readonly dataEnd: number;
   readonly tarBytes: number;
-  /** Where in the file windows end. */
+  /** The end of the windows in the file. */
   readonly windowsEnd: number;
 }
 
@@ -101,7 +104,7 @@ function readSpans(reader: NumberReader, compression: Compression, count: number
   return spans;
 }
 
-/** Whether a span can begin as it says, behind the one before it. */
+/** Whether a span can begin as it says, after the previous one. */
 function isSpan(
   { streamOffset, outputOffset, kind, bits, windowBytes }: SpanTable,
   i: number,

@@ -12,24 +12,24 @@ import { type SpanTable, spanTable, streamEndAt } from './span-table.ts';
 import { compressionCodes, typeCodes } from './tables.ts';
 import { storeWindow } from './windows.ts';
 
-/** What is known of a layer once all of it has been read. */
+/** The properties of a layer that has been read completely. */
 export interface WholeLayer {
   readonly layerDigest: Digest;
   readonly blobBytes: number;
-  /** The byte after the last one that holds data: zeros may follow. */
+  /** The byte after the last one with data: zeros may follow. */
   readonly dataEnd: number;
   readonly tarBytes: number;
 }
 
-/** Makes the layer index of a blob (docs/layer-index.md) while that is read. */
+/** Makes the layer index of a blob (docs/layer-index.md) while the blob is read. */
 export class LayerIndexWriter {
   readonly #compression: Compression;
   readonly #spans: Omit<Checkpoint, 'window'>[] = [];
   readonly #windows: (Buffer | undefined)[] = [];
-  /** The window of the last span, in which there may still be more than is needed. */
+  /** The window of the last span, which may still contain unneeded bytes. */
   #lastWindow: Uint8Array | undefined;
 
-  /** The first checkpoint of the blob need not be told. */
+  /** The first checkpoint of the blob need not be added. */
   constructor(compression: Compression) {
     this.#compression = compression;
     if (compression !== 'none') this.span(firstCheckpoint(compression));
@@ -49,10 +49,11 @@ export class LayerIndexWriter {
   }
 
   /**
-   * The whole file.
+   * Returns the whole file.
    *
-   * @param index its entries, with chunks in the order of the tar. A chunk lies in one span; `streamOffset` names that, or is the place of the chunk in a tar that is not compressed
-   * @throws ResourceExhausted for a layer that is beyond what readers take: it has no index
+   * @param index its entries, with chunks in the order of the tar. A chunk is in one span; `streamOffset` names that,
+   * or the place of the chunk in an uncompressed tar
+   * @throws ResourceExhausted for a layer beyond the limits of readers: it has no index
    */
   finish(layer: WholeLayer, index: LayerIndex): Buffer {
     this.#storeLastWindow();
@@ -66,7 +67,10 @@ export class LayerIndexWriter {
     return Buffer.concat([start, writeTail(tail.finish(), start.length)]);
   }
 
-  /** Once the file is finished: its spans as `decodeTail` gives them, for a codec that reads the layer by it. @param dataEnd the byte of the blob after its last member */
+  /**
+   * After `finish`: its spans as `decodeTail` returns them, for a codec that reads the layer by them. @param dataEnd
+   * the byte of the blob after its last member
+   */
   spanTable(dataEnd: number): SpanTable {
     const table = spanTable(undefined, this.#spans.length);
     let window = magic.length;
@@ -132,7 +136,7 @@ export class LayerIndexWriter {
   }
 }
 
-/** A column for each thing that is said of an entry, and then all texts, one behind another. */
+/** Writes a column for each property of the entries, and then all texts, one after another. */
 function writeEntries(tail: NumberWriter, entries: readonly IndexEntry[]): void {
   const column = (valueOf: (entry: IndexEntry) => number): void => {
     for (const entry of entries) tail.number(valueOf(entry));
@@ -165,14 +169,14 @@ function writeEntries(tail: NumberWriter, entries: readonly IndexEntry[]): void 
   for (const [, value] of xattrs) tail.bytes(value);
 }
 
-/** Whether a file system can have the time of an entry: others are 0, as they are once the layer is unpacked. */
+/** Whether a file system can store the time of an entry: other times are 0, as after unpacking. */
 function hasTime({ mtimeSeconds }: IndexEntry): boolean {
   return Math.abs(mtimeSeconds) < maxSeconds;
 }
 
 const maxSeconds = 2 ** 48;
 
-/** A sparse file is not in the tar as it is on a disk: its bytes are fewer than its size. */
+/** A sparse file in the tar differs from the file on a disk: it has fewer bytes than its size. */
 function checkFiles({ entries, chunks }: LayerIndex): void {
   let next = 0;
   for (const { path, type, size, firstChunk, chunkCount } of entries) {

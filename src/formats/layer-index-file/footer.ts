@@ -4,18 +4,24 @@ import { LazypullError } from '../../errors.ts';
 import { maxTocBytes } from '../limits.ts';
 import { damaged } from './numbers.ts';
 
-/** What a layer index begins and ends with. */
+/** The first and the last bytes of a layer index. */
 export const magic = Buffer.from('lzpindex', 'latin1');
 
-/** Goes up with every change that an older reader cannot read. */
+/** Raised with every change that an older reader cannot read. */
 const version = 1;
 
-/** The footer: lengths of the tail as it lies there and as it is (4 bytes each), of the file (8), sha256 of the tail as it lies there, version (4), zeros (4), magic. Little endian. */
+/**
+ * The footer: stored and decompressed length of the tail (4 bytes each), length of the file (8), sha256 of the stored
+ * tail, version (4), zeros (4), magic. Little endian.
+ */
 export const footerBytes = 64;
 
 const place = { storedBytes: 0, tailBytes: 4, fileBytes: 8, digest: 16, version: 48, magic: 56 };
 
-/** The end of a file whose start has `before` bytes: the tail, compressed, and the footer. @throws ResourceExhausted for one that no reader takes */
+/**
+ * The end of a file whose start has `before` bytes: the compressed tail and the footer. @throws ResourceExhausted if no
+ * reader would take it
+ */
 export function writeTail(tail: Buffer, before: number): Buffer {
   if (tail.length > maxTocBytes)
     throw new LazypullError('ResourceExhausted', 'The layer has too much in it for an index');
@@ -31,11 +37,11 @@ export function writeTail(tail: Buffer, before: number): Buffer {
 }
 
 /**
- * Where the tail of a layer index begins: that and all that follows is what a mount needs.
+ * The offset of the tail of a layer index: a mount needs everything from there on.
  *
  * @param fileBytes length of the file
  * @param last its last bytes, at least `footerBytes` of them
- * @throws DataLoss if it is none; Unimplemented for one of a later version
+ * @throws DataLoss if it is not a layer index; Unimplemented for a later version
  */
 export function tailStart(fileBytes: number, last: Uint8Array): number {
   return fileBytes - footerBytes - readFooter(fileBytes, last).storedBytes;
@@ -66,7 +72,10 @@ function readFooter(fileBytes: number, last: Uint8Array): Footer {
   return { storedBytes, tailBytes, digest: footer.subarray(place.digest, place.version) };
 }
 
-/** The tail, and where in the file it begins. @param end all that lies in the file from `tailStart` on. @throws as `tailStart`, and DataLoss for another digest */
+/**
+ * The tail, and its offset in the file. @param end the file from `tailStart` on. @throws as `tailStart`, and DataLoss
+ * for another digest
+ */
 export function readTail(fileBytes: number, end: Uint8Array): { tail: Buffer; start: number } {
   const { storedBytes, tailBytes, digest } = readFooter(fileBytes, end);
   if (end.length !== storedBytes + footerBytes)

@@ -5,12 +5,12 @@ import { decodeTail } from './decode.ts';
 import { tailStart } from './footer.ts';
 import { spansCodec } from './spans-codec.ts';
 
-/** The longest tail that is fetched, in bytes. */
+/** A longer tail is not fetched, in bytes. */
 const maxTailBytes = 128 << 20;
 
 /**
- * Layers that say nothing of an index, read by lazypull's own layer index (docs/layer-index.md), which is a file beside the blob. No label names it: it belongs to the
- * digest of the layer, and so the digest of its index is that of the layer.
+ * Layers whose manifest names no index, read by lazypull's own layer index (docs/layer-index.md), a file beside the
+ * blob. No label names it: it belongs to the digest of the layer, so the digest of its index is that of the layer.
  */
 export const layerIndexFormat: LayerFormat = {
   name: 'layer-index',

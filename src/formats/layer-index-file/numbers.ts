@@ -1,6 +1,6 @@
 import { LazypullError } from '../../errors.ts';
 
-/** Writes numbers and bytes one behind another into memory that grows. */
+/** Writes numbers and bytes one after another into growing memory. */
 export class NumberWriter {
   #bytes = Buffer.allocUnsafeSlow(initialBytes);
   #length = 0;
@@ -10,7 +10,10 @@ export class NumberWriter {
     this.#bytes[this.#length++] = value;
   }
 
-  /** A whole number from 0 to 2^53 - 1: seven bits a byte, the lowest first, the highest bit of all bytes but the last one set (LEB128). */
+  /**
+   * A whole number from 0 to 2^53 - 1: seven bits a byte, the lowest first, the highest bit of all bytes but the last
+   * one set (LEB128).
+   */
   number(value: number): void {
     this.#room(maxNumberBytes);
     let rest = value;
@@ -24,7 +27,7 @@ export class NumberWriter {
     this.#length += value.length;
   }
 
-  /** What was written, which is not to be added to any more. */
+  /** Everything that was written. Nothing may be added after that. */
   finish(): Buffer {
     return this.#bytes.subarray(0, this.#length);
   }
@@ -42,7 +45,7 @@ const initialBytes = 64 << 10;
 /** 53 bits. */
 const maxNumberBytes = 8;
 
-/** Reads what a `NumberWriter` has written. @throws DataLoss for what is not there, and for what is no such number */
+/** Reads the output of a `NumberWriter`. @throws DataLoss if it ends too early, or if a number is invalid */
 export class NumberReader {
   readonly #bytes: Buffer;
   #at = 0;
@@ -61,7 +64,7 @@ export class NumberReader {
     return this.#bytes[this.#at++]!;
   }
 
-  /** The next number. It must not be larger than `max`, or else `name` says which one is. */
+  /** The next number. If it is larger than `max`, `name` is in the error. */
   number(name: string, max = Number.MAX_SAFE_INTEGER): number {
     let value = 0;
     let scale = 1;
@@ -83,7 +86,7 @@ export class NumberReader {
     return this.#bytes.subarray(this.#at - length, this.#at);
   }
 
-  /** A number for each of `count` things. */
+  /** `count` numbers. */
   column(name: string, count: number, max?: number): Float64Array {
     if (this.left < count) throw damaged('it ends too early');
     const column = new Float64Array(count);
@@ -92,7 +95,10 @@ export class NumberReader {
   }
 }
 
-/** A number of either sign as one that is not negative: 0, -1, 1, -2, 2, … are 0, 1, 2, 3, 4, …. For less than 2^52. */
+/**
+ * Maps a number of either sign to one that is not negative: 0, -1, 1, -2, 2, … are 0, 1, 2, 3, 4, …. For less than
+ * 2^52.
+ */
 export function fold(value: number): number {
   return value < 0 ? -2 * value - 1 : 2 * value;
 }

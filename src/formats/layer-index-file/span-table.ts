@@ -3,23 +3,27 @@ import { digestBytes } from '../chunk-columns.ts';
 import type { Checkpoint } from '../spans.ts';
 
 /**
- * The spans of a blob as columns, one row a span, in the order of the blob. All arrays are of `length` rows, over one SharedArrayBuffer, so that threads share
- * it. A tar that is not compressed has none: each chunk is a range of its own.
+ * The spans of a blob as columns, one element a span, in the order of the blob. All arrays have `length` elements. One
+ * SharedArrayBuffer backs them, so that threads share it. An uncompressed tar has none: each chunk is a range of its
+ * own.
  */
 export interface SpanTable {
   readonly buffer: SharedArrayBuffer;
   readonly length: number;
-  /** Bytes [streamOffset, streamEnd) of the blob are what the span needs. Ascending, each one once; streams share a byte where a span begins inside of one. */
+  /**
+   * A span needs bytes [streamOffset, streamEnd) of the blob. The offsets are strictly ascending; streams share a byte
+   * if a span begins inside of one.
+   */
   readonly streamOffset: Float64Array;
   readonly streamEnd: Float64Array;
-  /** Where in the tar it begins. */
+  /** The start of its output in the tar. */
   readonly outputOffset: Float64Array;
-  /** Where in the layer index the window lies, as it is stored there, and how many bytes; 0 for none. */
+  /** The offset of the stored window in the layer index, and its length; 0 for none. */
   readonly windowOffset: Float64Array;
   readonly windowBytes: Uint32Array;
-  /** sha256 of the window as it is stored, 32 bytes a row. */
+  /** sha256 of the stored window, 32 bytes for each span. */
   readonly windowDigest: Uint8Array;
-  /** Of `spanKinds`. */
+  /** One of `spanKinds`. */
   readonly kind: Uint8Array;
   /** How many low bits of its first byte are not its own. */
   readonly bits: Uint8Array;
@@ -27,7 +31,10 @@ export interface SpanTable {
 
 const bytesPerRow = 4 * 8 + 4 + digestBytes + 2;
 
-/** A table of `length` rows over `shared`, as another one had it, or over new memory of zeros. @throws DataLoss if `shared` is not of that size */
+/**
+ * A table of `length` spans over `shared`, the buffer of another table, or over new memory of zeros. @throws DataLoss
+ * if `shared` does not have that size
+ */
 export function spanTable(shared: SharedArrayBuffer | undefined, length: number): SpanTable {
   const buffer = shared ?? new SharedArrayBuffer(length * bytesPerRow);
   if (buffer.byteLength !== length * bytesPerRow) {
@@ -49,12 +56,12 @@ export function spanTable(shared: SharedArrayBuffer | undefined, length: number)
   };
 }
 
-/** How many rows a table over so many bytes has. */
+/** The number of spans of a table with so many bytes. */
 export function spanCount(bytes: number): number {
   return Math.floor(bytes / bytesPerRow);
 }
 
-/** The row of the span whose stream begins at a byte of the blob; -1 for none. */
+/** The index of the span whose stream begins at a byte of the blob; -1 for none. */
 export function spanOf({ streamOffset, length }: SpanTable, offset: number): number {
   let low = 0;
   let high = length - 1;
@@ -68,7 +75,7 @@ export function spanOf({ streamOffset, length }: SpanTable, offset: number): num
   return -1;
 }
 
-/** The byte of the blob after the last one that a span needs which ends at `next`, or at the end of the data. */
+/** The end in the blob of the bytes of a span that ends at `next`, or at the end of the data. */
 export function streamEndAt(next: Pick<Checkpoint, 'blobOffset' | 'bits'> | undefined, dataEnd: number): number {
   return next === undefined ? dataEnd : next.blobOffset + (next.bits > 0 ? 1 : 0);
 }

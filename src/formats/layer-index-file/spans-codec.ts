@@ -7,7 +7,8 @@ import { spanCount, spanOf, type SpanTable, spanTable } from './span-table.ts';
 import { openWindow } from './windows.ts';
 
 /**
- * Blobs whose streams are the spans of a layer index. The codec's data is the table of spans; windows come out of the index file, as `PackedRun.readIndex` gives it.
+ * Blobs whose streams are the spans of a layer index. The codec's data is the table of spans; windows come from the
+ * index file, through `PackedRun.readIndex`.
  */
 export const spansCodec: Codec = {
   bytesNeeded: ({ streamOffset, streamEnd }, chunk) => ({ start: streamOffset[chunk]!, end: streamEnd[chunk]! }),
@@ -15,7 +16,7 @@ export const spansCodec: Codec = {
   unpack,
 };
 
-/** The windows of the spans that the chunks lie in. */
+/** The windows of the spans of the chunks. */
 function indexParts(run: Pick<PackedRun, 'table' | 'chunks' | 'codecData'>): IndexPart[] {
   const { table, chunks, codecData } = run;
   const parts: IndexPart[] = [];
@@ -62,7 +63,7 @@ async function* unpack(run: PackedRun): AsyncGenerator<CheckedChunk> {
   }
 }
 
-/** At least the first `wanted` bytes of the stream that a chunk is in, or all of them if they are fewer. */
+/** At least the first `wanted` bytes of the stream of a chunk, or all of them if there are fewer. */
 function readStream(run: PackedRun, chunk: number, wanted: number): Buffer {
   const { table, blobOffset } = run;
   const start = table.streamOffset[chunk]!;

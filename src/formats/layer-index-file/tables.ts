@@ -1,10 +1,10 @@
 import type { Compression } from '../spans.ts';
 import type { EntryType } from '../layer-index.ts';
 
-/** How a layer index says what the blob is compressed with. */
+/** The codes of compressions in a layer index. */
 export const compressionCodes: Readonly<Record<Compression, number>> = { none: 0, gzip: 1, zstd: 2 };
 
-/** How it says what an entry is. */
+/** The codes of types of entries. */
 export const typeCodes: Readonly<Record<EntryType, number>> = {
   reg: 0,
   dir: 1,
@@ -15,7 +15,7 @@ export const typeCodes: Readonly<Record<EntryType, number>> = {
   fifo: 6,
 };
 
-/** The name of a number; undefined for none. */
+/** The name of a code; undefined if there is none. */
 export function nameOf<Name extends string>(codes: Readonly<Record<Name, number>>, code: number): Name | undefined {
   return (Object.keys(codes) as Name[]).find((name) => codes[name] === code);
 }

@@ -3,13 +3,13 @@ import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { maxWindowBytes } from '../spans.ts';
 import { damaged } from './numbers.ts';
 
-/** The longest that a window can be as it is stored: deflate adds some bytes to what it cannot make smaller. */
+/** Maximum length of a stored window: deflate adds some bytes to data that it cannot make smaller. */
 export const maxStoredWindowBytes = maxWindowBytes + 64;
 
-/** A fast pull has no time for more, and more would make windows 8 % smaller. */
+/** A fast pull has no time for more. A higher level would make windows 8 % smaller. */
 const level = 1;
 
-/** A window as it lies in a layer index. */
+/** A window in the form in which a layer index stores it. */
 export function storeWindow(window: Uint8Array): Buffer {
   return deflateRawSync(window, { level });
 }
@@ -17,7 +17,7 @@ export function storeWindow(window: Uint8Array): Buffer {
 /**
  * A window of a layer index, as it was when its checkpoint was taken.
  *
- * @param digest sha256 of `stored`, as the index has it
+ * @param digest sha256 of `stored`, from the index
  * @throws DataLoss if it is another one
  */
 export function openWindow(stored: Uint8Array, digest: Uint8Array): Buffer {

@@ -1,6 +1,6 @@
 /**
- * Reads exact numbers of bytes from a stream of buffers of any size. Nothing is copied unless a read spans two buffers.
- * One reader, one caller: reads do not overlap.
+ * Reads exact numbers of bytes from a stream of buffers of any size. It copies only if a read spans two buffers. One
+ * reader has one caller: reads do not overlap.
  */
 export class ByteReader {
   readonly #source: AsyncIterator<Buffer>;
@@ -17,7 +17,7 @@ export class ByteReader {
     return this.#position;
   }
 
-  /** The next 1 to `max` bytes, as many as are at hand; an empty buffer at the end of the stream. */
+  /** The next 1 to `max` bytes, as many as are available; an empty buffer at the end of the stream. */
   async readSome(max: number): Promise<Buffer> {
     while (this.#buffer.length === 0 && !this.#done) {
       const next = await this.#source.next();
@@ -30,7 +30,10 @@ export class ByteReader {
     return data;
   }
 
-  /** The next `bytes` bytes, or fewer where the stream ends before. The caller bounds `bytes`: all of them are held in memory. */
+  /**
+   * The next `bytes` bytes, or fewer if the stream ends before. The caller bounds `bytes`: all of them are held in
+   * memory.
+   */
   async read(bytes: number): Promise<Buffer> {
     const first = await this.readSome(bytes);
     if (first.length === bytes) return first;
@@ -50,7 +53,9 @@ export class ByteReader {
     while ((await this.readSome(Number.MAX_SAFE_INTEGER)).length > 0);
   }
 
-  /** The stream from `head` on, which was read from it last, in pieces of at most `max` bytes. Closes the reader at its end. */
+  /**
+   * The stream from `head`, the last read bytes, on, in pieces of at most `max` bytes. Closes the reader at its end.
+   */
   async *rest(head: Buffer, max: number): AsyncGenerator<Buffer> {
     try {
       if (head.length > 0) yield head;

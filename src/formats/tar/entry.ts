@@ -3,16 +3,16 @@ import type { ByteString, EntryType } from '../layer-index.ts';
 import { blockBytes, type TarHeader } from './header.ts';
 import { decodePaxInt64, decodePaxNumber, decodePaxTime, type PaxRecords } from './pax.ts';
 
-/** Linux has 32 bits for ids, of which chown(2) takes the highest for "as it is": of a file that has just been made, root's. */
+/** Linux has 32 bits for ids. To chown(2) the highest means "unchanged": for a new file that is root. */
 const idRange = 2 ** 32;
-/** Linux packs a device number in 12 bits for the major and 20 for the minor; mknod(2) does not look at others. */
+/** Linux packs a device number into 12 bits for the major and 20 for the minor; mknod(2) ignores others. */
 const devMajorRange = 2 ** 12;
 const devMinorRange = 2 ** 20;
 
-/** One entry of a tar archive with all of its headers applied, and those headers as they stand in the archive. */
+/** One entry of a tar archive with all of its headers applied, and the original headers. */
 export interface TarEntry {
   type: EntryType;
-  /** As written: not cleaned, a directory's may end with a slash. */
+  /** As written: not cleaned; a directory's path may end with a slash. */
   path: ByteString;
   /** Target of a symlink or hard link, otherwise ''. */
   linkTarget: ByteString;
@@ -24,26 +24,26 @@ export interface TarEntry {
   groupName: ByteString;
   mtimeSeconds: number;
   mtimeNanoseconds: number;
-  /** Payload length: 0 but for regular files. */
+  /** Length of the payload; 0 except for regular files. */
   size: number;
   devMajor: number;
   devMinor: number;
   xattrs: ReadonlyMap<ByteString, Buffer> | undefined;
-  /** The global PAX headers that stand before this entry. Mostly empty. */
+  /** The global PAX headers before this entry. Usually empty. */
   globalHeaders: Buffer;
   /**
-   * The header blocks of this entry alone: PAX header and GNU long names with their data, and the header itself. Of a sparse file, and a directory with
-   * data, such as are right for what `readPayload` gives.
+   * The header blocks of this entry alone: PAX header and GNU long names with their data, and the header itself. For a
+   * sparse file, or a directory with data, they describe the output of `readPayload`.
    */
   headers: Buffer;
 }
 
-/** DataLoss that says where the archive is damaged. */
+/** A DataLoss error that says where the archive is damaged. */
 export function damaged(position: number, what: string): LazypullError {
   return new LazypullError('DataLoss', `Cannot read the tar archive at byte ${position}: ${what}`);
 }
 
-/** An empty value takes a record away, as pax(1) has it. */
+/** An empty value removes a record, as in pax(1). */
 function withoutEmpty(records: PaxRecords): PaxRecords {
   return new Map([...records].filter(([key, value]) => value !== '' || key.startsWith(xattrPrefix)));
 }
@@ -92,14 +92,15 @@ function idOf(value: number): number {
   return id === idRange - 1 ? 0 : id;
 }
 
-/** What is left of a number in so many bits. */
+/** A number reduced to so many bits. */
 function remainder(value: number, range: number): number {
   return ((value % range) + range) % range;
 }
 
 /**
- * Only a regular file has a payload: as in Go's archive/tar, which containerd unpacks with, the size of other entries does not count.
- * A directory of the oldest tars is an entry of no type whose name ends with a slash. One of GNU's incremental archives (`D`) has a list of names behind it.
+ * Only a regular file has a payload: as in Go's archive/tar, with which containerd unpacks, the size of other entries
+ * does not count. In the oldest tars, a directory is an entry without a type whose name ends with a slash. A directory
+ * of GNU's incremental archives (`D`) has a list of names after it.
  */
 function typeOf(typeflag: string, path: ByteString, position: number): EntryType {
   switch (typeflag) {
@@ -138,7 +139,7 @@ function numberOf(records: PaxRecords, key: string, position: number): number | 
   return value;
 }
 
-/** An id of up to 64 bits, of which Linux takes 32. */
+/** An id of up to 64 bits, of which Linux uses 32. */
 function idRecord(records: PaxRecords, key: string, position: number): number | undefined {
   const text = records.get(key);
   if (text === undefined) return undefined;
@@ -150,7 +151,7 @@ function idRecord(records: PaxRecords, key: string, position: number): number | 
 function timeOf(records: PaxRecords, headerTime: number, position: number): { seconds: number; nanoseconds: number } {
   const text = records.get('mtime');
   if (text === undefined) return { seconds: headerTime, nanoseconds: 0 };
-  // A time that no file system has is 0, as containerd has it.
+  // A time that no file system can store is 0, as in containerd.
   const isFarAway = decodePaxInt64(text.replace(/\.[0-9]*$/, '')) !== undefined;
   const time = decodePaxTime(text) ?? (isFarAway ? { seconds: 0, nanoseconds: 0 } : undefined);
   if (time === undefined) throw damaged(position, 'the PAX record "mtime" is not a time');

@@ -4,7 +4,9 @@ import type { ByteString } from '../layer-index.ts';
 /** Tar is made of blocks of this many bytes. */
 export const blockBytes = 512;
 
-/** One header block as it stands: no PAX record and no GNU long name is applied. Strings are bytes, numbers are checked to be safe integers. */
+/**
+ * One raw header block: no PAX record and no GNU long name is applied. Strings are bytes; numbers are safe integers.
+ */
 export interface TarHeader {
   typeflag: string;
   name: ByteString;
@@ -20,14 +22,17 @@ export interface TarHeader {
   devMinor: number;
 }
 
-/** Whether the block is all zeros, as the two that end an archive are. */
+/** Whether the block is all zeros, as the two blocks at the end of an archive. */
 export function isZeroBlock(block: Buffer): boolean {
   return block.every((byte) => byte === 0);
 }
 
 /**
- * Decodes one header block of the V7, ustar, GNU or star format (POSIX pax(1) "ustar Interchange Format"; GNU tar manual, "Basic Tar Format").
- * @throws DataLoss where the checksum or a number does not hold. `position` is the block's place in the archive, for the message.
+ * Decodes one header block of the V7, ustar, GNU or star format (POSIX pax(1) "ustar Interchange Format"; GNU tar
+ * manual, "Basic Tar Format").
+ *
+ * @param position offset of the block in the archive, for the message
+ * @throws DataLoss if the checksum or a number is wrong
  */
 export function decodeHeader(block: Buffer, position: number): TarHeader {
   checkSum(block, position);
@@ -57,7 +62,10 @@ export function decodeHeader(block: Buffer, position: number): TarHeader {
   };
 }
 
-/** Go before 1.8 wrote the prefix of ustar where GNU's format has two times; its reader takes it for one where they are no numbers, and it is ASCII. */
+/**
+ * Before version 1.8, Go wrote the prefix of ustar where GNU's format has two times. Its reader takes these fields for
+ * the prefix if they are no numbers, and ASCII.
+ */
 function hasPrefixForTimes(block: Buffer): boolean {
   const times = [block.subarray(345, 357), block.subarray(357, 369)];
   const areTimes = times.every((field) => field[0] === 0 || !Number.isNaN(decodeField(field)));
@@ -65,13 +73,16 @@ function hasPrefixForTimes(block: Buffer): boolean {
   return !areTimes && /^[\x01-\x7f]*$/.test(cString(block, 345, 500));
 }
 
-/** A time that no file system has is 0, as containerd has it. */
+/** A time that no file system can store is 0, as in containerd. */
 function decodeTime(field: Buffer, position: number): number {
   const seconds = decodeField(field);
   return Number.isInteger(seconds) && !Number.isSafeInteger(seconds) ? 0 : decodeNumber(field, 'mtime', position);
 }
 
-/** A ustar header for a file of root's with mtime 0, a regular one by default. `name` has at most 100 bytes; `size` is below 8 GiB. */
+/**
+ * A ustar header for a file of root with mtime 0, by default a regular one. `name` has at most 100 bytes; `size` is
+ * below 8 GiB.
+ */
 export function encodeFileHeader(name: string, size: number, typeflag = '0'): Buffer {
   const block = Buffer.alloc(blockBytes);
   const octal = (value: number, start: number, digits: number) =>
@@ -97,7 +108,7 @@ export function withChecksum(block: Buffer): Buffer {
   return block;
 }
 
-/** Zero to 511: how many bytes fill `size` up to a whole block. */
+/** 0 to 511: how many bytes fill `size` up to a whole block. */
 export function paddingOf(size: number): number {
   return (blockBytes - (size % blockBytes)) % blockBytes;
 }
@@ -112,7 +123,7 @@ function checkSum(block: Buffer, position: number): void {
   );
 }
 
-/** The sum of all bytes with the checksum field taken as spaces. Some old writers summed signed bytes. */
+/** The sum of all bytes, with spaces in place of the checksum. Some old writers summed signed bytes. */
 function sumOf(block: Buffer): { unsigned: number; signed: number } {
   let unsigned = 0;
   let signed = 0;
@@ -124,7 +135,7 @@ function sumOf(block: Buffer): { unsigned: number; signed: number } {
   return { unsigned, signed };
 }
 
-/** Octal text, or GNU's base-256 where the first bit is set (two's complement, big endian, the first bit not counted). */
+/** Octal text, or GNU's base-256 if the first bit is set (two's complement, big endian, without the first bit). */
 export function decodeNumber(field: Buffer, name: string, position: number): number {
   const value = decodeField(field);
   if (Number.isSafeInteger(value)) return value;

@@ -1,13 +1,18 @@
 import { LazypullError } from '../../errors.ts';
 import type { ByteString } from '../layer-index.ts';
 
-/** The records of one PAX header in order of appearance; a later record replaces an earlier one of the same key. Values are bytes. */
+/**
+ * The records of one PAX header in order of appearance; a later record replaces an earlier one of the same key. Values
+ * are bytes.
+ */
 export type PaxRecords = Map<ByteString, ByteString>;
 
 /**
- * Decodes the data of a PAX extended header: records of `"<length> <key>=<value>\n"`, where length counts the whole record
- * (POSIX pax(1), "pax Extended Header"). A value may hold any byte, newlines and NULs too.
- * @throws DataLoss where a record does not hold. `position` is the header's place in the archive, for the message.
+ * Decodes the data of a PAX extended header: records of `"<length> <key>=<value>\n"`, in which the length counts the
+ * whole record (POSIX pax(1), "pax Extended Header"). A value may contain any byte, even newlines and NULs.
+ *
+ * @param position offset of the header in the archive, for the message
+ * @throws DataLoss if a record is invalid
  */
 export function decodePax(data: Buffer, position: number): PaxRecords {
   const records: PaxRecords = new Map();
@@ -41,7 +46,7 @@ export function decodePax(data: Buffer, position: number): PaxRecords {
 /** The pieces of a sparse file: offset, length, offset, …. */
 export const sparseMapKey = 'GNU.sparse.map';
 
-/** Two records that version 0.0 of sparse files repeats for each piece: they become a map, as version 0.1 has it. */
+/** Two records that version 0.0 of sparse files repeats for each piece. They become a map as in version 0.1. */
 const sparsePairs = ['GNU.sparse.offset', 'GNU.sparse.numbytes'];
 
 /** The data of a PAX extended header with these records. */
@@ -62,7 +67,10 @@ function malformed(position: number): LazypullError {
   );
 }
 
-/** A PAX time, `"-1.5"`, as whole seconds rounded down and nanoseconds from there on; undefined where it is not one. Digits past the ninth are dropped. */
+/**
+ * A PAX time, `"-1.5"`, as whole seconds rounded down and the remaining nanoseconds; undefined if it is not one. Digits
+ * after the ninth are dropped.
+ */
 export function decodePaxTime(text: ByteString): { seconds: number; nanoseconds: number } | undefined {
   const match = /^([-+]?)([0-9]{1,15})(?:\.([0-9]*))?$/.exec(text);
   if (match === null) return undefined;
@@ -73,13 +81,13 @@ export function decodePaxTime(text: ByteString): { seconds: number; nanoseconds:
   return { seconds: -whole - 1, nanoseconds: 1e9 - fraction };
 }
 
-/** A PAX number, decimal digits and perhaps a sign; undefined where it is not one or is 2^53 or more from zero. */
+/** A PAX number, decimal digits with an optional sign; undefined if it is not one, or is 2^53 or more from zero. */
 export function decodePaxNumber(text: ByteString): number | undefined {
   const value = /^[-+]?[0-9]{1,16}$/.test(text) ? Number(text) : NaN;
   return Number.isSafeInteger(value) ? value : undefined;
 }
 
-/** A PAX number of 64 bits; undefined where it is not one. */
+/** A PAX number of 64 bits; undefined if it is not one. */
 export function decodePaxInt64(text: ByteString): bigint | undefined {
   if (!/^[-+]?[0-9]{1,19}$/.test(text)) return undefined;
   const value = BigInt(text.replace('+', ''));

@@ -6,8 +6,8 @@ const nameBytes = 100;
 const maxOctalSize = 8 ** 11;
 
 /**
- * The headers of an entry that is written otherwise than it was: a sparse file with all its bytes, a directory without the list that GNU tar may have
- * put behind it. Owner, mode and time stay as the block has them.
+ * The headers of an entry that is written differently: a sparse file with all its bytes, a directory without the list
+ * that GNU tar may have added. Owner, mode and time stay as in the block.
  */
 export function plainHeaders(
   block: Buffer,

@@ -14,34 +14,38 @@ import {
 } from './sparse.ts';
 import { blockBytes, decodeHeader, decodeNumber, isZeroBlock, paddingOf, type TarHeader } from './header.ts';
 
-/** The longest PAX header or GNU long name that is read, as in Go's archive/tar. One xattr value has at most 64 KiB on Linux. */
+/**
+ * A longer PAX header or GNU long name is not read, as in Go's archive/tar. One xattr value has at most 64 KiB on
+ * Linux.
+ */
 const maxMetadataBytes = 1024 * 1024;
-/** How many header blocks (PAX, GNU long names, global) may stand before one entry. */
+/** How many header blocks (PAX, GNU long names, global) may come before one entry. */
 const maxMetadataHeaders = 64;
-/** Zeros of sparse files that one archive may ask to be written: a few bytes of an archive can ask for very many. */
+/** How many zeros of sparse files one archive may ask for: a few bytes of an archive can ask for very many. */
 const maxHoleBytes = 16 * 2 ** 30;
 
-/** Bytes of a file's content, and where in the file they belong. */
+/** Bytes of a file's content, and their offset in the file. */
 export interface FilePiece {
   readonly offset: number;
   readonly data: Buffer;
 }
 
 /**
- * Reads a tar archive as a stream: V7, ustar, PAX (with `SCHILY.xattr.*`), GNU and star, as containerd would unpack it, by Go's archive/tar: global PAX
- * headers say nothing, sparse files have all their bytes. Beside what that takes, sparse files of the old GNU format and GNU's directories with a list are read.
- * An entry's payload is read by `readPayload` before the next call of `next`; what is left of it is skipped. Only one entry's headers
- * are held in memory. All methods throw DataLoss where the archive is damaged, InvalidArgument where it holds what a layer cannot.
+ * Reads a tar archive as a stream: V7, ustar, PAX (with `SCHILY.xattr.*`), GNU and star. It reads what containerd would
+ * unpack, by Go's archive/tar: global PAX headers have no effect, sparse files have all their bytes. In addition it
+ * reads sparse files of the old GNU format and GNU's directories with a list. Read an entry's payload with
+ * `readPayload` before the next call of `next`; the rest of it is skipped. Only one entry's headers are held in memory.
+ * All methods throw DataLoss if the archive is damaged, InvalidArgument if a layer cannot contain it.
  */
 export class TarReader {
   readonly #reader: ByteReader;
-  /** What is left of the entry's bytes in the archive, and of what fills them up to a block. */
+  /** How many bytes of the entry, and of its padding, are left in the archive. */
   #stored = 0;
   #storedPadding = 0;
-  /** Reads the payload where that is not what is stored. */
+  /** Reads the payload if it differs from the stored bytes. */
   #sparse: SparseReader | undefined;
   #isPayloadRead = false;
-  /** Where in the file the next piece of an entry that is not sparse belongs. */
+  /** The offset in the file of the next piece of an entry that is not sparse. */
   #pieceOffset = 0;
   #holeBytes = 0;
 
@@ -96,8 +100,8 @@ export class TarReader {
   }
 
   /**
-   * The next 1 to `max` bytes of the entry's payload that stand in the archive, right before `position`, and where in the file they belong: what a sparse file has
-   * between its pieces is passed over. An empty buffer at the end.
+   * The next 1 to `max` payload bytes that are in the archive, right before `position`, and their offset in the file:
+   * holes of a sparse file are skipped. An empty buffer at the end.
    */
   async readPiece(max: number): Promise<FilePiece> {
     const offset = this.#sparse?.skipHole() ?? this.#pieceOffset;
@@ -111,12 +115,12 @@ export class TarReader {
     return this.#reader.position;
   }
 
-  /** Whether the entry is a sparse file: its content is not as it stands in the archive. */
+  /** Whether the entry is a sparse file: its content differs from the bytes in the archive. */
   get isSparse(): boolean {
     return this.#sparse !== undefined;
   }
 
-  /** The bytes that fill the payload, which has been read, up to a whole block. */
+  /** The padding of the payload, which has been read, up to a whole block. */
   async readPadding(): Promise<Buffer> {
     if (!this.#isPayloadRead) await this.readPayload(1);
     const data = await this.#reader.read(this.#storedPadding);
@@ -124,7 +128,7 @@ export class TarReader {
     return this.#sparse === undefined ? data : Buffer.alloc(paddingOf(this.#sparse.size));
   }
 
-  /** Reads the source to its end: what follows the archive is dropped, but a digest taken on the way sees it. */
+  /** Reads the source to its end: data after the archive is dropped, but digests of the source include it. */
   drain(): Promise<void> {
     return this.#reader.drain();
   }
@@ -134,7 +138,7 @@ export class TarReader {
     return this.#reader.close();
   }
 
-  /** What an entry is, and how its payload is read. */
+  /** Determines what an entry is, and how its payload is read. */
   async #open(
     header: TarHeader,
     block: Buffer,
@@ -215,7 +219,10 @@ export class TarReader {
     await this.readPadding();
   }
 
-  /** Undefined at the end of the archive: two blocks of zeros, or the end of the source at a block's start or after one block of zeros. */
+  /**
+   * Undefined at the end of the archive: two blocks of zeros, or the end of the source at a block's start or after one
+   * block of zeros.
+   */
   async #readHeaderBlock(): Promise<Buffer | undefined> {
     const position = this.#reader.position;
     const block = await this.#reader.read(blockBytes);

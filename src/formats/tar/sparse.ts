@@ -3,29 +3,34 @@ import type { ByteString } from '../layer-index.ts';
 import { blockBytes } from './header.ts';
 import { decodePaxNumber, type PaxRecords, sparseMapKey } from './pax.ts';
 
-/** Where a piece of data lies in a sparse file. What is between the pieces is zeros. */
+/** The place of a piece of data in a sparse file. Between the pieces are zeros. */
 export interface SparsePiece {
   readonly offset: number;
   readonly length: number;
 }
 
-/** What the PAX records of an entry say of a sparse file (GNU tar manual, "Sparse Formats"): of version 1.0 the pieces stand before its data. */
+/**
+ * The PAX records of a sparse file (GNU tar manual, "Sparse Formats"). In version 1.0 the pieces come before its data.
+ */
 export interface SparseRecords {
-  /** '' where the entry's name is the file's. */
+  /** '' if the entry's name is the file's. */
   readonly name: ByteString;
-  /** Bytes with all zeros; undefined for the size of the entry. */
+  /** Size with all zeros; undefined for the size of the entry. */
   readonly size: number | undefined;
   readonly pieces: readonly SparsePiece[] | undefined;
 }
 
-/** More than any tool writes. */
+/** No tool writes more. */
 const maxPieces = 65_536;
-/** A map that stands before the data, as Go's archive/tar bounds it. */
+/** Maximum length of a map before the data, as in Go's archive/tar. */
 const maxMapBytes = 1024 * 1024;
 /** Numbers of a map have no more digits. */
 const maxLineBytes = 20;
 
-/** Reads sparse files as Go's archive/tar does; of versions that it does not know the entry is what it seems. @throws DataLoss */
+/**
+ * Reads the records of sparse files as Go's archive/tar does. In versions that it does not know, the entry is what it
+ * seems. @throws DataLoss
+ */
 export function sparseRecords(records: PaxRecords, position: number): SparseRecords | undefined {
   const [major = '', minor = ''] = [records.get('GNU.sparse.major'), records.get('GNU.sparse.minor')];
   const isInData = major === '1' && minor === '0';
@@ -46,7 +51,10 @@ function piecesOfRecords(records: PaxRecords, position: number): SparsePiece[] {
   return piecesOf(numbers, position);
 }
 
-/** Reads the map before the data of a file of version 1.0. `readBlock` gives the next block. @returns the pieces, and how many bytes the map took */
+/**
+ * Reads the map before the data of a file of version 1.0. `readBlock` gives the next block. @returns the pieces, and
+ * the length of the map
+ */
 export async function sparseMapOfData(
   readBlock: () => Promise<Buffer>,
   position: number,
@@ -80,7 +88,10 @@ const oldEntries = { inHeader: { start: 386, count: 4, more: 482 }, inBlock: { s
 const oldNumberBytes = 12;
 const oldSizeOffset = 483;
 
-/** Reads what stands in a header of type `S`. `number` decodes a field of a header. @returns whether a further block follows */
+/**
+ * Reads the pieces in a header of type `S`. `number` decodes a field of a header. @returns whether another block
+ * follows
+ */
 export function oldSparsePieces(
   block: Buffer,
   kind: keyof typeof oldEntries,
@@ -97,12 +108,12 @@ export function oldSparsePieces(
   return block[more] !== 0 && pieces.length <= maxPieces;
 }
 
-/** Bytes of a file of the old GNU format. */
+/** Size of a file of the old GNU format, in bytes. */
 export function oldSparseSize(block: Buffer, number: (field: Buffer) => number): number {
   return number(block.subarray(oldSizeOffset, oldSizeOffset + oldNumberBytes));
 }
 
-/** Reads a sparse file as the bytes that it has. */
+/** Reads a sparse file with all its bytes. */
 export class SparseReader {
   readonly size: number;
   readonly #pieces: readonly SparsePiece[];
@@ -110,7 +121,10 @@ export class SparseReader {
   #at = 0;
   #piece = 0;
 
-  /** @param readStored gives the next 1 to `max` bytes of the pieces. @throws DataLoss where the pieces are not in order, or not in the file */
+  /**
+   * @param readStored gives the next 1 to `max` bytes of the pieces. @throws DataLoss if the pieces are not in order,
+   * or not in the file
+   */
   constructor(
     pieces: readonly SparsePiece[],
     size: number,
@@ -132,7 +146,10 @@ export class SparseReader {
     return this.#pieces.reduce((rest, { length }) => rest - length, this.size);
   }
 
-  /** Passes the hole over in which the next byte is. @returns where in the file the next byte is then: at its end, unless data follows */
+  /**
+   * Skips the hole at the present position. @returns the offset in the file of the next byte: its end, unless data
+   * follows
+   */
   skipHole(): number {
     const isEmpty = ({ offset, length }: SparsePiece): boolean => offset + length <= Math.max(this.#at, offset);
     while (this.#piece < this.#pieces.length && isEmpty(this.#pieces[this.#piece]!)) this.#piece++;

@@ -2,8 +2,9 @@ import type { ByteString, IndexEntry } from '../layer-index.ts';
 import type { TreeNode } from '../tree-node.ts';
 
 /**
- * Whiteouts as tar layers have them, as files with special names (opencontainers/image-spec, layer.md, "Whiteouts"), become what
- * overlayfs knows: a character device 0:0 in place of what a lower layer has, and an attribute of a directory that hides all of that.
+ * Translates whiteouts. In tar layers they are files with special names (opencontainers/image-spec, layer.md,
+ * "Whiteouts"). For overlayfs they become a character device 0:0 in place of a lower file, and an attribute of a
+ * directory that hides everything below it.
  */
 const prefix = '.wh.';
 const metaPrefix = '.wh..wh.';
@@ -11,12 +12,15 @@ const opaqueName = '.wh..wh..opq';
 
 const opaqueXattr = 'trusted.overlay.opaque';
 
-/** Whether a name is not a file's but says something about others. */
+/** Whether a name does not belong to a file, but marks others. */
 export function isWhiteoutName(name: ByteString): boolean {
   return name.charCodeAt(0) === 0x2e && name.startsWith(prefix);
 }
 
-/** Replaces the whiteout names in a directory by what they mean. A file of the layer itself goes before the whiteout of its name. */
+/**
+ * Replaces the whiteout names in a directory by their meaning. A file of the layer itself wins over the whiteout of its
+ * name.
+ */
 export function applyWhiteouts(directory: TreeNode): void {
   const { children } = directory;
   if (children === undefined) return;

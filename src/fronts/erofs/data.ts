@@ -8,18 +8,18 @@ import { blockBytes } from './superblock.ts';
 /** Block numbers have 32 bits, and the last one means none. */
 const maxBlocks = 0xffff_fffe;
 
-/** The data area of a disk. */
+/** The data area of an image. */
 export interface DataArea {
   readonly chunks: ChunkTable;
   readonly diskBytes: number;
-  /** The first row of each file, ascending, and the file's path as its publisher wrote it. */
+  /** The first chunk of each file, ascending, and the file's path as its publisher wrote it. */
   readonly firstChunks: Uint32Array;
   readonly paths: readonly ByteString[];
 }
 
 /**
- * Places the data of regular files from byte `start` on, in the order in which their first chunks lie in the blob, and sets the blocks of their
- * inodes.
+ * Places the data of regular files from byte `start` on, in the order of their first chunks in the blob, and sets the
+ * blocks of their inodes.
  *
  * @throws ResourceExhausted for more than EROFS can address, 16 TiB
  */
@@ -47,18 +47,24 @@ export function placeData(inodes: readonly PlacedInode[], source: ChunkColumns, 
   return { chunks, diskBytes: block * blockBytes, firstChunks, paths: files.map(({ node }) => node.entry.path) };
 }
 
-/** The data of a layer's files that was written before anything else of its disk: `IndexEntry.diskOffset` says where each file starts. */
+/**
+ * Data of a layer's files that was written before the rest of its image: `IndexEntry.diskOffset` says where each file
+ * starts.
+ */
 export interface WrittenData {
-  /** Where the first byte may be: before it is room for the metadata. */
+  /** The lowest possible offset of data: the space before it is for the metadata. */
   readonly start: number;
-  /** Where each row of `LayerTree.chunks` lies on the disk. A file's rows ascend; what is between them reads as zeros. */
+  /**
+   * The offset of each chunk of `LayerTree.chunks` in the image. The chunks of a file ascend; what is between them
+   * reads as zeros.
+   */
   readonly diskOffset: Float64Array;
 }
 
 /**
  * As `placeData`, for data that is on the disk already.
  *
- * @throws ResourceExhausted for metadata that reaches into the data, and for more than EROFS can address
+ * @throws ResourceExhausted if the metadata reaches into the data, and for more than EROFS can address
  */
 export function placeWritten(
   inodes: readonly PlacedInode[],
@@ -108,7 +114,7 @@ function tooMuch(): LazypullError {
   return new LazypullError('ResourceExhausted', 'The layer has more data than an EROFS image can');
 }
 
-/** The regular files that have data, by where their first chunks lie in the blob. */
+/** The regular files with data, in the order of their first chunks in the blob. */
 function inBlobOrder(inodes: readonly PlacedInode[], source: ChunkColumns): PlacedInode[] {
   const byFirstChunk = new Int32Array(source.length).fill(-1);
   for (let i = 0; i < inodes.length; i++) {

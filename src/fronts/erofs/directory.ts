@@ -3,14 +3,14 @@ import { blockBytes, inodeSlotBytes } from './superblock.ts';
 
 const direntBytes = 12;
 
-/** The inode that a name stands for. */
+/** The inode of a name. */
 export interface DirectoryTarget {
   readonly type: EntryType;
-  /** Where it is on the disk, in bytes. */
+  /** Its offset in the image, in bytes. */
   readonly offset: number;
 }
 
-/** The length in bytes of the directory that has the names in this order, as `writeDirectory` writes it. */
+/** The length in bytes of a directory with the names in this order, as `writeDirectory` writes it. */
 export function directoryBytes(names: Iterable<ByteString>): number {
   let blocks = 0;
   let used = 0;
@@ -28,7 +28,7 @@ export function directoryBytes(names: Iterable<ByteString>): number {
 /**
  * Writes a directory: blocks of fixed-size entries followed by their names (fs/erofs/erofs_fs.h, struct erofs_dirent).
  *
- * @param names `.` and `..` too, in the order of their bytes
+ * @param names the names, with `.` and `..`, in the order of their bytes
  * @param targets the inode of each
  * @param place where a block of the directory goes, as an offset in `disk`; the block has at most 4096 bytes
  */

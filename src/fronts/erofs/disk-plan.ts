@@ -9,7 +9,9 @@ export interface DiskPlan {
   readonly diskBytes: number;
   readonly inodes: number;
   readonly chunks: ChunkTable;
-  /** For messages: the first chunk of each file that has data, ascending, and the file's path as its publisher wrote it. */
+  /**
+   * For messages: the first chunk of each file that has data, ascending, and the file's path as its publisher wrote it.
+   */
   readonly firstChunks: Uint32Array;
   readonly paths: readonly ByteString[];
 }

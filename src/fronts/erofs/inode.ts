@@ -1,24 +1,24 @@
 import { LazypullError } from '../../errors.ts';
 import type { EntryType, IndexEntry } from '../../formats/layer-index.ts';
 
-/** Every inode is an extended one: only these have times of their own, and owners and link counts of 32 bits. */
+/** Every inode is an extended one: only these have their own times, and 32 bits for owners and link counts. */
 export const inodeBytes = 64;
 
-/** Where the content of an inode is: in blocks of its own, or its last part right after the inode. */
+/** The place of an inode's content: in blocks of its own, or with its last part right after the inode. */
 export type InodeLayout = 'plain' | 'inline';
 
-/** The block number of what has no blocks. */
+/** The block number of an inode without blocks. */
 export const noBlock = 0xffff_ffff;
 
 export interface Inode {
   entry: IndexEntry;
   links: number;
   layout: InodeLayout;
-  /** Of the content in bytes. */
+  /** Length of the content in bytes. */
   size: number;
   /** First block of the content, or `noBlock`. */
   block: number;
-  /** Bytes of the attributes that follow the inode: 0, or 12 and more. */
+  /** Bytes of the attributes after the inode: 0, or 12 and more. */
   xattrBytes: number;
   /** For stat(2) of 32-bit programs: unique, from 1. */
   serial: number;
@@ -53,10 +53,12 @@ const fileTypes: Readonly<Record<EntryType, number>> = {
   fifo: 0o010000,
 };
 
-/** Linux has no other, whatever a tar says. */
+/** Linux has no other mode, whatever a tar says. */
 const symlinkMode = 0o777;
 
-/** What stands in place of the block number: a device's number in the kernel's encoding (new_encode_dev), 0 of a FIFO. */
+/**
+ * The value in place of the block number: a device's number in the kernel's encoding (new_encode_dev), 0 for a FIFO.
+ */
 function specialWord({ type, devMajor, devMinor, path }: IndexEntry): number | undefined {
   if (type === 'fifo') return 0;
   if (type !== 'char' && type !== 'block') return undefined;

@@ -6,35 +6,36 @@ import { inodeBytes, type InodeLayout, noBlock } from './inode.ts';
 import { blockBytes, firstInodeOffset, inodeSlotBytes } from './superblock.ts';
 import { encodeXattrs } from './xattr.ts';
 
-/** Bounds what a hostile layer can take: a real one has some 150 bytes a file. */
+/** Bounds the metadata of a hostile layer: a real one has some 150 bytes a file. */
 export const maxMetadataBytes = 160 * 1024 * 1024;
 
-/** An inode that has its place on the disk. */
+/** An inode with its place in the image. */
 export interface PlacedInode extends DirectoryTarget {
   readonly node: TreeNode;
   readonly parent: PlacedInode;
   readonly xattrs: Uint8Array;
-  /** Of the content in bytes. */
+  /** Length of the content in bytes. */
   readonly size: number;
-  /** Of a directory: its names in the order of their bytes, with `.` and `..`, and what each stands for. */
+  /** For a directory: its names in the order of their bytes, with `.` and `..`, and the inode of each. */
   readonly names: readonly ByteString[];
   readonly targets: readonly PlacedInode[];
-  /** Where the inode is, in bytes. */
+  /** The offset of the inode, in bytes. */
   offset: number;
   layout: InodeLayout;
-  /** The first block of the content, or `noBlock`. A regular file's is set by `placeData`. */
+  /** The first block of the content, or `noBlock`. `placeData` sets it for regular files. */
   block: number;
 }
 
-/** Inodes, the root first, and the bytes that they, directories and symlinks take: a whole number of blocks. */
+/** Inodes, the root first, and the size of inodes, directories and symlinks in bytes: a whole number of blocks. */
 export interface Layout {
   readonly inodes: readonly PlacedInode[];
   readonly metadataBytes: number;
 }
 
 /**
- * Places everything but the data of regular files: from the end of the superblock on the inodes, each with its attributes and where it fits
- * its content's last part; then, from the next block on, the other content of directories and symlinks.
+ * Places everything except the data of regular files. Inodes come after the superblock, each with its attributes and,
+ * if it fits, the last part of its content. From the next block on follows the other content of directories and
+ * symlinks.
  *
  * @throws ResourceExhausted for a tree whose metadata is too large
  */
@@ -120,8 +121,8 @@ function namesOf(children: ReadonlyMap<ByteString, TreeNode>): readonly ByteStri
 const ownNames: readonly ByteString[] = ['.', '..'];
 
 /**
- * Places an inode at `from` or soon after. Its content's last part comes right after it where all of that fits one block: kernels
- * want that part not to cross a block's end, and old ones count from the inode's start.
+ * Places an inode at `from` or soon after. The last part of its content comes right after it if both fit into one
+ * block: kernels do not want that part to cross a block's end, and old ones count from the inode's start.
  */
 function placeInode(inode: PlacedInode, from: number): void {
   const tail = inode.node.entry.type === 'reg' ? 0 : inode.size % blockBytes;

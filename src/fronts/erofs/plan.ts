@@ -1,8 +1,8 @@
 /**
- * A front makes of a `LayerIndex` something that the kernel mounts. This one is an EROFS image: all metadata at
- * once, and a data area that fills itself. Pure: it plans bytes, and others write them.
+ * A front turns a `LayerIndex` into something that the kernel mounts. This one is an EROFS image: all metadata at once,
+ * and a data area that fills itself. Pure: it plans bytes, and others write them.
  *
- * Begin with `planDisk`; `layout.ts` says where everything goes, `inode.ts`, `directory.ts`, `xattr.ts` and
+ * Begin with `planDisk`. `layout.ts` decides where everything goes, `inode.ts`, `directory.ts`, `xattr.ts` and
  * `superblock.ts` write it.
  */
 
@@ -16,15 +16,20 @@ import { inodeBytes, writeInode } from './inode.ts';
 import { layOut, type PlacedInode } from './layout.ts';
 import { blockBytes, writeSuperblock } from './superblock.ts';
 
-/** The directory of an image that is the root of the layer: the only one in the root of the image. Where the image is not mounted there is no such directory. */
+/**
+ * The directory of an image that is the root of the layer: the only one in the root of the image. If the image is not
+ * mounted, there is no such directory.
+ */
 export const treeName = 'fs';
 
 /**
- * Plans an uncompressed EROFS image of a layer that Linux 5.4 and later mount. The same tree and digest give the same bytes.
- * Format: Documentation/filesystems/erofs.rst and fs/erofs/erofs_fs.h of Linux.
+ * Plans an uncompressed EROFS image of a layer that Linux 5.4 and later mount. The same tree and digest give the same
+ * bytes. Format: Documentation/filesystems/erofs.rst and fs/erofs/erofs_fs.h of Linux.
  *
- * @param options `digest`: the layer's, `sha256:<hex>`, of which the volume's UUID is made; `written`: where the data of all files is, if it is on the disk already
- * @throws ResourceExhausted for what such an image cannot hold; FailedPrecondition for a device that Linux cannot have
+ * @param options `digest`: the layer's, `sha256:<hex>`, which determines the volume's UUID; `written`: the places of
+ * all files' data, if it is on the disk already
+ * @throws ResourceExhausted if it does not fit into such an image; FailedPrecondition for a device that Linux cannot
+ * have
  */
 export function planDisk(tree: LayerTree, { digest, written }: { digest: Digest; written?: WrittenData }): DiskPlan {
   const uuid = uuidOf(digest);

@@ -1,17 +1,17 @@
 import { crc32c } from './crc32c.ts';
 
-/** One block, the unit of addresses on the disk; old kernels take no other size. */
+/** One block, the unit of addresses in the image; old kernels take no other size. */
 export const blockBytes = 4096;
 
-/** Where the superblock starts, and where the first inode may. */
+/** The offset of the superblock, and of the first possible inode. */
 const superblockOffset = 1024;
 export const firstInodeOffset = superblockOffset + 128;
 
-/** An inode's number counts slots of 32 bytes from the start of the disk. */
+/** An inode's number counts slots of 32 bytes from the start of the image. */
 export const inodeSlotBytes = 32;
 
 const magic = 0xe0f5e1e2;
-/** The features say: the superblock has a checksum, inodes have their own times. Kernels that know neither ignore them. */
+/** The features: the superblock has a checksum, inodes have their own times. Kernels that know neither ignore them. */
 const compatibleFeatures = 0x1 | 0x2;
 
 export interface Superblock {
@@ -22,9 +22,10 @@ export interface Superblock {
 }
 
 /**
- * Writes the superblock of an uncompressed image with inodes counted from the disk's start, as Linux 5.4 and later mount it
- * (fs/erofs/erofs_fs.h, struct erofs_super_block). The count of blocks stays 0: the kernel only passes it on to statfs(2), beside 0 free ones, where it would make
- * each layer a full disk to `df` and to monitoring; a file system without blocks is left out by both. The rest of the first block must be there already: the checksum is over it too.
+ * Writes the superblock of an uncompressed image with inodes counted from the image's start, as Linux 5.4 and later
+ * mount it (fs/erofs/erofs_fs.h, struct erofs_super_block). The count of blocks stays 0. The kernel only passes it on
+ * to statfs(2), beside 0 free blocks, which would make each layer a full disk to `df` and to monitoring; both leave out
+ * a file system without blocks. The rest of the first block must be there already: the checksum includes it.
  */
 export function writeSuperblock(disk: Uint8Array, { rootOffset, inodes, uuid }: Superblock): void {
   const view = new DataView(disk.buffer, disk.byteOffset + superblockOffset, 128);

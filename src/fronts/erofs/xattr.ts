@@ -8,7 +8,7 @@ const maxValueBytes = 65_535;
 /** The inode counts words of 4 bytes after the header, from 1, in 16 bits. */
 const maxBytes = headerBytes + 4 * 65_534;
 
-/** Prefixes that EROFS stores as a number. What is in other namespaces no Linux file system keeps. */
+/** Prefixes that EROFS stores as a number. No Linux file system keeps attributes of other namespaces. */
 const namespaces: readonly { prefix: string; index: number }[] = [
   { prefix: 'user.', index: 1 },
   { prefix: 'trusted.', index: 4 },
@@ -20,11 +20,11 @@ const accessControlLists: ReadonlyMap<ByteString, number> = new Map([
 ]);
 
 /**
- * The attributes of an entry as they stand after its inode (fs/erofs/erofs_fs.h, struct erofs_xattr_ibody_header, none of them shared);
- * nothing where it has none. Attributes that the kernel would not take when the layer is unpacked are left out: those of other namespaces,
- * of no name, and access control lists that are not in the kernel's format.
+ * The attributes of an entry, as bytes after its inode (fs/erofs/erofs_fs.h, struct erofs_xattr_ibody_header, none of
+ * them shared); empty if it has none. Attributes that the kernel would refuse when the layer is unpacked are left out:
+ * those of other namespaces, without a name, and access control lists that are not in the kernel's format.
  *
- * @throws ResourceExhausted for an attribute, or a sum of them, that is too large
+ * @throws ResourceExhausted if an attribute, or the sum of them, is too large
  */
 export function encodeXattrs(entry: IndexEntry): Uint8Array {
   if (entry.xattrs === undefined) return nothing;

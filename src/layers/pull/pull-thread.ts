@@ -108,7 +108,9 @@ export class PullThread {
     }
   }
 
-  /** Gives memory back. What the engine has learned stays: threads that are new take several times as long for a layer. */
+  /**
+   * Gives memory back. What the engine has learned stays: threads that are new take several times as long for a layer.
+   */
   #rest(): void {
     this.#idle = setTimeout(() => void this.close(), idleMs - restMs).unref();
     const threads = this.#threads;

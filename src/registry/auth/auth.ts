@@ -10,18 +10,18 @@ import { mergeScopes, repositoryOf } from './scopes.ts';
 import { basic, type Grant, type TokenDemand, type TokenFetcher } from './token.ts';
 import type { Answer } from '../http/transport.ts';
 
-/** How a server wants to be convinced, remembered from its last 401. */
+/** The authorization that a server wants, from its last 401. */
 type Demand = { readonly kind: 'basic' } | ({ readonly kind: 'bearer' } & TokenDemand);
 
 const maxGrants = 1_000;
 
-/** Servers whose challenges are remembered: those of registries, and whatever they redirect to. */
+/** Servers whose challenges are remembered: those of registries, and those they redirect to. */
 const maxDemands = 1_000;
 
 /**
- * Knows what to send in Authorization: Basic, or a Bearer token from the realm that a 401 names (Docker's token
- * authentication). Tokens are kept for each server and scope until they expire; requests that need the same one at the
- * same time fetch it once.
+ * Knows the content of the Authorization header: Basic, or a Bearer token from the realm that a 401 names (Docker's
+ * token authentication). Tokens are kept for each server and scope until they expire; requests that need the same one
+ * at the same time fetch it once.
  */
 export class Authorizer {
   readonly #credentials: CredentialChain;
@@ -31,7 +31,7 @@ export class Authorizer {
   readonly #grants = new Map<string, Grant>();
   readonly #flights = new Map<string, Promise<string | undefined>>();
   readonly #problems = new Map<string, unknown>();
-  /** Which source had credentials for a host when they were last looked for. */
+  /** The source that last had credentials for a host. */
   readonly #found = new Map<string, CredentialSource>();
 
   constructor(credentials: readonly CredentialSource[], tokens: TokenFetcher, log: Log) {
@@ -40,14 +40,15 @@ export class Authorizer {
     this.#log = log;
   }
 
-  /** The header to send to `endpoint` at once; undefined if the server has not asked for any, or we have none. */
+  /** The header to send to `endpoint` at once; undefined if the server has not asked for any, or if we have none. */
   async authorization(endpoint: Endpoint, scope: string, signal?: AbortSignal): Promise<string | undefined> {
     const demand = this.#demands.get(endpoint.origin);
     if (demand === undefined) return undefined;
     const cached = this.#cached(grantKey(endpoint, demand, scope));
     if (cached !== undefined) {
       if (performance.now() > cached.renewAtMs) {
-        this.#obtain(endpoint, demand, scope, scope, undefined).catch(() => undefined); // the next one says why
+        // the next request gets the error
+        this.#obtain(endpoint, demand, scope, scope, undefined).catch(() => undefined);
       }
       return cached.value;
     }
@@ -55,15 +56,15 @@ export class Authorizer {
       return await this.#obtain(endpoint, demand, scope, scope, signal);
     } catch (error) {
       if (signal?.aborted) throw error;
-      // What the server wanted last may have been a mistake: its next 401 says what it wants now.
+      // The server's last demand may have been a mistake: its next 401 has the present one.
       if (this.#demands.get(endpoint.origin) === demand) this.#demands.delete(endpoint.origin);
       return undefined;
     }
   }
 
   /**
-   * What to send after a 401 to a request that carried `sent`: a header that has not been refused yet, or undefined if
-   * there is none. Credentials are read afresh. Throws if the token server refuses them.
+   * The header to send after a 401 to a request with `sent`: one that has not been refused yet; undefined if there is
+   * none. Credentials are read afresh. Throws if the token server refuses them.
    */
   async renewed(
     endpoint: Endpoint,
@@ -95,14 +96,14 @@ export class Authorizer {
     return this.#demands.has(origin);
   }
 
-  /** Forgets what was granted, after a 403: the next request asks again, perhaps with better credentials. */
+  /** Forgets a grant after a 403: the next request asks again, perhaps with better credentials. */
   forget(endpoint: Endpoint, scope: string): void {
     const demand = this.#demands.get(endpoint.origin);
     if (demand !== undefined) this.#grants.delete(grantKey(endpoint, demand, scope));
   }
 
   /**
-   * What stands behind a 401 or 403 of a server: what is wrong with the credentials for it, or what a person can do.
+   * The likely reason for a 401 or 403 of a server: what is wrong with the credentials for it, or what a person can do.
    */
   advice({ host }: Endpoint): Advice {
     const problem = this.#problems.get(host);
@@ -149,7 +150,8 @@ export class Authorizer {
   }
 
   /**
-   * Public images need no credentials, so a broken helper or file is told with the error that it may cause, not before.
+   * Public images need no credentials. So a broken helper or file is reported with the error that it may cause, not
+   * before.
    */
   async #find({ host, isOpen }: Endpoint, repository: string | undefined): Promise<Credential | undefined> {
     this.#problems.delete(host);
@@ -190,7 +192,7 @@ function grantKey(endpoint: Endpoint, demand: Demand, scope: string): string {
     : `${endpoint.origin} ${demand.realm} ${demand.service ?? ''} ${scope}`;
 }
 
-/** A shared promise must outlive the caller that started it, so only the waiting is cut short. */
+/** A shared promise must outlive the caller that started it, so only the waiting ends early. */
 async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise;
   if (signal.aborted) throw abortError(signal);

@@ -4,7 +4,7 @@ export interface Challenge {
   readonly parameters: ReadonlyMap<string, string>;
 }
 
-/** Bounds for what a server may send; real challenges have a few hundred characters and up to four parameters. */
+/** Bounds on a server's header; real challenges have a few hundred characters and up to four parameters. */
 const maxHeaderLength = 16_384;
 const maxParameters = 32;
 
@@ -15,8 +15,8 @@ const blanks = /[ \t]*/y;
 const separators = /[ \t,]*/y;
 
 /**
- * Reads the challenges of a WWW-Authenticate header, in order. What cannot be read ends the list: the challenges before
- * it are still good. A token68 in place of parameters is skipped. Never throws.
+ * Reads the challenges of a WWW-Authenticate header, in order. An unreadable part ends the list: the challenges before
+ * it still count. A token68 in place of parameters is skipped. Never throws.
  */
 export function parseChallenges(header: string): Challenge[] {
   const challenges: Challenge[] = [];

@@ -10,7 +10,7 @@ export function pushScope(repository: string, from?: string): string {
 }
 
 /**
- * The scope that a request to a registry needs, as far as its URL says it; empty if that is none of the distribution
+ * The scope that a request to a registry needs, according to its URL; empty if it does not belong to the distribution
  * protocol.
  */
 export function scopeOf(method: string, url: URL): string {
@@ -19,7 +19,7 @@ export function scopeOf(method: string, url: URL): string {
   return method === 'GET' || method === 'HEAD' ? pullScope(repository) : pushScope(repository);
 }
 
-/** The repository of the first scope in a list; undefined if that is about something else. */
+/** The repository of the first scope in a list; undefined if that concerns something else. */
 export function repositoryOf(scope: string): string | undefined {
   return /^repository:(.+?):[a-z,*]*(?: |$)/.exec(scope)?.[1];
 }

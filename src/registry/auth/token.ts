@@ -13,11 +13,11 @@ import type { Answer, Outgoing, Transport } from '../http/transport.ts';
 export interface Grant {
   readonly value: string;
   readonly expiresAtMs: number;
-  /** From when on a use of it has the next one fetched, which no request waits for then. */
+  /** A use after this time fetches the next token, which no request waits for. */
   readonly renewAtMs: number;
 }
 
-/** Where a server wants a token from, as its challenge says. */
+/** Where a server wants a token from, according to its challenge. */
 export interface TokenDemand {
   readonly realm: string;
   readonly service: string | undefined;
@@ -36,18 +36,17 @@ const tokenHeadersMs = 10_000;
 const defaultExpirySeconds = 60;
 const maxExpirySeconds = 24 * 60 * 60;
 
-/** A token is not used in the last tenth of its life, so that it does not end in the middle of a request. */
+/** A token is not used in the last tenth of its life, so that it does not expire during a request. */
 const usedLife = 0.9;
 
-/** The next one is fetched beside a request that uses it in the last third. */
+/** If a request uses it in the last third, the next one is fetched at the same time. */
 const freshLife = 2 / 3;
 
 type TokenRequest = Pick<Outgoing, 'method' | 'url' | 'headers' | 'body'>;
 
 /**
  * Fetches tokens from the realms of challenges: https://distribution.github.io/distribution/spec/auth/token/ (GET) and
- * …/auth/oauth/ (POST, for identity tokens). Token servers may send on; what proves who we are goes along only to the
- * same server.
+ * …/auth/oauth/ (POST, for identity tokens). Token servers may redirect; credentials go along only to the same server.
  */
 export class TokenFetcher {
   readonly #transport: Transport;
@@ -65,8 +64,8 @@ export class TokenFetcher {
 
   /**
    * A token for the scopes in `scope`, separated by blanks. `advice` is what a person can do if the token server
-   * refuses. Throws PermissionDenied if the realm is where no redirect is followed to, and FailedPrecondition for an
-   * answer without a token.
+   * refuses. Throws PermissionDenied if the realm is at a place to which no redirect is followed, and
+   * FailedPrecondition for an answer without a token.
    */
   async fetch(
     endpoint: Endpoint,
@@ -130,7 +129,7 @@ function redirected(request: TokenRequest, answer: Answer, url: URL): TokenReque
   return { ...request, url, headers };
 }
 
-/** Whether a URL is at the server of another one, or at the same over https instead of http. */
+/** Whether a URL is at the server of another one, or at the same one over https instead of http. */
 function isSameServer(one: URL, other: URL): boolean {
   if (one.origin === other.origin) return true;
   return one.hostname === other.hostname && one.port === other.port && other.protocol === 'https:';

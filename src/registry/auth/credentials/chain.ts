@@ -1,6 +1,6 @@
 import type { Credential, CredentialSource, Wanted } from './credential-source.ts';
 
-/** A credential, and which source had it. */
+/** A credential, and the source that had it. */
 export interface Found {
   readonly credential: Credential;
   readonly source: CredentialSource;
@@ -14,7 +14,7 @@ export class CredentialChain {
     this.#sources = sources;
   }
 
-  /** Throws what the first broken source throws, if no other one has a credential. */
+  /** Throws the error of the first broken source, if no other source has a credential. */
   async find(wanted: Wanted): Promise<Found | undefined> {
     const problems: unknown[] = [];
     for (const source of this.#sources) {
@@ -32,7 +32,7 @@ export class CredentialChain {
   /**
    * What a person can do about a registry that refuses.
    *
-   * @param source the one whose credential was not enough; undefined if none had any
+   * @param source the source whose credential was not enough; undefined if none had any
    */
   advice(host: string, source: CredentialSource | undefined): string {
     if (source !== undefined) return source.advice(host, true);

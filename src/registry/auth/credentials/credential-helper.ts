@@ -3,7 +3,7 @@ import { errnoOf, LazypullError, messageOf } from '../../../errors.ts';
 import type { Credential } from './credential-source.ts';
 import { parseObject, stringIn } from './json-object.ts';
 
-/** The user name with which a helper says that the secret is an identity token. */
+/** The user name that marks a helper's secret as an identity token. */
 const tokenUser = '<token>';
 
 const maxHelperOutputBytes = 256 * 1024;
@@ -52,7 +52,7 @@ interface HelperOutput {
   readonly stderr: string;
 }
 
-/** The program that a word of `credHelpers` or `credsStore` stands for. */
+/** The program for a word of `credHelpers` or `credsStore`. */
 function helperProgram(helper: string): string {
   if (helperName.test(helper)) return `docker-credential-${helper}`;
   throw new LazypullError(
@@ -62,7 +62,7 @@ function helperProgram(helper: string): string {
   );
 }
 
-/** Throws if the program of a helper is not there. */
+/** Throws if the program of a helper does not exist. */
 export function checkHelper(helper: string, server: string, isProgram: (name: string) => boolean): void {
   if (!isProgram(helperProgram(helper))) throw helperFailure(helper, server, noSuchProgram, true);
 }

@@ -1,38 +1,37 @@
-/** What proves to a registry who we are. */
+/** Proof of our identity for a registry. */
 export type Credential =
   | { readonly kind: 'password'; readonly username: string; readonly password: string }
   | { readonly kind: 'identity-token'; readonly token: string };
 
-/** What a credential is wanted for. */
+/** The purpose of a credential. */
 export interface Wanted {
   /** The registry, as image references name it: `docker.io`, `localhost:5000`. */
   readonly host: string;
-  /** Undefined if the request is about no repository. */
+  /** Undefined if the request concerns no repository. */
   readonly repository: string | undefined;
-  /** Those of the snapshot for which it is asked; none if the caller has none. */
+  /** The labels of the snapshot that needs it; none if the caller has none. */
   readonly labels: Readonly<Record<string, string>>;
 }
 
-/** A place where credentials may be. A new one is a file beside this one and a line in `index.ts`. */
+/** A place of credentials. A new one is a file beside this one and a line in `index.ts`. */
 export interface CredentialSource {
-  /** Where it looks, for people: a path, or a name. */
+  /** Its name for people: a path, or a name. */
   readonly place: string;
   /**
-   * The credential, or undefined if it has none. It is asked again for each new token, so it sees changes. Throws if
-   * what is there cannot be used, with what mends it as the hint.
+   * The credential, or undefined if it has none. It is called again for each new token, so it sees changes. Throws if
+   * the source cannot be used, with what to do as the hint.
    */
   find(wanted: Wanted): Promise<Credential | undefined>;
   /**
-   * What a person can do about a registry that refuses: `isFound` says whether the source had a credential, which was
+   * What a person can do about a registry that refuses. `isFound` says whether the source had a credential, which was
    * not enough. A sentence without a capital.
    */
   advice(host: string, isFound: boolean): string;
   /**
-   * For `lazypull check`: looks at all that can be looked at without asking another program. Throws for the first thing
-   * that cannot be read.
+   * For `lazypull check`: checks everything that needs no other program. Throws the first problem.
    *
    * @param isProgram whether PATH has a program of that name
-   * @returns what is there, in words
+   * @returns the finding, in words
    */
   check?(isProgram: (name: string) => boolean): Promise<string>;
 }

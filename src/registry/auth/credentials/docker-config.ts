@@ -8,20 +8,20 @@ import { askHelper, checkHelper } from './credential-helper.ts';
 import type { Credential, CredentialSource } from './credential-source.ts';
 import { isObject, type Json, parseObject, stringIn } from './json-object.ts';
 
-/** Docker Hub's images are those of docker.io, but its credentials are kept under this name. */
+/** Docker Hub's images belong to docker.io, but its credentials have this name. */
 const hubKey = 'https://index.docker.io/v1/';
 const hubHosts = new Set(['docker.io', 'index.docker.io', 'registry-1.docker.io']);
 
 const maxConfigBytes = 4 * 1024 * 1024;
-/** A registry that is never used, for which the helper of all registries can be asked. */
+/** A registry that does not exist, to ask for the helper of all registries. */
 const unknownHost = 'lazypull.invalid';
-/** More registries than any user has logins for; the others are not looked at. */
+/** No user has more logins; any more are not checked. */
 const maxCheckedLogins = 1_000;
 
 /**
- * The credentials that `docker login` keeps: `config.json` in $DOCKER_CONFIG or in `.docker` of the home directory.
- * Asks, in this order, the host's helper of `credHelpers`, the helper of `credsStore`, and `auths`. The file is read at
- * each call, so that changes count.
+ * The credentials of `docker login`: `config.json` in $DOCKER_CONFIG or in `.docker` of the home directory. Asks, in
+ * this order, the host's helper of `credHelpers`, the helper of `credsStore`, and `auths`. The file is read at each
+ * call, so that changes count.
  */
 export function dockerConfig(environment: NodeJS.ProcessEnv): CredentialSource {
   const directory = environment['DOCKER_CONFIG'] || join(environment['HOME'] || homedir(), '.docker');
@@ -55,7 +55,7 @@ export function dockerConfig(environment: NodeJS.ProcessEnv): CredentialSource {
   };
 }
 
-/** Throws for the first thing by which a login of some registry cannot be read, without asking any helper. */
+/** Throws the first reason why a login of some registry cannot be read, without asking any helper. */
 function checkLogins({ auths, credHelpers }: Json, place: string, isProgram: (name: string) => boolean): void {
   for (const host of isObject(credHelpers) ? Object.keys(credHelpers).slice(0, maxCheckedLogins) : []) {
     const helper = stringIn(credHelpers, host);
@@ -91,7 +91,7 @@ async function readConfig(path: string): Promise<Json | undefined> {
   );
 }
 
-/** The key of `section` that stands for `host`: the name itself before forms such as `https://name/v1/`. */
+/** The key of `section` for `host`: the name itself before forms such as `https://name/v1/`. */
 function keyFor(section: unknown, host: string): string | undefined {
   if (!isObject(section)) return undefined;
   if (hubHosts.has(host) && Object.hasOwn(section, hubKey)) return hubKey;

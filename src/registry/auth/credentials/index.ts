@@ -2,8 +2,8 @@ import type { CredentialSource } from './credential-source.ts';
 import { dockerConfig } from './docker-config.ts';
 
 /**
- * All places where lazypull looks for credentials, in this order: each is a file of this folder and a line here. The
- * first that has one counts.
+ * All sources of credentials, in this order: each is a file of this folder and a line here. The first one with a
+ * credential counts.
  */
 const sources: readonly ((environment: NodeJS.ProcessEnv) => CredentialSource)[] = [dockerConfig];
 

@@ -1,7 +1,7 @@
-/** An object of JSON whose fields may be anything. */
+/** A JSON object with fields of any kind. */
 export type Json = Readonly<Record<string, unknown>>;
 
-/** The object that a text is in JSON; undefined if it is something else. */
+/** The JSON object in a text; undefined if it is something else. */
 export function parseObject(text: string): Json | undefined {
   try {
     const value: unknown = JSON.parse(text);
@@ -11,7 +11,7 @@ export function parseObject(text: string): Json | undefined {
   }
 }
 
-/** Whether a value of JSON is an object. */
+/** Whether a JSON value is an object. */
 export function isObject(value: unknown): value is Json {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
