@@ -53,7 +53,7 @@ export function mountsOf(directory: string, { id, kind, parents, xino }: MountRe
   const upper = active ? [`workdir=${workPath(directory, id)}`, `upperdir=${content}`] : [];
   const lower = `lowerdir=${parents.map((parent) => contentPath(directory, parent)).join(':')}`;
   const plain = [...upper, lower];
-  return [{ type: 'overlay', source: 'overlay', options: xino === undefined ? plain : withXino(plain, xino, content) }];
+  return [{ type: 'overlay', source: 'overlay', options: xino === undefined ? plain : withXino(plain, xino) }];
 }
 
 /**
@@ -64,20 +64,17 @@ const maxPlainBytes = 4096 - 512;
 
 /**
  * Adds `xino` in a way that no client minds. BuildKit uses its overlay differ only if it knows each option by its
- * prefix. When it makes a mount read-only, it keeps only `lowerdir` of these. So `xino` is hidden in a second
- * `lowerdir`, which the kernel reads as two options. The kernel and BuildKit use the last `lowerdir`, containerd the
- * first one; both are right. If that is too long, a `workdir` carries the option, which is lost in the mounts that
- * BuildKit makes read-only.
+ * prefix. When it makes a mount read-only, it keeps only `lowerdir` and `redirect_dir` of these. So `xino` is hidden in
+ * a second `lowerdir`, which the kernel reads as two options. The kernel and BuildKit use the last `lowerdir`,
+ * containerd the first one; both are right. If that is too long, a `redirect_dir` carries the option, with the value
+ * that the kernel uses anyway.
  *
  * @param plain ends in `lowerdir`, and starts with `workdir` if there is one
- * @param directory for a `workdir` if there is none; the kernel ignores it then
  */
-function withXino(plain: readonly string[], xino: Xino, directory: string): string[] {
+function withXino(plain: readonly string[], xino: Xino): string[] {
   const lower = plain.at(-1)!;
   const [nearest] = lower.split(':', 1);
   const options = [lower, `${nearest},xino=${xino}`, ...plain];
   if (Buffer.byteLength(options.join(',')) < maxPlainBytes) return options;
-  return plain.length === 1
-    ? [`workdir=${directory},xino=${xino}`, lower]
-    : [`${plain[0]},xino=${xino}`, ...plain.slice(1)];
+  return [...plain, `redirect_dir=follow,xino=${xino}`];
 }
