@@ -53,3 +53,8 @@ export function isExcused(error: unknown, disturbances: ReadonlySet<Disturbance>
 export function isLostCall(error: unknown): boolean {
   return !(error instanceof WrongBytes) && lostCall.test(String(error));
 }
+
+/** Whether a layer was left to its client, as those are of a registry that has just failed. */
+export function isLeftToClient(error: unknown): boolean {
+  return !(error instanceof WrongBytes) && /is not lazy: the daemon's log says why/.test(String(error));
+}

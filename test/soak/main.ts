@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { inspect, parseArgs } from 'node:util';
 import { Random } from '../fuzz/random.ts';
 import { Builder, exportTypes } from './builder.ts';
-import { type Disturbance, isExcused, isLostCall } from './excuse.ts';
+import { type Disturbance, isExcused, isLeftToClient, isLostCall } from './excuse.ts';
 import { checkLeaks, heldBy, releaseAll } from './leaks.ts';
 import { type Actors, choose, faults, type Operation, strokes, work } from './operations.ts';
 import { Reader } from './reader.ts';
@@ -135,7 +135,7 @@ async function play(
   }
 }
 
-/** With nothing in the way everything works, after a moment in which clients find what they have lost. */
+/** With nothing in the way everything works, after a moment in which clients find what they have lost, and the daemon that the registry answers again. */
 async function checkCalm({ world, reader, builder }: Actors, random: Random): Promise<void> {
   for (const app of world.apps) {
     await bounded('heal', () => healed(() => reader.readAll(app)));
@@ -151,7 +151,7 @@ async function healed<T>(action: () => Promise<T>): Promise<T> {
     try {
       return await action();
     } catch (error) {
-      if (Date.now() > deadline || !isLostCall(error)) throw error;
+      if (Date.now() > deadline || !(isLostCall(error) || isLeftToClient(error))) throw error;
     }
   }
 }
