@@ -2,7 +2,7 @@ import { access, readFile } from 'node:fs/promises';
 import { codeOf, type ErrorCode, messageOf } from '../errors.ts';
 import { lookFirst } from './first-look.ts';
 import { detach, mountErofs, mountErofsThroughLoop, unmount } from './mount.ts';
-import { clearMountPoint, fillMountPoint } from './mount-point.ts';
+import { clearMountPoint, coverMountPoint, fillMountPoint } from './mount-point.ts';
 import { watchMounts } from './mount-watch.ts';
 
 /** A request to the helper. */
@@ -26,9 +26,10 @@ const channelDescriptor = 3;
 
 const calls = {
   mountErofs: (source: string, target: string) => mountErofs(source, target).then(() => true),
-  fill: (source: string, target: string, point?: string) => fillMountPoint(source, target, point).then(() => true),
-  fillThroughLoop: (source: string, target: string, point?: string) =>
-    fillMountPoint(source, target, point, mountErofsThroughLoop).then(() => true),
+  fill: (source: string, target: string) => fillMountPoint(source, target).then(() => true),
+  fillThroughLoop: (source: string, target: string) =>
+    fillMountPoint(source, target, mountErofsThroughLoop).then(() => true),
+  cover: (source: string, target: string) => coverMountPoint(source, target).then(() => true),
   unmountAll: (target: string) => clearMountPoint(target, unmount),
   detachAll: (target: string) => clearMountPoint(target, detach),
   detach: (target: string) => detach(target),
@@ -49,9 +50,9 @@ process.on('message', (call: HelperCall) => void answer(call));
 void watchMounts(channelDescriptor, () => send({ mountsChanged: true }));
 
 async function answer({ id, kind, paths }: HelperCall): Promise<void> {
-  const [path = '', target = '', point] = paths;
+  const [path = '', target = ''] = paths;
   try {
-    send({ id, result: await calls[kind](path, target, point) });
+    send({ id, result: await calls[kind](path, target) });
   } catch (error) {
     const { message, cause } = error instanceof Error ? error : new Error(String(error));
     send({ id, error: { code: codeOf(error), message, ...(cause === undefined ? {} : { cause: messageOf(cause) }) } });

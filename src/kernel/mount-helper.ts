@@ -101,13 +101,18 @@ export class MountHelper {
   }
 
   /** Mounts an EROFS image as `fillMountPoint` of `mount-point.ts`. */
-  async fill(source: string, target: string, point: string): Promise<void> {
-    await this.#call('fill', source, target, point);
+  async fill(source: string, target: string): Promise<void> {
+    await this.#call('fill', source, target);
+  }
+
+  /** Mounts an EROFS image as `coverMountPoint` of `mount-point.ts`. */
+  async cover(source: string, target: string): Promise<void> {
+    await this.#call('cover', source, target);
   }
 
   /** As `fill`, always with a loop device. */
-  async fillThroughLoop(source: string, target: string, point: string): Promise<void> {
-    await this.#call('fillThroughLoop', source, target, point);
+  async fillThroughLoop(source: string, target: string): Promise<void> {
+    await this.#call('fillThroughLoop', source, target);
   }
 
   /**

@@ -1,36 +1,53 @@
-import { mkdirSync, rmdirSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, rmdirSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { LazypullError } from '../errors.ts';
+import { pathOf } from './detached-mount.ts';
+import { forget } from './page-cache.ts';
 import { detach, mountErofs } from './mount.ts';
 import { mountAt, mountAtIfCached } from './statx.ts';
 
 /**
- * Mounts an EROFS image as `mountErofs`, so that its tree is at `target`, in place of whatever is mounted there. If the
- * mount is on the parent of `target`, the image has a directory with the last name of `target`. So if nothing is
+ * Mounts an EROFS image as `mountErofs`, so that its tree is at `target`, in place of whatever is mounted there. The
+ * mount is on the parent of `target`, and the image has a directory with the last name of `target`. So if nothing is
  * mounted there, `target` does not exist: no program can take an empty directory for the tree.
  *
  * @param target a path in a directory of its own, which is made if it is not there
- * @param point the mount point: the parent of `target`, or `target` itself if the root of the image is the tree
  * @param mount mounts it: `mountErofs`, or another function
  */
-export async function fillMountPoint(
-  source: string,
-  target: string,
-  point = dirname(target),
-  mount = mountErofs,
-): Promise<void> {
+export async function fillMountPoint(source: string, target: string, mount = mountErofs): Promise<void> {
   await clearMountPoint(target, detach);
-  mkdirSync(point, { recursive: true });
+  mkdirSync(dirname(target), { recursive: true });
   try {
-    await mount(source, point);
+    await mount(source, dirname(target));
     await stat(target).catch((cause: unknown) => {
-      const text = `The EROFS image "${source}" does not show a tree at "${target}"`;
-      throw new LazypullError('DataLoss', text, { cause });
+      throw treeless(source, target, cause);
     });
   } catch (error) {
     await clearMountPoint(target, detach);
     throw error;
+  }
+}
+
+/**
+ * As `fillMountPoint`, for a `target` that is itself a mount point, as in old versions. At every moment programs find
+ * one of the two trees at `target`. If that fails, the old one stays.
+ */
+export async function coverMountPoint(source: string, target: string): Promise<void> {
+  const point = dirname(target);
+  forget(source);
+  const below = openSync(point, 'r');
+  try {
+    await mountErofs(source, point);
+    if (mountAt(target) !== mountAt(point)) {
+      await detach(point);
+      throw treeless(source, target);
+    }
+    const hidden = join(pathOf(below), basename(target));
+    while (await detach(hidden));
+    rmdirSync(hidden);
+  } finally {
+    closeSync(below);
   }
 }
 
@@ -51,6 +68,10 @@ export async function clearMountPoint(target: string, once: (target: string) => 
     // It does not exist, or something is in it.
   }
   return was;
+}
+
+function treeless(source: string, target: string, cause?: unknown): LazypullError {
+  return new LazypullError('DataLoss', `The EROFS image "${source}" does not show a tree at "${target}"`, { cause });
 }
 
 /**

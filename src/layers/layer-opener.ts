@@ -27,6 +27,7 @@ import { type MadeLayer, pullAll, UnindexedLayers } from './resolve/unindexed.ts
 import type { RootDirectory } from './root-directory.ts';
 import { checkRecord, LayerDirectory, type LayerRecord } from './store/layer-directory.ts';
 import { UnwrittenChunks } from './store/unwritten-chunks.ts';
+import { wrapImage } from './store/wrap-image.ts';
 import { TableCache } from './table-cache.ts';
 import { type OwnOfLayer, stagePath } from './warm-up/practice-layer.ts';
 import { practisePull } from './warm-up/practice-pull.ts';
@@ -147,9 +148,10 @@ export class LayerOpener {
   async openKept(ref: LayerRef): Promise<Layer> {
     await this.#parts.layers.closed(layerKey(ref.id));
     const directory = this.directory(ref.id);
-    const record = await directory.record();
-    if (record === undefined) throw new LazypullError('NotFound', 'Nothing of the layer is on the disk');
-    checkRecord(record, ref.id);
+    const found = await directory.record();
+    if (found === undefined) throw new LazypullError('NotFound', 'Nothing of the layer is on the disk');
+    checkRecord(found, ref.id);
+    const record = found.isBare ? await this.#wrap(found, directory) : found;
     const blob = this.#options.openBlob(ref.reference, ref.id.digest);
     const residency = await directory.resident(record);
     const format = this.formatOf(record);
@@ -167,6 +169,18 @@ export class LayerOpener {
       traces: this.#traces,
       origin: ofCache,
     });
+  }
+
+  /** Mends what an old version left. If the disk cannot be written to, what is mounted of the layer stays as it is. */
+  async #wrap(record: LayerRecord, directory: LayerDirectory): Promise<LayerRecord> {
+    try {
+      return await wrapImage(directory, record);
+    } catch (error) {
+      if (codeOf(error) === 'DataLoss') throw error;
+      const fields = { layer: record.digest, error: messageOf(error) };
+      this.#options.log.warn(fields, 'cannot write to a layer that an old version has indexed');
+      return record;
+    }
   }
 
   /**

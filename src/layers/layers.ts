@@ -44,7 +44,7 @@ import { checkStacking, type Stacking } from './plan/stacking.ts';
 import { type LayerRef, resolve } from './resolve/layer-ref.ts';
 import { removePlans } from './resolve/plan-ahead.ts';
 import { RootDirectory } from './root-directory.ts';
-import { removeAttached, staleMounts, takeAway, takeOut } from './stale-mounts.ts';
+import { removeAttached, type StaleMount, staleMounts, takeAway, takeOut } from './stale-mounts.ts';
 import { practiseLayer, removeStage, type ServeQuietly } from './warm-up/practice-layer.ts';
 import { WorkerPool } from './workers/pool.ts';
 
@@ -71,8 +71,8 @@ export class Layers {
   /** The key of the layer at each mount point. */
   readonly #mounts = new Map<string, string>();
   readonly #points: MountPoints;
-  /** The image that was mounted at each mount point when we started. */
-  #left: ReadonlyMap<string, string> = new Map();
+  /** What was mounted at each mount point when we started. */
+  #left: ReadonlyMap<string, StaleMount> = new Map();
   readonly #readers: LeftReaders;
   /** The same for layers that should be mounted: snapshots keep the files of a layer that cannot be mounted now. */
   readonly #named = new Map<string, LayerKey>();
@@ -196,9 +196,10 @@ export class Layers {
     const ref = resolve(labels, this.#formats);
     const restore = async (layer: Layer): Promise<void> => {
       const left = this.#left.get(mountpoint);
-      const isShown = left !== undefined && (layer.isShownBy(left) || left === this.#attachedPath(layer));
-      if (isShown) this.#points.adopt(mountpoint, layer, left);
-      else await this.#points.fill(mountpoint, layer);
+      const isShown = left !== undefined && (layer.isShownBy(left.source) || left.source === this.#attachedPath(layer));
+      if (!isShown) await this.#points.fill(mountpoint, layer);
+      else if (left.isBare) await this.#points.cover(mountpoint, layer, left.source);
+      else this.#points.adopt(mountpoint, layer, left.source);
     };
     await this.#use(ref, mountpoint, () => this.#opener.openKept(ref), restore);
   }

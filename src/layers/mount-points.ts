@@ -1,4 +1,3 @@
-import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LazypullError, messageOf } from '../errors.ts';
 import type { MountHelper } from '../kernel/mount-helper.ts';
@@ -64,6 +63,23 @@ export class MountPoints {
   /** Treats the existing mount, which must be of the layer, as if `fill` had made it. */
   adopt(mountpoint: string, layer: Layer, source: string): void {
     this.#mounted.set(mountpoint, { layer, isServed: layer.isServedAs(source), id: mountShownAt(mountpoint) });
+  }
+
+  /**
+   * Mounts a layer in place of its mount by an old version, which is on the path of the tree itself. At every moment
+   * there is a tree. If that fails, the old mount stays.
+   */
+  async cover(mountpoint: string, layer: Layer, source: string): Promise<void> {
+    await this.#inTurn(mountpoint, async () => {
+      const { imagePath } = layer;
+      try {
+        await this.#options.helper.cover(imagePath, mountpoint);
+        this.adopt(mountpoint, layer, imagePath);
+      } catch (error) {
+        this.#options.log.warn({ mountpoint, error: messageOf(error) }, 'the mount of an old version stays');
+        this.adopt(mountpoint, layer, source);
+      }
+    });
   }
 
   /**
@@ -158,9 +174,7 @@ export class MountPoints {
   /** If the connection dies meanwhile, another one is there by the second try. */
   async #fill(mountpoint: string, layer: Layer): Promise<void> {
     const { helper, directIo, served } = this.#options;
-    const point = layer.record.isBare ? mountpoint : dirname(mountpoint);
-    const fill = () =>
-      directIo ? helper.fillThroughLoop(source, mountpoint, point) : helper.fill(source, mountpoint, point);
+    const fill = () => (directIo ? helper.fillThroughLoop(source, mountpoint) : helper.fill(source, mountpoint));
     await served();
     let source = layer.imagePath;
     try {

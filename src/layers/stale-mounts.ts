@@ -8,17 +8,25 @@ import { messageOf } from '../errors.ts';
 import type { MountHelper } from '../kernel/mount-helper.ts';
 import type { Log } from '../log.ts';
 
+/** What is mounted of a layer. */
+export interface StaleMount {
+  /** The image. */
+  readonly source: string;
+  /** Whether it is mounted on the path of the tree itself, as old versions did, with a directory below it. */
+  readonly isBare: boolean;
+}
+
 /**
- * The images of the layers' trees that are mounted below `directory`, by the path of the tree. Left out if something
- * else is mounted there, or only a part of an image.
+ * The mounts of the layers' trees below `directory`, by the path of the tree. Left out if something else is mounted
+ * there, or only a part of an image.
  */
-export async function staleMounts(directory: string): Promise<ReadonlyMap<string, string>> {
-  const images = new Map<string, string>();
+export async function staleMounts(directory: string): Promise<ReadonlyMap<string, StaleMount>> {
+  const images = new Map<string, StaleMount>();
   const others = new Set<string>();
   for (const { path, type, source, root } of await mountTable(directory)) {
     const tree = treeAt(path);
     if (images.has(tree) || type !== 'erofs' || root !== '/') others.add(tree);
-    images.set(tree, source);
+    images.set(tree, { source, isBare: tree === path });
   }
   for (const path of others) images.delete(path);
   return images;

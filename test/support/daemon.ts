@@ -17,7 +17,7 @@ export interface Daemon extends AsyncDisposable {
 
 /**
  * Starts the daemon under its drop-in name with fresh or kept state in `directory`, and waits until it serves; `toml`
- * is its config file, `env` is added to the environment, and `launcher` is what runs it.
+ * is its config file, `env` is added to the environment, `launcher` is what runs it, and `checkout` has the version.
  */
 export async function startDaemon(
   directory: string,
@@ -25,8 +25,9 @@ export async function startDaemon(
   toml = '',
   env: Readonly<Record<string, string>> = {},
   launcher: readonly string[] = [],
+  checkout = repository,
 ): Promise<Daemon> {
-  const daemon = await launchDaemon(directory, logLevel, toml, [], env, launcher);
+  const daemon = await launchDaemon(directory, logLevel, toml, [], env, launcher, checkout);
   await serving(daemon);
   return daemon;
 }
@@ -47,13 +48,14 @@ export async function launchDaemon(
   flags: readonly string[] = [],
   env: Readonly<Record<string, string>> = {},
   launcher: readonly string[] = [],
+  checkout = repository,
 ): Promise<Daemon> {
   await mkdir(directory, { recursive: true });
   const socket = join(directory, 'lp.sock');
   const root = join(directory, 'root');
   const config = join(directory, 'config.toml');
   await writeFile(config, toml);
-  const main = join(repository, 'bin', 'containerd-stargz-grpc');
+  const main = join(checkout, 'bin', 'containerd-stargz-grpc');
   const [command, ...args] = launcher[0] === undefined ? ([main] as const) : [launcher[0], ...launcher.slice(1), main];
   const program = new Program({
     name: 'containerd-stargz-grpc',

@@ -32,13 +32,13 @@ export class LayerLab implements AsyncDisposable {
     this.#client = new SnapshotsClient(daemon.socket);
   }
 
-  /** `toml` is the config file of the daemon, and `mountRoot` puts its root directory on a disk of its own. */
-  static async open(toml = '', mountRoot?: (root: string) => Promise<void>): Promise<LayerLab> {
+  /** `toml` is the config file of the daemon, `mountRoot` puts its root directory on a disk of its own, and `checkout` has the version of the first daemon. */
+  static async open(toml = '', mountRoot?: (root: string) => Promise<void>, checkout?: string): Promise<LayerLab> {
     await using stack = new AsyncDisposableStack();
     const workspace = stack.use(await Workspace.open('lp-layer'));
     const registry = stack.use(await startRegistry());
     await mountRoot?.(join(workspace.path, 'lp', 'root'));
-    const daemon = stack.use(await startDaemon(join(workspace.path, 'lp'), 'debug', toml));
+    const daemon = stack.use(await startDaemon(join(workspace.path, 'lp'), 'debug', toml, {}, [], checkout));
     stack.move();
     return new LayerLab(workspace, registry, daemon, toml);
   }

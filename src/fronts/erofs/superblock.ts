@@ -4,11 +4,15 @@ import { crc32c } from './crc32c.ts';
 export const blockBytes = 4096;
 
 /** The offset of the superblock, and of the first possible inode. */
-const superblockOffset = 1024;
+export const superblockOffset = 1024;
 export const firstInodeOffset = superblockOffset + 128;
 
 /** An inode's number counts slots of 32 bytes from the start of the image. */
 export const inodeSlotBytes = 32;
+
+/** Where the checksum and the root are in the superblock. */
+const checksumAt = 4;
+const rootAt = 14;
 
 const magic = 0xe0f5e1e2;
 /** The features: the superblock has a checksum, inodes have their own times. Kernels that know neither ignore them. */
@@ -32,8 +36,20 @@ export function writeSuperblock(disk: Uint8Array, { rootOffset, inodes, uuid }: 
   view.setUint32(0, magic, true);
   view.setUint32(8, compatibleFeatures, true);
   view.setUint8(12, Math.log2(blockBytes));
-  view.setUint16(14, rootOffset / inodeSlotBytes, true);
+  view.setUint16(rootAt, rootOffset / inodeSlotBytes, true);
   view.setUint32(16, inodes, true);
   disk.set(uuid.subarray(0, 16), superblockOffset + 48);
-  view.setUint32(4, crc32c(disk.subarray(superblockOffset, blockBytes)), true);
+  view.setUint32(checksumAt, crc32c(disk.subarray(superblockOffset, blockBytes)), true);
+}
+
+/** Where the root's inode is, by the superblock in the first block of a disk. */
+export function rootOffsetOf(block: Buffer): number {
+  return block.readUInt16LE(superblockOffset + rootAt) * inodeSlotBytes;
+}
+
+/** Makes the inode at `rootOffset` the root. All else of the first block is as it is to be. */
+export function moveRoot(block: Buffer, rootOffset: number): void {
+  block.writeUInt16LE(rootOffset / inodeSlotBytes, superblockOffset + rootAt);
+  block.writeUInt32LE(0, superblockOffset + checksumAt);
+  block.writeUInt32LE(crc32c(block.subarray(superblockOffset, blockBytes)), superblockOffset + checksumAt);
 }

@@ -47,9 +47,11 @@ export interface LayerRecord {
   readonly chunks: number;
   /**
    * Whether the root of the image is the layer's tree, as old versions made it; else the tree is the directory
-   * `treeName` in it.
+   * `treeName` in it. `wrapImage` mends that.
    */
   readonly isBare?: true;
+  /** What `sums.metadata` was when the data of files was placed, if the metadata has changed since. */
+  readonly laidOutAs?: string;
   readonly sums: LayerSums;
 }
 
@@ -322,8 +324,11 @@ function recordSum(boot: string, record: AnyRecord): string {
   return hash('sha256', `${boot}\n${JSON.stringify(record)}`);
 }
 
-function residencySum(boot: string, { sums }: LayerRecord, states: Uint8Array): string {
-  return createHash('sha256').update(`${boot}\n${sums.metadata}\n${sums.table}\n`).update(states).digest('hex');
+function residencySum(boot: string, record: LayerRecord, states: Uint8Array): string {
+  return createHash('sha256')
+    .update(`${boot}\n${layoutOf(record)}\n${record.sums.table}\n`)
+    .update(states)
+    .digest('hex');
 }
 
 /**
@@ -353,9 +358,14 @@ async function namesIn(path: string): Promise<string[]> {
  * The name and the node id of a layer's FUSE file. They depend on the layout too: the kernel knows from its metadata
  * where each file of the layer is on the disk, and must never find another layout there.
  */
-export function fileOf({ digest, indexDigest, sums }: LayerRecord): { name: string; nodeId: number } {
-  const key = hash('sha256', `${digest}\n${indexDigest}\n${sums.metadata}`, 'buffer');
+export function fileOf(record: LayerRecord): { name: string; nodeId: number } {
+  const key = hash('sha256', `${record.digest}\n${record.indexDigest}\n${layoutOf(record)}`, 'buffer');
   return { name: key.toString('hex').slice(0, 32), nodeId: key.readUIntBE(0, 6) + 2 };
+}
+
+/** Stands for where the data of each file is on the disk. */
+function layoutOf({ laidOutAs, sums }: LayerRecord): string {
+  return laidOutAs ?? sums.metadata;
 }
 
 /** Throws unless a residency or a record belongs to the requested layer. */

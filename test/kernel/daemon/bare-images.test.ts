@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { hash, randomBytes } from 'node:crypto';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { access, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { crc32c } from '../../../src/fronts/erofs/crc32c.ts';
 import type { LayerRecord } from '../../../src/layers/store/layer-directory.ts';
 import { estargzBlob } from '../../support/estargz-blob.ts';
@@ -45,35 +44,60 @@ async function makeBare(directory: string): Promise<void> {
   await writeFile(join(directory, 'layer.json'), JSON.stringify({ boot, sum, record: old }));
 }
 
-test('A layer whose image has the tree as its root is mounted on the path of the tree, and again when it was unmounted', async () => {
-  const content = randomBytes(100_000);
+/** A layer as an old version left it, on its path of the tree, with a view of it, and the daemon ended by `signal`. */
+async function leftBare(content: Buffer) {
   const layer = lab.layer(
-    estargzBlob([
-      { path: 'file', type: 'reg', content },
-      { path: 'fs/other', type: 'reg', content: Buffer.from('not the tree') },
-    ]),
+    estargzBlob(
+      [
+        { path: 'file', type: 'reg', content },
+        { path: 'fs/other', type: 'reg', content: Buffer.from('not the tree') },
+      ],
+      1 << 20,
+    ),
   );
   const snapshot = await lab.prepare([layer]);
   await lab.daemon.program.stop('SIGTERM');
   await makeBare(lab.layerDirectory(layer));
   const snapshots = join(lab.root, 'snapshotter', 'snapshots');
-  const [id] = await readdir(snapshots);
-  const tree = join(snapshots, id!, 'fs');
+  const id = (await readdir(snapshots)).map(Number).sort((a, b) => b - a)[0]!;
+  return { layer, snapshot, point: join(snapshots, String(id)), tree: join(snapshots, String(id), 'fs') };
+}
+
+test('A layer whose image has the tree as its root gets an image that holds it in a directory, so that there is none without the mount', async () => {
+  const content = randomBytes(100_000);
+  const { snapshot, point, tree } = await leftBare(content);
   await lab.restart('SIGTERM');
   const check = async (): Promise<void> => {
     const root = await lab.mount(snapshot);
     assert.ok((await readFile(join(root, 'file'))).equals(content));
     assert.deepEqual(await readdir(root), ['file', 'fs']);
     await lab.unmount(root);
-    assert.deepEqual(await mountsBelow(snapshots), [tree]);
+    assert.deepEqual(await mountsBelow(point), [point]);
   };
   await check();
-  await run('umount', ['-l', tree]);
-  for (let waited = 0; (await mountsBelow(snapshots)).length === 0 && waited < 15_000; waited += 20) await delay(20);
+  await lab.daemon.program.stop('SIGKILL');
+  await run('umount', ['-l', point]);
+  await assert.rejects(access(tree), { code: 'ENOENT' });
+  await lab.restart('SIGKILL');
   await check();
   const mounts = await readFile('/proc/self/mountinfo', 'utf8');
   await lab.restart('SIGKILL');
   await check();
-  const line = mounts.split('\n').find((each) => each.includes(` ${tree} `));
+  const line = mounts.split('\n').find((each) => each.includes(` ${point} `));
   assert.ok((await readFile('/proc/self/mountinfo', 'utf8')).includes(line!), 'it is another mount');
+});
+
+test('wrapImage that was cut short before the record was written is done again', async () => {
+  const content = randomBytes(50_000);
+  const { layer, snapshot } = await leftBare(content);
+  const record = await readFile(join(lab.layerDirectory(layer), 'layer.json'));
+  await lab.restart('SIGTERM');
+  await lab.daemon.program.stop('SIGTERM');
+  await writeFile(join(lab.layerDirectory(layer), 'layer.json'), record);
+  const requests = lab.registry.requests.length;
+  await lab.restart('SIGTERM');
+  assert.equal(lab.registry.requests.length, requests);
+  const root = await lab.mount(snapshot);
+  assert.ok((await readFile(join(root, 'file'))).equals(content));
+  await lab.unmount(root);
 });

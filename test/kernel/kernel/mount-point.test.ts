@@ -7,8 +7,9 @@ import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
-import { detach, mountsBelow, unmount } from '../../../src/kernel/mount.ts';
-import { clearMountPoint, fillMountPoint, mountShownAt } from '../../../src/kernel/mount-point.ts';
+import { detach, mountErofs, mountsBelow, unmount } from '../../../src/kernel/mount.ts';
+import { clearMountPoint, coverMountPoint, fillMountPoint, mountShownAt } from '../../../src/kernel/mount-point.ts';
+import { until } from '../../support/until.ts';
 
 const run = promisify(execFile);
 
@@ -28,13 +29,13 @@ async function placeIn(t: TestContext): Promise<{ directory: string; image: stri
 }
 
 /**
- * Looks into `target` again and again. `end` resolves with how often it found the image, nothing, and an empty
- * directory.
+ * Looks into `target` again and again, `looks` times by now. `end` resolves with how often it found the image, nothing,
+ * and an empty directory.
  */
 async function watcherOf(
   t: TestContext,
   target: string,
-): Promise<{ end: () => Promise<readonly [number, number, number]> }> {
+): Promise<{ looks: () => number; end: () => Promise<readonly [number, number, number]> }> {
   const counts = new Int32Array(new SharedArrayBuffer(16));
   const script = `
     const { readdirSync } = require('node:fs');
@@ -54,7 +55,7 @@ async function watcherOf(
     await exited;
     return [counts[0]!, counts[1]!, counts[2]!] as const;
   };
-  return { end };
+  return { looks: () => counts[0]! + counts[1]! + counts[2]!, end };
 }
 
 test('Who looks at a mount point again and again, while it is filled and cleared, never finds an empty directory', async (t) => {
@@ -90,15 +91,39 @@ test('fillMountPoint mounts in place of what is mounted there, and leaves nothin
   await assert.rejects(fillMountPoint(join(directory, 'treeless'), target), { code: 'DataLoss' });
   assert.deepEqual(await mountsBelow(directory), []);
   await assert.rejects(access(target), { code: 'ENOENT' });
-  await fillMountPoint(join(directory, 'treeless'), target, target);
-  assert.deepEqual(await mountsBelow(directory), [target]);
-  assert.equal(await readFile(join(target, 'file'), 'utf8'), 'content');
-  const shown = mountShownAt(target);
-  await detach(target);
-  assert.notEqual(mountShownAt(target), shown);
   assert.equal(await clearMountPoint(target, unmount), false);
   await rm(join(directory, '7'), { recursive: true });
   assert.equal(await clearMountPoint(target, unmount), false);
+});
+
+test('coverMountPoint mounts in place of what lies on the tree itself, and whoever looks finds one or the other', async (t) => {
+  const { directory, image, point, target } = await placeIn(t);
+  const treeless = join(directory, 'treeless');
+  await run('mkfs.erofs', [treeless, join(directory, 'tree', 'fs')]);
+  await mkdir(target);
+  await mountErofs(treeless, target);
+  const watcher = await watcherOf(t, target);
+  await until(() => watcher.looks() > 1000);
+  await coverMountPoint(image, target);
+  await until(() => watcher.looks() > 2000);
+  const [images, absent, empty] = await watcher.end();
+  assert.deepEqual([images > 0, absent, empty], [true, 0, 0]);
+  assert.deepEqual(await mountsBelow(directory), [point]);
+  await detach(point);
+  await assert.rejects(access(target), { code: 'ENOENT' });
+});
+
+test('coverMountPoint leaves what is there if the image has no tree', async (t) => {
+  const { directory, target } = await placeIn(t);
+  const treeless = join(directory, 'treeless');
+  await run('mkfs.erofs', [treeless, join(directory, 'tree', 'fs')]);
+  await mkdir(target);
+  await mountErofs(treeless, target);
+  const shown = mountShownAt(target);
+  await assert.rejects(coverMountPoint(treeless, target), { code: 'DataLoss' });
+  assert.equal(mountShownAt(target), shown);
+  assert.equal(await readFile(join(target, 'file'), 'utf8'), 'content');
+  assert.deepEqual(await mountsBelow(directory), [target]);
 });
 
 test('What is in use is back at its place when it cannot be unmounted, with what it holds', async (t) => {
