@@ -8,6 +8,8 @@
 
 import { type DaemonConfig, defaults } from '../config/load.ts';
 import type { FuseConnection, KeptConnection } from '../fuse/connection.ts';
+import type { Labels } from '../formats/layer-format.ts';
+import { RegistryImage } from '../images/image-access.ts';
 import type { LayerIndexes } from '../indexes/layer-indexes.ts';
 import { defaultIndexConfig, openLayerIndexes } from '../indexes/open-layer-indexes.ts';
 import { checkMachineFor } from '../kernel/probe.ts';
@@ -18,7 +20,6 @@ import { pullAll, type UnindexedPolicy } from '../layers/resolve/unindexed.ts';
 import type { Log } from '../log.ts';
 import { RegistryClient } from '../registry/client.ts';
 import { credentialSources } from '../registry/auth/credentials/index.ts';
-import { parseReference } from '../registry/reference.ts';
 import type { Xino } from '../snapshots/mounts.ts';
 import type { SnapshotsServer } from '../snapshots/server.ts';
 import type { StatusSource } from '../status/status.ts';
@@ -193,10 +194,8 @@ function startLayers(
 ): Promise<Layers> {
   const options = {
     root,
-    openBlob: (reference: string, digest: string) => {
-      const blob = registry.blob(parseReference(reference), digest);
-      return mirror?.keep(blob) ?? blob;
-    },
+    images: (reference: string, labels: Labels) =>
+      new RegistryImage(registry.withLabels(labels), reference, (blob) => mirror?.keep(blob) ?? blob),
     prefetch: file?.noprefetch ? undefined : { bytes: file?.prefetch_size ?? 0 },
     background: file?.no_background_fetch
       ? undefined
@@ -207,10 +206,6 @@ function startLayers(
     beside: mirror?.beside,
     unindexed: unindexedPolicy(file),
     indexes,
-    layersOf: async (reference: string, signal: AbortSignal) => {
-      const { resolveImage } = await import('../images/resolve.ts'); // not before a client waits for an unindexed layer
-      return (await resolveImage(registry, parseReference(reference), undefined, signal)).manifest.layers;
-    },
     memoryBytes,
     log,
     metrics,

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isSystemError, LazypullError } from '../errors.ts';
 import { treeName } from '../fronts/erofs/plan.ts';
+import { RegistryImage } from '../images/image-access.ts';
 import type { Descriptor } from '../images/manifest.ts';
 import type { ResolvedImage } from '../images/resolve.ts';
 import { cgroupLimits } from '../kernel/cgroup.ts';
@@ -16,7 +17,7 @@ import { layerError, daemonLayer } from '../image-reader/layer-errors.ts';
 import { labelsOf } from '../layers/resolve/layer-ref.ts';
 import type { Log } from '../log.ts';
 import type { RegistryClient } from '../registry/client.ts';
-import { formatReference, parseReference } from '../registry/reference.ts';
+import { formatReference } from '../registry/reference.ts';
 import { inParallel } from '../util/in-parallel.ts';
 import { openRoot } from '../state/root.ts';
 import { clearLeft, WorkDirectory } from '../state/work-directory.ts';
@@ -75,7 +76,7 @@ async function mountLazily(options: ImageMountOptions): Promise<ImageMount> {
   const layers = parts.adopt(
     await Layers.start({
       root,
-      openBlob: (reference, digest) => client.blob(parseReference(reference), digest),
+      images: (reference) => new RegistryImage(client, reference),
       prefetch: undefined,
       background: options.fill ? { maxBytesPerSecond: undefined } : undefined,
       memoryBytes: cgroupLimits().memoryBytes,

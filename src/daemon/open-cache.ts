@@ -8,6 +8,7 @@ import { type LayerKey, layerKey } from '../chunks/layer-id.ts';
 import { Cache, type CacheAccess } from '../layers/cache/cache.ts';
 import { ampleMemory } from '../layers/memory-budget.ts';
 import { resolve } from '../layers/resolve/layer-ref.ts';
+import { Refusal } from '../layers/resolve/refusal.ts';
 import { WorkerPool } from '../layers/workers/pool.ts';
 import { silentLog } from '../log.ts';
 import { storedBlobs } from '../mirror/blob-store.ts';
@@ -115,10 +116,7 @@ function namedLayers(root: string): LayerKey[] {
   const formats = new Formats();
   using store = new SnapshotStore(path);
   return store.remotes().flatMap(({ info }) => {
-    try {
-      return [layerKey(resolve(info.labels, formats).id)];
-    } catch {
-      return []; // its labels name no layer
-    }
+    const named = resolve(info.labels, formats);
+    return named instanceof Refusal ? [] : [layerKey(named.id)];
   });
 }

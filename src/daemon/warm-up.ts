@@ -5,9 +5,9 @@ import { messageOf } from '../errors.ts';
 import { stagePath } from '../layers/warm-up/practice-layer.ts';
 import type { Layers } from '../layers/layers.ts';
 import { practiceLayer, practiceTar } from '../formats/practice.ts';
+import { RegistryImage } from '../images/image-access.ts';
 import type { Log } from '../log.ts';
 import { RegistryClient } from '../registry/client.ts';
-import { parseReference } from '../registry/reference.ts';
 import { listen } from '../util/http-server.ts';
 
 /** The client of the warm-up makes only a few. */
@@ -89,8 +89,8 @@ async function practiseLayer(layers: Layers, signal: AbortSignal): Promise<void>
     maxConnections,
   );
   await using client = new RegistryClient({ environment: {} });
-  const reference = parseReference(`${host}:${server.port}/warm-up:1`);
-  await layers.warmUp({ layer, tar: tar.digest }, (digest) => client.blob(reference, digest), signal);
+  const image = new RegistryImage(client, `${host}:${server.port}/warm-up:1`);
+  await layers.warmUp({ layer, tar: tar.digest }, image, signal);
 }
 
 /** Answers a request for one range of a blob. */

@@ -1,6 +1,7 @@
 import { isSha256 } from '../chunks/digest.ts';
 import { codeOf, LazypullError } from '../errors.ts';
 import type { Readable } from 'node:stream';
+import type { ImageAccess } from '../images/image-access.ts';
 import { type Descriptor, encodeDescriptor, parseIndex } from '../images/manifest.ts';
 import { ociIndex, ociManifest } from '../images/media-types.ts';
 import type { RegistryClient } from '../registry/client.ts';
@@ -18,23 +19,20 @@ export class IndexReferrers implements IndexSource {
   readonly kind = 'referrer';
   /** `host/repository` of the image. */
   readonly name: string;
-  readonly #client: RegistryClient;
-  readonly #image: PinnedReference;
+  readonly #image: ImageAccess;
   #list: Promise<ReadonlyMap<string, string>> | undefined;
 
-  constructor(client: RegistryClient, image: PinnedReference) {
-    this.#client = client;
+  /** The image is named by its digest. */
+  constructor(image: ImageAccess, name: string) {
     this.#image = image;
-    this.name = `${image.host}/${image.repository}`;
+    this.name = name;
   }
 
   async find(layer: string, signal: AbortSignal): Promise<OfferedIndex> {
     const digest = (await this.#listed(signal)).get(layer);
     if (digest === undefined) throw new LazypullError('NotFound', `No index of ${layer} is attached to the image`);
-    const { host, repository } = this.#image;
-    const { bytes } = await this.#client.manifest({ host, repository, digest }, [ociManifest], signal);
-    const index = parseArtifact(bytes, layer);
-    return { index, blob: this.#client.blob({ host, repository }, index.digest) };
+    const index = parseArtifact(await this.#image.document(digest, ociManifest, signal), layer);
+    return { index, blob: this.#image.blob(index.digest) };
   }
 
   /** The list. A failure is not remembered. */
@@ -50,7 +48,7 @@ export class IndexReferrers implements IndexSource {
 
   /** Digests of manifests by layer; if there are several for one layer, the last one counts. */
   async #fetchList(signal: AbortSignal): Promise<ReadonlyMap<string, string>> {
-    const { manifests } = parseIndex(await this.#client.referrers(this.#image, indexArtifactType, signal));
+    const manifests = await this.#image.referrers(indexArtifactType, signal);
     return new Map(
       manifests.flatMap(({ digest, annotations, rest }): [string, string][] => {
         const layer = annotations[layerIndexAnnotations.layer];

@@ -10,6 +10,7 @@ import { createReadStream } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sha256 } from '../chunks/digest.ts';
 import { messageOf } from '../errors.ts';
+import type { ImageAccess } from '../images/image-access.ts';
 import type { Log } from '../log.ts';
 import { abortError } from '../registry/errors.ts';
 import { type FoundIndex, LocalIndex } from './found-index.ts';
@@ -28,7 +29,7 @@ export interface LayerIndexesOptions {
   /** The team's repository; undefined if there is none. */
   readonly repository: IndexLookups | undefined;
   /** The referrers of an image; undefined if they are not allowed. */
-  readonly referrersOf: ((reference: string) => IndexLookups | undefined) | undefined;
+  readonly referrersOf: ((image: ImageAccess) => IndexLookups | undefined) | undefined;
   /** Pushes new indexes to the repository; undefined if that is not wanted. */
   readonly publisher: IndexPublisher | undefined;
   /** How long a layer waits for registries, in addition to a round trip. */
@@ -99,13 +100,13 @@ export class LayerIndexes implements AsyncDisposable {
    * Begins to look for the indexes of all layers of an image, and does not wait.
    *
    * @param layers digests; those that are not sha256 are ignored
-   * @param reference reference of the image, if it is known
+   * @param image that they are layers of, if it is known
    */
-  lookAhead(layers: readonly string[], reference?: string): void {
+  lookAhead(layers: readonly string[], image?: ImageAccess): void {
     this.#connections?.expect();
     for (const layer of layers.slice(0, maxLayers)) {
       void this.findHere(layer).then(
-        (here) => (here === undefined ? void this.#lookup(layer, reference) : this.#count(layer, 'here')),
+        (here) => (here === undefined ? void this.#lookup(layer, image) : this.#count(layer, 'here')),
         () => undefined,
       );
     }
@@ -117,10 +118,10 @@ export class LayerIndexes implements AsyncDisposable {
    *
    * @throws Canceled if `signal` aborts; Unavailable if the disk cannot be read
    */
-  async find(layer: string, reference?: string, signal?: AbortSignal): Promise<FoundIndex | undefined> {
+  async find(layer: string, image?: ImageAccess, signal?: AbortSignal): Promise<FoundIndex | undefined> {
     const here = await this.findHere(layer);
     if (here !== undefined) return here;
-    const lookups = this.#lookup(layer, reference);
+    const lookups = this.#lookup(layer, image);
     const whys: string[] = [];
     for (const lookup of lookups) {
       const result = await this.#inTime(lookup, signal);
@@ -190,11 +191,11 @@ export class LayerIndexes implements AsyncDisposable {
   }
 
   /** The lookups of a layer: present or remembered ones, else new ones. */
-  #lookup(layer: string, reference: string | undefined): readonly Lookup[] {
+  #lookup(layer: string, image: ImageAccess | undefined): readonly Lookup[] {
     const known = this.#lookups.get(layer);
     if (known !== undefined) return known;
     const { repository, referrersOf } = this.#options;
-    const sources = [repository, reference === undefined ? undefined : referrersOf?.(reference)];
+    const sources = [repository, image === undefined ? undefined : referrersOf?.(image)];
     const poison = (digest: string, reason: string): void => this.#poison(layer, digest, reason);
     const lookups = sources.flatMap((source) => source?.start(layer, this.#stop.signal, poison) ?? []);
     if (lookups.length === 0) return lookups;

@@ -1,6 +1,7 @@
 import { type KeyObject } from 'node:crypto';
 import { readFile, statfs } from 'node:fs/promises';
 import { codeOf, LazypullError } from '../errors.ts';
+import type { ImageAccess } from '../images/image-access.ts';
 import type { Log } from '../log.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { bytesOf, parseAmount } from '../util/amount.ts';
@@ -57,12 +58,13 @@ export async function openLayerIndexes(
   const { store, trust, repository } = await openIndexParts(root, config, client, log);
   const key = config.push ? await signingKey(config) : undefined;
   const images = new RecentMap<IndexLookups>(maxImages);
-  const lookupsOf = (reference: string): IndexLookups | undefined => {
-    const image = pinnedReference(reference);
-    if (image === undefined) return undefined;
-    const id = `${image.host}/${image.repository}@${image.digest}`;
+  const lookupsOf = (image: ImageAccess): IndexLookups | undefined => {
+    const pinned = pinnedReference(image.reference);
+    if (pinned === undefined) return undefined;
+    const name = `${pinned.host}/${pinned.repository}`;
+    const id = `${name}@${pinned.digest}`;
     const known = images.get(id);
-    const lookups = known ?? new IndexLookups(new IndexReferrers(client, image), store, trust, log);
+    const lookups = known ?? new IndexLookups(new IndexReferrers(image, name), store, trust, log);
     if (known === undefined) images.set(id, lookups, imageMs);
     return lookups;
   };

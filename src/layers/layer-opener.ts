@@ -5,7 +5,7 @@ import { isUnindexed, type LayerId, layerKey, layerPath, unindexed } from '../ch
 import { codeOf, LazypullError, messageOf } from '../errors.ts';
 import type { Formats } from '../formats/index.ts';
 import type { LayerFormat } from '../formats/layer-format.ts';
-import type { Blob } from '../registry/blob/blob.ts';
+import type { ImageAccess } from '../images/image-access.ts';
 import type { DiskBudget } from './cache/disk-budget.ts';
 import { Link } from './fetch/link.ts';
 import type { FuseLink } from './fuse-link.ts';
@@ -60,13 +60,12 @@ export class LayerOpener {
 
   constructor(options: LayersOptions, parts: LayerOpenerParts) {
     const { root, threads, memory, metrics, budget } = parts;
-    const { openBlob, log } = options;
+    const { log } = options;
     this.#options = options;
     this.#parts = parts;
     this.#tables = new TableCache(memory.tableBytes);
     this.#traces = new TraceStore(root.path);
     this.#indexer = new Indexer({
-      openBlob,
       threads,
       traces: this.#traces,
       prefetchBytes: () => (budget.isFull ? undefined : options.prefetch?.bytes),
@@ -83,7 +82,6 @@ export class LayerOpener {
     });
     this.#pulls = new LayerPulls({
       puller: this.#puller,
-      openBlob,
       silent: this.#indexer.silent,
       metrics,
       path: root.pulls,
@@ -92,8 +90,6 @@ export class LayerOpener {
     });
     this.#unindexed = new UnindexedLayers({
       policy: options.unindexed ?? pullAll,
-      openBlob,
-      layersOf: options.layersOf ?? (() => Promise.resolve([])),
       indexes: options.indexes ?? noIndexes,
       pulls: this.#pulls,
       plan: (request) => threads.plan(request, () => true),
@@ -134,7 +130,7 @@ export class LayerOpener {
     await mkdir(directory.path, { recursive: true, mode: 0o700 });
     try {
       if (!isUnindexed(ref.id)) {
-        return await openIndexed(this.#indexer.index(ref, directory), (layer) => this.serve(layer));
+        return await openIndexed(this.#indexer.index(ref, directory), (layer) => this.serve(layer, ref.image));
       }
       return await this.#openMade(await this.#unindexed.make(ref, directory, signal), ref);
     } catch (error) {
@@ -152,23 +148,15 @@ export class LayerOpener {
     if (found === undefined) throw new LazypullError('NotFound', 'Nothing of the layer is on the disk');
     checkRecord(found, ref.id);
     const record = found.isBare ? await this.#wrap(found, directory) : found;
-    const blob = this.#options.openBlob(ref.reference, ref.id.digest);
+    const blob = ref.image.blob(ref.id.digest);
     const residency = await directory.resident(record);
     const format = this.formatOf(record);
     const table = residency.isOfThisBoot ? undefined : await directory.table(record);
     const codecData = table && (await directory.codecData(record));
     await directory.checkDisk(record, !residency.isOfThisBoot);
-    return this.serve({
-      record,
-      directory,
-      format,
-      table,
-      codecData,
-      ...residency,
-      blob,
-      traces: this.#traces,
-      origin: ofCache,
-    });
+    const traces = this.#traces;
+    const known = { record, directory, format, table, codecData, ...residency, blob, traces, origin: ofCache };
+    return this.serve(known, ref.image);
   }
 
   /** Mends what an old version left. If the disk cannot be written to, what is mounted of the layer stays as it is. */
@@ -187,7 +175,7 @@ export class LayerOpener {
    * Opens a layer that has just been made of an unindexed one, and requests at once what was read of it the last time.
    */
   async #openMade(made: MadeLayer, ref: LayerRef): Promise<Layer> {
-    const layer = await this.serve(made);
+    const layer = await this.serve(made, ref.image);
     const bytes = this.#parts.budget.isFull ? undefined : this.#options.prefetch?.bytes;
     if (bytes !== undefined && !layer.complete) {
       // It is only a hint, and no reason to fail.
@@ -228,14 +216,14 @@ export class LayerOpener {
     return new LayerDirectory(join(this.#parts.root.layers, layerPath(id)));
   }
 
-  /** Opens a layer whose files are there. `own` replaces the parts that it does not share with the others. */
-  serve(layer: KnownLayer, own?: OwnOfLayer): Promise<Layer> {
-    const { digest, reference } = layer.record;
+  /** Opens a layer of an image whose files are there. `own` replaces the parts that it does not share with the others. */
+  serve(layer: KnownLayer, image: ImageAccess, own?: OwnOfLayer): Promise<Layer> {
+    const { digest } = layer.record;
     return Layer.open({
       ...layer,
-      fetchIndex: (start, end, signal) => this.#unindexed.readIndex(digest, reference, { start, end }, signal),
+      fetchIndex: (start, end, signal) => this.#unindexed.readIndex(digest, image, { start, end }, signal),
       onWrong: isUnindexed({ digest, index: layer.record.indexDigest })
-        ? (reason) => void this.#unindexed.refuse(digest, reference, reason)
+        ? (reason) => void this.#unindexed.refuse(digest, image, reason)
         : undefined,
       fuse: this.#parts.fuse.server,
       threads: this.#parts.threads,
@@ -250,9 +238,9 @@ export class LayerOpener {
   }
 
   /** As `practisePull`, with the threads that pull. */
-  practisePull(digest: Digest, openBlob: () => Blob, signal: AbortSignal): Promise<void> {
+  practisePull(digest: Digest, image: ImageAccess, signal: AbortSignal): Promise<void> {
     const path = join(stagePath(this.#parts.root.path), 'pull');
-    return practisePull({ puller: this.#puller, digest, openBlob, path, signal });
+    return practisePull({ puller: this.#puller, digest, image, path, signal });
   }
 
   /** The layers that are being pulled. */

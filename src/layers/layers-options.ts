@@ -1,8 +1,7 @@
 import type { Formats } from '../formats/index.ts';
 import type { FuseMetrics } from '../fuse/metrics.ts';
-import type { Descriptor } from '../images/manifest.ts';
+import type { OpenImageAccess } from '../images/image-access.ts';
 import type { Log } from '../log.ts';
-import type { Blob } from '../registry/blob/blob.ts';
 import type { KeptBeside } from './cache/cache.ts';
 import type { CacheLimits } from './cache/cache-limits.ts';
 import type { DiskBudget } from './cache/disk-budget.ts';
@@ -14,8 +13,8 @@ import type { UnindexedPolicy } from './resolve/unindexed.ts';
 export interface LayersOptions {
   /** Directory of the layers' files and of the FUSE mount; made if it does not exist. */
   readonly root: string;
-  /** Opens a blob of the repository that the reference names. */
-  readonly openBlob: (reference: string, digest: string) => Blob;
+  /** Gives access to the images that clients name. */
+  readonly images: OpenImageAccess;
   /**
    * Whether data is fetched before it is read: `bytes` of the start of layers whose publisher says nothing, 0 for what
    * programs need to start.
@@ -37,8 +36,6 @@ export interface LayersOptions {
   readonly unindexed?: UnindexedPolicy | undefined;
   /** The source of their indexes. */
   readonly indexes?: IndexSource | undefined;
-  /** The layers of an image, from its manifest for this machine. */
-  readonly layersOf?: ((reference: string, signal: AbortSignal) => Promise<readonly Descriptor[]>) | undefined;
   /** The formats that can be read; undefined for the built-in ones. */
   readonly formats?: Formats | undefined;
   readonly log: Log;

@@ -21,8 +21,8 @@ import { messageOf } from '../errors.ts';
 import { Formats } from '../formats/index.ts';
 import type { Labels } from '../formats/layer-format.ts';
 import type { Practice } from '../formats/practice.ts';
+import type { ImageAccess } from '../images/image-access.ts';
 import { type FuseConnection, inheritConnection, type KeptConnection, openConnection } from '../fuse/connection.ts';
-import type { Blob } from '../registry/blob/blob.ts';
 import { unlessAborted } from '../util/unless-aborted.ts';
 import { Cache } from './cache/cache.ts';
 import { cacheBytes, cacheSize, layerUsage } from './cache/cache-bytes.ts';
@@ -42,6 +42,7 @@ import { MountPoints } from './mount-points.ts';
 import { type OpenLayer, OpenLayers } from './open-layers.ts';
 import { checkStacking, type Stacking } from './plan/stacking.ts';
 import { type LayerRef, resolve } from './resolve/layer-ref.ts';
+import { Refusal } from './resolve/refusal.ts';
 import { removePlans } from './resolve/plan-ahead.ts';
 import { RootDirectory } from './root-directory.ts';
 import { removeAttached, type StaleMount, staleMounts, takeAway, takeOut } from './stale-mounts.ts';
@@ -142,7 +143,7 @@ export class Layers {
       memory: this.#memory,
       metrics: this.#metrics,
     });
-    this.#readers = new LeftReaders(this.#root.layers, this.#opener, this.#layers, options.log);
+    this.#readers = new LeftReaders(this.#root.layers, this.#opener, this.#layers, options);
     this.#threads.warm();
     this.cache = new Cache({
       root: options.root,
@@ -167,14 +168,21 @@ export class Layers {
     this.#metrics.cacheBytes.from(() => cacheBytes(this.#root.layers));
   }
 
+  #resolve(labels: Labels): LayerRef {
+    const named = resolve(labels, this.#formats);
+    if (named instanceof Refusal) throw named;
+    const { reference, ...ref } = named;
+    return { ...ref, image: this.#options.images(reference, labels) };
+  }
+
   /** Throws the reason if a client's labels alone show that the layer cannot be lazy. */
   checkLabels(labels: Labels): void {
-    this.#opener.check(resolve(labels, this.#formats));
+    this.#opener.check(this.#resolve(labels));
   }
 
   /** Mounts the layer of a client's labels at a directory. Rejects with the reason if it cannot be lazy. */
   async mount(mountpoint: string, labels: Labels, signal?: AbortSignal): Promise<LayerOrigin> {
-    const ref = resolve(labels, this.#formats);
+    const ref = this.#resolve(labels);
     const leave = this.#opener.attend(ref);
     let isDone = false;
     try {
@@ -193,7 +201,7 @@ export class Layers {
    * removed and the layer mounted. Rejects with the reason if the layer's files are not complete.
    */
   async restore(mountpoint: string, labels: Labels): Promise<void> {
-    const ref = resolve(labels, this.#formats);
+    const ref = this.#resolve(labels);
     const restore = async (layer: Layer): Promise<void> => {
       const left = this.#left.get(mountpoint);
       const isShown = left !== undefined && (layer.isShownBy(left.source) || left.source === this.#attachedPath(layer));
@@ -234,7 +242,7 @@ export class Layers {
       this.#mounts.set(mountpoint, key);
       entry.mounted = layer;
       entry.mountedMs ??= Date.now();
-      if (entry.references.size < maxReferences) entry.references.add(ref.reference);
+      if (entry.references.size < maxReferences) entry.references.add(ref.image.reference);
       if (this.#readers.delete(layer.nodeId)) entry.users--;
       if (!layer.complete) this.#background?.add(layer);
       return layer;
@@ -257,17 +265,16 @@ export class Layers {
   /**
    * Serves a synthetic layer once, and pulls one, unless a real one was asked for. Rejects only if `signal` ends it.
    */
-  async warmUp({ layer, tar }: Practice, openBlob: (digest: string) => Blob, signal: AbortSignal): Promise<void> {
+  async warmUp({ layer, tar }: Practice, image: ImageAccess, signal: AbortSignal): Promise<void> {
     if (!this.#memory.warmsUp) return;
     if (this.#layers.size > 0 || this.#isClosed) return;
     const { root, log } = this.#options;
-    const serve: ServeQuietly = (known, own) => this.#opener.serve(known, own);
-    const open = (): Blob => openBlob(layer.id.digest);
-    const parts = { root, layer, openBlob: open, threads: this.#threads, helper: this.#fuse.helper, serve, signal };
+    const serve: ServeQuietly = (known, own) => this.#opener.serve(known, image, own);
+    const parts = { root, layer, image, threads: this.#threads, helper: this.#fuse.helper, serve, signal };
     const practise = async (): Promise<void> => {
       await practiseLayer(parts);
       try {
-        await this.#opener.practisePull(tar, () => openBlob(tar), signal);
+        await this.#opener.practisePull(tar, image, signal);
       } finally {
         await removeStage(root, this.#fuse.helper);
       }

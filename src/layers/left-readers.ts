@@ -1,6 +1,8 @@
 import { layerKey } from '../chunks/layer-id.ts';
 import { LazypullError, messageOf } from '../errors.ts';
+import type { OpenImageAccess } from '../images/image-access.ts';
 import type { Log } from '../log.ts';
+import type { LayersOptions } from './layers-options.ts';
 import type { LayerOpener } from './layer-opener.ts';
 import type { OpenLayers } from './open-layers.ts';
 import { findRecord } from './store/layer-directory.ts';
@@ -16,14 +18,21 @@ export class LeftReaders {
   readonly #path: string;
   readonly #opener: LayerOpener;
   readonly #layers: OpenLayers;
+  readonly #images: OpenImageAccess;
   readonly #log: Log;
   readonly #readers = new Map<number, Promise<void>>();
 
   /** @param path path of the directories of all layers */
-  constructor(path: string, opener: LayerOpener, layers: OpenLayers, log: Log) {
+  constructor(
+    path: string,
+    opener: LayerOpener,
+    layers: OpenLayers,
+    { images, log }: Pick<LayersOptions, 'images' | 'log'>,
+  ) {
     this.#path = path;
     this.#opener = opener;
     this.#layers = layers;
+    this.#images = images;
     this.#log = log;
   }
 
@@ -61,7 +70,8 @@ export class LeftReaders {
     if (record === undefined) throw new LazypullError('NotFound', 'Nothing of the layer is on the disk');
     const id = { digest: record.digest, index: record.indexDigest };
     const format = this.#opener.formatOf(record);
-    const ref = { id, format, reference: record.reference, siblings: [], prefetchBytes: undefined };
+    const image = this.#images(record.reference, {});
+    const ref = { id, format, image, siblings: [], prefetchBytes: undefined };
     const entry = this.#layers.use(layerKey(id), () => this.#opener.openKept(ref));
     try {
       await entry.layer;

@@ -15,7 +15,7 @@ import { Authorizer } from './auth/auth.ts';
 import type { Blob } from './blob/blob.ts';
 import { BlobLocation } from './blob/blob-location.ts';
 import { collect, discard } from './http/body.ts';
-import type { CredentialSource } from './auth/credentials/credential-source.ts';
+import type { CredentialSource, Labels } from './auth/credentials/credential-source.ts';
 import { answerError, RegistryError } from './errors.ts';
 import type { Capability } from './hosts/host-entry.ts';
 import { type Endpoint, Hosts, type HostsConfig } from './hosts/hosts.ts';
@@ -80,6 +80,17 @@ export interface PushedBlob {
   readonly size: number;
 }
 
+/** What clients share that differ in the labels for which they ask. */
+interface ClientParts {
+  readonly hosts: Hosts;
+  readonly transport: Transport;
+  readonly requester: Requester;
+  readonly policy: RetryPolicy;
+  readonly log: Log;
+  readonly mirrors: Mirrors;
+  readonly blobs: BlobContext;
+}
+
 const maxManifestBytes = 4 * 1024 * 1024;
 
 const indexType = 'application/vnd.oci.image.index.v1+json';
@@ -102,6 +113,7 @@ const manifestTypes = [
  * DeadlineExceeded.
  */
 export class RegistryClient implements AsyncDisposable {
+  readonly #parts: ClientParts;
   readonly #hosts: Hosts;
   readonly #transport: Transport;
   readonly #requester: Requester;
@@ -111,31 +123,25 @@ export class RegistryClient implements AsyncDisposable {
   readonly #blobs: BlobContext;
   readonly #pusher: Pusher;
 
-  constructor(options: RegistryClientOptions = {}) {
-    this.#log = options.log ?? silentLog;
-    this.#policy = { ...defaultRetryPolicy, ...options.retry };
-    this.#hosts = new Hosts(options.hosts, options.isOwn);
-    const timeouts = { ...defaultTimeouts, ...options.timeouts };
-    this.#transport = new Transport(
-      timeouts,
-      options.certificates ?? [],
-      options.environment ?? process.env,
-      options.metrics,
-      options.onSilence,
-    );
-    const credentials = options.credentials ?? [];
-    const tokens = new TokenFetcher(this.#transport, this.#hosts, this.#policy, this.#log);
-    const authorizer = new Authorizer(credentials, tokens, this.#log);
-    this.#requester = new Requester(this.#transport, authorizer, this.#hosts, this.#log);
-    this.#mirrors = new Mirrors(new ServerHealth(), timeouts.patienceMs, this.#log);
-    this.#blobs = {
-      policy: this.#policy,
-      log: this.#log,
-      counters: this.#transport.counters,
-      suffixRefusers: new Set(),
-      severalRefusers: new Set(),
-    };
-    this.#pusher = new Pusher(this.#requester, this.#hosts, this.#policy, this.#log);
+  /** @param parts those of another client, by default new ones */
+  constructor(options: RegistryClientOptions = {}, parts = partsOf(options)) {
+    this.#parts = parts;
+    this.#hosts = parts.hosts;
+    this.#transport = parts.transport;
+    this.#requester = parts.requester;
+    this.#policy = parts.policy;
+    this.#log = parts.log;
+    this.#mirrors = parts.mirrors;
+    this.#blobs = parts.blobs;
+    this.#pusher = new Pusher(parts.requester, parts.hosts, parts.policy, parts.log);
+  }
+
+  /**
+   * The same client for what is asked for a snapshot: sources of credentials are given its labels. All else is shared,
+   * and ends with this one.
+   */
+  withLabels(labels: Labels): RegistryClient {
+    return new RegistryClient({}, { ...this.#parts, requester: this.#requester.withLabels(labels) });
   }
 
   /** Requests sent and bytes of bodies received since the client was made. */
@@ -340,6 +346,27 @@ export class RegistryClient implements AsyncDisposable {
     if (answer.status === 200) return answer;
     throw await this.#requester.refuse(endpoint, scope, answer);
   }
+}
+
+function partsOf(options: RegistryClientOptions): ClientParts {
+  const log = options.log ?? silentLog;
+  const policy = { ...defaultRetryPolicy, ...options.retry };
+  const hosts = new Hosts(options.hosts, options.isOwn);
+  const timeouts = { ...defaultTimeouts, ...options.timeouts };
+  const transport = new Transport(
+    timeouts,
+    options.certificates ?? [],
+    options.environment ?? process.env,
+    options.metrics,
+    options.onSilence,
+  );
+  const tokens = new TokenFetcher(transport, hosts, policy, log);
+  const authorizer = new Authorizer(options.credentials ?? [], tokens, log);
+  const requester = new Requester(transport, authorizer, hosts, log);
+  const mirrors = new Mirrors(new ServerHealth(), timeouts.patienceMs, log);
+  const { counters } = transport;
+  const blobs = { policy, log, counters, suffixRefusers: new Set<string>(), severalRefusers: new Set<string>() };
+  return { hosts, transport, requester, policy, log, mirrors, blobs };
 }
 
 /** The media type in the head of an answer, without parameters. */

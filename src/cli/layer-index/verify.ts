@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { codeOf, LazypullError, messageOf } from '../../errors.ts';
+import { RegistryImage } from '../../images/image-access.ts';
 import type { Descriptor } from '../../images/manifest.ts';
 import type { Platform } from '../../images/platforms.ts';
 import { type ResolvedImage, resolveImage } from '../../images/resolve.ts';
@@ -107,11 +108,11 @@ async function* verifyImage(
   const image = await resolveImage(client, reference, options.platform);
   const patient = { ...config, push: false, lookup_timeout_msec: 10_000 };
   await using indexes = await openLayerIndexes(root, patient, client, silentLog);
-  const pinned = formatReference({ ...reference, digest: image.digest });
+  const access = new RegistryImage(client, formatReference({ ...reference, digest: image.digest }));
   for (const descriptor of image.manifest.layers) {
     const layer = descriptor.digest;
     if (descriptor.annotations[tocDigestLabel]) continue;
-    const found = await indexes.find(layer, pinned);
+    const found = await indexes.find(layer, access);
     if (found === undefined)
       yield { layer, state: 'none', problems: [indexes.reasonFor(layer) ?? 'there is no layer index'] };
     else {

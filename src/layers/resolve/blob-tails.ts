@@ -1,6 +1,7 @@
 import type { Digest } from '../../chunks/digest.ts';
 import { type BlobEnd, indexTailBytes, type LayerFormat } from '../../formats/layer-format.ts';
 import { codeOf, LazypullError } from '../../errors.ts';
+import type { ImageAccess } from '../../images/image-access.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
 import { type LayerMetrics, layerMetrics } from '../metrics.ts';
 import { ampleMemory } from '../memory-budget.ts';
@@ -8,7 +9,7 @@ import { maxMs, maxSilenceMs, Patience } from './patience.ts';
 
 /** A blob whose end is wanted, and what its layer is taken for. */
 export interface WantedTail {
-  readonly reference: string;
+  readonly image: ImageAccess;
   readonly digest: Digest;
   readonly format: LayerFormat;
 }
@@ -16,7 +17,7 @@ export interface WantedTail {
 /** The end of a blob, the blob's size, and the blob itself for what more is needed of it. */
 export interface Tail extends BlobEnd {
   /** The image by which the blob was asked for. */
-  readonly reference: string;
+  readonly image: ImageAccess;
   readonly blob: Blob;
 }
 
@@ -44,31 +45,25 @@ interface Ahead {
  * together.
  */
 export class BlobTails {
-  readonly #openBlob: (reference: string, digest: string) => Blob;
   readonly #metrics: LayerMetrics;
   readonly #watcher: BlobTailsWatcher | undefined;
   readonly #maxAhead: number;
   readonly #ahead = new Map<string, Ahead>();
 
   /** @param maxAhead how many are kept for later */
-  constructor(
-    openBlob: (reference: string, digest: string) => Blob,
-    metrics: LayerMetrics = layerMetrics(),
-    watcher?: BlobTailsWatcher,
-    maxAhead = ampleMemory.tailsAhead,
-  ) {
+  constructor(metrics: LayerMetrics = layerMetrics(), watcher?: BlobTailsWatcher, maxAhead = ampleMemory.tailsAhead) {
     this.#maxAhead = maxAhead;
-    this.#openBlob = openBlob;
     this.#metrics = metrics;
     this.#watcher = watcher;
   }
 
   /** Starts to fetch the ends of layers that will be asked for soon. */
-  expect({ reference, format }: Omit<WantedTail, 'digest'>, digests: readonly Digest[]): void {
+  expect({ image, format }: Omit<WantedTail, 'digest'>, digests: readonly Digest[]): void {
     for (const digest of digests) {
       if (this.#ahead.size >= this.#maxAhead) return;
       if (this.#ahead.has(digest)) continue;
-      const ahead: Ahead = { reference, tail: this.#fetch({ reference, digest, format }, aheadBytes) };
+      const tail = this.#fetch({ image, digest, format }, aheadBytes);
+      const ahead: Ahead = { reference: image.reference, tail };
       this.#ahead.set(digest, ahead);
       ahead.tail.then(
         () => {
@@ -81,8 +76,8 @@ export class BlobTails {
   }
 
   /** The end of a blob. @throws DeadlineExceeded when the registry does not answer in time */
-  async take({ reference, digest, format }: WantedTail): Promise<Tail> {
-    const isSame = this.#ahead.get(digest)?.reference === reference;
+  async take({ image, digest, format }: WantedTail): Promise<Tail> {
+    const isSame = this.#ahead.get(digest)?.reference === image.reference;
     try {
       const tail = await this.takeAhead(digest);
       if (tail !== undefined) return tail;
@@ -90,7 +85,7 @@ export class BlobTails {
       // It was for another reference, perhaps: asked again below. What was waited for in vain is not waited for twice.
       if (isSame && codeOf(error) === 'DeadlineExceeded') throw error;
     }
-    return this.#fetch({ reference, digest, format }, indexTailBytes);
+    return this.#fetch({ image, digest, format }, indexTailBytes);
   }
 
   /** The end of a blob that is being fetched ahead, or was: it is the caller's then. Undefined for any other. */
@@ -105,8 +100,9 @@ export class BlobTails {
   }
 
   async #fetch(wanted: WantedTail, bytes: number): Promise<Tail> {
-    const { reference, digest } = wanted;
-    const blob = this.#openBlob(reference, digest);
+    const { image, digest } = wanted;
+    const { reference } = image;
+    const blob = image.blob(digest);
     const askedMs = performance.now();
     using patience = new Patience();
     this.#metrics.fetches.add(1, { reason: 'index' });
@@ -114,7 +110,7 @@ export class BlobTails {
       const { data, size } = await blob.tail(bytes, patience.signal, () => patience.heard());
       this.#watcher?.answered(reference);
       this.#metrics.fetchedBytes.add(data.length, { reason: 'index' });
-      return { reference, blob, data, size };
+      return { image, blob, data, size };
     } catch (error) {
       this.#metrics.failures.add(1, { reason: 'index' });
       const text = `The registry of "${reference}" sent nothing for ${maxSilenceMs / 1000} s, or not enough in ${maxMs / 1000}`;

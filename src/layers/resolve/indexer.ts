@@ -3,7 +3,6 @@ import { type Digest, hexOf } from '../../chunks/digest.ts';
 import { codeOf, LazypullError, messageOf } from '../../errors.ts';
 import type { LayerFormat, RawIndex } from '../../formats/layer-format.ts';
 import type { Log } from '../../log.ts';
-import type { Blob } from '../../registry/blob/blob.ts';
 import { EarlyRequest } from './early-request.ts';
 import type { LayerOptions } from '../layer.ts';
 import { ofToc } from '../layer-origin.ts';
@@ -44,8 +43,6 @@ export interface IndexedLayer extends Disposable {
 }
 
 export interface IndexerOptions {
-  /** Opens a blob of the repository that the reference names. */
-  readonly openBlob: (reference: string, digest: string) => Blob;
   readonly threads: WorkerPool;
   readonly traces: TraceStore;
   /**
@@ -76,9 +73,9 @@ export class Indexer {
 
   constructor(options: IndexerOptions) {
     this.#options = options;
-    this.silent = new SilentRegistries(options.openBlob, options.log);
+    this.silent = new SilentRegistries(options.log);
     const { memory = ampleMemory } = options;
-    this.#tails = new BlobTails(options.openBlob, options.metrics, this.silent, memory.tailsAhead);
+    this.#tails = new BlobTails(options.metrics, this.silent, memory.tailsAhead);
     this.#ahead = new PlanAhead(
       async ({ digest, format }, tail, directory, isAwaited) =>
         this.#planIndex(
@@ -96,15 +93,15 @@ export class Indexer {
 
   /** Fills the empty directory of a layer. Rejects with the reason when it cannot be lazy. */
   async index(ref: LayerRef, directory: LayerDirectory): Promise<IndexedLayer> {
-    const { openBlob, traces, prefetchBytes } = this.#options;
-    const { reference, id } = ref;
+    const { traces, prefetchBytes } = this.#options;
+    const { image, id } = ref;
     const { digest } = id;
-    this.silent.check({ reference, digest });
+    this.silent.check({ image, digest });
     // What was read of the layer when it was new the last time, if that is known, is asked for at once.
     // a guess, and no reason to fail
     const trace = prefetchBytes() === undefined ? undefined : await traces.load(digest).catch(() => undefined);
     const parts = trace?.ranges.map(([start, end]) => ({ start, end })) ?? [];
-    const early = parts.length === 0 ? undefined : new EarlyRequest(openBlob(reference, digest), parts);
+    const early = parts.length === 0 ? undefined : new EarlyRequest(image.blob(digest), parts);
     try {
       return await this.#index(ref, directory, trace, early);
     } catch (error) {
@@ -137,7 +134,7 @@ export class Indexer {
       digest: ref.id.digest,
       indexDigest: ref.id.index,
       format: ref.format.name,
-      reference: ref.reference,
+      reference: ref.image.reference,
       blobBytes,
       diskBytes,
       metadataBytes,
@@ -149,7 +146,7 @@ export class Indexer {
     log.info(
       {
         layer: ref.id.digest,
-        reference: ref.reference,
+        reference: ref.image.reference,
         files: table.length,
         fetchMs: Math.round(fetchedMs - started),
         planMs: Math.round(performance.now() - fetchedMs),
@@ -184,17 +181,17 @@ export class Indexer {
    * manifest promises.
    */
   async #plan(ref: LayerRef, siblings: readonly Digest[], directory: LayerDirectory): Promise<PlannedLayer> {
-    const { reference, id, format } = ref;
+    const { image, id, format } = ref;
     const { digest } = id;
     const ahead = await this.#ahead.take(id, directory);
     if (ahead !== undefined) {
       this.#expect(ref, siblings);
       return ahead;
     }
-    this.silent.check({ reference, digest }); // perhaps that was waited for in vain
+    this.silent.check({ image, digest }); // perhaps that was waited for in vain
     for (let isFirst = true; ; isFirst = false) {
       const started = performance.now();
-      const taking = this.#tails.take({ reference, digest, format });
+      const taking = this.#tails.take({ image, digest, format });
       if (isFirst) this.#expect(ref, siblings);
       const tail = await taking;
       let raw: RawIndex | undefined;
@@ -207,7 +204,7 @@ export class Indexer {
         if (isWrong) await tail.blob.distrust(started).catch(() => false);
         if (!isWrong || !isFirst) throw error;
         this.#options.log.warn(
-          { layer: digest, reference, error: messageOf(error) },
+          { layer: digest, reference: image.reference, error: messageOf(error) },
           'asks once more for a table of contents',
         );
       }
@@ -224,11 +221,11 @@ export class Indexer {
       patience.heard();
     };
     const signal = AbortSignal.any([patience.signal, this.#closing.signal]);
-    const { reference, blob } = tail;
+    const { image, blob } = tail;
     const raw = await format.fetchIndex(blob, tail, { onBytes, signal }).catch((error: unknown) => {
       const text = 'The registry sent too little of a table of contents in time';
       const cause = patience.signal.aborted ? new LazypullError('DeadlineExceeded', text, { cause: error }) : error;
-      this.silent.stalled({ reference, digest: blob.digest, format }, askedMs, cause);
+      this.silent.stalled({ image, digest: blob.digest, format }, askedMs, cause);
       throw cause;
     });
     if (more > 0) metrics.fetches.add(1, { reason: 'index' });
@@ -252,9 +249,9 @@ export class Indexer {
   }
 
   /** Has the ends of layers fetched that will be asked for soon. */
-  #expect({ reference, format }: LayerRef, siblings: readonly Digest[]): void {
+  #expect({ image, format }: LayerRef, siblings: readonly Digest[]): void {
     this.#tails.expect(
-      { reference, format },
+      { image, format },
       siblings.filter((digest) => !this.#ahead.has(digest)),
     );
   }

@@ -4,6 +4,7 @@ import { codeOf, type ErrorCode, LazypullError } from '../../errors.ts';
 import { unindexed } from '../../chunks/layer-id.ts';
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import { layerIndexFormat } from '../../formats/layer-index-file/format.ts';
+import type { ImageAccess } from '../../images/image-access.ts';
 import type { Log } from '../../log.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
 import { Rate } from '../../util/rate.ts';
@@ -61,7 +62,7 @@ export interface PullStatus {
 
 interface Pull {
   readonly digest: string;
-  readonly image: string;
+  readonly image: ImageAccess;
   /** Bytes of the blob, 0 if they are not known. */
   readonly bytes: number;
   readonly path: string;
@@ -85,7 +86,6 @@ interface Image {
 export interface LayerPullsOptions {
   /** Undefined if nothing can pull. */
   readonly puller: Puller | undefined;
-  readonly openBlob: (reference: string, digest: string) => Blob;
   /** Is told of registries that do not answer; those are not asked again soon. */
   readonly silent: Pick<SilentRegistries, 'check' | 'answered' | 'failed'>;
   /** As `firstByteMs`, for tests. */
@@ -124,10 +124,10 @@ export class LayerPulls {
   }
 
   /** Begins to pull a layer that nobody waits for yet, when its turn comes. */
-  begin(reference: string, digest: string, bytes: number): void {
+  begin(image: ImageAccess, digest: string, bytes: number): void {
     if (this.#isClosed || !this.isPossible || this.#pulls.has(digest) || this.#pulls.size >= maxPulls) return;
-    if (!this.#images.has(reference)) return; // its client has gone
-    this.#add(reference, digest, bytes);
+    if (!this.#images.has(image.reference)) return; // its client has gone
+    this.#add(image, digest, bytes);
     this.#startNext();
   }
 
@@ -135,8 +135,8 @@ export class LayerPulls {
    * Pulls a layer, or joins the pull that has begun, and moves it into `directory`, which is empty. Rejects with the
    * reason; with that of `signal` if it aborts. One call for a layer at a time.
    */
-  async take(reference: string, digest: string, directory: LayerDirectory, signal: AbortSignal): Promise<PulledLayer> {
-    const pull = this.#pulls.get(digest) ?? this.#add(reference, digest, 0);
+  async take(image: ImageAccess, digest: string, directory: LayerDirectory, signal: AbortSignal): Promise<PulledLayer> {
+    const pull = this.#pulls.get(digest) ?? this.#add(image, digest, 0);
     pull.waiting++;
     try {
       const pulled = await unlessAborted(this.#start(pull), signal);
@@ -171,7 +171,17 @@ export class LayerPulls {
     return [...this.#pulls.values()].flatMap((pull) => {
       const { digest, image, startedMs, doneBytes, totalBytes, waiting, rate, work, isOver } = pull;
       if (work === undefined || isOver) return [];
-      return [{ digest, reference: image, startedMs, doneBytes, totalBytes, waiting, bytesPerSecond: rate.perSecond }];
+      return [
+        {
+          digest,
+          reference: image.reference,
+          startedMs,
+          doneBytes,
+          totalBytes,
+          waiting,
+          bytesPerSecond: rate.perSecond,
+        },
+      ];
     });
   }
 
@@ -186,7 +196,7 @@ export class LayerPulls {
     await rm(this.#options.path, { recursive: true, force: true }).catch(() => undefined);
   }
 
-  #add(image: string, digest: string, bytes: number): Pull {
+  #add(image: ImageAccess, digest: string, bytes: number): Pull {
     const pull: Pull = {
       digest,
       image,
@@ -245,11 +255,12 @@ export class LayerPulls {
   }
 
   async #run(pull: Pull): Promise<PulledLayer> {
-    const { digest, image: reference, path, abort } = pull;
-    const { puller, openBlob, silent, metrics, patienceMs = firstByteMs } = this.#options;
+    const { digest, image, path, abort } = pull;
+    const { reference } = image;
+    const { puller, silent, metrics, patienceMs = firstByteMs } = this.#options;
     const directory = new LayerDirectory(path);
     if (puller === undefined) throw new LazypullError('Unimplemented', 'Nothing pulls layers');
-    const wanted = { reference, digest };
+    const wanted = { image, digest };
     const startedMs = performance.now();
     const silence = new AbortController();
     const late = new LazypullError('DeadlineExceeded', 'The registry sent nothing of the layer in time');
@@ -267,7 +278,7 @@ export class LayerPulls {
       };
       metrics.fetches.add(1, { reason: 'pull' });
       const files = { ...directory.paths, indexPath: directory.indexPath };
-      const blob = heard(openBlob(reference, digest), () => clearTimeout(patience));
+      const blob = heard(image.blob(digest), () => clearTimeout(patience));
       const pulled = await puller.pull({ blob, digest, ...files, signal, onProgress });
       abort.signal.throwIfAborted();
       const record = recordOf(digest, reference, pulled);
@@ -305,7 +316,7 @@ export class LayerPulls {
     clearTimeout(image.timer);
     const end = (): void => {
       this.#images.delete(reference);
-      for (const pull of this.#pulls.values()) if (pull.image === reference) void this.#drop(pull);
+      for (const pull of this.#pulls.values()) if (pull.image.reference === reference) void this.#drop(pull);
     };
     if (isDone) image.timer = setTimeout(end, aheadMs).unref();
     else end();

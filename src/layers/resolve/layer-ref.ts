@@ -2,11 +2,13 @@ import { type Digest, hexOf, isSha256 } from '../../chunks/digest.ts';
 import { type LayerId, unindexed } from '../../chunks/layer-id.ts';
 import type { Formats } from '../../formats/index.ts';
 import type { Labels, LayerFormat } from '../../formats/layer-format.ts';
+import type { ImageAccess } from '../../images/image-access.ts';
 import { criLabels, prefetchLabel, stargzLabels } from '../../label-names.ts';
+import { asRefusal } from './refusal-reason.ts';
 import { Refusal } from './refusal.ts';
 
-/** A layer as a client asks for it: what it must be, and where it comes from. */
-export interface LayerRef {
+/** A layer as the labels of a snapshot name it. */
+export interface NamedLayer {
   readonly id: LayerId;
   readonly format: LayerFormat;
   /** The image as Docker writes references. */
@@ -17,31 +19,41 @@ export interface LayerRef {
   readonly prefetchBytes: number | undefined;
 }
 
+/** A layer as a client asks for it: what it must be, and the image that it comes from. */
+export interface LayerRef extends Omit<NamedLayer, 'reference'> {
+  readonly image: ImageAccess;
+}
+
 const maxSiblings = 256;
 
-/**
- * Reads the labels of a Prepare call. Throws an error that says which label is missing or wrong, and what that means.
- */
-export function resolve(labels: Labels, formats: Formats): LayerRef {
+/** Reads the labels of a Prepare call. Gives a refusal that says which label is missing or wrong if they name no layer. */
+export function resolve(labels: Labels, formats: Formats): NamedLayer | Refusal {
   const family = [criLabels, stargzLabels].find(({ reference, digest }) => labels[reference] && labels[digest]);
   if (family === undefined) {
-    throw new Refusal(
+    return new Refusal(
       'annotations',
       'InvalidArgument',
       'The client sent no image reference and layer digest: enable snapshot annotations in the client',
     );
   }
   const digest = labels[family.digest]!;
-  hexOf(digest, 'layer digest');
-  const { format, index } = formats.identify(labels) ?? { format: formats.unindexed, index: unindexed(digest).index };
   const siblings = (labels[family.layers] ?? '').split(',', maxSiblings);
-  return {
-    id: { digest, index },
-    format,
-    reference: labels[family.reference]!,
-    siblings: siblings.filter((sibling) => isSha256(sibling) && sibling !== digest),
-    prefetchBytes: prefetchBytes(labels[prefetchLabel]),
-  };
+  try {
+    hexOf(digest, 'layer digest');
+    const { format, index } = formats.identify(labels) ?? {
+      format: formats.unindexed,
+      index: unindexed(digest).index,
+    };
+    return {
+      id: { digest, index },
+      format,
+      reference: labels[family.reference]!,
+      siblings: siblings.filter((sibling) => isSha256(sibling) && sibling !== digest),
+      prefetchBytes: prefetchBytes(labels[prefetchLabel]),
+    };
+  } catch (error) {
+    return asRefusal(error);
+  }
 }
 
 /** The refusal of a layer that is left to the client because it is unindexed. */

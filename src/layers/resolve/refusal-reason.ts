@@ -1,6 +1,12 @@
-import { codeOf, type ErrorCode } from '../../errors.ts';
+import { codeOf, type ErrorCode, messageOf } from '../../errors.ts';
 import { RegistryError } from '../../registry/errors.ts';
 import { Refusal, type RefusalReason } from './refusal.ts';
+
+/** The refusal that an error of mounting a layer is. */
+export function asRefusal(error: unknown): Refusal {
+  if (error instanceof Refusal) return error;
+  return new Refusal(refusalReason(error), codeOf(error), messageOf(error), { cause: error });
+}
 
 /** The reason behind an error of mounting a layer. */
 export function refusalReason(error: unknown): RefusalReason {

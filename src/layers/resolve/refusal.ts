@@ -24,8 +24,8 @@ export type RefusalReason = (typeof refusalReasons)[number];
 export class Refusal extends LazypullError {
   readonly reason: RefusalReason;
 
-  constructor(reason: RefusalReason, code: ErrorCode, message: string) {
-    super(code, message);
+  constructor(reason: RefusalReason, code: ErrorCode, message: string, options?: { cause: unknown }) {
+    super(code, message, options);
     this.reason = reason;
   }
 }

@@ -1,7 +1,7 @@
 import { codeOf, LazypullError, messageOf } from '../../errors.ts';
 import { indexTailBytes, type LayerFormat } from '../../formats/layer-format.ts';
+import type { ImageAccess } from '../../images/image-access.ts';
 import type { Log } from '../../log.ts';
-import type { Blob } from '../../registry/blob/blob.ts';
 import { RegistryError } from '../../registry/errors.ts';
 import { parseReference } from '../../registry/reference.ts';
 import { Patience } from './patience.ts';
@@ -24,7 +24,7 @@ const maxRegistries = 1_000;
 
 /** A blob that is wanted of a registry. */
 interface Wanted {
-  readonly reference: string;
+  readonly image: ImageAccess;
   readonly digest: string;
   /** What it is taken for. Undefined if nothing but its end is needed. */
   readonly format?: LayerFormat | undefined;
@@ -45,20 +45,18 @@ interface Silence {
  * the registry is asked until it answers.
  */
 export class SilentRegistries {
-  readonly #openBlob: (reference: string, digest: string) => Blob;
   readonly #log: Log;
   readonly #silences = new Map<string, Silence>();
   readonly #answeredMs = new Map<string, number>();
   readonly #closing = new AbortController();
 
-  constructor(openBlob: (reference: string, digest: string) => Blob, log: Log) {
-    this.#openBlob = openBlob;
+  constructor(log: Log) {
     this.#log = log;
   }
 
   /** Throws `Unavailable` if the registry of a blob is known not to answer. */
   check(wanted: Wanted): void {
-    const host = hostOf(wanted.reference);
+    const host = hostOf(wanted.image.reference);
     const silence = this.#silences.get(host);
     if (silence === undefined) return;
     silence.wanted = wanted;
@@ -86,14 +84,14 @@ export class SilentRegistries {
    * answered something else since.
    */
   failed(wanted: Wanted, askedMs: number, error: unknown): void {
-    const answeredMs = this.#answeredMs.get(hostOf(wanted.reference)) ?? Number.NEGATIVE_INFINITY;
+    const answeredMs = this.#answeredMs.get(hostOf(wanted.image.reference)) ?? Number.NEGATIVE_INFINITY;
     if (answeredMs <= askedMs) this.stalled(wanted, askedMs, error);
   }
 
   /** Notes that the rest of something of which the end came failed, whatever else was answered. */
   stalled(wanted: Wanted, askedMs: number, error: unknown): void {
     const now = performance.now();
-    const host = hostOf(wanted.reference);
+    const host = hostOf(wanted.image.reference);
     if (!isSilence(error) || now - askedMs < costlyMs || this.#closing.signal.aborted) return;
     if (this.#silences.has(host)) return;
     const silence = { error: messageOf(error), untilMs: now + forgetMs, wanted, probeMs: firstProbeMs };
@@ -118,7 +116,7 @@ export class SilentRegistries {
   }
 
   async #probe(host: string, silence: Silence): Promise<void> {
-    const { reference } = silence.wanted;
+    const { reference } = silence.wanted.image;
     try {
       await this.#ask(silence.wanted);
       this.answered(reference);
@@ -131,8 +129,8 @@ export class SilentRegistries {
   }
 
   /** Asks for a byte, and once that has come, for the index, which is what a client would wait for. */
-  async #ask({ reference, digest, format }: Wanted): Promise<void> {
-    const blob = this.#openBlob(reference, digest);
+  async #ask({ image, digest, format }: Wanted): Promise<void> {
+    const blob = image.blob(digest);
     const closing = this.#closing.signal;
     await blob.tail(1, AbortSignal.any([AbortSignal.timeout(probeTimeoutMs), closing]));
     using patience = new Patience();
@@ -143,7 +141,7 @@ export class SilentRegistries {
       await format?.fetchIndex(blob, tail, { onBytes: heard, signal: stop });
     } catch (error) {
       if (!patience.signal.aborted) throw error;
-      throw new LazypullError('DeadlineExceeded', `The registry of "${reference}" stalls`, { cause: error });
+      throw new LazypullError('DeadlineExceeded', `The registry of "${image.reference}" stalls`, { cause: error });
     }
   }
 

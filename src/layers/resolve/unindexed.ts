@@ -2,6 +2,7 @@ import { link, open } from 'node:fs/promises';
 import { residency } from '../../chunks/residency.ts';
 import { codeOf, type ErrorCode, LazypullError, messageOf } from '../../errors.ts';
 import { footerBytes, tailStart } from '../../formats/layer-index-file/footer.ts';
+import type { ImageAccess } from '../../images/image-access.ts';
 import type { Descriptor } from '../../images/manifest.ts';
 import { tocDigestLabel } from '../../label-names.ts';
 import type { Log } from '../../log.ts';
@@ -44,9 +45,6 @@ const maxImages = 256;
 
 export interface UnindexedOptions {
   readonly policy: UnindexedPolicy;
-  readonly openBlob: (reference: string, digest: string) => Blob;
-  /** The layers of an image for this machine; rejects if they cannot be had. */
-  readonly layersOf: (reference: string, signal: AbortSignal) => Promise<readonly Descriptor[]>;
   readonly indexes: IndexSource;
   readonly pulls: LayerPulls;
   /** Writes the files of a layer's directory but its record. */
@@ -88,7 +86,7 @@ export class UnindexedLayers {
    * @returns what to call when the call is over
    */
   attend(ref: LayerRef): (isDone: boolean) => void {
-    const { reference } = ref;
+    const { reference } = ref.image;
     const leaveImage = this.#options.pulls.attend(reference);
     const leave = (isDone: boolean): void => {
       leaveImage(isDone);
@@ -99,7 +97,7 @@ export class UnindexedLayers {
     if (ahead !== undefined && wanted.every((digest) => ahead.has(digest))) return leave;
     this.#ahead.set(reference, new Set(wanted), aheadMs);
     void this.#lookAhead(ref).catch((error: unknown) => {
-      this.#options.log.debug({ reference: ref.reference, error: messageOf(error) }, 'cannot look ahead in an image');
+      this.#options.log.debug({ reference, error: messageOf(error) }, 'cannot look ahead in an image');
     });
     return leave;
   }
@@ -133,32 +131,32 @@ export class UnindexedLayers {
   /** Bytes of a layer's index file, for a layer that is read by it. */
   async readIndex(
     digest: string,
-    reference: string,
+    image: ImageAccess,
     range: { readonly start: number; readonly end: number },
     signal: AbortSignal,
   ): Promise<Buffer> {
-    const found = await this.#options.indexes.find(digest, reference, signal);
+    const found = await this.#options.indexes.find(digest, image, signal);
     if (found !== undefined) return found.range(range.start, range.end, signal);
     const why = this.#options.indexes.reasonFor(digest) ?? 'there is none';
     throw new LazypullError('Unavailable', `Cannot read the index of the layer: ${why}`);
   }
 
   /** Notes that the index of a layer does not say what is in the layer, so that it is pulled the next time. */
-  async refuse(digest: string, reference: string, reason: string): Promise<void> {
-    const found = await this.#options.indexes.find(digest, reference).catch(() => undefined);
+  async refuse(digest: string, image: ImageAccess, reason: string): Promise<void> {
+    const found = await this.#options.indexes.find(digest, image).catch(() => undefined);
     found?.poison(reason);
   }
 
   /** The index of a layer, unless the layer is being pulled already. */
-  async #find({ id: { digest }, reference }: LayerRef, signal: AbortSignal): Promise<FoundIndex | undefined> {
+  async #find({ id: { digest }, image }: LayerRef, signal: AbortSignal): Promise<FoundIndex | undefined> {
     const { indexes, pulls } = this.#options;
     if (pulls.has(digest)) return undefined;
-    const found = await indexes.find(digest, reference, signal);
+    const found = await indexes.find(digest, image, signal);
     signal.throwIfAborted();
     return found;
   }
 
-  #giveUp({ id: { digest }, reference }: LayerRef, found: FoundIndex, error: unknown): void {
+  #giveUp({ id: { digest }, image: { reference } }: LayerRef, found: FoundIndex, error: unknown): void {
     const why = messageOf(error);
     const index = originText(found.origin);
     this.#options.log.warn(
@@ -169,8 +167,9 @@ export class UnindexedLayers {
   }
 
   async #byIndex(ref: LayerRef, found: FoundIndex, directory: LayerDirectory, signal: AbortSignal): Promise<MadeLayer> {
-    const { openBlob, plan, traces, log } = this.#options;
-    const { id, format, reference } = ref;
+    const { plan, traces, log } = this.#options;
+    const { id, format, image } = ref;
+    const { reference } = image;
     const started = performance.now();
     const { size, path, origin } = found;
     const file = fileOf(found);
@@ -205,19 +204,20 @@ export class UnindexedLayers {
       codecData,
       resident,
       isOfThisBoot: true,
-      blob: openBlob(reference, digest),
+      blob: image.blob(digest),
       traces,
       origin: { how: 'index', text: `by an index ${index}` },
     };
   }
 
   async #byPull(ref: LayerRef, directory: LayerDirectory, signal: AbortSignal): Promise<MadeLayer> {
-    const { openBlob, pulls, traces, log } = this.#options;
+    const { pulls, traces, log } = this.#options;
     const {
       id: { digest },
-      reference,
+      image,
     } = ref;
-    const pulled = await pulls.take(reference, digest, directory, signal);
+    const { reference } = image;
+    const pulled = await pulls.take(image, digest, directory, signal);
     const { record, table, ms, index, isSettled } = pulled;
     const hasIndex = 'bytes' in index;
     if (hasIndex) {
@@ -231,7 +231,7 @@ export class UnindexedLayers {
     const origin: LayerOrigin = { how: 'pull', text: `pulled here in ${(ms / 1000).toFixed(1)} s, ${what}` };
     const resident = new Uint8Array(new SharedArrayBuffer(table.length)).fill(residency.verified);
     const codecData = hasIndex ? index.codecData : undefined;
-    const blob = openBlob(reference, digest);
+    const blob = image.blob(digest);
     // As from another boot, if nothing of it has been synced: that is done soon, and not waited for.
     return {
       record,
@@ -259,11 +259,11 @@ export class UnindexedLayers {
   }
 
   /** Throws if the policy leaves a blob of that size to the client. */
-  async #checkSize({ reference, id: { digest } }: LayerRef, signal: AbortSignal): Promise<void> {
-    const { policy, openBlob } = this.#options;
+  async #checkSize({ image, id: { digest } }: LayerRef, signal: AbortSignal): Promise<void> {
+    const { policy } = this.#options;
     if (policy.minBytes <= 0 && policy.maxBytes === Number.POSITIVE_INFINITY) return;
-    const known = (await this.#layersOf(reference).catch(() => undefined))?.get(digest)?.size;
-    const bytes = known ?? (await openBlob(reference, digest).tail(1, signal)).size;
+    const known = (await this.#layersOf(image).catch(() => undefined))?.get(digest)?.size;
+    const bytes = known ?? (await image.blob(digest).tail(1, signal)).size;
     if (this.#isInBounds(bytes)) return;
     const bound =
       bytes < policy.minBytes ? `less than min_size, ${policy.minBytes}` : `more than max_size, ${policy.maxBytes}`;
@@ -275,33 +275,34 @@ export class UnindexedLayers {
     return bytes >= minBytes && bytes <= maxBytes;
   }
 
-  async #lookAhead({ reference, id: { digest }, siblings }: LayerRef): Promise<void> {
+  async #lookAhead({ image, id: { digest }, siblings }: LayerRef): Promise<void> {
     const { indexes, pulls, isKept } = this.#options;
     if (this.#options.policy.mode === 'client') return;
-    indexes.lookAhead([digest, ...siblings], reference);
+    indexes.lookAhead([digest, ...siblings], image);
     const absent: string[] = [];
     for (const sibling of siblings) {
       if (pulls.has(sibling) || (await isKept(sibling))) continue;
-      if ((await indexes.find(sibling, reference, this.#closing.signal)) === undefined) absent.push(sibling);
+      if ((await indexes.find(sibling, image, this.#closing.signal)) === undefined) absent.push(sibling);
     }
     if (absent.length === 0) return; // a registry may count who asks for manifests
-    const layers = await this.#layersOf(reference);
+    const layers = await this.#layersOf(image);
     if (!layers.has(digest)) return;
     for (const sibling of absent) {
       const layer = layers.get(sibling);
       if (layer === undefined || layer.annotations[tocDigestLabel] !== undefined) continue;
-      if (this.#isInBounds(layer.size)) pulls.begin(reference, sibling, layer.size);
+      if (this.#isInBounds(layer.size)) pulls.begin(image, sibling, layer.size);
     }
   }
 
   /** The layers of an image by their digests; asked for once while a client goes through the image. */
-  #layersOf(reference: string): Promise<ReadonlyMap<string, Descriptor>> {
+  #layersOf(image: ImageAccess): Promise<ReadonlyMap<string, Descriptor>> {
+    const { reference } = image;
     let layers = this.#images.get(reference);
     if (layers === undefined) {
       const signal = AbortSignal.any([AbortSignal.timeout(manifestMs), this.#closing.signal]);
-      layers = this.#options
-        .layersOf(reference, signal)
-        .then((descriptors) => new Map(descriptors.map((layer) => [layer.digest, layer])));
+      layers = image
+        .manifest(signal)
+        .then((manifest) => new Map(manifest.layers.map((layer) => [layer.digest, layer])));
       layers.catch(() => undefined);
       this.#images.set(reference, layers);
       setTimeout(() => this.#images.delete(reference), manifestMs * 6).unref();

@@ -2,9 +2,9 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PracticeLayer } from '../../formats/practice.ts';
 import { treeName } from '../../fronts/erofs/plan.ts';
+import type { ImageAccess } from '../../images/image-access.ts';
 import type { MountHelper } from '../../kernel/mount-helper.ts';
 import { silentLog } from '../../log.ts';
-import type { Blob } from '../../registry/blob/blob.ts';
 import { Indexer, type KnownLayer } from '../resolve/indexer.ts';
 import { openIndexed } from '../resolve/open-indexed.ts';
 import type { Layer, LayerOptions } from '../layer.ts';
@@ -23,8 +23,8 @@ export type ServeQuietly = (layer: KnownLayer, own: OwnOfLayer) => Promise<Layer
 export interface PracticeOptions {
   readonly root: string;
   readonly layer: PracticeLayer;
-  /** Opens the layer's blob. */
-  readonly openBlob: () => Blob;
+  /** Has the layer's blob. */
+  readonly image: ImageAccess;
   readonly threads: WorkerPool;
   readonly helper: MountHelper;
   readonly serve: ServeQuietly;
@@ -38,16 +38,12 @@ export interface PracticeOptions {
  * would pay for that. Begins after `removeStage`, and leaves nothing behind, even if `signal` ends it: then it rejects.
  */
 export async function practiseLayer(options: PracticeOptions): Promise<void> {
-  const { root, layer, openBlob, threads, helper, serve, signal } = options;
+  const { root, layer, image, threads, helper, serve, signal } = options;
   const { mountpoint, directory, path } = stageOf(root);
   await mkdir(mountpoint, { recursive: true, mode: 0o700 });
   await mkdir(directory.path, { mode: 0o700 });
   const own: OwnOfLayer = { link: new Link(), metrics: layerMetrics(), log: silentLog };
   const indexer = new Indexer({
-    openBlob: () => {
-      signal.throwIfAborted();
-      return openBlob();
-    },
     threads,
     traces: new TraceStore(path),
     prefetchBytes: () => 0,
@@ -57,8 +53,9 @@ export async function practiseLayer(options: PracticeOptions): Promise<void> {
     log: own.log,
   });
   const { id, format, paths } = layer;
-  const ref = { id, format, reference: 'warm-up', siblings: [], prefetchBytes: undefined };
+  const ref = { id, format, image, siblings: [], prefetchBytes: undefined };
   try {
+    signal.throwIfAborted();
     const served = await openIndexed(indexer.index(ref, directory), (known) => serve(known, own));
     try {
       signal.throwIfAborted();

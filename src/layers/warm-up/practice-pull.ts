@@ -1,7 +1,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Digest } from '../../chunks/digest.ts';
-import type { Blob } from '../../registry/blob/blob.ts';
+import type { ImageAccess } from '../../images/image-access.ts';
 import type { LayerPuller } from '../pull/puller.ts';
 import { LayerDirectory } from '../store/layer-directory.ts';
 
@@ -11,8 +11,8 @@ const rounds = 4;
 export interface PracticePullOptions {
   readonly puller: Pick<LayerPuller, 'pull' | 'threads'>;
   readonly digest: Digest;
-  /** Opens the blob of a gzip layer. */
-  readonly openBlob: () => Blob;
+  /** Has that blob, of a gzip layer. */
+  readonly image: ImageAccess;
   /** A directory that is not there, for what is pulled. */
   readonly path: string;
   /** Ends it in its midst. */
@@ -23,14 +23,14 @@ export interface PracticePullOptions {
  * Pulls a made-up layer a few times with every thread that pulls, and throws it away: the threads are there then, and
  * the engine has compiled what they run, before the first image comes. Rejects if `signal` ends it.
  */
-export async function practisePull({ puller, digest, openBlob, path, signal }: PracticePullOptions): Promise<void> {
+export async function practisePull({ puller, digest, image, path, signal }: PracticePullOptions): Promise<void> {
   const pull = async (thread: number): Promise<void> => {
     for (let round = 0; round < rounds; round++) {
       signal.throwIfAborted();
       const directory = new LayerDirectory(join(path, `${thread}-${round}`));
       await mkdir(directory.path, { recursive: true, mode: 0o700 });
       const files = { ...directory.paths, indexPath: directory.indexPath };
-      await puller.pull({ blob: openBlob(), digest, ...files, signal, onProgress: () => undefined });
+      await puller.pull({ blob: image.blob(digest), digest, ...files, signal, onProgress: () => undefined });
     }
   };
   try {

@@ -2,7 +2,7 @@ import { LazypullError, explain } from '../../errors.ts';
 import type { Log } from '../../log.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
 import { CredentialChain } from './credentials/chain.ts';
-import type { Credential, CredentialSource } from './credentials/credential-source.ts';
+import type { Credential, CredentialSource, Labels } from './credentials/credential-source.ts';
 import { abortError } from '../errors.ts';
 import type { Endpoint } from '../hosts/hosts.ts';
 import { type Advice, headerOf } from '../refusal.ts';
@@ -12,6 +12,12 @@ import type { Answer } from '../http/transport.ts';
 
 /** The authorization that a server wants, from its last 401. */
 type Demand = { readonly kind: 'basic' } | ({ readonly kind: 'bearer' } & TokenDemand);
+
+/** What a request needs to be allowed, as `scopes.ts` writes it, and the labels of the snapshot that it is sent for. */
+export interface Need {
+  readonly scope: string;
+  readonly labels: Labels;
+}
 
 const maxGrants = 1_000;
 
@@ -41,19 +47,19 @@ export class Authorizer {
   }
 
   /** The header to send to `endpoint` at once; undefined if the server has not asked for any, or if we have none. */
-  async authorization(endpoint: Endpoint, scope: string, signal?: AbortSignal): Promise<string | undefined> {
+  async authorization(endpoint: Endpoint, need: Need, signal?: AbortSignal): Promise<string | undefined> {
     const demand = this.#demands.get(endpoint.origin);
     if (demand === undefined) return undefined;
-    const cached = this.#cached(grantKey(endpoint, demand, scope));
+    const cached = this.#cached(grantKey(endpoint, demand, need.scope));
     if (cached !== undefined) {
       if (performance.now() > cached.renewAtMs) {
         // the next request gets the error
-        this.#obtain(endpoint, demand, scope, scope, undefined).catch(() => undefined);
+        this.#obtain(endpoint, demand, need, need.scope, undefined).catch(() => undefined);
       }
       return cached.value;
     }
     try {
-      return await this.#obtain(endpoint, demand, scope, scope, signal);
+      return await this.#obtain(endpoint, demand, need, need.scope, signal);
     } catch (error) {
       if (signal?.aborted) throw error;
       // The server's last demand may have been a mistake: its next 401 has the present one.
@@ -68,7 +74,7 @@ export class Authorizer {
    */
   async renewed(
     endpoint: Endpoint,
-    scope: string,
+    need: Need,
     sent: string | undefined,
     answer: Answer,
     signal?: AbortSignal,
@@ -82,12 +88,12 @@ export class Authorizer {
     this.#demands.set(endpoint.origin, demand);
     const [oldest] = this.#demands.keys();
     if (this.#demands.size > maxDemands && oldest !== undefined) this.#demands.delete(oldest);
-    const key = grantKey(endpoint, demand, scope);
+    const key = grantKey(endpoint, demand, need.scope);
     const cached = this.#cached(key);
     if (cached !== undefined && cached.value !== sent) return cached.value;
     this.#grants.delete(key);
-    const asked = mergeScopes(scope, challenge.parameters.get('scope') ?? '');
-    const value = await this.#obtain(endpoint, demand, scope, asked, signal);
+    const asked = mergeScopes(need.scope, challenge.parameters.get('scope') ?? '');
+    const value = await this.#obtain(endpoint, demand, need, asked, signal);
     return value === sent ? undefined : value;
   }
 
@@ -119,14 +125,14 @@ export class Authorizer {
   #obtain(
     endpoint: Endpoint,
     demand: Demand,
-    scope: string,
+    { scope, labels }: Need,
     asked: string,
     signal: AbortSignal | undefined,
   ): Promise<string | undefined> {
     const key = grantKey(endpoint, demand, scope);
     let flight = this.#flights.get(key);
     if (flight === undefined) {
-      flight = this.#grant(endpoint, demand, asked).then((grant) => {
+      flight = this.#grant(endpoint, demand, { scope: asked, labels }).then((grant) => {
         if (grant !== undefined) this.#keep(key, grant);
         return grant?.value;
       });
@@ -137,8 +143,8 @@ export class Authorizer {
     return unlessAborted(flight, signal);
   }
 
-  async #grant(endpoint: Endpoint, demand: Demand, scope: string): Promise<Grant | undefined> {
-    const credential = await this.#find(endpoint, repositoryOf(scope));
+  async #grant(endpoint: Endpoint, demand: Demand, { scope, labels }: Need): Promise<Grant | undefined> {
+    const credential = await this.#find(endpoint, repositoryOf(scope), labels);
     if (demand.kind === 'bearer')
       return this.#tokens.fetch(endpoint, demand, scope, credential, () => this.advice(endpoint));
     if (credential?.kind !== 'password') return undefined;
@@ -153,7 +159,11 @@ export class Authorizer {
    * Public images need no credentials. So a broken helper or file is reported with the error that it may cause, not
    * before.
    */
-  async #find({ host, isOpen }: Endpoint, repository: string | undefined): Promise<Credential | undefined> {
+  async #find(
+    { host, isOpen }: Endpoint,
+    repository: string | undefined,
+    labels: Labels,
+  ): Promise<Credential | undefined> {
     this.#problems.delete(host);
     this.#found.delete(host);
     try {
@@ -162,7 +172,7 @@ export class Authorizer {
         const what = `Refused to send the credentials for "${host}" to where another registry redirected: nothing proves that it is that one`;
         throw new LazypullError('PermissionDenied', what, { hint });
       }
-      const found = await this.#credentials.find({ host, repository, labels: {} });
+      const found = await this.#credentials.find({ host, repository, labels });
       if (found !== undefined) this.#found.set(host, found.source);
       return found?.credential;
     } catch (error) {

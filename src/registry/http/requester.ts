@@ -3,6 +3,7 @@ import type { Log } from '../../log.ts';
 import { isLoopback } from '../hosts/addresses.ts';
 import { version } from '../../version.ts';
 import type { Authorizer } from '../auth/auth.ts';
+import type { Labels } from '../auth/credentials/credential-source.ts';
 import { discard } from './body.ts';
 import { Deadline } from './deadline.ts';
 import { answerError, type RegistryError } from '../errors.ts';
@@ -39,12 +40,20 @@ export class Requester {
   readonly #authorizer: Authorizer;
   readonly #hosts: Hosts;
   readonly #log: Log;
+  readonly #labels: Labels;
 
-  constructor(transport: Transport, authorizer: Authorizer, hosts: Hosts, log: Log) {
+  /** @param labels of the snapshot that it asks for */
+  constructor(transport: Transport, authorizer: Authorizer, hosts: Hosts, log: Log, labels: Labels = {}) {
     this.#transport = transport;
     this.#authorizer = authorizer;
     this.#hosts = hosts;
     this.#log = log;
+    this.#labels = labels;
+  }
+
+  /** The same for what is asked for a snapshot with these labels. */
+  withLabels(labels: Labels): Requester {
+    return new Requester(this.#transport, this.#authorizer, this.#hosts, this.#log, labels);
   }
 
   /**
@@ -104,15 +113,15 @@ export class Requester {
     // Otherwise a registry could make us write into another one with our credentials for that.
     if (!isOwn && request.method !== 'GET' && request.method !== 'HEAD')
       return this.#sendOnce(server, request, at, undefined, deadline);
-    const scope = isOwn ? request.scope : scopeOf(request.method, url);
-    const authorization = await this.#authorizer.authorization(server, scope, deadline.signal);
+    const need = { scope: isOwn ? request.scope : scopeOf(request.method, url), labels: this.#labels };
+    const authorization = await this.#authorizer.authorization(server, need, deadline.signal);
     const answer = isOwn
       ? await this.#sendEither(server, request, at, authorization, deadline)
       : await this.#sendOnce(server, request, at, authorization, deadline);
     if (answer.status !== 401) return answer;
     const asking = this.#serverAt(endpoint, answer.url); // perhaps with another scheme
     const sent = asking.origin === server.origin ? authorization : undefined;
-    const renewed = await this.#authorizer.renewed(asking, scope, sent, answer, deadline.signal);
+    const renewed = await this.#authorizer.renewed(asking, need, sent, answer, deadline.signal);
     if (renewed === undefined) return answer;
     discard(answer);
     return this.#sendOnce(asking, request, answer.url, renewed, deadline);

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { codeOf } from '../../../src/errors.ts';
 import { Formats } from '../../../src/formats/index.ts';
 import { resolve } from '../../../src/layers/resolve/layer-ref.ts';
+import { Refusal } from '../../../src/layers/resolve/refusal.ts';
 import { formatReference, parseReference } from '../../../src/registry/reference.ts';
 import { matches, parseFilters } from '../../../src/snapshots/filters.ts';
 import { compileGoRegExp } from '../../../src/snapshots/go-regexp.ts';
@@ -80,7 +81,9 @@ const labels: Subject = {
       pairs.map(([key]) => `labels.${key}`),
     );
     assert.ok(Object.values(updated).every((value) => value !== ''));
-    const { id } = resolve(given, formats);
+    const named = resolve(given, formats);
+    if (named instanceof Refusal) throw named;
+    const { id } = named;
     assert.match(id.digest, /^sha256:[0-9a-f]{64}$/);
     assert.match(id.index, /^sha256:[0-9a-f]{64}$/);
   },

@@ -8,6 +8,7 @@ import { warmUp, warmUpAsClient } from '../../../src/daemon/warm-up.ts';
 import { mountsBelow } from '../../../src/kernel/mount.ts';
 import { Layers } from '../../../src/layers/layers.ts';
 import { type Log, silentLog } from '../../../src/log.ts';
+import { fakeImage } from '../../support/fake-image.ts';
 import { logged, startDaemon } from '../../support/daemon.ts';
 import { freePort } from '../../support/ports.ts';
 import { run } from '../../support/program.ts';
@@ -94,8 +95,8 @@ test('warmUp ends early, whatever it is doing, and leaves nothing behind', async
   await using workspace = await Workspace.open('lp-warm-up');
   for (const name of Object.keys(moments) as (keyof typeof moments)[]) {
     const root = join(workspace.path, name);
-    const openBlob = () => assert.fail('no blob is asked for');
-    const options = { root, openBlob, prefetch: undefined, background: undefined };
+    const images = (reference: string) => fakeImage(reference);
+    const options = { root, images, prefetch: undefined, background: undefined };
     const lines: string[] = [];
     const log = { ...silentLog, debug: (_: object, line: string) => void lines.push(line) };
     const layers = await Layers.start({ ...options, log: { ...log, warn: (_, line) => void lines.push(line) } });

@@ -7,6 +7,7 @@ import { Formats } from '../../../src/formats/index.ts';
 import { Layers } from '../../../src/layers/layers.ts';
 import { labelsOf } from '../../../src/layers/resolve/layer-ref.ts';
 import { silentLog } from '../../../src/log.ts';
+import { fakeImage } from '../../support/fake-image.ts';
 import { MemoryBlob } from '../../support/memory-blob.ts';
 import { run } from '../../support/program.ts';
 import toy, { sumOf, toyLayer } from '../../support/toy-format.ts';
@@ -33,7 +34,7 @@ test('A layer format from outside is mounted, read, and found again on the disk,
     for (const [name, content] of files) assert.equal(await sumAt(join(mountpoint, name)), sumOf(content), name);
   };
 
-  let layers = await Layers.start({ ...options, openBlob: () => blob });
+  let layers = await Layers.start({ ...options, images: (reference) => fakeImage(reference, () => blob) });
   await layers.mount(mountpoint, labels);
   await check();
   assert.ok(blob.requests > 1);
@@ -42,7 +43,7 @@ test('A layer format from outside is mounted, read, and found again on the disk,
   const record = await readFile(join(root, 'layers', id.digest.slice(7), id.index.slice(7), 'layer.json'), 'utf8');
   assert.match(record, /"format":"toy"/);
   const broken = new MemoryBlob(Buffer.alloc(0));
-  layers = await Layers.start({ ...options, openBlob: () => broken });
+  layers = await Layers.start({ ...options, images: (reference) => fakeImage(reference, () => broken) });
   await layers.mount(mountpoint, labels);
   await check();
   assert.equal(broken.requests, 0);
@@ -53,7 +54,8 @@ test('A layer of a format that this version does not have is not read as another
   await using workspace = await Workspace.open('lp-toy');
   const { bytes, id } = toyLayer(new Map([['file', Buffer.from('content')]]));
   const root = join(workspace.path, 'root');
-  const options = { root, openBlob: () => new MemoryBlob(bytes), prefetch: undefined, background: undefined };
+  const images = (reference: string) => fakeImage(reference, () => new MemoryBlob(bytes));
+  const options = { root, images, prefetch: undefined, background: undefined };
   const labels = labelsOf('registry.example/toy:1', id, toy);
   const mountpoint = join(workspace.path, 'mounted', 'fs');
   let layers = await Layers.start({ ...options, formats, log: silentLog });

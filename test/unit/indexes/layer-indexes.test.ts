@@ -9,6 +9,7 @@ import type { LayerIndexes } from '../../../src/indexes/layer-indexes.ts';
 import { defaultIndexConfig, type IndexConfig, openLayerIndexes } from '../../../src/indexes/open-layer-indexes.ts';
 import { type IndexMetrics, indexMetrics } from '../../../src/indexes/metrics.ts';
 import { signIndex } from '../../../src/indexes/signature.ts';
+import { RegistryImage } from '../../../src/images/image-access.ts';
 import { ociIndex, ociManifest } from '../../../src/images/media-types.ts';
 import { MetricsRegistry } from '../../../src/metrics.ts';
 import type { Log } from '../../../src/log.ts';
@@ -386,25 +387,29 @@ test('FoundIndex.poison removes what is kept', async () => {
 
 test('LayerIndexes.find reads what is attached to an image, where that is allowed', async () => {
   await using registry = await startRegistry();
-  const image = sha256(randomBytes(10));
+  const digestOfImage = sha256(randomBytes(10));
   const made = madeIndex(layer);
   registry.addBlob(made.bytes);
-  const manifest = encodeArtifact(made.index, { mediaType: ociManifest, digest: image, size: 10 });
+  const manifest = encodeArtifact(made.index, { mediaType: ociManifest, digest: digestOfImage, size: 10 });
   const digest = registry.addManifest('app', undefined, ociManifest, manifest);
   const list = { schemaVersion: 2, mediaType: ociIndex, manifests: [referrerOf(digest, manifest.length, layer)] };
-  registry.addManifest('app', image.replace(':', '-'), ociIndex, Buffer.from(JSON.stringify(list)));
-  const reference = `${registry.host}/app:1@${image}`;
+  registry.addManifest('app', digestOfImage.replace(':', '-'), ociIndex, Buffer.from(JSON.stringify(list)));
+  await using client = quickClient();
+  const image = new RegistryImage(client, `${registry.host}/app:1@${digestOfImage}`);
   await using off = await machine({ repository: '' }, registry);
-  assert.equal(await off.indexes.find(layer, reference), undefined);
+  assert.equal(await off.indexes.find(layer, image), undefined);
   assert.equal(registry.requests.length, 0);
   await using lab = await machine({ referrers: true }, registry);
-  assert.deepEqual((await lab.indexes.find(layer, reference))?.origin, {
+  assert.deepEqual((await lab.indexes.find(layer, image))?.origin, {
     kind: 'referrer',
     where: `${registry.host}/app`,
   });
-  assert.equal(await lab.indexes.find(layerDigest('b'), reference), undefined);
+  assert.equal(await lab.indexes.find(layerDigest('b'), image), undefined);
   assert.equal(registry.count({ path: /referrers/ }), 1);
-  assert.equal(await lab.indexes.find(layerDigest('c'), `${registry.host}/app:1`), undefined);
+  assert.equal(
+    await lab.indexes.find(layerDigest('c'), new RegistryImage(client, `${registry.host}/app:1`)),
+    undefined,
+  );
 });
 
 test('openLayerIndexes names the key of the configuration that cannot be used', async () => {

@@ -3,14 +3,20 @@ export type Credential =
   | { readonly kind: 'password'; readonly username: string; readonly password: string }
   | { readonly kind: 'identity-token'; readonly token: string };
 
+/** Labels of a snapshot. */
+export type Labels = Readonly<Record<string, string>>;
+
 /** The purpose of a credential. */
 export interface Wanted {
   /** The registry, as image references name it: `docker.io`, `localhost:5000`. */
   readonly host: string;
   /** Undefined if the request concerns no repository. */
   readonly repository: string | undefined;
-  /** The labels of the snapshot that needs it; none if the caller has none. */
-  readonly labels: Readonly<Record<string, string>>;
+  /**
+   * The labels of the snapshot that needs it; none if the caller has none. What a registry grants to one snapshot counts
+   * for the whole repository, until it expires.
+   */
+  readonly labels: Labels;
 }
 
 /** A place of credentials. A new one is a file beside this one and a line in `index.ts`. */

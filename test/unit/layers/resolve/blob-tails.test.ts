@@ -2,19 +2,18 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { codeOf } from '../../../../src/errors.ts';
 import { estargz } from '../../../../src/formats/estargz/format.ts';
-import { BlobTails } from '../../../../src/layers/resolve/blob-tails.ts';
+import { BlobTails, type WantedTail } from '../../../../src/layers/resolve/blob-tails.ts';
 import type { Blob } from '../../../../src/registry/blob/blob.ts';
+import { fakeImage } from '../../../support/fake-image.ts';
 import { FakeBlob } from '../../../support/chunked-blob.ts';
 
 const blobBytes = 3 << 20;
-
-const wanted = (digest: string, reference = 'a:1') => ({ reference, digest, format: estargz });
 
 function setUp() {
   const opened: string[] = [];
   const sizes: number[] = [];
   let broken = false;
-  const tails = new BlobTails((_, digest) => {
+  const open = (digest: string): Blob => {
     opened.push(digest);
     const blob = new FakeBlob(Buffer.alloc(blobBytes));
     const tail = blob.tail.bind(blob);
@@ -23,19 +22,24 @@ function setUp() {
       return broken ? Promise.reject(new Error('no')) : tail(bytes);
     };
     return blob;
+  };
+  const wanted = (digest: string, reference = 'a:1') => ({
+    image: fakeImage(reference, open),
+    digest,
+    format: estargz,
   });
-  return { tails, opened, sizes, break: (how: boolean) => (broken = how) };
+  return { tails: new BlobTails(), wanted, opened, sizes, break: (how: boolean) => (broken = how) };
 }
 
 test('BlobTails.take() fetches the end of a blob and gives its size', async () => {
-  const { tails } = setUp();
+  const { tails, wanted } = setUp();
   const { data, size } = await tails.take(wanted('x'));
   assert.equal(size, blobBytes);
   assert.equal(data.length, 1 << 20);
 });
 
 test('BlobTails.expect() fetches ahead once, and less of each', async () => {
-  const { tails, opened, sizes } = setUp();
+  const { tails, wanted, opened, sizes } = setUp();
   tails.expect(wanted(''), ['x', 'y']);
   tails.expect(wanted(''), ['y', 'x']);
   await Promise.all([tails.take(wanted('x')), tails.take(wanted('y'))]);
@@ -49,13 +53,13 @@ test('BlobTails.expect() fetches ahead once, and less of each', async () => {
 test('BlobTails.take() asks again when fetching ahead failed', async () => {
   const setup = setUp();
   setup.break(true);
-  setup.tails.expect(wanted(''), ['x']);
+  setup.tails.expect(setup.wanted(''), ['x']);
   setup.break(false);
-  assert.equal((await setup.tails.take(wanted('x'))).size, blobBytes);
+  assert.equal((await setup.tails.take(setup.wanted('x'))).size, blobBytes);
 });
 
 test('BlobTails.expect() keeps a bounded number', async () => {
-  const { tails, opened } = setUp();
+  const { tails, wanted, opened } = setUp();
   tails.expect(
     wanted(''),
     Array.from({ length: 500 }, (_, i) => String(i)),
@@ -65,29 +69,31 @@ test('BlobTails.expect() keeps a bounded number', async () => {
 });
 
 /** A tail that comes in so many pieces, one every so many seconds, and fails when it is not waited for. */
-function slowTails(pieces: number, everyMs: number, told: string[] = []): BlobTails {
+function slowTails(pieces: number, everyMs: number, told: string[] = []) {
   const watcher = {
     answered: (reference: string) => void told.push(`${reference} answered`),
-    failed: ({ reference, digest }: { reference: string; digest: string }, _: number, error: unknown) =>
-      void told.push(`${reference} ${digest} ${codeOf(error)}`),
+    failed: ({ image, digest }: WantedTail, _: number, error: unknown) =>
+      void told.push(`${image.reference} ${digest} ${codeOf(error)}`),
   };
-  return new BlobTails(
-    () => {
-      const blob = new FakeBlob(Buffer.alloc(blobBytes));
-      const tail = blob.tail.bind(blob);
-      const slowTail: Blob['tail'] = async (bytes, signal, onBytes) => {
-        for (let i = 0; i < pieces; i++) {
-          await new Promise((resolve) => setTimeout(resolve, everyMs));
-          signal?.throwIfAborted();
-          onBytes?.();
-        }
-        return tail(bytes);
-      };
-      return Object.assign(blob, { tail: slowTail });
-    },
-    undefined,
-    watcher,
-  );
+  const open = (): Blob => {
+    const blob = new FakeBlob(Buffer.alloc(blobBytes));
+    const tail = blob.tail.bind(blob);
+    const slowTail: Blob['tail'] = async (bytes, signal, onBytes) => {
+      for (let i = 0; i < pieces; i++) {
+        await new Promise((resolve) => setTimeout(resolve, everyMs));
+        signal?.throwIfAborted();
+        onBytes?.();
+      }
+      return tail(bytes);
+    };
+    return Object.assign(blob, { tail: slowTail });
+  };
+  const wanted = (digest: string, reference = 'a:1') => ({
+    image: fakeImage(reference, open),
+    digest,
+    format: estargz,
+  });
+  return { tails: new BlobTails(undefined, watcher), wanted };
 }
 
 test('BlobTails tells what came of each request: some bytes are no answer', async (t) => {
@@ -97,7 +103,8 @@ test('BlobTails tells what came of each request: some bytes are no answer', asyn
     [20, 'a:1 x DeadlineExceeded'],
   ] as const) {
     const told: string[] = [];
-    slowTails(pieces, 6_000, told).expect(wanted(''), ['x']);
+    const { tails, wanted } = slowTails(pieces, 6_000, told);
+    tails.expect(wanted(''), ['x']);
     for (let i = 0; i < 200; i++) {
       t.mock.timers.tick(500);
       await new Promise((resolve) => setImmediate(resolve));
@@ -113,7 +120,7 @@ test('BlobTails.take() does not wait once more for what was waited for in vain, 
     ['b:1', 2],
   ] as const) {
     const told: string[] = [];
-    const tails = slowTails(1, 11_000, told);
+    const { tails, wanted } = slowTails(1, 11_000, told);
     tails.expect(wanted(''), ['x']);
     const taking = tails.take(wanted('x', reference)).catch(codeOf);
     for (let i = 0; i < 100; i++) {
@@ -128,7 +135,8 @@ test('BlobTails.take() does not wait once more for what was waited for in vain, 
 test('BlobTails.take waits for a tail that comes slowly but steadily, and not for one that does not come', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const outcome = async (pieces: number, everyMs: number) => {
-    const taking = slowTails(pieces, everyMs).take(wanted('x'));
+    const { tails, wanted } = slowTails(pieces, everyMs);
+    const taking = tails.take(wanted('x'));
     const ended = taking.then(({ size }) => size, codeOf);
     for (let i = 0; i < 200; i++) {
       t.mock.timers.tick(500);
@@ -143,7 +151,7 @@ test('BlobTails.take waits for a tail that comes slowly but steadily, and not fo
 
 test('BlobTails.expect() has a tail that comes slowly for who asks when it is here', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
-  const tails = slowTails(5, 6_000);
+  const { tails, wanted } = slowTails(5, 6_000);
   let taken: number | undefined;
   tails.expect(wanted(''), ['x']);
   for (let ms = 0; ms < 31_000; ms += 500) {

@@ -13,10 +13,12 @@ import { LayerPulls } from '../../../../src/layers/resolve/layer-pulls.ts';
 import { layerMetrics } from '../../../../src/layers/metrics.ts';
 import { LayerDirectory } from '../../../../src/layers/store/layer-directory.ts';
 import { silentLog } from '../../../../src/log.ts';
+import { fakeImage } from '../../../support/fake-image.ts';
 import { FakeBlob } from '../../../support/chunked-blob.ts';
 import { until } from '../../../support/until.ts';
 
-const image = 'registry.example/app:1';
+const reference = 'registry.example/app:1';
+const image = fakeImage(reference, () => new FakeBlob(Buffer.alloc(0)));
 const digests = Array.from('abcdefgh', (letter) => `sha256:${letter.repeat(64)}`);
 const forever = new AbortController().signal;
 
@@ -42,8 +44,11 @@ function pulls(t: TestContext, patienceMs = 60_000) {
         return promise;
       },
     },
-    openBlob: () => new FakeBlob(Buffer.alloc(0)),
-    silent: { check: () => undefined, answered: () => undefined, failed: ({ reference }) => silent.push(reference) },
+    silent: {
+      check: () => undefined,
+      answered: () => undefined,
+      failed: (wanted) => silent.push(wanted.image.reference),
+    },
     patienceMs,
     metrics: layerMetrics(),
     path: join(root, 'pulls'),
@@ -93,7 +98,7 @@ test('LayerPulls writes down what is here of a layer that has no index: nothing 
 
 test('LayerPulls pulls the other layers of an image beside the one that is waited for, a few large ones at a time', async (t) => {
   const { layers, begun, begin, directory } = pulls(t);
-  layers.attend(image);
+  layers.attend(reference);
   for (const digest of digests) begin(digest);
   await until(() => begun.size === 4);
   const taking = layers.take(image, digests[7]!, directory(digests[7]!), forever);
@@ -108,14 +113,14 @@ test('LayerPulls pulls the other layers of an image beside the one that is waite
 
 test('LayerPulls pulls many small layers at once', async (t) => {
   const { layers, begun, begin } = pulls(t);
-  layers.attend(image);
+  layers.attend(reference);
   for (const digest of digests) begin(digest, 1 << 20);
   await until(() => begun.size === digests.length);
 });
 
 test('LayerPulls tells how far a pull is', async (t) => {
   const { layers, begun, begin } = pulls(t);
-  layers.attend(image);
+  layers.attend(reference);
   begin(digests[0]!);
   await until(() => begun.size === 1);
   begun.get(digests[0]!)!.onProgress(40, 100);
@@ -124,7 +129,7 @@ test('LayerPulls tells how far a pull is', async (t) => {
     { ...status, startedMs: 0, bytesPerSecond: 0 },
     {
       digest: digests[0],
-      reference: image,
+      reference,
       startedMs: 0,
       bytesPerSecond: 0,
       doneBytes: 40,
@@ -136,7 +141,7 @@ test('LayerPulls tells how far a pull is', async (t) => {
 
 test('LayerPulls ends everything of an image when the call that waits is cancelled', async (t) => {
   const { layers, begun, begin, directory, pullsPath } = pulls(t);
-  const leave = layers.attend(image);
+  const leave = layers.attend(reference);
   begin(digests[1]!);
   const cancel = new AbortController();
   const taking = layers.take(image, digests[0]!, directory(digests[0]!), cancel.signal);
@@ -150,8 +155,8 @@ test('LayerPulls ends everything of an image when the call that waits is cancell
 
 test('LayerPulls goes on with the other layers of an image while another client waits for one of it', async (t) => {
   const { layers, begun, begin } = pulls(t);
-  const leave = layers.attend(image);
-  layers.attend(image);
+  const leave = layers.attend(reference);
+  layers.attend(reference);
   begin(digests[0]!);
   await until(() => begun.size === 1);
   leave(false);
@@ -160,7 +165,7 @@ test('LayerPulls goes on with the other layers of an image while another client 
 
 test('LayerPulls does not take back a layer that is whole when nobody asks for it', async (t) => {
   const { layers, begun, begin, kept } = pulls(t);
-  const leave = layers.attend(image);
+  const leave = layers.attend(reference);
   begin(digests[0]!);
   await until(() => begun.size === 1);
   begun.get(digests[0]!)!.onProgress(100, 100);
@@ -186,7 +191,7 @@ test('LayerPulls says why a pull failed, and begins anew when it is asked for ag
 
 test('LayerPulls begins anew with a layer that its registry did not give, and not with one that is wrong', async (t) => {
   const { layers, begun, begin, directory } = pulls(t);
-  layers.attend(image);
+  layers.attend(reference);
   begin(digests[0]!);
   begin(digests[1]!);
   await until(() => begun.size === 2);
@@ -215,5 +220,5 @@ test('LayerPulls does not wait for a registry that sends nothing', async (t) => 
   const { layers, silent, directory } = pulls(t, 20);
   const code = { code: 'DeadlineExceeded' };
   await assert.rejects(layers.take(image, digests[0]!, directory(digests[0]!), forever), code);
-  assert.deepEqual(silent, [image]);
+  assert.deepEqual(silent, [reference]);
 });

@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isUnindexed } from '../../../../src/chunks/layer-id.ts';
+import { explain } from '../../../../src/errors.ts';
 import { Formats } from '../../../../src/formats/index.ts';
-import { type LayerRef, resolve as resolveLabels } from '../../../../src/layers/resolve/layer-ref.ts';
+import { type NamedLayer, resolve as resolveLabels } from '../../../../src/layers/resolve/layer-ref.ts';
+import { Refusal } from '../../../../src/layers/resolve/refusal.ts';
 
 const formats = new Formats();
 /** Without the functions of the format, which is the right one. */
-const resolve = (labels: Record<string, string>): Omit<LayerRef, 'format'> => {
-  const { format, ...ref } = resolveLabels(labels, formats);
+const resolve = (labels: Record<string, string>): Omit<NamedLayer, 'format'> => {
+  const named = resolveLabels(labels, formats);
+  assert.ok(!(named instanceof Refusal), String(named));
+  const { format, ...ref } = named;
   assert.equal(format.name, isUnindexed(ref.id) ? 'layer-index' : 'estargz');
   return ref;
 };
@@ -64,10 +68,16 @@ test('resolve() knows an unindexed layer by its own digest, as BuildKit and cont
 });
 
 test('resolve() says what is missing', () => {
-  assert.throws(() => resolve({}), /enable snapshot annotations/);
-  assert.throws(
-    () => resolve({ ...stargz, 'containerd.io/snapshot/remote/stargz.digest': '../../etc/passwd' }),
-    /not a sha256 digest/,
-  );
-  assert.throws(() => resolve({ ...stargz, 'containerd.io/snapshot/stargz/toc.digest': 'sha256:1' }), /not a sha256/);
+  const digestLabel = 'containerd.io/snapshot/remote/stargz.digest';
+  for (const [labels, reason, message] of [
+    [{}, 'annotations', /enable snapshot annotations/],
+    [{ ...stargz, [digestLabel]: '../../etc/passwd' }, 'content', /not a sha256 digest/],
+    [{ ...stargz, 'containerd.io/snapshot/stargz/toc.digest': 'sha256:1' }, 'content', /not a sha256/],
+  ] as const) {
+    const refusal = resolveLabels(labels, formats);
+    assert.ok(refusal instanceof Refusal);
+    assert.equal(refusal.reason, reason);
+    assert.equal(refusal.code, 'InvalidArgument');
+    assert.match(explain(refusal), message);
+  }
 });

@@ -6,26 +6,32 @@ import { SilentRegistries } from '../../../../src/layers/resolve/silent-registri
 import { silentLog } from '../../../../src/log.ts';
 import type { Blob } from '../../../../src/registry/blob/blob.ts';
 import { RegistryError } from '../../../../src/registry/errors.ts';
+import { fakeImage } from '../../../support/fake-image.ts';
 import { FakeBlob } from '../../../support/chunked-blob.ts';
 
 const timeout = new LazypullError('DeadlineExceeded', 'The registry sent nothing');
-const layer = { reference: 'one.example/app:1', digest: 'sha256:a' };
 const long = 10_000;
 
 function setUp(t: TestContext) {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const probed: string[] = [];
   let probe: Error | undefined = timeout;
-  const registries = new SilentRegistries((reference, digest) => {
-    probed.push(`${reference} ${digest}`);
-    const blob = new FakeBlob(Buffer.alloc(10));
-    if (probe !== undefined) blob.tail = () => Promise.reject(probe!);
-    return blob;
-  }, silentLog);
+  const wanted = (reference: string, digest: string) => {
+    const open = (): Blob => {
+      probed.push(`${reference} ${digest}`);
+      const blob = new FakeBlob(Buffer.alloc(10));
+      if (probe !== undefined) blob.tail = () => Promise.reject(probe!);
+      return blob;
+    };
+    return { image: fakeImage(reference, open), digest };
+  };
+  const registries = new SilentRegistries(silentLog);
   t.after(() => registries.close());
   const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
   return {
     registries,
+    layer: wanted('one.example/app:1', 'sha256:a'),
+    other: wanted('two.example/app:1', 'sha256:a'),
     probed,
     answerProbes: (error?: Error) => (probe = error),
     after: async (ms: number) => {
@@ -34,7 +40,7 @@ function setUp(t: TestContext) {
     },
     isSilent: (reference: string): boolean => {
       try {
-        registries.check({ reference, digest: 'sha256:b' });
+        registries.check(wanted(reference, 'sha256:b'));
         return false;
       } catch (error) {
         assert.equal(refusalReason(error), 'registry');
@@ -50,7 +56,7 @@ function ago(ms: number): number {
 }
 
 test('SilentRegistries.check() fails at once after one layer was waited for in vain, for that registry only', (t) => {
-  const { registries, isSilent } = setUp(t);
+  const { registries, layer, isSilent } = setUp(t);
   assert.ok(!isSilent('one.example/app:1'));
   registries.failed(layer, ago(long), timeout);
   assert.ok(isSilent('one.example/app:1'));
@@ -68,7 +74,7 @@ test('SilentRegistries learns from errors of the network and the server, and fro
     [new LazypullError('DataLoss', 'wrong digest'), false],
     [new Error('a defect'), false],
   ] as const) {
-    const { registries, isSilent } = setUp(t);
+    const { registries, layer, isSilent } = setUp(t);
     registries.failed(layer, ago(long), error);
     assert.equal(isSilent('one.example/app:1'), isLearned, error.message);
     t.mock.timers.reset();
@@ -76,7 +82,7 @@ test('SilentRegistries learns from errors of the network and the server, and fro
 });
 
 test('SilentRegistries learns nothing from a quick failure, nor if something else was answered meanwhile', (t) => {
-  const { registries, isSilent } = setUp(t);
+  const { registries, layer, isSilent } = setUp(t);
   registries.failed(layer, ago(10), timeout);
   assert.ok(!isSilent('one.example/app:1'));
   registries.answered('one.example/other:1');
@@ -85,7 +91,7 @@ test('SilentRegistries learns nothing from a quick failure, nor if something els
 });
 
 test('SilentRegistries asks in the background for what is wanted until the registry answers', async (t) => {
-  const { registries, probed, after, isSilent, answerProbes } = setUp(t);
+  const { registries, layer, probed, after, isSilent, answerProbes } = setUp(t);
   registries.failed(layer, ago(long), timeout);
   await after(1_000);
   assert.deepEqual(probed, ['one.example/app:1 sha256:a']);
@@ -102,7 +108,7 @@ test('SilentRegistries asks in the background for what is wanted until the regis
 });
 
 test('a 404 to a probe is an answer', async (t) => {
-  const { registries, after, isSilent, answerProbes } = setUp(t);
+  const { registries, layer, after, isSilent, answerProbes } = setUp(t);
   registries.failed(layer, ago(long), timeout);
   answerProbes(new RegistryError('NotFound', '404'));
   await after(1_000);
@@ -110,18 +116,18 @@ test('a 404 to a probe is an answer', async (t) => {
 });
 
 test('SilentRegistries.answered() ends the silence, and close() the probes', async (t) => {
-  const { registries, probed, after, isSilent } = setUp(t);
+  const { registries, layer, other, probed, after, isSilent } = setUp(t);
   registries.failed(layer, ago(long), timeout);
-  registries.answered(layer.reference);
+  registries.answered(layer.image.reference);
   assert.ok(!isSilent('one.example/app:1'));
-  registries.failed({ ...layer, reference: 'two.example/app:1' }, ago(long), timeout);
+  registries.failed(other, ago(long), timeout);
   registries.close();
   await after(100_000);
   assert.deepEqual(probed, []);
 });
 
 test('SilentRegistries.stalled() counts whatever else was answered meanwhile', (t) => {
-  const { registries, isSilent } = setUp(t);
+  const { registries, layer, isSilent } = setUp(t);
   const askedMs = ago(long);
   registries.answered('one.example/other:1');
   registries.stalled(layer, askedMs, new RegistryError('NotFound', '404'));
@@ -133,7 +139,7 @@ test('SilentRegistries.stalled() counts whatever else was answered meanwhile', (
 test('a byte is no answer to a probe if what a client needs does not follow', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const asked: number[] = [];
-  const registries = new SilentRegistries(() => {
+  const open = (): Blob => {
     const blob = new FakeBlob(Buffer.alloc(10));
     const tail = blob.tail.bind(blob);
     const stalling: Blob['tail'] = (bytes, signal) => {
@@ -142,7 +148,9 @@ test('a byte is no answer to a probe if what a client needs does not follow', as
       return new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason as Error)));
     };
     return Object.assign(blob, { tail: stalling });
-  }, silentLog);
+  };
+  const registries = new SilentRegistries(silentLog);
+  const layer = { image: fakeImage('one.example/app:1', open), digest: 'sha256:a' };
   t.after(() => registries.close());
   registries.failed(layer, ago(long), timeout);
   for (let ms = 0; ms < 60_000; ms += 500) {

@@ -7,6 +7,7 @@ import { setImmediate } from 'node:timers/promises';
 import { unindexed } from '../../../../src/chunks/layer-id.ts';
 import { LazypullError } from '../../../../src/errors.ts';
 import { layerIndexFormat } from '../../../../src/formats/layer-index-file/format.ts';
+import type { ImageAccess } from '../../../../src/images/image-access.ts';
 import type { Descriptor } from '../../../../src/images/manifest.ts';
 import type { FoundIndex } from '../../../../src/indexes/found-index.ts';
 import { tocDigestLabel } from '../../../../src/label-names.ts';
@@ -17,6 +18,7 @@ import { pullAll, UnindexedLayers, type UnindexedPolicy } from '../../../../src/
 import { TraceStore } from '../../../../src/layers/prefetch/trace.ts';
 import { LayerDirectory } from '../../../../src/layers/store/layer-directory.ts';
 import { silentLog } from '../../../../src/log.ts';
+import { fakeImage } from '../../../support/fake-image.ts';
 import { FakeBlob } from '../../../support/chunked-blob.ts';
 
 const [first, second, third, fourth] = Array.from('abcd', (letter) => `sha256:${letter.repeat(64)}`) as [
@@ -40,10 +42,10 @@ const manifest = [
   descriptor(third, { [tocDigestLabel]: fourth }),
   descriptor(fourth),
 ];
-const ref = (siblings: readonly string[] = []): LayerRef => ({
+const refOf = (image: ImageAccess, siblings: readonly string[] = []): LayerRef => ({
   id: unindexed(first),
   format: layerIndexFormat,
-  reference,
+  image,
   siblings,
   prefetchBytes: undefined,
 });
@@ -66,7 +68,7 @@ function layersWith(t: TestContext, { policy = pullAll, kept = [], indexed = [] 
     has: () => false,
     attend: () => () => undefined,
     quiet: () => Promise.resolve(),
-    begin: (_: string, digest: string) => begun.push(digest),
+    begin: (_: ImageAccess, digest: string) => begun.push(digest),
     take: () => Promise.reject(new LazypullError('Unavailable', 'pulled')),
   } as unknown as LayerPulls;
   const found = (layer: string): FoundIndex => ({
@@ -80,13 +82,14 @@ function layersWith(t: TestContext, { policy = pullAll, kept = [], indexed = [] 
     whole: () => Promise.reject(new Error('not here')),
     poison: (reason) => poisoned.push(reason),
   });
+  const layersOf = () => {
+    asked.push(reference);
+    return manifest;
+  };
+  const image = fakeImage(reference, () => new FakeBlob(Buffer.alloc(1000)), layersOf);
+  const ref = (siblings?: readonly string[]): LayerRef => refOf(image, siblings);
   const layers = new UnindexedLayers({
     policy,
-    openBlob: () => new FakeBlob(Buffer.alloc(1000)),
-    layersOf: (image) => {
-      asked.push(image);
-      return Promise.resolve(manifest);
-    },
     indexes: {
       ...noIndexes,
       find: (layer) => Promise.resolve(indexed.includes(layer) ? found(layer) : undefined),
@@ -99,7 +102,7 @@ function layersWith(t: TestContext, { policy = pullAll, kept = [], indexed = [] 
   });
   t.after(() => layers.close());
   const make = () => layers.make(ref(), new LayerDirectory(join(root, 'layer')), new AbortController().signal);
-  return { layers, begun, asked, poisoned, make };
+  return { layers, ref, begun, asked, poisoned, make };
 }
 
 async function settled(): Promise<void> {
@@ -120,7 +123,7 @@ test('UnindexedLayers leaves layers to clients that are too small or too large, 
 });
 
 test('UnindexedLayers pulls the other layers of an image that have no index of any kind and are not here', async (t) => {
-  const { layers, begun, asked } = layersWith(t, { kept: [fourth] });
+  const { layers, ref, begun, asked } = layersWith(t, { kept: [fourth] });
   layers.attend(ref([second, third, fourth]));
   await settled();
   assert.deepEqual(begun, [second], 'the third is eStargz, the fourth is here');
@@ -128,7 +131,7 @@ test('UnindexedLayers pulls the other layers of an image that have no index of a
 });
 
 test('UnindexedLayers asks for no manifest if all other layers are here or have an index', async (t) => {
-  const { layers, begun, asked } = layersWith(t, { kept: [second], indexed: [fourth] });
+  const { layers, ref, begun, asked } = layersWith(t, { kept: [second], indexed: [fourth] });
   layers.attend(ref([second, fourth]));
   await settled();
   assert.deepEqual([begun, asked], [[], []]);
@@ -141,7 +144,7 @@ test('UnindexedLayers pulls a layer whose index is damaged, and does not take th
 });
 
 test('UnindexedLayers looks at the layers of an image once while its client goes through them', async (t) => {
-  const { layers, begun } = layersWith(t);
+  const { layers, ref, begun } = layersWith(t);
   layers.attend(ref([second, fourth]))(true);
   await settled();
   assert.deepEqual(begun, [second, fourth]);

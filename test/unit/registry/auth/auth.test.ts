@@ -262,7 +262,7 @@ test('broken credentials do not stand in the way of a public image, and are told
   );
 });
 
-test('a source of credentials is asked by host and repository, after those before it', async () => {
+test('a source of credentials is asked by host, repository and labels, after those before it', async () => {
   await using registry = await startRegistry({ auth: 'token', users });
   const toy: CredentialSource = {
     place: 'a toy',
@@ -278,6 +278,10 @@ test('a source of credentials is asked by host and repository, after those befor
   await tail(client, registry);
   assert.deepEqual(asked, [`${registry.host} app`]);
   assert.deepEqual(first.wanted, { host: registry.host, repository: 'app', labels: {} });
+  await using labelled = clientWith(first);
+  const labels = { 'example.com/pod': 'a' };
+  await fails(tail(labelled.withLabels(labels), registry), 'Unauthenticated', /there are no credentials/);
+  assert.deepEqual(first.wanted, { host: registry.host, repository: 'app', labels });
   await fails(
     tail(client, registry, 'other'),
     'Unauthenticated',
