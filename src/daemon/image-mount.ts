@@ -14,7 +14,6 @@ import { realPath } from '../kernel/real-path.ts';
 import type { LayerStatus } from '../layers/layer-status.ts';
 import { Layers } from '../layers/layers.ts';
 import { layerError, daemonLayer } from '../image-reader/layer-errors.ts';
-import { labelsOf } from '../layers/resolve/layer-ref.ts';
 import type { Log } from '../log.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { formatReference } from '../registry/reference.ts';
@@ -119,13 +118,14 @@ async function mountLazily(options: ImageMountOptions): Promise<ImageMount> {
 async function mountLayers(layers: Layers, options: ImageMountOptions, directory: string): Promise<string[]> {
   const { client, image, signal } = options;
   const descriptors = image.manifest.layers;
-  const reference = formatReference(image.reference);
+  const access = new RegistryImage(client, formatReference(image.reference));
   // Each layer has a directory of its own as its mount point. Paths are short, because overlayfs takes only a page of
   // them.
   const points = descriptors.map((_, i) => join(directory, String(i), treeName));
   const mount = async (layer: Descriptor, i: number): Promise<void> => {
     const { format, id } = await daemonLayer(image, layer, client.blob(image.reference, layer.digest));
-    await layers.mount(points[i]!, labelsOf(reference, id, format), signal).catch((error: unknown) => {
+    const ref = { id, format, image: access, siblings: [], prefetchBytes: undefined };
+    await layers.mount(points[i]!, ref, signal).catch((error: unknown) => {
       throw layerError(image, layer, error);
     });
   };

@@ -23,6 +23,7 @@ import { noIndexes } from './resolve/index-source.ts';
 import { openIndexed } from './resolve/open-indexed.ts';
 import { LayerPulls, type PullStatus } from './resolve/layer-pulls.ts';
 import type { LayerRef } from './resolve/layer-ref.ts';
+import type { Refusal } from './resolve/refusal.ts';
 import { type MadeLayer, pullAll, UnindexedLayers } from './resolve/unindexed.ts';
 import type { RootDirectory } from './root-directory.ts';
 import { checkRecord, LayerDirectory, type LayerRecord } from './store/layer-directory.ts';
@@ -99,9 +100,9 @@ export class LayerOpener {
     });
   }
 
-  /** Throws the reason if such a layer is left to its client, whatever its content. */
-  check(ref: LayerRef): void {
-    if (isUnindexed(ref.id)) this.#unindexed.check();
+  /** Why such a layer is left to its client, whatever its content; undefined if it is not. */
+  refusalOf(ref: LayerRef): Refusal | undefined {
+    return isUnindexed(ref.id) ? this.#unindexed.refusal : undefined;
   }
 
   /**

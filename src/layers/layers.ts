@@ -15,7 +15,6 @@
 
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setImmediate } from 'node:timers/promises';
 import { layerIdOfKey, type LayerKey, layerKey } from '../chunks/layer-id.ts';
 import { messageOf } from '../errors.ts';
 import { Formats } from '../formats/index.ts';
@@ -168,21 +167,21 @@ export class Layers {
     this.#metrics.cacheBytes.from(() => cacheBytes(this.#root.layers));
   }
 
-  #resolve(labels: Labels): LayerRef {
+  /** The layer that a client's labels name, or why they name none. */
+  resolve(labels: Labels): LayerRef | Refusal {
     const named = resolve(labels, this.#formats);
-    if (named instanceof Refusal) throw named;
+    if (named instanceof Refusal) return named;
     const { reference, ...ref } = named;
     return { ...ref, image: this.#options.images(reference, labels) };
   }
 
-  /** Throws the reason if a client's labels alone show that the layer cannot be lazy. */
-  checkLabels(labels: Labels): void {
-    this.#opener.check(this.#resolve(labels));
+  /** Why such a layer is left to its client, whatever its content; undefined if it is not. */
+  refusalOf(ref: LayerRef): Refusal | undefined {
+    return this.#opener.refusalOf(ref);
   }
 
-  /** Mounts the layer of a client's labels at a directory. Rejects with the reason if it cannot be lazy. */
-  async mount(mountpoint: string, labels: Labels, signal?: AbortSignal): Promise<LayerOrigin> {
-    const ref = this.#resolve(labels);
+  /** Mounts a layer at a directory. Rejects with the reason if it cannot be lazy. */
+  async mount(mountpoint: string, ref: LayerRef, signal?: AbortSignal): Promise<LayerOrigin> {
     const leave = this.#opener.attend(ref);
     let isDone = false;
     try {
@@ -200,8 +199,7 @@ export class Layers {
    * Makes a layer of an earlier life readable at `mountpoint` without the network. A correct mount stays; any other is
    * removed and the layer mounted. Rejects with the reason if the layer's files are not complete.
    */
-  async restore(mountpoint: string, labels: Labels): Promise<void> {
-    const ref = this.#resolve(labels);
+  async restore(mountpoint: string, ref: LayerRef): Promise<void> {
     const restore = async (layer: Layer): Promise<void> => {
       const left = this.#left.get(mountpoint);
       const isShown = left !== undefined && (layer.isShownBy(left.source) || left.source === this.#attachedPath(layer));
@@ -380,18 +378,7 @@ export class Layers {
 
   /** The state of the mounted layers, in the order of mounting, and of those that are being pulled. */
   async status(): Promise<LayerStatus[]> {
-    const layers: LayerStatus[] = [];
-    for (const { mounted, mountedMs = 0, references, users } of this.#layers.values()) {
-      if (mounted === undefined) continue;
-      layers.push({
-        ...(await mounted.status()),
-        references: [...references],
-        mountedMs,
-        mounts: users,
-      });
-      await setImmediate(); // a layer can have a million chunks
-    }
-    return [...layers, ...this.#opener.pulling().map(statusOfPull)];
+    return [...(await this.#layers.status()), ...this.#opener.pulling().map(statusOfPull)];
   }
 
   /** The digest of the layer at each mount point. */

@@ -1,6 +1,8 @@
+import { setImmediate } from 'node:timers/promises';
 import { LazypullError } from '../errors.ts';
 import type { LayerKey } from '../chunks/layer-id.ts';
 import type { Layer } from './layer.ts';
+import type { LayerStatus } from './layer-status.ts';
 
 /** A layer that is open, or about to be. */
 export interface OpenLayer {
@@ -45,13 +47,21 @@ export class OpenLayers {
     return this.#entries.entries();
   }
 
-  values(): IterableIterator<OpenLayer> {
-    return this.#entries.values();
-  }
-
   /** The mounted layers. */
   get mounted(): Layer[] {
     return [...this.#entries.values()].flatMap(({ mounted }) => mounted ?? []);
+  }
+
+  /** The state of the mounted layers, in the order of opening. */
+  async status(): Promise<LayerStatus[]> {
+    const layers: LayerStatus[] = [];
+    for (const { mounted, mountedMs = 0, references, users } of this.#entries.values()) {
+      if (mounted === undefined) continue;
+      const status = await mounted.status();
+      layers.push({ ...status, references: [...references], mountedMs, mounts: users });
+      await setImmediate(); // a layer can have a million chunks
+    }
+    return layers;
   }
 
   /** Adds a user to a layer, which is opened unless it is open. `signal` aborts when it has no users any more. */

@@ -54,9 +54,12 @@ export function snapshotsService(
   return bridge(
     SnapshotsDesc,
     {
-      prepare: async ({ key, parent, labels }, _, signal) => ({
-        mounts: wireMounts(await snapshots.prepare(key, parent, labels, signal)),
-      }),
+      async prepare({ key, parent, labels }, _, signal) {
+        const prepared = await snapshots.prepare(key, parent, labels, signal);
+        if ('mounts' in prepared) return { mounts: wireMounts(prepared.mounts) };
+        // The protocol has no other word for it.
+        throw new LazypullError('AlreadyExists', `The target snapshot "${prepared.ready}" is ready`);
+      },
       view: async ({ key, parent, labels }) => ({ mounts: wireMounts(await snapshots.view(key, parent, labels)) }),
       mounts: async ({ key }) => ({ mounts: wireMounts(await snapshots.mounts(key)) }),
       commit({ name, key, parent, labels }) {

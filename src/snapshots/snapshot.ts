@@ -26,6 +26,9 @@ export interface Mount {
   readonly options: readonly string[];
 }
 
+/** What a Prepare came to: an active snapshot, or the name of the committed one that the client asked for. */
+export type Prepared = { readonly mounts: readonly Mount[] } | { readonly ready: string };
+
 /**
  * containerd's snapshotter interface (core/snapshots/snapshotter.go). `key` names a snapshot of any kind. Errors are
  * LazypullErrors with the classes that containerd's own snapshotters use.
@@ -54,12 +57,12 @@ export interface Snapshots {
 
   /**
    * Makes an active snapshot. With the label `containerd.io/snapshot.ref` it first tries to commit a lazy layer under
-   * that name, and reports success with AlreadyExists. Throws NotFound or InvalidArgument if the parent is absent or
-   * not committed; AlreadyExists for `key`; Unavailable as `mounts`.
+   * that name, and tells whether that snapshot is there then. Throws NotFound or InvalidArgument if the parent is absent
+   * or not committed; AlreadyExists for `key`; Unavailable as `mounts`.
    *
    * @param signal aborts when the caller gives up: then it rejects with the signal's reason, and no snapshot is made
    */
-  prepare(key: string, parent: string, labels: Labels, signal?: AbortSignal): Promise<readonly Mount[]>;
+  prepare(key: string, parent: string, labels: Labels, signal?: AbortSignal): Promise<Prepared>;
 
   /** Makes a read-only snapshot. Throws as `prepare`. */
   view(key: string, parent: string, labels: Labels): Promise<readonly Mount[]>;

@@ -10,8 +10,9 @@ import { access, chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LazypullError, codeOf, explain, messageOf } from '../errors.ts';
 import type { LayerOrigin } from '../layers/layer-origin.ts';
+import type { LayerRef } from '../layers/resolve/layer-ref.ts';
 import { Refusal } from '../layers/resolve/refusal.ts';
-import { refusalReason } from '../layers/resolve/refusal-reason.ts';
+import { asRefusal } from '../layers/resolve/refusal-reason.ts';
 import type { Log } from '../log.ts';
 import { Directories } from './directories.ts';
 import { parseFilters } from './filters.ts';
@@ -20,8 +21,8 @@ import { sourceOf } from './labels.ts';
 import { type SnapshotMetrics, snapshotMetrics } from './metrics.ts';
 import { mountsOf, type Xino } from './mounts.ts';
 import { PrepareHistory } from './prepare-history.ts';
-import type { RemoteLayers } from './remote-layers.ts';
-import type { Kind, Labels, Mount, SnapshotInfo, Snapshots, Usage } from './snapshot.ts';
+import type { RemoteLayers, RemoteOutcome } from './remote-layers.ts';
+import type { Kind, Labels, Mount, Prepared, SnapshotInfo, Snapshots, Usage } from './snapshot.ts';
 import { type Link, SnapshotStore, type StoredSnapshot } from './store.ts';
 import { diskUsage, keepsUsage, TreeUsages } from './usage.ts';
 import { inParallel } from '../util/in-parallel.ts';
@@ -129,13 +130,15 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     return this.#mountsOf(id, info.kind, parents);
   }
 
-  async prepare(key: string, parent: string, labels: Labels, signal?: AbortSignal): Promise<readonly Mount[]> {
+  async prepare(key: string, parent: string, labels: Labels, signal?: AbortSignal): Promise<Prepared> {
     const target = labels[targetLabel];
-    if (target && (await this.#prepareRemote(key, parent, target, labels, signal))) {
-      throw new LazypullError('AlreadyExists', `The target snapshot "${target}" is ready`);
+    if (target) {
+      const outcome = await this.#prepareRemote(key, parent, target, labels, signal);
+      this.#note(outcome, key, parent, labels);
+      if (outcome.isReady) return { ready: target };
     }
     signal?.throwIfAborted();
-    return this.#create('active', key, parent, labels);
+    return { mounts: await this.#create('active', key, parent, labels) };
   }
 
   async view(key: string, parent: string, labels: Labels): Promise<readonly Mount[]> {
@@ -180,7 +183,7 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     await inParallel(remotes, mountsAtOnce, async (snapshot) => {
       const { id, info } = snapshot;
       try {
-        await this.#layers.restore(this.#directories.content(id), info.labels);
+        await this.#layers.restore(this.#directories.content(id), this.#layerOf(info.labels));
         this.#unmounted.delete(id);
       } catch (error) {
         this.#reasons.set(id, error);
@@ -233,56 +236,27 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     return this.#openStore;
   }
 
-  /**
-   * Returns whether `target` is there at the end. If not, the client must fetch and unpack the layer; the reason has
-   * been logged.
-   */
   async #prepareRemote(
     key: string,
     parent: string,
     target: string,
     labels: Labels,
     signal: AbortSignal | undefined,
-  ): Promise<boolean> {
-    const lazy = (origin?: LayerOrigin): boolean => {
-      this.#metrics.prepared.add(1, { outcome: 'lazy', reason: 'none' });
-      this.outcomes.note(labels, undefined, origin);
-      return true;
-    };
-    const failed = (error: unknown): false => {
-      const reason = refusalReason(error);
-      this.#metrics.prepared.add(1, { outcome: 'refused', reason });
-      this.outcomes.note(labels, { reason, message: explain(error) });
-      this.#warn('failed to prepare remote snapshot', labels, {
-        key,
-        parent,
-        error: explain(error),
-        'remote-snapshot-prepared': 'false',
-      });
-      return false;
-    };
-
+  ): Promise<RemoteOutcome> {
     const present = this.#store.find(target);
     if (present?.info.kind === 'committed' && present.info.parent === parent) {
-      try {
-        if (this.#unmounted.has(present.id)) await this.#mountAgain(present);
-      } catch (error) {
-        failed(error);
-        return true;
-      }
-      return lazy();
+      const mounting = this.#unmounted.has(present.id) ? this.#mountAgain(present) : undefined;
+      return { isReady: true, refusal: await mounting?.then(() => undefined, asRefusal) };
     }
     const chain = this.#store.parentChain(key, parent);
     if (present) {
       const message = `the name "${target}" belongs to a snapshot that is not committed or has another parent`;
-      return failed(new Refusal('name', 'FailedPrecondition', message));
+      return { isReady: false, refusal: new Refusal('name', 'FailedPrecondition', message) };
     }
-    try {
-      // Most layers of most images are ordinary. This check saves making and removing a directory for each of them.
-      this.#layers.checkLabels(labels);
-    } catch (error) {
-      return failed(error);
-    }
+    // Most layers of most images are ordinary. This check saves making and removing a directory for each of them.
+    const layer = this.#layers.resolve(labels);
+    const refusal = layer instanceof Refusal ? layer : this.#layers.refusalOf(layer);
+    if (layer instanceof Refusal || refusal !== undefined) return { isReady: false, refusal };
 
     const id = this.#store.allocateId();
     let origin: LayerOrigin | undefined;
@@ -290,20 +264,19 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     try {
       try {
         await this.#directories.create(id, 'committed');
-        origin = await this.#layers.mount(content!, labels, signal);
+        origin = await this.#layers.mount(content!, layer, signal);
         await this.#layers.checkStacking(content!, lower);
       } catch (error) {
-        if (signal?.aborted !== true) failed(error);
         await this.#directories.remove(id);
         signal?.throwIfAborted();
-        return false;
+        return { isReady: false, refusal: asRefusal(error) };
       }
       try {
         this.#store.create({ id, name: target, kind: 'committed', parent, labels, remote: true });
       } catch (error) {
         await this.#directories.remove(id);
         if (codeOf(error) !== 'AlreadyExists') throw error;
-        return lazy(origin);
+        return { isReady: true, origin };
       }
     } finally {
       this.#directories.release(id);
@@ -312,7 +285,21 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
       { key, parent, target, ...sourceOf(labels), how: origin.text, 'remote-snapshot-prepared': 'true' },
       'prepared remote snapshot',
     );
-    return lazy(origin);
+    return { isReady: true, origin };
+  }
+
+  #note({ refusal, origin }: RemoteOutcome, key: string, parent: string, labels: Labels): void {
+    if (refusal === undefined) {
+      this.#metrics.prepared.add(1, { outcome: 'lazy', reason: 'none' });
+      this.outcomes.note(labels, undefined, origin);
+      return;
+    }
+    const { reason } = refusal;
+    const error = explain(refusal);
+    this.#metrics.prepared.add(1, { outcome: 'refused', reason });
+    this.outcomes.note(labels, { reason, message: error });
+    const fields = { key, parent, error, 'remote-snapshot-prepared': 'false' };
+    this.#warn('failed to prepare remote snapshot', labels, fields);
   }
 
   async #create(kind: Kind, key: string, parent: string, labels: Labels): Promise<readonly Mount[]> {
@@ -375,7 +362,7 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     const content = this.#directories.content(id);
     try {
       await this.#layers.unmount(content);
-      await this.#layers.mount(content, labels);
+      await this.#layers.mount(content, this.#layerOf(labels));
       this.#unmounted.delete(id);
       this.#reasons.delete(id);
     } catch (error) {
@@ -385,6 +372,13 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
       }
       throw error;
     }
+  }
+
+  /** Throws the reason if the labels name no layer. */
+  #layerOf(labels: Labels): LayerRef {
+    const layer = this.#layers.resolve(labels);
+    if (layer instanceof Refusal) throw layer;
+    return layer;
   }
 
   #warn(message: string, labels: Labels, fields: object): void {

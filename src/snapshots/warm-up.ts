@@ -12,6 +12,7 @@ import { Snapshots } from '../gen/services/snapshots/v1/snapshots_pb.ts';
 import { listenAt } from '../kernel/unix-socket.ts';
 import { silentLog } from '../log.ts';
 import { targetLabel } from '../label-names.ts';
+import { Refusal } from '../layers/resolve/refusal.ts';
 import type { RemoteLayers } from './remote-layers.ts';
 import { serveSnapshots } from './server.ts';
 import { openSnapshotter } from './snapshotter.ts';
@@ -20,9 +21,8 @@ const { method } = Snapshots;
 
 /** No layer is lazy here. */
 const noLayers: RemoteLayers = {
-  checkLabels() {
-    throw new Error('No layers here');
-  },
+  resolve: () => new Refusal('annotations', 'InvalidArgument', 'No layers here'),
+  refusalOf: () => undefined,
   mount: () => Promise.reject(new Error('No layers here')),
   restore: () => Promise.resolve(),
   checkStacking: () => Promise.resolve(),

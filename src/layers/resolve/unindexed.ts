@@ -73,10 +73,10 @@ export class UnindexedLayers {
     this.#options = options;
   }
 
-  /** Throws the reason if such layers are left to their clients. */
-  check(): void {
+  /** Why such layers are left to their clients; undefined if they are not. */
+  get refusal(): Refusal | undefined {
     const { policy, pulls } = this.#options;
-    if (policy.mode === 'client' || !pulls.isPossible) throw unindexedRefusal();
+    return policy.mode === 'client' || !pulls.isPossible ? unindexedRefusal() : undefined;
   }
 
   /**
@@ -107,7 +107,8 @@ export class UnindexedLayers {
    * `signal`.
    */
   async make(ref: LayerRef, directory: LayerDirectory, signal: AbortSignal): Promise<MadeLayer> {
-    this.check();
+    const { refusal } = this;
+    if (refusal !== undefined) throw refusal;
     const found = await this.#find(ref, signal);
     if (found !== undefined) {
       try {

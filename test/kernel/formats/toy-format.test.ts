@@ -4,8 +4,10 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Formats } from '../../../src/formats/index.ts';
+import type { Labels } from '../../../src/formats/layer-format.ts';
 import { Layers } from '../../../src/layers/layers.ts';
-import { labelsOf } from '../../../src/layers/resolve/layer-ref.ts';
+import { labelsOf, type LayerRef } from '../../../src/layers/resolve/layer-ref.ts';
+import { Refusal } from '../../../src/layers/resolve/refusal.ts';
 import { silentLog } from '../../../src/log.ts';
 import { fakeImage } from '../../support/fake-image.ts';
 import { MemoryBlob } from '../../support/memory-blob.ts';
@@ -14,6 +16,12 @@ import toy, { sumOf, toyLayer } from '../../support/toy-format.ts';
 import { Workspace } from '../../support/workspace.ts';
 
 const formats = await Formats.load([new URL('../../support/toy-format.ts', import.meta.url).href]);
+
+function refOf(layers: Layers, labels: Labels): LayerRef {
+  const ref = layers.resolve(labels);
+  assert.ok(!(ref instanceof Refusal));
+  return ref;
+}
 
 /** What another program reads of a file. This one serves what is mounted, and must not wait for itself. */
 async function sumAt(path: string): Promise<string> {
@@ -35,7 +43,7 @@ test('A layer format from outside is mounted, read, and found again on the disk,
   };
 
   let layers = await Layers.start({ ...options, images: (reference) => fakeImage(reference, () => blob) });
-  await layers.mount(mountpoint, labels);
+  await layers.mount(mountpoint, refOf(layers, labels));
   await check();
   assert.ok(blob.requests > 1);
   assert.ok(await layers.close());
@@ -44,7 +52,7 @@ test('A layer format from outside is mounted, read, and found again on the disk,
   assert.match(record, /"format":"toy"/);
   const broken = new MemoryBlob(Buffer.alloc(0));
   layers = await Layers.start({ ...options, images: (reference) => fakeImage(reference, () => broken) });
-  await layers.mount(mountpoint, labels);
+  await layers.mount(mountpoint, refOf(layers, labels));
   await check();
   assert.equal(broken.requests, 0);
   assert.ok(await layers.close());
@@ -59,7 +67,7 @@ test('A layer of a format that this version does not have is not read as another
   const labels = labelsOf('registry.example/toy:1', id, toy);
   const mountpoint = join(workspace.path, 'mounted', 'fs');
   let layers = await Layers.start({ ...options, formats, log: silentLog });
-  await layers.mount(mountpoint, labels);
+  await layers.mount(mountpoint, refOf(layers, labels));
   assert.ok(await layers.close());
 
   const named = labelsOf('registry.example/toy:1', id, {
@@ -67,6 +75,6 @@ test('A layer of a format that this version does not have is not read as another
     labelsOf: (index) => formats.named('estargz')!.labelsOf(index),
   });
   layers = await Layers.start({ ...options, log: silentLog });
-  await assert.rejects(layers.restore(mountpoint, named), { code: 'Unimplemented', message: /"toy"/ });
+  await assert.rejects(layers.restore(mountpoint, refOf(layers, named)), { code: 'Unimplemented', message: /"toy"/ });
   assert.ok(await layers.close());
 });

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { unmount } from '../../../src/kernel/mount.ts';
+import { Refusal } from '../../../src/layers/resolve/refusal.ts';
 import { silentLog } from '../../../src/log.ts';
 import { Directories } from '../../../src/snapshots/directories.ts';
 import { ofToc } from '../../../src/layers/layer-origin.ts';
@@ -15,7 +16,8 @@ function layersWith(take: RemoteLayers['unmount']): RemoteLayers {
   return {
     mount: () => Promise.resolve(ofToc),
     restore: () => Promise.resolve(),
-    checkLabels() {},
+    resolve: () => new Refusal('annotations', 'InvalidArgument', 'no layers here'),
+    refusalOf: () => undefined,
     checkStacking: () => Promise.resolve(),
     check: () => Promise.resolve(),
     usage: () => Promise.resolve({ inodes: 0, bytes: 0, mostBytes: 0 }),

@@ -20,6 +20,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { type TestContext, describe, it } from 'node:test';
 import { codeOf } from '../../../src/errors.ts';
+import { Refusal } from '../../../src/layers/resolve/refusal.ts';
 import { silentLog } from '../../../src/log.ts';
 import type { RemoteLayers } from '../../../src/snapshots/remote-layers.ts';
 import { openSnapshotter } from '../../../src/snapshots/snapshotter.ts';
@@ -177,7 +178,8 @@ async function open(root: string) {
   const layers: RemoteLayers = {
     mount: () => Promise.reject(new Error('There are no layers')),
     restore: () => Promise.reject(new Error('There are no layers')),
-    checkLabels() {},
+    resolve: () => new Refusal('annotations', 'InvalidArgument', 'no layers here'),
+    refusalOf: () => undefined,
     checkStacking: () => Promise.resolve(),
     check: () => Promise.resolve(),
     usage: () => Promise.resolve({ inodes: 0, bytes: 0, mostBytes: 0 }),

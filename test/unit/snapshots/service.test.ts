@@ -20,8 +20,12 @@ import { codeOf, LazypullError } from '../../../src/errors.ts';
 import { Health } from '../../../src/gen/health/v1/health_pb.ts';
 import { Kind, Snapshots as SnapshotsDesc } from '../../../src/gen/services/snapshots/v1/snapshots_pb.ts';
 import { listenAt } from '../../../src/kernel/unix-socket.ts';
+import { Refusal } from '../../../src/layers/resolve/refusal.ts';
 import { silentLog } from '../../../src/log.ts';
 import { maxConnections } from '../../../src/rpc/connections.ts';
+import { unindexed } from '../../../src/chunks/layer-id.ts';
+import { estargz } from '../../../src/formats/estargz/format.ts';
+import { fakeImage } from '../../support/fake-image.ts';
 import { statusOf } from '../../../src/rpc/bridge.ts';
 import type { RemoteLayers } from '../../../src/snapshots/remote-layers.ts';
 import { serveSnapshots } from '../../../src/snapshots/server.ts';
@@ -31,7 +35,8 @@ const { method } = SnapshotsDesc;
 const layers = {
   restore: () => Promise.resolve(),
   mount: () => Promise.reject(new Error('no layers here')),
-  checkLabels() {},
+  resolve: () => new Refusal('annotations', 'InvalidArgument', 'no layers here'),
+  refusalOf: () => undefined,
   checkStacking: () => Promise.resolve(),
   check: () => Promise.resolve(),
   usage: () => Promise.resolve({ inodes: 0, bytes: 0, mostBytes: 0 }),
@@ -68,20 +73,27 @@ describe('the Snapshots service', () => {
   });
 
   it('tells a Prepare that waits for a layer when its client gives up', async (t) => {
-    const { promise, resolve } = Promise.withResolvers<Error>();
+    const ended = Promise.withResolvers<Error>();
     const waiting = (_mountpoint: string, _labels: object, signal?: AbortSignal): Promise<never> =>
       new Promise((_, reject) => {
         signal!.addEventListener('abort', () => {
-          resolve(signal!.reason as Error);
+          ended.resolve(signal!.reason as Error);
           reject(signal!.reason as Error);
         });
       });
-    const { call } = await start(t, undefined, { ...layers, mount: waiting });
+    const resolve: RemoteLayers['resolve'] = () => ({
+      id: unindexed(`sha256:${'a'.repeat(64)}`),
+      format: estargz,
+      image: fakeImage('a:1'),
+      siblings: [],
+      prefetchBytes: undefined,
+    });
+    const { call } = await start(t, undefined, { ...layers, resolve, mount: waiting });
     const labels = { 'containerd.io/snapshot.ref': 'target' };
     await assert.rejects(call(method.prepare, { key: 'p', labels }, { deadline: Date.now() + 500 }), {
       code: status.DEADLINE_EXCEEDED,
     });
-    assert.equal(codeOf(await promise), 'Canceled');
+    assert.equal(codeOf(await ended.promise), 'Canceled');
     await assert.rejects(call(method.stat, { key: 'p' }), { code: status.NOT_FOUND });
   });
 

@@ -5,10 +5,16 @@ import { dirname, join } from 'node:path';
 import { type TestContext, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type ErrorCode, LazypullError, codeOf } from '../../../src/errors.ts';
+import { estargz } from '../../../src/formats/estargz/format.ts';
 import { type LayerOrigin, ofToc } from '../../../src/layers/layer-origin.ts';
+import type { LayerRef } from '../../../src/layers/resolve/layer-ref.ts';
+import { Refusal } from '../../../src/layers/resolve/refusal.ts';
 import { type Log, silentLog } from '../../../src/log.ts';
 import type { RemoteLayers } from '../../../src/snapshots/remote-layers.ts';
+import { asRefusal } from '../../../src/layers/resolve/refusal-reason.ts';
+import type { Mount, Prepared } from '../../../src/snapshots/snapshot.ts';
 import { type Snapshotter, openSnapshotter } from '../../../src/snapshots/snapshotter.ts';
+import { fakeImage } from '../../support/fake-image.ts';
 
 const reference = 'containerd.io/snapshot/remote/stargz.reference';
 const digest = 'containerd.io/snapshot/remote/stargz.digest';
@@ -22,7 +28,7 @@ const lazy = (target: string, more: Record<string, string> = {}) => ({
 describe('an ordinary snapshot', () => {
   it('is prepared, committed, viewed and removed', async (t) => {
     const { snapshotter, directory, settle } = await start(t);
-    const [mount] = await snapshotter.prepare('a', '', { x: '1' });
+    const [mount] = await mountsOf(snapshotter.prepare('a', '', { x: '1' }));
     assert.deepEqual(mount, { type: 'bind', source: join(directory, '1/fs'), options: ['rw', 'rbind'] });
     assert.equal(statSync(join(directory, '1/fs')).mode & 0o7777, 0o755);
     assert.equal(statSync(join(directory, '1/work')).mode & 0o7777, 0o711);
@@ -130,7 +136,7 @@ describe('a remote snapshot', () => {
     const { snapshotter, directory, layers, lines } = await start(t);
     await remote(snapshotter, 'k', '', lazy('base'));
     layers.refused.add('sha256:of-r');
-    const [mount] = await snapshotter.prepare('k', 'base', lazy('r'));
+    const [mount] = await mountsOf(snapshotter.prepare('k', 'base', lazy('r')));
     assert.equal(mount?.type, 'overlay');
     assert.equal(snapshotter.stat('k').kind, 'active');
     assert.deepEqual(readdirSync(directory).sort(), ['1', '3']);
@@ -155,7 +161,7 @@ describe('a remote snapshot', () => {
     layers.hopeless.add('sha256:of-r');
     layers.mount = () => assert.fail('nothing is mounted');
     layers.unmount = () => assert.fail('nothing is unmounted');
-    const [mount] = await snapshotter.prepare('k', '', lazy('r'));
+    const [mount] = await mountsOf(snapshotter.prepare('k', '', lazy('r')));
     assert.equal(mount?.source, join(directory, '1/fs'));
     const errors = lines.filter((entry) => entry.level === 'warn').map(({ error }) => error);
     assert.deepEqual(errors, ['hopeless sha256:of-r']);
@@ -170,7 +176,7 @@ describe('a remote snapshot', () => {
     await remote(snapshotter, 'k', '', lazy('base'));
     await remote(snapshotter, 'k', 'base', lazy('middle'));
     layers.misfits.add('sha256:of-top');
-    assert.equal((await snapshotter.prepare('k', 'middle', lazy('top'))).length, 1);
+    assert.equal((await mountsOf(snapshotter.prepare('k', 'middle', lazy('top')))).length, 1);
     const errors = lines.filter((entry) => entry.level === 'warn').map(({ error }) => error);
     assert.deepEqual(errors, ['sha256:of-top does not fit on sha256:of-middle,sha256:of-base']);
     assert.equal(layers.mounted.size, 2);
@@ -179,13 +185,13 @@ describe('a remote snapshot', () => {
   it('is an ordinary one when its name belongs to something else', async (t) => {
     const { snapshotter, layers } = await start(t);
     await snapshotter.prepare('active', '', {});
-    assert.equal((await snapshotter.prepare('k1', '', lazy('active'))).length, 1);
+    assert.equal((await mountsOf(snapshotter.prepare('k1', '', lazy('active')))).length, 1);
     await remote(snapshotter, 'k', '', lazy('r'));
-    assert.equal((await snapshotter.prepare('k2', 'r', lazy('r'))).length, 1);
+    assert.equal((await mountsOf(snapshotter.prepare('k2', 'r', lazy('r')))).length, 1);
     assert.equal(layers.mounts, 1);
   });
 
-  it('survives a race: one wins, all answer AlreadyExists', async (t) => {
+  it('survives a race: one wins, all are told that it is ready', async (t) => {
     const { snapshotter, directory, layers } = await start(t);
     layers.delayMs = 5;
     await Promise.all(Array.from({ length: 20 }, (_, i) => remote(snapshotter, `k${i}`, '', lazy('r'))));
@@ -358,17 +364,18 @@ class FakeLayers implements RemoteLayers {
   mostAtOnce = 0;
   #atOnce = 0;
 
-  checkLabels(labels: Readonly<Record<string, string>>): void {
+  resolve(labels: Readonly<Record<string, string>>): LayerRef | Refusal {
     const name = labels[digest] ?? '';
-    if (this.hopeless.has(name)) throw new Error(`hopeless ${name}`);
+    const id = { digest: name, index: name };
+    return { id, format: estargz, image: fakeImage('a:1'), siblings: [], prefetchBytes: undefined };
   }
 
-  async mount(
-    mountpoint: string,
-    labels: Readonly<Record<string, string>>,
-    signal?: AbortSignal,
-  ): Promise<LayerOrigin> {
-    const name = labels[digest] ?? '';
+  refusalOf({ id }: LayerRef): Refusal | undefined {
+    return this.hopeless.has(id.digest) ? asRefusal(new Error(`hopeless ${id.digest}`)) : undefined;
+  }
+
+  async mount(mountpoint: string, layer: LayerRef, signal?: AbortSignal): Promise<LayerOrigin> {
+    const name = layer.id.digest;
     assert.deepEqual(readdirSync(mountpoint), []);
     this.mostAtOnce = Math.max(this.mostAtOnce, ++this.#atOnce);
     await delay(this.delayMs);
@@ -381,9 +388,9 @@ class FakeLayers implements RemoteLayers {
     return ofToc;
   }
 
-  async restore(mountpoint: string, labels: Readonly<Record<string, string>>): Promise<void> {
+  async restore(mountpoint: string, layer: LayerRef): Promise<void> {
     await this.unmount(mountpoint);
-    await this.mount(mountpoint, labels);
+    await this.mount(mountpoint, layer);
   }
 
   async usage(mountpoint: string) {
@@ -430,13 +437,19 @@ function temporaryRoot(t: TestContext): string {
   return root;
 }
 
+async function mountsOf(preparing: Promise<Prepared>): Promise<readonly Mount[]> {
+  const prepared = await preparing;
+  assert.ok('mounts' in prepared);
+  return prepared.mounts;
+}
+
 async function remote(
   snapshotter: Snapshotter,
   key: string,
   parent: string,
   labels: Record<string, string>,
 ): Promise<void> {
-  await rejectsCode('AlreadyExists', snapshotter.prepare(key, parent, labels));
+  assert.ok('ready' in (await snapshotter.prepare(key, parent, labels)));
   assert.equal(snapshotter.stat(labels['containerd.io/snapshot.ref'] ?? '').kind, 'committed');
 }
 

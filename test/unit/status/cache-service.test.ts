@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { CacheAccess, PruneOptions } from '../../../src/layers/cache/cache.ts';
+import { Refusal } from '../../../src/layers/resolve/refusal.ts';
 import { silentLog } from '../../../src/log.ts';
 import { serveSnapshots } from '../../../src/snapshots/server.ts';
 import { openSnapshotter } from '../../../src/snapshots/snapshotter.ts';
@@ -14,7 +15,8 @@ import { listenAt } from '../../../src/kernel/unix-socket.ts';
 const layers = {
   restore: () => Promise.resolve(),
   mount: () => Promise.reject(new Error('no layers here')),
-  checkLabels() {},
+  resolve: () => new Refusal('annotations', 'InvalidArgument', 'no layers here'),
+  refusalOf: () => undefined,
   checkStacking: () => Promise.resolve(),
   check: () => Promise.resolve(),
   usage: () => Promise.resolve({ inodes: 0, bytes: 0, mostBytes: 0 }),

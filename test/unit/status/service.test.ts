@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { listenAt } from '../../../src/kernel/unix-socket.ts';
+import { Refusal } from '../../../src/layers/resolve/refusal.ts';
 import { silentLog } from '../../../src/log.ts';
 import { PrepareHistory } from '../../../src/snapshots/prepare-history.ts';
 import { serveSnapshots } from '../../../src/snapshots/server.ts';
@@ -15,7 +16,8 @@ import type { DaemonStatus, StatusSource } from '../../../src/status/status.ts';
 const layers = {
   restore: () => Promise.resolve(),
   mount: () => Promise.reject(new Error('no layers here')),
-  checkLabels() {},
+  resolve: () => new Refusal('annotations', 'InvalidArgument', 'no layers here'),
+  refusalOf: () => undefined,
   checkStacking: () => Promise.resolve(),
   check: () => Promise.resolve(),
   usage: () => Promise.resolve({ inodes: 0, bytes: 0, mostBytes: 0 }),
