@@ -3,7 +3,7 @@ import { mkdir, rmdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isSystemError, LazypullError } from '../errors.ts';
-import { treeName } from '../fronts/erofs/plan.ts';
+import { treeName } from '../fronts/front.ts';
 import { RegistryImage } from '../images/image-access.ts';
 import type { Descriptor } from '../images/manifest.ts';
 import type { ResolvedImage } from '../images/resolve.ts';

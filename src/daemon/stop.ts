@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Fronts } from '../fronts/index.ts';
 import { errnoOf, LazypullError } from '../errors.ts';
 import { commandOf, controlGroupOf, identityOf, isRunning, type ProcessIdentity, variableOf } from '../kernel/pidfd.ts';
 import { mountsBelow } from '../kernel/mount.ts';
@@ -88,7 +89,7 @@ async function endLeft(root: string): Promise<void> {
   using lock = await openRoot(root);
   await lock.alone;
   await endKeeper(root);
-  await takeAway(root, join(root, 'fuse'), silentLog);
+  await takeAway(root, join(root, 'fuse'), new Fronts().types, silentLog);
 }
 
 async function nothingToStop(root: string, address: string): Promise<LazypullError> {

@@ -2,7 +2,8 @@ import { access, mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/p
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { clearLeft, WorkDirectory } from '../state/work-directory.ts';
-import { planDisk, treeName } from '../fronts/erofs/plan.ts';
+import { erofs as front } from '../fronts/erofs/front.ts';
+import { treeName } from '../fronts/front.ts';
 import { LazypullError } from '../errors.ts';
 import { ChunkColumns } from '../formats/chunk-columns.ts';
 import { plainEntry } from '../formats/layer-index.ts';
@@ -10,7 +11,7 @@ import { buildTree } from '../formats/tree.ts';
 import { openConnection } from '../fuse/connection.ts';
 import { FuseServer } from '../fuse/server.ts';
 import { pathOf } from '../kernel/detached-mount.ts';
-import { detach, mountErofs, mountOverlay } from '../kernel/mount.ts';
+import { detach, mountImage, mountOverlay } from '../kernel/mount.ts';
 import { silentLog } from '../log.ts';
 import { type CheckResult, tryOut } from './check-result.ts';
 
@@ -37,7 +38,7 @@ export async function checkMounts(parent: string): Promise<CheckResult[]> {
 
   const erofs = await tryOut('EROFS', fileSystemAdvice('erofs'), async () => {
     const target = await directory('erofs');
-    await mountErofs(image, target);
+    await mountImage(front.fileSystem.type, image, target);
     await readBack(join(target, treeName));
     await detach(target);
     return 'an image on the disk can be mounted';
@@ -74,7 +75,7 @@ export async function checkMounts(parent: string): Promise<CheckResult[]> {
   );
   const layer = await directory('layer');
   const stacked = await tryOut(stackName, stackAdvice, async () => {
-    await mountErofs(join(files, 'layer'), layer);
+    await mountImage(front.fileSystem.type, join(files, 'layer'), layer);
     await readBack(join(layer, treeName));
     const [device] = (await readFile('/proc/self/mounts', 'utf8'))
       .split('\n')
@@ -131,7 +132,7 @@ async function writeImage(path: string): Promise<number> {
   const file = { ...plainEntry, path: fileName, size: content.length, chunkCount: 1 };
   const chunks = new ChunkColumns();
   chunks.add(0, 0, content.length);
-  const plan = planDisk(buildTree({ entries: [file], chunks }), { digest: `sha256:${'0'.repeat(64)}` });
+  const plan = front.plan(buildTree({ entries: [file], chunks }), { digest: `sha256:${'0'.repeat(64)}` });
   await using disk = await open(path, 'w');
   await disk.write(plan.metadata, 0, plan.metadata.length, 0);
   await disk.write(content, 0, content.length, plan.chunks.diskOffset[0]!);

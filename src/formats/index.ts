@@ -6,8 +6,8 @@
  * use `tar/` and `gzip/`.
  */
 
-import { LazypullError } from '../errors.ts';
 import type { Digest } from '../chunks/digest.ts';
+import { loadModules } from '../util/load-modules.ts';
 import { estargz } from './estargz/format.ts';
 import { layerIndexFormat } from './layer-index-file/format.ts';
 import type { Labels, LayerFormat } from './layer-format.ts';
@@ -34,15 +34,7 @@ export class Formats {
 
   /** @throws InvalidArgument if a module exports no format, or one with the name of another */
   static async load(modules: readonly string[]): Promise<Formats> {
-    if (modules.length === 0) return new Formats();
-    const added: LayerFormat[] = [];
-    for (const url of modules) {
-      const { default: format } = (await import(url)) as { default?: LayerFormat };
-      const isNew = format !== undefined && [...added, ...builtIn].every(({ name }) => name !== format.name);
-      if (!isNew) throw new LazypullError('InvalidArgument', `The module "${url}" does not export a new layer format`);
-      added.push(format);
-    }
-    return new Formats(added, modules);
+    return new Formats(await loadModules(modules, builtIn, 'layer format'), modules);
   }
 
   /** The format with this name. Undefined if it belongs to another version of this program. */

@@ -1,5 +1,5 @@
 import { explain } from '../errors.ts';
-import { planDisk } from '../fronts/erofs/plan.ts';
+import { Fronts } from '../fronts/index.ts';
 import { Formats } from '../formats/index.ts';
 import { readIndex } from '../formats/read-index.ts';
 import type { LayerIndex } from '../formats/layer-index.ts';
@@ -81,7 +81,7 @@ export async function inspectLayer(
 
 /** Plans the layer's image too, as a daemon does: a layer without room there cannot be lazy. */
 function contentOf({ digest }: Descriptor, tree: LayerTree, index: LayerIndex): LayerContent {
-  planDisk(tree, { digest });
+  new Fronts().chosen.plan(tree, { digest });
   const { landmark } = tree;
   const { entries, chunks } = index;
   let files = 0;

@@ -1,7 +1,7 @@
 import { access, readFile } from 'node:fs/promises';
 import { codeOf, type ErrorCode, messageOf } from '../errors.ts';
 import { lookFirst } from './first-look.ts';
-import { detach, mountErofs, mountErofsThroughLoop, unmount } from './mount.ts';
+import { detach, mountImage, mountThroughLoop, unmount } from './mount.ts';
 import { clearMountPoint, coverMountPoint, fillMountPoint } from './mount-point.ts';
 import { watchMounts } from './mount-watch.ts';
 
@@ -9,7 +9,8 @@ import { watchMounts } from './mount-watch.ts';
 export interface HelperCall {
   readonly id: number;
   readonly kind: keyof typeof calls;
-  readonly paths: readonly string[];
+  /** What the function of this kind takes. */
+  readonly texts: readonly string[];
 }
 
 export type HelperAnswer =
@@ -25,11 +26,11 @@ export interface MountsChanged {
 const channelDescriptor = 3;
 
 const calls = {
-  mountErofs: (source: string, target: string) => mountErofs(source, target).then(() => true),
-  fill: (source: string, target: string) => fillMountPoint(source, target).then(() => true),
-  fillThroughLoop: (source: string, target: string) =>
-    fillMountPoint(source, target, mountErofsThroughLoop).then(() => true),
-  cover: (source: string, target: string) => coverMountPoint(source, target).then(() => true),
+  mountImage: (type: string, source: string, target = '') => mountImage(type, source, target).then(() => true),
+  fill: (type: string, source: string, target = '') => fillMountPoint(type, source, target).then(() => true),
+  fillThroughLoop: (type: string, source: string, target = '') =>
+    fillMountPoint(type, source, target, mountThroughLoop).then(() => true),
+  cover: (type: string, source: string, target = '') => coverMountPoint(type, source, target).then(() => true),
   unmountAll: (target: string) => clearMountPoint(target, unmount),
   detachAll: (target: string) => clearMountPoint(target, detach),
   detach: (target: string) => detach(target),
@@ -49,10 +50,10 @@ process.on('disconnect', () => process.exit(0));
 process.on('message', (call: HelperCall) => void answer(call));
 void watchMounts(channelDescriptor, () => send({ mountsChanged: true }));
 
-async function answer({ id, kind, paths }: HelperCall): Promise<void> {
-  const [path = '', target = ''] = paths;
+async function answer({ id, kind, texts }: HelperCall): Promise<void> {
+  const [first = '', second = '', third] = texts;
   try {
-    send({ id, result: await calls[kind](path, target) });
+    send({ id, result: await calls[kind](first, second, third) });
   } catch (error) {
     const { message, cause } = error instanceof Error ? error : new Error(String(error));
     send({ id, error: { code: codeOf(error), message, ...(cause === undefined ? {} : { cause: messageOf(cause) }) } });

@@ -95,24 +95,24 @@ export class MountHelper {
     this.#onMountsChanged = action;
   }
 
-  /** Mounts an EROFS image as `mountErofs` of `mount.ts`. */
-  async mountErofs(source: string, target: string): Promise<void> {
-    await this.#call('mountErofs', source, target);
+  /** Mounts an image as `mountImage` of `mount.ts`. */
+  async mountImage(type: string, source: string, target: string): Promise<void> {
+    await this.#call('mountImage', type, source, target);
   }
 
-  /** Mounts an EROFS image as `fillMountPoint` of `mount-point.ts`. */
-  async fill(source: string, target: string): Promise<void> {
-    await this.#call('fill', source, target);
+  /** Mounts an image as `fillMountPoint` of `mount-point.ts`. */
+  async fill(type: string, source: string, target: string): Promise<void> {
+    await this.#call('fill', type, source, target);
   }
 
-  /** Mounts an EROFS image as `coverMountPoint` of `mount-point.ts`. */
-  async cover(source: string, target: string): Promise<void> {
-    await this.#call('cover', source, target);
+  /** Mounts an image as `coverMountPoint` of `mount-point.ts`. */
+  async cover(type: string, source: string, target: string): Promise<void> {
+    await this.#call('cover', type, source, target);
   }
 
   /** As `fill`, always with a loop device. */
-  async fillThroughLoop(source: string, target: string): Promise<void> {
-    await this.#call('fillThroughLoop', source, target);
+  async fillThroughLoop(type: string, source: string, target: string): Promise<void> {
+    await this.#call('fillThroughLoop', type, source, target);
   }
 
   /**
@@ -166,9 +166,9 @@ export class MountHelper {
     if (running !== undefined) await dismiss(running);
   }
 
-  async #call(kind: HelperCall['kind'], ...paths: readonly string[]): Promise<boolean> {
+  async #call(kind: HelperCall['kind'], ...texts: readonly string[]): Promise<boolean> {
     for (let tries = 0; tries < maxTries; tries++) {
-      const answer = await this.#ask(await this.#running(), kind, paths);
+      const answer = await this.#ask(await this.#running(), kind, texts);
       if (answer === undefined) continue;
       if ('result' in answer) return answer.result;
       throw errorOf(answer.error);
@@ -180,7 +180,7 @@ export class MountHelper {
    * Resolves to undefined if the process ends before it has answered. It is not known then whether the call had an
    * effect.
    */
-  #ask(running: Running, kind: HelperCall['kind'], paths: readonly string[]) {
+  #ask(running: Running, kind: HelperCall['kind'], texts: readonly string[]) {
     const { child, waiting } = running;
     let looked = 0;
     // A single timer would not do: after we were stopped ourselves, there are answers that we have not read yet.
@@ -191,7 +191,7 @@ export class MountHelper {
       const id = this.#next++;
       waiting.set(id, resolve);
       child.channel?.ref();
-      child.send({ id, kind, paths } satisfies HelperCall, (error) => {
+      child.send({ id, kind, texts } satisfies HelperCall, (error) => {
         if (error !== null && waiting.delete(id)) resolve(undefined);
       });
     }).finally(() => clearInterval(timer));

@@ -4,24 +4,25 @@ import { basename, dirname, join } from 'node:path';
 import { LazypullError } from '../errors.ts';
 import { pathOf } from './detached-mount.ts';
 import { forget } from './page-cache.ts';
-import { detach, mountErofs } from './mount.ts';
+import { detach, mountImage } from './mount.ts';
 import { mountAt, mountAtIfCached } from './statx.ts';
 
 /**
- * Mounts an EROFS image as `mountErofs`, so that its tree is at `target`, in place of whatever is mounted there. The
+ * Mounts an image as `mountImage`, so that its tree is at `target`, in place of whatever is mounted there. The
  * mount is on the parent of `target`, and the image has a directory with the last name of `target`. So if nothing is
  * mounted there, `target` does not exist: no program can take an empty directory for the tree.
  *
+ * @param type of the file system in the image, as the kernel calls it
  * @param target a path in a directory of its own, which is made if it is not there
- * @param mount mounts it: `mountErofs`, or another function
+ * @param mount mounts it: `mountImage`, or another function
  */
-export async function fillMountPoint(source: string, target: string, mount = mountErofs): Promise<void> {
+export async function fillMountPoint(type: string, source: string, target: string, mount = mountImage): Promise<void> {
   await clearMountPoint(target, detach);
   mkdirSync(dirname(target), { recursive: true });
   try {
-    await mount(source, dirname(target));
+    await mount(type, source, dirname(target));
     await stat(target).catch((cause: unknown) => {
-      throw treeless(source, target, cause);
+      throw treeless(type, source, target, cause);
     });
   } catch (error) {
     await clearMountPoint(target, detach);
@@ -33,15 +34,15 @@ export async function fillMountPoint(source: string, target: string, mount = mou
  * As `fillMountPoint`, for a `target` that is itself a mount point, as in old versions. At every moment programs find
  * one of the two trees at `target`. If that fails, the old one stays.
  */
-export async function coverMountPoint(source: string, target: string): Promise<void> {
+export async function coverMountPoint(type: string, source: string, target: string): Promise<void> {
   const point = dirname(target);
   forget(source);
   const below = openSync(point, 'r');
   try {
-    await mountErofs(source, point);
+    await mountImage(type, source, point);
     if (mountAt(target) !== mountAt(point)) {
       await detach(point);
-      throw treeless(source, target);
+      throw treeless(type, source, target);
     }
     const hidden = join(pathOf(below), basename(target));
     while (await detach(hidden));
@@ -70,8 +71,9 @@ export async function clearMountPoint(target: string, once: (target: string) => 
   return was;
 }
 
-function treeless(source: string, target: string, cause?: unknown): LazypullError {
-  return new LazypullError('DataLoss', `The EROFS image "${source}" does not show a tree at "${target}"`, { cause });
+function treeless(type: string, source: string, target: string, cause?: unknown): LazypullError {
+  const text = `The ${type.toUpperCase()} image "${source}" does not show a tree at "${target}"`;
+  return new LazypullError('DataLoss', text, { cause });
 }
 
 /**

@@ -16,32 +16,37 @@ const mount2 = syscall<[string, string, string, number, string | null]>(
 const umount2 = syscall<[string, number]>('umount2', 'int umount2(const char *target, int flags)');
 
 /**
- * Mounts an EROFS image file read-only: directly from the file if the kernel can (Linux 6.12 and later), else through a
+ * Mounts an image file read-only: directly from the file if the kernel can (EROFS of Linux 6.12 and later), else through a
  * loop device.
  *
+ * @param type of the file system in the image, as the kernel calls it
  * @param source path of the image, a regular file
  * @param target an existing directory
  */
-export async function mountErofs(source: string, target: string): Promise<void> {
+export async function mountImage(type: string, source: string, target: string): Promise<void> {
   try {
-    await mount2(source, target, 'erofs', MS_RDONLY, null);
+    await mount2(source, target, type, MS_RDONLY, null);
   } catch (error) {
     if (errnoOf(error) !== 'ENOTBLK') {
-      throw new LazypullError('Unavailable', `Cannot mount the EROFS image "${source}" at "${target}"`, {
-        cause: error,
-      });
+      throw new LazypullError(
+        'Unavailable',
+        `Cannot mount the ${type.toUpperCase()} image "${source}" at "${target}"`,
+        {
+          cause: error,
+        },
+      );
     }
-    await mountErofsThroughLoop(source, target);
+    await mountThroughLoop(type, source, target);
   }
 }
 
-/** As `mountErofs`, for kernels that cannot mount the file directly. */
-export async function mountErofsThroughLoop(source: string, target: string): Promise<void> {
+/** As `mountImage`, for kernels that cannot mount the file directly. */
+export async function mountThroughLoop(type: string, source: string, target: string): Promise<void> {
   try {
     using device = await openLoop(source);
-    await mount2(device.path, target, 'erofs', MS_RDONLY, null);
+    await mount2(device.path, target, type, MS_RDONLY, null);
   } catch (error) {
-    const text = `Cannot mount the EROFS image "${source}" at "${target}" through a loop device`;
+    const text = `Cannot mount the ${type.toUpperCase()} image "${source}" at "${target}" through a loop device`;
     throw new LazypullError('Unavailable', text, { cause: error });
   }
 }

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import type { Digest } from '../chunks/digest.ts';
 import { isUnindexed, type LayerId, layerKey, layerPath, unindexed } from '../chunks/layer-id.ts';
 import { codeOf, LazypullError, messageOf } from '../errors.ts';
+import { Fronts } from '../fronts/index.ts';
 import type { Formats } from '../formats/index.ts';
 import type { LayerFormat } from '../formats/layer-format.ts';
 import type { ImageAccess } from '../images/image-access.ts';
@@ -49,6 +50,7 @@ export interface LayerOpenerParts {
 /** Opens layers: from the disk, by an index of a registry, or by pulling them. */
 export class LayerOpener {
   readonly #options: LayersOptions;
+  readonly #fronts: Fronts;
   readonly #parts: LayerOpenerParts;
   readonly #link = new Link();
   readonly #unwritten = new UnwrittenChunks();
@@ -63,6 +65,7 @@ export class LayerOpener {
     const { root, threads, memory, metrics, budget } = parts;
     const { log } = options;
     this.#options = options;
+    this.#fronts = options.fronts ?? new Fronts();
     this.#parts = parts;
     this.#tables = new TableCache(memory.tableBytes);
     this.#traces = new TraceStore(root.path);
@@ -78,6 +81,7 @@ export class LayerOpener {
     });
     this.#puller = new LayerPuller({
       limits: pullLimits(memory),
+      fronts: options.fronts,
       makeRoom: (bytes) => budget.makeRoom(bytes),
       log,
     });
@@ -218,10 +222,16 @@ export class LayerOpener {
   }
 
   /** Opens a layer of an image whose files are there. `own` replaces the parts that it does not share with the others. */
-  serve(layer: KnownLayer, image: ImageAccess, own?: OwnOfLayer): Promise<Layer> {
+  async serve(layer: KnownLayer, image: ImageAccess, own?: OwnOfLayer): Promise<Layer> {
     const { digest } = layer.record;
+    const { front: name } = layer.record;
+    const front = this.#fronts.named(name);
+    if (front === undefined) {
+      throw new LazypullError('Unimplemented', `Layers that are shown as "${name}" are not known to this version`);
+    }
     return Layer.open({
       ...layer,
+      front,
       fetchIndex: (start, end, signal) => this.#unindexed.readIndex(digest, image, { start, end }, signal),
       onWrong: isUnindexed({ digest, index: layer.record.indexDigest })
         ? (reason) => void this.#unindexed.refuse(digest, image, reason)

@@ -1,6 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { ChunkTable } from '../chunks/chunk-table.ts';
+import type { FileSystem, Front } from '../fronts/front.ts';
 import type { LayerFormat } from '../formats/layer-format.ts';
 import { LazypullError, messageOf } from '../errors.ts';
 import type { FuseServer, Piece } from '../fuse/server.ts';
@@ -37,6 +38,7 @@ export interface LayerOptions extends WrittenResidency {
   readonly record: LayerRecord;
   readonly directory: LayerDirectory;
   readonly format: LayerFormat;
+  readonly front: Front;
   /** Undefined for a layer that is idle until it is read. */
   readonly table: ChunkTable | undefined;
   /** The codec's data besides the table, if it is here. */
@@ -127,6 +129,11 @@ export class Layer {
     return this.complete && this.#kept.isSynced
       ? this.#options.directory.diskPath
       : join(helperRoot, this.#options.fuse.nameOf(this.name));
+  }
+
+  /** What mounts it. */
+  get fileSystem(): FileSystem {
+    return this.#options.front.fileSystem;
   }
 
   /** Whether a mount of this source shows the layer through the present connection. */

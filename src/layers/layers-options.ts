@@ -1,4 +1,5 @@
 import type { Formats } from '../formats/index.ts';
+import type { Fronts } from '../fronts/index.ts';
 import type { FuseMetrics } from '../fuse/metrics.ts';
 import type { OpenImageAccess } from '../images/image-access.ts';
 import type { Log } from '../log.ts';
@@ -38,6 +39,8 @@ export interface LayersOptions {
   readonly indexes?: IndexSource | undefined;
   /** The formats that can be read; undefined for the built-in ones. */
   readonly formats?: Formats | undefined;
+  /** How they are shown. Undefined for what is built in. */
+  readonly fronts?: Fronts | undefined;
   readonly log: Log;
   readonly metrics?: { readonly layers: LayerMetrics; readonly fuse: FuseMetrics };
 }

@@ -18,6 +18,7 @@ import { join } from 'node:path';
 import { layerIdOfKey, type LayerKey, layerKey } from '../chunks/layer-id.ts';
 import { messageOf } from '../errors.ts';
 import { Formats } from '../formats/index.ts';
+import { Fronts } from '../fronts/index.ts';
 import type { Labels } from '../formats/layer-format.ts';
 import type { Practice } from '../formats/practice.ts';
 import type { ImageAccess } from '../images/image-access.ts';
@@ -88,12 +89,12 @@ export class Layers {
    * @param kept a connection and its descriptor, which are ours from now on
    */
   static async start(options: LayersOptions, kept?: KeptConnection): Promise<Layers> {
-    const { root, log } = options;
+    const { root, log, fronts = new Fronts() } = options;
     await mkdir(root, { recursive: true, mode: 0o700 });
     const { attached, ahead, pulls } = new RootDirectory(root);
     let connection = kept && (await inheritConnection(attached, kept, log));
     if (connection === undefined) {
-      await takeAway(root, attached, log);
+      await takeAway(root, attached, fronts.types, log);
       connection = await openConnection();
     }
     const layers = new Layers(options, connection);
@@ -102,7 +103,7 @@ export class Layers {
       await removeStage(root, layers.#fuse.helper);
       await removePlans(ahead);
       await removePlans(pulls);
-      layers.#left = await staleMounts(root);
+      layers.#left = await staleMounts(root, fronts.types);
       return layers;
     } catch (error) {
       if (!connection.isInherited) await layers.close(); // else the next life goes on with it
@@ -122,7 +123,7 @@ export class Layers {
       log: options.log,
     });
     this.#memory = memoryBudget(options.memoryBytes);
-    this.#threads = new WorkerPool(this.#memory, options.log, this.#formats);
+    this.#threads = new WorkerPool(this.#memory, options.log, this.#formats, options.fronts);
     this.#metrics = options.metrics?.layers ?? layerMetrics();
     this.#points = new MountPoints({
       helper: this.#fuse.helper,

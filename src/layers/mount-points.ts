@@ -73,7 +73,7 @@ export class MountPoints {
     await this.#inTurn(mountpoint, async () => {
       const { imagePath } = layer;
       try {
-        await this.#options.helper.cover(imagePath, mountpoint);
+        await this.#options.helper.cover(layer.fileSystem.type, imagePath, mountpoint);
         this.adopt(mountpoint, layer, imagePath);
       } catch (error) {
         this.#options.log.warn({ mountpoint, error: messageOf(error) }, 'the mount of an old version stays');
@@ -174,7 +174,9 @@ export class MountPoints {
   /** If the connection dies meanwhile, another one is there by the second try. */
   async #fill(mountpoint: string, layer: Layer): Promise<void> {
     const { helper, directIo, served } = this.#options;
-    const fill = () => (directIo ? helper.fillThroughLoop(source, mountpoint) : helper.fill(source, mountpoint));
+    const { type, isOnDevice } = layer.fileSystem;
+    const fill = () =>
+      directIo || isOnDevice ? helper.fillThroughLoop(type, source, mountpoint) : helper.fill(type, source, mountpoint);
     await served();
     let source = layer.imagePath;
     try {

@@ -1,6 +1,6 @@
 import { rmdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { treeName } from '../fronts/erofs/plan.ts';
+import { treeName } from '../fronts/front.ts';
 import { isOnConnection } from '../fuse/connection-name.ts';
 import { abort, detach, mountTable } from '../kernel/mount.ts';
 import { clearMountPoint } from '../kernel/mount-point.ts';
@@ -19,13 +19,18 @@ export interface StaleMount {
 /**
  * The mounts of the layers' trees below `directory`, by the path of the tree. Left out if something else is mounted
  * there, or only a part of an image.
+ *
+ * @param types of the file systems that layers may have, as the kernel calls them
  */
-export async function staleMounts(directory: string): Promise<ReadonlyMap<string, StaleMount>> {
+export async function staleMounts(
+  directory: string,
+  types: ReadonlySet<string>,
+): Promise<ReadonlyMap<string, StaleMount>> {
   const images = new Map<string, StaleMount>();
   const others = new Set<string>();
   for (const { path, type, source, root } of await mountTable(directory)) {
     const tree = treeAt(path);
-    if (images.has(tree) || type !== 'erofs' || root !== '/') others.add(tree);
+    if (images.has(tree) || !types.has(type) || root !== '/') others.add(tree);
     images.set(tree, { source, isBare: tree === path });
   }
   for (const path of others) images.delete(path);
@@ -37,11 +42,17 @@ export async function staleMounts(directory: string): Promise<ReadonlyMap<string
  * any such mount that is found later belongs to the next one.
  *
  * @param mountpoint where an old version mounted its FUSE file system
+ * @param types of the file systems that layers may have, as the kernel calls them
  */
-export async function takeAway(directory: string, mountpoint: string, log: Log): Promise<void> {
+export async function takeAway(
+  directory: string,
+  mountpoint: string,
+  types: ReadonlySet<string>,
+  log: Log,
+): Promise<void> {
   const table = await mountTable(directory);
   const dead = table.filter(
-    ({ type, source }) => type === 'erofs' && (isOnConnection(basename(source)) || source.startsWith(`${mountpoint}/`)),
+    ({ type, source }) => types.has(type) && (isOnConnection(basename(source)) || source.startsWith(`${mountpoint}/`)),
   );
   for (const { path } of dead.toReversed()) await clearMountPoint(treeAt(path), detach);
   let connections = 0;

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { treeName } from '../fronts/erofs/plan.ts';
+import { treeName } from '../fronts/front.ts';
 import type { Kind, Mount } from './snapshot.ts';
 
 /**

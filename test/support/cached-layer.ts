@@ -32,6 +32,7 @@ export async function cachedLayer(root: string, name: string, usedMs: number): P
     digest: id.digest,
     indexDigest: id.index,
     format: 'estargz',
+    front: 'erofs',
     reference: 'r.example/a:1',
     blobBytes: bytes.length,
     diskBytes,

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { constants, gunzipSync } from 'node:zlib';
-import type { DiskPlan } from '../../src/fronts/erofs/disk-plan.ts';
-import { treeName } from '../../src/fronts/erofs/plan.ts';
+import type { DiskPlan } from '../../src/fronts/front.ts';
+import { treeName } from '../../src/fronts/front.ts';
 
 /** The whole image that a plan is of, its data taken from the blob; each chunk's digest is checked. */
 export function imageOf(plan: DiskPlan, blob: Buffer): Buffer {

@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { erofs } from '../../src/fronts/erofs/front.ts';
 import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openZlib } from '../../src/kernel/zlib.ts';
@@ -37,7 +38,7 @@ export async function pullBlob(
   const blob = inPieces(content, pieceBytes);
   const parts = { blob, inflater: () => openZlib()!.inflater(), check, memory: ringMemory(), ...options };
   const open: OpenTar = (onCheckpoint) => openTarStream(parts, onCheckpoint);
-  const pulled = await pullInto(target, { open, check });
+  const pulled = await pullInto(target, { open, check, front: erofs });
   return { ...pulled, target, image: await readDisk(target.diskPath, pulled) };
 }
 

@@ -1,7 +1,7 @@
 import { emptyDirectory } from '../../formats/tree.ts';
 import { directoryBytes, writeDirectory } from './directory.ts';
 import { inodeBytes, noBlock, writeInode } from './inode.ts';
-import { treeName } from './plan.ts';
+import { treeName } from '../front.ts';
 import { inodeSlotBytes, moveRoot, rootOffsetOf, superblockOffset } from './superblock.ts';
 
 const names = ['.', '..', treeName];

@@ -1,7 +1,7 @@
 import { LazypullError } from '../../errors.ts';
 import type { ChunkColumns } from '../../formats/chunk-columns.ts';
-import type { ByteString } from '../../formats/layer-index.ts';
 import { type ChunkTable, chunkTable } from '../../chunks/chunk-table.ts';
+import type { DiskPlan, WrittenData } from '../front.ts';
 import type { PlacedInode } from './layout.ts';
 import { blockBytes } from './superblock.ts';
 
@@ -9,13 +9,7 @@ import { blockBytes } from './superblock.ts';
 const maxBlocks = 0xffff_fffe;
 
 /** The data area of an image. */
-export interface DataArea {
-  readonly chunks: ChunkTable;
-  readonly diskBytes: number;
-  /** The first chunk of each file, ascending, and the file's path as its publisher wrote it. */
-  readonly firstChunks: Uint32Array;
-  readonly paths: readonly ByteString[];
-}
+export type DataArea = Omit<DiskPlan, 'metadata'>;
 
 /**
  * Places the data of regular files from byte `start` on, in the order of their first chunks in the blob, and sets the
@@ -45,20 +39,6 @@ export function placeData(inodes: readonly PlacedInode[], source: ChunkColumns, 
     if (block > maxBlocks) throw tooMuch();
   }
   return { chunks, diskBytes: block * blockBytes, firstChunks, paths: files.map(({ node }) => node.entry.path) };
-}
-
-/**
- * Data of a layer's files that was written before the rest of its image: `IndexEntry.diskOffset` says where each file
- * starts.
- */
-export interface WrittenData {
-  /** The lowest possible offset of data: the space before it is for the metadata. */
-  readonly start: number;
-  /**
-   * The offset of each chunk of `LayerTree.chunks` in the image. The chunks of a file ascend; what is between them
-   * reads as zeros.
-   */
-  readonly diskOffset: Float64Array;
 }
 
 /**

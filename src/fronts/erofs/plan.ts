@@ -1,26 +1,11 @@
-/**
- * A front turns a `LayerIndex` into something that the kernel mounts. This one is an EROFS image: all metadata at once,
- * and a data area that fills itself. Pure: it plans bytes, and others write them.
- *
- * Begin with `planDisk`. `layout.ts` decides where everything goes, `inode.ts`, `directory.ts`, `xattr.ts` and
- * `superblock.ts` write it.
- */
-
 import { type Digest, hexOf } from '../../chunks/digest.ts';
-import { emptyDirectory, type LayerTree } from '../../formats/tree.ts';
-import type { TreeNode } from '../../formats/tree-node.ts';
-import { placeData, placeWritten, type WrittenData } from './data.ts';
+import type { LayerTree } from '../../formats/tree.ts';
+import { around, type DiskPlan, type PlanOptions } from '../front.ts';
+import { placeData, placeWritten } from './data.ts';
 import { writeDirectory } from './directory.ts';
-import type { DiskPlan } from './disk-plan.ts';
 import { inodeBytes, writeInode } from './inode.ts';
 import { layOut, type PlacedInode } from './layout.ts';
 import { blockBytes, writeSuperblock } from './superblock.ts';
-
-/**
- * The directory of an image that is the root of the layer: the only one in the root of the image. If the image is not
- * mounted, there is no such directory.
- */
-export const treeName = 'fs';
 
 /**
  * Plans an uncompressed EROFS image of a layer that Linux 5.4 and later mount. The same tree and digest give the same
@@ -31,7 +16,7 @@ export const treeName = 'fs';
  * @throws ResourceExhausted if it does not fit into such an image; FailedPrecondition for a device that Linux cannot
  * have
  */
-export function planDisk(tree: LayerTree, { digest, written }: { digest: Digest; written?: WrittenData }): DiskPlan {
+export function planDisk(tree: LayerTree, { digest, written }: PlanOptions): DiskPlan {
   const uuid = uuidOf(digest);
   const { inodes, metadataBytes } = layOut(around(tree.root));
   const data =
@@ -47,11 +32,7 @@ export function planDisk(tree: LayerTree, { digest, written }: { digest: Digest;
     inodes: inodes.length,
     uuid,
   });
-  return { metadata: disk, inodes: inodes.length, ...data };
-}
-
-function around(root: TreeNode): TreeNode {
-  return { ...emptyDirectory(), links: 3, children: new Map([[treeName, root]]) };
+  return { metadata: disk, ...data };
 }
 
 function uuidOf(digest: Digest): Uint8Array {

@@ -2,8 +2,7 @@ import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import type { Digest } from '../../chunks/digest.ts';
 import type { LayerFormat, RawIndex, WantedIndex } from '../../formats/layer-format.ts';
 import type { LayerTree } from '../../formats/tree.ts';
-import type { WrittenData } from '../../fronts/erofs/data.ts';
-import { planDisk } from '../../fronts/erofs/plan.ts';
+import type { Front, PlanOptions } from '../../fronts/front.ts';
 import { type Hints, hintsOf } from '../prefetch/hints.ts';
 import { type Stacking, stackingOf } from './stacking.ts';
 
@@ -16,6 +15,8 @@ export interface LayerPlan extends DiskFiles {
 
 /** The content of the files in a layer's directory, without the data. */
 export interface DiskFiles {
+  /** The name of the front that laid it out. */
+  readonly front: string;
   /** The start of the image: everything but the files' data. */
   readonly metadata: Uint8Array;
   readonly diskBytes: number;
@@ -36,20 +37,22 @@ export function planLayer(
   format: Pick<LayerFormat, 'parse' | 'treeOf'>,
   raw: RawIndex,
   wanted: WantedIndex,
+  front: Front,
 ): LayerPlan {
   const index = format.parse(raw, wanted);
   const { digest: indexDigest, blobBytes, codecData } = index;
-  return { indexDigest, blobBytes, codecData, ...planTree(format.treeOf(index), { digest: wanted.layer }) };
+  return { indexDigest, blobBytes, codecData, ...planTree(format.treeOf(index), front, { digest: wanted.layer }) };
 }
 
 /**
  * Lays out the image of a layer.
  *
- * @throws ResourceExhausted if it is too large, FailedPrecondition if EROFS cannot represent it
+ * @throws as `Front.plan`
  */
-export function planTree(tree: LayerTree, options: { digest: Digest; written?: WrittenData }): DiskFiles {
-  const { metadata, diskBytes, chunks, firstChunks, paths } = planDisk(tree, options);
+export function planTree(tree: LayerTree, front: Front, options: PlanOptions): DiskFiles {
+  const { metadata, diskBytes, chunks, firstChunks, paths } = front.plan(tree, options);
   return {
+    front: front.name,
     metadata,
     diskBytes,
     chunks,

@@ -1,6 +1,5 @@
 import { closeSync, openSync, statfsSync, writeSync } from 'node:fs';
 import { LazypullError } from '../../errors.ts';
-import { blockBytes } from '../../fronts/erofs/superblock.ts';
 import { writeBack } from '../../kernel/writeback.ts';
 import { freeCheckBytes, keepFreeBytes } from './limits.ts';
 
@@ -21,17 +20,20 @@ export class ImageWriter implements Disposable {
   #stageOffset: number;
   #staged = 0;
   #position: number;
+  readonly #blockBytes: number;
   readonly #maxUnsyncedBytes: number;
   #uncheckedBytes = 0;
   #unsyncedBytes = 0;
   readonly fd: number;
 
   /**
-   * @param start where the first file may begin; a multiple of 4096
+   * @param start where the first file may begin; a multiple of `blockBytes`
+   * @param blockBytes each file begins at a multiple of this
    * @param maxUnsyncedBytes how much is written before the kernel has to bring it to the disk
    */
-  constructor(path: string, start: number, maxUnsyncedBytes: number) {
+  constructor(path: string, start: number, blockBytes: number, maxUnsyncedBytes: number) {
     this.#path = path;
+    this.#blockBytes = blockBytes;
     this.#maxUnsyncedBytes = maxUnsyncedBytes;
     this.fd = openSync(path, 'wx', 0o600);
     this.#position = this.#stageOffset = start;
@@ -40,7 +42,7 @@ export class ImageWriter implements Disposable {
 
   /** Starts a file. @returns where its first byte goes */
   begin(): number {
-    const start = Math.ceil(this.#position / blockBytes) * blockBytes;
+    const start = Math.ceil(this.#position / this.#blockBytes) * this.#blockBytes;
     this.seek(start);
     return start;
   }
@@ -48,7 +50,7 @@ export class ImageWriter implements Disposable {
   /** The next bytes are for `position`, which is no byte before: what is between is a hole. */
   seek(position: number): void {
     const gap = position - this.#position;
-    if (this.#staged > 0 && gap > 0 && gap < blockBytes && this.#staged + gap <= stageBytes) {
+    if (this.#staged > 0 && gap > 0 && gap < this.#blockBytes && this.#staged + gap <= stageBytes) {
       this.#stage.fill(0, this.#staged, this.#staged + gap);
       this.#staged += gap;
     } else if (gap > 0) {

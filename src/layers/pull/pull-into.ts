@@ -4,8 +4,7 @@ import type { IndexEntry } from '../../formats/layer-index.ts';
 import type { Compression } from '../../formats/spans.ts';
 import { TarReader } from '../../formats/tar/reader.ts';
 import { buildPlainTree } from '../../formats/tree.ts';
-import { maxMetadataBytes } from '../../fronts/erofs/layout.ts';
-import { blockBytes } from '../../fronts/erofs/superblock.ts';
+import type { Front } from '../../fronts/front.ts';
 import { punchHole } from '../../kernel/punch-hole.ts';
 import { planTree } from '../plan/layer-plan.ts';
 import type { LayerPaths, LayerSums } from '../store/layer-directory.ts';
@@ -31,6 +30,8 @@ export interface PullTarget extends LayerPaths {
 /** What the files hold. */
 export interface Pulled {
   readonly compression: Compression;
+  /** The name of the front that laid the disk out. */
+  readonly front: string;
   readonly diskBytes: number;
   readonly metadataBytes: number;
   /** Where the files' data starts on the disk. */
@@ -43,6 +44,8 @@ export interface Pulled {
 }
 
 export interface PullParts {
+  /** Lays the disk out. */
+  readonly front: Front;
   readonly open: OpenTar;
   /** Throws when the pull is to end. Called for each piece. */
   readonly check: () => void;
@@ -58,7 +61,8 @@ export interface PullParts {
  */
 export async function pullInto(target: PullTarget, parts: PullParts): Promise<Pulled> {
   try {
-    using image = new ImageWriter(target.diskPath, maxMetadataBytes, target.unsyncedBytes);
+    const { maxMetadataBytes, blockBytes } = parts.front;
+    using image = new ImageWriter(target.diskPath, maxMetadataBytes, blockBytes, target.unsyncedBytes);
     return await pullTo(image, target, parts);
   } catch (cause) {
     if (!isSystemError(cause)) throw cause;
@@ -66,7 +70,7 @@ export async function pullInto(target: PullTarget, parts: PullParts): Promise<Pu
   }
 }
 
-async function pullTo(image: ImageWriter, target: PullTarget, { open, check }: PullParts): Promise<Pulled> {
+async function pullTo(image: ImageWriter, target: PullTarget, { open, check, front }: PullParts): Promise<Pulled> {
   const { digest, blobBytes } = target;
   const stream = await open((checkpoint) => {
     spans.add(checkpoint);
@@ -94,15 +98,19 @@ async function pullTo(image: ImageWriter, target: PullTarget, { open, check }: P
   const whole = { layerDigest: digest, blobBytes, dataEnd: end.dataEnd, tarBytes: reader.position };
   const made = index?.write(whole, content);
   const tree = buildPlainTree(content);
-  const plan = planTree(tree, { digest, written: { start: maxMetadataBytes, diskOffset } });
-  for (const { start, end } of unusedOf(entries.list, diskOffset, plan.chunks)) punchHole(image.fd, start, end);
+  const { maxMetadataBytes: start, blockBytes } = front;
+  const plan = planTree(tree, front, { digest, written: { start, diskOffset } });
+  for (const hole of unusedOf(entries.list, diskOffset, plan.chunks, blockBytes)) {
+    punchHole(image.fd, hole.start, hole.end);
+  }
   const codecData = made !== undefined && 'codecData' in made ? made.codecData : undefined;
   const sums = writePlan({ ...plan, codecData }, image.fd, target);
   return {
     compression: stream.compression,
+    front: front.name,
     diskBytes: plan.diskBytes,
     metadataBytes: plan.metadata.length,
-    dataOffset: maxMetadataBytes,
+    dataOffset: start,
     table: plan.chunks,
     sums,
     entries: entries.list.length,
@@ -158,6 +166,7 @@ function* unusedOf(
   entries: readonly IndexEntry[],
   diskOffset: Float64Array,
   table: ChunkTable,
+  blockBytes: number,
 ): Generator<{ start: number; end: number }> {
   const used = new Set(table.diskOffset);
   for (const { firstChunk, chunkCount, diskOffset: start, size } of entries) {

@@ -6,7 +6,7 @@ import { endWorker, type RestCommand } from '../../util/end-worker.ts';
 import { workerUrl } from '../../util/worker-url.ts';
 import type { Pulled, PullTarget } from './pull-into.ts';
 import type { InflateAnswer, InflateCommand } from './inflate-worker.ts';
-import type { PullAnswer, PullCommand } from './pull-worker.ts';
+import type { PullAnswer, PullCommand, PullWorkerData } from './pull-worker.ts';
 import { linkMemory } from './tar-link.ts';
 
 /** What a thread gets at a time, and how many of these it has or waits for. */
@@ -47,14 +47,17 @@ interface Job {
  */
 export class PullThread {
   readonly #heapMb: number;
+  readonly #fronts: readonly string[];
   readonly #memory: Uint8Array[] = [];
   #threads: Threads | undefined;
   #idle: NodeJS.Timeout | undefined;
   #job: Job | undefined;
   #nextJob = 0;
 
-  constructor(heapMb: number) {
+  /** @param fronts `Fronts.modules` */
+  constructor(heapMb: number, fronts: readonly string[] = []) {
     this.#heapMb = heapMb;
+    this.#fronts = fronts;
   }
 
   /**
@@ -134,6 +137,7 @@ export class PullThread {
   #start(): Threads {
     const inflate = new Worker(workerUrl(import.meta.url, './inflate-worker'), { resourceLimits: inflateLimits });
     const pull = new Worker(workerUrl(import.meta.url, './pull-worker'), {
+      workerData: { fronts: this.#fronts } satisfies PullWorkerData,
       resourceLimits: { maxOldGenerationSizeMb: this.#heapMb, maxYoungGenerationSizeMb: youngMb },
     });
     const threads: Threads = { inflate, pull, linkMemory: linkMemory() };

@@ -1,6 +1,7 @@
 /** A thread that makes layers of tars, which another one sends, one layer after another. */
-import { type MessagePort, parentPort } from 'node:worker_threads';
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { codeOf, type ErrorCode, hintOf, messageOf } from '../../errors.ts';
+import { Fronts } from '../../fronts/index.ts';
 import { trimMemory } from '../../kernel/memory.ts';
 import type { EndCommand, RestCommand } from '../../util/end-worker.ts';
 import { checkNotCancelled, receiveTar } from './tar-link.ts';
@@ -23,8 +24,16 @@ export type PullAnswer =
   | { job: number; pulled: Pulled }
   | { job: number; error: { code: ErrorCode; message: string; hint: string | undefined } };
 
+/** What a thread is started with. */
+export interface PullWorkerData {
+  /** `Fronts.modules`. */
+  readonly fronts: readonly string[];
+}
+
 const port = parentPort;
 if (port === null) throw new Error('Cannot run outside a worker thread');
+
+const { chosen: front } = await Fronts.load((workerData as PullWorkerData).fronts);
 
 port.on('message', (command: PullCommand) => {
   if (command.kind === 'end') port.close();
@@ -37,7 +46,7 @@ port.on('message', (command: PullCommand) => {
 async function pull({ job, target, cancelled, link, memory }: PullCommand & { kind: 'pull' }): Promise<void> {
   const check = (): void => checkNotCancelled(cancelled);
   try {
-    answer({ job, pulled: await pullInto(target, { open: receiveTar(link, memory), check }) });
+    answer({ job, pulled: await pullInto(target, { open: receiveTar(link, memory), check, front }) });
   } catch (error) {
     answer({ job, error: { code: codeOf(error), message: messageOf(error), hint: hintOf(error) } });
   } finally {

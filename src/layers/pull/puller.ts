@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { codeOf, LazypullError, messageOf } from '../../errors.ts';
+import type { Fronts } from '../../fronts/index.ts';
 import type { Log } from '../../log.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
 import { RequestRoom } from '../fetch/request-room.ts';
@@ -30,6 +31,8 @@ export interface LayerPullerOptions {
   readonly limits: PullLimits;
   /** Makes room on the disk for a layer that is about to be pulled, or rejects with ResourceExhausted. */
   readonly makeRoom: (bytes: number) => Promise<void>;
+  /** What shows the layers. Undefined for what is built in. */
+  readonly fronts?: Fronts | undefined;
   readonly log: Log;
 }
 
@@ -64,7 +67,7 @@ export class LayerPuller implements AsyncDisposable {
     this.#options = options;
     this.#tails = new RequestRoom(tailsAtOnce);
     this.#room = new RequestRoom(requestBytes);
-    this.#threads = Array.from({ length: threads }, () => new PullThread(heapMb));
+    this.#threads = Array.from({ length: threads }, () => new PullThread(heapMb, options.fronts?.modules));
     this.#idle = [...this.#threads];
   }
 

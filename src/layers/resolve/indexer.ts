@@ -128,12 +128,13 @@ export class Indexer {
     const siblings = await this.#withoutKept(ref.siblings);
     const { tail, dataEnd, planned, fetchedMs } = await this.#plan(ref, siblings, directory);
     const blob = early?.of(tail.blob) ?? tail.blob;
-    const { table, codecData, blobBytes, diskBytes, metadataBytes, sums } = planned;
+    const { front, table, codecData, blobBytes, diskBytes, metadataBytes, sums } = planned;
     const record: LayerRecord = {
       version: recordVersion,
       digest: ref.id.digest,
       indexDigest: ref.id.index,
       format: ref.format.name,
+      front,
       reference: ref.image.reference,
       blobBytes,
       diskBytes,

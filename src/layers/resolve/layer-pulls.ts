@@ -363,10 +363,19 @@ function heard(blob: Blob, onBytes: () => void): Blob {
 }
 
 function recordOf(digest: string, reference: string, pulled: Pulled): LayerRecord {
-  const { blobBytes, diskBytes, metadataBytes, dataOffset, table, sums } = pulled;
+  const { front, blobBytes, diskBytes, metadataBytes, dataOffset, table, sums } = pulled;
   const { index: indexDigest } = unindexed(digest);
   const sizes = { blobBytes, diskBytes, metadataBytes, dataOffset, chunks: table.length };
-  return { version: recordVersion, digest, indexDigest, format: layerIndexFormat.name, reference, ...sizes, sums };
+  return {
+    version: recordVersion,
+    digest,
+    indexDigest,
+    format: layerIndexFormat.name,
+    front,
+    reference,
+    ...sizes,
+    sums,
+  };
 }
 
 function givenUp(): LazypullError {

@@ -1,5 +1,6 @@
 import type { LayerId } from '../../chunks/layer-id.ts';
 import { LazypullError, explain } from '../../errors.ts';
+import { Fronts } from '../../fronts/index.ts';
 import { indexTailBytes, type LayerFormat } from '../../formats/layer-format.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
 import { RegistryError } from '../../registry/errors.ts';
@@ -37,7 +38,7 @@ export class LazyCheck {
     if (this.#found.has(digest)) return;
     try {
       const raw = await this.#format.fetchIndex(blob, await blob.tail(indexTailBytes, signal), { signal });
-      this.#found.set(digest, planLayer(this.#format, raw, { layer: digest, index }).stacking);
+      this.#found.set(digest, planLayer(this.#format, raw, { layer: digest, index }, new Fronts().chosen).stacking);
     } catch (error) {
       signal.throwIfAborted();
       if (!(error instanceof RegistryError)) this.#found.set(digest, problemOf(digest, error));

@@ -179,7 +179,7 @@ export class UnindexedLayers {
     const wanted = { layer: id.digest, index: id.index };
     const planned = await plan({ format: format.name, raw, wanted, paths: directory.paths });
     if (path !== undefined) await link(path, directory.indexPath);
-    const { table, codecData, blobBytes, diskBytes, metadataBytes, sums } = planned;
+    const { front, table, codecData, blobBytes, diskBytes, metadataBytes, sums } = planned;
     const sizes = { blobBytes, diskBytes, metadataBytes, chunks: table.length };
     const { digest, index: indexDigest } = id;
     const record = {
@@ -187,6 +187,7 @@ export class UnindexedLayers {
       digest,
       indexDigest,
       format: format.name,
+      front,
       reference,
       ...sizes,
       sums,

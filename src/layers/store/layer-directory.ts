@@ -37,6 +37,8 @@ export interface LayerRecord {
   /** The digest of the layer's index, and the name of the index's format. */
   readonly indexDigest: Digest;
   readonly format: string;
+  /** The name of the front that laid the disk out. */
+  readonly front: string;
   /** An image that has the layer. */
   readonly reference: string;
   readonly blobBytes: number;
@@ -65,12 +67,12 @@ export interface WrittenResidency {
 }
 
 /**
- * The files of one layer: `disk` (the EROFS image, sparse), `table` (the chunk table as it is in memory), `codec`
- * (other data of the format's codec, if any), `paths` (the file that each chunk belongs to, for messages), `hints.json`
- * (what is likely to be read next), `stacking.json` (what matters to layers above and below), `resident` (one byte a
- * chunk, 1 if it has been synced) and `layer.json` (the record). A power cut can damage them, so they are never
- * trusted: a record counts only in the boot in which it was written, until its files have been synced, and every file
- * but the data on the disk has its digest in the record or in itself.
+ * The files of one layer: `disk` (the image that the kernel mounts, sparse), `table` (the chunk table as it is in
+ * memory), `codec` (other data of the format's codec, if any), `paths` (the file that each chunk belongs to, for
+ * messages), `hints.json` (what is likely to be read next), `stacking.json` (what matters to layers above and below),
+ * `resident` (one byte a chunk, 1 if it has been synced) and `layer.json` (the record). A power cut can damage them, so
+ * they are never trusted: a record counts only in the boot in which it was written, until its files have been synced,
+ * and every file but the data on the disk has its digest in the record or in itself.
  */
 export class LayerDirectory {
   readonly path: string;
@@ -289,21 +291,28 @@ interface WrittenRecord<T = LayerRecord> {
 }
 
 /** The record of old versions that knew only eStargz, of bare images. */
-interface Record5 extends Omit<LayerRecord, 'version' | 'indexDigest' | 'format' | 'chunks' | 'isBare'> {
+interface Record5 extends Omit<LayerRecord, 'version' | 'indexDigest' | 'format' | 'front' | 'chunks' | 'isBare'> {
   readonly version: 5;
   readonly tocDigest: Digest;
   readonly rows: number;
 }
 
-type AnyRecord = LayerRecord | Record5 | { readonly version: unknown };
+/** What versions wrote that had one front. */
+type FrontlessRecord = Omit<LayerRecord, 'front'>;
+
+type AnyRecord = LayerRecord | FrontlessRecord | Record5 | { readonly version: unknown };
+
+/** The front of records that name none. */
+const onlyFront = 'erofs';
 
 /** A record in the form of this version; undefined if this version does not know its version. */
 function currentRecord(record: AnyRecord): LayerRecord | undefined {
   if (isRecord5(record)) {
     const { version: _, tocDigest, rows, ...same } = record;
-    return { ...same, version: recordVersion, indexDigest: tocDigest, format: 'estargz', chunks: rows, isBare: true };
+    const known = { version: recordVersion, indexDigest: tocDigest, format: 'estargz', front: onlyFront } as const;
+    return { ...same, ...known, chunks: rows, isBare: true };
   }
-  return record.version === recordVersion ? (record as LayerRecord) : undefined;
+  return record.version === recordVersion ? { front: onlyFront, ...(record as FrontlessRecord) } : undefined;
 }
 
 function isRecord5(record: AnyRecord): record is Record5 {

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import { closeSync, ftruncateSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import type { LayerFormat, RawIndex, WantedIndex } from '../../formats/layer-format.ts';
+import type { Front } from '../../fronts/front.ts';
 import { type DiskFiles, type LayerPlan, planLayer } from '../plan/layer-plan.ts';
 import type { LayerPaths, LayerSums } from './layer-directory.ts';
 
@@ -15,7 +16,7 @@ export interface PlanRequest {
 }
 
 /** The content of the written files of a layer's directory. */
-export interface Planned extends Pick<LayerPlan, 'indexDigest' | 'blobBytes' | 'diskBytes' | 'codecData'> {
+export interface Planned extends Pick<LayerPlan, 'indexDigest' | 'blobBytes' | 'diskBytes' | 'codecData' | 'front'> {
   readonly metadataBytes: number;
   readonly table: ChunkTable;
   readonly sums: LayerSums;
@@ -27,11 +28,12 @@ export interface Planned extends Pick<LayerPlan, 'indexDigest' | 'blobBytes' | '
  *
  * @throws as `planLayer`, and errors of the file system
  */
-export function planFiles(format: LayerFormat, { raw, wanted, paths }: PlanRequest): Planned {
-  const plan = planLayer(format, raw, wanted);
-  const { indexDigest, blobBytes, diskBytes, metadata, chunks, codecData } = plan;
+export function planFiles(format: LayerFormat, front: Front, { raw, wanted, paths }: PlanRequest): Planned {
+  const plan = planLayer(format, raw, wanted, front);
+  const { front: name, indexDigest, blobBytes, diskBytes, metadata, chunks, codecData } = plan;
   const sums = write(plan, paths);
-  return { indexDigest, blobBytes, diskBytes, metadataBytes: metadata.length, table: chunks, codecData, sums };
+  const metadataBytes = metadata.length;
+  return { front: name, indexDigest, blobBytes, diskBytes, metadataBytes, table: chunks, codecData, sums };
 }
 
 /** Writes the files. @returns their digests */

@@ -1,7 +1,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { PracticeLayer } from '../../formats/practice.ts';
-import { treeName } from '../../fronts/erofs/plan.ts';
+import { treeName } from '../../fronts/front.ts';
 import type { ImageAccess } from '../../images/image-access.ts';
 import type { MountHelper } from '../../kernel/mount-helper.ts';
 import { silentLog } from '../../log.ts';
@@ -59,7 +59,7 @@ export async function practiseLayer(options: PracticeOptions): Promise<void> {
     const served = await openIndexed(indexer.index(ref, directory), (known) => serve(known, own));
     try {
       signal.throwIfAborted();
-      await helper.mountErofs(served.imagePath, mountpoint);
+      await helper.mountImage(served.fileSystem.type, served.imagePath, mountpoint);
       for (const name of paths) {
         signal.throwIfAborted();
         await helper.read(join(mountpoint, treeName, name));

@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { type ErrorCode, LazypullError, messageOf } from '../../errors.ts';
 import { Formats } from '../../formats/index.ts';
+import { Fronts } from '../../fronts/index.ts';
 import type { Log } from '../../log.ts';
 import { BufferPressure, stepsMs } from '../../util/buffer-pressure.ts';
 import { endWorker } from '../../util/end-worker.ts';
@@ -91,6 +92,7 @@ export class WorkerPool {
   readonly #warmUp = Promise.withResolvers<void>();
   readonly #budget: MemoryBudget;
   readonly #formats: Formats;
+  readonly #fronts: Fronts;
   readonly #log: Log;
   readonly #pressure = new BufferPressure(true);
   #queuedBytes = 0;
@@ -100,9 +102,10 @@ export class WorkerPool {
   #nextTarget = 0;
   #closed = false;
 
-  constructor(budget: MemoryBudget, log: Log, formats = new Formats()) {
+  constructor(budget: MemoryBudget, log: Log, formats = new Formats(), fronts = new Fronts()) {
     this.#budget = budget;
     this.#formats = formats;
+    this.#fronts = fronts;
     this.requests = new RequestRoom(budget.requestBytes);
     this.#log = log;
     this.#threads = Array.from({ length: budget.threads }, (_, i) => ({
@@ -277,6 +280,7 @@ export class WorkerPool {
       workerData: {
         unsyncedBytes: this.#budget.unsyncedBytes,
         formats: this.#formats.modules,
+        fronts: this.#fronts.modules,
       } satisfies WorkerPoolData,
     });
     for (const target of this.#targets.values()) post(worker, { kind: 'add', target });

@@ -8,6 +8,7 @@ import { checkChunk } from '../../chunks/checked-chunk.ts';
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import { Formats } from '../../formats/index.ts';
 import type { LayerFormat } from '../../formats/layer-format.ts';
+import { Fronts } from '../../fronts/index.ts';
 import { codeOf, type ErrorCode, LazypullError, messageOf } from '../../errors.ts';
 import { writeBack } from '../../kernel/writeback.ts';
 import { goFirstAgain, yieldToOthers, type YieldingThread } from '../../kernel/thread-priority.ts';
@@ -96,6 +97,8 @@ export interface WorkerPoolData {
   readonly unsyncedBytes: number;
   /** `Formats.modules`. */
   readonly formats: readonly string[];
+  /** `Fronts.modules`. */
+  readonly fronts: readonly string[];
 }
 
 interface OpenTarget extends UnpackTarget {
@@ -113,8 +116,10 @@ const pageBytes = 4096;
 
 const port = parentPort;
 if (port === null) throw new Error('Cannot run outside a worker thread');
-const { unsyncedBytes: maxUnsyncedBytes, formats: modules } = workerData as WorkerPoolData;
-const formats = await Formats.load(modules);
+const data = workerData as WorkerPoolData;
+const { unsyncedBytes: maxUnsyncedBytes } = data;
+const formats = await Formats.load(data.formats);
+const fronts = await Fronts.load(data.fronts);
 const targets = new Map<number, Opened>();
 const pressure = new BufferPressure();
 let unsyncedBytes = 0;
@@ -155,7 +160,7 @@ async function warmUp(): Promise<void> {
   const goesOn = (): boolean => !isWarmUpOver;
   const yields = yieldToOthers();
   if (yields !== undefined) port!.postMessage({ yields } satisfies WorkerAnswer);
-  await warmUpPlanning(goesOn);
+  await warmUpPlanning(fronts.chosen, goesOn);
   if (goesOn()) await warmUpUnpacking(goesOn);
   if (yields !== undefined) goFirstAgain(yields);
 }
@@ -178,7 +183,7 @@ function openTarget(target: UnpackTarget): Opened {
 
 function plan(request: PlanRequest): JobResult {
   try {
-    return { planned: planFiles(formatNamed(request.format), request) };
+    return { planned: planFiles(formatNamed(request.format), fronts.chosen, request) };
   } catch (error) {
     return { error: { code: codeOf(error), message: messageOf(error) } };
   }

@@ -8,7 +8,7 @@ import { basename, join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { detach, mountErofs, mountTable } from '../../../src/kernel/mount.ts';
+import { detach, mountImage, mountTable } from '../../../src/kernel/mount.ts';
 import { attachFuse, forgetRoot } from '../../support/attach.ts';
 import { hasInherited } from '../../support/daemon.ts';
 import { estargzBlob, type FileSpec } from '../../support/estargz-blob.ts';
@@ -143,7 +143,7 @@ test('A daemon goes on with what a version left that mounted the connection in a
   const own = (await mountTable(root)).filter(({ type }) => type === 'erofs').at(-1)!;
   await detach(own.path);
   const name = basename(own.source).replace(/^.*\./, '');
-  await mountErofs(join(directory, name), own.path);
+  await mountImage('erofs', join(directory, name), own.path);
   await lab.daemon.program.stop('SIGKILL');
   await forgetRoot(root);
   const reading = layer.read(2);

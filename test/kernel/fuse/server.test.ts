@@ -11,7 +11,7 @@ import { openConnection } from '../../../src/fuse/connection.ts';
 import type { FlatFile } from '../../../src/fuse/flat-file.ts';
 import { FuseServer } from '../../../src/fuse/server.ts';
 import { pathOf } from '../../../src/kernel/detached-mount.ts';
-import { mountErofs, mountErofsThroughLoop, mountTable, unmount } from '../../../src/kernel/mount.ts';
+import { mountImage, mountThroughLoop, mountTable, unmount } from '../../../src/kernel/mount.ts';
 import { silentLog } from '../../../src/log.ts';
 
 const run = promisify(execFile);
@@ -141,8 +141,8 @@ test('FuseServer gives a file back that it stops to serve, also when nobody asks
 });
 
 for (const [how, mount] of [
-  ['', mountErofs],
-  [' through a loop device', mountErofsThroughLoop],
+  ['', mountImage],
+  [' through a loop device', mountThroughLoop],
 ] as const) {
   test(`An EROFS image on a FuseServer mounts${how} and reads while its data arrives, and what mounts it is its name`, async (t) => {
     const source = await mkdtemp(join(tmpdir(), 'lazypull-tree-'));
@@ -159,7 +159,7 @@ for (const [how, mount] of [
     const mountpoint = join(directory, 'mnt');
     await mkdir(mountpoint);
     const name = server.nameOf('layer');
-    await mount(join(root, name), mountpoint);
+    await mount('erofs', join(root, name), mountpoint);
     try {
       assert.deepEqual(
         (await mountTable(directory)).map(({ source }) => basename(source)),

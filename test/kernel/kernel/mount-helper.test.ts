@@ -30,7 +30,7 @@ test('A process that is killed while its mount waits for a file system that nobo
   const script = `
     const { MountHelper, helperRoot } = await import(${module});
     const [lock, target] = process.argv.slice(1);
-    await new MountHelper(lock, 3).mountErofs(helperRoot + '/layer', target).catch(() => undefined);`;
+    await new MountHelper(lock, 3).mountImage('erofs', helperRoot + '/layer', target).catch(() => undefined);`;
   const program = spawn(process.execPath, ['-e', script, lock, target], {
     stdio: ['ignore', 'inherit', 'inherit', root],
   });
@@ -56,7 +56,7 @@ test('What the helper cannot do is an error with its reason, and a helper that w
   const helper = new MountHelper(join(directory, 'lock'));
   t.after(() => helper.close());
   await writeFile(join(directory, 'file'), 'no image');
-  await assert.rejects(helper.mountErofs(join(directory, 'file'), directory), {
+  await assert.rejects(helper.mountImage('erofs', join(directory, 'file'), directory), {
     code: 'Unavailable',
     message: /Cannot mount the EROFS image ".*file"/,
   });

@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
-import { detach, mountErofs, mountsBelow, unmount } from '../../../src/kernel/mount.ts';
+import { detach, mountImage, mountsBelow, unmount } from '../../../src/kernel/mount.ts';
 import { clearMountPoint, coverMountPoint, fillMountPoint, mountShownAt } from '../../../src/kernel/mount-point.ts';
 import { until } from '../../support/until.ts';
 
@@ -62,7 +62,7 @@ test('Who looks at a mount point again and again, while it is filled and cleared
   const { directory, image, target } = await placeIn(t);
   const watcher = await watcherOf(t, target);
   for (let i = 0; i < 300; i++) {
-    await fillMountPoint(image, target);
+    await fillMountPoint('erofs', image, target);
     assert.equal(await clearMountPoint(target, detach), true);
   }
   const [images, absent, empty] = await watcher.end();
@@ -77,18 +77,18 @@ test('fillMountPoint mounts in place of what is mounted there, and leaves nothin
   await mkdir(target);
   await run('mount', ['-t', 'tmpfs', 'none', target]);
   for (const covered of [point, target]) {
-    await fillMountPoint(image, target);
+    await fillMountPoint('erofs', image, target);
     assert.deepEqual(await mountsBelow(directory), [point]);
     await run('mount', ['-t', 'tmpfs', 'none', covered]);
   }
-  await fillMountPoint(image, target);
+  await fillMountPoint('erofs', image, target);
   assert.deepEqual(await mountsBelow(directory), [point]);
   await writeFile(join(directory, 'bad'), Buffer.alloc(8192));
-  await assert.rejects(fillMountPoint(join(directory, 'bad'), target), /Cannot mount the EROFS image/);
+  await assert.rejects(fillMountPoint('erofs', join(directory, 'bad'), target), /Cannot mount the EROFS image/);
   assert.deepEqual(await mountsBelow(directory), []);
   await assert.rejects(access(target), { code: 'ENOENT' });
   await run('mkfs.erofs', [join(directory, 'treeless'), join(directory, 'tree', 'fs')]);
-  await assert.rejects(fillMountPoint(join(directory, 'treeless'), target), { code: 'DataLoss' });
+  await assert.rejects(fillMountPoint('erofs', join(directory, 'treeless'), target), { code: 'DataLoss' });
   assert.deepEqual(await mountsBelow(directory), []);
   await assert.rejects(access(target), { code: 'ENOENT' });
   assert.equal(await clearMountPoint(target, unmount), false);
@@ -101,10 +101,10 @@ test('coverMountPoint mounts in place of what lies on the tree itself, and whoev
   const treeless = join(directory, 'treeless');
   await run('mkfs.erofs', [treeless, join(directory, 'tree', 'fs')]);
   await mkdir(target);
-  await mountErofs(treeless, target);
+  await mountImage('erofs', treeless, target);
   const watcher = await watcherOf(t, target);
   await until(() => watcher.looks() > 1000);
-  await coverMountPoint(image, target);
+  await coverMountPoint('erofs', image, target);
   await until(() => watcher.looks() > 2000);
   const [images, absent, empty] = await watcher.end();
   assert.deepEqual([images > 0, absent, empty], [true, 0, 0]);
@@ -118,9 +118,9 @@ test('coverMountPoint leaves what is there if the image has no tree', async (t) 
   const treeless = join(directory, 'treeless');
   await run('mkfs.erofs', [treeless, join(directory, 'tree', 'fs')]);
   await mkdir(target);
-  await mountErofs(treeless, target);
+  await mountImage('erofs', treeless, target);
   const shown = mountShownAt(target);
-  await assert.rejects(coverMountPoint(treeless, target), { code: 'DataLoss' });
+  await assert.rejects(coverMountPoint('erofs', treeless, target), { code: 'DataLoss' });
   assert.equal(mountShownAt(target), shown);
   assert.equal(await readFile(join(target, 'file'), 'utf8'), 'content');
   assert.deepEqual(await mountsBelow(directory), [target]);
@@ -128,7 +128,7 @@ test('coverMountPoint leaves what is there if the image has no tree', async (t) 
 
 test('What is in use is back at its place when it cannot be unmounted, with what it holds', async (t) => {
   const { image, target } = await placeIn(t);
-  await fillMountPoint(image, target);
+  await fillMountPoint('erofs', image, target);
   const user = execFile('sleep', ['60'], { cwd: target });
   await once(user, 'spawn');
   try {
@@ -154,7 +154,7 @@ const disturbances: Record<string, (point: string) => Promise<unknown>> = {
 for (const [name, disturb] of Object.entries(disturbances)) {
   test(`After ${name} neither a bind mount nor overlayfs finds an empty directory`, async (t) => {
     const { directory, image, point, target } = await placeIn(t);
-    await fillMountPoint(image, target);
+    await fillMountPoint('erofs', image, target);
     const shown = mountShownAt(target);
     for (const each of ['bound', 'empty', 'merged', 'upper', 'work']) await mkdir(join(directory, each));
     const overlay = ['lowerdir', 'upperdir', 'workdir'].map(
@@ -168,7 +168,7 @@ for (const [name, disturb] of Object.entries(disturbances)) {
       /does not exist|No such file|missing/i,
     );
     assert.deepEqual(await mountsBelow(directory), []);
-    await fillMountPoint(image, target);
+    await fillMountPoint('erofs', image, target);
     await run('mount', ['-t', 'overlay', '-o', overlay.join(), 'overlay', join(directory, 'merged')]);
     assert.deepEqual(await readdir(join(directory, 'merged')), ['file']);
   });
@@ -176,7 +176,7 @@ for (const [name, disturb] of Object.entries(disturbances)) {
 
 test('mountShownAt tells what is mounted on the tree, or on the mount, from the mount', async (t) => {
   const { image, point, target } = await placeIn(t);
-  await fillMountPoint(image, target);
+  await fillMountPoint('erofs', image, target);
   const shown = mountShownAt(target);
   for (const covered of [point, target]) {
     await run('mount', ['-t', 'tmpfs', 'none', covered]);

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
-import { detach, mountErofs, mountsBelow, unmount } from '../../../src/kernel/mount.ts';
+import { detach, mountImage, mountsBelow, unmount } from '../../../src/kernel/mount.ts';
 
 const run = promisify(execFile);
 
@@ -21,9 +21,9 @@ async function imageIn(t: TestContext): Promise<{ directory: string; image: stri
   return { directory, image, target };
 }
 
-test('mountErofs() mounts an image file, and unmount() tells whether there was something to unmount', async (t) => {
+test('mountImage() mounts an image file, and unmount() tells whether there was something to unmount', async (t) => {
   const { directory, image, target } = await imageIn(t);
-  await mountErofs(image, target);
+  await mountImage('erofs', image, target);
   assert.deepEqual(await mountsBelow(directory), [target]);
   assert.equal(await readFile(join(target, 'file'), 'utf8'), 'content');
   assert.equal(await unmount(target), true);
@@ -31,7 +31,7 @@ test('mountErofs() mounts an image file, and unmount() tells whether there was s
   assert.deepEqual(await mountsBelow(directory), []);
 });
 
-test('mountErofs() takes a loop device where the image is on a file system that cannot be read directly', async (t) => {
+test('mountImage() takes a loop device where the image is on a file system that cannot be read directly', async (t) => {
   const { directory, image, target } = await imageIn(t);
   const overlay = join(directory, 'overlay');
   for (const name of ['overlay', 'lower', 'upper', 'work']) await mkdir(join(directory, name));
@@ -39,7 +39,7 @@ test('mountErofs() takes a loop device where the image is on a file system that 
   await run('mount', ['-t', 'overlay', '-o', options, 'overlay', overlay]);
   try {
     await copyFile(image, join(overlay, 'image'));
-    await mountErofs(join(overlay, 'image'), target);
+    await mountImage('erofs', join(overlay, 'image'), target);
     assert.equal(await readFile(join(target, 'file'), 'utf8'), 'content');
     await unmount(target);
   } finally {
@@ -47,10 +47,10 @@ test('mountErofs() takes a loop device where the image is on a file system that 
   }
 });
 
-test('mountErofs() says what it could not mount, and why', async (t) => {
+test('mountImage() says what it could not mount, and why', async (t) => {
   const { image, target } = await imageIn(t);
   await writeFile(image, Buffer.alloc(8192));
-  await assert.rejects(mountErofs(image, target), (error: Error) => {
+  await assert.rejects(mountImage('erofs', image, target), (error: Error) => {
     assert.match(error.message, /Cannot mount the EROFS image/);
     assert.equal((error.cause as NodeJS.ErrnoException).code, 'EINVAL');
     return true;
@@ -59,7 +59,7 @@ test('mountErofs() says what it could not mount, and why', async (t) => {
 
 test('unmount() says that a mount is in use, and detach() takes it away all the same', async (t) => {
   const { image, target } = await imageIn(t);
-  await mountErofs(image, target);
+  await mountImage('erofs', image, target);
   const user = execFile('sleep', ['30'], { cwd: target });
   t.after(() => user.kill());
   await new Promise((resolve) => user.once('spawn', resolve));

@@ -7,8 +7,8 @@ import { pipeline } from 'node:stream/promises';
 import { after, before, test } from 'node:test';
 import { constants, createGzip, gzipSync, zstdCompressSync } from 'node:zlib';
 import fc from 'fast-check';
-import { treeName } from '../../../src/fronts/erofs/plan.ts';
-import { mountErofs, unmount } from '../../../src/kernel/mount.ts';
+import { treeName } from '../../../src/fronts/front.ts';
+import { mountImage, unmount } from '../../../src/kernel/mount.ts';
 import { ampleMemory } from '../../../src/layers/memory-budget.ts';
 import { pullLimits } from '../../../src/layers/pull/pull-limits.ts';
 import { LayerPuller, type PulledLayer, type PullRequest } from '../../../src/layers/pull/puller.ts';
@@ -48,7 +48,7 @@ async function pulledTree(content: Buffer): Promise<string[]> {
   const { diskPath } = await pull(new MemoryBlob(content));
   const root = await workspace.directory('mounted');
   await run('fsck.erofs', [diskPath]);
-  await mountErofs(diskPath, root);
+  await mountImage('erofs', diskPath, root);
   try {
     return await describeTree(join(root, treeName));
   } finally {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { erofs } from '../../../src/fronts/erofs/front.ts';
 import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -46,6 +47,7 @@ async function openLayer(t: TestContext, known: Known) {
     ...known,
     ...parts,
     format: estargz,
+    front: erofs,
     origin: ofToc,
     fetchIndex,
     onGrowth: () => undefined,
@@ -73,6 +75,7 @@ test('Layer takes back what it said to have when the disk cannot keep it, and fe
     digest: `sha256:${'a'.repeat(64)}`,
     indexDigest: `sha256:${'b'.repeat(64)}`,
     format: 'estargz',
+    front: 'erofs',
     reference: 'r.example/a:1',
     blobBytes: bytes.length,
     diskBytes,

@@ -4,11 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { DiskPlan } from '../../../../src/fronts/erofs/disk-plan.ts';
-import { planDisk, treeName } from '../../../../src/fronts/erofs/plan.ts';
+import type { DiskPlan } from '../../../../src/fronts/front.ts';
+import { planDisk } from '../../../../src/fronts/erofs/plan.ts';
+import { treeName } from '../../../../src/fronts/front.ts';
 import { readToc, readTocJson } from '../../../../src/formats/estargz/toc.ts';
 import { buildTree } from '../../../../src/formats/tree.ts';
-import { mountErofs, unmount } from '../../../../src/kernel/mount.ts';
+import { mountImage, unmount } from '../../../../src/kernel/mount.ts';
 import { estargzBlob, type FileSpec } from '../../../support/estargz-blob.ts';
 import { imageOf } from '../../../support/erofs-image.ts';
 import { run } from '../../../support/program.ts';
@@ -40,7 +41,7 @@ class MountedImage implements AsyncDisposable {
     await file.close();
     await run('fsck.erofs', [path]);
     await mkdir(mounted.point);
-    await mountErofs(path, mounted.point);
+    await mountImage('erofs', path, mounted.point);
     return mounted;
   }
 

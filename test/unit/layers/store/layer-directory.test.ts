@@ -29,6 +29,7 @@ const record: LayerRecord = {
   digest: `sha256:${'a'.repeat(64)}`,
   indexDigest: `sha256:${'b'.repeat(64)}`,
   format: 'estargz',
+  front: 'erofs',
   reference: 'registry.example/image:1',
   blobBytes: 1,
   diskBytes: contents.disk.length,
