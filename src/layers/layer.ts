@@ -65,6 +65,8 @@ export interface LayerOptions extends WrittenResidency {
 export class Layer {
   readonly record: LayerRecord;
   readonly origin: LayerOrigin;
+  /** What mounts it. */
+  readonly fileSystem: FileSystem;
   readonly name: string;
   readonly nodeId: number;
   readonly #options: Omit<LayerOptions, 'table' | 'codecData'>;
@@ -103,8 +105,8 @@ export class Layer {
   private constructor({ table, codecData, ...options }: LayerOptions, disk: FileHandle) {
     const { record, directory } = options;
     this.#options = options;
-    this.record = record;
-    this.origin = options.origin;
+    ({ record: this.record, origin: this.origin } = options);
+    this.fileSystem = options.front.fileSystem;
     this.#disk = disk;
     this.#read = new Uint8Array(new SharedArrayBuffer(record.chunks));
     ({ name: this.name, nodeId: this.nodeId } = fileOf(record));
@@ -129,11 +131,6 @@ export class Layer {
     return this.complete && this.#kept.isSynced
       ? this.#options.directory.diskPath
       : join(helperRoot, this.#options.fuse.nameOf(this.name));
-  }
-
-  /** What mounts it. */
-  get fileSystem(): FileSystem {
-    return this.#options.front.fileSystem;
   }
 
   /** Whether a mount of this source shows the layer through the present connection. */
