@@ -85,8 +85,9 @@ export function isSystemError(error: unknown): error is Error & { syscall: unkno
   return error instanceof Error && 'syscall' in error;
 }
 
-/** The `code` of a Node system error (`'ENOENT'`, …), or undefined. */
+/** The `code` of an error that Node gave (`'ENOENT'`, …); undefined for a LazypullError, whose class `codeOf` tells. */
 export function errnoOf(error: unknown): string | undefined {
-  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  const isOfNode = error instanceof Error && !(error instanceof LazypullError) && 'code' in error;
+  const code = isOfNode ? error.code : undefined;
   return typeof code === 'string' ? code : undefined;
 }

@@ -40,26 +40,34 @@ export interface FoundParts {
   readonly onPoison: (reason: string) => void;
 }
 
-/** An index that is complete in the store. */
-export class LocalIndex implements FoundIndex {
+/** The common part. */
+abstract class KnownIndex {
   readonly layer: string;
   readonly digest: string;
   readonly size: number;
   readonly origin: IndexOrigin;
   readonly signedBy: string | undefined;
-  readonly #store: IndexStore;
-  readonly #kept: KeptIndex;
   readonly poison: (reason: string) => void;
 
+  constructor(index: Omit<IndexArtifact, 'tail'>, origin: IndexOrigin, onPoison: (reason: string) => void) {
+    this.layer = index.layer;
+    this.digest = index.digest;
+    this.size = index.size;
+    this.signedBy = index.signature?.key;
+    this.origin = origin;
+    this.poison = onPoison;
+  }
+}
+
+/** An index that is complete in the store. */
+export class LocalIndex extends KnownIndex implements FoundIndex {
+  readonly #store: IndexStore;
+  readonly #kept: KeptIndex;
+
   constructor(store: IndexStore, kept: KeptIndex, onPoison: (reason: string) => void) {
-    this.layer = kept.layer;
-    this.digest = kept.digest;
-    this.size = kept.size;
-    this.origin = kept.origin;
-    this.signedBy = kept.signature?.key;
+    super(kept, kept.origin, onPoison);
     this.#store = store;
     this.#kept = kept;
-    this.poison = onPoison;
   }
 
   get path(): string {
@@ -76,32 +84,21 @@ export class LocalIndex implements FoundIndex {
 }
 
 /** An index in a registry whose tail is here. */
-export class RemoteIndex implements FoundIndex {
-  readonly layer: string;
-  readonly digest: string;
-  readonly size: number;
-  readonly origin: IndexOrigin;
-  readonly signedBy: string | undefined;
+export class RemoteIndex extends KnownIndex implements FoundIndex {
   readonly #store: IndexStore;
   readonly #blob: Blob;
   readonly #tail: Buffer;
   readonly #index: IndexArtifact;
   #keeping: Promise<KeptIndex> | undefined;
   #kept: KeptIndex | undefined;
-  readonly poison: (reason: string) => void;
 
   /** `tail` was compared with its digest. */
   constructor({ store, index, origin, onPoison }: FoundParts, blob: Blob, tail: Buffer) {
-    this.layer = index.layer;
-    this.digest = index.digest;
-    this.size = index.size;
-    this.origin = origin;
-    this.signedBy = index.signature?.key;
+    super(index, origin, onPoison);
     this.#store = store;
     this.#blob = blob;
     this.#tail = tail;
     this.#index = index;
-    this.poison = onPoison;
   }
 
   get path(): string | undefined {

@@ -219,14 +219,13 @@ export class Layer {
 
   /** Fetches some unread data. @returns its bytes; 0 if there is nothing left or nothing can be fetched now */
   async fillSome(): Promise<number> {
-    if (this.#kept.diskFails) return 0;
-    return (await this.#wake()).fetcher.fillSome();
+    return this.#kept.diskFails ? 0 : (await this.#wake()).fetcher.fillSome();
   }
 
   /** Verifies some data on the disk from an earlier life. @returns its bytes; 0 if there is nothing left */
   async verifySome(): Promise<number> {
-    if (!this.#options.resident.includes(residency.unverified)) return 0;
-    return (await this.#wake()).fetcher.verifySome();
+    const isDone = !this.#options.resident.includes(residency.unverified);
+    return isDone ? 0 : (await this.#wake()).fetcher.verifySome();
   }
 
   /** Verifies everything on the disk. @returns the number of parts, and of damaged ones: they are fetched again */
@@ -357,9 +356,8 @@ export class Layer {
   }
 
   #noteUnwritable(error: LazypullError): void {
-    const { metrics, onGrowth } = this.#options;
-    metrics.unwritten.add(1);
-    onGrowth();
+    this.#options.metrics.unwritten.add(1);
+    this.#options.onGrowth();
     this.#failures.unwritable(error);
   }
 

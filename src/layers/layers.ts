@@ -78,7 +78,7 @@ export class Layers {
   /** The same for layers that should be mounted: snapshots keep the files of a layer that cannot be mounted now. */
   readonly #named = new Map<string, LayerKey>();
   /** Layers with mounts that were taken out of the tree while they were in use. */
-  #busy: (readonly [LayerKey, OpenLayer])[] = [];
+  readonly #busy: (readonly [LayerKey, OpenLayer])[] = [];
   #warmingUp: Promise<void> | undefined;
   #isClosed = false;
 
@@ -203,7 +203,8 @@ export class Layers {
   async restore(mountpoint: string, ref: LayerRef): Promise<void> {
     const restore = async (layer: Layer): Promise<void> => {
       const left = this.#left.get(mountpoint);
-      const isShown = left !== undefined && (layer.isShownBy(left.source) || left.source === this.#attachedPath(layer));
+      const attached = this.connection.wasAttached ? join(this.#root.attached, layer.name) : undefined;
+      const isShown = left !== undefined && (layer.isShownBy(left.source) || left.source === attached);
       if (!isShown) await this.#points.fill(mountpoint, layer);
       else if (left.isBare) await this.#points.cover(mountpoint, layer, left.source);
       else this.#points.adopt(mountpoint, layer, left.source);
@@ -217,11 +218,6 @@ export class Layers {
    */
   async leaveDirectory(): Promise<void> {
     await removeAttached(this.#fuse.helper, this.#root.attached);
-  }
-
-  /** The source of a mount that an old version made, which mounted our connection in a directory. */
-  #attachedPath(layer: Layer): string | undefined {
-    return this.connection.wasAttached ? join(this.#root.attached, layer.name) : undefined;
   }
 
   /** Opens a layer unless it is open, and makes it readable at a mount point. */
@@ -265,8 +261,7 @@ export class Layers {
    * Serves a synthetic layer once, and pulls one, unless a real one was asked for. Rejects only if `signal` ends it.
    */
   async warmUp({ layer, tar }: Practice, image: ImageAccess, signal: AbortSignal): Promise<void> {
-    if (!this.#memory.warmsUp) return;
-    if (this.#layers.size > 0 || this.#isClosed) return;
+    if (!this.#memory.warmsUp || this.#layers.size > 0 || this.#isClosed) return;
     const { root, log } = this.#options;
     const serve: ServeQuietly = (known, own) => this.#opener.serve(known, image, own);
     const parts = { root, layer, image, threads: this.#threads, helper: this.#fuse.helper, serve, signal };
@@ -395,8 +390,7 @@ export class Layers {
   /** Mounts everything anew: nothing can be read through the previous connection. */
   async #renew(): Promise<void> {
     const gone = this.#readers.clear();
-    const busy = this.#busy;
-    this.#busy = [];
+    const busy = this.#busy.splice(0);
     await this.#points.renew();
     for (const [key, entry] of busy) await this.#layers.release(key, entry);
     for (const [key, entry] of this.#layers.entries()) {

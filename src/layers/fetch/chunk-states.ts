@@ -23,10 +23,6 @@ export class ChunkStates {
     this.#inFlight = new Uint8Array(resident.length);
   }
 
-  get length(): number {
-    return this.#resident.length;
-  }
-
   /** Whether the chunk is on the disk and verified. */
   isResident(chunk: number): boolean {
     return Atomics.load(this.#resident, chunk) === residency.verified;

@@ -8,7 +8,7 @@ import { type ErrorCode, LazypullError, codeOf } from '../../../src/errors.ts';
 import { estargz } from '../../../src/formats/estargz/format.ts';
 import { type LayerOrigin, ofToc } from '../../../src/layers/layer-origin.ts';
 import type { LayerRef } from '../../../src/layers/resolve/layer-ref.ts';
-import { Refusal } from '../../../src/layers/resolve/refusal.ts';
+import type { Refusal } from '../../../src/layers/resolve/refusal.ts';
 import { type Log, silentLog } from '../../../src/log.ts';
 import type { RemoteLayers } from '../../../src/snapshots/remote-layers.ts';
 import { asRefusal } from '../../../src/layers/resolve/refusal-reason.ts';
