@@ -2,6 +2,9 @@
  * Every label of a snapshot and annotation of a manifest that lazypull reads or writes. Most names belong to other
  * projects: containerd (core/snapshots, pkg/snapshotters), stargz-snapshotter (fs/source, estargz), BuildKit
  * (cache/refs.go) and Podman.
+ *
+ * A new one is a constant here. Labels that say which layer is meant are read in `layers/resolve/layer-ref.ts`, the
+ * other labels of a snapshot in `snapshots/labels.ts`, annotations in `images/manifest.ts`.
  */
 
 /**

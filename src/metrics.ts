@@ -1,3 +1,10 @@
+/**
+ * Metrics: counters, gauges and histograms, and their text for Prometheus. It knows no metric by name.
+ *
+ * A new metric is declared in the `metrics.ts` of the room that it is about, and counted where the thing happens.
+ * `daemon/metrics.ts` joins the rooms, and `docs/metrics.md` has a row for each, which a test compares.
+ */
+
 /** Label names, each with all its values; an empty list if they are not known beforehand. */
 export type Labels = Readonly<Record<string, readonly string[]>>;
 

@@ -2,8 +2,8 @@
  * The configuration: flags before the environment before config.toml before defaults. It reads one file and nothing
  * else.
  *
- * Begin with `loadConfig`. A new key goes into `schema.ts`, with its default and its description; the page of the
- * documentation comes from there.
+ * Begin with `loadConfig`. A new key goes into `schema.ts`, with its default and its description, and its dotted name
+ * into `implemented` of `file.ts`. The page of the documentation comes from there.
  */
 
 import { readFileSync, statSync } from 'node:fs';

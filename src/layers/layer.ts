@@ -205,11 +205,10 @@ export class Layer {
   /** The state of the layer, as far as it knows. Looks at every chunk, and reads a file if the layer is idle. */
   async status(): Promise<Omit<LayerStatus, 'references' | 'mountedMs' | 'mounts' | 'pulling'>> {
     const { record, resident, directory } = this.#options;
-    const { size } = this.#reader?.table ?? (await directory.table(record));
     return {
       digest: record.digest,
       blobBytes: record.blobBytes,
-      ...countBytes(size, resident),
+      ...countBytes((this.#reader?.table ?? (await directory.table(record))).size, resident),
       fetchedBytes: this.#fetchedBytes + (this.#reader?.fetcher.fetchedBytes ?? 0),
       bytesPerSecond: this.#reader?.fetcher.rate.perSecond ?? 0,
       waiting: this.#waiting,

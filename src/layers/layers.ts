@@ -128,7 +128,10 @@ export class Layers {
     this.#points = new MountPoints({
       helper: this.#fuse.helper,
       directIo: options.directIo ?? false,
-      served: () => this.#served(),
+      served: async () => {
+        this.#root.check();
+        await this.#fuse.served();
+      },
       metrics: this.#metrics,
       log: options.log,
     });
@@ -335,11 +338,6 @@ export class Layers {
   /** Why layers cannot be read; undefined if they can. */
   get problem(): string | undefined {
     return this.#root.problem ?? this.#fuse.problem;
-  }
-
-  async #served(): Promise<void> {
-    this.#root.check();
-    await this.#fuse.served();
   }
 
   /** Records what is here for the next life, and leaves everything mounted. The process ends after that. */

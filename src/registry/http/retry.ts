@@ -1,3 +1,9 @@
+/**
+ * What is tried again, and when: a request whose error is `retryable`, as `registry/errors.ts` and `network-reasons.ts`
+ * decide. A new rule of how often or how long is a field of `RetryPolicy`; which server is asked next is decided in
+ * `hosts/mirrors.ts`.
+ */
+
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Log } from '../../log.ts';
 import { errnoOf, explain } from '../../errors.ts';
