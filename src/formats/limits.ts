@@ -34,5 +34,8 @@ export const maxSymlinkBytes = 4095;
 /** A chunk is held in memory as a whole. Writers cut at 4 MiB by default. */
 export const maxChunkBytes = 64 * 1024 * 1024;
 
-/** How much may have to be inflated and thrown away before a chunk. */
+/** Zeros of the sparse files of a layer: a few bytes can ask for very many. */
+export const maxHoleBytes = 16 * 2 ** 30;
+
+/** What has to be inflated and thrown away before a chunk. */
 export const maxInnerOffset = 256 * 1024 * 1024;

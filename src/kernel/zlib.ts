@@ -1,5 +1,6 @@
 import koffi from 'koffi';
 import { LazypullError } from '../errors.ts';
+import { Address } from './address.ts';
 
 /** A zlib whose functions can be called (zlib.h of zlib 1.2.8 and later; zlib-ng has the same). */
 export interface Zlib {
@@ -169,21 +170,5 @@ export class RawInflate implements Disposable {
     const message = this.#view.getBigUint64(place.message, true);
     const text: unknown = message === 0n ? `zlib says ${result}` : koffi.decode(message, 'char', -1);
     throw new LazypullError('DataLoss', `The deflate data is damaged: ${String(text)}`);
-  }
-}
-
-/** The address of a buffer, which is below 2^53 on every machine that Node runs on. */
-class Address {
-  #buffer: ArrayBufferLike | undefined;
-  #address = 0;
-
-  of(bytes: Uint8Array): number {
-    // A small array may lie in memory that moves, until its buffer is asked for.
-    const { buffer } = bytes;
-    if (buffer !== this.#buffer) {
-      this.#address = buffer.byteLength === 0 ? 0 : Number(koffi.address(new Uint8Array(buffer)));
-      this.#buffer = buffer;
-    }
-    return this.#address + bytes.byteOffset;
   }
 }

@@ -3,7 +3,7 @@ import { digestOfHex } from '../../src/chunks/digest.ts';
 import { ChunkColumns, digestBytes } from '../../src/formats/chunk-columns.ts';
 import { CheckpointingInflate } from '../../src/formats/gzip/checkpointing-inflate.ts';
 import { LayerIndexWriter } from '../../src/formats/layer-index-file/encode.ts';
-import type { SpanTable } from '../../src/formats/layer-index-file/span-table.ts';
+import { type SpanTable, streamEndAt } from '../../src/formats/layer-index-file/span-table.ts';
 import type { IndexEntry } from '../../src/formats/layer-index.ts';
 import { type Checkpoint, type Compression, firstCheckpoint } from '../../src/formats/spans.ts';
 import { TarReader } from '../../src/formats/tar/reader.ts';
@@ -47,6 +47,8 @@ export async function buildLayerIndex(blob: Buffer, options: BuildOptions = {}):
       const size = Math.min(options.chunkBytes ?? 4 << 20, next - at, end - at);
       const span = checkpointsOfSpans[starts.indexOf(next) - 1]!;
       const row = isGzip ? chunks.add(span.blobOffset, at - span.outputOffset, size) : chunks.add(at, 0, size);
+      const spanEnd = isGzip ? streamEndAt(checkpointsOfSpans[starts.indexOf(next)], dataEnd) : at + size;
+      chunks.streamEnd[row] = spanEnd;
       chunks.digest.set(hash('sha256', tar.subarray(at, at + size), 'buffer'), row * digestBytes);
       at += size;
     }

@@ -3,6 +3,7 @@ import { erofs } from '../../src/fronts/erofs/front.ts';
 import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openZlib } from '../../src/kernel/zlib.ts';
+import { openZstd } from '../../src/kernel/zstd.ts';
 import { type Pulled, pullInto, type PullTarget } from '../../src/layers/pull/pull-into.ts';
 import { type OpenTar, openTarStream, ringMemory, type TarStreamOptions } from '../../src/layers/pull/tar-stream.ts';
 import { LayerDirectory } from '../../src/layers/store/layer-directory.ts';
@@ -25,7 +26,7 @@ export interface PulledBlob extends Pulled {
   readonly image: Buffer;
 }
 
-type BlobOptions = Partial<Pick<TarStreamOptions, 'blob' | 'inflater' | 'check'>>;
+type BlobOptions = Partial<Pick<TarStreamOptions, 'blob' | 'inflater' | 'frameDecoder' | 'check'>>;
 
 /** Pulls a blob that comes in pieces of some length. */
 export async function pullBlob(
@@ -36,8 +37,9 @@ export async function pullBlob(
   const target = await pullTarget(parent, content);
   const check = options.check ?? ((): void => undefined);
   const blob = inPieces(content, pieceBytes);
-  const parts = { blob, inflater: () => openZlib()!.inflater(), check, memory: ringMemory(), ...options };
-  const open: OpenTar = (onCheckpoint) => openTarStream(parts, onCheckpoint);
+  const decoders = { inflater: () => openZlib()!.inflater(), frameDecoder: () => openZstd()!.decoder() };
+  const parts = { blob, ...decoders, check, memory: ringMemory(), ...options };
+  const open: OpenTar = (events) => openTarStream(parts, events);
   const pulled = await pullInto(target, { open, check, front: erofs });
   return { ...pulled, target, image: await readDisk(target.diskPath, pulled) };
 }

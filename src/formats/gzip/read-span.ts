@@ -2,6 +2,8 @@ import { constants, gunzipSync, inflateRawSync } from 'node:zlib';
 import { LazypullError } from '../../errors.ts';
 import { maxSpanBytes, type SpanKind, spanKinds } from '../spans.ts';
 import { alignToByte } from './bit-prefix.ts';
+import { isZstdMagic } from '../zstd/frames.ts';
+import { readFrames } from '../zstd/read-frames.ts';
 import type { Inflater } from './inflater.ts';
 import { MemberHeader } from './member-header.ts';
 
@@ -33,6 +35,7 @@ export function readSpan(span: SpanBytes, inflater?: Inflater): Buffer {
   const { kind, bytes, wanted } = span;
   if (wanted > maxWanted) throw new LazypullError('ResourceExhausted', `A span of ${wanted} bytes is too long`);
   if (kind === spanKinds.stored) return Buffer.from(bytes.buffer, bytes.byteOffset, Math.min(wanted, bytes.length));
+  if (kind === spanKinds.header && startsFrame(bytes)) return readFrames(bytes, wanted);
   if (inflater !== undefined) return readExactly(span, inflater);
   try {
     return readAll(span);
@@ -84,6 +87,10 @@ const slackBytes = 1 << 20;
 function inflateRawWithInfo(bytes: Uint8Array, options: object): { buffer: Buffer; engine: { bytesWritten: number } } {
   // The types of Node do not have the effect of `info` on the result.
   return inflateRawSync(bytes, { ...options, info: true }) as unknown as ReturnType<typeof inflateRawWithInfo>;
+}
+
+function startsFrame(bytes: Uint8Array): boolean {
+  return bytes.length >= 4 && isZstdMagic(Buffer.from(bytes.buffer, bytes.byteOffset, 4).readUInt32LE(0));
 }
 
 function startsMember(bytes: Uint8Array, at: number): boolean {

@@ -2,7 +2,7 @@ import { ChunkColumns, digestBytes } from '../chunk-columns.ts';
 import { type Digest, digestOfHex } from '../../chunks/digest.ts';
 import { LazypullError } from '../../errors.ts';
 import type { LayerIndex } from '../layer-index.ts';
-import { maxChunkBytes, maxTocRows } from '../limits.ts';
+import { maxChunkBytes, maxHoleBytes, maxTocRows } from '../limits.ts';
 import { type Compression, maxSpanBytes, spanKinds } from '../spans.ts';
 import { readEntries } from './entries.ts';
 import { magic, readTail } from './footer.ts';
@@ -36,7 +36,7 @@ export function decodeTail(
   end: Uint8Array,
   want: { layerDigest: Digest; fileBytes: number; blobBytes?: number | undefined },
 ): LayerIndexFile {
-  const { tail, start } = readTail(want.fileBytes, end);
+  const { tail, start, version } = readTail(want.fileBytes, end);
   const reader = new NumberReader(tail);
   const compression = nameOf(compressionCodes, reader.byte());
   if (compression === undefined) throw damaged('nobody knows what the layer is compressed with');
@@ -51,7 +51,8 @@ export function decodeTail(
   const size = { dataEnd, tarBytes, windowsEnd: start };
   const spans = readSpans(reader, compression, spanCount, size);
   const chunks = readChunks(reader, compression, chunkCount, { spans, tarBytes });
-  const entries = readEntries(reader, entryCount, chunks);
+  if (version > 1) readMoreOfChunks(reader, compression, chunks);
+  const entries = readEntries(reader, entryCount, chunks, version > 1);
   if (reader.left > 0) throw damaged('its tail has more than it says');
   return { layerDigest, compression, blobBytes, tarBytes, index: { entries, chunks }, spans };
 }
@@ -147,4 +148,21 @@ function readChunks(
   }
   chunks.digest.set(digests);
   return chunks;
+}
+
+/** What version 2 says of chunks: holes before them, and where in their spans they end. */
+function readMoreOfChunks(reader: NumberReader, compression: Compression, chunks: ChunkColumns): void {
+  const { length, hole, streamOffset, streamEnd } = chunks;
+  hole.set(reader.column('hole', length, maxHoleBytes));
+  if (compression === 'none') return;
+  let before = -1;
+  let end = 0;
+  for (let row = 0; row < length; row++) {
+    const start = streamOffset[row]!;
+    if (start !== before) end = start;
+    end += reader.number('streamEnd', streamEnd[row]! - end);
+    if (end === start) throw damaged(`chunk ${row} has no bytes`);
+    streamEnd[row] = end;
+    before = start;
+  }
 }

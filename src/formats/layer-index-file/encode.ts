@@ -1,10 +1,10 @@
 import { hash } from 'node:crypto';
 import { type Digest, hexOf } from '../../chunks/digest.ts';
 import { LazypullError } from '../../errors.ts';
-import { digestBytes } from '../chunk-columns.ts';
+import { type ChunkColumns, digestBytes } from '../chunk-columns.ts';
 import { printable } from '../../util/printable.ts';
 import type { IndexEntry, LayerIndex } from '../layer-index.ts';
-import { maxTocRows } from '../limits.ts';
+import { maxHoleBytes, maxTocRows } from '../limits.ts';
 import { type Checkpoint, type Compression, firstCheckpoint, maxSpanBytes, spanKinds } from '../spans.ts';
 import { magic, writeTail } from './footer.ts';
 import { fold, NumberWriter } from './numbers.ts';
@@ -51,9 +51,9 @@ export class LayerIndexWriter {
   /**
    * Returns the whole file.
    *
-   * @param index its entries, with chunks in the order of the tar. A chunk is in one span; `streamOffset` names that,
-   * or the place of the chunk in an uncompressed tar
-   * @throws ResourceExhausted for a layer beyond the limits of readers: it has no index
+   * @param index its entries, with chunks in the order of the tar. A chunk lies in one span; `streamOffset` names that, or is the place of the chunk in a tar that is not compressed.
+   *   `streamEnd` is where in its span the chunk ends, and never less than that of the chunk before
+   * @throws ResourceExhausted for a layer that is beyond what readers take: it has no index
    */
   finish(layer: WholeLayer, index: LayerIndex): Buffer {
     this.#storeLastWindow();
@@ -61,7 +61,7 @@ export class LayerIndexWriter {
     const tail = new NumberWriter();
     this.#writeLayer(tail, layer, index);
     this.#writeSpans(tail, layer.tarBytes);
-    this.#writeChunks(tail, index);
+    this.#writeChunks(tail, index, layer.dataEnd);
     writeEntries(tail, index.entries);
     const start = Buffer.concat([magic, ...windows]);
     return Buffer.concat([start, writeTail(tail.finish(), start.length)]);
@@ -119,7 +119,7 @@ export class LayerIndexWriter {
     for (const window of this.#windows) if (window !== undefined) tail.bytes(hash('sha256', window, 'buffer'));
   }
 
-  #writeChunks(tail: NumberWriter, { chunks }: LayerIndex): void {
+  #writeChunks(tail: NumberWriter, { chunks }: LayerIndex, dataEnd: number): void {
     for (let row = 0; row < chunks.length; row++) tail.number(chunks.size[row]!);
     const starts = new Map(this.#spans.map(({ blobOffset, outputOffset }) => [blobOffset, outputOffset]));
     let end = 0;
@@ -133,6 +133,25 @@ export class LayerIndexWriter {
       end = at + chunks.size[row]!;
     }
     tail.bytes(chunks.digest.subarray(0, chunks.length * digestBytes));
+    for (let row = 0; row < chunks.length; row++) tail.number(chunks.hole[row]!);
+    if (this.#compression !== 'none') this.#writeEnds(tail, chunks, dataEnd);
+  }
+
+  #writeEnds(tail: NumberWriter, { length, streamOffset, streamEnd }: ChunkColumns, dataEnd: number): void {
+    const ends = new Map(
+      this.#spans.map(({ blobOffset }, i) => [blobOffset, streamEndAt(this.#spans[i + 1], dataEnd)]),
+    );
+    let before = -1;
+    let end = 0;
+    for (let row = 0; row < length; row++) {
+      const start = streamOffset[row]!;
+      if (start !== before) end = start;
+      if (!(streamEnd[row]! > start && streamEnd[row]! >= end && streamEnd[row]! <= ends.get(start)!))
+        throw new LazypullError('InvalidArgument', `Chunk ${row} does not end in its span`);
+      tail.number(streamEnd[row]! - end);
+      before = start;
+      end = streamEnd[row]!;
+    }
   }
 }
 
@@ -176,16 +195,19 @@ function hasTime({ mtimeSeconds }: IndexEntry): boolean {
 
 const maxSeconds = 2 ** 48;
 
-/** A sparse file in the tar differs from the file on a disk: it has fewer bytes than its size. */
+/** Chunks and holes of a file are no more than its size: what is missing at its end is zeros. */
 function checkFiles({ entries, chunks }: LayerIndex): void {
   let next = 0;
-  for (const { path, type, size, firstChunk, chunkCount } of entries) {
+  let zeros = 0;
+  for (const { path, size, firstChunk, chunkCount } of entries) {
     let bytes = 0;
-    for (let row = firstChunk; row < firstChunk + chunkCount; row++) bytes += chunks.size[row]!;
-    if (type === 'reg' && bytes < size) {
-      throw new LazypullError('Unimplemented', `A layer with a sparse file has no index: "${printable(path)}"`);
+    let data = 0;
+    for (let row = firstChunk; row < firstChunk + chunkCount; row++) {
+      bytes += chunks.hole[row]! + chunks.size[row]!;
+      data += chunks.size[row]!;
     }
-    if (bytes !== size || (chunkCount > 0 && firstChunk !== next)) {
+    zeros += size - data;
+    if (bytes > size || (chunkCount > 0 && firstChunk !== next)) {
       throw new LazypullError(
         'InvalidArgument',
         `The chunks of "${printable(path)}" are not those that it has in the tar`,
@@ -193,4 +215,6 @@ function checkFiles({ entries, chunks }: LayerIndex): void {
     }
     next += chunkCount;
   }
+  if (zeros <= maxHoleBytes) return;
+  throw new LazypullError('ResourceExhausted', `The layer has holes of more than ${maxHoleBytes} bytes`);
 }

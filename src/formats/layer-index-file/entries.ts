@@ -1,7 +1,7 @@
 import { LazypullError } from '../../errors.ts';
 import type { ChunkColumns } from '../chunk-columns.ts';
 import type { ByteString, IndexEntry } from '../layer-index.ts';
-import { maxTextBytes, xattrOverheadBytes } from '../limits.ts';
+import { maxHoleBytes, maxTextBytes, xattrOverheadBytes } from '../limits.ts';
 import { damaged, type NumberReader, unfold } from './numbers.ts';
 import { nameOf, typeCodes } from './tables.ts';
 
@@ -13,8 +13,13 @@ const maxMinor = 2 ** 20 - 1;
 
 const types = Array.from({ length: Object.keys(typeCodes).length }, (_, code) => nameOf(typeCodes, code)!);
 
-/** Reads the entries of a layer index, whose regular files have `chunks` one after another. */
-export function readEntries(reader: NumberReader, count: number, chunks: ChunkColumns): IndexEntry[] {
+/** Reads the entries of a layer index, whose regular files have `chunks` one after another. @param hasHoles whether files may have bytes that are in no chunk */
+export function readEntries(
+  reader: NumberReader,
+  count: number,
+  chunks: ChunkColumns,
+  hasHoles: boolean,
+): IndexEntry[] {
   const codes = reader.bytes(count);
   const modes = reader.column('mode', count, maxMode);
   const uids = reader.column('uid', count, maxId);
@@ -29,6 +34,7 @@ export function readEntries(reader: NumberReader, count: number, chunks: ChunkCo
 
   const entries: IndexEntry[] = [];
   let time = 0;
+  let zeros = 0;
   let chunk = 0;
   for (let i = 0; i < count; i++) {
     const type = types[codes[i]!];
@@ -53,6 +59,8 @@ export function readEntries(reader: NumberReader, count: number, chunks: ChunkCo
     };
     chunk += entry.chunkCount;
     if (!isConsistent(entry, chunks)) throw damaged(`entry ${i} is not what its type says`);
+    zeros += zerosOf(entry, chunks);
+    if (zeros > (hasHoles ? maxHoleBytes : 0)) throw damaged(`entry ${i} has too many zeros`);
     entries.push(entry);
   }
   if (chunk !== chunks.length) throw damaged('its files do not have all chunks');
@@ -67,8 +75,15 @@ function isConsistent(entry: IndexEntry, chunks: ChunkColumns): boolean {
   if (type !== 'reg') return size === 0 && chunkCount === 0;
   if (firstChunk + chunkCount > chunks.length) return false;
   let bytes = 0;
-  for (let row = firstChunk; row < firstChunk + chunkCount; row++) bytes += chunks.size[row]!;
-  return bytes === size;
+  for (let row = firstChunk; row < firstChunk + chunkCount; row++) bytes += chunks.hole[row]! + chunks.size[row]!;
+  return bytes <= size;
+}
+
+/** How many bytes of a file are in no chunk. */
+function zerosOf({ size, firstChunk, chunkCount }: IndexEntry, chunks: ChunkColumns): number {
+  let zeros = size;
+  for (let row = firstChunk; row < firstChunk + chunkCount; row++) zeros -= chunks.size[row]!;
+  return zeros;
 }
 
 interface Texts {

@@ -7,8 +7,11 @@ import { damaged } from './numbers.ts';
 /** The first and the last bytes of a layer index. */
 export const magic = Buffer.from('lzpindex', 'latin1');
 
-/** Raised with every change that an older reader cannot read. */
-const version = 1;
+/** What is written. It goes up with every change that an older reader cannot read. */
+const version = 2;
+
+/** Before it there were no holes, and chunks did not say where they end. */
+const oldestVersion = 1;
 
 /**
  * The footer: stored and decompressed length of the tail (4 bytes each), length of the file (8), sha256 of the stored
@@ -48,6 +51,7 @@ export function tailStart(fileBytes: number, last: Uint8Array): number {
 }
 
 interface Footer {
+  readonly version: number;
   readonly storedBytes: number;
   readonly tailBytes: number;
   readonly digest: Buffer;
@@ -58,10 +62,10 @@ function readFooter(fileBytes: number, last: Uint8Array): Footer {
   const footer = Buffer.from(last.buffer, last.byteOffset + last.length - footerBytes, footerBytes);
   if (!footer.subarray(place.magic).equals(magic)) throw damaged('it has no footer');
   const found = footer.readUInt32LE(place.version);
-  if (found !== version) {
+  if (found < oldestVersion || found > version) {
     throw new LazypullError(
       'Unimplemented',
-      `A layer index of version ${found} cannot be read, only one of version ${version}`,
+      `A layer index of version ${found} cannot be read, only those of version ${oldestVersion} to ${version}`,
     );
   }
   const storedBytes = footer.readUInt32LE(place.storedBytes);
@@ -69,15 +73,12 @@ function readFooter(fileBytes: number, last: Uint8Array): Footer {
   if (footer.readBigUInt64LE(place.fileBytes) !== BigInt(fileBytes)) throw damaged('it is cut off');
   if (magic.length + storedBytes + footerBytes > fileBytes) throw damaged('its tail is longer than the file');
   if (storedBytes > maxTocBytes || tailBytes > maxTocBytes) throw damaged('its tail is too long');
-  return { storedBytes, tailBytes, digest: footer.subarray(place.digest, place.version) };
+  return { version: found, storedBytes, tailBytes, digest: footer.subarray(place.digest, place.version) };
 }
 
-/**
- * The tail, and its offset in the file. @param end the file from `tailStart` on. @throws as `tailStart`, and DataLoss
- * for another digest
- */
-export function readTail(fileBytes: number, end: Uint8Array): { tail: Buffer; start: number } {
-  const { storedBytes, tailBytes, digest } = readFooter(fileBytes, end);
+/** The tail, where in the file it begins, and the version of the file. @param end all that lies in the file from `tailStart` on. @throws as `tailStart`, and DataLoss for another digest */
+export function readTail(fileBytes: number, end: Uint8Array): { tail: Buffer; start: number; version: number } {
+  const { version: found, storedBytes, tailBytes, digest } = readFooter(fileBytes, end);
   if (end.length !== storedBytes + footerBytes)
     throw damaged(`its tail has ${storedBytes} bytes, not ${end.length - footerBytes}`);
   const stored = end.subarray(0, storedBytes);
@@ -89,5 +90,5 @@ export function readTail(fileBytes: number, end: Uint8Array): { tail: Buffer; st
     throw damaged('its tail cannot be inflated', cause);
   }
   if (tail.length !== tailBytes) throw damaged('its tail has another length');
-  return { tail, start: fileBytes - end.length };
+  return { tail, start: fileBytes - end.length, version: found };
 }

@@ -43,14 +43,16 @@ async function* unpack(run: PackedRun): AsyncGenerator<CheckedChunk> {
     const start = table.streamOffset[first]!;
     let last = first + 1;
     let wanted = table.innerOffset[first]! + table.size[first]!;
+    let end = table.streamEnd[first]!;
     while (last < chunks.last && table.streamOffset[last] === start) {
       wanted = Math.max(wanted, table.innerOffset[last]! + table.size[last]!);
+      end = Math.max(end, table.streamEnd[last]!);
       last++;
     }
     let output: Buffer | undefined;
     let failure: LazypullError | undefined;
     try {
-      output = readStream(run, first, wanted);
+      output = readStream(run, { start, end, wanted });
     } catch (cause) {
       failure = new LazypullError('DataLoss', `Cannot read the span at byte ${start} of the layer`, { cause });
     }
@@ -63,11 +65,10 @@ async function* unpack(run: PackedRun): AsyncGenerator<CheckedChunk> {
   }
 }
 
-/** At least the first `wanted` bytes of the stream of a chunk, or all of them if there are fewer. */
-function readStream(run: PackedRun, chunk: number, wanted: number): Buffer {
-  const { table, blobOffset } = run;
-  const start = table.streamOffset[chunk]!;
-  const bytes = run.bytes.subarray(start - blobOffset, table.streamEnd[chunk]! - blobOffset);
+/** At least the first `wanted` bytes of the stream at byte `start` of the blob, for which its bytes up to `end` suffice; or all of them if they are fewer. */
+function readStream(run: PackedRun, { start, end, wanted }: { start: number; end: number; wanted: number }): Buffer {
+  const { blobOffset } = run;
+  const bytes = run.bytes.subarray(start - blobOffset, end - blobOffset);
   const spans = spansOf(run);
   if (spans.length === 0) return readSpan({ bytes, kind: spanKinds.stored, bits: 0, window: Buffer.alloc(0), wanted });
   const span = spanOf(spans, start);

@@ -1,5 +1,6 @@
 import { LazypullError } from '../../errors.ts';
 import type { ByteString } from '../layer-index.ts';
+import { maxHoleBytes } from '../limits.ts';
 import { ByteReader } from './byte-reader.ts';
 import { checkRange, damaged, type TarEntry, toEntry } from './entry.ts';
 import { decodePax, type PaxRecords } from './pax.ts';
@@ -21,8 +22,6 @@ import { blockBytes, decodeHeader, decodeNumber, isZeroBlock, paddingOf, type Ta
 const maxMetadataBytes = 1024 * 1024;
 /** How many header blocks (PAX, GNU long names, global) may come before one entry. */
 const maxMetadataHeaders = 64;
-/** How many zeros of sparse files one archive may ask for: a few bytes of an archive can ask for very many. */
-const maxHoleBytes = 16 * 2 ** 30;
 
 /** Bytes of a file's content, and their offset in the file. */
 export interface FilePiece {

@@ -32,9 +32,17 @@ export function placeData(inodes: readonly PlacedInode[], source: ChunkColumns, 
     file.block = block;
     let offset = block * blockBytes;
     for (let chunk = firstChunk; chunk < firstChunk + chunkCount; chunk++, row++) {
+      offset += source.hole[chunk]!;
       setRow(chunks, row, source, chunk, offset);
       offset += source.size[chunk]!;
     }
+    block += Math.ceil(size / blockBytes);
+    if (block > maxBlocks) throw tooMuch();
+  }
+  for (const file of inodes) {
+    const { type, size, chunkCount } = file.node.entry;
+    if (type !== 'reg' || size === 0 || chunkCount > 0) continue;
+    file.block = block; // a hole
     block += Math.ceil(size / blockBytes);
     if (block > maxBlocks) throw tooMuch();
   }

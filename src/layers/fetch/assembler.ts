@@ -29,6 +29,8 @@ export class Assembler {
   #bufferStart: number;
   #untaken: number;
   #received: number;
+  /** What had come when chunks were taken last. */
+  #taken: number;
 
   constructor(table: ChunkTable, bytesNeeded: BytesNeeded, window: ChunkRange, buffers: BufferPool) {
     this.#table = table;
@@ -45,6 +47,7 @@ export class Assembler {
     this.#bufferStart = this.start;
     this.#untaken = this.start;
     this.#received = this.start;
+    this.#taken = this.start;
   }
 
   /** Chunks that are complete and not taken yet. */
@@ -57,9 +60,15 @@ export class Assembler {
     return { first: this.#first, last: this.#last };
   }
 
-  /** Bytes that wait to be taken. */
+  /** Bytes that have come since chunks were taken last. */
   get waitingBytes(): number {
-    return this.#received - this.#untaken;
+    return this.#received - this.#taken;
+  }
+
+  /** Whether chunks that follow are in the same stream as the last one that is ready. */
+  get isInsideStream(): boolean {
+    const { streamOffset } = this.#table;
+    return this.#ready < this.#last && streamOffset[this.#ready] === streamOffset[this.#ready - 1];
   }
 
   /**
@@ -90,6 +99,7 @@ export class Assembler {
     const buffer = this.#buffer!.hold();
     const bytes = buffer.bytes.subarray(blobOffset - this.#bufferStart, this.#received - this.#bufferStart);
     this.#first = this.#ready;
+    this.#taken = this.#received;
     // The next chunk may share its stream with this one.
     this.#untaken =
       this.#first < this.#last ? Math.min(this.#table.streamOffset[this.#first]!, this.#received) : this.#received;
@@ -106,8 +116,8 @@ export class Assembler {
   #room(): PooledBuffer {
     const old = this.#buffer;
     if (old !== undefined && this.#received < this.#bufferStart + old.bytes.length) return old;
-    // It holds the whole next chunk, and is at least a common buffer if so much is to come.
-    const nextEnd = this.#ready < this.#last ? this.endOf(this.#ready) : this.end;
+    // All that is wanted of the next chunk's stream, and no less than a common buffer if so much is to come.
+    const nextEnd = this.#endOfStream();
     const end = Math.max(nextEnd, Math.min(this.#untaken + pooledBytes, this.end), this.#received + 1);
     const buffer = this.#buffers.take(end - this.#untaken);
     if (old !== undefined) {
@@ -119,7 +129,16 @@ export class Assembler {
     return buffer;
   }
 
-  /** The end, in the blob, of the bytes that a chunk needs. */
+  /** Where in the blob the bytes end that the next chunk needs, and those of its stream that follow. */
+  #endOfStream(): number {
+    const { streamOffset } = this.#table;
+    let end = this.#received;
+    for (let chunk = this.#ready; chunk < this.#last && streamOffset[chunk] === streamOffset[this.#ready]; chunk++)
+      end = Math.max(end, this.endOf(chunk));
+    return end;
+  }
+
+  /** Where in the blob the bytes end that a chunk needs. */
   endOf(chunk: number): number {
     return this.#bytesNeeded(this.#table, chunk).end;
   }

@@ -318,9 +318,11 @@ export class Fetcher {
         this.#metrics.fetchedBytes.add(data.length, { reason });
         for (let at = 0; at < data.length; ) {
           at += assembler.push(data.subarray(at));
-          const { ready, missing } = assembler;
+          const { ready, missing, waitingBytes } = assembler;
           if (ready.first === ready.last) continue;
-          const enough = assembler.waitingBytes >= batchBytes || ready.last === missing.last;
+          const isFull = at < data.length;
+          const enough =
+            isFull || ready.last === missing.last || (waitingBytes >= batchBytes && !assembler.isInsideStream);
           if (!enough && !this.#chunks.isAnyAwaited(ready)) continue;
           unpacking.push(this.#unpacker.unpack(assembler.take(), request.requestedMs));
           await threads.room();
@@ -343,13 +345,23 @@ export class Fetcher {
     return failure === undefined;
   }
 
-  /** Adds the other chunks in the streams of a run's first and last chunk: their bytes come anyway. */
+  /**
+   * Takes along what is in the same streams as a run's first and last chunk if its bytes come anyway. If the start of a stream comes once more, all that is left of it
+   * is taken, so that there is no third time.
+   */
   #widen(run: ChunkRange): void {
-    const { streamOffset, length } = this.#options.table;
-    const isSame = (chunk: number, of: number): boolean =>
-      streamOffset[chunk] === streamOffset[of] && this.#chunks.isIdle(chunk);
-    while (run.first > 0 && isSame(run.first - 1, run.first)) run.first--;
-    while (run.last < length && isSame(run.last, run.last - 1)) run.last++;
+    const { streamOffset, streamEnd, length } = this.#options.table;
+    const isSame = (chunk: number, of: number): boolean => streamOffset[chunk] === streamOffset[of];
+    while (run.first > 0 && isSame(run.first - 1, run.first) && this.#chunks.isIdle(run.first - 1)) run.first--;
+    const isAgain = run.first > 0 && isSame(run.first - 1, run.first) && isSame(run.last - 1, run.first);
+    const end = isAgain ? Number.POSITIVE_INFINITY : streamEnd[run.last - 1]!;
+    while (
+      run.last < length &&
+      isSame(run.last, run.last - 1) &&
+      streamEnd[run.last]! <= end &&
+      this.#chunks.isIdle(run.last)
+    )
+      run.last++;
   }
 
   /**

@@ -60,6 +60,8 @@ export class Windows {
   readonly #bytesNeeded: BytesNeeded;
   readonly #link: Link;
   readonly #read: Uint8Array;
+  /** Where in the blob each chunk begins, as far as that is known: ascending. */
+  readonly #places: Float64Array;
   #lastEnd = -1;
   #lastWidest = false;
   #restBytes = minRestOfFileBytes;
@@ -70,6 +72,7 @@ export class Windows {
     this.#bytesNeeded = bytesNeeded;
     this.#link = link;
     this.#read = read;
+    this.#places = placesOf(table);
   }
 
   /**
@@ -83,8 +86,9 @@ export class Windows {
   around(chunk: number, wanted: (chunk: number) => boolean): { runs: ChunkRange[]; grown: boolean } {
     const sequential = chunk === this.#lastEnd && this.#continuesFile(chunk);
     this.#restBytes = sequential ? Math.min(this.#restBytes * 2, maxRestOfFileBytes) : minRestOfFileBytes;
-    const { streamOffset, streamEnd, length } = this.#table;
-    const at = streamOffset[chunk]!;
+    const { streamEnd, length } = this.#table;
+    const places = this.#places;
+    const at = places[chunk]!;
     const fileEnd = this.#restOfFile(chunk);
     const base = windowBytes(this.#link.bytesPerRoundTrip * windowShare);
     // A reader of large files does not need the neighbours of a file that is as long as a window.
@@ -97,9 +101,9 @@ export class Windows {
     this.#lastWidest = goesOn || region === maxRegionBytes;
 
     let first = chunk;
-    while (first > 0 && streamOffset[first - 1]! >= low && streamOffset[first - 1]! <= at) first--;
+    while (first > 0 && places[first - 1]! >= low && places[first - 1]! <= at) first--;
     let last = fileEnd;
-    while (last < length && streamOffset[last]! >= at && streamOffset[last]! < high) last++;
+    while (last < length && places[last]! >= at && places[last]! < high) last++;
     this.#lastEnd = last;
     const runs = this.#runs(first, last, wanted, Number.POSITIVE_INFINITY);
     const found = runs.some((run) => chunk >= run.first && chunk < run.last);
@@ -147,20 +151,21 @@ export class Windows {
    * there is none. It is dense by bytes and by chunks, so that a single large file does not make it so.
    */
   #denseRegion(at: number, base: number, wanted: (chunk: number) => boolean): number | undefined {
-    const { streamOffset, streamEnd, length } = this.#table;
+    const { streamEnd, length } = this.#table;
+    const places = this.#places;
     const blobEnd = length === 0 ? 0 : streamEnd[length - 1]!;
     const windowStart = Math.floor(at / base) * base;
     let dense: number | undefined;
     for (let size = base * 2; size <= maxRegionBytes; size *= 2) {
       const start = Math.floor(at / size) * size;
       const end = Math.min(start + size, blobEnd);
-      const first = lowerBound(streamOffset, start);
-      const last = lowerBound(streamOffset, end);
+      const first = lowerBound(places, start);
+      const last = lowerBound(places, end);
       let [bytes, chunks, bytesBefore, chunksBefore, bytesRead, chunksRead] = [0, 0, 0, 0, 0, 0];
       for (let chunk = first; chunk < last; chunk++) {
-        const inWindow = streamOffset[chunk]! >= windowStart && streamOffset[chunk]! < windowStart + base;
+        const inWindow = places[chunk]! >= windowStart && places[chunk]! < windowStart + base;
         if (wanted(chunk) && !inWindow) continue;
-        const chunkBytes = streamEnd[chunk]! - streamOffset[chunk]!;
+        const chunkBytes = streamEnd[chunk]! - places[chunk]!;
         bytes += chunkBytes;
         chunks++;
         if (inWindow) continue;
@@ -179,9 +184,9 @@ export class Windows {
 
   /** The chunk after the last one that continues the file of `chunk` and is not too far away. */
   #restOfFile(chunk: number): number {
-    const limit = this.#table.streamOffset[chunk]! + this.#restBytes;
+    const limit = this.#places[chunk]! + this.#restBytes;
     let end = chunk + 1;
-    while (end < this.#table.length && this.#continuesFile(end) && this.#table.streamOffset[end]! < limit) end++;
+    while (end < this.#table.length && this.#continuesFile(end) && this.#places[end]! < limit) end++;
     return end;
   }
 
@@ -193,6 +198,19 @@ export class Windows {
     const { diskOffset, size } = this.#table;
     return chunk > 0 && diskOffset[chunk - 1]! + size[chunk - 1]! === diskOffset[chunk];
   }
+}
+
+/** Chunks begin where their streams do, or where the one before in their stream ends if that is before they end themselves. */
+function placesOf({ length, streamOffset, streamEnd }: ChunkTable): Float64Array {
+  let places = streamOffset;
+  for (let chunk = 1; chunk < length; chunk++) {
+    if (streamOffset[chunk] !== streamOffset[chunk - 1]) continue;
+    const place = streamEnd[chunk - 1]! < streamEnd[chunk]! ? streamEnd[chunk - 1]! : places[chunk - 1]!;
+    if (place === places[chunk]) continue;
+    if (places === streamOffset) places = Float64Array.from(streamOffset);
+    places[chunk] = place;
+  }
+  return places;
 }
 
 /** The power of two that is next to `wished` in the bounds of a single miss. */

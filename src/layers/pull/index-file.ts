@@ -40,5 +40,5 @@ export class IndexFile {
   }
 }
 
-/** What no reader of an index takes, or what an index cannot say. */
-const expected = new Set(['ResourceExhausted', 'Unimplemented']);
+/** What no reader of an index takes. */
+const expected = new Set(['ResourceExhausted']);

@@ -1,6 +1,7 @@
 /** A thread that decompresses blobs: the bytes come in messages, and the tar goes to another thread. */
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import { openZlib } from '../../kernel/zlib.ts';
+import { openZstd } from '../../kernel/zstd.ts';
 import { trimMemory } from '../../kernel/memory.ts';
 import type { EndCommand, RestCommand } from '../../util/end-worker.ts';
 import { checkNotCancelled, sendTar } from './tar-link.ts';
@@ -71,7 +72,9 @@ port.on('message', (command: InflateCommand) => {
     feed = new Feed(job, cancelled);
     const zlib = openZlib();
     const inflater = zlib && (() => zlib.inflater());
-    void sendTar({ blob: feed, inflater, check: () => checkNotCancelled(cancelled) }, link, memory);
+    const zstd = openZstd();
+    const frameDecoder = zstd && (() => zstd.decoder());
+    void sendTar({ blob: feed, inflater, frameDecoder, check: () => checkNotCancelled(cancelled) }, link, memory);
   } else if (command.job !== feed?.job) return;
   else if (command.kind === 'bytes') feed.add(command.bytes);
   else feed.end();

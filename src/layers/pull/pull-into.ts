@@ -72,9 +72,12 @@ export async function pullInto(target: PullTarget, parts: PullParts): Promise<Pu
 
 async function pullTo(image: ImageWriter, target: PullTarget, { open, check, front }: PullParts): Promise<Pulled> {
   const { digest, blobBytes } = target;
-  const stream = await open((checkpoint) => {
-    spans.add(checkpoint);
-    index?.add(checkpoint);
+  const stream = await open({
+    onCheckpoint(checkpoint) {
+      spans.add(checkpoint);
+      index?.add(checkpoint);
+    },
+    onMark: (mark) => spans.mark(mark),
   });
   const spans = new Spans(stream.compression);
   const index =
@@ -133,7 +136,8 @@ async function writeFiles(reader: TarReader, image: ImageWriter, rows: WrittenRo
       if (data.length === 0) break;
       image.write(data);
       const isLast = offset + data.length === entry.size;
-      rows.add({ data, tarOffset: reader.position - data.length, diskOffset: start + offset, isLast });
+      const tarOffset = reader.position - data.length;
+      rows.add({ data, tarOffset, fileOffset: offset, diskOffset: start + offset, isLast });
     }
     rows.end();
     entry.chunkCount = rows.length - entry.firstChunk;

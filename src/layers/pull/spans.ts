@@ -1,4 +1,5 @@
 import type { Compression } from '../../formats/spans.ts';
+import type { Mark } from './tar-stream.ts';
 
 /** Where inflating can begin: at a byte of the blob, which gives the tar from `outputOffset` on. */
 export interface SpanStart {
@@ -8,15 +9,17 @@ export interface SpanStart {
   readonly outputOffset: number;
 }
 
-/**
- * The parts of a blob that can be read on their own, in the order in which they come. What is no gzip has one, or none
- * that is worth its name.
- */
+/** More than there are in a chunk and in what is on its way. Others pile up where a tar has no files. */
+const maxMarks = 4096;
+
+/** The parts of a blob that can be read on their own, in the order in which they come. What is no gzip has one, or none that is worth its name. */
 export class Spans {
   readonly #compression: Compression;
   readonly #starts: SpanStart[] = [{ blobOffset: 0, bits: 0, outputOffset: 0 }];
   /** What was asked for last: the next question is of the same span or a later one. */
   #last = 0;
+  /** Those that are still asked for. */
+  readonly #marks: Mark[] = [];
 
   constructor(compression: Compression) {
     this.#compression = compression;
@@ -24,6 +27,18 @@ export class Spans {
 
   add(start: SpanStart): void {
     this.#starts.push(start);
+  }
+
+  /** Adds a mark, the next one of the blob. */
+  mark(mark: Mark): void {
+    if (this.#marks.length === maxMarks) this.#marks.pop(); // the one behind it does, too
+    this.#marks.push(mark);
+  }
+
+  /** How much of the blob suffices for the tar before `tarOffset`, as far as marks tell. Questions come in ascending order. */
+  sufficientFor(tarOffset: number): number {
+    while (this.#marks.length > 0 && this.#marks[0]!.outputOffset < tarOffset) this.#marks.shift();
+    return this.#marks[0]?.blobOffset ?? Number.POSITIVE_INFINITY;
   }
 
   /** The number of the span that a byte of the tar is in. Questions come in ascending order. */
@@ -43,7 +58,7 @@ export class Spans {
     return { streamOffset: blobOffset, innerOffset: tarOffset - outputOffset };
   }
 
-  /** The byte after the last one that a chunk needs. */
+  /** The byte after the last one that a chunk can need. */
   endOf(span: number, chunk: { streamOffset: number; size: number }, dataEnd: number): number {
     if (this.#compression === 'none') return chunk.streamOffset + chunk.size;
     const next = this.#starts[span + 1];

@@ -1,7 +1,14 @@
 import type { MessagePort } from 'node:worker_threads';
 import { codeOf, type ErrorCode, hintOf, LazypullError, messageOf } from '../../errors.ts';
 import type { Checkpoint, Compression } from '../../formats/spans.ts';
-import { type BlobEnd, openTarStream, type OpenTar, pieceBytes, type TarStreamOptions } from './tar-stream.ts';
+import {
+  type BlobEnd,
+  type Mark,
+  openTarStream,
+  type OpenTar,
+  pieceBytes,
+  type TarStreamOptions,
+} from './tar-stream.ts';
 
 /** Pieces that are on their way from one thread to the other. */
 const slots = 12;
@@ -15,7 +22,8 @@ type LinkMessage =
   | { readonly begin: { readonly compression: Compression; readonly noCheckpoints: string | undefined } }
   /** Its window is in shared memory: what is changed of it later is seen at the other end. */
   | { readonly checkpoint: Checkpoint }
-  | { readonly slot: number; readonly bytes: number }
+  /** The next piece, and the marks in it. */
+  | { readonly slot: number; readonly bytes: number; readonly marks: readonly Mark[] }
   | { readonly end: BlobEnd }
   | { readonly error: { readonly code: ErrorCode; readonly message: string; readonly hint: string | undefined } };
 
@@ -49,15 +57,24 @@ export async function sendTar(
     return Buffer.from(memory.buffer, memory.byteOffset + slot * pieceBytes, pieceBytes);
   };
   try {
-    const stream = await openTarStream({ ...options, memory: next }, (checkpoint) => send({ checkpoint }));
+    let marks: Mark[] = [];
+    const takeMarks = (): Mark[] => {
+      const taken = marks;
+      marks = [];
+      return taken;
+    };
+    const stream = await openTarStream(
+      { ...options, memory: next },
+      { onCheckpoint: (checkpoint) => send({ checkpoint }), onMark: (mark) => marks.push(mark) },
+    );
     const { compression, noCheckpoints } = stream;
     send({ begin: { compression, noCheckpoints } });
     for await (const piece of stream.pieces) {
-      if (piece.buffer === memory.buffer) send({ slot, bytes: piece.length });
+      if (piece.buffer === memory.buffer) send({ slot, bytes: piece.length, marks: takeMarks() });
       else {
         for (let at = 0; at < piece.length; ) {
           const part = piece.copy(await next(), 0, at);
-          send({ slot, bytes: part });
+          send({ slot, bytes: part, marks: [] });
           at += part;
         }
       }
@@ -91,7 +108,7 @@ export function receiveTar(link: MessagePort, memory: Uint8Array): OpenTar {
     const { code, message: text, hint } = message.error;
     throw new LazypullError(code, text, hint === undefined ? {} : { hint });
   };
-  return async (onCheckpoint) => {
+  return async ({ onCheckpoint, onMark }) => {
     const first = await next();
     if (!('begin' in first)) throw new LazypullError('Unknown', 'A tar begins with something else');
     let end: BlobEnd | undefined;
@@ -102,6 +119,7 @@ export function receiveTar(link: MessagePort, memory: Uint8Array): OpenTar {
         if ('end' in message) end = message.end;
         else if ('checkpoint' in message) onCheckpoint(message.checkpoint);
         else if ('slot' in message) {
+          for (const mark of message.marks) onMark(mark);
           held.push(message.slot);
           yield Buffer.from(memory.buffer, memory.byteOffset + message.slot * pieceBytes, message.bytes);
           if (held.length > 1) link.postMessage(held.shift());

@@ -2,11 +2,30 @@ import { createHash } from 'node:crypto';
 import { compressionOf, decompress, magicBytes } from '../../formats/decompress.ts';
 import { CheckpointingInflate } from '../../formats/gzip/checkpointing-inflate.ts';
 import type { Inflater } from '../../formats/gzip/inflater.ts';
+import { CheckpointingFrames } from '../../formats/zstd/checkpointing-frames.ts';
+import type { FrameDecoder } from '../../formats/zstd/frame-decoder.ts';
 import type { Checkpoint, Compression } from '../../formats/spans.ts';
 import { ByteReader } from '../../formats/tar/byte-reader.ts';
 
 /** What is put out at a time: it stays in the processor's cache until it has been hashed and written. */
 export const pieceBytes = 256 << 10;
+
+/** How much of the tar lies between two marks. What is read of a blob for a chunk ends at the mark behind it. */
+const markBytes = 32 << 10;
+
+/** A place in the tar for which all of the blob before `blobOffset` suffices. */
+export interface Mark {
+  readonly outputOffset: number;
+  readonly blobOffset: number;
+}
+
+/** What is told of a blob on the way. */
+export interface StreamEvents {
+  /** A checkpoint that is not the first, before the first piece behind it. */
+  readonly onCheckpoint: (checkpoint: Checkpoint) => void;
+  /** Marks in the order of the blob, each before the piece that ends there or behind. There is one at the end of each piece, if there are checkpoints and the blob is compressed. */
+  readonly onMark: (mark: Mark) => void;
+}
 
 /** The tar in a blob as it is decompressed. */
 export interface TarStream {
@@ -30,14 +49,16 @@ export interface BlobEnd {
   readonly dataEnd: number;
 }
 
-/** Gives a tar, and tells of each checkpoint but the first before the first piece behind it. */
-export type OpenTar = (onCheckpoint: (checkpoint: Checkpoint) => void) => Promise<TarStream>;
+/** Gives a tar, and tells of what is found on the way. */
+export type OpenTar = (events: StreamEvents) => Promise<TarStream>;
 
 export interface TarStreamOptions {
   /** Pieces of the blob, each good until the next one is asked for. */
   readonly blob: AsyncIterable<Buffer>;
-  /** Undefined if no zlib can be called: then there are no checkpoints. */
+  /** Undefined if no zlib can be called: then gzip has no checkpoints. */
   readonly inflater: (() => Inflater) | undefined;
+  /** The same of zstd. */
+  readonly frameDecoder: (() => FrameDecoder) | undefined;
   /** Throws when the pull is to end. Called for each piece of the blob. */
   readonly check: () => void;
   /** Gives memory of `pieceBytes` for the next piece that is inflated. */
@@ -46,8 +67,8 @@ export interface TarStreamOptions {
 
 /** Begins to decompress a blob. All of it is read before the pieces end. */
 export async function openTarStream(
-  { blob, inflater, check, memory }: TarStreamOptions,
-  onCheckpoint: (checkpoint: Checkpoint) => void,
+  { blob, inflater, frameDecoder, check, memory }: TarStreamOptions,
+  events: StreamEvents,
 ): Promise<TarStream> {
   const blobHash = createHash('sha256');
   let bytes = 0;
@@ -62,11 +83,12 @@ export async function openTarStream(
   const compression = compressionOf(head);
   const rest = reader.rest(head, Number.MAX_SAFE_INTEGER);
   const end = (): BlobEnd => ({ hash: blobHash.digest('hex'), bytes, dataEnd: dataEnd ?? bytes });
-  if (compression === 'gzip' && inflater !== undefined) {
+  const decoder = decoderOf(compression, inflater, frameDecoder);
+  if (decoder !== undefined) {
     const onEnd = (at: number): void => {
       dataEnd = at;
     };
-    const pieces = inflated(rest, inflater, memory, onCheckpoint, onEnd);
+    const pieces = decompressed(rest, decoder, memory, events, onEnd);
     return { compression, pieces, noCheckpoints: undefined, end };
   }
   // What is decompressed by streams of Node is read ahead of.
@@ -87,26 +109,43 @@ export function ringMemory(): () => Buffer {
 const problems: Readonly<Record<Compression, string | undefined>> = {
   none: undefined,
   gzip: 'this machine has no zlib that can be called',
-  zstd: 'zstd can be read from its start only',
+  zstd: 'this Node has no zstd that can be called',
 };
 
-async function* inflated(
+/** `CheckpointingInflate` or `CheckpointingFrames`. */
+type Decoder = Pick<CheckpointingInflate, 'step' | 'end' | 'blobBytes' | 'outputBytes'> & Disposable;
+
+function decoderOf(
+  compression: Compression,
+  inflater: (() => Inflater) | undefined,
+  frameDecoder: (() => FrameDecoder) | undefined,
+): (() => Decoder) | undefined {
+  if (compression === 'gzip' && inflater !== undefined) return () => new CheckpointingInflate(inflater());
+  if (compression === 'zstd' && frameDecoder !== undefined) return () => new CheckpointingFrames(frameDecoder());
+  return undefined;
+}
+
+async function* decompressed(
   blob: AsyncIterable<Buffer>,
-  inflater: () => Inflater,
+  open: () => Decoder,
   memory: () => Buffer | Promise<Buffer>,
-  onCheckpoint: (checkpoint: Checkpoint) => void,
+  { onCheckpoint, onMark }: StreamEvents,
   onEnd: (dataEnd: number) => void,
 ): AsyncGenerator<Buffer> {
-  using inflate = new CheckpointingInflate(inflater());
+  using decoder = open();
+  const mark = (): void => onMark({ outputOffset: decoder.outputBytes, blobOffset: decoder.blobBytes });
   let output = await memory();
   let filled = 0;
   for await (const input of blob) {
     for (let at = 0, isFull = false; at < input.length || isFull; ) {
-      const { consumed, produced, checkpoint } = inflate.step(input, at, output, filled);
+      const part = output.subarray(0, filled + markBytes - (filled % markBytes));
+      const { consumed, produced, checkpoint } = decoder.step(input, at, part, filled);
       at += consumed;
       filled += produced;
-      isFull = filled === output.length;
-      if (isFull || (checkpoint !== undefined && filled > 0)) {
+      isFull = filled === part.length;
+      const isWhole = filled === output.length || (checkpoint !== undefined && filled > 0);
+      if (isFull || isWhole) mark();
+      if (isWhole) {
         yield output.subarray(0, filled);
         output = await memory();
         filled = 0;
@@ -114,8 +153,11 @@ async function* inflated(
       if (checkpoint !== undefined) onCheckpoint(checkpoint);
     }
   }
-  if (filled > 0) yield output.subarray(0, filled);
-  onEnd(inflate.end().dataEnd);
+  if (filled > 0) {
+    mark();
+    yield output.subarray(0, filled);
+  }
+  onEnd(decoder.end().dataEnd);
 }
 
 async function* noted(blob: AsyncIterable<Buffer>, note: (data: Buffer) => void): AsyncGenerator<Buffer> {

@@ -5,13 +5,11 @@ import type { Spans } from './spans.ts';
 /** A reader waits for a whole chunk, and the thread that verifies it holds it in memory. */
 const maxChunkBytes = 4 << 20;
 
-/**
- * A piece of a file's data: where it stands in the tar, where it goes on the disk, and whether it is the file's last
- * one.
- */
+/** A piece of a file's data: where it stands in the tar and in the file, where it goes on the disk, and whether it is the file's last one. */
 export interface WrittenPiece {
   readonly data: Buffer;
   readonly tarOffset: number;
+  readonly fileOffset: number;
   readonly diskOffset: number;
   readonly isLast: boolean;
 }
@@ -28,7 +26,11 @@ export class WrittenRows {
   /** The digest of the row that is still open; undefined if none is. */
   #hash: Hash | undefined;
   #tarEnd = 0;
+  /** Where in the file that is being written the next row begins, if there is no hole before it. */
+  #fileEnd = 0;
   #diskEnd = 0;
+  /** How many rows are done. */
+  #closed = 0;
 
   constructor(spans: Spans) {
     this.#spans = spans;
@@ -39,16 +41,17 @@ export class WrittenRows {
   }
 
   /** Adds data that does not cross the start of a span. */
-  add({ data, tarOffset, diskOffset, isLast }: WrittenPiece): void {
+  add({ data, tarOffset, fileOffset, diskOffset, isLast }: WrittenPiece): void {
     for (let at = 0; at < data.length; ) {
       const place = { tar: tarOffset + at, disk: diskOffset + at };
-      if (!this.#goesOn(place)) this.#open(place);
+      if (!this.#goesOn(place)) this.#open(place, fileOffset + at);
       const row = this.length - 1;
       const room = maxChunkBytes - this.#columns.size[row]!;
       const part = data.subarray(at, at + room);
       at += part.length;
       this.#columns.size[row]! += part.length;
       this.#tarEnd = place.tar + part.length;
+      this.#fileEnd = fileOffset + at;
       this.#diskEnd = place.disk + part.length;
       const isWhole = this.#hash === undefined && (part.length === maxChunkBytes || (isLast && at === data.length));
       if (isWhole) this.#columns.digest.set(hash('sha256', part, 'buffer'), row * digestBytes);
@@ -62,6 +65,7 @@ export class WrittenRows {
   /** Ends the file that was added to last. */
   end(): void {
     this.#close();
+    this.#fileEnd = 0;
   }
 
   /**
@@ -73,7 +77,7 @@ export class WrittenRows {
     const { size, streamOffset, streamEnd } = this.#columns;
     for (let row = 0; row < this.length; row++) {
       const chunk = { streamOffset: streamOffset[row]!, size: size[row]! };
-      streamEnd[row] = this.#spans.endOf(this.#spanOfRow[row]!, chunk, dataEnd);
+      streamEnd[row] = Math.min(streamEnd[row]!, this.#spans.endOf(this.#spanOfRow[row]!, chunk, dataEnd));
     }
     return { columns: this.#columns, diskOffset: this.#diskOffsets };
   }
@@ -90,19 +94,24 @@ export class WrittenRows {
     );
   }
 
-  #open({ tar, disk }: { tar: number; disk: number }): void {
+  #open({ tar, disk }: { tar: number; disk: number }, fileOffset: number): void {
     this.#close();
     const span = this.#spans.at(tar);
     const { streamOffset, innerOffset } = this.#spans.place(span, tar);
     const row = this.#columns.add(streamOffset, innerOffset, 0);
     if (row === this.#diskOffsets.length) this.#grow();
+    this.#columns.hole[row] = fileOffset - this.#fileEnd;
     this.#diskOffsets[row] = disk;
     this.#spanOfRow[row] = span;
   }
 
   #close(): void {
-    if (this.#hash !== undefined) this.#columns.digest.set(this.#hash.digest(), (this.length - 1) * digestBytes);
+    if (this.length === this.#closed) return;
+    const row = this.length - 1;
+    this.#columns.streamEnd[row] = this.#spans.sufficientFor(this.#tarEnd);
+    if (this.#hash !== undefined) this.#columns.digest.set(this.#hash.digest(), row * digestBytes);
     this.#hash = undefined;
+    this.#closed = this.length;
   }
 
   #grow(): void {

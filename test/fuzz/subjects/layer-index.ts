@@ -43,8 +43,11 @@ function indexOf({ files, windows, isGzip }: typeof layer extends fc.Arbitrary<i
     const span = Math.min(i, spans.length);
     const isFile = type === 'reg' && size > 0 && (!isGzip || i <= spans.length);
     const firstChunk = chunks.length;
-    if (isFile && isGzip) chunks.add(span * streamBytes, 5, size);
-    else if (isFile) chunks.add(i * spanBytes, 0, size);
+    if (isFile) {
+      const row = isGzip ? chunks.add(span * streamBytes, 5, size) : chunks.add(i * spanBytes, 0, size);
+      chunks.streamEnd[row] = chunks.streamOffset[row]! + (isGzip ? 100 + i : size);
+      chunks.hole[row] = 100 * (i % 3);
+    }
     return {
       path: Buffer.from(name).toString('latin1'),
       type,
@@ -53,7 +56,7 @@ function indexOf({ files, windows, isGzip }: typeof layer extends fc.Arbitrary<i
       gid: 2 ** 32 - 1,
       mtimeSeconds: i * 1e9 - 5,
       mtimeNanoseconds: i,
-      size: isFile ? size : 0,
+      size: isFile ? size + 250 * (i % 3) : 0,
       linkTarget: type.endsWith('link') ? `a${i}` : '',
       devMajor: 0,
       devMinor: 0,

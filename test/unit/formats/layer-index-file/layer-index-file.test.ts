@@ -198,12 +198,16 @@ const honest = {
     [2000, 512],
     [2000, 500],
   ],
+  /** Before each chunk. */
+  holes: [0, 0],
+  /** Where in the layer each chunk ends, less where its span begins. */
+  ends: [300, 290],
   size: 4000,
   mode: 0o644,
   type: 0,
 };
 
-function openTail(lies: Partial<typeof honest>): LayerIndexFile {
+function openTail(lies: Partial<typeof honest>, version = 2): LayerIndexFile {
   const said = { ...honest, ...lies };
   const tail = new NumberWriter();
   const digest = Buffer.alloc(32, 7);
@@ -221,11 +225,14 @@ function openTail(lies: Partial<typeof honest>): LayerIndexFile {
   for (const [size] of said.chunks) tail.number(size!);
   for (const [, gap] of said.chunks) tail.number(gap!);
   for (let i = 0; i < said.chunks.length; i++) tail.bytes(digest);
+  if (version > 1) for (const hole of said.holes) tail.number(hole);
+  if (version > 1 && said.compression !== 0) for (const end of said.ends) tail.number(end);
   tail.byte(said.type);
   for (const number of [said.mode, 0, 0, 0, 0, said.size, said.chunks.length, 0, 0, 1, 0, 0]) tail.number(number);
   tail.bytes(Buffer.from('f'));
   const start = magic.length + said.windowBytes;
   const end = writeTail(tail.finish(), start);
+  end.writeUInt32LE(version, end.length - 16);
   return decodeTail(end, { layerDigest: `sha256:${digest.toString('hex')}`, fileBytes: start + end.length });
 }
 
@@ -235,6 +242,20 @@ test('decodeTail takes what is consistent', () => {
   assert.deepEqual([...spans.streamEnd], [301, 600, 990]);
   assert.deepEqual([...index.chunks.streamOffset.subarray(0, 2)], [0, 300]);
   assert.deepEqual([...index.chunks.innerOffset.subarray(0, 2)], [512, 12]);
+  assert.deepEqual([...index.chunks.streamEnd.subarray(0, 2)], [300, 590]);
+});
+
+test('decodeTail takes version 1, which has no holes, and chunks that end with their spans', () => {
+  const { chunks } = openTail({}, 1).index;
+  assert.deepEqual([...chunks.streamEnd.subarray(0, 2)], [301, 600]);
+  assert.deepEqual([...chunks.hole.subarray(0, 2)], [0, 0]);
+  assert.throws(() => openTail({ size: 4001 }, 1), { code: 'DataLoss' });
+  assert.throws(() => openTail({}, 3), { code: 'Unimplemented' });
+});
+
+test('decodeTail takes files with holes before, between and behind their chunks', () => {
+  const { chunks, entries } = openTail({ holes: [5, 7], size: 4100 }).index;
+  assert.deepEqual([...chunks.hole.subarray(0, 2), entries[0]?.size], [5, 7, 4100]);
 });
 
 const [first, second, third] = honest.spans;
@@ -251,6 +272,11 @@ const lies: Readonly<Record<string, Partial<typeof honest>>> = {
   'windows that are longer than their room': { windowBytes: 39 },
   'windows that are shorter than their room': { windowBytes: 41 },
   'a span without the window that it needs': { spans: [first!, [300, 3000, 8, 0], third!], windowBytes: 0 },
+  'a chunk that ends before its span': { ends: [0, 290] },
+  'a chunk that ends behind its span': { ends: [302, 290] },
+  'holes that make a file too long': { holes: [0, 1] },
+  'holes that are longer than may be': { holes: [2 ** 40, 0], size: 2 ** 40 + 4000 },
+  'a file that ends with more zeros than may be': { size: 2 ** 40 },
   'bits before a header': { spans: [first!, second!, [300, 3000, 5, 0]] },
   'a span of an unknown kind': { spans: [first!, [300, 3000, 16, 40], third!] },
   'no spans of what is compressed': { spans: [], windowBytes: 0 },
@@ -272,7 +298,7 @@ const lies: Readonly<Record<string, Partial<typeof honest>>> = {
       [0, 0],
     ],
   },
-  'a file that is longer than its chunks': { size: 4001 },
+  'a file that is shorter than its chunks': { size: 3999 },
   'a mode that there is not': { mode: 0o10000 },
   'a type that there is not': { type: 7 },
   'a directory with chunks': { type: 1 },
