@@ -29,6 +29,10 @@ export class KeptBlob implements Blob {
     return await lease.blob.tail(upstream, bytes, signal, onBytes);
   }
 
+  describe(signal?: AbortSignal): Promise<{ size: number; takesRanges: boolean }> {
+    return this.#upstream.describe(signal);
+  }
+
   async *range(start: number, end: number, signal?: AbortSignal): AsyncGenerator<Buffer, void> {
     for await (const { data } of this.ranges([{ start, end }], signal)) yield data;
   }

@@ -45,6 +45,10 @@ export class FakeBlob implements Blob {
     return Promise.resolve({ data: this.#bytes.subarray(-bytes), size: this.#bytes.length });
   }
 
+  describe(): Promise<{ size: number; takesRanges: boolean }> {
+    return Promise.resolve({ size: this.#bytes.length, takesRanges: true });
+  }
+
   async *ranges(
     parts: readonly { start: number; end: number }[],
     signal?: AbortSignal,

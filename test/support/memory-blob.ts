@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { setImmediate, setTimeout as delay } from 'node:timers/promises';
+import { LazypullError } from '../../src/errors.ts';
 import type { Blob } from '../../src/registry/blob/blob.ts';
 
 /** A blob that is in memory, whose answers a test can delay and spoil. */
@@ -15,6 +16,7 @@ export class MemoryBlob implements Blob {
   failAt = Number.POSITIVE_INFINITY;
   /** What is served after something was wrong. */
   better: Buffer | undefined;
+  takesRanges = true;
   requests = 0;
   underWay = 0;
   mostAtOnce = 0;
@@ -34,7 +36,12 @@ export class MemoryBlob implements Blob {
     return { data: Buffer.concat(data), size };
   }
 
+  describe(): Promise<{ size: number; takesRanges: boolean }> {
+    return Promise.resolve({ size: this.content.length, takesRanges: this.takesRanges });
+  }
+
   async *range(start: number, end: number, signal?: AbortSignal): AsyncGenerator<Buffer> {
+    if (start > 0 && !this.takesRanges) throw new LazypullError('FailedPrecondition', 'There are no ranges');
     this.requests++;
     this.underWay++;
     this.mostAtOnce = Math.max(this.mostAtOnce, this.underWay);

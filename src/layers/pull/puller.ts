@@ -46,6 +46,8 @@ export interface PullRequest extends Omit<PullTarget, 'blobBytes' | 'unsyncedByt
 
 export interface PulledLayer extends Pulled {
   readonly blobBytes: number;
+  /** Whether parts of the blob can be had: if not, it came with one request. */
+  readonly takesRanges: boolean;
 }
 
 /**
@@ -127,7 +129,9 @@ export class LayerPuller implements AsyncDisposable {
     const { limits, makeRoom } = this.#options;
     await makeRoom(blobBytes * usualRatio);
     const end = blobBytes - tail.data.length;
-    const connections = Math.max(1, Math.min(limits.connections, Math.floor(limits.requestBytes / segmentBytes)));
+    const most = Math.max(1, Math.min(limits.connections, Math.floor(limits.requestBytes / segmentBytes)));
+    const { takesRanges } = tail;
+    const connections = takesRanges ? most : 1;
     const leave = await this.#room.enter(Math.min(end, connections * segmentBytes), () => true, signal);
     try {
       signal.throwIfAborted();
@@ -141,7 +145,7 @@ export class LayerPuller implements AsyncDisposable {
         const paths = { diskPath, tablePath, pathsPath, hintsPath, stackingPath, codecPath, indexPath };
         const target = { digest, blobBytes, unsyncedBytes: limits.unsyncedBytes, ...paths };
         const pulled = await thread.run(target, joined(stream, tail.data), signal);
-        return { ...pulled, blobBytes };
+        return { ...pulled, blobBytes, takesRanges };
       } finally {
         this.#giveThread(thread);
       }
@@ -150,7 +154,8 @@ export class LayerPuller implements AsyncDisposable {
     }
   }
 
-  async #tail(blob: Blob, signal: AbortSignal): Promise<{ data: Buffer; size: number; firstByteMs: number }> {
+  /** The end of a blob; nothing of it if its server does not give parts. */
+  async #tail(blob: Blob, signal: AbortSignal): Promise<BlobTail> {
     const leave = await this.#tails.enter(1, () => true, signal);
     try {
       signal.throwIfAborted();
@@ -159,8 +164,15 @@ export class LayerPuller implements AsyncDisposable {
       const onBytes = (): void => {
         firstByteMs ??= performance.now() - askedMs;
       };
-      const { data, size } = await blob.tail(tailBytes, signal, onBytes);
-      return { data, size, firstByteMs: firstByteMs ?? 0 };
+      try {
+        const { data, size } = await blob.tail(tailBytes, signal, onBytes);
+        return { data, size, firstByteMs: firstByteMs ?? 0, takesRanges: true };
+      } catch (error) {
+        if (codeOf(error) !== 'FailedPrecondition') throw error;
+        const { size, takesRanges } = await blob.describe(signal);
+        if (takesRanges) throw error;
+        return { data: Buffer.alloc(0), size, firstByteMs: undefined, takesRanges };
+      }
     } finally {
       leave();
     }
@@ -192,6 +204,13 @@ export class LayerPuller implements AsyncDisposable {
     if (next === undefined) this.#idle.push(thread);
     else next(thread);
   }
+}
+
+interface BlobTail {
+  readonly data: Buffer;
+  readonly size: number;
+  readonly firstByteMs: number | undefined;
+  readonly takesRanges: boolean;
 }
 
 async function* joined(stream: AsyncIterable<Buffer>, tail: Buffer): AsyncGenerator<Buffer> {

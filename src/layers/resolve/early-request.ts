@@ -29,6 +29,7 @@ export class EarlyRequest {
     return {
       digest: blob.digest,
       tail: (bytes, signal, onBytes) => blob.tail(bytes, signal, onBytes),
+      describe: (signal) => blob.describe(signal),
       range: (start, end, signal) => blob.range(start, end, signal),
       distrust: (askedMs) => blob.distrust(askedMs),
       ranges: (parts, signal) => {

@@ -43,6 +43,8 @@ export interface PulledLayer {
   readonly index: MadeIndex;
   /** Whether its data is on the disk, and its residency written down. */
   readonly isSettled: boolean;
+  /** Whether parts of it can be had again. */
+  readonly takesRanges: boolean;
   readonly ms: number;
 }
 
@@ -282,13 +284,13 @@ export class LayerPulls {
       const pulled = await puller.pull({ blob, digest, ...files, signal, onProgress });
       abort.signal.throwIfAborted();
       const record = recordOf(digest, reference, pulled);
-      const { table, index } = pulled;
-      // Without an index nothing of it can be fetched again that a killed daemon forgets.
-      const isSettled = 'problem' in index;
+      const { table, index, takesRanges } = pulled;
+      // Without an index, or parts, nothing of it can be fetched again that a killed daemon forgets.
+      const isSettled = 'problem' in index || !takesRanges;
       if (isSettled) await directory.settle(record);
       await directory.writeRecord(record);
       silent.answered(reference);
-      return { record, table, index, isSettled, ms: performance.now() - startedMs };
+      return { record, table, index, isSettled, takesRanges, ms: performance.now() - startedMs };
     } catch (error) {
       if (!abort.signal.aborted) {
         metrics.failures.add(1, { reason: 'pull' });
@@ -356,6 +358,7 @@ function heard(blob: Blob, onBytes: () => void): Blob {
       onBytes();
       return end;
     },
+    describe: (signal) => blob.describe(signal),
     range: (start, end, signal) => blob.range(start, end, signal),
     ranges: (parts, signal) => blob.ranges(parts, signal),
     distrust: (askedMs) => blob.distrust(askedMs),

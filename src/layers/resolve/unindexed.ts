@@ -18,6 +18,7 @@ import { originText } from '../../indexes/index-origin.ts';
 import type { Planned, PlanRequest } from '../store/plan-files.ts';
 import type { IndexSource } from './index-source.ts';
 import type { LayerPulls } from './layer-pulls.ts';
+import { RangeSupport } from './range-support.ts';
 import { Refusal } from './refusal.ts';
 
 /** What is done with layers whose labels name no index. Sizes are those of blobs, in bytes. */
@@ -68,6 +69,7 @@ export class UnindexedLayers {
   readonly #closing = new AbortController();
   /** Settles once the indexes that were made are kept. */
   #keeping: Promise<void> = Promise.resolve();
+  readonly #ranges = new RangeSupport();
 
   constructor(options: UnindexedOptions) {
     this.#options = options;
@@ -173,11 +175,14 @@ export class UnindexedLayers {
     const { reference } = image;
     const started = performance.now();
     const { size, path, origin } = found;
+    const blob = openBlob(reference, id.digest);
+    const taking = this.#ranges.of(reference, blob);
     const file = fileOf(found);
     const raw = await format.fetchIndex(file, { data: await lastOf(found), size }, { signal });
     const fetchedMs = performance.now();
     const wanted = { layer: id.digest, index: id.index };
     const planned = await plan({ format: format.name, raw, wanted, paths: directory.paths });
+    if (!(await taking)) throw noRanges();
     if (path !== undefined) await link(path, directory.indexPath);
     const { front, table, codecData, blobBytes, diskBytes, metadataBytes, sums } = planned;
     const sizes = { blobBytes, diskBytes, metadataBytes, chunks: table.length };
@@ -206,7 +211,7 @@ export class UnindexedLayers {
       codecData,
       resident,
       isOfThisBoot: true,
-      blob: image.blob(digest),
+      blob,
       traces,
       origin: { how: 'index', text: `by an index ${index}` },
     };
@@ -218,9 +223,9 @@ export class UnindexedLayers {
       id: { digest },
       image,
     } = ref;
-    const { reference } = image;
-    const pulled = await pulls.take(image, digest, directory, signal);
-    const { record, table, ms, index, isSettled } = pulled;
+    const pulled = await pulls.take(reference, digest, directory, signal);
+    const { record, table, ms, index, isSettled, takesRanges } = pulled;
+    if (!takesRanges) this.#ranges.refuses(reference);
     const hasIndex = 'bytes' in index;
     if (hasIndex) {
       const keep = (): Promise<void> => this.#keepIndex(digest, directory.indexPath, index.bytes);
@@ -229,7 +234,8 @@ export class UnindexedLayers {
     const { blobBytes } = record;
     const made = hasIndex ? { indexBytes: index.bytes } : index;
     log.info({ layer: digest, reference, blobBytes, ms: Math.round(ms), ...made }, 'pulled a layer');
-    const what = hasIndex ? 'index made' : `no index made: ${index.problem}`;
+    const parts = takesRanges ? '' : `; it cannot be lazy: ${noRangesText}`;
+    const what = (hasIndex ? 'index made' : `no index made: ${index.problem}`) + parts;
     const origin: LayerOrigin = { how: 'pull', text: `pulled here in ${(ms / 1000).toFixed(1)} s, ${what}` };
     const resident = new Uint8Array(new SharedArrayBuffer(table.length)).fill(residency.verified);
     const codecData = hasIndex ? index.codecData : undefined;
@@ -311,6 +317,12 @@ export class UnindexedLayers {
     }
     return layers;
   }
+}
+
+const noRangesText = 'its registry gives no parts of layers';
+
+function noRanges(): LazypullError {
+  return new LazypullError('Unimplemented', `The layer cannot be lazy: ${noRangesText}`);
 }
 
 /** What says that an index is not what it should be, and not that it could not be had. */

@@ -11,6 +11,9 @@ export interface Blob {
    */
   tail(bytes: number, signal?: AbortSignal, onBytes?: () => void): Promise<{ data: Buffer; size: number }>;
 
+  /** How many bytes it has, and whether parts of it can be had: if not, each request brings all of it. One small request. */
+  describe(signal?: AbortSignal): Promise<{ size: number; takesRanges: boolean }>;
+
   /**
    * Streams the bytes [start, end) of the blob as they arrive: exactly end - start bytes in order, or an error. A
    * connection lost in the middle is resumed from where it stopped, a bounded number of times. Ending the iteration

@@ -71,7 +71,7 @@ export class RemoteBlob implements Blob {
         if (found !== undefined) return found;
         refuser = answer.url.origin;
       }
-      const size = this.#size ?? (await this.#askSize(signal));
+      const size = this.#size ?? (await this.#describe(signal)).size;
       if (refuser !== undefined && size >= bytes) this.#context.suffixRefusers.add(refuser);
       const start = Math.max(size - bytes, 0);
       if (start === size) return { data: Buffer.alloc(0), size };
@@ -85,6 +85,11 @@ export class RemoteBlob implements Blob {
         },
       );
     });
+  }
+
+  describe(signal?: AbortSignal): Promise<{ size: number; takesRanges: boolean }> {
+    const tries = new Tries(this.#context.policy, this.#context.log, signal);
+    return retrying(tries, () => this.#describe(signal));
   }
 
   async distrust(askedMs: number): Promise<boolean> {
@@ -264,7 +269,7 @@ export class RemoteBlob implements Blob {
     return undefined;
   }
 
-  async #askSize(signal: AbortSignal | undefined): Promise<number> {
+  async #describe(signal: AbortSignal | undefined): Promise<{ size: number; takesRanges: boolean }> {
     const answer = await this.#location.open(formatRanges([{ start: 0, end: 1 }]), signal);
     discard(answer);
     const range = parseContentRange(headerOf(answer, 'content-range'));
@@ -272,7 +277,7 @@ export class RemoteBlob implements Blob {
     if (size === undefined)
       throw answerError(answer, 'the server does not tell the size of the blob', 'FailedPrecondition');
     this.#learnSize(answer, size);
-    return size;
+    return { size, takesRanges: answer.status !== 200 };
   }
 
   async #refuses(refusers: ReadonlySet<string>): Promise<boolean> {

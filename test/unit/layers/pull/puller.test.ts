@@ -74,6 +74,15 @@ test('LayerPuller fetches a small layer with one request, and tells of bytes as 
   assert.deepEqual(progress.at(-1), [blob.content.length, blob.content.length]);
 });
 
+test('LayerPuller pulls a layer with one request from a server that gives no parts', async (t) => {
+  const { puller, request } = await setUp(t);
+  const blob = new MemoryBlob(layer(9 << 20));
+  blob.takesRanges = false;
+  const { takesRanges, blobBytes, index } = await puller.pull(await request(blob));
+  assert.deepEqual([takesRanges, blobBytes, blob.requests], [false, blob.content.length, 1]);
+  assert.ok('bytes' in index);
+});
+
 test('LayerPuller removes what it wrote of a layer that fails, and pulls the next one', async (t) => {
   const { puller, request } = await setUp(t);
   const good = layer(3 << 20);

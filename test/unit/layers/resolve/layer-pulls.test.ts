@@ -27,7 +27,10 @@ const made: MadeIndex = { digest: digests[0]!, bytes: 1, codecData: new SharedAr
 /** Pulls that end when the test says so. */
 function pulls(t: TestContext, patienceMs = 60_000) {
   const root = mkdtempSync(join(tmpdir(), 'lazypull-pulls-'));
-  const begun = new Map<string, PullRequest & { finish(index?: MadeIndex): void; fail(error: Error): void }>();
+  const begun = new Map<
+    string,
+    PullRequest & { finish(index?: MadeIndex, takesRanges?: boolean): void; fail(error: Error): void }
+  >();
   const kept: string[] = [];
   const silent: string[] = [];
   const layers = new LayerPulls({
@@ -36,9 +39,9 @@ function pulls(t: TestContext, patienceMs = 60_000) {
         const { promise, resolve, reject } = Promise.withResolvers<PulledLayer>();
         writeFileSync(request.diskPath, request.digest);
         request.signal.addEventListener('abort', () => reject(request.signal.reason as Error));
-        const finish = (index: MadeIndex = made): void => {
+        const finish = (index: MadeIndex = made, takesRanges = true): void => {
           const sums = { metadata: '', table: '', hints: '', stacking: '' };
-          resolve({ table: chunkTable(undefined, 2), index, sums } as PulledLayer);
+          resolve({ table: chunkTable(undefined, 2), index, sums, takesRanges } as PulledLayer);
         };
         begun.set(request.digest, { ...request, finish, fail: reject });
         return promise;
@@ -79,16 +82,17 @@ test('LayerPulls moves what is pulled into the directory of the layer', async (t
   assert.deepEqual(layers.status(), []);
 });
 
-test('LayerPulls writes down what is here of a layer that has no index: nothing of it can be fetched again', async (t) => {
+test('LayerPulls writes down what is here of a layer that has no index, or is of a registry without parts: nothing of it can be fetched again', async (t) => {
   const { layers, begun, directory } = pulls(t);
-  for (const [digest, index, isSettled] of [
-    [digests[0]!, made, false],
-    [digests[1]!, { problem: 'it is zstd' }, true],
+  for (const [digest, index, takesRanges, isSettled] of [
+    [digests[0]!, made, true, false],
+    [digests[1]!, { problem: 'it is long' }, true, true],
+    [digests[2]!, made, false, true],
   ] as const) {
     const target = directory(digest);
     const taking = layers.take(image, digest, target, forever);
     await until(() => begun.has(digest));
-    begun.get(digest)!.finish(index);
+    begun.get(digest)!.finish(index, takesRanges);
     assert.equal((await taking).isSettled, isSettled);
     const { resident, isOfThisBoot } = await target.resident((await target.record())!);
     assert.deepEqual([...resident], Array(2).fill(isSettled ? residency.unverified : residency.absent));

@@ -269,6 +269,13 @@ test('range() past the end and a blob whose size changes are DataLoss', async ()
   await fails(read(s.blob.range(0, 10)), 'DataLoss', /had 1000000 bytes and now has 2000000/);
 });
 
+test('describe() tells the size, and whether there are ranges', async () => {
+  await using some = await setup();
+  assert.deepEqual(await some.blob.describe(), { size: bytes.length, takesRanges: true });
+  await using none = await setup({ ranges: false });
+  assert.deepEqual(await none.blob.describe(), { size: bytes.length, takesRanges: false });
+});
+
 test('range() takes its part of a whole blob from a server that ignores ranges, if little is wasted', async () => {
   await using s = await setup({ ranges: false }, {}, Buffer.concat([bytes, bytes, bytes, bytes, bytes, bytes]));
   assert.deepEqual(
