@@ -32,8 +32,9 @@ export function pullCommand({ env, name }: Environment): CliCommand {
     .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
     .option('--json', 'print events as JSON, one a line: a layer each, and the image')
     .explain(
-      `containerd must have the snapshotter, which "lazypull setup containerd" configures, and its daemon must run. A layer that
-is not eStargz is an error; "ctr images pull --snapshotter stargz" takes images that have such layers.`,
+      `containerd must have the snapshotter, which "lazypull setup containerd" configures, and its daemon must run. Layers
+without an index are pulled by the daemon. If it leaves one to containerd, that is an error: the layers below it are
+kept for a day, and "ctr images pull --snapshotter stargz" pulls the rest.`,
       [
         'lazypull pull registry.example/app:1 && ctr run --rm --snapshotter stargz registry.example/app:1 app',
         'lazypull pull --namespace k8s.io registry.example/app:1',

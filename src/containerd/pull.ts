@@ -52,7 +52,8 @@ export interface PullOptions {
  * downloaded.
  *
  * @returns the name
- * @throws FailedPrecondition that names the layer, and says what to do, if one does not become lazy
+ * @throws what names the layer, and says what to do, if the snapshotter leaves one to containerd: those below it are kept for a day, so that containerd need not
+ *   pull them
  */
 export async function pullImage(options: PullOptions): Promise<string> {
   const { containerd, client, image, snapshotter } = options;
@@ -61,10 +62,10 @@ export async function pullImage(options: PullOptions): Promise<string> {
   const name = formatReference(reference);
   const configBytes = image.configuration ?? (await readConfig(client, reference, manifest.config));
   const { diffIds } = parseConfig(configBytes, manifest.layers.length);
-  await using _lease = await takeLease(containerd);
+  await using lease = await takeLease(containerd);
   const source = { [distributionLabel(reference.host)]: reference.repository };
   const chainIds = chainIdsOf(diffIds);
-  await prepareLayers(options, chainIds);
+  await prepareLayers(options, chainIds, lease);
   const top = chainIds.at(-1);
   await containerd.keep(manifest.config.digest, configBytes, {
     ...source,
@@ -102,30 +103,48 @@ export function chainIdsOf(diffIds: readonly string[]): string[] {
   return ids;
 }
 
-async function takeLease(containerd: ContainerdClient): Promise<AsyncDisposable> {
+/** What keeps containerd from removing what nothing refers to yet. It ends with its disposal, or in a day. */
+interface Lease extends AsyncDisposable {
+  /** Leaves it when it is disposed of. */
+  leave(): void;
+}
+
+async function takeLease(containerd: ContainerdClient): Promise<Lease> {
   const id = `lazypull-${randomUUID()}`;
   const expires = new Date(Date.now() + leaseMs).toISOString();
   await containerd.call(Leases.method.create, { id, labels: { [expiryLabel]: expires } });
   containerd.useLease(id);
-  return { [Symbol.asyncDispose]: async () => void (await containerd.call(Leases.method.delete, { id })) };
+  let isLeft = false;
+  return {
+    leave() {
+      isLeft = true;
+    },
+    async [Symbol.asyncDispose]() {
+      if (!isLeft) await containerd.call(Leases.method.delete, { id });
+    },
+  };
 }
 
 /** The daemon pulls a layer without an index before Prepare returns, however large it is. */
 const prepareMs = 3_600_000;
 
-async function prepareLayers(options: PullOptions, chainIds: readonly string[]): Promise<void> {
+async function prepareLayers(options: PullOptions, chainIds: readonly string[], lease: Lease): Promise<void> {
   const { layers } = options.image.manifest;
   let parent = '';
   for (const [i, chainId] of chainIds.entries()) {
     options.onStart?.(layers[i]!);
     const wasThere = await isThere(options, chainId);
-    if (!wasThere) await prepareLayer(options, i, chainId, parent);
+    if (!wasThere && !(await prepareLayer(options, i, chainId, parent))) {
+      lease.leave();
+      throw leftToClient(options, i);
+    }
     options.onLayer({ digest: layers[i]!.digest, chainId, wasThere });
     parent = chainId;
   }
 }
 
-async function prepareLayer(options: PullOptions, index: number, chainId: string, parent: string): Promise<void> {
+/** Has the snapshotter make a layer. @returns false if it leaves that to containerd */
+async function prepareLayer(options: PullOptions, index: number, chainId: string, parent: string): Promise<boolean> {
   const { containerd, client, image, snapshotter } = options;
   const { layers } = image.manifest;
   const layer = layers[index]!;
@@ -141,11 +160,25 @@ async function prepareLayer(options: PullOptions, index: number, chainId: string
     await containerd.call(Snapshots.method.prepare, { snapshotter, key, parent, labels }, prepareMs);
   } catch (error) {
     if (codeOf(error) !== 'AlreadyExists') throw error;
-    if (await isThere(options, chainId)) return;
+    if (await isThere(options, chainId)) return true;
   }
   await containerd.call(Snapshots.method.remove, { snapshotter, key }).catch(() => undefined);
+  return false;
+}
+
+/** Says of a layer that only containerd can pull it, and how it does that. */
+function leftToClient({ image, snapshotter }: PullOptions, index: number): LazypullError {
+  const { layers } = image.manifest;
   const reason = `containerd's snapshotter "${snapshotter}" did not make it lazy; the log of its daemon and "lazypull why" say why`;
-  throw layerError(image, layer, new LazypullError('Unavailable', reason));
+  const command = `"ctr images pull --snapshotter ${snapshotter} ${formatReference(image.reference)}"`;
+  const above = layers.length - index - 1;
+  const pulls = above === 0 ? 'pulls it' : `pulls it, and asks for the ${above} above it`;
+  const below = index === 0 ? '' : `; it takes the ${index} below as they are, which are kept for a day`;
+  return layerError(
+    image,
+    layers[index]!,
+    new LazypullError('Unavailable', reason, { hint: `${command} ${pulls}${below}` }),
+  );
 }
 
 /** As many of the digests as fit into so many bytes. */

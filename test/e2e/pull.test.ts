@@ -8,6 +8,7 @@ import { type Containerd, startContainerd } from '../support/containerd.ts';
 import { type Daemon, startDaemon } from '../support/daemon.ts';
 import { Lab } from '../support/lab.ts';
 import { run, tryRun } from '../support/program.ts';
+import { buildTar } from '../support/tar-builder.ts';
 import { repository } from '../support/tools.ts';
 
 let lab: Lab;
@@ -149,6 +150,41 @@ test('lazypull pull chooses of an index what containerd runs, or says that conta
   }
 });
 
+test('lazypull pull keeps the layers below one that is left to containerd, and says what pulls the rest', async () => {
+  const tars = [
+    buildTar([{ name: 'below', data: Buffer.from('below') }]),
+    buildTar([{ name: 'link', typeflag: '1', linkName: 'below' }]),
+    buildTar([{ name: 'above', data: Buffer.from('above') }]),
+  ];
+  const layers = [];
+  const mediaType = 'application/vnd.oci.image.layer.v1.tar';
+  for (const tar of tars) layers.push({ mediaType, ...(await pushBlob('base', tar)) });
+  const rootfs = { type: 'layers', diff_ids: layers.map(({ digest }) => digest) };
+  const config = JSON.stringify({ os: 'linux', architecture: thisPlatform.architecture, rootfs });
+  await pushManifest('base', 'linked', 'application/vnd.oci.image.manifest.v1+json', {
+    schemaVersion: 2,
+    mediaType: 'application/vnd.oci.image.manifest.v1+json',
+    config: { mediaType: 'application/vnd.oci.image.config.v1+json', ...(await pushBlob('base', config)) },
+    layers,
+  });
+  const image = lab.reference('base:linked');
+  const { status, stdout, stderr } = await pull(image);
+  assert.equal(status, 1);
+  assert.match(stdout, new RegExp(layers[0]!.digest));
+  assert.match(stderr, /Cannot read layer 2 of 3 /);
+  assert.match(stderr, /\nhint: "ctr images pull --snapshotter stargz .*" pulls it, and asks for the 1 above it; it takes the 1 below/);
+  await ctr('images', 'pull', '--plain-http', '--snapshotter', 'stargz', image);
+  const target = join(lab.workspace.path, 'mnt-linked');
+  await mkdir(target);
+  await ctr('images', 'mount', '--snapshotter', 'stargz', image, target);
+  try {
+    assert.deepEqual((await readdir(target)).toSorted(), ['above', 'below', 'link']);
+  } finally {
+    await run('umount', [target]);
+  }
+  for (const lease of (await ctr('leases', 'ls', '--quiet')).trim().split('\n')) await ctr('leases', 'rm', lease);
+});
+
 test('lazypull pull says which of containerd and the daemon does not serve', async () => {
   const image = lab.reference('base:esgz');
   await daemon.program.stop('SIGTERM');
@@ -169,12 +205,12 @@ async function fetchBytes(path: string, accept: string): Promise<Buffer> {
   return Buffer.from(await answer.arrayBuffer());
 }
 
-async function pushBlob(name: string, text: string): Promise<{ digest: string; size: number }> {
+async function pushBlob(name: string, text: string | Buffer): Promise<{ digest: string; size: number }> {
   const digest = `sha256:${hash('sha256', text)}`;
   const started = await fetch(`http://${lab.relay.host}/v2/${name}/blobs/uploads/`, { method: 'POST' });
   const url = new URL(started.headers.get('location') ?? '', `http://${lab.relay.host}`);
   url.searchParams.set('digest', digest);
-  assert.equal((await fetch(url, { method: 'PUT', body: text })).status, 201);
+  assert.equal((await fetch(url, { method: 'PUT', body: Buffer.from(text) })).status, 201);
   return { digest, size: text.length };
 }
 
