@@ -172,7 +172,10 @@ test('lazypull pull keeps the layers below one that is left to containerd, and s
   assert.equal(status, 1);
   assert.match(stdout, new RegExp(layers[0]!.digest));
   assert.match(stderr, /Cannot read layer 2 of 3 /);
-  assert.match(stderr, /\nhint: "ctr images pull --snapshotter stargz .*" pulls it, and asks for the 1 above it; it takes the 1 below/);
+  assert.match(
+    stderr,
+    /\nhint: "ctr images pull --snapshotter stargz .*" pulls it, and asks for the 1 above it; it takes the 1 below/,
+  );
   await ctr('images', 'pull', '--plain-http', '--snapshotter', 'stargz', image);
   const target = join(lab.workspace.path, 'mnt-linked');
   await mkdir(target);

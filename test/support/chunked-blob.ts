@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { gzipSync } from 'node:zlib';
+import { constants, crc32, deflateRawSync, gzipSync } from 'node:zlib';
 import { type ChunkTable, chunkTable } from '../../src/chunks/chunk-table.ts';
 import { LazypullError } from '../../src/errors.ts';
 import type { Blob } from '../../src/registry/blob/blob.ts';
@@ -23,6 +23,28 @@ export function chunkedBlob(contents: Buffer[]): { bytes: Buffer; table: ChunkTa
     diskOffset += Math.ceil(content.length / 4096) * 4096;
   }
   return { bytes: Buffer.concat(members), table, diskBytes: diskOffset };
+}
+
+/** The same contents in one gzip member, of which the table says where each content ends. */
+export function oneStreamBlob(contents: Buffer[]): { bytes: Buffer; table: ChunkTable; diskBytes: number } {
+  const { table, diskBytes } = chunkedBlob(contents);
+  const blocks = contents.map((content) => deflateRawSync(content, { finishFlush: constants.Z_SYNC_FLUSH }));
+  const whole = Buffer.concat(contents);
+  const trailer = Buffer.alloc(8);
+  trailer.writeUInt32LE(crc32(whole), 0);
+  trailer.writeUInt32LE(whole.length, 4);
+  const header = gzipSync('').subarray(0, 10);
+  const lastBlock = Buffer.from([3, 0]);
+  let blobOffset = header.length;
+  let innerOffset = 0;
+  for (const [row, block] of blocks.entries()) {
+    blobOffset += block.length;
+    table.streamOffset[row] = 0;
+    table.innerOffset[row] = innerOffset;
+    table.streamEnd[row] = blobOffset;
+    innerOffset += contents[row]!.length;
+  }
+  return { bytes: Buffer.concat([header, ...blocks, lastBlock, trailer]), table, diskBytes };
 }
 
 /** A blob in memory that counts its requests, and whose answers a test can spoil. */

@@ -39,11 +39,13 @@ async function* unpack({ table, chunks, bytes, blobOffset }: PackedRun): AsyncGe
     const start = table.streamOffset[first]!;
     let last = first + 1;
     let output = table.innerOffset[first]! + table.size[first]!;
+    let end = table.streamEnd[first]!;
     while (last < chunks.last && table.streamOffset[last] === start) {
       output = Math.max(output, table.innerOffset[last]! + table.size[last]!);
+      end = Math.max(end, table.streamEnd[last]!);
       last++;
     }
-    const gzip = bytes.subarray(start - blobOffset, table.streamEnd[first]! - blobOffset);
+    const gzip = bytes.subarray(start - blobOffset, end - blobOffset);
     if (output > maxWholeBytes) yield* unpackLong(table, { first, last }, gzip);
     else yield* unpackWhole(table, { first, last }, gzip, output);
     first = last;

@@ -98,22 +98,28 @@ export class Fetcher {
     let partEnd = 0;
     for (const { first, last } of wanted.toSorted((a, b) => a.first - b.first)) {
       for (let chunk = first; chunk < last; chunk++) {
-        if (!this.#chunks.isIdle(chunk)) continue;
-        const { start, end } = this.#options.bytesNeeded(this.#options.table, chunk);
         const part = parts.at(-1);
-        const continues = part?.last === chunk;
-        if (!continues && start < partEnd) continue; // it shares a stream with a part: ranges must not overlap
-        bytes += end - start;
+        if (!this.#chunks.isIdle(chunk) || (part !== undefined && chunk < part.last)) continue;
+        const { start, end } = this.#options.bytesNeeded(this.#options.table, chunk);
+        // Ranges must not overlap: what shares a stream with a part is taken with all that is between, which comes anyway.
+        const continues = part !== undefined && (part.last === chunk || start < partEnd);
+        if (continues && !this.#areIdle({ first: part.last, last: chunk })) continue;
+        bytes += Math.max(0, end - Math.max(start, partEnd));
         if (bytes > maxBytes) break;
-        if (continues) part.last++;
+        if (continues) part.last = chunk + 1;
         else parts.push({ first: chunk, last: chunk + 1 });
-        partEnd = end;
+        partEnd = Math.max(partEnd, end);
       }
     }
     if (parts.length > 0) this.#track(this.#download(parts, 'prefetch'));
   }
 
-  /** Whether a chunk is here or being fetched. */
+  #areIdle({ first, last }: ChunkRange): boolean {
+    for (let chunk = first; chunk < last; chunk++) if (!this.#chunks.isIdle(chunk)) return false;
+    return true;
+  }
+
+  /** Whether a chunk is here or on its way. */
   hasAskedFor(chunk: number): boolean {
     return !this.#chunks.isIdle(chunk);
   }

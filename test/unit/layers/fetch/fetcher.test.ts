@@ -13,17 +13,19 @@ import { WorkerPool } from '../../../../src/layers/workers/pool.ts';
 import { ampleMemory } from '../../../../src/layers/memory-budget.ts';
 import { UnwrittenChunks } from '../../../../src/layers/store/unwritten-chunks.ts';
 import { silentLog } from '../../../../src/log.ts';
-import { chunkedBlob, FakeBlob } from '../../../support/chunked-blob.ts';
+import { chunkedBlob, FakeBlob, oneStreamBlob } from '../../../support/chunked-blob.ts';
 
 interface Lab {
   spoil?: (bytes: Buffer) => void;
   /** A disk that is always full. */
   full?: boolean;
+  /** One stream for all contents. */
+  together?: boolean;
 }
 
-async function setUp(t: TestContext, contents: Buffer[], { spoil, full = false }: Lab = {}) {
+async function setUp(t: TestContext, contents: Buffer[], { spoil, full = false, together = false }: Lab = {}) {
   const directory = await mkdtemp(join(tmpdir(), 'lazypull-fetcher-'));
-  const { bytes, table, diskBytes } = chunkedBlob(contents);
+  const { bytes, table, diskBytes } = together ? oneStreamBlob(contents) : chunkedBlob(contents);
   spoil?.(bytes);
   const diskPath = join(directory, 'disk');
   const disk = await open(diskPath, 'w');
@@ -377,4 +379,29 @@ test('Fetcher waits for the request that overtakes a slow one when that fails', 
   overtaking.resolve(undefined);
   assert.equal(await reading, 'read');
   assert.deepEqual(await content(30), contents[30]);
+});
+
+const inStream = (): Buffer[] => Array.from({ length: 20 }, () => Buffer.from(randomBytes(30_000).toString('hex')));
+
+test('A chunk comes with what is before it in its stream, and the second time with all of it', async (t) => {
+  const { fetcher, blob, table, resident } = await setUp(t, inStream(), { together: true });
+  await fetcher.fetch(7, 8);
+  const [first] = blob.requests;
+  assert.ok(first?.start === 0 && first.end >= table.streamEnd[7]! && first.end < table.streamEnd[16]!);
+  const here = table.streamEnd.findIndex((end) => end > first.end);
+  while (!fetcher.isIdle) await delay(1);
+  assert.ok(resident.every((state, chunk) => (state === residency.verified) === chunk < here));
+  await fetcher.fetch(18, 19);
+  assert.deepEqual(blob.requests.slice(1), [{ start: 0, end: table.streamEnd[19]! }]);
+  while (!fetcher.isIdle) await delay(1);
+  assert.ok(resident.every((state) => state === residency.verified));
+});
+
+test('prefetch() takes chunks of one stream with one range', async (t) => {
+  const { fetcher, blob, table, resident } = await setUp(t, inStream(), { together: true });
+  const wanted = [3, 5, 11].map((chunk) => ({ first: chunk, last: chunk + 1 }));
+  fetcher.prefetch(wanted, table.streamEnd[11]!);
+  while (!fetcher.isIdle) await delay(1);
+  assert.deepEqual(blob.requests, [{ start: 0, end: table.streamEnd[11]! }]);
+  assert.ok(resident.every((state, chunk) => (state === residency.verified) === chunk < 12));
 });
