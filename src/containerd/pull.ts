@@ -52,7 +52,8 @@ export interface PullOptions {
  * downloaded.
  *
  * @returns the name
- * @throws what names the layer, and says what to do, if the snapshotter leaves one to containerd: those below it are kept for a day, so that containerd need not
+ * @throws what names the layer, and says what to do, if the snapshotter leaves one to containerd: those below it are
+ * kept for a day, so that containerd need not
  *   pull them
  */
 export async function pullImage(options: PullOptions): Promise<string> {

@@ -7,7 +7,8 @@ export const digestBytes = 32;
  * readable as a whole.
  *
  * Its bytes are bytes [innerOffset, innerOffset + size) of what the compressed stream at [streamOffset, streamEnd) of the blob
- * inflates to. `streamEnd` is an upper bound: bytes that belong to what follows may be inside. Chunks of one stream may end at different
+ * inflates to. `streamEnd` is an upper bound: bytes that belong to what follows may be inside. Chunks of one stream
+ * may end at different
  * bytes of it. Columns may be longer than `length`.
  */
 export class ChunkColumns {

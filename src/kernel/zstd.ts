@@ -8,7 +8,10 @@ export interface Zstd {
   decoder(): ZstdDecoder;
 }
 
-/** The zstd of this process; undefined if its functions cannot be called, as in builds of distributions that have it in a library beside. */
+/**
+ * The zstd of this process; undefined if its functions cannot be called, as in builds of distributions that have it
+ * in a library beside.
+ */
 export function openZstd(): Zstd | undefined {
   opened ??= { zstd: loadZstd() };
   return opened.zstd;
@@ -16,7 +19,10 @@ export function openZstd(): Zstd | undefined {
 
 let opened: { zstd: Zstd | undefined } | undefined;
 
-/** struct ZSTD_inBuffer and ZSTD_outBuffer (zstd.h) if pointers have 64 bits: where, how many bytes, how many of them are done. */
+/**
+ * struct ZSTD_inBuffer and ZSTD_outBuffer (zstd.h) if pointers have 64 bits: where, how many bytes, how many of them
+ * are done.
+ */
 const bufferBytes = 24;
 const place = { data: 0, size: 8, position: 16 };
 
@@ -47,7 +53,10 @@ function loadZstd(): Zstd | undefined {
   }
 }
 
-/** A decoder of zstd, as `FrameDecoder` of formats/ has it. It takes frames with windows of up to 128 MiB, and holds as much until it is disposed of. */
+/**
+ * A decoder of zstd, as `FrameDecoder` of formats/ has it. It takes frames with windows of up to 128 MiB, and holds
+ * as much until it is disposed of.
+ */
 export class ZstdDecoder implements Disposable {
   readonly #functions: Functions;
   #decoder: unknown;

@@ -58,6 +58,11 @@ export class CheckpointingInflate implements Disposable {
     return this.#blobBytes;
   }
 
+  /** How much of the blob suffices for all that was put out. */
+  get sufficientBytes(): number {
+    return this.#blobBytes;
+  }
+
   get outputBytes(): number {
     return this.#outputBytes;
   }

@@ -51,7 +51,8 @@ export class LayerIndexWriter {
   /**
    * Returns the whole file.
    *
-   * @param index its entries, with chunks in the order of the tar. A chunk lies in one span; `streamOffset` names that, or is the place of the chunk in a tar that is not compressed.
+   * @param index its entries, with chunks in the order of the tar. A chunk lies in one span; `streamOffset` names
+   * that, or is the place of the chunk in a tar that is not compressed.
    *   `streamEnd` is where in its span the chunk ends, and never less than that of the chunk before
    * @throws ResourceExhausted for a layer that is beyond what readers take: it has no index
    */

@@ -13,7 +13,11 @@ const maxMinor = 2 ** 20 - 1;
 
 const types = Array.from({ length: Object.keys(typeCodes).length }, (_, code) => nameOf(typeCodes, code)!);
 
-/** Reads the entries of a layer index, whose regular files have `chunks` one after another. @param hasHoles whether files may have bytes that are in no chunk */
+/**
+ * Reads the entries of a layer index, whose regular files have `chunks` one after another.
+ *
+ * @param hasHoles whether files may have bytes that are in no chunk
+ */
 export function readEntries(
   reader: NumberReader,
   count: number,

@@ -76,7 +76,12 @@ function readFooter(fileBytes: number, last: Uint8Array): Footer {
   return { version: found, storedBytes, tailBytes, digest: footer.subarray(place.digest, place.version) };
 }
 
-/** The tail, where in the file it begins, and the version of the file. @param end all that lies in the file from `tailStart` on. @throws as `tailStart`, and DataLoss for another digest */
+/**
+ * The tail, where in the file it begins, and the version of the file.
+ *
+ * @param end all that lies in the file from `tailStart` on.
+ * @throws as `tailStart`, and DataLoss for another digest
+ */
 export function readTail(fileBytes: number, end: Uint8Array): { tail: Buffer; start: number; version: number } {
   const { version: found, storedBytes, tailBytes, digest } = readFooter(fileBytes, end);
   if (end.length !== storedBytes + footerBytes)

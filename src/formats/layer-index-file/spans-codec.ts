@@ -65,7 +65,10 @@ async function* unpack(run: PackedRun): AsyncGenerator<CheckedChunk> {
   }
 }
 
-/** At least the first `wanted` bytes of the stream at byte `start` of the blob, for which its bytes up to `end` suffice; or all of them if they are fewer. */
+/**
+ * At least the first `wanted` bytes of the stream at byte `start` of the blob, for which its bytes up to `end`
+ * suffice; or all of them if they are fewer.
+ */
 function readStream(run: PackedRun, { start, end, wanted }: { start: number; end: number; wanted: number }): Buffer {
   const { blobOffset } = run;
   const bytes = run.bytes.subarray(start - blobOffset, end - blobOffset);

@@ -4,7 +4,10 @@ import type { FrameDecoder } from './frame-decoder.ts';
 
 const none = Buffer.alloc(0);
 
-/** Decompresses a zstd blob of one or many frames into memory of the caller, and notes on the way at which frames one can begin to read it. */
+/**
+ * Decompresses a zstd blob of one or many frames into memory of the caller, and notes on the way at which frames one
+ * can begin to read it.
+ */
 export class CheckpointingFrames implements Disposable {
   readonly #decoder: FrameDecoder;
   readonly #spanBytes: number;
@@ -15,7 +18,11 @@ export class CheckpointingFrames implements Disposable {
   /** Output before the last checkpoint. */
   #spanStart = 0;
 
-  /** @param decoder it is disposed of with this. @param options `memberSpanBytes`: how much is put out between two checkpoints at least */
+  /**
+   * @param decoder it is disposed of with this.
+   *
+   * @param options `memberSpanBytes`: how much is put out between two checkpoints at least
+   */
   constructor(decoder: FrameDecoder, options: { memberSpanBytes?: number } = {}) {
     this.#decoder = decoder;
     this.#spanBytes = options.memberSpanBytes ?? memberSpanBytes;
@@ -24,6 +31,14 @@ export class CheckpointingFrames implements Disposable {
   /** How much of the blob was read. */
   get blobBytes(): number {
     return this.#blobBytes;
+  }
+
+  /**
+   * How much of the blob suffices for all that was put out: the decoder keeps the last byte of a frame back until all
+   * of it was put out.
+   */
+  get sufficientBytes(): number {
+    return this.#blobBytes + (this.#isBetween ? 0 : 1);
   }
 
   get outputBytes(): number {
@@ -57,7 +72,12 @@ export class CheckpointingFrames implements Disposable {
     return { consumed: next - at, produced: end - from, checkpoint: undefined };
   }
 
-  /** To be called after the last input. @throws DataLoss if something is missing. @returns `dataEnd`: the byte of the blob after the last frame */
+  /**
+   * To be called after the last input.
+   *
+   * @throws DataLoss if something is missing.
+   * @returns `dataEnd`: the byte of the blob after the last frame
+   */
   end(): { dataEnd: number } {
     if (!this.#isBetween || this.#blobBytes === 0) {
       throw new LazypullError('DataLoss', 'The zstd data is damaged: it is cut off');

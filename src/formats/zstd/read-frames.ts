@@ -6,7 +6,8 @@ import { maxSpanBytes } from '../spans.ts';
 const slackBytes = 1 << 20;
 
 /**
- * At least the first `wanted` bytes that zstd frames put out, or all of them if they are fewer. The end of the last frame may be missing. It runs at once.
+ * At least the first `wanted` bytes that zstd frames put out, or all of them if they are fewer. The end of the last
+ * frame may be missing. It runs at once.
  *
  * @throws DataLoss for what is no zstd
  */

@@ -101,7 +101,8 @@ export class Fetcher {
         const part = parts.at(-1);
         if (!this.#chunks.isIdle(chunk) || (part !== undefined && chunk < part.last)) continue;
         const { start, end } = this.#options.bytesNeeded(this.#options.table, chunk);
-        // Ranges must not overlap: what shares a stream with a part is taken with all that is between, which comes anyway.
+        // Ranges must not overlap: what shares a stream with a part is taken with all that is between, which comes
+        // anyway.
         const continues = part !== undefined && (part.last === chunk || start < partEnd);
         if (continues && !this.#areIdle({ first: part.last, last: chunk })) continue;
         bytes += Math.max(0, end - Math.max(start, partEnd));
@@ -352,7 +353,8 @@ export class Fetcher {
   }
 
   /**
-   * Takes along what is in the same streams as a run's first and last chunk if its bytes come anyway. If the start of a stream comes once more, all that is left of it
+   * Takes along what is in the same streams as a run's first and last chunk if its bytes come anyway. If the start of
+   * a stream comes once more, all that is left of it
    * is taken, so that there is no third time.
    */
   #widen(run: ChunkRange): void {

@@ -200,7 +200,10 @@ export class Windows {
   }
 }
 
-/** Chunks begin where their streams do, or where the one before in their stream ends if that is before they end themselves. */
+/**
+ * Chunks begin where their streams do, or where the one before in their stream ends if that is before they end
+ * themselves.
+ */
 function placesOf({ length, streamOffset, streamEnd }: ChunkTable): Float64Array {
   let places = streamOffset;
   for (let chunk = 1; chunk < length; chunk++) {

@@ -35,7 +35,10 @@ export class Spans {
     this.#marks.push(mark);
   }
 
-  /** How much of the blob suffices for the tar before `tarOffset`, as far as marks tell. Questions come in ascending order. */
+  /**
+   * How much of the blob suffices for the tar before `tarOffset`, as far as marks tell. Questions come in ascending
+   * order.
+   */
   sufficientFor(tarOffset: number): number {
     while (this.#marks.length > 0 && this.#marks[0]!.outputOffset < tarOffset) this.#marks.shift();
     return this.#marks[0]?.blobOffset ?? Number.POSITIVE_INFINITY;

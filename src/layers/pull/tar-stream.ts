@@ -23,7 +23,10 @@ export interface Mark {
 export interface StreamEvents {
   /** A checkpoint that is not the first, before the first piece behind it. */
   readonly onCheckpoint: (checkpoint: Checkpoint) => void;
-  /** Marks in the order of the blob, each before the piece that ends there or behind. There is one at the end of each piece, if there are checkpoints and the blob is compressed. */
+  /**
+   * Marks in the order of the blob, each before the piece that ends there or behind. There is one at the end of each
+   * piece, if there are checkpoints and the blob is compressed.
+   */
   readonly onMark: (mark: Mark) => void;
 }
 
@@ -113,7 +116,7 @@ const problems: Readonly<Record<Compression, string | undefined>> = {
 };
 
 /** `CheckpointingInflate` or `CheckpointingFrames`. */
-type Decoder = Pick<CheckpointingInflate, 'step' | 'end' | 'blobBytes' | 'outputBytes'> & Disposable;
+type Decoder = Pick<CheckpointingInflate, 'step' | 'end' | 'sufficientBytes' | 'outputBytes'> & Disposable;
 
 function decoderOf(
   compression: Compression,
@@ -133,7 +136,7 @@ async function* decompressed(
   onEnd: (dataEnd: number) => void,
 ): AsyncGenerator<Buffer> {
   using decoder = open();
-  const mark = (): void => onMark({ outputOffset: decoder.outputBytes, blobOffset: decoder.blobBytes });
+  const mark = (): void => onMark({ outputOffset: decoder.outputBytes, blobOffset: decoder.sufficientBytes });
   let output = await memory();
   let filled = 0;
   for await (const input of blob) {

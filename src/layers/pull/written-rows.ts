@@ -5,7 +5,10 @@ import type { Spans } from './spans.ts';
 /** A reader waits for a whole chunk, and the thread that verifies it holds it in memory. */
 const maxChunkBytes = 4 << 20;
 
-/** A piece of a file's data: where it stands in the tar and in the file, where it goes on the disk, and whether it is the file's last one. */
+/**
+ * A piece of a file's data: where it stands in the tar and in the file, where it goes on the disk, and whether it is
+ * the file's last one.
+ */
 export interface WrittenPiece {
   readonly data: Buffer;
   readonly tarOffset: number;

@@ -13,11 +13,17 @@ const answerMs = 2_000;
 
 const maxRegistries = 256;
 
-/** Which registries give parts of blobs. Others send all of a blob whatever is asked for: no layer of theirs can be lazy. */
+/**
+ * Which registries give parts of blobs. Others send all of a blob whatever is asked for: no layer of theirs can be
+ * lazy.
+ */
 export class RangeSupport {
   readonly #known = new RecentMap<Promise<boolean>>(maxRegistries);
 
-  /** Whether the registry of an image gives parts of a blob of it. It is taken for granted if that cannot be found out. Never rejects. */
+  /**
+   * Whether the registry of an image gives parts of a blob of it. It is taken for granted if that cannot be found
+   * out. Never rejects.
+   */
   of(reference: string, blob: Blob): Promise<boolean> {
     const { host } = parseReference(reference);
     const known = this.#known.get(host);
@@ -33,7 +39,10 @@ export class RangeSupport {
     return asking;
   }
 
-  /** Notes that the registry of an image was seen to send all of a blob. (That it sent a part says nothing: small blobs come whole from any.) */
+  /**
+   * Notes that the registry of an image was seen to send all of a blob. (That it sent a part says nothing: small
+   * blobs come whole from any.)
+   */
   refuses(reference: string): void {
     this.#known.set(parseReference(reference).host, Promise.resolve(false), rememberedMs);
   }

@@ -11,7 +11,10 @@ export interface Blob {
    */
   tail(bytes: number, signal?: AbortSignal, onBytes?: () => void): Promise<{ data: Buffer; size: number }>;
 
-  /** How many bytes it has, and whether parts of it can be had: if not, each request brings all of it. One small request. */
+  /**
+   * How many bytes it has, and whether parts of it can be had: if not, each request brings all of it. One small
+   * request.
+   */
   describe(signal?: AbortSignal): Promise<{ size: number; takesRanges: boolean }>;
 
   /**

@@ -61,6 +61,17 @@ test('CheckpointingFrames notes frames at which one can begin to read', () => {
   }
 });
 
+test('CheckpointingFrames tells how much of the blob suffices for what was put out', () => {
+  const blob = Buffer.concat(frames(300_000));
+  using decoding = new CheckpointingFrames(openZstd()!.decoder());
+  const room = Buffer.alloc(10_000);
+  for (let at = 0; decoding.outputBytes < content.length; ) {
+    at += decoding.step(blob, at, room, 0).consumed;
+    const { outputBytes, sufficientBytes } = decoding;
+    assert.ok(readFrames(blob.subarray(0, sufficientBytes), outputBytes).length >= outputBytes, `byte ${outputBytes}`);
+  }
+});
+
 test('CheckpointingFrames has no checkpoint in a blob of one frame', () => {
   const { output, checkpoints } = decompress(zstdCompressSync(content), 5000, 1 << 18, 1000);
   assert.ok(output.equals(content));

@@ -101,6 +101,7 @@ const blobs: Record<string, Buffer> = {
     Buffer.alloc(1000),
   ]),
   'zstd of one frame': zstdCompressSync(tar),
+  'zstd of frames of several blocks': Buffer.concat(cut(300_000).map((part) => zstdCompressSync(part))),
   'zstd of many frames': Buffer.concat(cut(1 << 20).map((part) => zstdCompressSync(part))),
   'tar that is not compressed': tar,
 };
