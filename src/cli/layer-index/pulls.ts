@@ -63,7 +63,7 @@ export class IndexMaker implements AsyncDisposable {
     const onProgress = (): void => undefined;
     try {
       const pulled = await this.#puller.pull({ digest, blob, ...paths, signal: this.#signal, onProgress });
-      if ('problem' in pulled.index) throw withoutIndex(pulled.compression, pulled.index.problem);
+      if ('problem' in pulled.index) throw withoutIndex(pulled.index.problem);
     } finally {
       for (const path of [diskPath, ...others]) await rm(path, { force: true });
     }
@@ -83,9 +83,8 @@ export class IndexMaker implements AsyncDisposable {
   }
 }
 
-function withoutIndex(compression: string, problem: string): LazypullError {
-  const why = compression === 'zstd' ? 'a layer of zstd has no places from which it can be read' : problem;
-  return new LazypullError('Unimplemented', `No index can be made: ${why}`, {
-    hint: compression === 'zstd' ? 'convert the image with "lazypull convert"' : 'run "lazypull check"',
+function withoutIndex(problem: string): LazypullError {
+  return new LazypullError('Unimplemented', `No index can be made: ${problem}`, {
+    hint: 'convert the image with "lazypull convert"; "lazypull check" says if this machine cannot make indexes',
   });
 }

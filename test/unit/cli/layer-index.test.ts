@@ -4,7 +4,7 @@ import { readFile, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { gunzipSync, zstdCompressSync } from 'node:zlib';
+import { zstdCompressSync } from 'node:zlib';
 import { sha256 } from '../../../src/chunks/digest.ts';
 import { ociManifest } from '../../../src/images/media-types.ts';
 import { encodeArtifact, parseArtifact } from '../../../src/indexes/artifact.ts';
@@ -13,6 +13,7 @@ import { silentLog } from '../../../src/log.ts';
 import { keyPair, layerDigest, type MadeIndex, madeIndex, temporaryRoot } from '../../support/index-lab.ts';
 import { plainImage, serveImage } from '../../support/plain-image.ts';
 import { startRegistry } from '../../support/registry.ts';
+import { buildTar } from '../../support/tar-builder.ts';
 
 const main = fileURLToPath(new URL('../../../src/bin/lazypull.ts', import.meta.url));
 const made = { kind: 'made', where: '' } as const;
@@ -232,14 +233,14 @@ test('lazypull index says of a layer that can have none why, and ends with 3', a
   await using root = await temporaryRoot();
   await using registry = await startRegistry();
   const image = plainImage([1000]);
-  const zstd = zstdCompressSync(gunzipSync(image.layers[0]!));
+  const zstd = zstdCompressSync(buildTar([{ name: 'file', data: Buffer.alloc(65 << 20) }])); // one frame
   const json = JSON.parse(image.manifest.toString());
   json.layers[0] = { ...json.layers[0], digest: registry.addBlob(zstd), size: zstd.length };
   registry.addBlob(image.config);
   registry.addManifest('app', '1', ociManifest, Buffer.from(JSON.stringify(json)));
   const { code, stdout } = await index(root.path, `${registry.host}/app:1`);
   assert.equal(code, 3);
-  assert.match(stdout, /No index can be made: a layer of zstd has no places from which it can be read/);
+  assert.match(stdout, /No index can be made: .* without a checkpoint/);
   assert.equal((await index(root.path, `${registry.host}/app:1`, '--push', '--output', 'x')).code, 2);
   assert.equal((await index(root.path, `${registry.host}/app:1`, '--push')).code, 1);
   assert.equal((await index(root.path)).code, 2);
