@@ -34,7 +34,7 @@ const batchBytes = 8 << 20;
 export async function compareIndex(given: GivenIndex, made: LayerIndexFile, blob: Blob): Promise<string[]> {
   const problems = [...sizeProblems(given.content, made), ...entryProblems(given.content, made)].slice(0, maxProblems);
   if (problems.length === 0) {
-    const chunks = given.content.compression === 'none' ? storedChunks(given, blob) : spanChunks(given, blob);
+    const chunks = given.content.compression === 'none' ? storedChunks(given, blob) : spanChunks(given, made, blob);
     for await (const problem of chunks) if (problems.push(problem) === maxProblems) break;
   }
   return problems;
@@ -65,17 +65,20 @@ function plain(entry: IndexEntry): object {
   return { ...entry, xattrs, firstChunk: 0, chunkCount: 0, diskOffset: undefined };
 }
 
-/** The ranges of the tar with the content of a file, each as long as possible. */
+/** Where in the tar the content of a file is: ranges, each as far as it goes, and the place in the file. */
 function rangesOf({ compression, index, spans }: LayerIndexFile, { firstChunk, chunkCount }: IndexEntry): number[][] {
   const ranges: number[][] = [];
-  const { streamOffset, innerOffset, size } = index.chunks;
+  const { streamOffset, innerOffset, size, hole } = index.chunks;
+  let place = 0;
   for (let row = firstChunk; row < firstChunk + chunkCount; row++) {
+    place += hole[row]!;
     const base =
       compression === 'none' ? streamOffset[row]! : spans.outputOffset[spanAt(spans.streamOffset, streamOffset[row]!)]!;
     const start = base + innerOffset[row]!;
     const last = ranges.at(-1);
-    if (last !== undefined && last[1] === start) last[1] = start + size[row]!;
-    else ranges.push([start, start + size[row]!]);
+    if (last !== undefined && last[1] === start && hole[row] === 0) last[1] = start + size[row]!;
+    else ranges.push([start, start + size[row]!, place]);
+    place += size[row]!;
   }
   return ranges;
 }
@@ -91,8 +94,10 @@ function spanAt(offsets: Float64Array, offset: number): number {
   return low;
 }
 
-/** Reads each span by itself, as a daemon does, and yields the problems. */
-async function* spanChunks({ content, read }: GivenIndex, blob: Blob): AsyncGenerator<string> {
+/** Reads each span by itself, as a daemon does, and gives what is wrong. */
+async function* spanChunks({ content, read }: GivenIndex, made: LayerIndexFile, blob: Blob): AsyncGenerator<string> {
+  const needed = ends(made);
+  let next = needed.next();
   const { spans, index } = content;
   const { streamOffset, innerOffset, size, digest } = index.chunks;
   let row = 0;
@@ -114,6 +119,14 @@ async function* spanChunks({ content, read }: GivenIndex, blob: Blob): AsyncGene
       for (let chunk = first; chunk < row; chunk++) {
         const data = output.subarray(innerOffset[chunk]!, innerOffset[chunk]! + size[chunk]!);
         if (!isRight(data, digest, chunk)) yield `chunk ${chunk} is not what its digest says`;
+        const part = innerOffset[chunk]! + size[chunk]!;
+        const tarEnd = spans.outputOffset[span]! + part;
+        while (!next.done && next.value.tarEnd < tarEnd) next = needed.next();
+        const blobEnd = index.chunks.streamEnd[chunk]!;
+        if (!next.done && next.value.tarEnd === tarEnd && next.value.blobEnd <= blobEnd) continue;
+        const enough = bytes.subarray(0, blobEnd - start);
+        const read = readSpan({ bytes: enough, kind, bits: spans.bits[span]!, window, wanted: part });
+        if (read.length < part) yield `chunk ${chunk} needs more of the layer than it says`;
       }
     } catch (error) {
       if (codeOf(error) !== 'DataLoss' || error instanceof RegistryError) throw error;
@@ -123,7 +136,17 @@ async function* spanChunks({ content, read }: GivenIndex, blob: Blob): AsyncGene
   if (row < index.chunks.length) yield `chunk ${row} is in no span`;
 }
 
-/** The same for an uncompressed tar, of which many chunks are read at a time. */
+/** Up to where a blob suffices for the tar up to the end of each chunk. */
+function* ends({ index: { chunks }, spans }: LayerIndexFile): Generator<{ tarEnd: number; blobEnd: number }> {
+  let span = 0;
+  for (let row = 0; row < chunks.length; row++) {
+    while (spans.streamOffset[span] !== chunks.streamOffset[row]) span++;
+    const tarEnd = spans.outputOffset[span]! + chunks.innerOffset[row]! + chunks.size[row]!;
+    yield { tarEnd, blobEnd: chunks.streamEnd[row]! };
+  }
+}
+
+/** The same of a tar that is not compressed, of which many chunks are read at a time. */
 async function* storedChunks({ content }: GivenIndex, blob: Blob): AsyncGenerator<string> {
   const { streamOffset, size, digest, length } = content.index.chunks;
   for (let first = 0, row = 0; first < length; first = row) {

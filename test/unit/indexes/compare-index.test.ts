@@ -74,6 +74,17 @@ test('compareIndex finds content that is elsewhere, or another one, and windows 
   assert.notDeepEqual(await problemsOf(gzip, bits, made), []);
 });
 
+test('compareIndex finds holes that are elsewhere, and chunks that end too early', async () => {
+  const { content: made } = await given(gzip, {});
+  const holes = await given(gzip, small);
+  holes.content.index.chunks.hole[1] = 1;
+  assert.match((await problemsOf(gzip, holes, made)).join(), /the content of "dir0\/large" is elsewhere/);
+  const ends = await given(gzip, small);
+  const { streamEnd, streamOffset } = ends.content.index.chunks;
+  streamEnd[3] = streamOffset[3]! + 10;
+  assert.deepEqual(await problemsOf(gzip, ends, made), ['chunk 3 needs more of the layer than it says']);
+});
+
 test('compareIndex says ten things at most, and throws what the registry says', async () => {
   const { content: made } = await given(gzip, {});
   const index = await given(gzip, small);
