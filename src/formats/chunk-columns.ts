@@ -6,10 +6,9 @@ export const digestBytes = 32;
  * Chunks as growing columns, one element a chunk. A chunk is a part of a regular file: it is fetched, verified and made
  * readable as a whole.
  *
- * Its bytes are bytes [innerOffset, innerOffset + size) of what the compressed stream at [streamOffset, streamEnd) of the blob
- * inflates to. `streamEnd` is an upper bound: bytes that belong to what follows may be inside. Chunks of one stream
- * may end at different
- * bytes of it. Columns may be longer than `length`.
+ * Its bytes are bytes [innerOffset, innerOffset + size) of the inflated stream at [streamOffset, streamEnd) of the
+ * blob. `streamEnd` is an upper bound: bytes of what follows may be inside, and chunks of one stream may have different
+ * ones. Columns may be longer than `length`.
  */
 export class ChunkColumns {
   length = 0;
@@ -20,7 +19,7 @@ export class ChunkColumns {
   innerOffset = new Float64Array(initialRows);
   /** Zeros that the file has between the chunk before, or its start, and this one, and that are in no chunk. */
   hole = new Float64Array(initialRows);
-  /** The 32 raw bytes a row of the sha256 digest of the uncompressed chunk. */
+  /** The 32 raw bytes of each chunk's sha256 digest, of its uncompressed bytes. */
   digest = new Uint8Array(initialRows * digestBytes);
 
   /** Adds a chunk with a digest of zeros and an open stream. @returns its index */

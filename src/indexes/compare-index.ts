@@ -94,7 +94,7 @@ function spanAt(offsets: Float64Array, offset: number): number {
   return low;
 }
 
-/** Reads each span by itself, as a daemon does, and gives what is wrong. */
+/** Reads each span by itself, as a daemon does, and yields the problems. */
 async function* spanChunks({ content, read }: GivenIndex, made: LayerIndexFile, blob: Blob): AsyncGenerator<string> {
   const needed = ends(made);
   let next = needed.next();
@@ -146,7 +146,7 @@ function* ends({ index: { chunks }, spans }: LayerIndexFile): Generator<{ tarEnd
   }
 }
 
-/** The same of a tar that is not compressed, of which many chunks are read at a time. */
+/** The same for an uncompressed tar, of which many chunks are read at a time. */
 async function* storedChunks({ content }: GivenIndex, blob: Blob): AsyncGenerator<string> {
   const { streamOffset, size, digest, length } = content.index.chunks;
   for (let first = 0, row = 0; first < length; first = row) {

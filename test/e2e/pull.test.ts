@@ -153,7 +153,11 @@ test('lazypull pull chooses of an index what containerd runs, or says that conta
 test('lazypull pull keeps the layers below one that is left to containerd, and says what pulls the rest', async () => {
   const tars = [
     buildTar([{ name: 'below', data: Buffer.from('below') }]),
-    buildTar([{ name: 'link', typeflag: '1', linkName: 'below' }]),
+    buildTar([
+      { name: 'd/', typeflag: '5', mode: 0o755 },
+      { name: 'link', typeflag: '2', linkName: 'd' },
+      { name: 'link/file' },
+    ]),
     buildTar([{ name: 'above', data: Buffer.from('above') }]),
   ];
   const layers = [];
@@ -176,12 +180,13 @@ test('lazypull pull keeps the layers below one that is left to containerd, and s
     stderr,
     /\nhint: "ctr images pull --snapshotter stargz .*" pulls it, and asks for the 1 above it; it takes the 1 below/,
   );
-  await ctr('images', 'pull', '--plain-http', '--snapshotter', 'stargz', image);
+  await ctr('images', 'pull', '--local', '--plain-http', '--snapshotter', 'stargz', image);
   const target = join(lab.workspace.path, 'mnt-linked');
   await mkdir(target);
   await ctr('images', 'mount', '--snapshotter', 'stargz', image, target);
   try {
-    assert.deepEqual((await readdir(target)).toSorted(), ['above', 'below', 'link']);
+    assert.deepEqual((await readdir(target)).toSorted(), ['above', 'below', 'd', 'link']);
+    assert.deepEqual(await readdir(join(target, 'd')), ['file']);
   } finally {
     await run('umount', [target]);
   }

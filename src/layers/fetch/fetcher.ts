@@ -120,7 +120,7 @@ export class Fetcher {
     return true;
   }
 
-  /** Whether a chunk is here or on its way. */
+  /** Whether a chunk is here or being fetched. */
   hasAskedFor(chunk: number): boolean {
     return !this.#chunks.isIdle(chunk);
   }
@@ -353,9 +353,8 @@ export class Fetcher {
   }
 
   /**
-   * Takes along what is in the same streams as a run's first and last chunk if its bytes come anyway. If the start of
-   * a stream comes once more, all that is left of it
-   * is taken, so that there is no third time.
+   * Adds the other chunks in the streams of a run's first and last chunk if their bytes come anyway. If the start of a
+   * stream comes once more, all that is left of it is taken, so that there is no third time.
    */
   #widen(run: ChunkRange): void {
     const { streamOffset, streamEnd, length } = this.#options.table;

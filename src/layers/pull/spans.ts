@@ -12,7 +12,10 @@ export interface SpanStart {
 /** More than there are in a chunk and in what is on its way. Others pile up where a tar has no files. */
 const maxMarks = 4096;
 
-/** The parts of a blob that can be read on their own, in the order in which they come. What is no gzip has one, or none that is worth its name. */
+/**
+ * The parts of a blob that can be read on their own, in the order in which they come. What is no gzip has one, or
+ * none that is worth its name.
+ */
 export class Spans {
   readonly #compression: Compression;
   readonly #starts: SpanStart[] = [{ blobOffset: 0, bits: 0, outputOffset: 0 }];
