@@ -175,7 +175,7 @@ export class UnindexedLayers {
     const { reference } = image;
     const started = performance.now();
     const { size, path, origin } = found;
-    const blob = openBlob(reference, id.digest);
+    const blob = image.blob(id.digest);
     const taking = this.#ranges.of(reference, blob);
     const file = fileOf(found);
     const raw = await format.fetchIndex(file, { data: await lastOf(found), size }, { signal });
@@ -223,7 +223,8 @@ export class UnindexedLayers {
       id: { digest },
       image,
     } = ref;
-    const pulled = await pulls.take(reference, digest, directory, signal);
+    const { reference } = image;
+    const pulled = await pulls.take(image, digest, directory, signal);
     const { record, table, ms, index, isSettled, takesRanges } = pulled;
     if (!takesRanges) this.#ranges.refuses(reference);
     const hasIndex = 'bytes' in index;
