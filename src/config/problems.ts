@@ -34,7 +34,7 @@ export function mustBe(allowed: string, input: unknown): string {
 }
 
 /** The values that a schema takes: "a whole number from -1 to 86400", `"memory", "db" or ""`. */
-export function allowedBy(schema: z.ZodType): string {
+function allowedBy(schema: z.ZodType): string {
   if (schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault || schema instanceof z.ZodOptional) {
     return allowedBy(schema.unwrap() as z.ZodType);
   }

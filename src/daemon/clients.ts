@@ -106,7 +106,7 @@ export class Clients implements AsyncDisposable {
 }
 
 /** The directory of a client's snapshots. The first client's is the place where a daemon with one client keeps them. */
-export function clientRoot(root: string, name: string): string {
+function clientRoot(root: string, name: string): string {
   return name === firstClientName ? root : join(clientsPath(root), name);
 }
 

@@ -12,7 +12,7 @@ export function reportOnSignal(log: Log): Disposable {
  * The state of this process in figures. Node's own diagnostic report cannot be used: it asks every thread and waits for
  * the answer, and the thread that reads /dev/fuse may not answer for hours.
  */
-export function makeReport(): object {
+function makeReport(): object {
   const { utilization } = performance.eventLoopUtilization();
   return {
     uptime_seconds: Math.round(process.uptime()),

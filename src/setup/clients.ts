@@ -35,7 +35,7 @@ export interface ClientSetup {
   next(places: DaemonPlaces): string[];
 }
 
-export const clientNames = ['buildkit', 'containerd', 'docker'] as const;
+const clientNames = ['buildkit', 'containerd', 'docker'] as const;
 export type ClientName = (typeof clientNames)[number];
 
 const startDaemon = ({ address, root, mirror }: DaemonPlaces) =>

@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import { errnoOf } from '../errors.ts';
 
 /** The id of the snapshot whose directory has this name; undefined for every other name, because it is not ours. */
-export function idOfDirectory(name: string): number | undefined {
+function idOfDirectory(name: string): number | undefined {
   return /^[1-9]\d{0,15}$/.test(name) && Number.isSafeInteger(Number(name)) ? Number(name) : undefined;
 }
 

@@ -114,11 +114,6 @@ export class TarReader {
     return this.#reader.position;
   }
 
-  /** Whether the entry is a sparse file: its content differs from the bytes in the archive. */
-  get isSparse(): boolean {
-    return this.#sparse !== undefined;
-  }
-
   /** The padding of the payload, which has been read, up to a whole block. */
   async readPadding(): Promise<Buffer> {
     if (!this.#isPayloadRead) await this.readPayload(1);
