@@ -24,6 +24,7 @@ const maxEndMs = 20_000;
 export async function endWorker(worker: Worker): Promise<void> {
   if (worker.threadId < 0) return; // it has ended by itself
   const gone = once(worker, 'exit');
+  worker.ref();
   worker.postMessage({ kind: 'end' } satisfies EndCommand);
   const timer = setTimeout(() => void worker.terminate(), maxEndMs).unref();
   await gone;

@@ -71,6 +71,7 @@ export class PullThread {
     clearTimeout(this.#idle);
     const threads = (this.#threads ??= this.#start());
     const { inflate, pull, linkMemory: memory } = threads;
+    for (const worker of [inflate, pull]) worker.ref();
     while (this.#memory.length < slots) this.#memory.push(new Uint8Array(new SharedArrayBuffer(slotBytes)));
     const cancelled = new Int32Array(new SharedArrayBuffer(4));
     const job: Job = {
@@ -107,6 +108,7 @@ export class PullThread {
       job.onFree?.();
       signal.removeEventListener('abort', onAbort);
       this.#job = undefined;
+      for (const worker of [inflate, pull]) worker.unref(); // with nothing to do they keep no process alive
       this.#idle = setTimeout(() => this.#rest(), restMs).unref();
     }
   }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -11,6 +11,7 @@ import { LayerPuller, type PullLimits, type PullRequest } from '../../../../src/
 import { silentLog } from '../../../../src/log.ts';
 import { MemoryBlob } from '../../../support/memory-blob.ts';
 import { pullBlob, pullTarget } from '../../../support/pulled-layer.ts';
+import { tryRun } from '../../../support/program.ts';
 import { buildTar } from '../../../support/tar-builder.ts';
 
 const limits: PullLimits = {
@@ -143,4 +144,25 @@ test('LayerPuller does not begin a layer for which there is no room', async (t) 
   await assert.rejects(puller.pull(await request(blob)), /cache is full/);
   assert.equal(blob.requests, 1);
   assert.ok(asked[0]! > blob.content.length);
+});
+
+test('LayerPuller keeps no process alive that has forgotten it', async (t) => {
+  const { directory } = await setUp(t);
+  const module = (path: string) => JSON.stringify(new URL(path, import.meta.url));
+  const program = `
+    const { PullThread } = await import(${module('../../../../src/layers/pull/pull-thread.ts')});
+    const { pullTarget } = await import(${module('../../../support/pulled-layer.ts')});
+    const blob = Buffer.alloc(10_240); // an empty tar
+    const target = await pullTarget(${JSON.stringify(directory)}, blob);
+    const stream = { async *[Symbol.asyncIterator]() { yield blob; } };
+    const { compression } = await new PullThread(64).run(target, stream, new AbortController().signal);
+    console.log(compression);`;
+  const path = join(directory, 'program.mjs');
+  await writeFile(path, program);
+  const ending = tryRun(process.execPath, [path]);
+  const { status, stdout, stderr } = await Promise.race([
+    ending,
+    delay(60_000, { status: -1, stdout: 'it goes on', stderr: '' }, { ref: false }),
+  ]);
+  assert.deepEqual([status, stdout.trim()], [0, 'none'], stderr);
 });
