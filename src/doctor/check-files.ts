@@ -6,6 +6,7 @@ import { findProgram } from '../kernel/process.ts';
 import { credentialSources } from '../registry/auth/credentials/index.ts';
 import { readHostDirectory } from '../registry/hosts/hosts-file.ts';
 import { absent, type CheckResult, right, warning, wrong } from './check-result.ts';
+import { checkDirectIo } from './direct-io.ts';
 import { checkInodeNumbers } from './inode-numbers.ts';
 
 /** More directories of registries than any machine has; the others are not looked at. */
@@ -22,6 +23,7 @@ export async function checkFiles(flags: DaemonFlags, env: NodeJS.ProcessEnv): Pr
     ...(await checkRegistries(config)),
     ...(await checkCredentials(env)),
     await checkInodeNumbers(config?.file),
+    checkDirectIo(config?.file),
   ];
 }
 

@@ -137,6 +137,21 @@ test('lazypull check says where a lazy image is several file systems to programs
   }
 });
 
+test('lazypull check says whether files can be read past the page cache', async () => {
+  const config = join(workspace.path, 'direct.toml');
+  const found = async (value: boolean) => {
+    await writeFile(config, `[snapshotter]\ndirect_io = ${value}\n`);
+    const { code, findings } = await check('--root', workspace.path, '--config', config);
+    assert.equal(code, 0);
+    return findings.get('O_DIRECT')!;
+  };
+  assert.deepEqual(await found(true).then(({ state, text }) => [state, /loop device/.test(text)]), ['right', true]);
+  const { state, text, advice } = await found(false);
+  assert.equal(state, 'absent');
+  assert.match(text, /O_DIRECT.*EINVAL/);
+  assert.match(advice, /direct_io = true in \[snapshotter\]/);
+});
+
 const run = promisify(execFile);
 
 test('lazypull check and the daemon refuse a root on a file system that cannot hold it, in the same words', async () => {
