@@ -68,7 +68,7 @@ export async function ensureImages(workspace: Workspace, progress: Progress, sig
   };
 }
 
-/** Reads the blobs once, so that nobody pays for a cold disk below the registry. */
+/** Reads the blobs once, so that no build pays for a cold disk below the registry. */
 export async function warmUp(data: string, { layers }: Image): Promise<void> {
   for (const { digest } of layers) {
     for await (const _ of createReadStream(blobPath(data, digest), { highWaterMark: 1024 * 1024 }));

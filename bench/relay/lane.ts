@@ -1,4 +1,4 @@
-/** Where a lane takes the time from, and who wakes it. */
+/** The clock of a lane, which also wakes it. */
 export interface Clock {
   /** Milliseconds, never going back. */
   now(): number;

@@ -6,6 +6,7 @@ import { commandTable } from '../../src/cli/command-table.ts';
 import { createProgram } from '../../src/cli/program.ts';
 import { emitDeclarations } from '../declarations/emit.ts';
 import { apiPage } from './api-page.ts';
+import { commentProblems } from './comments.ts';
 import { configurationPage } from './configuration-page.ts';
 import { commandPage } from './command-page.ts';
 import { lintOverrides } from '../floors/lint.ts';
@@ -50,12 +51,24 @@ async function main(args: readonly string[]): Promise<void> {
       process.stdout.write(`Wrote ${name}\n`);
     }
   }
+  await sayComments();
 }
 
 function sayWords(name: string, page: string): void {
   for (const { line, word } of avoidedWords(page)) {
     process.stderr.write(`${name}:${line}: "${word}": name what it is, or say "if" (script/docs/words.ts)\n`);
     process.exitCode = 1;
+  }
+}
+
+/** Says what is wrong with the comments of all sources. */
+async function sayComments(): Promise<void> {
+  for await (const name of glob('{src,bench,script,test}/**/*.ts', { cwd: root })) {
+    if (name.startsWith('src/gen/')) continue;
+    for (const { line, text: problem } of commentProblems(await text(name))) {
+      process.stderr.write(`${name}:${line}: a comment with ${problem}: see CONTRIBUTING.md, "English"\n`);
+      process.exitCode = 1;
+    }
   }
 }
 

@@ -61,8 +61,8 @@ const open = syscallNow<[number, number, string, Buffer, number]>(
 /**
  * As `mountAt`, for a directory on a file system that would make us wait if the kernel had to ask it.
  *
- * @returns undefined also if the kernel would have to ask for the directory, or cannot look only in its cache (before
- * Linux 5.12)
+ * @returns as `mountAt`; undefined too if the kernel would have to ask for the directory, or cannot look only in its
+ * cache (before Linux 5.12)
  */
 export function mountAtIfCached(directory: string): string | undefined {
   for (let lookups = 0; lookups < maxLookups; lookups++) {

@@ -101,7 +101,7 @@ export class FuseLink {
       this.#metrics.lost.add(1);
       this.#options.log.error(
         {},
-        'the FUSE connection was aborted: another one is made and everything mounted anew; who used layers gets errors, so containers on them must be started again',
+        'the FUSE connection was aborted: another one is made and everything mounted anew; programs that used layers get errors, so containers on them must be started again',
       );
     }
     this.#connecting = this.#connect();

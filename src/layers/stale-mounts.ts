@@ -60,7 +60,7 @@ export async function takeAway(
   if (connections > 0 || dead.length > 0) {
     log.warn(
       { layers: dead.length },
-      'nothing keeps the mounts of a process that ended: they are made anew, and who used them gets errors',
+      'nothing keeps the mounts of a process that ended: they are made anew, and programs that used them get errors',
     );
   }
 }

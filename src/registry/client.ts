@@ -54,8 +54,8 @@ export interface RegistryClientOptions {
 }
 
 /**
- * Who named a registry: the operator of this machine, or a client with the same trust; or a stranger. For a stranger,
- * no address that only this machine can reach is asked under another name.
+ * The origin of a registry's name: the operator of this machine, or a client with the same trust; or a stranger. For a
+ * stranger, no address that only this machine can reach is asked under another name.
  */
 export type NamedBy = 'operator' | 'stranger';
 

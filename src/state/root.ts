@@ -1,5 +1,5 @@
 /**
- * The daemon's root directory as a whole: which process has it, whom it may belong to, and how one daemon leaves it to
+ * The daemon's root directory as a whole: which process has it, its possible owners, and how one daemon leaves it to
  * the next. It does not know what the other rooms keep there.
  *
  * Begin with `openRoot`. `ownership.ts` refuses roots that others can write to, `handover.ts` is the request to hand

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { containerdAt, ownPlaces } from '../../src/buildkit/places.ts';
 import { defaults } from '../../src/config/load.ts';
 import { listenerPid } from '../../src/kernel/unix-socket.ts';
@@ -11,6 +10,7 @@ import { attachBuildkitd, stateFlags } from '../support/buildkitd.ts';
 import { Lab } from '../support/lab.ts';
 import { Program, run, tryRun } from '../support/program.ts';
 import { buildkitTools, repository } from '../support/tools.ts';
+import { until } from '../support/until.ts';
 
 let lab: Lab;
 
@@ -190,10 +190,10 @@ async function endListener(socket: string): Promise<void> {
   const pid = await listenerPid(socket);
   if (pid === undefined) return;
   process.kill(pid, 'SIGTERM');
-  while (await isRunning(pid)) await delay(50);
+  await until(async () => !(await isRunning(pid)));
 }
 
-/** Whether the process has not ended; a zombie has, even if nobody takes note of it. */
+/** Whether the process has not ended; a zombie has, even if its parent has not noticed. */
 async function isRunning(pid: number): Promise<boolean> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
   return stat !== undefined && !/\) Z /.test(stat);

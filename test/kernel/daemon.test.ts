@@ -9,6 +9,7 @@ import { after, afterEach, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { mountsBelow } from '../../src/kernel/mount.ts';
+import { until } from '../support/until.ts';
 import { keepersBelow } from '../support/workspace.ts';
 
 const main = fileURLToPath(new URL('../../src/bin/containerd-stargz-grpc.ts', import.meta.url));
@@ -38,13 +39,12 @@ class Daemon {
 
   /** The first line with `message`, once it is there. */
   async line(message: string): Promise<Record<string, unknown>> {
-    for (let waited = 0; waited < 20_000; waited += 20) {
+    const look = () => {
       const line = this.log.find((candidate) => candidate.msg === message);
-      if (line !== undefined) return line;
-      assert.equal(this.process.exitCode, null, this.#text);
-      await delay(20);
-    }
-    throw new Error(`No line "${message}" in:\n${this.#text}`);
+      if (line === undefined) assert.equal(this.process.exitCode, null, this.#text);
+      return line;
+    };
+    return until(look, () => `no line "${message}" in:\n${this.#text}`);
   }
 }
 

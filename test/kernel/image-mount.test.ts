@@ -6,7 +6,6 @@ import { existsSync, statSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rmdir, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { mountsBelow } from '../../src/kernel/mount.ts';
 import type { FileSpec } from '../support/estargz-blob.ts';
@@ -14,6 +13,7 @@ import { run } from '../support/program.ts';
 import { startRegistry, type TestRegistry } from '../support/registry.ts';
 import { serveImage } from '../support/served-image.ts';
 import { Workspace } from '../support/workspace.ts';
+import { until } from '../support/until.ts';
 
 const main = fileURLToPath(new URL('../../src/bin/lazypull.ts', import.meta.url));
 
@@ -83,11 +83,8 @@ class Mounted {
   }
 
   async until(isSo: () => boolean): Promise<void> {
-    for (let waited = 0; waited < 20_000 && !isSo(); waited += 20) {
-      assert.equal(this.process.exitCode, null, this.errors);
-      await delay(20);
-    }
-    assert.ok(isSo(), `${this.output}${this.errors}`);
+    const look = (): boolean => isSo() || (assert.equal(this.process.exitCode, null, this.errors), false);
+    await until(look, () => `${this.output}${this.errors}`);
   }
 
   get events(): Record<string, unknown>[] {
@@ -357,15 +354,9 @@ test('lazypull mount cleans up when its terminal is closed, which takes no word 
     stdio: 'ignore',
   });
   t.after(() => terminal.kill('SIGKILL'));
-  const until = async (what: string, isSo: () => Promise<boolean>) => {
-    for (let waited = 0; !(await isSo()); waited += 20) {
-      assert.ok(waited < 20_000, what);
-      await delay(20);
-    }
-  };
-  await until('it is mounted', async () => (await mountsBelow(directory)).length === 1);
+  await until(async () => (await mountsBelow(directory)).length === 1, 'it is not mounted');
   terminal.kill('SIGKILL');
-  await until('nothing is mounted', async () => (await mountsBelow(workspace.path)).length === 0);
-  await until('nothing is left', async () => (await readdir(temporary)).length === 0);
+  await until(async () => (await mountsBelow(workspace.path)).length === 0, 'something is mounted');
+  await until(async () => (await readdir(temporary)).length === 0, 'something is left');
   assert.ok(!existsSync(directory));
 });

@@ -12,6 +12,7 @@ import { mountsBelow } from '../../src/kernel/mount.ts';
 import { estargzBlob } from '../support/estargz-blob.ts';
 import { LayerLab } from '../support/layer-lab.ts';
 import { tryRun } from '../support/program.ts';
+import { until } from '../support/until.ts';
 
 /** More rounds tell more: the environment may ask for them. */
 const rounds = Number(process.env['ROUNDS'] ?? 80);
@@ -144,7 +145,7 @@ test('Clients that are killed in the middle of a call leave nothing behind', asy
     const program = spawn(process.execPath, [client, socket, lab.reference, JSON.stringify(layer)], {
       stdio: 'inherit',
     });
-    while (lab.registry.requests.length === asked) await delay(10);
+    await until(() => lab.registry.requests.length > asked);
     program.kill('SIGKILL');
     await once(program, 'exit');
     assert.ok(!(await lab.removeIfThere(`dying-${layer.digest}-0`)), 'a call without its client makes no snapshot');

@@ -38,7 +38,7 @@ export function mayFailReads(disturbances: ReadonlySet<Disturbance>): boolean {
 /**
  * Whether an operation may fail with an error beside these disturbances. Wrong bytes never; without a disturbance, or
  * with nothing but slow answers, nothing. A daemon that is killed or replaced may lose calls, but no reader gets an
- * error; nor does one whose layer somebody unmounts, unless it mounts the layer at that moment.
+ * error; nor does one whose layer is unmounted, unless it mounts the layer at that moment.
  */
 export function isExcused(error: unknown, disturbances: ReadonlySet<Disturbance>): boolean {
   if (error instanceof WrongBytes) return false;

@@ -24,7 +24,7 @@ export interface Held {
 const rootFiles =
   /^(lock|lock\.next|helper\.lock|(clients\/reader\/)?snapshotter\/(client\.json|snapshots\.db(-wal|-shm|-generation)?)|traces\/.*)$/;
 
-/** What nobody needs any more and is there nevertheless. */
+/** What is still there although it is not needed any more. */
 interface Left {
   /** What buildkitd has in its cache, and uses as it says itself. */
   readonly used: readonly string[];

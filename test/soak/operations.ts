@@ -179,7 +179,7 @@ export const strokes: readonly Operation[] = [
     await reader.forgetMounts();
     return 'abort of the FUSE connection';
   }),
-  // What is mounted on top of a layer goes on, and who asks for a layer gets it all the same.
+  // Mounts on top of a layer go on, and a client that asks for the layer gets it all the same.
   stroke('unmount', 3, async ({ world }, random) => {
     const points = (await mountTable(world.data)).filter(({ type }) => type === 'erofs');
     const some = points.filter(() => random.below(2) === 0);

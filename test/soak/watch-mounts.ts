@@ -1,7 +1,7 @@
 /**
  * Asks for the size of every file system in the mount table that is below a directory, again and again, as df does, in
  * a process of its own. Writes a line to standard output and ends when one does not answer within a second while
- * another one does; nothing is held against anybody that a busy machine does.
+ * another one does. Delays of a busy machine are not held against a file system.
  */
 import { readFile, statfs } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';

@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { listenerPid } from '../../src/kernel/unix-socket.ts';
 import { Program } from './program.ts';
 import { repository } from './tools.ts';
+import { until } from './until.ts';
 
 /** A running lazypull daemon. */
 export interface Daemon extends AsyncDisposable {
@@ -82,10 +83,7 @@ export async function hasInherited(daemon: Daemon): Promise<unknown> {
 
 /** Waits until the daemon has logged a message. */
 export async function logged(daemon: Daemon, message: string): Promise<void> {
-  for (let waited = 0; !daemon.log().some(({ msg }) => msg === message); waited += 50) {
-    assert.ok(waited < 20_000, `the daemon does not log "${message}"`);
-    await delay(50);
-  }
+  await until(() => daemon.log().some(({ msg }) => msg === message), `the daemon does not log "${message}"`);
 }
 
 function parse(output: string): Record<string, unknown>[] {

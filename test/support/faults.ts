@@ -57,7 +57,7 @@ const kinds: ((random: Random) => Fault)[] = [
   (random) => ({ kind: 'delay', ms: random.below(100) }),
 ];
 
-/** Answers that are well formed and wrong: only who knows the digests of the content sees that. */
+/** Answers that are well formed and wrong: only the digests of the content show that. */
 const lies: ((random: Random) => Fault)[] = [
   (random) => ({ kind: 'content-range', value: random.pick(['bytes 0-1/2', 'bytes */7']) }),
   () => ({ kind: 'corrupt' }),
@@ -75,7 +75,7 @@ const lies: ((random: Random) => Fault)[] = [
 
 /**
  * Has the next requests of a registry go wrong at random: most often one, sometimes many, sometimes its tokens or its
- * redirects. `lying` are answers for who verifies what comes and has time-outs of many seconds: with wrong bytes, and
+ * redirects. `lying` are answers for clients that verify them and have time-outs of many seconds: with wrong bytes, and
  * without silence. Only requests that match go wrong; tokens are everybody's, so then none is revoked.
  */
 export function makeFault(

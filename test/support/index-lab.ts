@@ -8,7 +8,7 @@ import { ociManifest } from '../../src/images/media-types.ts';
 import { RegistryClient } from '../../src/registry/client.ts';
 import type { TestRegistry } from './registry.ts';
 
-/** Bytes that stand for an index, and what a registry says of them. Where indexes are kept nobody looks into them. */
+/** Bytes that stand for an index, and what a registry says of them. Stores of indexes do not look into them. */
 export interface MadeIndex {
   readonly bytes: Buffer;
   readonly index: IndexArtifact;

@@ -3,8 +3,8 @@ import { initReply, readInit, readRequestHeader, requestBytes } from '../../src/
 import { type FuseConnection, openConnection } from '../../src/fuse/connection.ts';
 
 /**
- * Mounts a FUSE file system that is there and answers nothing: whoever looks at a file of it waits until the connection
- * is aborted.
+ * Mounts a FUSE file system that answers nothing: a program that looks at a file of it waits until the connection is
+ * aborted.
  */
 export async function mountSilentFuse(): Promise<FuseConnection> {
   const connection = await openConnection();

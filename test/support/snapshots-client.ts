@@ -97,7 +97,7 @@ export class SnapshotsClient implements Disposable {
     await this.#call(method.remove, { key: `mounted-${directory}` });
   }
 
-  /** As somebody who works for a namespace of containerd. */
+  /** As a caller in a namespace of containerd. */
   async usage(key: string, namespace: string): Promise<{ bytes: number; inodes: number }> {
     const metadata = new Metadata();
     metadata.set('containerd-namespace', namespace);

@@ -43,7 +43,7 @@ export async function describeTar(tar: string, directory: string): Promise<strin
   return lines;
 }
 
-/** The lines of all but the root, which whoever writes the tree makes himself. */
+/** The lines without the root, which the writer of a tree makes itself. */
 export function withoutRoot(lines: readonly string[]): string[] {
   return lines.filter((line) => !line.startsWith('meta .\t'));
 }

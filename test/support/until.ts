@@ -4,11 +4,20 @@ import { setTimeout as delay } from 'node:timers/promises';
 const lookMs = 10;
 
 /**
- * Waits for something that takes a moment, and fails if it is not so after `maxMs`, which only a broken program needs.
+ * Waits until `look` gives something other than undefined and false, and returns that. Fails after `maxMs`, which only
+ * a broken program needs.
+ *
+ * @param problem what to say then; by default the source of `look`
  */
-export async function until(what: () => boolean | Promise<boolean>, maxMs = 20_000): Promise<void> {
-  for (const end = performance.now() + maxMs; performance.now() < end; await delay(lookMs)) {
-    if (await what()) return;
+export async function until<T>(
+  look: () => T | Promise<T>,
+  problem: string | (() => string) = look.toString(),
+  maxMs = 20_000,
+): Promise<Exclude<T, undefined | false>> {
+  for (const end = performance.now() + maxMs; ; await delay(lookMs)) {
+    const seen = await look();
+    if (seen !== undefined && seen !== false) return seen as Exclude<T, undefined | false>;
+    if (performance.now() > end) break;
   }
-  assert.ok(await what(), `Not so after ${maxMs / 1000} s: ${what.toString()}`);
+  assert.fail(`Not so after ${maxMs / 1000} s: ${typeof problem === 'string' ? problem : problem()}`);
 }

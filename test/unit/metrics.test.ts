@@ -7,7 +7,7 @@ async function lines(metrics: MetricsRegistry): Promise<string[]> {
   return (await metrics.text()).split('\n').filter((line) => line !== '' && !line.startsWith('#'));
 }
 
-test('A counter has its known label values from the start, and counts', async () => {
+test('Counter has its known label values from the start, and counts', async () => {
   const metrics = new MetricsRegistry();
   const reads = metrics.counter('lazypull_reads_total', 'Reads.', { outcome: ['hit', 'miss'] });
   reads.add(2, { outcome: 'miss' });
@@ -19,7 +19,7 @@ test('A counter has its known label values from the start, and counts', async ()
   );
 });
 
-test('Numbers are read from their source when the metrics are asked for, and left out where it fails', async () => {
+test('MetricsRegistry.text reads numbers from their source, and leaves them out if it fails', async () => {
   const metrics = new MetricsRegistry();
   let size = 1;
   metrics.gauge('lazypull_size_bytes', 'Size.').from(() => Promise.resolve(size));
@@ -28,7 +28,7 @@ test('Numbers are read from their source when the metrics are asked for, and lef
   assert.deepEqual(await lines(metrics), ['lazypull_size_bytes 7']);
 });
 
-test('A histogram counts in buckets that include each other', async () => {
+test('Histogram counts in buckets that include each other', async () => {
   const metrics = new MetricsRegistry();
   const seconds = metrics.histogram('lazypull_wait_seconds', 'Waits.', [0.1, 1], { method: [] });
   for (const value of [0.05, 0.1, 0.5, 20]) seconds.observe(value, { method: 'Stat' });
@@ -41,7 +41,7 @@ test('A histogram counts in buckets that include each other', async () => {
   ]);
 });
 
-test('Label values cannot break the text, nor grow without bound', async () => {
+test('MetricsRegistry escapes label values, and bounds their number', async () => {
   const metrics = new MetricsRegistry();
   const calls = metrics.counter('lazypull_calls_total', 'Calls\nof \\ methods.', { method: [] });
   calls.add(1, { method: 'a"} 1\nfake\\' });
@@ -54,7 +54,7 @@ test('Label values cannot break the text, nor grow without bound', async () => {
   assert.equal(all.at(-1), 'lazypull_calls_total{method="other"} 9745');
 });
 
-test('A name that Prometheus would not take, or a second one, is refused', () => {
+test('MetricsRegistry refuses a name that Prometheus would not take, and a second one', () => {
   const metrics = new MetricsRegistry();
   metrics.gauge('lazypull_layers', 'Layers.');
   assert.throws(() => metrics.gauge('lazypull_layers', 'Layers.'), /Cannot declare/);

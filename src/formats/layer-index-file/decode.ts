@@ -39,7 +39,7 @@ export function decodeTail(
   const { tail, start, version } = readTail(want.fileBytes, end);
   const reader = new NumberReader(tail);
   const compression = nameOf(compressionCodes, reader.byte());
-  if (compression === undefined) throw damaged('nobody knows what the layer is compressed with');
+  if (compression === undefined) throw damaged('the compression of the layer is unknown');
   const layerDigest = digestOfHex(reader.bytes(digestBytes).toString('hex'));
   const blobBytes = reader.number('blobBytes');
   const dataEnd = reader.number('dataEnd', blobBytes);

@@ -42,7 +42,7 @@ export function readEntries(
   let chunk = 0;
   for (let i = 0; i < count; i++) {
     const type = types[codes[i]!];
-    if (type === undefined) throw damaged(`nobody knows what entry ${i} is`);
+    if (type === undefined) throw damaged(`the type of entry ${i} is unknown`);
     time += unfold(seconds[i]!);
     if (!Number.isSafeInteger(time)) throw damaged(`the time of entry ${i} is out of range`);
     const entry: IndexEntry = {

@@ -13,7 +13,7 @@ export function isZstdMagic(magic: number): boolean {
  * Cuts a zstd stream so that no piece crosses the end of a frame, and leaves skippable frames out. Node's decoder wants
  * it so: it drops what follows a frame in the same piece, and layers of many frames are common (zstd:chunked, pzstd).
  * Sizes: RFC 8878, 3.1.
- * @throws DataLoss where the stream is not made of whole frames.
+ * @throws DataLoss if the stream is not made of whole frames.
  */
 export async function* zstdFrames(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   const reader = new ByteReader(source);

@@ -1,14 +1,12 @@
 import type { Blob } from '../../registry/blob/blob.ts';
 
-/**
- * What is asked for with one request. Longer ones wait less often for the first byte, shorter ones take less memory.
- */
+/** Bytes of one request. Longer requests wait less often for the first byte, shorter ones take less memory. */
 export const segmentBytes = 4 << 20;
 
-/** How much of a request's answer may wait, so that one of any length takes no more memory than a segment. */
+/** How much of a request's answer may wait, so that a long one takes no more memory than a segment. */
 const maxWaitingBytes = segmentBytes;
 
-/** Several requests at once gain nothing on a link whose answers begin sooner, in milliseconds: one stream fills it. */
+/** If answers begin sooner than that, in milliseconds, parallel requests gain nothing: one stream fills the link. */
 const nearMs = 4;
 
 export interface BlobStreamOptions {
@@ -17,10 +15,10 @@ export interface BlobStreamOptions {
   readonly end: number;
   /** Requests at one time. Each takes memory of `segmentBytes`. */
   readonly connections: number;
-  /** How long the first byte of an answer takes, as far as that is known. */
+  /** The time to the first byte of an answer, if it is known. */
   readonly firstByteMs: number | undefined;
   readonly signal: AbortSignal;
-  /** Called for bytes as they come. */
+  /** Called for bytes as they arrive. */
   readonly onBytes: (bytes: number) => void;
 }
 
@@ -34,8 +32,8 @@ interface Segment {
 }
 
 /**
- * The bytes of a blob in order, fetched by several requests at a time if that makes it quicker. Fetching begins at
- * once. A whole segment is held in memory at most for each request.
+ * The bytes of a blob in order, fetched by several requests at a time if that is faster. Fetching begins at once. Each
+ * request holds at most one segment in memory.
  */
 export class BlobStream implements AsyncDisposable {
   readonly #options: BlobStreamOptions;
@@ -78,7 +76,7 @@ export class BlobStream implements AsyncDisposable {
     await Promise.all(this.#fetching);
   }
 
-  /** Starts as many requests as may be under way. Until an answer has begun it is one. */
+  /** Starts as many requests as may be under way. Until an answer has begun there is only one. */
   #startMore(): void {
     const { end, connections } = this.#options;
     const isNear = this.#firstByteMs !== undefined && this.#firstByteMs < nearMs;

@@ -5,14 +5,14 @@ import { cleanPath } from '../../formats/paths.ts';
 import type { TarEntry } from '../../formats/tar/entry.ts';
 import { maxEntries } from './limits.ts';
 
-/** The entries of a tar that are kept until its end. */
+/** The entries of a tar, kept until its end. */
 export class Entries {
   readonly list: IndexEntry[] = [];
   #textBytes = 0;
 
   /**
-   * Adds an entry whose data is still to come. @throws ResourceExhausted for too many, and for too many bytes of names
-   * and attributes
+   * Adds an entry whose data is still to come. @throws ResourceExhausted for too many entries, or too many bytes of
+   * names and attributes
    */
   add(tar: TarEntry, firstChunk: number): IndexEntry {
     const entry: IndexEntry = {
@@ -49,7 +49,7 @@ function textBytesOf({ path, linkTarget, xattrs }: IndexEntry): number {
   return bytes;
 }
 
-/** Whether unpacking passes an entry over: something of the root that no directory can be. */
+/** Whether unpacking ignores an entry: it describes the root as something that is not a directory. */
 export function isPassedOver({ path, type }: TarEntry): boolean {
   return type !== 'dir' && cleanPath(path) === '';
 }

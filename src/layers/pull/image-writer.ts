@@ -3,20 +3,20 @@ import { LazypullError } from '../../errors.ts';
 import { writeBack } from '../../kernel/writeback.ts';
 import { freeCheckBytes, keepFreeBytes } from './limits.ts';
 
-/** What small files are collected in until it is full. */
+/** Small files are collected up to this size. */
 const stageBytes = 1 << 20;
 
-/** Pieces at least so long are written as they are. */
+/** Longer pieces are written directly. */
 const directBytes = 64 << 10;
 
 /**
  * Writes the data of a layer's files to its disk image, one file after another, each from a block's start on, with few
- * large system calls. What is zeros in long pieces stays a hole.
+ * large system calls. Long runs of zeros stay holes.
  */
 export class ImageWriter implements Disposable {
   readonly #path: string;
   readonly #stage = Buffer.allocUnsafeSlow(stageBytes);
-  /** Where the stage's first byte goes, and how many bytes are in it. */
+  /** The offset of the stage's first byte, and how many bytes are in it. */
   #stageOffset: number;
   #staged = 0;
   #position: number;
@@ -40,14 +40,14 @@ export class ImageWriter implements Disposable {
     this.#checkSpace();
   }
 
-  /** Starts a file. @returns where its first byte goes */
+  /** Starts a file. @returns the offset of its first byte */
   begin(): number {
     const start = Math.ceil(this.#position / this.#blockBytes) * this.#blockBytes;
     this.seek(start);
     return start;
   }
 
-  /** The next bytes are for `position`, which is no byte before: what is between is a hole. */
+  /** The next bytes are for `position`, which must not be before the present one: the gap is a hole. */
   seek(position: number): void {
     const gap = position - this.#position;
     if (this.#staged > 0 && gap > 0 && gap < this.#blockBytes && this.#staged + gap <= stageBytes) {
@@ -75,7 +75,7 @@ export class ImageWriter implements Disposable {
     this.#position += data.length;
   }
 
-  /** Writes what has been collected. */
+  /** Writes the collected bytes. */
   flush(): void {
     if (this.#staged > 0) this.#write(this.#stage.subarray(0, this.#staged), this.#stageOffset);
     this.#stageOffset += this.#staged;

@@ -5,12 +5,12 @@ import { LayerIndexWriter, type WholeLayer } from '../../formats/layer-index-fil
 import type { LayerIndex } from '../../formats/layer-index.ts';
 import type { Checkpoint, Compression } from '../../formats/spans.ts';
 
-/** An index that was written, or why the layer has none: it is no less whole then. */
+/** A written index, or why the layer has none. The layer is complete in either case. */
 export type MadeIndex =
   | { readonly digest: Digest; readonly bytes: number; readonly codecData: SharedArrayBuffer }
   | { readonly problem: string };
 
-/** The layer index that is made of a blob while that is pulled. */
+/** The layer index of a blob, made while the blob is pulled. */
 export class IndexFile {
   readonly #path: string;
   readonly #writer: LayerIndexWriter;

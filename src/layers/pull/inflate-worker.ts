@@ -9,14 +9,14 @@ import { checkNotCancelled, sendTar } from './tar-link.ts';
 export type InflateCommand =
   | EndCommand
   | RestCommand
-  /** `cancelled` becomes 1 when the job is to end at once. The tar goes to `link`. */
+  /** `cancelled` becomes 1 if the job must end at once. The tar goes to `link`. */
   | { kind: 'inflate'; job: number; cancelled: Int32Array; link: MessagePort; memory: Uint8Array }
   /** The next bytes of the blob, which are in shared memory. */
   | { kind: 'bytes'; job: number; bytes: Uint8Array }
   /** There are no more bytes. */
   | { kind: 'over'; job: number };
 
-/** The bytes that came first of those that are there have been used. */
+/** The oldest unanswered bytes have been used. */
 export interface InflateAnswer {
   readonly job: number;
 }

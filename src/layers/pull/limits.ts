@@ -1,9 +1,9 @@
-/** Bounds on what a blob may ask for that nobody has described. A layer past one of them is left to the client. */
+/** Bounds on an unknown blob. A layer above one of them is left to the client. */
 
 /** Entries of a tar. */
 export const maxEntries = 500_000;
 
-/** Bytes of a tar. Zeros take no space of the disk, but time. */
+/** Bytes of a tar. Zeros take no space on the disk, but they take time. */
 export const maxTarBytes = 512 * 2 ** 30;
 
 /**
@@ -12,14 +12,14 @@ export const maxTarBytes = 512 * 2 ** 30;
  */
 export const maxRatio = 1100;
 
-/** What is long. */
+/** The length from which on a tar is long. */
 export const longTarBytes = 16 * 2 ** 30;
 
 /** Bytes that must stay free on the disk for others while a layer is written. */
 export const keepFreeBytes = 64 * 2 ** 20;
 
-/** How often the disk is asked for that, in bytes written. */
+/** How often free space is checked, in bytes written. */
 export const freeCheckBytes = 64 * 2 ** 20;
 
-/** What a blob's content is guessed to take of the disk before anything is known of it. */
+/** The assumed ratio of disk space to blob size, before anything is known. */
 export const usualRatio = 3;

@@ -17,17 +17,17 @@ import { Spans } from './spans.ts';
 import type { BlobEnd, OpenTar } from './tar-stream.ts';
 import { WrittenRows } from './written-rows.ts';
 
-/** What is pulled, and the files that it goes to, none of which is there yet. */
+/** The layer to pull, and the paths of its files, none of which may exist. */
 export interface PullTarget extends LayerPaths {
   readonly digest: string;
   readonly blobBytes: number;
-  /** Where an index of the layer goes; undefined for nowhere. */
+  /** The path for an index of the layer; undefined for none. */
   readonly indexPath: string | undefined;
-  /** How much is written before the kernel has to bring it to the disk, in bytes. */
+  /** How much is written before the kernel must bring it to the disk, in bytes. */
   readonly unsyncedBytes: number;
 }
 
-/** What the files hold. */
+/** The content of the files. */
 export interface Pulled {
   readonly compression: Compression;
   /** The name of the front that laid the disk out. */
@@ -47,17 +47,17 @@ export interface PullParts {
   /** Lays the disk out. */
   readonly front: Front;
   readonly open: OpenTar;
-  /** Throws when the pull is to end. Called for each piece. */
+  /** Throws if the pull must end. Called for each piece. */
   readonly check: () => void;
 }
 
 /**
- * Makes a layer's disk image of its blob in one pass: the data of files as it comes, everything else at the end, if the
- * blob has the digest that it should have.
+ * Makes a layer's disk image from its blob in one pass: it writes the data of files as it arrives, and everything else
+ * at the end, if the blob has the expected digest.
  *
- * @throws DataLoss for a blob that is another one, or damaged; Unimplemented and InvalidArgument for a tar that only
- * unpacking it can show; ResourceExhausted past the bounds of `limits.ts`, and for a full disk. What was written then
- * stays.
+ * @throws DataLoss if the blob is damaged or another one; Unimplemented and InvalidArgument for a tar that only
+ * unpacking can show; ResourceExhausted above the bounds of `limits.ts`, and for a full disk. Files that were written
+ * then stay.
  */
 export async function pullInto(target: PullTarget, parts: PullParts): Promise<Pulled> {
   try {
@@ -122,7 +122,7 @@ async function pullTo(image: ImageWriter, target: PullTarget, { open, check, fro
   };
 }
 
-/** Writes the data of all files, and keeps what is said of them. */
+/** Writes the data of all files, and collects their entries. */
 async function writeFiles(reader: TarReader, image: ImageWriter, rows: WrittenRows, entries: Entries): Promise<void> {
   for (let tar = await reader.next(); tar !== undefined; tar = await reader.next()) {
     if (isPassedOver(tar)) continue;
@@ -165,7 +165,7 @@ function checkBlob({ digest, blobBytes }: PullTarget, { hash, bytes }: BlobEnd):
   throw new LazypullError('DataLoss', `The blob is another one: it has the digest sha256:${hash}`);
 }
 
-/** Where data was written that later entries of the tar have replaced: whole blocks. */
+/** Ranges of data that later entries of the tar have replaced: whole blocks. */
 function* unusedOf(
   entries: readonly IndexEntry[],
   diskOffset: Float64Array,

@@ -4,18 +4,18 @@ import { segmentBytes } from './blob-stream.ts';
 import type { PullLimits } from './puller.ts';
 
 /**
- * Layers that are made at a time, by two threads each. More do not make a pull quicker: two inflate what a link of 1
- * Gbit brings.
+ * Layers that are made at a time, by two threads each. More do not make a pull faster: two inflate as much as a link of
+ * 1 Gbit brings.
  */
 const maxThreads = 4;
 
 /** Requests of one layer at a time. */
 const maxConnections = 4;
 
-/** Memory for what comes of all layers, before it is inflated. */
+/** Memory for the answers of all layers, before they are inflated. */
 const requestBytes = 8 * segmentBytes;
 
-/** What pulling layers may take, where there is so much memory for everything. */
+/** The limits for pulling layers, if there is as much memory as `budget` says. */
 export function pullLimits(budget: MemoryBudget): PullLimits {
   const isAmple = budget.requestBytes === Number.POSITIVE_INFINITY;
   return {

@@ -9,7 +9,7 @@ import type { InflateAnswer, InflateCommand } from './inflate-worker.ts';
 import type { PullAnswer, PullCommand, PullWorkerData } from './pull-worker.ts';
 import { linkMemory } from './tar-link.ts';
 
-/** What a thread gets at a time, and how many of these it has or waits for. */
+/** Size of the pieces for a thread, and how many of them it has or waits for. */
 const slotBytes = 1 << 20;
 const slots = 4;
 
@@ -18,7 +18,7 @@ const restMs = 1_500;
 const idleMs = 300_000;
 
 /**
- * Bounds of a thread's heap in MB. The one that decompresses holds next to nothing, the other one the entries of one
+ * Bounds of a thread's heap in MB. The decompressing thread holds next to nothing, the other one the entries of one
  * layer.
  */
 const youngMb = 8;
@@ -27,14 +27,14 @@ const inflateLimits = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 2 
 interface Threads {
   readonly inflate: Worker;
   readonly pull: Worker;
-  /** What is on its way from one to the other. */
+  /** Memory for data on its way from one thread to the other. */
   linkMemory: Uint8Array;
 }
 
 interface Job {
   readonly id: number;
   readonly free: Uint8Array[];
-  /** In the order in which the thread has them. */
+  /** In the order in which the thread gets them. */
   readonly sent: Uint8Array[];
   readonly result: PromiseWithResolvers<Pulled>;
   onFree: (() => void) | undefined;
@@ -43,7 +43,7 @@ interface Job {
 
 /**
  * Two threads that make layers of blobs, one at a time: one decompresses, the other one reads the tar, verifies and
- * writes. They are started when there is work, and end when there was none for a while.
+ * writes. They start when there is work, and end after a while without it.
  */
 export class PullThread {
   readonly #heapMb: number;
@@ -61,10 +61,10 @@ export class PullThread {
   }
 
   /**
-   * Makes a layer of a blob. When this settles the thread is done with the layer's files, whatever came of it; the
-   * caller ends the blob.
+   * Makes a layer of a blob. When this settles, the thread does not use the layer's files any more, whatever the result
+   * is; the caller ends the blob.
    *
-   * @throws what `pullInto` and `blob` throw; Canceled when `signal` aborts; Unavailable if the thread ends
+   * @throws what `pullInto` and `blob` throw; Canceled if `signal` aborts; Unavailable if the thread ends
    */
   async run(target: PullTarget, blob: AsyncIterable<Buffer>, signal: AbortSignal): Promise<Pulled> {
     signal.throwIfAborted();
@@ -101,7 +101,7 @@ export class PullThread {
       return await job.result.promise;
     } catch (error) {
       cancel(error);
-      threads.linkMemory = linkMemory(); // what decompresses may not have heard of it yet
+      threads.linkMemory = linkMemory(); // the decompressing thread may not know of it yet
       throw failure?.error ?? error;
     } finally {
       job.isOver = true;
@@ -125,7 +125,7 @@ export class PullThread {
     for (const worker of [threads.inflate, threads.pull]) worker.postMessage({ kind: 'rest' } satisfies RestCommand);
   }
 
-  /** Ends the threads, which have no job. Another job starts them again. */
+  /** Ends the threads, which must have no job. Another job starts them again. */
   async close(): Promise<void> {
     clearTimeout(this.#idle);
     const threads = this.#threads;
@@ -180,7 +180,7 @@ export class PullThread {
   }
 }
 
-/** Passes a blob on to a thread, as fast as that takes it. */
+/** Passes a blob on to a thread, as fast as the thread takes it. */
 async function feed(worker: Worker, job: Job, blob: AsyncIterable<Buffer>): Promise<void> {
   let slot: Uint8Array | undefined;
   let filled = 0;

@@ -1,4 +1,4 @@
-/** A thread that makes layers of tars, which another one sends, one layer after another. */
+/** A thread that makes layers of tars from another thread, one layer after another. */
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { codeOf, type ErrorCode, hintOf, messageOf } from '../../errors.ts';
 import { Fronts } from '../../fronts/index.ts';
@@ -10,7 +10,7 @@ import { type Pulled, pullInto, type PullTarget } from './pull-into.ts';
 export type PullCommand =
   | EndCommand
   | RestCommand
-  /** `cancelled` becomes 1 when the job is to end at once. The tar comes by `link`. */
+  /** `cancelled` becomes 1 if the job must end at once. The tar comes through `link`. */
   | {
       kind: 'pull';
       job: number;

@@ -9,38 +9,38 @@ import { usualRatio } from './limits.ts';
 import type { Pulled, PullTarget } from './pull-into.ts';
 import { PullThread } from './pull-thread.ts';
 
-/** The end of a blob is fetched first, which tells its size, and of a small layer is all there is to fetch. */
+/** The end of a blob is fetched first: it tells the size, and is all of a small layer. */
 const tailBytes = 1280 << 10;
 
 /** How many ends of blobs are fetched at a time. */
 const tailsAtOnce = 32;
 
 export interface PullLimits {
-  /** Layers that are made at a time, by two threads each: a processor has no use for more. */
+  /** Layers that are made at a time, by two threads each: a processor cannot use more. */
   readonly threads: number;
-  /** Heap of each of them, in MB. A tar whose entries take more ends the thread instead of the program. */
+  /** Heap of each thread, in MB. A tar whose entries take more ends the thread instead of the program. */
   readonly heapMb: number;
-  /** Requests of one layer at a time, and memory for what they bring, of all layers together. */
+  /** Requests of one layer at a time, and memory for the answers of all layers together. */
   readonly connections: number;
   readonly requestBytes: number;
-  /** Bytes that a thread writes before it has the kernel bring them to the disk. */
+  /** Bytes that a thread writes before it makes the kernel bring them to the disk. */
   readonly unsyncedBytes: number;
 }
 
 export interface LayerPullerOptions {
   readonly limits: PullLimits;
-  /** Makes room on the disk for a layer that is about to be pulled, or rejects with ResourceExhausted. */
+  /** Makes room on the disk for a layer that is going to be pulled, or rejects with ResourceExhausted. */
   readonly makeRoom: (bytes: number) => Promise<void>;
   /** What shows the layers. Undefined for what is built in. */
   readonly fronts?: Fronts | undefined;
   readonly log: Log;
 }
 
-/** What is pulled, and where its files go: none of them may be there. */
+/** The layer to pull, and the paths of its files, none of which may exist. */
 export interface PullRequest extends Omit<PullTarget, 'blobBytes' | 'unsyncedBytes'> {
   readonly blob: Blob;
   readonly signal: AbortSignal;
-  /** Called as bytes of the blob come. */
+  /** Called as bytes of the blob arrive. */
   readonly onProgress: (bytes: number, total: number) => void;
 }
 
@@ -51,8 +51,8 @@ export interface PulledLayer extends Pulled {
 }
 
 /**
- * Pulls layers whole, into the files that are kept of a complete layer: all but its record and its residency. Several
- * layers are fetched at a time, and as many made as there are threads. Memory is bounded for all of them together.
+ * Pulls whole layers into the files of a complete layer, except its record and its residency. Several layers are
+ * fetched at a time, and as many made as there are threads. Memory is bounded for all of them together.
  */
 export class LayerPuller implements AsyncDisposable {
   readonly #options: LayerPullerOptions;
@@ -79,11 +79,11 @@ export class LayerPuller implements AsyncDisposable {
   }
 
   /**
-   * Pulls a layer. What was written is removed if that fails.
+   * Pulls a layer. If that fails, its files are removed.
    *
-   * @throws DataLoss for a blob that is damaged or another one, from any server; Unimplemented and InvalidArgument for
-   * a tar that only unpacking it can show; ResourceExhausted for one that is too large, or no space; Canceled when
-   * `signal` aborts; what the registry says
+   * @throws DataLoss if the blob is damaged or another one on every server; Unimplemented and InvalidArgument for a tar
+   * that only unpacking can show; ResourceExhausted if it is too large, or if there is no space; Canceled if `signal`
+   * aborts; errors of the registry
    */
   async pull(request: PullRequest): Promise<PulledLayer> {
     const signal = AbortSignal.any([request.signal, this.#closing.signal]);
@@ -178,7 +178,7 @@ export class LayerPuller implements AsyncDisposable {
     }
   }
 
-  /** A thread that has nothing to do, when there is one. */
+  /** An idle thread, once there is one. */
   async #takeThread(signal: AbortSignal): Promise<PullThread> {
     const idle = this.#idle.pop();
     if (idle !== undefined) return idle;

@@ -1,10 +1,12 @@
 import type { Compression } from '../../formats/spans.ts';
 import type { Mark } from './tar-stream.ts';
 
-/** Where inflating can begin: at a byte of the blob, which gives the tar from `outputOffset` on. */
+/**
+ * A place where inflating can begin: a byte of the blob, from which on the output is the tar from `outputOffset` on.
+ */
 export interface SpanStart {
   readonly blobOffset: number;
-  /** How many low bits of that byte belong to what is before. */
+  /** How many low bits of that byte belong to earlier data. */
   readonly bits: number;
   readonly outputOffset: number;
 }
@@ -13,13 +15,12 @@ export interface SpanStart {
 const maxMarks = 4096;
 
 /**
- * The parts of a blob that can be read on their own, in the order in which they come. What is no gzip has one, or
- * none that is worth its name.
+ * The parts of a blob that can be read on their own, in order. A blob that is not gzip has one, or none that matters.
  */
 export class Spans {
   readonly #compression: Compression;
   readonly #starts: SpanStart[] = [{ blobOffset: 0, bits: 0, outputOffset: 0 }];
-  /** What was asked for last: the next question is of the same span or a later one. */
+  /** The last result: the next question is about the same span or a later one. */
   #last = 0;
   /** Those that are still asked for. */
   readonly #marks: Mark[] = [];
@@ -47,7 +48,7 @@ export class Spans {
     return this.#marks[0]?.blobOffset ?? Number.POSITIVE_INFINITY;
   }
 
-  /** The number of the span that a byte of the tar is in. Questions come in ascending order. */
+  /** The number of the span of a byte of the tar. Questions come in ascending order. */
   at(tarOffset: number): number {
     while (this.#last + 1 < this.#starts.length && this.#starts[this.#last + 1]!.outputOffset <= tarOffset)
       this.#last++;
@@ -55,8 +56,8 @@ export class Spans {
   }
 
   /**
-   * Where a chunk that starts at a byte of the tar begins, as a chunk table says it. Of a tar that is not compressed
-   * each chunk is a stream of its own.
+   * The place of a chunk that starts at a byte of the tar, in the terms of a chunk table. In an uncompressed tar each
+   * chunk is a stream of its own.
    */
   place(span: number, tarOffset: number): { streamOffset: number; innerOffset: number } {
     if (this.#compression === 'none') return { streamOffset: tarOffset, innerOffset: 0 };

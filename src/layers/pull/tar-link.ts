@@ -10,17 +10,17 @@ import {
   type TarStreamOptions,
 } from './tar-stream.ts';
 
-/** Pieces that are on their way from one thread to the other. */
+/** Pieces on their way from one thread to the other. */
 const slots = 12;
 
-/** Memory for what is on its way. */
+/** Memory for the pieces on their way. */
 export function linkMemory(): Uint8Array {
   return new Uint8Array(new SharedArrayBuffer(slots * pieceBytes));
 }
 
 type LinkMessage =
   | { readonly begin: { readonly compression: Compression; readonly noCheckpoints: string | undefined } }
-  /** Its window is in shared memory: what is changed of it later is seen at the other end. */
+  /** Its window is in shared memory: later changes are visible at the other end. */
   | { readonly checkpoint: Checkpoint }
   /** The next piece, and the marks in it. */
   | { readonly slot: number; readonly bytes: number; readonly marks: readonly Mark[] }
@@ -28,7 +28,7 @@ type LinkMessage =
   | { readonly error: { readonly code: ErrorCode; readonly message: string; readonly hint: string | undefined } };
 
 /**
- * Decompresses a blob in this thread, and sends the tar to the one that has the other end of the link. Never rejects:
+ * Decompresses a blob in this thread, and sends the tar to the thread with the other end of the link. Never rejects:
  * errors are sent.
  */
 export async function sendTar(
@@ -85,7 +85,9 @@ export async function sendTar(
   }
 }
 
-/** Takes a tar that another thread sends. The link is closed when it ends, or the pieces are not wanted any more. */
+/**
+ * Takes a tar from another thread. The link is closed at the end of the tar, or if the pieces are not wanted any more.
+ */
 export function receiveTar(link: MessagePort, memory: Uint8Array): OpenTar {
   const waiting: LinkMessage[] = [];
   let isClosed = false;

@@ -7,7 +7,7 @@ import type { FrameDecoder } from '../../formats/zstd/frame-decoder.ts';
 import type { Checkpoint, Compression } from '../../formats/spans.ts';
 import { ByteReader } from '../../formats/tar/byte-reader.ts';
 
-/** What is put out at a time: it stays in the processor's cache until it has been hashed and written. */
+/** Bytes of a piece: it stays in the processor's cache until it has been hashed and written. */
 export const pieceBytes = 256 << 10;
 
 /** How much of the tar lies between two marks. What is read of a blob for a chunk ends at the mark behind it. */
@@ -30,20 +30,18 @@ export interface StreamEvents {
   readonly onMark: (mark: Mark) => void;
 }
 
-/** The tar in a blob as it is decompressed. */
+/** The tar in a blob, while it is decompressed. */
 export interface TarStream {
   readonly compression: Compression;
-  /**
-   * Pieces of the tar, none of which crosses a checkpoint. A piece is good until the one after the next is asked for.
-   */
+  /** Pieces of the tar, none of which crosses a checkpoint. A piece is valid until the second next one is requested. */
   readonly pieces: AsyncIterable<Buffer>;
-  /** Why no checkpoints are found on the way; undefined if they are: then the blob can be indexed. */
+  /** Why no checkpoints are found; undefined if they are: then the blob can be indexed. */
   readonly noCheckpoints: string | undefined;
-  /** What was read, once all pieces have come. */
+  /** The properties of the blob, after all pieces. */
   readonly end: () => BlobEnd;
 }
 
-/** What is known of a blob once all of it has been read. */
+/** The properties of a blob that has been read completely. */
 export interface BlobEnd {
   /** sha256 in hex. */
   readonly hash: string;
@@ -56,19 +54,19 @@ export interface BlobEnd {
 export type OpenTar = (events: StreamEvents) => Promise<TarStream>;
 
 export interface TarStreamOptions {
-  /** Pieces of the blob, each good until the next one is asked for. */
+  /** Pieces of the blob, each valid until the next one is requested. */
   readonly blob: AsyncIterable<Buffer>;
   /** Undefined if no zlib can be called: then gzip has no checkpoints. */
   readonly inflater: (() => Inflater) | undefined;
   /** The same of zstd. */
   readonly frameDecoder: (() => FrameDecoder) | undefined;
-  /** Throws when the pull is to end. Called for each piece of the blob. */
+  /** Throws if the pull must end. Called for each piece of the blob. */
   readonly check: () => void;
-  /** Gives memory of `pieceBytes` for the next piece that is inflated. */
+  /** Provides memory of `pieceBytes` for the next inflated piece. */
   readonly memory: () => Buffer | Promise<Buffer>;
 }
 
-/** Begins to decompress a blob. All of it is read before the pieces end. */
+/** Begins to decompress a blob. The blob is read completely before the pieces end. */
 export async function openTarStream(
   { blob, inflater, frameDecoder, check, memory }: TarStreamOptions,
   events: StreamEvents,
@@ -94,11 +92,11 @@ export async function openTarStream(
     const pieces = decompressed(rest, decoder, memory, events, onEnd);
     return { compression, pieces, noCheckpoints: undefined, end };
   }
-  // What is decompressed by streams of Node is read ahead of.
+  // Decompressing streams of Node read ahead.
   return { compression, pieces: decompress(copied(rest)), noCheckpoints: problems[compression], end };
 }
 
-/** Memory for pieces that are used up one after another. */
+/** Memory for pieces that are used one after another. */
 export function ringMemory(): () => Buffer {
   const slots = 3;
   const memory = Buffer.allocUnsafeSlow(slots * pieceBytes);

@@ -18,15 +18,15 @@ export interface WrittenPiece {
 }
 
 /**
- * The chunks of files that are being written. Each lies in one span, and without a gap in the tar, in its file and on
- * the disk.
+ * The chunks of files that are being written. Each is in one span, and without a gap in the tar, in its file and on the
+ * disk.
  */
 export class WrittenRows {
   readonly #spans: Spans;
   readonly #columns = new ChunkColumns();
   #diskOffsets = new Float64Array(1024);
   #spanOfRow = new Uint32Array(1024);
-  /** The digest of the row that is still open; undefined if none is. */
+  /** The digest of the open chunk; undefined if there is none. */
   #hash: Hash | undefined;
   #tarEnd = 0;
   /** Where in the file that is being written the next row begins, if there is no hole before it. */
@@ -65,15 +65,15 @@ export class WrittenRows {
     }
   }
 
-  /** Ends the file that was added to last. */
+  /** Ends the last file. */
   end(): void {
     this.#close();
     this.#fileEnd = 0;
   }
 
   /**
-   * The chunks of all files, and where each lies on the disk. `dataEnd` is the byte of the blob after the last
-   * compressed one.
+   * The chunks of all files, and their offsets on the disk. `dataEnd` is the byte of the blob after the last compressed
+   * one.
    */
   finish(dataEnd: number): { columns: ChunkColumns; diskOffset: Float64Array } {
     this.#close();
@@ -85,7 +85,7 @@ export class WrittenRows {
     return { columns: this.#columns, diskOffset: this.#diskOffsets };
   }
 
-  /** Whether what comes belongs to the row that is open. */
+  /** Whether the next data belongs to the open chunk. */
   #goesOn({ tar, disk }: { tar: number; disk: number }): boolean {
     const row = this.length - 1;
     return (

@@ -7,27 +7,27 @@ import { type LayerMetrics, layerMetrics } from '../metrics.ts';
 import { ampleMemory } from '../memory-budget.ts';
 import { maxMs, maxSilenceMs, Patience } from './patience.ts';
 
-/** A blob whose end is wanted, and what its layer is taken for. */
+/** A blob whose end is wanted, and the assumed format of its layer. */
 export interface WantedTail {
   readonly image: ImageAccess;
   readonly digest: Digest;
   readonly format: LayerFormat;
 }
 
-/** The end of a blob, the blob's size, and the blob itself for what more is needed of it. */
+/** The end of a blob, the blob's size, and the blob itself, in case more of it is needed. */
 export interface Tail extends BlobEnd {
-  /** The image by which the blob was asked for. */
+  /** The image for which the blob was requested. */
   readonly image: ImageAccess;
   readonly blob: Blob;
 }
 
-/** How much of the end is asked for of layers that nobody has asked for yet, which wait in memory. */
+/** How much of the end is fetched for layers that were not asked for yet: it waits in memory. */
 const aheadBytes = 512 << 10;
 
-/** How long such a tail, once it is here, waits to be asked for. */
+/** How long such a tail waits to be asked for after it has arrived. */
 const aheadMs = 20_000;
 
-/** Is told what came of each request. */
+/** Is informed of the result of each request. */
 export interface BlobTailsWatcher {
   answered(reference: string): void;
   failed(wanted: WantedTail, askedMs: number, error: unknown): void;
@@ -40,8 +40,8 @@ interface Ahead {
 }
 
 /**
- * The ends of blobs, which hold the tables of contents. A client prepares the layers of an image one after another;
- * when it comes with the first one, the ends of the others are fetched too, so that all of them cost one round trip
+ * The ends of blobs, which hold the tables of contents. A client prepares the layers of an image one after another.
+ * When it asks for the first one, the ends of the others are fetched too, so that all of them cost one round trip
  * together.
  */
 export class BlobTails {
@@ -67,28 +67,32 @@ export class BlobTails {
       this.#ahead.set(digest, ahead);
       ahead.tail.then(
         () => {
-          if (this.#ahead.get(digest) !== ahead) return; // somebody has it
+          if (this.#ahead.get(digest) !== ahead) return; // it was taken
           ahead.timer = setTimeout(() => this.#forget(digest, ahead), aheadMs).unref();
         },
-        () => this.#forget(digest, ahead), // who asks for the layer asks again
+        () => this.#forget(digest, ahead), // the next call for the layer fetches it again
       );
     }
   }
 
-  /** The end of a blob. @throws DeadlineExceeded when the registry does not answer in time */
+  /** The end of a blob. @throws DeadlineExceeded if the registry does not answer in time */
   async take({ image, digest, format }: WantedTail): Promise<Tail> {
     const isSame = this.#ahead.get(digest)?.reference === image.reference;
     try {
       const tail = await this.takeAhead(digest);
       if (tail !== undefined) return tail;
     } catch (error) {
-      // It was for another reference, perhaps: asked again below. What was waited for in vain is not waited for twice.
+      // Perhaps it was for another reference: then it is requested again below. There is no second wait after a vain
+      // one.
       if (isSame && codeOf(error) === 'DeadlineExceeded') throw error;
     }
     return this.#fetch({ image, digest, format }, indexTailBytes);
   }
 
-  /** The end of a blob that is being fetched ahead, or was: it is the caller's then. Undefined for any other. */
+  /**
+   * The end of a blob that is being, or was, fetched ahead; it belongs to the caller then. Undefined for any other
+   * blob.
+   */
   takeAhead(digest: string): Promise<Tail> | undefined {
     const ahead = this.#ahead.get(digest);
     if (ahead !== undefined) this.#forget(digest, ahead);

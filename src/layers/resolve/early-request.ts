@@ -6,9 +6,8 @@ interface Part {
 }
 
 /**
- * Ranges of a blob that are asked for before anybody knows what is in them: their answer is on its way while the index
- * of the layer is read. It waits in the connection, a few hundred KB of it in memory, until somebody asks for just
- * these ranges.
+ * Ranges of a blob that are requested before their content is known: their answer is on its way while the index of the
+ * layer is read. It waits in the connection, with a few hundred KB in memory, until exactly these ranges are read.
  */
 export class EarlyRequest {
   readonly #parts: readonly Part[];
@@ -16,15 +15,15 @@ export class EarlyRequest {
   #answer: AsyncIterator<{ part: number; data: Buffer }> | undefined;
   readonly #first: Promise<IteratorResult<{ part: number; data: Buffer }>>;
 
-  /** @param parts ascending, apart from each other */
+  /** @param parts ascending, not adjacent */
   constructor(blob: Blob, parts: readonly Part[]) {
     this.#parts = parts;
     this.#answer = blob.ranges(parts, this.#controller.signal)[Symbol.asyncIterator]();
     this.#first = this.#answer.next();
-    this.#first.catch(() => undefined); // who takes it gets the error
+    this.#first.catch(() => undefined); // the reader of the answer gets the error
   }
 
-  /** The same blob as `blob`, which gives the answer to who asks for the ranges first. */
+  /** The same blob as `blob`, which returns the answer to the first reader of the ranges. */
   of(blob: Blob): Blob {
     return {
       digest: blob.digest,
@@ -41,7 +40,7 @@ export class EarlyRequest {
     };
   }
 
-  /** Ends the request unless somebody took its answer. */
+  /** Ends the request unless its answer was taken. */
   abandon(): void {
     if (this.#answer === undefined) return;
     this.#answer = undefined;

@@ -1,9 +1,9 @@
 import type { LayerIndexes } from '../../indexes/layer-indexes.ts';
 
-/** Where layer indexes are looked for and kept: `LayerIndexes`. */
+/** Finds and stores layer indexes: `LayerIndexes`. */
 export type IndexSource = Pick<LayerIndexes, 'lookAhead' | 'find' | 'findHere' | 'made' | 'reasonFor'>;
 
-/** Finds nothing and keeps nothing. */
+/** Finds and stores nothing. */
 export const noIndexes: IndexSource = {
   lookAhead: () => undefined,
   find: () => Promise.resolve(undefined),

@@ -17,27 +17,27 @@ import { Patience } from './patience.ts';
 import { type Tail, BlobTails } from './blob-tails.ts';
 import type { Trace, TraceStore } from '../prefetch/trace.ts';
 
-/** What is known of a layer that has just been indexed, or is found on the disk. */
+/** The properties of a layer that has just been indexed, or is found on the disk. */
 export type KnownLayer = Pick<
   LayerOptions,
   'record' | 'directory' | 'format' | 'table' | 'codecData' | 'resident' | 'isOfThisBoot' | 'blob' | 'traces' | 'origin'
 >;
 
-/** A layer that has just been indexed, for whoever opens it. Disposing of it ends what was asked for and not taken. */
+/** A layer that has just been indexed, to be opened. Disposing of it ends requests whose answers were not taken. */
 export interface IndexedLayer extends Disposable {
   readonly known: KnownLayer;
-  /** What was read of it when it was new the last time, if that is known. */
+  /** What was read of it when it was last new, if that is known. */
   readonly trace: Trace | undefined;
   /**
    * How much of the blob's start to fetch before it is read, if its publisher says nothing; undefined for nothing at
    * all.
    */
   readonly prefetchBytes: number | undefined;
-  /** The data that came with the index, and where in the blob it begins; the index reaches to the blob's end. */
+  /** The data that came with the index, and its offset in the blob; the index reaches to the blob's end. */
   readonly offered: { readonly bytes: Uint8Array; readonly start: number };
   /**
-   * To be called when it is open and has been asked for what is read first: has the layer planned that a client will
-   * ask for next.
+   * To be called when it is open and its first reads have been requested: plans the layer that the client will ask for
+   * next.
    */
   planNext(): void;
 }
@@ -46,13 +46,13 @@ export interface IndexerOptions {
   readonly threads: WorkerPool;
   readonly traces: TraceStore;
   /**
-   * How much of a layer's start is fetched before it is read, where its publisher says nothing; asked for each layer.
+   * How much of a layer's start is fetched before it is read, if its publisher says nothing; called for each layer.
    * Undefined for nothing at all.
    */
   readonly prefetchBytes: () => number | undefined;
-  /** Where the directories of all layers are. */
+  /** The directory of the directories of all layers. */
   readonly directory: string;
-  /** A directory for layers that are planned before they are asked for, and nothing else. */
+  /** A directory that is only for layers that are planned before they are asked for. */
   readonly aheadDirectory: string;
   readonly memory?: MemoryBudget | undefined;
   readonly metrics: LayerMetrics;
@@ -60,8 +60,8 @@ export interface IndexerOptions {
 }
 
 /**
- * Makes layers of what a registry has: fetches their indexes, has images planned of them, and asks for what will be
- * read first.
+ * Makes layers from a registry: fetches their indexes, has images planned from them, and requests what will be read
+ * first.
  */
 export class Indexer {
   readonly #options: IndexerOptions;
@@ -91,7 +91,7 @@ export class Indexer {
     );
   }
 
-  /** Fills the empty directory of a layer. Rejects with the reason when it cannot be lazy. */
+  /** Fills the empty directory of a layer. Rejects with the reason if it cannot be lazy. */
   async index(ref: LayerRef, directory: LayerDirectory): Promise<IndexedLayer> {
     const { traces, prefetchBytes } = this.#options;
     const { image, id } = ref;
@@ -178,8 +178,7 @@ export class Indexer {
   }
 
   /**
-   * Fetches a layer's index and has its image planned: a second time if the first index is not the one that the
-   * manifest promises.
+   * Fetches a layer's index and has its image planned; a second time if the first index is not the one of the manifest.
    */
   async #plan(ref: LayerRef, siblings: readonly Digest[], directory: LayerDirectory): Promise<PlannedLayer> {
     const { image, id, format } = ref;
@@ -201,7 +200,7 @@ export class Indexer {
         return await this.#planIndex(id, format, tail, raw, directory);
       } catch (error) {
         const isWrong = codeOf(error) === 'DataLoss' || (raw === undefined && codeOf(error) === 'FailedPrecondition');
-        // Another server may have a better one, and what was kept of this one is of no use.
+        // Another server may have a better one, and the kept bytes of this one are useless.
         if (isWrong) await tail.blob.distrust(started).catch(() => false);
         if (!isWrong || !isFirst) throw error;
         this.#options.log.warn(
@@ -234,7 +233,7 @@ export class Indexer {
     return raw;
   }
 
-  /** Has the disk planned. The digest of the index is undefined if nobody has promised one yet. */
+  /** Has the image planned. The digest of the index is undefined if no manifest names it yet. */
   async #planIndex(
     { digest, index }: { readonly digest: Digest; readonly index: Digest | undefined },
     { name: format }: LayerFormat,
@@ -249,7 +248,7 @@ export class Indexer {
     return { tail, dataEnd: raw.dataEnd, planned, fetchedMs };
   }
 
-  /** Has the ends of layers fetched that will be asked for soon. */
+  /** Fetches the ends of layers that will be asked for soon. */
   #expect({ image, format }: LayerRef, siblings: readonly Digest[]): void {
     this.#tails.expect(
       { image, format },
@@ -257,14 +256,14 @@ export class Indexer {
     );
   }
 
-  /** Has the layer planned that will be asked for next. */
+  /** Plans the layer that will be asked for next. */
   #planAhead(format: LayerFormat, [next]: readonly Digest[]): void {
     if (next === undefined || this.#ahead.has(next) || this.#ahead.isFull) return;
     const tail = this.#tails.takeAhead(next);
     if (tail !== undefined) this.#ahead.begin({ digest: next, format }, tail);
   }
 
-  /** The digests of which there is no directory yet. */
+  /** The digests of layers without a directory. */
   async #withoutKept(digests: readonly Digest[]): Promise<Digest[]> {
     if (digests.length === 0) return [];
     const kept = await readdir(this.#options.directory).catch(() => []);

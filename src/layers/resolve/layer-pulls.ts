@@ -15,33 +15,33 @@ import type { LayerMetrics } from '../metrics.ts';
 import type { LayerPuller, PulledLayer as Pulled } from '../pull/puller.ts';
 import { LayerDirectory, type LayerRecord, recordVersion } from '../store/layer-directory.ts';
 
-/** How many pulls run at a time without being waited for; more of them if together they are small. */
+/** How many pulls run at a time if nothing waits for them; more if they are small together. */
 const pullsAtOnce = 4;
 const smallPullsAtOnce = 16;
 const smallPullsBytes = 32 << 20;
 
-/** Pulls of all images that are known at a time. */
+/** Maximum number of known pulls, of all images. */
 const maxPulls = 512;
 
-/** How long after its client was last heard of an image's other layers are pulled on. */
+/** How long an image's other layers are pulled after the last call of its client. */
 const aheadMs = 30_000;
 
-/** How long a registry may send nothing at all of a layer, before that is left to the client. */
+/** How long a registry may send nothing of a layer, before the layer is left to the client. */
 const firstByteMs = 20_000;
 
 /** How long work that can wait does so for pulls. */
 const quietMs = 2_000;
 
-/** What pulls: a `LayerPuller`. */
+/** Does the pulling: a `LayerPuller`. */
 export type Puller = Pick<LayerPuller, 'pull'>;
 
-/** A layer of which everything is on the disk, verified, with its record. */
+/** A layer that is completely on the disk, verified, with its record. */
 export interface PulledLayer {
   readonly record: LayerRecord;
   readonly table: ChunkTable;
-  /** The layer index that is beside it, or why none could be made. */
+  /** The layer index beside it, or why none could be made. */
   readonly index: MadeIndex;
-  /** Whether its data is on the disk, and its residency written down. */
+  /** Whether its data is synced to the disk, and its residency recorded. */
   readonly isSettled: boolean;
   /** Whether parts of it can be had again. */
   readonly takesRanges: boolean;
@@ -55,7 +55,7 @@ export interface PullStatus {
   /** In milliseconds since 1970. */
   readonly startedMs: number;
   readonly doneBytes: number;
-  /** 0 while it is not known. */
+  /** 0 if it is not known yet. */
   readonly totalBytes: number;
   readonly bytesPerSecond: number;
   /** Calls that wait for it. */
@@ -88,21 +88,21 @@ interface Image {
 export interface LayerPullsOptions {
   /** Undefined if nothing can pull. */
   readonly puller: Puller | undefined;
-  /** Is told of registries that do not answer; those are not asked again soon. */
+  /** Is informed of registries that do not answer; these are not asked again soon. */
   readonly silent: Pick<SilentRegistries, 'check' | 'answered' | 'failed'>;
   /** As `firstByteMs`, for tests. */
   readonly patienceMs?: number;
   readonly metrics: LayerMetrics;
-  /** A directory for layers that are being pulled, and nothing else. */
+  /** A directory that is only for layers that are being pulled. */
   readonly path: string;
-  /** Takes a pulled layer that nobody has asked for: moves the directory away, or leaves it to be removed. */
+  /** Takes a pulled layer that no client has asked for: moves the directory away, or leaves it to be removed. */
   readonly keep: (digest: string, path: string) => Promise<unknown>;
   readonly log: Log;
 }
 
 /**
  * The pulls of layers without an index: those that calls wait for, and those of the other layers of their images, which
- * will be asked for next. A pull ends early if nobody waits for any layer of its image.
+ * will be asked for next. A pull ends early if no call waits for any layer of its image.
  */
 export class LayerPulls {
   readonly #options: LayerPullsOptions;
@@ -116,7 +116,7 @@ export class LayerPulls {
     this.#options = options;
   }
 
-  /** Whether there is something that pulls. */
+  /** Whether anything can pull. */
   get isPossible(): boolean {
     return this.#options.puller !== undefined;
   }
@@ -125,7 +125,7 @@ export class LayerPulls {
     return this.#pulls.has(digest);
   }
 
-  /** Begins to pull a layer that nobody waits for yet, when its turn comes. */
+  /** Queues the pull of a layer that no call waits for yet. */
   begin(image: ImageAccess, digest: string, bytes: number): void {
     if (this.#isClosed || !this.isPossible || this.#pulls.has(digest) || this.#pulls.size >= maxPulls) return;
     if (!this.#images.has(image.reference)) return; // its client has gone
@@ -134,7 +134,7 @@ export class LayerPulls {
   }
 
   /**
-   * Pulls a layer, or joins the pull that has begun, and moves it into `directory`, which is empty. Rejects with the
+   * Pulls a layer, or joins the present pull, and moves it into `directory`, which must be empty. Rejects with the
    * reason; with that of `signal` if it aborts. One call for a layer at a time.
    */
   async take(image: ImageAccess, digest: string, directory: LayerDirectory, signal: AbortSignal): Promise<PulledLayer> {
@@ -153,8 +153,8 @@ export class LayerPulls {
   }
 
   /**
-   * Notes that a client asks for layers of an image: until it is gone the others are pulled too. @returns what to call
-   * when its call is over
+   * Notes that a client asks for layers of an image: until it is gone the others are pulled too. @returns a function to
+   * call when its call is over
    */
   attend(reference: string): (isDone: boolean) => void {
     const image = this.#attend(reference);
@@ -168,7 +168,7 @@ export class LayerPulls {
     while (!isOver()) await unlessAborted(Promise.race(this.#running), deadline).catch(() => undefined);
   }
 
-  /** Those that have begun. */
+  /** The pulls that have begun. */
   status(): PullStatus[] {
     return [...this.#pulls.values()].flatMap((pull) => {
       const { digest, image, startedMs, doneBytes, totalBytes, waiting, rate, work, isOver } = pull;
@@ -227,7 +227,7 @@ export class LayerPulls {
       if (count >= pullsAtOnce && !isSmall) return;
       count++;
       bytes += pull.bytes;
-      void this.#start(pull).catch(() => undefined); // whoever asks for it is told
+      void this.#start(pull).catch(() => undefined); // a later caller gets the error
     }
   }
 
@@ -241,7 +241,7 @@ export class LayerPulls {
     );
     this.#running.add(over);
     pull.work.catch((error: unknown) => {
-      // Whoever asks for it may have better luck. What is wrong with the blob stays wrong, and is not pulled twice.
+      // A later call may succeed. If the blob itself is wrong, it stays wrong, and is not pulled twice.
       if (pull.waiting === 0 && passing.has(codeOf(error))) this.#forget(pull);
     });
     void over.then(() => {
@@ -324,7 +324,7 @@ export class LayerPulls {
     else end();
   }
 
-  /** Ends a pull that nobody waits for; what is whole already goes where layers are kept. */
+  /** Ends a pull that no call waits for. A complete layer goes to the directory of layers. */
   async #drop(pull: Pull): Promise<void> {
     const { digest, path, work, doneBytes, totalBytes, waiting } = pull;
     if (waiting > 0 || this.#pulls.get(digest) !== pull) return;
@@ -342,10 +342,10 @@ export class LayerPulls {
   }
 }
 
-/** Failures of pulls that say nothing of the blob. */
+/** Failures of pulls that say nothing about the blob. */
 const passing: ReadonlySet<ErrorCode> = new Set(['Unavailable', 'DeadlineExceeded', 'ResourceExhausted', 'Unknown']);
 
-/** A blob that tells when the first bytes of it come. */
+/** A blob that reports its first bytes. */
 function heard(blob: Blob, onBytes: () => void): Blob {
   return {
     digest: blob.digest,

@@ -13,9 +13,9 @@ export interface NamedLayer {
   readonly format: LayerFormat;
   /** The image as Docker writes references. */
   readonly reference: string;
-  /** Digests of the layers above this one in the image, nearest first, as far as the client told. */
+  /** Digests of the layers above this one in the image, nearest first, as far as the client named them. */
   readonly siblings: readonly Digest[];
-  /** How much of the blob's start the client wants at once, in bytes; undefined where it does not say. */
+  /** How many bytes of the blob's start the client wants at once; undefined if it does not say. */
   readonly prefetchBytes: number | undefined;
 }
 

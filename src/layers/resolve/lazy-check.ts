@@ -18,21 +18,21 @@ export interface LayerProblem {
 }
 
 /**
- * Says of layers whether a daemon would make them lazy: it plans their disks as a daemon does, and compares each with
- * those below it in an image. What it finds of a layer it keeps.
+ * Decides whether a daemon would make layers lazy: it plans their images as a daemon does, and compares each with those
+ * below it. It remembers its results.
  */
 export class LazyCheck {
   readonly #format: LayerFormat;
   readonly #found = new Map<string, Stacking | LayerProblem>();
 
-  /** @param format of the layers that are read */
+  /** @param format format of the layers */
   constructor(format: LayerFormat) {
     this.#format = format;
   }
 
   /**
-   * Reads and plans a layer, once. Rejects only where `signal` aborts: any other failure is the layer's problem, unless
-   * it is one of the registry that it is read from, which says nothing of the one that it goes to.
+   * Reads and plans a layer, once. Rejects only if `signal` aborts. Any other failure is the layer's problem, unless it
+   * is one of the source registry, which says nothing about the registry that the layer goes to.
    */
   async read(blob: Pick<Blob, 'tail' | 'range'>, { digest, index }: LayerId, signal: AbortSignal): Promise<void> {
     if (this.#found.has(digest)) return;
@@ -52,8 +52,8 @@ export class LazyCheck {
   }
 
   /**
-   * The layers of an image that cannot be lazy. Of what was not read nothing is said. @param digests of its layers, the
-   * lowest first
+   * The layers of an image that cannot be lazy, without those that were not read. @param digests digests of its layers,
+   * the lowest first
    */
   async ofImage(digests: readonly string[]): Promise<LayerProblem[]> {
     const problems: LayerProblem[] = [];

@@ -2,8 +2,8 @@ import type { Layer } from '../layer.ts';
 import type { IndexedLayer, KnownLayer } from './indexer.ts';
 
 /**
- * Opens a layer that has just been indexed, and asks for what will be read of it first. @param serve opens a layer
- * whose files are there
+ * Opens a layer that has just been indexed, and requests what will be read first. @param serve opens a layer whose
+ * files are there
  */
 export async function openIndexed(
   indexing: Promise<IndexedLayer>,

@@ -1,11 +1,11 @@
 /**
- * How long the registry may send nothing of what a client waits for, and how long all of it may take, before the client
- * is told to pull the layer itself.
+ * How long the registry may be silent while a client waits, and how long the whole answer may take, before the client
+ * must pull the layer itself.
  */
 export const maxSilenceMs = 10_000;
 export const maxMs = 60_000;
 
-/** The patience with a registry while a client waits: it ends after a silence, and in any case after some time. */
+/** The patience with a registry while a client waits. It ends after a silence, and in any case after some time. */
 export class Patience implements Disposable {
   readonly #over = new AbortController();
   readonly #deadline: NodeJS.Timeout;
@@ -21,7 +21,7 @@ export class Patience implements Disposable {
     return this.#over.signal;
   }
 
-  /** Notes that something came. */
+  /** Notes that bytes arrived. */
   heard(): void {
     clearTimeout(this.#silence);
     this.#silence = this.#endAfter(maxSilenceMs);

@@ -8,25 +8,23 @@ import type { Planned } from '../store/plan-files.ts';
 import { ampleMemory, type MemoryBudget } from '../memory-budget.ts';
 import type { Tail } from './blob-tails.ts';
 
-/** How long a plan, once it is there, waits to be asked for. */
+/** How long a finished plan waits to be asked for. */
 const keepMs = 20_000;
 
-/** A layer of which the disk has been planned. */
+/** A layer whose image has been planned. */
 export interface PlannedLayer {
   readonly tail: Tail;
-  /** Of `RawIndex`. */
+  /** `RawIndex.dataEnd`. */
   readonly dataEnd: number;
   readonly planned: Planned;
-  /** When the whole index was here, in `performance.now()` milliseconds. */
+  /** When the whole index had arrived, in `performance.now()` milliseconds. */
   readonly fetchedMs: number;
 }
 
-/**
- * How many layers are planned before they are asked for, of all images together, and how much memory their plans take.
- */
+/** How many layers are planned before they are asked for, of all images together, and the memory of their plans. */
 export type PlanAheadBounds = Pick<MemoryBudget, 'plansAhead' | 'plansAheadBytes'>;
 
-/** A layer that somebody will ask for, and the format that those beside it have. */
+/** A layer that will be asked for, and the format of the layers beside it. */
 export type GuessedLayer = { readonly digest: Digest; readonly format: LayerFormat };
 
 /**
@@ -41,20 +39,20 @@ export type Plan = (
 ) => Promise<PlannedLayer>;
 
 interface Entry {
-  /** Undefined where that did not work. */
+  /** Resolves to undefined if that failed. */
   readonly plan: Promise<PlannedLayer | undefined>;
   readonly path: string;
-  /** Whether that has begun: the end of the blob is here. */
+  /** Whether planning has begun: the end of the blob is here. */
   isBegun: boolean;
-  /** Memory that the plan takes, once it is there. */
+  /** Memory of the finished plan. */
   bytes: number;
   timer?: NodeJS.Timeout;
 }
 
 /**
- * Plans of layers that a client will ask for next: it prepares the layers of an image one after another, and tells the
- * digests of those that follow. While one is mounted, the next one is planned in a directory of its own; what its table
- * of contents must be the client tells when it asks.
+ * Plans of layers that a client will ask for next: it prepares the layers of an image one after another, and names the
+ * digests of those that follow. While one is mounted, the next one is planned in a directory of its own. The digest of
+ * its table of contents comes with the client's next call.
  */
 export class PlanAhead {
   readonly #plan: Plan;
@@ -64,7 +62,7 @@ export class PlanAhead {
   #next = 0;
   #isClosed = false;
 
-  /** @param path a directory for nothing else, which is made when it is needed */
+  /** @param path a directory for nothing else, which is made if it is needed */
   constructor(plan: Plan, path: string, bounds: PlanAheadBounds = ampleMemory) {
     this.#plan = plan;
     this.#path = path;
@@ -75,13 +73,13 @@ export class PlanAhead {
     return this.#entries.has(digest);
   }
 
-  /** Whether no more should be begun. */
+  /** Whether no more plans should begin. */
   get isFull(): boolean {
     const bytes = [...this.#entries.values()].reduce((sum, entry) => sum + entry.bytes, 0);
     return this.#entries.size >= this.#bounds.plansAhead || bytes >= this.#bounds.plansAheadBytes;
   }
 
-  /** Plans a layer that is none of those. Who asks for one that could not be planned plans it then. */
+  /** Plans a layer without a plan. If planning fails, the layer is planned again when it is asked for. */
   begin(layer: GuessedLayer, tail: Promise<Tail>): void {
     const { digest } = layer;
     const path = join(this.#path, String(this.#next++));
@@ -100,8 +98,8 @@ export class PlanAhead {
   }
 
   /**
-   * Moves what was planned of a layer into the layer's directory, which is empty. Undefined where there is nothing, or
-   * it is by another index: then that directory is empty still.
+   * Moves a finished plan into the layer's directory, which must be empty. Undefined if there is none, or if it is by
+   * another index: then the directory is still empty.
    */
   async take({ digest, index }: LayerId, directory: LayerDirectory): Promise<PlannedLayer | undefined> {
     const entry = this.#entries.get(digest);
@@ -138,14 +136,12 @@ export class PlanAhead {
   }
 }
 
-/** What a plan keeps: the end of the blob, and arrays that lie in one buffer. */
+/** Memory of a plan: the end of the blob, and arrays in one buffer. */
 function bytesOf({ tail, planned }: PlannedLayer): number {
   return tail.data.length + planned.table.digest.buffer.byteLength;
 }
 
-/**
- * Removes plans that nobody asks for any more, as far as the disk lets it: what is left is removed by the next life.
- */
+/** Removes plans that are not needed any more, as far as the disk lets it: the next life removes the rest. */
 export async function removePlans(path: string): Promise<void> {
   await rm(path, { recursive: true, force: true }).catch(() => undefined);
 }

@@ -7,13 +7,13 @@ import { parseReference } from '../../registry/reference.ts';
 import { Patience } from './patience.ts';
 import { Refusal } from './refusal.ts';
 
-/** A failure that took less than this costs a client nothing, and nothing is learned from it. */
+/** A shorter failure costs a client nothing, and nothing is learned from it. */
 const costlyMs = 500;
 
-/** How long nothing new is asked of a registry that failed, unless it answers before. */
+/** How long nothing new is requested from a registry that failed, unless it answers before. */
 const forgetMs = 300_000;
 
-/** How long after a failure, and after each probe that failed, the next probe is sent: twice as long each time. */
+/** How long after a failure, and after each failed probe, the next probe is sent: twice as long each time. */
 const firstProbeMs = 1_000;
 const maxProbeMs = 10_000;
 
@@ -22,18 +22,18 @@ const probeTimeoutMs = 5_000;
 
 const maxRegistries = 1_000;
 
-/** A blob that is wanted of a registry. */
+/** A blob that is wanted from a registry. */
 interface Wanted {
   readonly image: ImageAccess;
   readonly digest: string;
-  /** What it is taken for. Undefined if nothing but its end is needed. */
+  /** Its assumed format. Undefined if only its end is needed. */
   readonly format?: LayerFormat | undefined;
 }
 
 interface Silence {
   readonly error: string;
   readonly untilMs: number;
-  /** What was asked for last: that is what a probe asks for. */
+  /** The last request: a probe repeats it. */
   wanted: Wanted;
   probeMs: number;
   timer?: NodeJS.Timeout;
@@ -41,8 +41,8 @@ interface Silence {
 
 /**
  * Which registries did not answer lately. A client prepares the layers of an image one after another, so each of them
- * would wait for the same time-out again: once one has, the others fail at once and the client pulls. In the background
- * the registry is asked until it answers.
+ * would wait for the same time-out again. So once one has, the others fail at once and the client pulls. In the
+ * background the registry is probed until it answers.
  */
 export class SilentRegistries {
   readonly #log: Log;
@@ -65,8 +65,7 @@ export class SilentRegistries {
   }
 
   /**
-   * Notes that a registry sent all that it was asked for. Some bytes are no answer: a registry may begin to send, and
-   * stall.
+   * Notes that a registry sent a complete answer. Some bytes are not enough: a registry may begin to send, and stall.
    */
   answered(reference: string): void {
     const host = hostOf(reference);
@@ -80,15 +79,15 @@ export class SilentRegistries {
   }
 
   /**
-   * Notes that what was asked for at `askedMs` (of performance.now()) failed. Nothing is learned if the registry
-   * answered something else since.
+   * Notes that a request at `askedMs` (of performance.now()) failed. Nothing is learned if the registry has answered
+   * something else since.
    */
   failed(wanted: Wanted, askedMs: number, error: unknown): void {
     const answeredMs = this.#answeredMs.get(hostOf(wanted.image.reference)) ?? Number.NEGATIVE_INFINITY;
     if (answeredMs <= askedMs) this.stalled(wanted, askedMs, error);
   }
 
-  /** Notes that the rest of something of which the end came failed, whatever else was answered. */
+  /** Notes that a request failed after its beginning, whatever else was answered. */
   stalled(wanted: Wanted, askedMs: number, error: unknown): void {
     const now = performance.now();
     const host = hostOf(wanted.image.reference);
@@ -128,7 +127,7 @@ export class SilentRegistries {
     }
   }
 
-  /** Asks for a byte, and once that has come, for the index, which is what a client would wait for. */
+  /** Requests a byte, and then the index, which a client would wait for. */
   async #ask({ image, digest, format }: Wanted): Promise<void> {
     const blob = image.blob(digest);
     const closing = this.#closing.signal;
@@ -152,7 +151,7 @@ export class SilentRegistries {
 }
 
 /**
- * Whether an error says that a registry, its token server or the way there is in trouble, and not what was asked for.
+ * Whether an error shows that a registry, its token server or the way there is in trouble, and not the requested blob.
  */
 function isSilence(error: unknown): boolean {
   const code = codeOf(error);

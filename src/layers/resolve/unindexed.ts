@@ -21,7 +21,7 @@ import type { LayerPulls } from './layer-pulls.ts';
 import { RangeSupport } from './range-support.ts';
 import { Refusal } from './refusal.ts';
 
-/** What is done with layers whose labels name no index. Sizes are those of blobs, in bytes. */
+/** What happens to layers whose labels name no index. Sizes are those of blobs, in bytes. */
 export interface UnindexedPolicy {
   readonly mode: 'pull' | 'client';
   readonly minBytes: number;
@@ -37,7 +37,7 @@ export type MadeLayer = Pick<
   'record' | 'directory' | 'format' | 'table' | 'codecData' | 'resident' | 'isOfThisBoot' | 'blob' | 'traces' | 'origin'
 >;
 
-/** How long the manifest of an image may take that tells which of its layers are unindexed. */
+/** How long it may take to fetch the manifest that tells which layers of an image are unindexed. */
 const manifestMs = 10_000;
 
 /** How long an image's layers need not be looked for again, and of how many images that is remembered. */
@@ -48,7 +48,7 @@ export interface UnindexedOptions {
   readonly policy: UnindexedPolicy;
   readonly indexes: IndexSource;
   readonly pulls: LayerPulls;
-  /** Writes the files of a layer's directory but its record. */
+  /** Writes the files of a layer's directory except its record. */
   readonly plan: (request: PlanRequest) => Promise<Planned>;
   /** Whether a layer is here already. */
   readonly isKept: (digest: string) => Promise<boolean>;
@@ -57,12 +57,12 @@ export interface UnindexedOptions {
 }
 
 /**
- * Makes layers whose blob and manifest name no index: by a layer index that is found, else by pulling all of the layer,
+ * Makes layers whose blob and manifest name no index: by a layer index that is found, else by pulling the whole layer,
  * which makes one.
  */
 export class UnindexedLayers {
   readonly #options: UnindexedOptions;
-  /** The manifests that are being asked for, or were, of images whose clients wait. */
+  /** Present and past requests for the manifests of images whose clients wait. */
   readonly #images = new Map<string, Promise<ReadonlyMap<string, Descriptor>>>();
   /** The layers of an image that were looked for together, while its client goes through them. */
   readonly #ahead = new RecentMap<ReadonlySet<string>>(maxImages);
@@ -82,10 +82,10 @@ export class UnindexedLayers {
   }
 
   /**
-   * Notes that a client asks for a layer, and will ask for its siblings: their indexes are looked for, and those that
-   * have none are pulled beside it.
+   * Notes that a client asks for a layer, and will ask for its siblings: their indexes are looked for, and those
+   * without one are pulled at the same time.
    *
-   * @returns what to call when the call is over
+   * @returns a function to call when the call is over
    */
   attend(ref: LayerRef): (isDone: boolean) => void {
     const { reference } = ref.image;
@@ -105,7 +105,7 @@ export class UnindexedLayers {
   }
 
   /**
-   * Fills the empty directory of a layer. Rejects with the reason when the layer is left to its client, or with that of
+   * Fills the empty directory of a layer. Rejects with the reason if the layer is left to its client, or with that of
    * `signal`.
    */
   async make(ref: LayerRef, directory: LayerDirectory, signal: AbortSignal): Promise<MadeLayer> {
@@ -131,7 +131,7 @@ export class UnindexedLayers {
     await this.#keeping;
   }
 
-  /** Bytes of a layer's index file, for a layer that is read by it. */
+  /** Bytes of the index file of a layer that is read by it. */
   async readIndex(
     digest: string,
     image: ImageAccess,
@@ -144,7 +144,7 @@ export class UnindexedLayers {
     throw new LazypullError('Unavailable', `Cannot read the index of the layer: ${why}`);
   }
 
-  /** Notes that the index of a layer does not say what is in the layer, so that it is pulled the next time. */
+  /** Notes that the index of a layer contradicts the layer, so that the layer is pulled the next time. */
   async refuse(digest: string, image: ImageAccess, reason: string): Promise<void> {
     const found = await this.#options.indexes.find(digest, image).catch(() => undefined);
     found?.poison(reason);
@@ -241,7 +241,7 @@ export class UnindexedLayers {
     const resident = new Uint8Array(new SharedArrayBuffer(table.length)).fill(residency.verified);
     const codecData = hasIndex ? index.codecData : undefined;
     const blob = image.blob(digest);
-    // As from another boot, if nothing of it has been synced: that is done soon, and not waited for.
+    // If nothing has been synced yet, it counts as from another boot: it is synced soon, without waiting for that.
     return {
       record,
       directory,
@@ -293,7 +293,7 @@ export class UnindexedLayers {
       if (pulls.has(sibling) || (await isKept(sibling))) continue;
       if ((await indexes.find(sibling, image, this.#closing.signal)) === undefined) absent.push(sibling);
     }
-    if (absent.length === 0) return; // a registry may count who asks for manifests
+    if (absent.length === 0) return; // a registry may count requests for manifests
     const layers = await this.#layersOf(image);
     if (!layers.has(digest)) return;
     for (const sibling of absent) {
@@ -303,7 +303,7 @@ export class UnindexedLayers {
     }
   }
 
-  /** The layers of an image by their digests; asked for once while a client goes through the image. */
+  /** The layers of an image by their digests; fetched once while a client goes through the image. */
   #layersOf(image: ImageAccess): Promise<ReadonlyMap<string, Descriptor>> {
     const { reference } = image;
     let layers = this.#images.get(reference);
@@ -326,10 +326,10 @@ function noRanges(): LazypullError {
   return new LazypullError('Unimplemented', `The layer cannot be lazy: ${noRangesText}`);
 }
 
-/** What says that an index is not what it should be, and not that it could not be had. */
+/** Errors which show that an index is wrong, and not that it could not be fetched. */
 const wrongIndex: ReadonlySet<ErrorCode> = new Set(['DataLoss', 'FailedPrecondition', 'ResourceExhausted']);
 
-/** The end of the file; what a mount needs beside that is here too, and comes when it is asked for. */
+/** The end of the file. What else a mount needs is here too, or comes when it is read. */
 function lastOf(found: FoundIndex): Promise<Buffer> {
   return found.range(Math.max(0, found.size - footerBytes), found.size);
 }

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { logged, startDaemon, hasInherited } from '../../support/daemon.ts';
 import { run } from '../../support/program.ts';
 import { keepersBelow, mountsBelow, Workspace } from '../../support/workspace.ts';
+import { until } from '../../support/until.ts';
 
 test('A daemon on a copy of a root that is in use leaves the original, its keeper and its clients alone', async () => {
   await using workspace = await Workspace.open('copied');
@@ -40,8 +40,5 @@ test('A keeper that cannot be written down is ended', async () => {
   await logged(daemon, 'cannot start a keeper');
   assert.deepEqual(await keepersBelow(path), []);
   await run('rmdir', [join(daemon.root, 'keeper.json.new')]);
-  for (let waited = 0; (await keepersBelow(path)).length === 0; waited += 50) {
-    assert.ok(waited < 20_000, 'there is no keeper again');
-    await delay(50);
-  }
+  await until(async () => (await keepersBelow(path)).length > 0, 'there is no keeper again');
 });

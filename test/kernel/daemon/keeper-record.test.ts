@@ -39,8 +39,8 @@ const said = () =>
     .map(({ msg }) => String(msg));
 
 /**
- * Kills the daemon while somebody waits for data of a layer, does that to the record, and starts the next daemon.
- * Whoever waited must not wait for ever, and what is read later is right.
+ * Kills the daemon while a reader waits for data of a layer, changes the record, and starts the next daemon. The reader
+ * must not wait for ever, and later reads are right.
  */
 async function startAfter(change: () => Promise<unknown>): Promise<void> {
   const content = randomBytes(bytes);

@@ -4,14 +4,13 @@ import { once } from 'node:events';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { listenerPid } from '../../../src/kernel/unix-socket.ts';
 import { SnapshotsClient } from '../../support/snapshots-client.ts';
 import { repository, systemTool } from '../../support/tools.ts';
 import { mountsBelow, Workspace } from '../../support/workspace.ts';
+import { until } from '../../support/until.ts';
 
 const daemonProgram = join(repository, 'bin', 'containerd-stargz-grpc');
-const maxWaitMs = 30_000;
 
 let workspace: Workspace;
 
@@ -40,18 +39,9 @@ async function daemon(name: string) {
   return { directory, socket, args: ['--address', socket, '--root', join(directory, 'root'), '--log-level', 'debug'] };
 }
 
-async function until<T>(what: string, look: () => Promise<T | undefined> | T | undefined): Promise<T> {
-  for (let waited = 0; waited < maxWaitMs; waited += 20) {
-    const seen = await look();
-    if (seen !== undefined) return seen;
-    await delay(20);
-  }
-  throw new Error(`Waited ${maxWaitMs} ms: ${what}`);
-}
-
 /** Has the daemon write more than any pipe takes, and sees to it that it answers all the same. */
 async function logsAndAnswers(socket: string): Promise<number> {
-  const pid = await until('the daemon serves', () => listenerPid(socket));
+  const pid = await until(() => listenerPid(socket), 'the daemon does not serve');
   using client = new SnapshotsClient(socket);
   for (let i = 0; i < 100; i++) {
     process.kill(pid, 'SIGUSR1'); // a report is a long line
@@ -81,14 +71,14 @@ test('A log that cannot be written keeps the daemon from nothing: nobody reads w
   start(t, ['sh', '-c', command, 'sh', daemonProgram, ...args], 'ignore');
   const pid = await logsAndAnswers(socket);
   process.kill(pid, 'SIGTERM');
-  await until('the daemon is gone', () => (isGone(pid) ? true : undefined));
+  await until(() => isGone(pid), 'the daemon goes on');
   assert.deepEqual(await mountsBelow(directory), []);
 });
 
 test('A log that cannot be written keeps the daemon from nothing: the reader of a socket has gone', async (t) => {
   const { directory, socket, args } = await daemon('gone');
   const child = start(t, [daemonProgram, ...args], ['ignore', 'ignore', 'pipe']);
-  await until('the daemon serves', () => listenerPid(socket));
+  await until(() => listenerPid(socket), 'the daemon does not serve');
   child.stderr!.destroy();
   await endsWell(child, await logsAndAnswers(socket), directory);
 });
@@ -99,7 +89,7 @@ test('A daemon whose terminal is closed unmounts and ends', async (t) => {
   const child = start(t, [systemTool('script'), '-qfc', command, '/dev/null'], 'ignore');
   const pid = await logsAndAnswers(socket);
   child.kill('SIGKILL');
-  await until('the daemon is gone', () => (isGone(pid) ? true : undefined));
+  await until(() => isGone(pid), 'the daemon goes on');
   assert.deepEqual(await mountsBelow(directory), []);
   assert.equal(await listenerPid(socket), undefined);
 });
@@ -111,11 +101,9 @@ test('A daemon under nohup, or without a terminal, goes on at SIGHUP', async (t)
     const fd = openSync(log, 'a');
     const child = start(t, [...prefix, daemonProgram, ...args], ['ignore', fd, fd]);
     closeSync(fd);
-    const pid = await until('the daemon serves', () => listenerPid(socket));
+    const pid = await until(() => listenerPid(socket), 'the daemon does not serve');
     process.kill(pid, 'SIGHUP');
-    await until('it says what SIGHUP does', () =>
-      readFileSync(log, 'utf8').includes('config.toml is read only at the start') ? true : undefined,
-    );
+    await until(() => readFileSync(log, 'utf8').includes('config.toml is read only at the start'));
     using client = new SnapshotsClient(socket);
     await client.cleanup();
     await endsWell(child, pid, directory);

@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { mountTable } from '../../../src/kernel/mount.ts';
 import { estargzBlob, type FileSpec } from '../../support/estargz-blob.ts';
 import { LayerLab } from '../../support/layer-lab.ts';
+import { until } from '../../support/until.ts';
 
 const mib = 1 << 20;
 let lab: LayerLab;
@@ -48,7 +49,7 @@ test('A daemon goes on with what one has left that knew a single layer format', 
   };
   await read(0);
   const directory = lab.layerDirectory(layer);
-  while (!existsSync(join(directory, 'resident'))) await delay(50); // what was read is on the disk then
+  await until(() => existsSync(join(directory, 'resident'))); // what was read is on the disk then
   const mounts = await mountTable(lab.workspace.path);
   await lab.daemon.program.stop('SIGKILL');
   await writeAsBefore(join(directory, 'layer.json'));

@@ -20,7 +20,7 @@ afterEach(() => lab[Symbol.asyncDispose]());
 
 const lazypull = (...args: string[]) => tryRun(join(repository, 'bin', 'lazypull'), args, {});
 
-/** A layer that is mounted by the daemon, and by nobody else. */
+/** A layer that is mounted by the daemon, and by no other process. */
 async function mountLayer(): Promise<void> {
   const layer = lab.layer(estargzBlob([{ path: 'file', type: 'reg', content: randomBytes(1 << 20) }], 1 << 20));
   const directory = await lab.mount(await lab.prepare([layer]));

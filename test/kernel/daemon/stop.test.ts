@@ -20,7 +20,7 @@ before(async () => {
 beforeEach(() => lab.registry.forgetFaults());
 after(() => lab[Symbol.asyncDispose]());
 
-/** The directory at which a layer is mounted that nobody has read. */
+/** The mount point of a layer that was not read. */
 async function mountLayer(): Promise<string> {
   const files: FileSpec[] = [{ path: 'file', type: 'reg', content: randomBytes(3 * mib) }];
   return lab.mount(await lab.prepare([lab.layer(estargzBlob(files, mib))]));

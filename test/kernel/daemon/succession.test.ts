@@ -69,7 +69,7 @@ test('A daemon takes the place of a running one: the mounts stay, and readers an
   lab.registry.script({ path: /blobs/ }, { kind: 'delay', ms: 3000 });
   const reading = layer.read(2);
   const { ready } = await lab.takeOver();
-  const preparing = mountFiles(); // by a client that connects while nobody serves
+  const preparing = mountFiles(); // by a client that connects while no daemon serves
   await Promise.all([reading, ready]);
   await using another = await preparing;
   await another.read(0);

@@ -14,6 +14,7 @@ import { freePort } from '../../support/ports.ts';
 import { run } from '../../support/program.ts';
 import { SnapshotsClient } from '../../support/snapshots-client.ts';
 import { endKeepers, Workspace } from '../../support/workspace.ts';
+import { until } from '../../support/until.ts';
 
 test('runDaemon warms up with a synthetic layer that layers, mounts, log and metrics do not show', async () => {
   await using workspace = await Workspace.open('lp-warm-up');
@@ -55,9 +56,9 @@ test('runDaemon ends the warm-up at the first call of a client', async () => {
     await using daemon = await startDaemon(directory, 'debug');
     using client = new SnapshotsClient(daemon.socket);
     const has = (message: string): boolean => daemon.log().some(({ msg }) => msg === message);
-    while (!existsSync(join(daemon.root, 'warm-up')) && !has('warmed up')) await setImmediate();
+    while (!existsSync(join(daemon.root, 'warm-up')) && !has('warmed up')) await setImmediate(); // it is short
     await client.cleanup();
-    while (!has('ends the warm-up early') && !has('warmed up')) await setImmediate();
+    await until(() => has('ends the warm-up early') || has('warmed up'));
     assert.equal(existsSync(join(daemon.root, 'warm-up')), false);
     await endKeepers(directory);
     return !has('warmed up');

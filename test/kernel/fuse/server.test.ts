@@ -5,7 +5,6 @@ import { access, mkdir, mkdtemp, open, readdir, readFile, readlink, rm, stat, wr
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { openConnection } from '../../../src/fuse/connection.ts';
 import type { FlatFile } from '../../../src/fuse/flat-file.ts';
@@ -13,6 +12,7 @@ import { FuseServer } from '../../../src/fuse/server.ts';
 import { pathOf } from '../../../src/kernel/detached-mount.ts';
 import { mountImage, mountThroughLoop, mountTable, unmount } from '../../../src/kernel/mount.ts';
 import { silentLog } from '../../../src/log.ts';
+import { until } from '../../support/until.ts';
 
 const run = promisify(execFile);
 const rangeBytes = 256 * 1024;
@@ -134,10 +134,7 @@ test('FuseServer gives a file back that it stops to serve, also when nobody asks
     return (await Promise.all(links)).filter((target) => target === file.path).length;
   };
   const own = 1; // of the test
-  for (let waited = 0; (await descriptors()) > own; waited += 50) {
-    assert.ok(waited < 5000, 'a descriptor of the file stays open');
-    await delay(50);
-  }
+  await until(async () => (await descriptors()) <= own, 'a descriptor of the file stays open');
 });
 
 for (const [how, mount] of [

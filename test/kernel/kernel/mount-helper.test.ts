@@ -12,6 +12,7 @@ import { requestBytes } from '../../../src/fuse/abi.ts';
 import { MountHelper } from '../../../src/kernel/mount-helper.ts';
 import { silentLog } from '../../../src/log.ts';
 import { mountSilentFuse } from '../../support/silent-fuse.ts';
+import { until } from '../../support/until.ts';
 
 const maxEndMs = 10_000;
 
@@ -63,7 +64,7 @@ test('What the helper cannot do is an error with its reason, and a helper that w
   assert.equal(await helper.exists(join(directory, 'file')), true);
   const [pid] = await childrenOf(process.pid);
   process.kill(pid!, 'SIGKILL');
-  while ((await childrenOf(process.pid)).includes(pid!)) await delay(10);
+  await until(async () => !(await childrenOf(process.pid)).includes(pid!));
   assert.equal(await helper.exists(join(directory, 'none')), false);
   await mkdir(join(directory, 'empty'));
   assert.equal(await helper.unmountAll(join(directory, 'empty')), false);
@@ -122,7 +123,7 @@ test('MountHelper tells of each change of the mount table soon, of many at once,
   const isTold = async (): Promise<void> => {
     const before = told;
     change();
-    while (told === before) await delay(1);
+    await until(() => told > before);
   };
   for (let i = 0; i < 20; i++) await isTold();
   const before = told;

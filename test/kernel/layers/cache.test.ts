@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { estargzBlob, type FileSpec } from '../../support/estargz-blob.ts';
 import { LayerLab } from '../../support/layer-lab.ts';
 import { repository } from '../../support/tools.ts';
+import { until } from '../../support/until.ts';
 
 const mib = 1 << 20;
 
@@ -64,18 +65,18 @@ test('The daemon keeps what fits, removes the longest unused, and says when laye
   assert.equal((await kept()).length, 3, 'what is not in use is kept as long as there is space');
 
   used.push(await readLayer());
-  while ((await kept()).length > 3) await delay(100);
+  await until(async () => (await kept()).length <= 3);
   const names = await kept();
   assert.ok(!names.includes(old.digest.slice('sha256:'.length)));
   assert.ok(names.includes(unused.digest.slice('sha256:'.length)));
 
   used.push(await readLayer(), await readLayer());
-  while (!lab.complaints.some(({ msg }) => /layers in use take all/.test(String(msg)))) await delay(100);
+  await until(() => lab.complaints.some(({ msg }) => /layers in use take all/.test(String(msg))));
   assert.equal((await kept()).length, 4);
   assert.equal((await lab.metrics()).get('lazypull_layers_cache_full'), 1);
   for (const layer of used) await layer.read();
   for (const layer of used) await layer.remove();
-  while ((await kept()).length > 3) await delay(100);
+  await until(async () => (await kept()).length <= 3);
   const metrics = await lab.metrics();
   assert.equal(metrics.get('lazypull_layers_removed_total'), 3);
 });

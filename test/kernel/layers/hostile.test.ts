@@ -10,6 +10,7 @@ import { estargzBlob, footer, type FileSpec, tocOf, tocOfJson } from '../../supp
 import { LayerLab } from '../../support/layer-lab.ts';
 import type { Fault } from '../../support/registry.ts';
 import type { ImageLayer } from '../../support/snapshots-client.ts';
+import { until } from '../../support/until.ts';
 
 const maxMemoryMb = 500;
 const mib = 1 << 20;
@@ -54,12 +55,11 @@ const noiseFiles = (count: number, length: number): FileSpec[] =>
 
 /** The complaint about a file of a layer, which comes a moment after its reader got the error. */
 async function complaintAbout(layer: string, file: string): Promise<string> {
-  for (let waited = 0; waited < 5000; waited += 50) {
-    const line = lab.complaints.findLast((complaint) => complaint['layer'] === layer && complaint['file'] === file);
-    if (line !== undefined) return String(line['error']);
-    await delay(50);
-  }
-  throw new Error(`No complaint about "${file}" of ${layer} in ${JSON.stringify(lab.complaints)}`);
+  const line = await until(
+    () => lab.complaints.findLast((complaint) => complaint['layer'] === layer && complaint['file'] === file),
+    () => `no complaint about "${file}" of ${layer} in ${JSON.stringify(lab.complaints)}`,
+  );
+  return String(line['error']);
 }
 
 test('Wrong bytes are never read: EIO, a line in the log, and the next read after the registry is right again works', async () => {
@@ -87,7 +87,7 @@ test('A registry that lost the blob, or went away, gives EIO, and then data when
     assert.match(await complaintAbout(layer.digest, file.path), cause);
     layer.heal();
     for (let tries = 0; ; tries++) {
-      // Resets that nobody has used up yet are still to come.
+      // Resets that are not used up yet are still to come.
       const failure = await layer.read(file).catch((error: Error) => error);
       if (failure === undefined) break;
       assert.ok(tries < 5, String(failure));

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { IndexStore } from '../../../src/indexes/index-store.ts';
 import { silentLog } from '../../../src/log.ts';
@@ -11,6 +10,7 @@ import { run } from '../../support/program.ts';
 import { type ImageLayer, SnapshotsClient } from '../../support/snapshots-client.ts';
 import { repository } from '../../support/tools.ts';
 import { assertSameTree, describeTar, describeTree, withoutRoot } from '../../support/tree.ts';
+import { until } from '../../support/until.ts';
 
 /** Some tens of MB: several spans. */
 const sample = ['etc/ssl', 'usr/sbin', 'usr/bin', 'usr/share/perl5'];
@@ -44,10 +44,7 @@ test('A Prepare that its client gives up ends the pull, and leaves nothing', asy
   });
   lab.registry.forgetFaults();
   const left = async (path: string): Promise<string[]> => readdir(join(lab.root, path)).catch(() => []);
-  for (let tries = 0; (await left('pulls')).length > 0; tries++) {
-    assert.ok(tries < 100, 'the pull goes on');
-    await delay(50);
-  }
+  await until(async () => (await left('pulls')).length === 0, 'the pull goes on');
   assert.deepEqual(await left(join('layers', layer.digest.slice('sha256:'.length))), []);
   assert.ok(lab.registry.requests.some(({ path, aborted }) => path.includes(layer.digest) && aborted));
 });

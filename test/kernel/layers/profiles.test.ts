@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { estargzBlob, type FileSpec } from '../../support/estargz-blob.ts';
 import { LayerLab } from '../../support/layer-lab.ts';
 import { systemTool } from '../../support/tools.ts';
+import { until } from '../../support/until.ts';
 
 let lab: LayerLab;
 
@@ -23,10 +24,7 @@ const noise = (name: string): FileSpec[] =>
 
 /** Waits until the registry of a lab has seen so many requests; what it means if it does not is `complaint`. */
 async function untilAsked({ registry }: LayerLab, requests: number, complaint: string): Promise<void> {
-  for (let waited = 0; registry.requests.length < requests; waited += 20) {
-    assert.ok(waited < 5000, complaint);
-    await delay(20);
-  }
+  await until(() => registry.requests.length >= requests, complaint);
 }
 
 test('When Python is started, the modules that it imports first come without a request of their own', async () => {

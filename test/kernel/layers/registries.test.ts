@@ -4,12 +4,12 @@ import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Random } from '../../fuzz/random.ts';
 import { estargzBlob, type FileSpec } from '../../support/estargz-blob.ts';
 import { faultSeed, faultsToMake, makeFault } from '../../support/faults.ts';
 import { LayerLab } from '../../support/layer-lab.ts';
 import { type Fault, startRegistry, type TestRegistry } from '../../support/registry.ts';
+import { until } from '../../support/until.ts';
 
 const kib = 1 << 10;
 const readers = 8;
@@ -138,5 +138,5 @@ test('A registry that takes connections and never answers is waited for once, an
   assert.match(complaints(), /the registry does not answer: clients pull its layers themselves until it does/);
   for (const server of [mirror, lab.registry]) server.gate = () => Promise.resolve();
   for (const answer of open) answer();
-  while (!(await lab.isLazy(layers[3]!))) await sleep(200);
+  await until(() => lab.isLazy(layers[3]!));
 });

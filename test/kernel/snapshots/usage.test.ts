@@ -4,12 +4,12 @@ import { statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { estargzBlob, type FileSpec } from '../../support/estargz-blob.ts';
 import { LayerLab } from '../../support/layer-lab.ts';
 import { run } from '../../support/program.ts';
 import { SnapshotsClient } from '../../support/snapshots-client.ts';
+import { until } from '../../support/until.ts';
 
 const fileBytes = 8 << 20;
 const files = ['one', 'two'].map(
@@ -31,12 +31,10 @@ test('Usage of a lazy layer is what its files take now; CRI, which asks once, is
   };
   const check = async () => {
     // The daemon writes down what is here a moment later: until then files come and go.
-    let [now, files] = [await client.usage('layer', 'default'), await filesNow()];
-    for (let tries = 0; tries < 50 && !isDeepStrictEqual(now, files); tries++) {
-      await delay(100);
-      [now, files] = [await client.usage('layer', 'default'), await filesNow()];
-    }
-    assert.deepEqual(now, files);
+    const now = await until(async () => {
+      const usage = await client.usage('layer', 'default');
+      return isDeepStrictEqual(usage, await filesNow()) && usage;
+    }, 'the usage is not that of the files');
     const { bytes } = await client.usage('layer', 'k8s.io');
     assert.ok(bytes >= disk.size && bytes < disk.size + (1 << 20), `${bytes} of ${disk.size}`);
     return now.bytes;

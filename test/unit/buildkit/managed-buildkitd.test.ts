@@ -5,7 +5,7 @@ import { ownPlaces } from '../../../src/buildkit/places.ts';
 
 const places = ownPlaces({ LAZYPULL_HOME: '/h' });
 
-test('Without flags everything is set, apart from what others on the machine have', () => {
+test('ownBuildkitd sets everything without flags, apart from others on the machine', () => {
   const { args, address } = ownBuildkitd([], places);
   assert.equal(address, 'unix:///h/run/lazypull/buildkitd.sock');
   assert.deepEqual(args, [
@@ -18,7 +18,7 @@ test('Without flags everything is set, apart from what others on the machine hav
   ]);
 });
 
-test('With the containerd worker alone it has a containerd of its own', () => {
+test('ownBuildkitd uses a containerd of its own for the containerd worker alone', () => {
   const { args } = ownBuildkitd(['--containerd-worker=true', '--debug'], places);
   assert.deepEqual(args, [
     '--containerd-worker=true',
@@ -35,7 +35,7 @@ test('With the containerd worker alone it has a containerd of its own', () => {
   );
 });
 
-test('What the user chose stays, but for another snapshotter', () => {
+test("ownBuildkitd keeps the user's flags, except for another snapshotter", () => {
   const chosen = ['--addr', 'tcp://127.0.0.1:1', '--oci-worker-proxy-snapshotter-path=/x.sock', '-root=/r'];
   const { args, address } = ownBuildkitd(chosen, places);
   assert.equal(address, 'tcp://127.0.0.1:1');

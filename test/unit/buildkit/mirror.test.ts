@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { takeMirrorFlags, withMirrorConfig } from '../../../src/buildkit/mirror.ts';
 
-test('The registries of the mirror are taken out of the flags for buildkitd', () => {
+test('takeMirrorFlags takes the registries of the mirror out of the flags', () => {
   const flags = ['--debug', '--mirror', 'docker.io', '--root', '/r', '--mirror=localhost:5000'];
   assert.deepEqual(takeMirrorFlags(flags), {
     registries: ['docker.io', 'localhost:5000'],
@@ -16,7 +16,7 @@ test('The registries of the mirror are taken out of the flags for buildkitd', ()
   }
 });
 
-test('buildkitd gets its own configuration with the mirror in it', async (t) => {
+test('withMirrorConfig gives buildkitd its own configuration with the mirror in it', async (t) => {
   const directory = await mkdtemp(join(tmpdir(), 'lazypull-buildkit-'));
   t.after(() => rm(directory, { recursive: true }));
   const root = join(directory, 'root');

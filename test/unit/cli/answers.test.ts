@@ -17,7 +17,7 @@ function assertPainted(text: (paint?: Paint) => string, colour: string): void {
   assert.equal(stripVTControlCharacters(text()), text());
 }
 
-test('What is right and lazy is green on a terminal, what is wrong and not lazy red', () => {
+test('paint colours what is right and lazy green on a terminal, what is wrong and not lazy red', () => {
   const finding = { name: 'x', text: 'y', advice: 'z' };
   assertPainted((to) => resultText({ ...finding, state: 'right' }, to), green);
   assertPainted((to) => resultText({ ...finding, state: 'wrong' }, to), red);

@@ -12,7 +12,7 @@ function terminal(rows: number): { stream: WriteStream; written: () => string } 
   return { stream: Object.assign(stream, { rows }) as unknown as WriteStream, written: () => text };
 }
 
-test('A text takes the whole terminal, is drawn over itself line by line, and what was there comes back', async () => {
+test('FullScreen takes the whole terminal, draws line by line, and restores what was there', async () => {
   const { stream, written } = terminal(2);
   let text = 'one\ntwo\nthree\n';
   {

@@ -73,7 +73,7 @@ test('lazypull why says what to do below the reason', () => {
   );
 });
 
-test('An image without layers has no table', () => {
+test('inspectText has no table for an image without layers', () => {
   const image = { reference: 'registry.example/empty:1', digest: 'sha256:ab', mediaType: 'm', platform: undefined };
   assert.match(inspectText(image, []), /0 layers, 0 B; 0 can be lazy\n+$/);
 });

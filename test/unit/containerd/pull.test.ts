@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { chainIdsOf } from '../../../src/containerd/pull.ts';
 
-test('The name of a snapshot is the chain ID of the specification', () => {
+test('chainIdsOf names snapshots by the chain ID of the specification', () => {
   const diffIds = ['a', 'b', 'c'].map((digit) => `sha256:${digit.repeat(64)}`);
   assert.deepEqual(chainIdsOf(diffIds), [
     `sha256:${'a'.repeat(64)}`,

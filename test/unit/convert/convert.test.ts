@@ -412,7 +412,7 @@ test('convertImage() takes null for an empty list, as Go does, and an image with
   assert.deepEqual((await readJson((await convert()).digest)).manifests, []);
 });
 
-test('What SOCI knows of the old layers does not survive a conversion', async () => {
+test('convertImage leaves out what SOCI knows of the old layers', async () => {
   const { amd64 } = await putIndex();
   const soci = 'com.amazon.soci.index-digest';
   const annotated = async (of: Descriptor) => {
@@ -536,7 +536,7 @@ test('OciLayout keeps the other images of the directory, and says which there ar
   });
 });
 
-test('An image of a layout is chosen by a name with slashes and colons, by its digest, or by its platform', async () => {
+test('convertImage chooses an image of a layout by a name with slashes and colons, by its digest, or by its platform', async () => {
   const image = async (architecture: string, annotations?: Record<string, string>) => {
     const content = tar(architecture);
     const own = await putImage([await put(layerType, content)], [sha256(content)], { os: 'linux', architecture });
@@ -592,7 +592,7 @@ test('parseLayoutReference() takes what follows the last colon as a tag', () => 
   assert.throws(() => parseLayoutReference('oci-layout:'), { code: 'InvalidArgument' });
 });
 
-test('An image layout that cannot be written is named', async () => {
+test('convertImage names an image layout that cannot be written', async () => {
   await writeFile(join(directory, 'file'), '');
   const bytes = Buffer.from('{}');
   const digest = `sha256:${hash('sha256', bytes)}`;

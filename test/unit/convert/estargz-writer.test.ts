@@ -227,7 +227,7 @@ test('GzipPool refuses a level that gzip does not have', () => {
   for (const level of [0, 10, 1.5, NaN]) assert.throws(() => new GzipPool(level), { code: 'InvalidArgument' });
 });
 
-test('The layer of an empty archive can be read, however long the archive is', async () => {
+test('writeEstargz makes a readable layer of an empty archive, however long the archive is', async () => {
   for (const zeros of [0, 1024, 10_240, 1 << 20]) {
     const { blob, result } = await write(Buffer.alloc(zeros));
     const { tocOffset, tocEnd } = readFooter(blob, blob.length);

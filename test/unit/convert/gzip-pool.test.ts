@@ -12,7 +12,7 @@ test('GzipPool ends its threads after the batches that they have', async () => {
   for (const [i, { data }] of (await Promise.all(batches)).entries()) assert.deepEqual(gunzipSync(data), members[i]);
 });
 
-test('A thread of GzipPool that ends fails the batches that it has, and another one gets those that come later', async () => {
+test('GzipPool fails the batches of a thread that ends, and gives later ones to another thread', async () => {
   await using pool = new GzipPool(6, 1);
   const member = randomBytes(1000);
   const batch = () => ({ data: new Uint8Array(member), ends: [member.length] });

@@ -47,7 +47,7 @@ const spec: fc.Arbitrary<TarSpec> = fc.oneof(
   fc.record({ ...common, typeflag: fc.constant('6') }),
 );
 
-test('the eStargz reader finds in the TOC what the tar has, and in the blob the content', async () => {
+test('writeEstargz writes what its reader finds: in the TOC what the tar has, and in the blob the content', async () => {
   const tree = fc.uniqueArray(spec, { selector: (entry) => entry.name.replace(/[./]/g, ''), maxLength: 12 });
   await fc.assert(
     fc.asyncProperty(tree, fc.integer({ min: 50, max: 5000 }), async (specs, chunkBytes) => {

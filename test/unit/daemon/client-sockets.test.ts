@@ -10,7 +10,7 @@ const directory = mkdtempSync(join(tmpdir(), 'lazypull-sockets-'));
 after(() => rmSync(directory, { recursive: true }));
 const client = (name: string) => ({ name, address: join(directory, `${name}.sock`) });
 
-test('Every client gets a socket; those of an earlier life go on, and those of no client any more go', async () => {
+test('ClientSockets gives each client a socket, keeps those of an earlier life, and closes those of no client', async () => {
   const [a, b, c] = [client('a'), client('b'), client('c')];
   const first = await ClientSockets.claim([a, b], {}, []);
   await first.open();
@@ -36,7 +36,7 @@ test('Every client gets a socket; those of an earlier life go on, and those of n
   for (const each of [b, c]) closeSync(second.descriptor(each));
 });
 
-test('A socket whose file another one has replaced is opened anew', async () => {
+test('ClientSockets opens a socket anew if another one has replaced its file', async () => {
   const a = client('a');
   const first = await ClientSockets.claim([a], {}, []);
   await first.open();

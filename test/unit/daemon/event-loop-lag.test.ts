@@ -25,7 +25,7 @@ function block(ms: number): void {
   for (const end = performance.now() + ms; performance.now() < end; );
 }
 
-test('The event loop is watched while there is work, and left to sleep while there is none', {
+test('watchDelay watches the event loop while there is work, and lets it sleep while there is none', {
   timeout: 30_000,
 }, async () => {
   using _watch = watchDelay(silentLog, delay);

@@ -13,7 +13,7 @@ const record = {
   moreSockets: [{ ...socket, fd: 5 }],
 };
 
-test('What any version has written of its keeper is read', () => {
+test('parseRecord reads what any version has written', () => {
   assert.deepEqual(parseRecord(JSON.stringify(record)), record);
   const { directory: _, moreSockets: __, socket: ___, ...rest } = record;
   const old = parseRecord(JSON.stringify({ ...rest, fuse: { name: record.fuse.name, fd: 3 } }));
@@ -52,7 +52,7 @@ const members: { path: string[]; values: unknown[]; isOptional?: boolean }[] = [
 ];
 
 for (const { path, values, isOptional = false } of members) {
-  test(`A record of a keeper with another ${path.join('.')} than a version has written is damaged`, () => {
+  test(`parseRecord refuses a ${path.join('.')} that no version has written`, () => {
     const others = [null, [], {}, ...values, ...(isOptional ? [] : [undefined])];
     for (const value of path.at(-1) === 'moreSockets'
       ? others.filter((each) => !Array.isArray(each) || each.length > 0)
@@ -66,7 +66,7 @@ for (const { path, values, isOptional = false } of members) {
   });
 }
 
-test('A text that is no record of a keeper is damaged', () => {
+test('parseRecord refuses a text that is no record', () => {
   for (const text of ['', '{', 'null', '[]', '1', '"x"', '{}', '\0'.repeat(512), JSON.stringify([record])]) {
     assert.throws(() => parseRecord(text), { code: 'DataLoss' }, text);
   }

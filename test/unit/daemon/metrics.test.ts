@@ -8,7 +8,7 @@ import { serveMetrics } from '../../../src/daemon/metrics-server.ts';
 
 const loopback = { host: '127.0.0.1', port: 0 };
 
-test('docs/metrics.md describes every metric as it is declared', async () => {
+test('daemonMetrics declares every metric as docs/metrics.md describes it', async () => {
   const text = await readFile(new URL('../../../docs/metrics.md', import.meta.url), 'utf8');
   const documented = text.split('\n').filter((line) => line.startsWith('| `'));
   const declared = daemonMetrics().all.descriptions.map(({ name, type, labels, help }) => {
@@ -18,7 +18,7 @@ test('docs/metrics.md describes every metric as it is declared', async () => {
   assert.deepEqual(documented, declared);
 });
 
-test('The server gives metrics as Prometheus asks for them', async () => {
+test('serveMetrics gives metrics as Prometheus asks for them', async () => {
   const { all, layers } = daemonMetrics();
   layers.fetchedBytes.add(42, { reason: 'demand' });
   await using server = await serveMetrics(loopback, all, () => true);
@@ -32,7 +32,7 @@ test('The server gives metrics as Prometheus asks for them', async () => {
   }
 });
 
-test('/healthz says whether the daemon serves', async () => {
+test('serveMetrics answers /healthz with whether the daemon serves', async () => {
   let ready = false;
   await using server = await serveMetrics(loopback, daemonMetrics().all, () => ready);
   const status = async () => (await fetch(`http://127.0.0.1:${server.port}/healthz`)).status;
@@ -41,7 +41,7 @@ test('/healthz says whether the daemon serves', async () => {
   assert.equal(await status(), 200);
 });
 
-test('The server refuses what it does not have, and is not upset by nonsense', async () => {
+test('serveMetrics refuses what it does not have, and survives nonsense', async () => {
   await using server = await serveMetrics(loopback, daemonMetrics().all, () => true);
   const base = `http://127.0.0.1:${server.port}`;
   assert.equal((await fetch(base)).status, 404);
@@ -55,7 +55,7 @@ test('The server refuses what it does not have, and is not upset by nonsense', a
   assert.equal((await fetch(`${base}/metrics`, { method: 'HEAD' })).status, 200);
 });
 
-test('An address that is taken is an error that says what to do', async () => {
+test('serveMetrics says what to do if its address is taken', async () => {
   await using server = await serveMetrics(loopback, daemonMetrics().all, () => true);
   const { port } = server;
   await assert.rejects(

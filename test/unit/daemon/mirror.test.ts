@@ -20,7 +20,7 @@ async function setUp(t: TestContext) {
   return { root, open, registry: new RegistryClient({ environment: {} }) };
 }
 
-test('A mirror at any free port is at the same one in the next life, if nobody has taken it', async (t) => {
+test('DaemonMirror at any free port takes the same one in the next life, if it is free', async (t) => {
   const { root, open, registry } = await setUp(t);
   const first = await open();
   assert.equal(await first.status(), undefined);
@@ -42,7 +42,7 @@ test('A mirror at any free port is at the same one in the next life, if nobody h
   assert.notEqual(await mirrorAddressOf(root), address);
 });
 
-test('A mirror at a port that is taken does not start', async (t) => {
+test('DaemonMirror does not start at a taken port', async (t) => {
   const { root, open, registry } = await setUp(t);
   await using first = await open();
   await first.serve(registry);
@@ -51,7 +51,7 @@ test('A mirror at a port that is taken does not start', async (t) => {
   await assert.rejects(second.serve(registry), { code: 'FailedPrecondition' });
 });
 
-test('A mirror knows the URLs that lead to it', async (t) => {
+test('DaemonMirror.isAt knows the URLs that lead to it', async (t) => {
   const { root, open, registry } = await setUp(t);
   await using mirror = await open();
   await mirror.serve(registry);
@@ -63,7 +63,7 @@ test('A mirror knows the URLs that lead to it', async (t) => {
   }
 });
 
-test('Nothing is left of the mirror for a daemon that has none', async (t) => {
+test('removeMirror leaves nothing of a mirror', async (t) => {
   const { root, open, registry } = await setUp(t);
   const mirror = await open();
   await mirror.serve(registry);

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { openRoot } from '../../../src/state/root.ts';
 import { checkRootPath } from '../../../src/daemon/root-disk.ts';
 
-test('A root whose path overlayfs cannot take from every client is refused', () => {
+test('checkRootPath refuses a root whose path overlayfs cannot take from every client', () => {
   for (const path of ['/a:b', '/data,x/root', '/data\\root', '/a\nb/root', '/a/root:', '/a\tb', '/a\u007fb']) {
     assert.throws(() => checkRootPath(path), {
       code: 'FailedPrecondition',
@@ -16,7 +16,7 @@ test('A root whose path overlayfs cannot take from every client is refused', () 
   for (const path of ['/var/lib/lazypull', '/a b/ä€-_=+@%"\'$(x)', '/a.b;c']) checkRootPath(path);
 });
 
-test('A root that others use too is refused, before anybody is kept out of it', async (t) => {
+test('checkNotShared refuses a root that others use too, before it keeps them out', async (t) => {
   const mode = statSync('/tmp').mode;
   t.after(() => chmodSync('/tmp', mode & 0o7777));
   await assert.rejects(openRoot('/tmp'), { code: 'FailedPrecondition', message: /it is for other users too/ });
@@ -31,7 +31,7 @@ test('A root that others use too is refused, before anybody is kept out of it', 
     checkRootPath(path);
 });
 
-test('A root that cannot be a directory is refused in words, or left to who makes it', (t) => {
+test('checkRootPath refuses a root that cannot be a directory, or leaves it to the code that makes it', (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'root-disk-'));
   t.after(() => rmSync(directory, { recursive: true }));
   const file = join(directory, 'file');
@@ -41,7 +41,7 @@ test('A root that cannot be a directory is refused in words, or left to who make
   checkRootPath(join(directory, 'n'.repeat(300)));
 });
 
-test('A root that is a symlink to what is not there is refused, and says where that leads', (t) => {
+test('checkRootPath refuses a dangling symlink, and says where it leads', (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'root-disk-'));
   t.after(() => rmSync(directory, { recursive: true }));
   symlinkSync('/nowhere/at all', join(directory, 'root'));

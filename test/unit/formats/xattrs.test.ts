@@ -19,7 +19,7 @@ const rows = JSON.parse(
 
 const plain = { ...plainEntry, path: 'f' };
 
-test('A file has the attributes that containerd would have set, of each type and each namespace', () => {
+test('unpackedXattrs has the attributes that containerd would have set, of each type and each namespace', () => {
   assert.ok(rows.length > 500);
   for (const { type, mode, name, value, after } of rows) {
     const text = Buffer.from(name, 'base64').toString('latin1');
@@ -29,7 +29,7 @@ test('A file has the attributes that containerd would have set, of each type and
       Buffer.from(key, 'latin1').toString('base64'),
       asRead(key, Buffer.from(bytes)).toString('base64'),
     ]);
-    // What nobody can read, overlayfs cannot copy up; and what fails to be unpacked is left out.
+    // Overlayfs cannot copy up what cannot be read. Attributes that cannot be unpacked are left out.
     const expected = Object.entries(after ?? {}).filter(([, bytes]) => bytes !== 'unreadable');
     assert.deepEqual(found, expected, `${type} ${mode.toString(8)} ${text} ${value}`);
     assert.notEqual(xattrs?.size, 0);
@@ -42,7 +42,7 @@ function asRead(name: string, value: Buffer): Buffer {
   return Buffer.concat([value.subarray(0, 3), Buffer.from([2]), value.subarray(4, 20)]);
 }
 
-test('An entry without attributes is left as it is', () => {
+test('unpackedXattrs leaves an entry without attributes as it is', () => {
   const entry: IndexEntry = { ...plain, type: 'reg' };
   assert.equal(unpackedXattrs(entry), entry);
 });

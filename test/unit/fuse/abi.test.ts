@@ -99,7 +99,7 @@ test('errorReply has a negative errno and no body', () => {
   assert.equal(errorReply(4n, 0).length, outHeaderBytes);
 });
 
-test('answers without a request of their own have the sizes of linux/fuse.h', () => {
+test('notifications have the sizes of linux/fuse.h', () => {
   assert.deepEqual([openReply(1n).length, statfsReply(1n).length], [32, 96]);
   assert.deepEqual(outHeader(resendNotification()), [outHeaderBytes, 7, 0n]);
 });

@@ -13,7 +13,7 @@ after(async () => {
   rmSync(directory, { recursive: true });
 });
 
-test('A request that is shorter than it says, or than its kind must be, is refused, and the next one is answered', () => {
+test('reader-worker refuses a request that is shorter than it says or than its kind must be, and answers the next one', () => {
   const { nodeId } = FuseReader;
   const whole = Buffer.alloc(24);
   assert.deepEqual(reader.ask(fuseRequest(opcodes.read, nodeId, whole, 1n)), [{ unique: 1n, errno: 0 }]);
@@ -25,7 +25,7 @@ test('A request that is shorter than it says, or than its kind must be, is refus
   assert.deepEqual(reader.ask(fuseRequest(opcodes.getattr, nodeId, whole, 4n)), [{ unique: 4n, errno: 0 }]);
 });
 
-test('The thread goes on if a layer was removed before it was told of it, and serves the others', () => {
+test('reader-worker goes on if a layer was removed before it was told of it, and serves the others', () => {
   const gone = FuseReader.nodeId + 1;
   reader.add(gone, join(directory, 'gone'));
   assert.deepEqual(reader.ask(fuseRequest(opcodes.getattr, gone, Buffer.alloc(24), 1n)), [

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { tryRun } from '../../support/program.ts';
 
-test('A program ends when its thread that reads /dev/fuse fails: nobody would answer readers', async () => {
+test('FuseServer ends the program if its reader thread fails: no thread would answer readers', async () => {
   const script = `
     import { openSync } from 'node:fs';
     const { FuseServer } = await import(${JSON.stringify(new URL('../../../src/fuse/server.ts', import.meta.url).href)});

@@ -30,7 +30,7 @@ function everything(tree: ImageTree): string[] {
   return found.sort();
 }
 
-test('Of several layers the uppermost is seen, without what whiteouts and opaque directories hide', () => {
+test('ImageTree shows the uppermost of several layers, without what whiteouts and opaque directories hide', () => {
   const tree = imageOf(
     [
       ...['kept', 'gone', 'opaque', 'turns'].map((path) => dir(path)),
@@ -54,13 +54,13 @@ test('Of several layers the uppermost is seen, without what whiteouts and opaque
   assert.throws(() => tree.find('/gone/a'), /Cannot find "\/gone\/a" in the image: there is no "\/gone\/a"/);
 });
 
-test('A directory that a layer only implies keeps the owner and mode of a lower one', () => {
+test('ImageTree keeps the owner and mode of a lower layer for a directory that a layer only implies', () => {
   const tree = imageOf([dir('home', { mode: 0o700, uid: 1000 }), dir('home/sub')], [{ path: 'home/file' }]);
   const { entry, layer, links } = tree.find('home');
   assert.deepEqual([entry.mode, entry.uid, layer, links], [0o700, 1000, 0, 3]);
 });
 
-test('Symlinks are followed inside the image, and .. does not lead out of it', () => {
+test('ImageTree follows symlinks inside the image, and .. does not lead out of it', () => {
   const tree = imageOf(
     [link('bin', 'usr/bin'), dir('usr'), dir('usr/bin'), link('usr/bin/sh', './dash'), { path: 'usr/bin/dash' }],
     [link('etc', '/usr/../usr'), link('up', '../../../usr/bin'), link('usr/bin/self', '../../bin/dash')],
@@ -80,7 +80,7 @@ test('Symlinks are followed inside the image, and .. does not lead out of it', (
   );
 });
 
-test('A path that leads nowhere is an error that says where it ends', () => {
+test('ImageTree says where a path ends that leads nowhere', () => {
   const tree = imageOf([link('a', 'b'), link('b', '/a'), { path: 'file' }, link('dangling', 'to/nothing')]);
   assert.throws(() => tree.find('/a/x'), /more than 40 symlinks/);
   assert.throws(() => tree.find('file/x'), /"\/file" is not a directory/);
@@ -90,7 +90,7 @@ test('A path that leads nowhere is an error that says where it ends', () => {
   assert.throws(() => deep.find('l'), /there is no "\/d\/d"/);
 });
 
-test('Files that unpacking would put behind a symlink of a lower layer are not shown at a wrong place', () => {
+test('ImageTree does not show files at a wrong place that unpacking would put behind a symlink of a lower layer', () => {
   const tree = imageOf([link('bin', 'usr/bin'), dir('usr/bin')], [{ path: 'bin/tool' }]);
   assert.throws(() => tree.find('bin'), /Cannot show "\/bin": .* only unpacking follows that/);
   const replaced = imageOf([link('bin', 'usr/bin')], [dir('bin'), { path: 'bin/tool' }]);

@@ -39,10 +39,10 @@ const files = [
   { path: '.prefetch.landmark', type: 'reg', mode: 0o644, content: Buffer.from('x') },
 ] as const;
 
-test('An image is resolved for a platform, and each of its layers told as it is', async (t) => {
+test('inspectLayer describes each layer of an image that was resolved for a platform', async (t) => {
   const { registry, client, descriptor, reference } = await start(t);
   const blob = estargzBlob(files, 100_000);
-  // Not even a conversion makes such a layer lazy, so nobody is told to convert it.
+  // Not even a conversion makes such a layer lazy, so there is no advice to convert it.
   const odd = estargzBlob(
     [
       { path: 'link', type: 'symlink', mode: 0o777, linkTarget: 'a' },
@@ -101,12 +101,12 @@ test('An image is resolved for a platform, and each of its layers told as it is'
   await assert.rejects(resolveImage(client, reference, parsePlatform('linux/s390x')), /has no platform "linux\/s390x"/);
 });
 
-test('Nobody is told to convert what a conversion leaves as it is', () => {
+test('inspectLayer does not advise to convert what a conversion leaves as it is', () => {
   assert.doesNotMatch(refusalAdvice.unsupported, /convert/);
   assert.match(refusalAdvice.format, /lazypull convert/);
 });
 
-test('The platform of an image that is in no index is looked up where one is asked for', async (t) => {
+test('resolveImage looks up the platform of an image that is in no index if one is asked for', async (t) => {
   const { registry, client, descriptor, reference } = await start(t);
   const configType = 'application/vnd.oci.image.config.v1+json';
   const serve = (json: object): void => {
@@ -129,7 +129,7 @@ test('The platform of an image that is in no index is looked up where one is ask
   await assert.rejects(resolveImage(client, reference, parsePlatform('linux/amd64')), /it is of no platform/);
 });
 
-test('A registry that refuses is the problem of the layer', async (t) => {
+test('inspectLayer takes the refusal of a registry as the problem of the layer', async (t) => {
   const { registry, client, descriptor, reference } = await start(t);
   const layer = { ...descriptor(Buffer.alloc(1000), gzipLayer, { [tocDigest]: `sha256:${'0'.repeat(64)}` }), rest: {} };
   const look = async () => (await inspectLayer(client.blob(reference, layer.digest), layer)).problem?.reason;

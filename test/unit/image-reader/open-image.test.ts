@@ -31,7 +31,7 @@ async function collect(pieces: AsyncIterable<Buffer>): Promise<Buffer> {
 
 const file = (path: string, content: Buffer): FileSpec => ({ path, type: 'reg', mode: 0o644, content });
 
-test('A file is read out of its layer alone, and only its own part of it', async (t) => {
+test('openImage reads a file out of its layer alone, and only its own part of it', async (t) => {
   const large = randomBytes(2_500_000);
   const noise = randomBytes(3_000_000);
   const { registry, digests, open } = await start(t, [
@@ -47,7 +47,7 @@ test('A file is read out of its layer alone, and only its own part of it', async
   assert.equal((await collect(image.read(image.tree.find('empty')))).length, 0);
 });
 
-test('An image without layers is an empty directory', async (t) => {
+test('openImage shows an image without layers as an empty directory', async (t) => {
   const { open } = await start(t, []);
   const { tree } = await open();
   const root = tree.find('/');
@@ -56,7 +56,7 @@ test('An image without layers is an empty directory', async (t) => {
   assert.throws(() => tree.find('/etc/passwd'), { code: 'NotFound' });
 });
 
-test('Files that share a gzip stream, and files of several, are read as they are', async (t) => {
+test('openImage reads files that share a gzip stream, and files of several', async (t) => {
   const files = Array.from({ length: 40 }, (_, i) => file(`f${i}`, randomBytes(i * 9_000)));
   const { open } = await start(t, [estargzBlob(files, 50_000, 400_000)]);
   const image = await open();
@@ -65,7 +65,7 @@ test('Files that share a gzip stream, and files of several, are read as they are
   }
 });
 
-test('Bytes that are not what their digests promise are not given', async (t) => {
+test('openImage does not give bytes that lack their digests', async (t) => {
   const content = randomBytes(350_000);
   const { registry, open } = await start(t, [[file('file', content)]]);
   const image = await open();
@@ -81,7 +81,7 @@ test('Bytes that are not what their digests promise are not given', async (t) =>
   assert.ok(right.equals(content.subarray(0, right.length)));
 });
 
-test('A layer that cannot be read in parts is named, with what to do', async (t) => {
+test('openImage names a layer that cannot be read in parts, with what to do', async (t) => {
   const { digests, open } = await start(t, [[file('a', Buffer.from('a'))], gzipSync(Buffer.alloc(5000))]);
   await assert.rejects(open(), (error: Error) => {
     assert.match(error.message, /^Cannot read layer 2 of 2 of ".*\/app:1", sha256:/);
@@ -94,14 +94,14 @@ test('A layer that cannot be read in parts is named, with what to do', async (t)
   });
 });
 
-test('A table of contents that is not the one of the manifest is refused', async (t) => {
+test('openImage refuses a table of contents that is not the one of the manifest', async (t) => {
   const { bytes, context, ...blob } = estargzBlob([file('a', Buffer.from('a'))]);
   const wrong = { ...blob, bytes, context: { ...context, tocDigest: `sha256:${'0'.repeat(64)}` } };
   const { open } = await start(t, [wrong]);
   await assert.rejects(open(), { code: 'DataLoss', message: /^Cannot read layer 1 of 1 /, hint: /build or convert/ });
 });
 
-test('What the layers of an image take together is bounded, whatever each of them takes', async (t) => {
+test('openImage bounds all layers of an image together, whatever each of them takes', async (t) => {
   const names = estargzBlob(Array.from({ length: 350_000 }, (_, i): FileSpec => ({ path: `f${i}`, type: 'fifo' })));
   const rows = await start(t, [names, names]);
   assert.equal((await rows.open()).tree.find('f349999').entry.type, 'fifo');

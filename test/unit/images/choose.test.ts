@@ -74,7 +74,7 @@ async function digestOf(choosing: ReturnType<Store['choose']>): Promise<string> 
   return (await choosing).path.at(-1)!.descriptor.digest;
 }
 
-test('The best match of an index is chosen, not the first', async () => {
+test('chooseImage takes the best match of an index, not the first', async () => {
   const store = new Store();
   const named = (...platforms: string[]) => platforms.map((platform) => store.image(platform, {}));
   const chosen = async (platform: string, ...there: string[]) =>
@@ -90,7 +90,7 @@ test('The best match of an index is chosen, not the first', async () => {
   });
 });
 
-test('The configuration speaks for an image without a platform, which comes after those with one', async () => {
+test('chooseImage asks the configuration of an image without a platform, after those with one', async () => {
   const store = new Store();
   const arm = store.image(undefined, { os: 'linux', architecture: 'arm64', variant: 'v8' });
   const own = store.image(undefined, { os: 'linux', architecture: 'x86_64' });
@@ -103,7 +103,7 @@ test('The configuration speaks for an image without a platform, which comes afte
   await assert.rejects(store.choose('linux/s390x', arm, own), /it has linux\/arm64\/v8, linux\/x86_64/);
 });
 
-test('Indexes in an index are looked into, and members that are no images are passed over', async () => {
+test('chooseImage looks into nested indexes, and skips members that are no images', async () => {
   const store = new Store();
   const image = store.image('linux/amd64', {});
   const nested = store.index(store.index(store.image('linux/arm64', {}), image));
@@ -127,7 +127,7 @@ test('Indexes in an index are looked into, and members that are no images are pa
   await assert.rejects(store.choose('linux/amd64', { ...missing, platform: image.platform! }), /There is no/);
 });
 
-test('What an index can make us read is bounded', async () => {
+test('chooseImage bounds what an index makes it read', async () => {
   const store = new Store();
   const many = Array.from({ length: 100 }, (_, i) => store.image(undefined, { os: 'linux', architecture: `a${i}` }));
   await assert.rejects(store.choose('linux/amd64', ...many), { code: 'ResourceExhausted' });

@@ -7,7 +7,7 @@ const config = { mediaType: 'application/vnd.oci.image.config.v1+json', digest, 
 const layer = { mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip', digest, size: 5 };
 const bytes = (json: unknown) => Buffer.from(JSON.stringify(json));
 
-test('null and nothing are an empty list or map, as in Go', () => {
+test('parseManifest takes null and nothing as an empty list or map, as Go does', () => {
   for (const layers of [null, [], undefined]) {
     const manifest = parseManifest(bytes({ schemaVersion: 2, config: { ...config, annotations: null }, layers }));
     assert.deepEqual([manifest.layers, manifest.config.annotations], [[], {}]);
@@ -38,7 +38,7 @@ test('null and nothing are an empty list or map, as in Go', () => {
   assert.throws(() => parseConfig(bytes({ rootfs: [] }), 0), /list of diff IDs/);
 });
 
-test('The case of the names of fields does not count, as in Go', () => {
+test('parseManifest ignores the case of the names of fields, as Go does', () => {
   const odd = { SchemaVersion: 2, CONFIG: { MediaType: config.mediaType, Digest: digest, SIZE: 2 }, layerſ: [layer] };
   const manifest = parseManifest(bytes(odd));
   assert.deepEqual([manifest.config.digest, manifest.layers.length], [digest, 1]);
@@ -55,7 +55,7 @@ test('The case of the names of fields does not count, as in Go', () => {
   assert.throws(() => parseManifest(bytes({ config: { ...config, DIGEST: 'x' } })), /"digest" twice/);
 });
 
-test('A document that is a manifest and an index at once is neither', () => {
+test('parseManifest and parseIndex refuse a document that is both', () => {
   const manifest = { schemaVersion: 2, config, layers: [layer] };
   const both = [
     { ...manifest, manifests: [] },

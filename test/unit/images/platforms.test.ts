@@ -29,7 +29,7 @@ const candidates = oracle.candidates.map((json) => platformOfJson(json) ?? asser
 const ofThisMachine = new Set(['linux', 'macos', 'linux(+gpu)']);
 const answers = oracle.answers.filter(({ asked }) => process.arch === 'x64' || !ofThisMachine.has(asked));
 
-test('Platforms are read, compared and ordered as containerd does', () => {
+test('PlatformMatcher reads, compares and orders platforms as containerd does', () => {
   assert.ok(answers.length > 60 && candidates.length > 80);
   for (const { asked, platform, text, matching, less } of answers) {
     if (platform === undefined) {
@@ -52,7 +52,7 @@ function name(i: number): string {
   return `${i} ${platformText(candidates[i] as Platform)}`;
 }
 
-test('The fields of a platform are what Go takes, or there is none', () => {
+test('platformOfJson takes the fields that Go takes, and nothing else', () => {
   const nothing = { os: '', architecture: '', variant: '', osVersion: '', osFeatures: [] };
   assert.deepEqual(platformOfJson({}), nothing);
   assert.deepEqual(platformOfJson({ os: null, variant: null, 'os.features': null }), nothing);

@@ -13,7 +13,7 @@ import { gunzipSync } from 'node:zlib';
 const gzip = plainImage([3_000_000]).layers[0]!;
 const small = { spanBytes: 200_000, chunkBytes: 30_000 };
 
-/** The index of a blob as somebody made it, whose bytes `change` may spoil. */
+/** The index of a blob from elsewhere, whose bytes `change` may spoil. */
 async function given(blob: Buffer, options: BuildOptions): Promise<GivenIndex & { readonly file: Buffer }> {
   const { file, layerDigest } = await buildLayerIndex(blob, options);
   const content = decodeTail(file.subarray(tailStart(file.length, file)), { layerDigest, fileBytes: file.length });

@@ -25,6 +25,7 @@ import {
   temporaryRoot,
 } from '../../support/index-lab.ts';
 import { startRegistry, type TestRegistry } from '../../support/registry.ts';
+import { until } from '../../support/until.ts';
 
 const repository = 'team/indexes';
 const layer = layerDigest('a');
@@ -142,7 +143,7 @@ test('LayerIndexes counts how searches and pushes ended, a layer once', async ()
   await lab.indexes.pushed();
   for (let times = 0; times < 2; times++) {
     lab.indexes.lookAhead([layer]);
-    while (!(await registry.text()).includes('{result="here"} 1')) await sleep(5);
+    await until(async () => (await registry.text()).includes('{result="here"} 1'));
   }
   lab.registry.options.auth = 'basic';
   await lab.indexes.find(layerDigest('refused'));
@@ -190,7 +191,7 @@ test('LayerIndexes.lookAhead asks for all layers at once, and find takes its ans
   const gate = new Promise<void>((resolve) => (open = resolve));
   lab.registry.gate = () => gate;
   lab.indexes.lookAhead(layers);
-  while (lab.registry.requests.length < layers.length) await sleep(5);
+  await until(() => lab.registry.requests.length >= layers.length);
   open();
   const found = await Promise.all(layers.map((each) => lab.indexes.find(each)));
   assert.ok(found.every((each) => each !== undefined));
@@ -443,12 +444,12 @@ test('LayerIndexes[Symbol.asyncDispose] ends lookups that are under way', async 
     await using lab = await machine({ lookup_timeout_msec: 0 }, registry);
     registry.script({ path: /blobs/ }, { kind: 'stall', after: 10 });
     lab.indexes.lookAhead([layer]);
-    while (registry.count({ path: /blobs/ }) === 0) await sleep(5);
+    await until(() => registry.count({ path: /blobs/ }) > 0);
     await lab.indexes.find(layerDigest('b'));
   }
   registry.gate = () => new Promise(() => undefined);
   await using lab = await machine({ lookup_timeout_msec: 0 }, registry);
   void lab.indexes.warmUp();
   lab.indexes.lookAhead([layer]);
-  while (registry.count({ path: /manifests/ }) < 4) await sleep(5);
+  await until(() => registry.count({ path: /manifests/ }) >= 4);
 });

@@ -21,7 +21,10 @@ interface Far extends AsyncDisposable {
   lookup(): Promise<{ roundTrips: number; found: number }>;
 }
 
-/** A machine far from the registry of its indexes, which has those of all layers, each with a tail of 200 KB, or of none. */
+/**
+ * A machine far from the registry of its indexes, which has those of all layers, each with a tail of 200 KB, or of
+ * none.
+ */
 async function farMachine(options: RegistryOptions, hasIndexes: boolean): Promise<Far> {
   await using parts = new AsyncDisposableStack();
   const root = parts.use(await temporaryRoot());

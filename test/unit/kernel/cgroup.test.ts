@@ -28,7 +28,7 @@ function limitsOf(
 
 const unified = '30 24 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate';
 
-test('The smallest limit on the way to the root counts, of version 2', (t) => {
+test('cgroupLimits takes the smallest limit on the way to the root, of version 2', (t) => {
   const limits = limitsOf(t, ['0::/a.slice/b.service'], [unified], {
     'sys/fs/cgroup/a.slice/memory.max': '300000000',
     'sys/fs/cgroup/a.slice/memory.high': 'max',
@@ -42,7 +42,7 @@ test('The smallest limit on the way to the root counts, of version 2', (t) => {
   assert.deepEqual(limits, { memoryBytes: 250_000_000, newThreads: 5 });
 });
 
-test('And of version 1, where the largest number says that there is no limit', (t) => {
+test('cgroupLimits takes the largest number of version 1 as no limit', (t) => {
   const mounts = [
     '40 32 0:33 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory',
     '41 32 0:34 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids',
@@ -58,7 +58,7 @@ test('And of version 1, where the largest number says that there is no limit', (
   assert.deepEqual(limits, { memoryBytes: 157_286_400, newThreads: undefined });
 });
 
-test('In a container, where the mount begins at its own group or its path leads out of sight', (t) => {
+test('cgroupLimits works in a container whose mount begins at its own group or whose path leads out of sight', (t) => {
   const own = ['40 32 0:33 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory'];
   const files = { 'sys/fs/cgroup/memory/memory.limit_in_bytes': '1000' };
   assert.equal(limitsOf(t, ['4:memory:/docker/abc'], own, files).memoryBytes, 1000);
@@ -68,7 +68,7 @@ test('In a container, where the mount begins at its own group or its path leads 
   assert.equal(limitsOf(t, ['0::/'], [unified], {}).memoryBytes, undefined);
 });
 
-test('Without control groups there is no limit', (t) => {
+test('cgroupLimits has no limit without control groups', (t) => {
   assert.deepEqual(limitsOf(t, [], [], {}), { memoryBytes: undefined, newThreads: undefined });
   assert.deepEqual(cgroupLimits('/nowhere'), { memoryBytes: undefined, newThreads: undefined });
 });

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 
-test('A process ends with all that it wrote while a thread of it waits in a system call', async (t) => {
+test('exitWritten ends a process with all its output while one of its threads waits in a system call', async (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'exit-'));
   t.after(() => rmSync(directory, { recursive: true }));
   execFileSync('mkfifo', [join(directory, 'pipe')]);
@@ -40,7 +40,7 @@ test('A process ends with all that it wrote while a thread of it waits in a syst
 });
 
 for (const when of ['before it ends', 'while it ends']) {
-  test(`A process that is told to end ${when} does not wait for ever for who reads what it wrote`, async (t) => {
+  test(`exitWritten bounds the wait for a reader of the output if the process is told to end ${when}`, async (t) => {
     const exit = new URL('../../../src/kernel/exit.ts', import.meta.url).href;
     const script = `
       import { exitWritten, noteToldToEnd } from '${exit}';
@@ -49,7 +49,7 @@ for (const when of ['before it ends', 'while it ends']) {
       else setTimeout(noteToldToEnd, 100);
       await exitWritten(7);`;
     const child = spawn(process.execPath, ['--input-type=module', '--eval', script], {
-      stdio: ['ignore', 'pipe', 'inherit'], // nobody reads it
+      stdio: ['ignore', 'pipe', 'inherit'], // it is not read
       timeout: 30_000,
       killSignal: 'SIGKILL',
     });

@@ -5,10 +5,10 @@ import { closeSync, constants, mkdtempSync, openSync, readFileSync, readSync, rm
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, describe, it } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { errnoOf } from '../../../src/errors.ts';
 import { LogOutput } from '../../../src/kernel/log-output.ts';
+import { until } from '../../support/until.ts';
 
 const lost = (count: number) => `lost ${count}\n`;
 const line = (i: number) => `${String(i).padStart(5, '0')} ${'x'.repeat(1017)}\n`;
@@ -21,11 +21,8 @@ describe('the output of the log', () => {
     using output = new LogOutput(writer, lost);
     for (let i = 0; i < rounds; i++) output.write(line(i));
     let text = '';
-    for (let waited = 0; !text.includes('lost'); waited += 20) {
-      assert.ok(waited < 30_000, `it gave ${text.length} bytes`);
-      text += readAll(reader);
-      await delay(20);
-    }
+    const isToldOfLost = (): boolean => (text += readAll(reader)).includes('lost');
+    await until(isToldOfLost, () => `it gave ${text.length} bytes`);
     const lines = text.trimEnd().split('\n');
     const kept = lines.length - 1;
     assert.ok(kept * lineBytes > (1 << 20) - lineBytes && kept < rounds, `${kept} lines were kept`);

@@ -32,7 +32,7 @@ const script = `
   process.stdout.write(JSON.stringify({ before, after, thrown, text: explain(failure) }));
 `;
 
-test('A file that is open is found by each of its paths, and by no path of another', (t) => {
+test('hasOpen finds an open file by each of its paths, and by no path of another', (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'pidfd-'));
   t.after(() => rmSync(directory, { recursive: true }));
   for (const name of ['one', 'two']) {
@@ -50,7 +50,7 @@ test('A file that is open is found by each of its paths, and by no path of anoth
   assert.ok(!hasOpen(2 ** 22 + 1, join(directory, 'one', 'lock')));
 });
 
-test('A process that has no descriptor left does not take others for dead, and says what it lacks', () => {
+test('isRunning does not take processes for dead without a free descriptor, and says what is lacking', () => {
   const [pidfd, errors] = ['kernel/pidfd.ts', 'errors.ts'].map(
     (path) => new URL(`../../../src/${path}`, import.meta.url),
   );

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ampleMemory, memoryBudget } from '../../../src/layers/memory-budget.ts';
 
-test('Where there is little memory, all that takes some is smaller', () => {
+test('memoryBudget makes everything smaller if there is little memory', () => {
   assert.equal(memoryBudget(undefined), ampleMemory);
   assert.equal(memoryBudget(512 << 20), ampleMemory);
   const little = memoryBudget((512 << 20) - 1);

@@ -14,7 +14,7 @@ function requests() {
   return { dropped, clock, of };
 }
 
-test('The slowest client gives way, and none that takes what it is given', () => {
+test('Admission lets the slowest client give way, and none that takes what it is given', () => {
   const { dropped, clock, of } = requests();
   const admission = new Admission(3);
   const [slow, dead, quick] = [of('slow'), of('dead'), of('quick')];
@@ -36,7 +36,7 @@ test('The slowest client gives way, and none that takes what it is given', () =>
   assert.deepEqual(dropped, ['dead', 'slow']);
 });
 
-test('A client that waits for the registry is not slow', () => {
+test('Admission does not count a client as slow that waits for the registry', () => {
   const { dropped, clock, of } = requests();
   const admission = new Admission(1);
   const waiting = of('waiting');
@@ -47,7 +47,7 @@ test('A client that waits for the registry is not slow', () => {
   assert.deepEqual(dropped, []);
 });
 
-test('An address that has more than the one that comes gives way to it', () => {
+test('Admission lets an address with more requests than the new one give way to it', () => {
   const { dropped, of } = requests();
   const admission = new Admission(4);
   for (const name of ['1', '2', '3', '4']) assert.ok(admission.admit(of(name, '10.0.0.1')));

@@ -5,7 +5,7 @@ import { parseMirrorRequest } from '../../../src/mirror/request.ts';
 
 const digest = `sha256:${'a'.repeat(64)}`;
 
-test('The URL of a request names a registry, a repository and what is wanted of it', () => {
+test('parseMirrorRequest reads a registry, a repository and what is wanted of it from a URL', () => {
   assert.deepEqual(parseMirrorRequest('/v2/'), { kind: 'version' });
   assert.deepEqual(parseMirrorRequest('/v2?ns=docker.io'), { kind: 'version' });
   const alpine = { host: 'docker.io', repository: 'library/alpine' };
@@ -27,7 +27,7 @@ test('The URL of a request names a registry, a repository and what is wanted of 
   }
 });
 
-test('Nothing else is a request', () => {
+test('parseMirrorRequest refuses everything else', () => {
   const blob = `/v2/a/blobs/${digest}`;
   const refused: [string, string][] = [
     ['/', 'NotFound'],
@@ -56,12 +56,12 @@ test('Nothing else is a request', () => {
   for (const [url, code] of refused) assert.throws(() => parseMirrorRequest(url), { code }, url);
 });
 
-test('Dots in a path are resolved before it is read, and never lead to another registry', () => {
+test('parseMirrorRequest resolves dots in a path first, and they never lead to another registry', () => {
   const asked = parseMirrorRequest(`/v2/a/../b/blobs/${digest}?ns=docker.io`);
   assert.ok(asked.kind === 'blob' && asked.reference.repository === 'library/b');
 });
 
-test('A Range header asks for one range, or for nothing that is there, or is ignored', () => {
+test('askedRange reads one range, nothing, or a header to ignore', () => {
   const all = { start: 0, end: 100, isPart: false };
   for (const header of [undefined, '', 'bytes=', 'bytes=-', 'bytes=5-4', 'bytes=0-1,4-5', 'items=0-1', 'bytes=a-b']) {
     assert.deepEqual(askedRange(header, 100), all, header);

@@ -8,7 +8,6 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { silentLog } from '../../../src/log.ts';
 import { BlobStore } from '../../../src/mirror/blob-store.ts';
 import { mirrorMetrics } from '../../../src/mirror/metrics.ts';
@@ -16,6 +15,7 @@ import { serveMirror } from '../../../src/mirror/server.ts';
 import { RegistryClient } from '../../../src/registry/client.ts';
 import { digestOf, type RegistryOptions, startRegistry } from '../../support/registry.ts';
 import { knownUser } from '../../support/known-user.ts';
+import { until } from '../../support/until.ts';
 
 const mib = 1 << 20;
 const manifestType = 'application/vnd.oci.image.manifest.v1+json';
@@ -66,7 +66,7 @@ async function ask(port: number, path: string, headers: Record<string, string>, 
   return { status: answer.statusCode ?? 0, headers: answer.headers, body };
 }
 
-test('The mirror gives blobs, whole and in parts, and asks the registry once', async (t) => {
+test('serveMirror gives blobs, whole and in parts, and asks the registry once', async (t) => {
   const { registry, get, metrics } = await setUp(t);
   const content = randomBytes(10 * mib);
   const digest = registry.addBlob(content);
@@ -91,13 +91,13 @@ test('The mirror gives blobs, whole and in parts, and asks the registry once', a
   assert.equal(fromNode! + fromRegistry!, 25 * mib + 5 * mib - 5_000_000 + 0);
 });
 
-test('The mirror gives an empty blob', async (t) => {
+test('serveMirror gives an empty blob', async (t) => {
   const { registry, get } = await setUp(t);
   const { status, body } = await get(`/v2/a/blobs/${registry.addBlob(Buffer.alloc(0))}`);
   assert.deepEqual([status, body.length], [200, 0]);
 });
 
-test('The mirror asks for a tag each time, and for a digest once', async (t) => {
+test('serveMirror asks for a tag each time, and for a digest once', async (t) => {
   const { registry, get } = await setUp(t);
   const digest = registry.addManifest('a', 'x', manifestType, manifest);
   for (const method of ['HEAD', 'HEAD', 'GET', 'GET']) {
@@ -126,7 +126,7 @@ test('The mirror asks for a tag each time, and for a digest once', async (t) => 
   assert.deepEqual(registry.requests, []);
 });
 
-test('The mirror uses the credentials of the node, never those of a client', async (t) => {
+test('serveMirror uses the credentials of the node, never those of a client', async (t) => {
   const credentials = [knownUser({ username: 'me', password: 'secret' })];
   const { registry, get } = await setUp(t, { auth: 'token', users: { me: 'secret' } }, '127.0.0.1', credentials);
   const digest = registry.addBlob(randomBytes(10));
@@ -138,7 +138,7 @@ test('The mirror uses the credentials of the node, never those of a client', asy
   }
 });
 
-test('Who asks for what the node may not read is told that it is not there', async (t) => {
+test('serveMirror tells a client that nothing is there if the node may not read it', async (t) => {
   const { registry, get } = await setUp(t, { auth: 'basic', users: { me: 'secret' } });
   const digest = registry.addBlob(randomBytes(10));
   const headers = { authorization: `Basic ${Buffer.from('me:secret').toString('base64')}` };
@@ -147,7 +147,7 @@ test('Who asks for what the node may not read is told that it is not there', asy
   assert.equal((await get(`/v2/a/blobs/${digestOf(Buffer.from('x'))}`)).status, 404);
 });
 
-test('What a client cannot get it is told, so that it asks the registry', async (t) => {
+test('serveMirror tells a client why it gets nothing, so that it asks the registry', async (t) => {
   const { registry, get } = await setUp(t);
   assert.equal((await get(`/v2/a/blobs/${digestOf(Buffer.from('x'))}`)).status, 404);
   assert.equal((await get('/v2/a/manifests/x')).status, 404);
@@ -160,7 +160,7 @@ test('What a client cannot get it is told, so that it asks the registry', async 
   assert.match(body.toString(), /^\{"errors":\[\{"code":"UNKNOWN","message":"Cannot GET /);
 });
 
-test('A client never gets all of a blob that does not have its digest, and the next one gets the right one', async (t) => {
+test('serveMirror never gives all of a blob without its digest, and gives the next client the right one', async (t) => {
   const { registry, get } = await setUp(t);
   const content = randomBytes(3 * mib);
   const digest = registry.addBlob(content);
@@ -170,7 +170,7 @@ test('A client never gets all of a blob that does not have its digest, and the n
   assert.ok((await get(`/v2/a/blobs/${digest}`)).body.equals(content));
 });
 
-test('A blob that was damaged on the disk is fetched anew', async (t) => {
+test('serveMirror fetches a blob anew that was damaged on the disk', async (t) => {
   const { registry, get, dataOf } = await setUp(t);
   const content = randomBytes(3 * mib);
   const spoil = async (digest: string): Promise<void> => {
@@ -187,7 +187,7 @@ test('A blob that was damaged on the disk is fetched anew', async (t) => {
   assert.ok((await get(`/v2/a/blobs/${digest}`, { range: 'bytes=0-9' })).body.equals(content.subarray(0, 10)));
 });
 
-test('A client that goes away ends nothing for others, and one that asks for the rest gets it', async (t) => {
+test('serveMirror goes on for others if a client goes away, and gives the rest to one that asks for it', async (t) => {
   const { registry, get, mirror } = await setUp(t);
   const content = randomBytes(12 * mib);
   const digest = registry.addBlob(content);
@@ -205,7 +205,7 @@ test('A client that goes away ends nothing for others, and one that asks for the
   assert.equal(registry.bytes, content.length);
 });
 
-test('The mirror only reads, under its own names, and serves no other lazypull', async (t) => {
+test('serveMirror only reads, under its own names, and serves no other lazypull', async (t) => {
   const { registry, get, mirror } = await setUp(t);
   const digest = registry.addBlob(randomBytes(10));
   for (const method of ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']) {
@@ -221,7 +221,7 @@ test('The mirror only reads, under its own names, and serves no other lazypull',
   assert.equal((await get(`/v2/a/manifests/x`, { accept: 'x'.repeat(5000) })).status, 400);
 });
 
-test('The mirror answers no browser', async (t) => {
+test('serveMirror answers no browser', async (t) => {
   const { registry, get } = await setUp(t);
   const digest = registry.addBlob(randomBytes(10));
   registry.addManifest('a', 'x', manifestType, manifest);
@@ -242,7 +242,7 @@ test('The mirror answers no browser', async (t) => {
   assert.equal((await get(`/v2/a/blobs/${digest}`, { 'sec-fetch-mode': 'cors' })).status, 200, 'a program');
 });
 
-test('Neither connections that say nothing or half a word nor idle ones keep a client out', async (t) => {
+test('serveMirror lets no silent, half-spoken or idle connections keep a client out', async (t) => {
   const { registry, get, mirror } = await setUp(t);
   const digest = registry.addBlob(randomBytes(10));
   const sockets: Socket[] = [];
@@ -259,7 +259,9 @@ test('Neither connections that say nothing or half a word nor idle ones keep a c
   }
 });
 
-test('Clients that do not read what they asked for give way to one that does', { timeout: 60_000 }, async (t) => {
+test('serveMirror lets clients that do not read their answers give way to one that does', {
+  timeout: 60_000,
+}, async (t) => {
   const { registry, get, mirror } = await setUp(t);
   const content = randomBytes(24 * mib);
   const digest = registry.addBlob(content);
@@ -274,10 +276,10 @@ test('Clients that do not read what they asked for give way to one that does', {
   assert.ok([200, 503].includes(refused.status));
   // The test's own time-out ends this if they never do. How long they keep the mirror waiting is known only when their
   // answers have begun.
-  for (let i = 0; i < 3; i++) while (!(await whole())) await sleep(100);
+  for (let i = 0; i < 3; i++) await until(whole);
 });
 
-test('One connection does not have all requests', async (t) => {
+test('serveMirror does not give one connection all requests', async (t) => {
   const { registry, get, mirror } = await setUp(t);
   const digest = registry.addBlob(randomBytes(8 * mib));
   await get(`/v2/a/blobs/${digest}`);
@@ -288,7 +290,7 @@ test('One connection does not have all requests', async (t) => {
   for (let i = 0; i < 10; i++) assert.equal((await get('/v2/')).status, 200);
 });
 
-test('The mirror is no way to what only this machine can reach', async (t) => {
+test('serveMirror is no way to what only this machine can reach', async (t) => {
   const { registry, get } = await setUp(t, {}, '0.0.0.0');
   const digest = registry.addBlob(randomBytes(10));
   for (const ns of ['169.254.169.254', 'fd00:ec2::254', '[fd00:ec2::254]', '100.100.100.200']) {
@@ -300,7 +302,7 @@ test('The mirror is no way to what only this machine can reach', async (t) => {
   assert.deepEqual(registry.requests, [], 'a registry of this machine was asked for somebody who may be elsewhere');
 });
 
-test('Nonsense does not upset the mirror', async (t) => {
+test('serveMirror survives nonsense', async (t) => {
   const { mirror, get } = await setUp(t);
   for (const nonsense of ['\0\0\0\0', `GET /v2/ HTTP/1.1\r\nx: ${'y'.repeat(40_000)}\r\n\r\n`, 'GET /\r\n\r\n']) {
     const socket = connect(mirror.port, '127.0.0.1');
@@ -311,7 +313,7 @@ test('Nonsense does not upset the mirror', async (t) => {
   assert.equal((await get('/v2/')).status, 200);
 });
 
-test('An address that is taken is an error that says what to do', async (t) => {
+test('serveMirror says what to do if its address is taken', async (t) => {
   const { mirror } = await setUp(t);
   const options = { address: { host: '127.0.0.1', port: mirror.port }, metrics: mirrorMetrics(), log: silentLog };
   await assert.rejects(serveMirror({ ...options, registry: new RegistryClient(), store: {} as BlobStore }), {

@@ -54,7 +54,7 @@ async function setUp(t: TestContext) {
   return { root, room, metrics, restart, withBlob, read, directory, store: () => store };
 }
 
-test('What a layer has fetched is not fetched for a client, and what a client has fetched not for a layer', async (t) => {
+test('SharedBlob fetches nothing twice for a layer and a client', async (t) => {
   const { store, read } = await setUp(t);
   const content = randomBytes(20 * mib);
   const upstream = new Upstream(content);
@@ -75,7 +75,7 @@ test('What a layer has fetched is not fetched for a client, and what a client ha
   assert.equal(upstream.fetched, content.length, 'something was fetched twice');
 });
 
-test('Who needs what is on its way waits for it', async (t) => {
+test('SharedBlob lets readers wait for bytes that are being fetched', async (t) => {
   const { store, read } = await setUp(t);
   const content = randomBytes(12 * mib);
   const upstream = new Upstream(content);
@@ -94,7 +94,7 @@ test('Who needs what is on its way waits for it', async (t) => {
   assert.equal(upstream.fetched, content.length, 'something was fetched twice');
 });
 
-test('Who waits for another one that fails fetches the rest itself', async (t) => {
+test('SharedBlob lets a reader fetch the rest itself if the one that it waits for fails', async (t) => {
   const { store } = await setUp(t);
   const content = randomBytes(2 * mib);
   const upstream = new Upstream(content);
@@ -113,7 +113,7 @@ test('Who waits for another one that fails fetches the rest itself', async (t) =
   assert.deepEqual(upstream.requests, [{ start: mib, end: 2 * mib }]);
 });
 
-test('A client gets the error of the registry', async (t) => {
+test('SharedBlob gives a client the error of the registry', async (t) => {
   const { read } = await setUp(t);
   const upstream = new Upstream(randomBytes(2 * mib));
   upstream.beforePiece = (offset) => (offset < mib ? Promise.resolve() : Promise.reject(new Error('No such blob')));
@@ -124,7 +124,7 @@ test('A client gets the error of the registry', async (t) => {
   assert.deepEqual(upstream.requests, [{ start: mib, end: 2 * mib }]);
 });
 
-test('What is here survives a restart; a file that is too short, or a record that is damaged, does not', async (t) => {
+test('KeptBytes keep what is here across a restart, but not in a short file or with a damaged record', async (t) => {
   const { restart, read, directory } = await setUp(t);
   const content = randomBytes(4 * mib);
   const upstream = new Upstream(content);
@@ -149,7 +149,7 @@ test('What is here survives a restart; a file that is too short, or a record tha
   }
 });
 
-test('A record of another boot counts only if what it speaks of was synced', async (t) => {
+test('KeptBytes believe a record of another boot only if its bytes were synced', async (t) => {
   const { restart, read, directory } = await setUp(t);
   const upstream = new Upstream(randomBytes(mib));
   await read(upstream, 0, mib);
@@ -164,7 +164,7 @@ test('A record of another boot counts only if what it speaks of was synced', asy
   assert.equal(upstream.fetched, mib);
 });
 
-test('A blob that was damaged on the disk is thrown away when it is compared with its digest', async (t) => {
+test('SharedBlob.isSound throws a blob away that was damaged on the disk', async (t) => {
   const { restart, read, directory, withBlob, metrics } = await setUp(t);
   const content = randomBytes(3 * mib);
   const upstream = new Upstream(content);
@@ -183,7 +183,7 @@ test('A blob that was damaged on the disk is thrown away when it is compared wit
   assert.ok(await withBlob(upstream.digest, (blob) => blob.isSound()));
 });
 
-test('A layer that finds kept bytes wrong gets them from the registry', async (t) => {
+test('SharedBlob.distrust gets bytes from the registry if kept ones are wrong', async (t) => {
   const { read, directory, store } = await setUp(t);
   const content = randomBytes(mib);
   const upstream = new Upstream(content);
@@ -198,7 +198,7 @@ test('A layer that finds kept bytes wrong gets them from the registry', async (t
   assert.equal(await layer.distrust(performance.now()), false, 'it came from the registry, which is the only one');
 });
 
-test('Without room nothing is kept, and all is served all the same', async (t) => {
+test('SharedBlob serves everything even if there is no room to keep it', async (t) => {
   const { room, read, store } = await setUp(t);
   const content = randomBytes(20 * mib);
   const upstream = new Upstream(content);
@@ -214,7 +214,7 @@ test('Without room nothing is kept, and all is served all the same', async (t) =
   assert.ok(room.grown > 0);
 });
 
-test('A blob is removed only while nobody uses it', async (t) => {
+test('BlobStore removes a blob only while it is not used', async (t) => {
   const { read, store, withBlob } = await setUp(t);
   const content = randomBytes(mib);
   const upstream = new Upstream(content);
@@ -229,7 +229,7 @@ test('A blob is removed only while nobody uses it', async (t) => {
   assert.equal(upstream.fetched, mib);
 });
 
-test('A blob of which two servers tell other sizes is not mixed from both', async (t) => {
+test('SharedBlob does not mix a blob of which two servers tell other sizes', async (t) => {
   const { withBlob, read } = await setUp(t);
   const content = randomBytes(mib);
   const upstream = new Upstream(content);
@@ -242,7 +242,7 @@ test('A blob of which two servers tell other sizes is not mixed from both', asyn
   assert.ok((await read(upstream, 0, mib)).equals(content));
 });
 
-test('Nothing is left of blobs of which nothing came, and not all of them are open at a time', async (t) => {
+test('BlobStore leaves nothing of empty blobs, and does not keep all of them open', async (t) => {
   const { root, store, withBlob, read } = await setUp(t);
   const upstream = new Upstream(randomBytes(mib));
   const absent = new Upstream(Buffer.alloc(0), randomBytes(9));
@@ -265,7 +265,7 @@ test('Nothing is left of blobs of which nothing came, and not all of them are op
   assert.ok(lease !== undefined, 'those that nobody uses make room');
 });
 
-test('Who still reads when the store is closed takes nothing from it', async (t) => {
+test('BlobStore gives nothing to readers after it was closed', async (t) => {
   const { restart, read, store } = await setUp(t);
   const content = randomBytes(mib);
   const upstream = new Upstream(content);

@@ -30,7 +30,7 @@ class Unsteady extends FakeBlob {
   }
 }
 
-test('Readers of all kinds get the right bytes or an error, whatever breaks off, is dropped or is not kept', async (t) => {
+test('SharedBlob gives readers of all kinds the right bytes or an error, whatever breaks off, is dropped or is not kept', async (t) => {
   const seed = faultSeed();
   t.diagnostic(`LAZYPULL_SEED=${seed}`);
   const random = new Random(seed, 0, 0);

@@ -98,7 +98,7 @@ function vanity(target: TestRegistry, challenge?: string): Promise<Answering> {
 }
 
 for (const auth of ['token', 'basic'] as const) {
-  test(`a registry to which another one redirects gets what it wants from its own credentials alone, with auth ${auth}`, async () => {
+  test(`RegistryClient sends another registry only its own credentials after a redirect, with auth ${auth}`, async () => {
     await using target = await startRegistry({ auth, users: { them: 'secret-them' } });
     await using front = await vanity(target, 'Basic realm="front"');
     const digest = target.addBlob(bytes);
@@ -132,7 +132,7 @@ for (const auth of ['token', 'basic'] as const) {
   });
 }
 
-test('credentials go in plain HTTP only where the configuration allows it', async () => {
+test('RegistryClient sends credentials in plain HTTP only if the configuration allows it', async () => {
   await using proxy = await ForwardProxy.start(); // for names that are not of this machine
   await using target = await startRegistry({ auth: 'basic', users: { them: 'secret-them' } });
   target.addManifest('real', '1', type, manifest);
@@ -165,7 +165,7 @@ test('credentials go in plain HTTP only where the configuration allows it', asyn
   }
 });
 
-test('credentials go to where a registry redirects whose certificates are not checked only if that is the same host', async (t) => {
+test('RegistryClient sends credentials from a registry without checked certificates only to the same host', async (t) => {
   await using proxy = await ForwardProxy.start(); // for names that are not of this machine
   await using target = await startRegistry({ tls: testTls, auth: 'basic', users: { them: 'secret-them' } });
   target.addManifest('real', '1', type, manifest);
@@ -201,7 +201,7 @@ test('credentials go to where a registry redirects whose certificates are not ch
   }
 });
 
-test('public images behind a redirect to a registry with tokens need no credentials', async () => {
+test('RegistryClient needs no credentials for public images behind a redirect to a registry with tokens', async () => {
   await using target = await startRegistry({ auth: 'token', anonymousPull: true });
   await using front = await vanity(target);
   target.addManifest('real', '1', type, manifest);
@@ -209,7 +209,7 @@ test('public images behind a redirect to a registry with tokens need no credenti
   assert.deepEqual((await client.manifest(parseReference(`${front.host}/app:1`))).bytes, manifest);
 });
 
-test('a registry behind a redirect that wants more is told with its own name', async () => {
+test('RegistryClient names the registry behind a redirect that wants more', async () => {
   await using target = await startRegistry({ auth: 'token', users: { them: 'secret-them' } });
   await using front = await vanity(target);
   await using client = clientWith(new Some({ [front.host]: password('them') }));
@@ -223,7 +223,7 @@ test('a registry behind a redirect that wants more is told with its own name', a
   assert.ok(target.requests.every(({ on, authorization }) => on !== 'token' || authorization === undefined));
 });
 
-test('what is pushed goes where a registry sends it, but without credentials for there', async () => {
+test('RegistryClient pushes to where a registry sends it, without credentials for there', async () => {
   await using target = await startRegistry({ auth: 'token', users: { them: 'secret-them' } });
   await using front = await vanity(target);
   const credentials = new Some({ [target.host]: password('them') });
@@ -257,7 +257,7 @@ async function readThrough(
 
 const identity: Credential = { kind: 'identity-token', token: 'refresh-me' };
 
-test('token servers may send on within themselves: by GET with the password, by POST with the form', async () => {
+test('TokenFetcher follows redirects within the token server: by GET with the password, by POST with the form', async () => {
   for (const status of [301, 302, 307, 308]) {
     for (const credential of [password('us'), identity, undefined]) {
       const { tokens, authorization } = await readThrough((request, response) => {
@@ -277,7 +277,7 @@ test('token servers may send on within themselves: by GET with the password, by 
   }
 });
 
-test('a token server that sends on with 303 is asked for the answer with GET', async () => {
+test('TokenFetcher asks with GET after a 303', async () => {
   const { tokens } = await readThrough((request, response) => {
     if (request.url?.startsWith('/token')) return void response.writeHead(303, { location: '/result' }).end();
     response.end('{"access_token":"right"}');
@@ -291,7 +291,7 @@ test('a token server that sends on with 303 is asked for the answer with GET', a
   );
 });
 
-test('a token server that sends on to another one does not take passwords and identity tokens along', async () => {
+test('TokenFetcher takes no passwords and identity tokens along to another server', async () => {
   await using other = await Answering.start((_, response) => response.end('{"token":"anonymous"}'));
   const away = (_: IncomingMessage, response: ServerResponse): void =>
     void response.writeHead(307, { location: `http://${other.host}/token` }).end();
@@ -302,7 +302,7 @@ test('a token server that sends on to another one does not take passwords and id
   assert.equal(other.seen.length, 1);
 });
 
-test('a token server that sends on for ever, or to where nobody is sent, is an error', async () => {
+test('TokenFetcher rejects after endless redirects, and redirects to where none is followed', async () => {
   await assert.rejects(
     readThrough((_, response) => void response.writeHead(302, { location: '/token' }).end(), undefined),
     /redirected more than 5 times/,
@@ -316,7 +316,7 @@ test('a token server that sends on for ever, or to where nobody is sent, is an e
   );
 });
 
-test('a token may come with 201, or any other 2xx', async () => {
+test('TokenFetcher takes a token with 201, or any other 2xx', async () => {
   for (const status of [200, 201, 202, 203]) {
     const { body } = await readThrough((_, response) => {
       response.writeHead(status).end('{"token":"right"}');

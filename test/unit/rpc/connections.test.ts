@@ -26,13 +26,13 @@ function fill(spoken: (index: number) => boolean) {
 
 const gone = (sockets: readonly FakeSocket[]) => sockets.flatMap(({ destroyed }, i) => (destroyed ? [i] : []));
 
-test('One connection too many takes the place of the oldest that never said a word', () => {
+test('Connections replaces the oldest silent connection by one too many', () => {
   const { sockets, add } = fill((i) => i < 5 || i > 7);
   for (let i = 0; i < 3; i++) add(Object.assign(new FakeSocket(), { bytesRead: 24 }));
   assert.deepEqual(gone(sockets), [5, 6, 7]);
 });
 
-test('Where all have spoken, the one that has been silent for longest goes', () => {
+test('Connections replaces the one that was silent for longest if all have spoken', () => {
   const { connections, sockets, add } = fill(() => true);
   const more = Array.from({ length: 2 }, () => Object.assign(new FakeSocket(), { bytesRead: 24 }));
   add(more[0]!);

@@ -7,7 +7,7 @@ const never = new Promise<void>(() => undefined);
 const nothing = () => 0;
 const { signal } = new AbortController();
 
-test('Who waits gets the turn of the one whose client has read nothing for longest', async () => {
+test('Turns gives the turn of the client that has read nothing for longest to a waiting call', async () => {
   const turns = new Turns(quick);
   const held = await Promise.all(Array.from({ length: 4 }, () => turns.take(signal)));
   const first = held[0]!.taken(never, nothing);
@@ -23,7 +23,7 @@ test('Who waits gets the turn of the one whose client has read nothing for longe
   for (const turn of [...held, more]) turn[Symbol.dispose]();
 });
 
-test('Who has a client that reads keeps the turn, and who waits gets it after that', async () => {
+test('Turns leaves a client that reads its turn, and then gives it to a waiting call', async () => {
   const turns = new Turns(quick);
   const held = await Promise.all(Array.from({ length: 4 }, () => turns.take(signal)));
   let got = false;
@@ -39,7 +39,7 @@ test('Who has a client that reads keeps the turn, and who waits gets it after th
   (await fifth)[Symbol.dispose]();
 });
 
-test('A client that reads nothing is given up, also when nobody waits, and one that goes ends its wait', async () => {
+test('Turns gives a client up that reads nothing even if no call waits, and ends the wait of one that goes', async () => {
   const turns = new Turns(quick);
   await assert.rejects((await turns.take(signal)).taken(never, nothing), { code: 'ResourceExhausted' });
   const gone = new AbortController();
@@ -51,7 +51,7 @@ test('A client that reads nothing is given up, also when nobody waits, and one t
   await assert.rejects(taking, { code: 'Canceled' });
 });
 
-test('A slow client keeps its turn while it takes something, but not for ever where others wait', async () => {
+test('Turns leaves a slow client its turn while it takes something, but not for ever if others wait', async () => {
   const turns = new Turns(quick);
   const held = await Promise.all(Array.from({ length: 4 }, () => turns.take(signal)));
   let bytes = 0;

@@ -17,7 +17,7 @@ const measurements = [
   build('full pull', 'tar export', 1005.5, 0),
 ];
 
-test('The table of the sample has the total of each way, and fits 80 columns', () => {
+test('formatTable has the total of each way, and fits 80 columns', () => {
   const lines = formatTable(measurements, 816_000_000).split('\n');
   assert.ok(lines.every((line) => line.length <= 80));
   assert.deepEqual(
@@ -34,7 +34,7 @@ test('The table of the sample has the total of each way, and fits 80 columns', (
   );
 });
 
-test('The sample ends in one sentence', () => {
+test('conclusion is one sentence', () => {
   const text = conclusion(measurements, 816_000_000);
   assert.ok(text.split('\n').every((line) => line.length <= 80));
   assert.equal(
@@ -43,7 +43,7 @@ test('The sample ends in one sentence', () => {
   );
 });
 
-test('The sample on an unmodified image has three ways, and says what the first and the second time took', () => {
+test('formatTable has three ways for an unmodified image, and says what the first and the second time took', () => {
   const three = [
     build('first time', 'build', 9, 348_000_000),
     build('first time', 'tar export', 10, 0),

@@ -12,7 +12,7 @@ async function directoryOf(t: TestContext): Promise<string> {
   return directory;
 }
 
-test('A changed file keeps its mode, and the old ones stay beside it', async (t) => {
+test('changeFile keeps the mode of a file, and the old ones beside it', async (t) => {
   const directory = await directoryOf(t);
   const file = join(directory, 'config');
   await writeFile(file, 'one');
@@ -30,13 +30,13 @@ test('A changed file keeps its mode, and the old ones stay beside it', async (t)
   assert.equal((await readdir(directory)).length, 4);
 });
 
-test('A file that is not there is made, with its directory', async (t) => {
+test('changeFile makes a file that is not there, with its directory', async (t) => {
   const file = join(await directoryOf(t), 'etc', 'config');
   assert.deepEqual(await changeFile(file, (text) => `${text}new`), { changed: true, backup: undefined });
   assert.equal(await readFile(file, 'utf8'), 'new');
 });
 
-test('A file that cannot be changed stays as it is, and the error names it', async (t) => {
+test('changeFile leaves a file alone that cannot be changed, and names it', async (t) => {
   const directory = await directoryOf(t);
   const file = join(directory, 'config');
   await writeFile(file, 'old');

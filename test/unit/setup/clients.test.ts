@@ -9,7 +9,7 @@ const parse = (text: string): object => structuredClone(parseToml(text));
 const places = { address: '/run/lp.sock', root: '/var/lib/lp' };
 const { buildkit, containerd, docker } = clientSetups;
 
-test('A buildkitd.toml gets the snapshotter called stargz, and its path without a scheme', () => {
+test('clientSetups give a buildkitd.toml the snapshotter called stargz, and its path without a scheme', () => {
   const text = buildkit.apply('[registry."localhost:5000"]\n  http = true\n', places);
   assert.deepEqual(parse(text), {
     registry: { 'localhost:5000': { http: true } },
@@ -32,7 +32,7 @@ const unpacks = (...snapshotters: string[]) => ({
   },
 });
 
-test('A containerd config gets the plugin, and unpacks for it and for the default snapshotter', () => {
+test('clientSetups give a containerd config the plugin, and unpack for it and for the default snapshotter', () => {
   const wanted = { version: 2, proxy_plugins: plugin, plugins: unpacks('overlayfs', 'stargz') };
   assert.deepEqual(parse(containerd.apply('', places)), wanted);
   assert.deepEqual(parse(containerd.snippet(places)), wanted);
@@ -45,7 +45,7 @@ test('A containerd config gets the plugin, and unpacks for it and for the defaul
 });
 
 for (const version of [2, 3, 4]) {
-  test(`A containerd config of version ${version} also unpacks for whom it did before`, () => {
+  test(`clientSetups keep the snapshotters that a containerd config of version ${version} unpacked for`, () => {
     const first = containerd.apply(`version = ${version}\n`, places);
     assert.deepEqual(parse(first), { version, proxy_plugins: plugin, plugins: unpacks('overlayfs', 'stargz') });
     assert.equal(containerd.apply(first, places), first);
@@ -59,7 +59,7 @@ for (const version of [2, 3, 4]) {
   });
 }
 
-test('A daemon.json of Docker keeps its keys, their order and the indentation', () => {
+test("clientSetups keep the keys of Docker's daemon.json, their order and the indentation", () => {
   const text = '{\n\t"dns": ["1.1.1.1"],\n\t"features": {"x": true},\n\t"storage-driver": "overlay2"\n}\n';
   const changed = docker.apply(text, places);
   assert.match(changed, /^\{\n\t"dns": \[\n\t\t"1\.1\.1\.1"/);

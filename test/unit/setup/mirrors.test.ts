@@ -9,7 +9,7 @@ const parse = (text: string): object => structuredClone(parseToml(text));
 
 const mirror = { address: '127.0.0.1:8235', registries: ['docker.io', 'localhost:5000'] };
 
-test('A buildkitd.toml gets the mirror before those that it has, for each registry', () => {
+test('withBuildkitMirror puts the mirror before existing ones, for each registry', () => {
   const text = '[registry."docker.io"] # the hub\n  http = false\n  mirrors = ["m.example"]\n';
   const changed = withBuildkitMirror(text, mirror);
   assert.match(changed, /^\[registry\."docker\.io"\] # the hub\n {2}http = false\n/);
@@ -26,12 +26,12 @@ test('A buildkitd.toml gets the mirror before those that it has, for each regist
   });
 });
 
-test('A buildkitd.toml that cannot be changed safely is left alone', () => {
+test('withBuildkitMirror leaves a file alone that cannot be changed safely', () => {
   const several = '[registry."docker.io"]\n  mirrors = [\n    "m.example",\n  ]\n';
   assert.throws(() => withBuildkitMirror(several, mirror), { code: 'FailedPrecondition' });
 });
 
-test('A hosts.toml gets the mirror before other servers', () => {
+test('hostsFiles put the mirror before other servers', () => {
   const [docker, local, ...others] = hostsFiles('/certs.d', mirror);
   assert.deepEqual(
     [docker?.file, local?.file],
@@ -53,7 +53,7 @@ test('A hosts.toml gets the mirror before other servers', () => {
   assert.equal(all?.file, '/certs.d/_default/hosts.toml');
 });
 
-test('The files of clients have the mirror where it is asked for', () => {
+test('clientSetups have the mirror if it is asked for', () => {
   const places = { address: '/run/lp.sock', root: '/var/lib/lp', mirror };
   const { buildkit, containerd } = clientSetups;
   assert.deepEqual(parse(buildkit.snippet(places)), parse(buildkit.apply('', places)));
@@ -65,7 +65,7 @@ test('The files of clients have the mirror where it is asked for', () => {
   assert.deepEqual(containerd.hosts?.({ ...places, mirror: undefined }), []);
 });
 
-test('A registry is a host with an optional port', () => {
+test('checkRegistry takes a host with an optional port', () => {
   for (const name of ['docker.io', 'localhost:5000', '[::1]:5000', 'a']) checkRegistry(name);
   for (const name of ['', 'https://docker.io', 'docker.io/library', '../x', 'a b', '.', '..', `${'a'.repeat(300)}`]) {
     assert.throws(() => checkRegistry(name), { code: 'InvalidArgument' }, name);

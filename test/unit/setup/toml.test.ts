@@ -8,7 +8,7 @@ const parse = (text: string): object => structuredClone(parseToml(text));
 
 const oci = [{ path: ['worker', 'oci'], values: { enabled: true, snapshotter: 'stargz' } }];
 
-test('A new value goes below the header of its table, and comments and order stay', () => {
+test('withTables puts a new value below the header of its table, and keeps comments and order', () => {
   const text = `# mine
 debug = true
 
@@ -34,19 +34,19 @@ debug = true
   );
 });
 
-test('A value that is there is replaced, and nothing is changed where all is right', () => {
+test('withTables replaces an existing value, and changes nothing if all is right', () => {
   const text = '[ worker . "oci" ]\n\tenabled = false # no\n\tsnapshotter = "overlayfs"\n[other]\nenabled = false';
   const changed = withTables(text, oci);
   assert.equal(changed, '[ worker . "oci" ]\n\tenabled = true\n\tsnapshotter = "stargz"\n[other]\nenabled = false');
   assert.equal(withTables(changed, oci), changed);
 });
 
-test('A table that is not there comes at the end', () => {
+test('withTables appends a missing table', () => {
   assert.equal(withTables('', oci), '[worker.oci]\n  enabled = true\n  snapshotter = "stargz"\n');
   assert.equal(withTables('a = 1\n\n\n', oci), 'a = 1\n\n[worker.oci]\n  enabled = true\n  snapshotter = "stargz"\n');
 });
 
-test('What cannot be changed by a line or two is refused', () => {
+test('withTables refuses what a line or two cannot change', () => {
   const safely = { code: 'FailedPrecondition', message: /cannot be changed safely/ };
   assert.throws(() => withTables('worker = { oci = { gc = true } }', oci), safely);
   assert.throws(() => withTables('[worker]\noci.gc = true', oci), safely);
@@ -64,12 +64,12 @@ test('What cannot be changed by a line or two is refused', () => {
   );
 });
 
-test('A header inside of a text is not taken for one', () => {
+test('withTables does not take a header inside of a text for one', () => {
   const text = "note = '''\n[worker.oci]\n'''\n[worker.oci]\ngc = true\n";
   assert.throws(() => withTables(text, oci), { message: /cannot be changed safely/ });
 });
 
-test('Elements are appended to an array of tables, also one that is there', () => {
+test('withElements appends to an array of tables, even to an existing one', () => {
   const path = ['plugins', 'io.x.v1', 'list'];
   const once = withElements('version = 3\n', path, [{ name: 'a' }]);
   assert.equal(once, 'version = 3\n\n[[plugins."io.x.v1".list]]\n  name = "a"\n');

@@ -157,7 +157,7 @@ describe('a store', () => {
 });
 
 /**
- * A root as a killed daemon leaves it, with six snapshots that somebody has written into, and `older`: the database
+ * A root as a killed daemon leaves it, with six snapshots that were written into, and `older`: the database
  * when there were three.
  */
 async function storeWithSnapshots(t: TestContext): Promise<string> {

@@ -6,7 +6,7 @@ import { FilterBudget } from '../../../src/snapshots/filter-budget.ts';
 
 const compile = (pattern: string) => compileGoRegExp(pattern, new FilterBudget());
 
-test('Expressions match what they match in Go', () => {
+test('compileGoRegExp matches what Go matches', () => {
   for (const [pattern, text, expected] of [
     ['', '', true],
     ['b', 'abc', true],
@@ -47,7 +47,7 @@ test('Expressions match what they match in Go', () => {
   }
 });
 
-test('What Go does not compile is no expression', () => {
+test('compileGoRegExp refuses what Go does not compile', () => {
   const wrong = ['(', ')', 'a)', '*', '(*)', '|*', 'a**', 'a*?+', 'a{2}{3}', 'a{1001}', 'a{3,2}', '[', '[]', '[b-a]'];
   const unknown = [
     '\\',
@@ -68,7 +68,7 @@ test('What Go does not compile is no expression', () => {
     assert.equal(compile(pattern), undefined, pattern.slice(0, 50));
 });
 
-test('An expression that keeps others busy for years is answered at once', () => {
+test('compileGoRegExp answers at once for an expression that would take years', () => {
   const text = `${'a'.repeat(30_000)}!`;
   for (const pattern of ['^(a+)+$', '^(a|a)*$', '^(a|aa)+$', '(a*)*b', '^(([a-z])+.)+[A-Z]([a-z])+$']) {
     assert.equal(compile(pattern)?.test(text), false, pattern);
@@ -76,7 +76,7 @@ test('An expression that keeps others busy for years is answered at once', () =>
   assert.throws(() => compile('(.{0,30}){30}x')?.test(text), { code: 'ResourceExhausted' });
 });
 
-test('An expression that would take much memory is refused', () => {
+test('compileGoRegExp refuses an expression that would take much memory', () => {
   for (const pattern of ['((a{1000}){1000}){1000}', '(((){1000}){1000}){1000}']) {
     assert.equal(compile(pattern), undefined, 'as Go does');
   }
@@ -85,7 +85,7 @@ test('An expression that would take much memory is refused', () => {
   }
 });
 
-test('A call whose filters have taken too long evaluates none any more, nested work counted once', () => {
+test('FilterBudget ends a call whose filters have taken too long, and counts nested work once', () => {
   const budget = new FilterBudget();
   const expression = compileGoRegExp('^(a+)+$', budget);
   const burn = (micros: number) => {
@@ -107,7 +107,7 @@ test('A call whose filters have taken too long evaluates none any more, nested w
   assert.throws(() => budget.spend(() => 1), { code: 'ResourceExhausted' });
 });
 
-test('Expressions without differences between Go and JavaScript match alike', () => {
+test('compileGoRegExp matches like JavaScript if the two have no differences', () => {
   const letter = fc.constantFrom('a', 'b', '.', '[ab]', '[^a]', '\\w', '\\d', '\\b', '^', '$');
   const { pattern } = fc.letrec<{ pattern: string }>((tie) => ({
     pattern: fc.oneof(

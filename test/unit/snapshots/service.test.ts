@@ -30,6 +30,7 @@ import { statusOf } from '../../../src/rpc/bridge.ts';
 import type { RemoteLayers } from '../../../src/snapshots/remote-layers.ts';
 import { serveSnapshots } from '../../../src/snapshots/server.ts';
 import { openSnapshotter } from '../../../src/snapshots/snapshotter.ts';
+import { until } from '../../support/until.ts';
 
 const { method } = SnapshotsDesc;
 const layers = {
@@ -206,10 +207,7 @@ describe('the Snapshots service', () => {
     await call(method.stat, { key: 'a' });
     assert.equal(await connections(), maxConnections);
     for (const socket of sockets) socket.destroy();
-    for (let tries = 0; (await connections()) > 1; tries++) {
-      assert.ok(tries < 200, `${await connections()} connections are left`);
-      await new Promise((resolve) => setTimeout(resolve, 25));
-    }
+    await until(async () => (await connections()) <= 1, 'connections are left');
   });
 
   it('answers health checks until it closes', async (t) => {

@@ -18,7 +18,7 @@ async function start(t: TestContext): Promise<ChildProcess & { pid: number }> {
   return child as ChildProcess & { pid: number };
 }
 
-test('The first process has the store until it ends, and the second one is told why', async (t) => {
+test('StoreOwner gives the store to the first process until it ends, and tells the second one why', async (t) => {
   const path = join(directory, 'first.json');
   const lines: unknown[] = [];
   const sole = new StoreOwner(path, '/run/x.sock', { ...silentLog, error: (_, message) => void lines.push(message) });
@@ -38,7 +38,7 @@ test('The first process has the store until it ends, and the second one is told 
   }
   assert.equal(lines.length, 1, 'one line of each process');
   assert.deepEqual(sole.refused, { pid: second.pid, command: 'sleep' });
-  sole.check(0); // of another pid namespace: it cannot be told who it is
+  sole.check(0); // of another pid namespace: it cannot be identified
   first.kill('SIGKILL');
   await once(first, 'exit');
   assert.equal(sole.refused, undefined);
@@ -46,7 +46,7 @@ test('The first process has the store until it ends, and the second one is told 
   assert.deepEqual(sole.process, { pid: second.pid, command: 'sleep' });
 });
 
-test('A copy of a store has no client yet, while that of the original goes on', async (t) => {
+test('StoreOwner gives a copy of a store to a new client, while that of the original goes on', async (t) => {
   const [original, copy] = [mkdtempSync(join(directory, 'original-')), mkdtempSync(join(directory, 'copy-'))];
   const [first, second] = [await start(t), await start(t)];
   new StoreOwner(join(original, 'client.json'), '/x', silentLog).check(first.pid);
@@ -58,7 +58,7 @@ test('A copy of a store has no client yet, while that of the original goes on', 
   assert.throws(() => again.check(second.pid), { code: 'FailedPrecondition' });
 });
 
-test('The first call of any process is told of, also of one that cannot be named or is refused', async (t) => {
+test('StoreOwner.called aborts at the first call of any process, even if it cannot be named or is refused', async (t) => {
   const path = join(directory, 'called.json');
   const first = await start(t);
   new StoreOwner(path, '/x', silentLog).check(first.pid);
@@ -71,7 +71,7 @@ test('The first call of any process is told of, also of one that cannot be named
   assert.equal(refusing.called.aborted, true);
 });
 
-test('Who has the store has it also for the next life of the daemon', async (t) => {
+test('StoreOwner keeps its owner for the next life of the daemon', async (t) => {
   const path = join(directory, 'next.json');
   const [first, second] = [await start(t), await start(t)];
   new StoreOwner(path, '/x', silentLog).check(first.pid);
@@ -83,7 +83,7 @@ test('Who has the store has it also for the next life of the daemon', async (t) 
   new StoreOwner(path, '/x', silentLog).check(second.pid);
 });
 
-test('A file of another boot, of a process that ended, or with nonsense keeps nobody out', async (t) => {
+test('StoreOwner ignores a file of another boot, of an ended process, or with nonsense', async (t) => {
   const path = join(directory, 'odd.json');
   const first = await start(t);
   new StoreOwner(path, '/x', silentLog).check(first.pid);

@@ -7,7 +7,7 @@ import { checkOnlyOursIn } from '../../../src/state/ownership.ts';
 import { openRoot } from '../../../src/state/root.ts';
 import { clearSocket } from '../../../src/daemon/socket.ts';
 
-test('A directory in which somebody else could put a socket of their own is refused', async (t) => {
+test('checkOnlyOursIn refuses a directory in which another user could put a socket', async (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'lazypull-ownership-'));
   t.after(() => rmSync(directory, { recursive: true }));
   for (const mode of [0o700, 0o755, 0o1777]) {

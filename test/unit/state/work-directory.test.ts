@@ -16,7 +16,7 @@ import { type TestContext, test } from 'node:test';
 import { clearLeft, WorkDirectory } from '../../../src/state/work-directory.ts';
 import { silentLog } from '../../../src/log.ts';
 
-test('A directory goes with what is in it, and when it is left, the next command removes it', async (t) => {
+test('WorkDirectory goes with all that is in it, and if it is left, the next command removes it', async (t) => {
   const parent = temporary(t);
   let path: string;
   {
@@ -37,7 +37,7 @@ test('A directory goes with what is in it, and when it is left, the next command
   }
 });
 
-test('What somebody else may have made is not touched, and nothing that it leads to', async (t) => {
+test('clearLeft does not touch what another user may have made, nor what it leads to', async (t) => {
   const parent = temporary(t);
   const precious = join(parent, 'precious');
   writeFileSync(precious, 'precious');
@@ -62,7 +62,7 @@ test('What somebody else may have made is not touched, and nothing that it leads
   await clearLeft(join(parent, 'none'), undefined, silentLog);
 });
 
-test('Its path has no symlinks', async (t) => {
+test('WorkDirectory has a path without symlinks', async (t) => {
   const parent = temporary(t);
   symlinkSync(parent, join(parent, 'link'));
   await using work = await WorkDirectory.make(join(parent, 'link'), 'lazypull-check-');

@@ -43,7 +43,7 @@ async function* items<T>(...values: T[]): AsyncGenerator<T> {
   yield* values;
 }
 
-test('The client of the cache gets what the cache says', async (t) => {
+test('CacheClient gets what the cache says', async (t) => {
   const asked: PruneOptions[] = [];
   const path = await start(t, {
     list: () => items({ ...layer, contentBytes: 7e9, presentBytes: 3 }, { ...layer, contentBytes: 0, presentBytes: 0 }),
@@ -65,7 +65,7 @@ test('The client of the cache gets what the cache says', async (t) => {
   ]);
 });
 
-test('The cache of another root than the one that is meant is left alone', async (t) => {
+test('cacheService refuses a client that means another root', async (t) => {
   const untouched = () => assert.fail('it was asked');
   const path = await start(t, { list: untouched, prune: untouched, verify: untouched });
   using client = new CacheClient('/other', path);

@@ -45,7 +45,7 @@ async function start(t: TestContext, source?: StatusSource): Promise<StatusClien
   return client;
 }
 
-test('The client gets what the daemon says', async (t) => {
+test('StatusClient gets what the daemon says', async (t) => {
   let status: DaemonStatus = {
     version: '1.2.3',
     startedMs: 1_700_000_000_000,
@@ -93,7 +93,7 @@ test('The client gets what the daemon says', async (t) => {
   assert.deepEqual(others, []);
 });
 
-test('The client says what to do where no daemon, or another program, answers', async (t) => {
+test('StatusClient says what to do if no daemon, or another program, answers', async (t) => {
   using nobody = new StatusClient('/nonexistent/lp.sock');
   await assert.rejects(nobody.status(), /Cannot reach the daemon at "\/nonexistent\/lp\.sock": ENOENT$/);
   const client = await start(t);

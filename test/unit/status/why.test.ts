@@ -28,7 +28,7 @@ const outcome = (
 const plain = { reason: 'no_toc', message: 'The layer is plain' } as const;
 const memory = (outcomes: PrepareOutcome[], ...mounted: string[]) => ({ outcomes, mounted: new Set(mounted) });
 
-test('What the daemon did counts more than what the registry has', () => {
+test('explainLayers takes what the daemon did before what the registry has', () => {
   const outcomes = [outcome('a'), outcome('b', 'no_toc'), outcome('c', 'stacking')];
   const verdicts = explainLayers(image, [layer('a'), layer('b', plain), layer('c'), layer('d')], memory(outcomes, 'd'));
   assert.deepEqual(
@@ -43,7 +43,7 @@ test('What the daemon did counts more than what the registry has', () => {
   assert.match(verdicts[1]!.advice, /lazypull convert/);
 });
 
-test('A layer whose TOC digest was lost is told from one without a TOC, whatever the daemon could see', () => {
+test('explainLayers distinguishes a lost TOC digest from no TOC, whatever the daemon could see', () => {
   const lost = { reason: 'no_toc_digest', message: 'The annotation is missing' } as const;
   const reports = [layer('a', lost), layer('b', plain), layer('c'), layer('d', { reason: 'registry', message: '503' })];
   const asked = explainLayers(image, reports, memory(['a', 'b', 'c', 'd'].map((digest) => outcome(digest, 'no_toc'))));
@@ -64,7 +64,7 @@ test('A layer whose TOC digest was lost is told from one without a TOC, whatever
   assert.match(never!.advice, /oci-mediatypes=true/);
 });
 
-test('Without a daemon, the registry tells what can be lazy', () => {
+test("explainLayers takes the registry's word for what can be lazy without a daemon", () => {
   const [first, second] = explainLayers(image, [layer('a'), layer('b', plain)], undefined);
   assert.deepEqual([first?.verdict, first?.advice], ['possible', '']);
   assert.equal(second?.verdict, 'possible');
@@ -73,12 +73,12 @@ test('Without a daemon, the registry tells what can be lazy', () => {
   assert.deepEqual([zstd?.verdict, zstd?.message], ['impossible', 'The layer is plain']);
 });
 
-test('A layer that a running daemon was never asked for points to the client', () => {
+test('explainLayers points to the client for a layer that a running daemon was never asked for', () => {
   const [verdict] = explainLayers(image, [layer('a')], memory([]));
   assert.match(verdict!.advice, /must be called "stargz"/);
 });
 
-test('A trouble that has passed is told as such', () => {
+test('explainLayers describes a trouble that has passed as such', () => {
   const [away, still] = explainLayers(
     image,
     [layer('a'), layer('b', { reason: 'credentials', message: '401' })],
@@ -88,13 +88,13 @@ test('A trouble that has passed is told as such', () => {
   assert.match(still!.advice, /docker login/);
 });
 
-test('What became of the layer in this image counts more than what became of it in another', () => {
+test('explainLayers takes the outcome in this image before that in another', () => {
   const outcomes = [outcome('a'), outcome('a', 'credentials', 'other.example/app:1')];
   assert.equal(explainLayers(image, [layer('a')], memory(outcomes))[0]?.verdict, 'lazy');
   assert.equal(explainLayers(image, [layer('a')], memory(outcomes.slice(1)))[0]?.verdict, 'refused');
 });
 
-test('Where the registry is away, the daemon remembers the image by its name', () => {
+test('explainOutcomes knows the image by its name if the registry is away', () => {
   const outcomes = [
     outcome('a', 'registry'),
     outcome('b', undefined, 'registry.example/app:1@sha256:' + '0'.repeat(64)),

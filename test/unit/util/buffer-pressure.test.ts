@@ -42,7 +42,7 @@ async function drop(collect: () => void): Promise<{ leftBytes: number; majors: {
   return { leftBytes: process.memoryUsage().arrayBuffers - before, majors };
 }
 
-test('a pressure in steps collects old buffers without one long pause, and soon again', async () => {
+test('BufferPressure in steps collects old buffers without one long pause, and soon again', async () => {
   const pressure = new BufferPressure(true);
   for (let i = 0; i < 2; i++) {
     const { leftBytes, majors } = await drop(() => pressure.rest());
@@ -55,7 +55,7 @@ test('a pressure in steps collects old buffers without one long pause, and soon 
   }
 });
 
-test('collections of the young generation do not end one in steps', async () => {
+test('BufferPressure goes on in steps after collections of the young generation', async () => {
   const pressure = new BufferPressure(true);
   const { leftBytes, majors } = await drop(() => {
     pressure.rest();
@@ -70,7 +70,7 @@ test('collections of the young generation do not end one in steps', async () => 
   );
 });
 
-test('a thread without an event loop collects at once', async () => {
+test('BufferPressure collects at once in a thread without an event loop', async () => {
   const pressure = new BufferPressure();
   const { leftBytes, majors } = await drop(() => pressure.released(1 << 30));
   assert.ok(leftBytes <= 1 << 20, `${leftBytes} bytes are left`);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { painter } from '../../../src/util/colour.ts';
 
-test('Colours are for terminals that have them, unless NO_COLOR says no; FORCE_COLOR puts them into pipes', () => {
+test('painter colours terminals that have colours, unless NO_COLOR is set, and pipes if FORCE_COLOR is', () => {
   const terminal = { isTTY: true };
   const pipe = { isTTY: false };
   const rows: readonly (readonly [{ isTTY: boolean }, NodeJS.ProcessEnv, boolean])[] = [

@@ -8,14 +8,14 @@ import { jsonLine, printable, printableLines } from '../../../src/util/printable
  */
 const hostile = 'a\x1b[31m\x07\x7f\x80\x9b2J\x9d0;t\x9c\u202e\u2066\u061c\u200b\ufeff\u{e0041}\u2028\u2029\r\tz';
 
-test('Nothing of others commands a terminal', () => {
+test('printable leaves nothing that commands a terminal', () => {
   assert.equal(printable(hostile), 'a?[31m????2J?0;t???????????z');
   assert.equal(printable('a\nb'), 'a?b');
   assert.equal(printableLines('a\nb\x1b'), 'a\nb?');
   assert.equal(printable('Grüße, 世界 🙂'), 'Grüße, 世界 🙂');
 });
 
-test('JSON has it all, and none of it as it is', () => {
+test('jsonLine has the whole value, with everything escaped that commands a terminal', () => {
   const line = jsonLine({ [hostile]: hostile, plain: 'Grüße 🙂' });
   assert.doesNotMatch(line.slice(0, -1), /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u);
   assert.deepEqual(JSON.parse(line), { [hostile]: hostile, plain: 'Grüße 🙂' });

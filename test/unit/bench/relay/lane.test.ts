@@ -17,7 +17,7 @@ class TestClock implements Clock {
     return () => this.#calls.delete(entry);
   }
 
-  /** Runs until nobody waits any more. */
+  /** Runs until nothing waits any more. */
   run(): void {
     for (;;) {
       const [next] = [...this.#calls].toSorted((a, b) => a.at - b.at);

@@ -5,7 +5,7 @@ import { tocJson, tocTar } from '../../../../src/formats/estargz/toc-tar.ts';
 import { compressedToc } from '../../../../src/formats/estargz/synthetic-toc.ts';
 import { decodeHeader } from '../../../../src/formats/tar/header.ts';
 
-test('A table of contents comes out of its tar as it went in, also in pieces', () => {
+test('tocJson gives back what tocTar took, even in pieces', () => {
   for (const pieces of [['{}'], ['{"a":', ' 1}'], ['x'.repeat(511), 'y'], ['z'.repeat(10_000)]]) {
     const tar = tocTar(pieces.map((piece) => Buffer.from(piece)));
     assert.equal(tar.length % 512, 0);
@@ -21,7 +21,7 @@ test('compressedToc makes a gzip of a tar that any reader takes', () => {
   assert.deepEqual(JSON.parse(String(tocJson(bytes))), { version: 1, entries: [{ name: 'a', type: 'reg' }] });
 });
 
-test('A table of contents that is longer than there is memory for is refused before it is inflated', () => {
+test('tocJson refuses a table of contents that is too long for the memory, before it inflates it', () => {
   const tar = gzipSync(tocTar([Buffer.alloc(5_000, ' ')]));
   assert.equal(tocJson(tar, 5_000).length, 5_000);
   assert.throws(() => tocJson(tar, 4_999), {

@@ -59,7 +59,7 @@ function inData(map: string, data: string, size: number, more: Partial<TarSpec> 
   ]);
 }
 
-test('Sparse files that GNU tar wrote, in each of its formats, have all their bytes, and anybody can unpack them', async () => {
+test('TarReader gives sparse files of GNU tar, in each of its formats, all their bytes, and any program can unpack them', async () => {
   const source = join(directory, 'source');
   await mkdir(source);
   const name = `${'n'.repeat(120)}`;
@@ -88,7 +88,7 @@ test('Sparse files that GNU tar wrote, in each of its formats, have all their by
   }
 });
 
-test('A sparse file is read as Go reads it', async () => {
+test('SparseReader reads a sparse file as Go reads it', async () => {
   const expected = fileOf({ 0: 'hello', 1000: 'wor' }, 2000);
   const pairs = Object.entries({ offset: '0', numbytes: '5' }).concat(
     Object.entries({ offset: '1000', numbytes: '3' }),
@@ -139,7 +139,7 @@ test('A sparse file is read as Go reads it', async () => {
   assert.equal((await readSparse(buildTar([{ name: 'x', pax: unknown, data }]))).entry.path, 'x');
 });
 
-test('A sparse map that is damaged, or asks for very much, is refused', async () => {
+test('sparseRecords refuses a map that is damaged or asks for very much', async () => {
   const refused = (tar: Buffer, code = 'DataLoss') => assert.rejects(readSparse(tar), { code });
   await refused(inData('2\n0\n5\n3\n3\n', 'hellowor', 2000));
   await refused(inData('2\n1000\n3\n0\n5\n', 'hellowor', 2000));

@@ -11,6 +11,7 @@ import { WorkerPool } from '../../../../src/layers/workers/pool.ts';
 import { ampleMemory } from '../../../../src/layers/memory-budget.ts';
 import { silentLog } from '../../../../src/log.ts';
 import { cachedLayer, cachedTocDigest } from '../../../support/cached-layer.ts';
+import { until } from '../../../support/until.ts';
 
 const mib = 1 << 20;
 const toc = cachedTocDigest.slice('sha256:'.length);
@@ -26,7 +27,7 @@ async function setUp(t: TestContext, limits = noLimits, beside?: KeptBeside) {
   const root = await mkdtemp(join(tmpdir(), 'lazypull-cache-'));
   const needed = new Set<string>();
   const open = new Map<string, Verified | undefined>();
-  /** What happens right before somebody uses the files of a layer. */
+  /** What happens right before the files of a layer are used. */
   const events: { closed?: (key: string) => void } = {};
   const users: CacheUsers = {
     isNeeded: (key) => needed.has(key) || open.has(key),
@@ -139,7 +140,7 @@ test('Cache looks after its limits by itself once it has been started', async (t
   for (const name of ['a', 'b']) await add(name);
   cache.check();
   cache.start();
-  while ((await kept()) !== 'b') await new Promise((resolve) => setTimeout(resolve, 50));
+  await until(async () => (await kept()) === 'b');
 });
 
 test('Cache prunes what is not needed, by age and down to a size', async (t) => {

@@ -6,7 +6,7 @@ import { Assembler } from '../../../../src/layers/fetch/assembler.ts';
 import { PooledBuffer, BufferPool } from '../../../../src/layers/workers/buffer-pool.ts';
 import { membersCodec } from '../../../../src/formats/gzip/members-codec.ts';
 
-/** Counts the buffers that were handed out, and those that somebody still holds. */
+/** Counts the buffers that were handed out, and those that are still held. */
 class CountingPool extends BufferPool {
   taken = 0;
   held = 0;
@@ -63,7 +63,7 @@ function tableOf(streams: readonly { bytes: number; rows: number }[]): ChunkTabl
 const blob = Buffer.alloc(22 << 20);
 for (let at = 0; at < blob.length; at += 4) blob.writeUInt32LE((at * 2_654_435_761) % 2 ** 32, at);
 
-test('Assembler gives out every row once with its bytes, whatever the pieces, and lets go of all memory', () => {
+test('Assembler gives out every chunk once with its bytes, whatever the pieces, and releases all memory', () => {
   const stream = fc.record({
     bytes: fc.oneof(fc.integer({ min: 1, max: 3000 }), fc.integer({ min: 1, max: 2_500_000 })),
     rows: fc.integer({ min: 1, max: 3 }),
@@ -103,7 +103,7 @@ test('Assembler gives out every row once with its bytes, whatever the pieces, an
   );
 });
 
-test('Assembler copies little when a piece has many small rows after a large one', () => {
+test('Assembler copies little if a piece has many small chunks after a large one', () => {
   const small = Array.from({ length: 400 }, () => ({ bytes: 2000, rows: 1 }));
   const table = tableOf([{ bytes: 1_400_000, rows: 1 }, ...small, { bytes: 1_400_000, rows: 1 }, ...small]);
   const buffers = new ExactSlabs();

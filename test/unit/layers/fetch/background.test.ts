@@ -59,7 +59,7 @@ test('Background verifies what is here from an earlier life, and then fetches th
 test('Background waits while readers wait, and yet does not starve', async () => {
   const background = new Background(undefined, () => true, quick);
   const layer = new FakeLayer(1);
-  Object.defineProperty(layer, 'lastMissMs', { get: () => performance.now() }); // a reader who never rests
+  Object.defineProperty(layer, 'lastMissMs', { get: () => performance.now() }); // a reader that never rests
   const started = performance.now();
   background.add(layer);
   await until(() => layer.complete);
@@ -93,7 +93,7 @@ test('Background keeps to a rate, and stops when it is closed', async () => {
   assert.equal(layer.filled, filled);
 });
 
-test('A layer that comes when Background has been closed is left alone, and keeps nothing busy', async () => {
+test('Background leaves a layer alone that comes after it was closed, and keeps nothing busy', async () => {
   const background = new Background(undefined, () => true, quick);
   await background.close();
   let looks = 0;

@@ -14,6 +14,7 @@ import { ampleMemory } from '../../../../src/layers/memory-budget.ts';
 import { UnwrittenChunks } from '../../../../src/layers/store/unwritten-chunks.ts';
 import { silentLog } from '../../../../src/log.ts';
 import { chunkedBlob, FakeBlob, oneStreamBlob } from '../../../support/chunked-blob.ts';
+import { until } from '../../../support/until.ts';
 
 interface Lab {
   spoil?: (bytes: Buffer) => void;
@@ -67,7 +68,7 @@ async function setUp(t: TestContext, contents: Buffer[], { spoil, full = false, 
   /** Has everything fetched, and then makes the disk one from an earlier life, of which some bytes may have changed. */
   const restart = async (damage: (disk: FileHandle) => Promise<unknown> = () => Promise.resolve()) => {
     await fetcher.fetch(0, table.length);
-    while (!fetcher.isIdle) await delay(1); // what was late was asked for twice, and is written twice
+    await until(() => fetcher.isIdle); // what was late was asked for twice, and is written twice
     blob.requests.length = 0;
     await using file = await open(diskPath, 'r+');
     await damage(file);
@@ -94,7 +95,7 @@ const isComplete = (resident: Uint8Array) => resident.every((state) => state ===
 
 const files = (count: number, size: number) => Array.from({ length: count }, () => randomBytes(size));
 
-test('Fetcher tells of rows when they are resident, so that nobody writes down that they are not', async (t) => {
+test('Fetcher reports chunks when they are resident, so that no record says otherwise', async (t) => {
   const { fetcher, kept, table } = await setUp(t, files(20, 3000));
   await fetcher.fetch(0, table.length);
   assert.equal(kept.at(-1), table.length);
@@ -103,7 +104,7 @@ test('Fetcher tells of rows when they are resident, so that nobody writes down t
   assert.deepEqual(broken.kept, []);
 });
 
-test('Fetcher makes a missing row and its neighbours resident with one request', async (t) => {
+test('Fetcher makes a missing chunk and its neighbours resident with one request', async (t) => {
   const contents = files(20, 3000);
   const { fetcher, blob, content, resident } = await setUp(t, contents);
   await fetcher.fetch(7, 8);
@@ -121,7 +122,7 @@ test('Fetcher takes no disk space for zeros', async (t) => {
   assert.ok((await allocatedBytes()) < 1 << 20);
 });
 
-test('Fetcher joins misses of rows that are on their way', async (t) => {
+test('Fetcher joins misses of chunks that are being fetched', async (t) => {
   const contents = files(50, 2000);
   const { fetcher, blob, content } = await setUp(t, contents);
   await Promise.all(Array.from({ length: 200 }, (_, i) => fetcher.fetch(i % 50, (i % 50) + 1)));
@@ -181,7 +182,7 @@ test('Fetcher rejects the waiters of a request that breaks, and tries again at t
   assert.deepEqual(await content(7), contents[7]);
 });
 
-test('Fetcher keeps whole rows of bytes that came for another reason', async (t) => {
+test('Fetcher keeps complete chunks of bytes that came for another reason', async (t) => {
   const { fetcher, blob, resident, bytes, table } = await setUp(t, files(10, 2000));
   const start = table.streamOffset[6]! - 5;
   await fetcher.offer(bytes.subarray(start), start);
@@ -214,7 +215,7 @@ test('Fetcher verifies what is here from an earlier life when it is read, withou
   assert.deepEqual(damaged, []);
 });
 
-test('Fetcher fetches again what is damaged on the disk, and only that', async (t) => {
+test('Fetcher fetches damaged chunks again, and only those', async (t) => {
   const contents = [...files(9, 50_000), Buffer.alloc(50_000), ...files(10, 50_000)];
   const { fetcher, blob, table, content, damaged, restart } = await setUp(t, contents);
   await restart(async (disk) => {
@@ -228,7 +229,7 @@ test('Fetcher fetches again what is damaged on the disk, and only that', async (
   assert.ok(asked < 5 * 50_000, `${asked} bytes`);
 });
 
-test('Fetcher finds what has been damaged since it was verified, when it is told to look', async (t) => {
+test('Fetcher finds what was damaged since it was verified, if it is told to look', async (t) => {
   const contents = files(8, 3 << 20);
   const { fetcher, table, content, resident, damaged, restart } = await setUp(t, contents);
   await restart((disk) => disk.write(Buffer.from('rot'), 0, 3, table.diskOffset[6]!));
@@ -240,7 +241,7 @@ test('Fetcher finds what has been damaged since it was verified, when it is told
   assert.deepEqual(await content(6), contents[6]);
 });
 
-test('Fetcher gives readers from memory what the disk does not take', async (t) => {
+test('Fetcher gives readers from memory what the disk refuses', async (t) => {
   const contents = files(30, 20_000);
   const { fetcher, blob, table, resident, errors, unwritable } = await setUp(t, contents, { full: true });
   assert.deepEqual(await fetcher.fetch(4, 6), [
@@ -259,7 +260,7 @@ test('Fetcher gives readers from memory what the disk does not take', async (t) 
   assert.deepEqual([start, end], [table.streamOffset[20], table.streamEnd[20]], 'neighbours are not fetched in vain');
 });
 
-test('Fetcher gives also readers who come late what the disk does not take', async (t) => {
+test('Fetcher gives even late readers what the disk refuses', async (t) => {
   const contents = files(30, 20_000);
   const { fetcher } = await setUp(t, contents, { full: true });
   const all = await Promise.all(
@@ -281,7 +282,7 @@ test('Fetcher ends its requests when it is closed', async (t) => {
   await assert.rejects(waiting);
 });
 
-test('Fetcher asks another server for the rows that came wrong, once, before a reader gets an error', async (t) => {
+test('Fetcher asks another server for wrong chunks, once, before a reader gets an error', async (t) => {
   const contents = files(4, 3000);
   let right: Buffer | undefined;
   const { fetcher, blob, errors, content, bytes } = await setUp(t, contents, {
@@ -301,7 +302,7 @@ test('Fetcher asks another server for the rows that came wrong, once, before a r
   );
 });
 
-test('Fetcher gives up on rows that are wrong everywhere', async (t) => {
+test('Fetcher gives up on chunks that are wrong everywhere', async (t) => {
   const { fetcher, blob } = await setUp(t, files(1, 3000), { spoil: (bytes) => void (bytes[100]! ^= 1) });
   blob.distrust = () => Promise.resolve(true);
   for (const requests of [2, 4]) {
@@ -343,7 +344,7 @@ test('Fetcher requests once more what a reader waits for, if it comes last in a 
   assert.deepEqual(blob.requests.slice(1), [{ start: table.streamOffset[30]!, end: table.streamEnd[30]! }]);
   assert.deepEqual(await content(30), contents[30]);
   goOn(undefined);
-  while (!isComplete(resident)) await delay(10);
+  await until(() => isComplete(resident));
   assert.deepEqual(await content(39), contents[39]);
   assert.equal(blob.requests.length, 2);
   assert.deepEqual(errors, []);
@@ -358,7 +359,7 @@ test('Fetcher waits for the slow request when the one that overtakes it fails', 
       throw new Error('gone');
   };
   const reading = read(30);
-  while (errors.length === 0) await delay(10);
+  await until(() => errors.length > 0);
   goOn(undefined);
   assert.equal(await reading, 'read');
   assert.deepEqual(await content(30), contents[30]);
@@ -373,9 +374,9 @@ test('Fetcher waits for the request that overtakes a slow one when that fails', 
     else await slow(offset);
   };
   const reading = read(30);
-  while (blob.requests.length === 1) await delay(10);
+  await until(() => blob.requests.length > 1);
   fail(new Error('gone'));
-  while (errors.length === 0) await delay(10);
+  await until(() => errors.length > 0);
   overtaking.resolve(undefined);
   assert.equal(await reading, 'read');
   assert.deepEqual(await content(30), contents[30]);
@@ -389,11 +390,11 @@ test('A chunk comes with what is before it in its stream, and the second time wi
   const [first] = blob.requests;
   assert.ok(first?.start === 0 && first.end >= table.streamEnd[7]! && first.end < table.streamEnd[16]!);
   const here = table.streamEnd.findIndex((end) => end > first.end);
-  while (!fetcher.isIdle) await delay(1);
+  await until(() => fetcher.isIdle);
   assert.ok(resident.every((state, chunk) => (state === residency.verified) === chunk < here));
   await fetcher.fetch(18, 19);
   assert.deepEqual(blob.requests.slice(1), [{ start: 0, end: table.streamEnd[19]! }]);
-  while (!fetcher.isIdle) await delay(1);
+  await until(() => fetcher.isIdle);
   assert.ok(resident.every((state) => state === residency.verified));
 });
 
@@ -401,7 +402,7 @@ test('prefetch() takes chunks of one stream with one range', async (t) => {
   const { fetcher, blob, table, resident } = await setUp(t, inStream(), { together: true });
   const wanted = [3, 5, 11].map((chunk) => ({ first: chunk, last: chunk + 1 }));
   fetcher.prefetch(wanted, table.streamEnd[11]!);
-  while (!fetcher.isIdle) await delay(1);
+  await until(() => fetcher.isIdle);
   assert.deepEqual(blob.requests, [{ start: 0, end: table.streamEnd[11]! }]);
   assert.ok(resident.every((state, chunk) => (state === residency.verified) === chunk < 12));
 });

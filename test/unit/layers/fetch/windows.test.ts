@@ -89,12 +89,12 @@ test('Windows takes the neighbours of a small file, on both sides', () => {
   assert.equal(reader.taken[2005], 1);
 });
 
-test('Windows stays small for who reads here and there', () => {
+test('Windows stays small for scattered reads', () => {
   const reader = new Reader(smallFiles(8192));
   for (let row = 0; row < 8192; row += 1024) assert.ok(reader.miss(row) <= MiB);
 });
 
-test('Windows doubles for who reads in order', () => {
+test('Windows doubles for reads in order', () => {
   const reader = new Reader(smallFiles(8192));
   let misses = 0;
   let longest = 0;
@@ -107,7 +107,7 @@ test('Windows doubles for who reads in order', () => {
   assert.equal(longest, 16 * MiB);
 });
 
-test('Windows stays small for who goes through the blob and reads one file in eleven', () => {
+test('Windows stays small for a reader of one file in eleven in the order of the blob', () => {
   const reader = new Reader(tableOf([MiB, ...Array.from({ length: 200 }, () => 100 * KiB)]));
   reader.miss(0);
   let bytes = 0;
@@ -115,7 +115,7 @@ test('Windows stays small for who goes through the blob and reads one file in el
   assert.ok(bytes <= 10 * MiB, `${bytes} bytes for 1 MB`);
 });
 
-test('Windows grows for the same reader where all of it comes in a round trip', () => {
+test('Windows grows for the same reader if all of it comes in a round trip', () => {
   const link = new Link();
   for (let i = 0; i < 20; i++) link.measured(80, 10 << 20, 84);
   const reader = new Reader(tableOf(Array.from({ length: 200 }, () => 100 * KiB)), link);
@@ -124,7 +124,7 @@ test('Windows grows for the same reader where all of it comes in a round trip', 
   assert.ok(misses <= 7, `${misses} misses`);
 });
 
-test('Windows grows for who reads a third of what stands together', () => {
+test('Windows grows for a reader of a third of neighbouring files', () => {
   const reader = new Reader(smallFiles(4096));
   let misses = 0;
   for (let row = 0; row < 2048; row += 3) if (reader.miss(row) > 0) misses++;

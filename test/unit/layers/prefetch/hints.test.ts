@@ -19,7 +19,7 @@ function hintsOfFiles(names: readonly string[], links: readonly object[]) {
   return hints([...names.map((name, i) => ({ name, offset: i * 1000 })), ...links]);
 }
 
-test('Hints name the rows of what a shell and the C library read, links followed', () => {
+test('hintsOf names the chunks of what a shell and the C library read, links followed', () => {
   const { plan, start, libraries } = hints([
     { name: 'usr/lib/libz.so.1', offset: 900 },
     { name: 'bin', type: 'symlink', linkName: 'usr/bin' },
@@ -35,7 +35,7 @@ test('Hints name the rows of what a shell and the C library read, links followed
   assert.deepEqual(libraries, { 'libz.so.1': { first: 2, last: 3 }, 'libc.so.6': { first: 0, last: 1 } });
 });
 
-test('A layer with a hundred thousand libraries in one stream does not keep the planner busy', {
+test('hintsOf does not keep the planner busy with a hundred thousand libraries in one stream', {
   timeout: 20_000,
 }, () => {
   const count = 100_000;
@@ -46,12 +46,12 @@ test('A layer with a hundred thousand libraries in one stream does not keep the 
   assert.deepEqual(libraries[`l${count - 1}.so`], { first: count - 1, last: count });
 });
 
-test('A directory in place of a start file does not make its content worth fetching', () => {
+test('hintsOf ignores the content of a directory in place of a start file', () => {
   const { start } = hints(Array.from({ length: 10_000 }, (_, i) => ({ name: `bin/sh/${i}`, offset: i })));
   assert.equal(start.length, 256);
 });
 
-test('Hints know what interpreters and compilers read next, of what is in the layer', () => {
+test('hintsOf knows what interpreters and compilers of the layer read next', () => {
   const names = [
     'usr/bin/python3.11',
     'usr/lib/python3.11/encodings/__init__.py',
@@ -82,7 +82,7 @@ test('Hints know what interpreters and compilers read next, of what is in the la
   ]);
 });
 
-test('Hints know the libraries of a compiler, and its headers as few runs', () => {
+test('hintsOf knows the libraries of a compiler, and its headers as few runs', () => {
   const names = [
     'usr/include/c++/12/bits/a.h',
     'usr/include/c++/12/bits/b.h',
@@ -108,7 +108,7 @@ test('Hints know the libraries of a compiler, and its headers as few runs', () =
   ]);
 });
 
-test('Hints know what the package manager of Debian reads', () => {
+test('hintsOf knows what the package manager of Debian reads', () => {
   const names = [
     'etc/apt/apt.conf.d/70debconf',
     'usr/bin/apt-get',
@@ -140,14 +140,14 @@ test('Hints know what the package manager of Debian reads', () => {
   ]);
 });
 
-test('A layer of a hundred thousand headers does not keep the planner busy', { timeout: 20_000 }, () => {
+test('hintsOf does not keep the planner busy with a hundred thousand headers', { timeout: 20_000 }, () => {
   const rows = Array.from({ length: 100_000 }, (_, i) => ({ name: `usr/include/h${i}.h`, offset: i * 2 }));
   const other = Array.from({ length: 100_000 }, (_, i) => ({ name: `srv/o${i}`, offset: i * 2 + 1 }));
   const { companions } = hints([...rows, ...other, { name: 'usr/lib/gcc/x/12/cc1', offset: 300_000 }]);
   assert.equal(companions[200_000]!.texts.length, 32);
 });
 
-test('A layer of dozens of compilers keeps the planner little busier than one of a single compiler', () => {
+test('hintsOf takes little longer for dozens of compilers than for a single one', () => {
   const headers = Array.from({ length: 50_000 }, (_, i) => ({
     name: `usr/include/d${i % 500}/c++/${i % 7}/bits/h${i}`,
     offset: 1000 + i,
@@ -164,7 +164,7 @@ test('A layer of dozens of compilers keeps the planner little busier than one of
   assert.ok(cpuOf(64) < 3 * one);
 });
 
-test('A layer of a hundred thousand pythons does not keep the planner busy', { timeout: 20_000 }, () => {
+test('hintsOf does not keep the planner busy with a hundred thousand pythons', { timeout: 20_000 }, () => {
   const rows = Array.from({ length: 100_000 }, (_, i) => ({ name: `usr/bin/python3.${i}`, offset: i }));
   const { companions } = hints([...rows, { name: 'usr/lib/python3.5/os.py', offset: 200_000 }]);
   assert.ok(Object.keys(companions).length <= 64);

@@ -33,7 +33,7 @@ function blobOf(bytes: Buffer) {
   };
 }
 
-test('A layer is judged as a daemon judges it, also by those below it', async () => {
+test('LazyCheck judges a layer as a daemon does, considering those below it', async () => {
   assert.deepEqual(await reasons([dir('d'), file('d/f')], [dir('d'), file('d/g')]), []);
   assert.deepEqual(await reasons([link('bin', 'usr/bin'), file('bin/tool')]), ['0 unsupported']);
   assert.deepEqual(await reasons([link('bin', 'usr/bin')], [file('bin/tool')]), ['1 stacking']);
@@ -45,7 +45,7 @@ test('A layer is judged as a daemon judges it, also by those below it', async ()
   assert.deepEqual(await reasons([{ ...file('f'), xattrs: { 'user.a': Buffer.alloc(65_536) } }]), ['0 limit']);
 });
 
-test('What is no eStargz, or another one than was promised, has a reason too; of what was not read nothing is said', async () => {
+test('LazyCheck has a reason for what is not eStargz or not as promised, and none for what was not read', async () => {
   const check = new LazyCheck(estargz);
   const { bytes, context } = estargzBlob([file('f')], 1000);
   const digests = ['0', '1', '2', '3'].map((letter) => `sha256:${letter.repeat(64)}`);

@@ -107,7 +107,7 @@ test('SilentRegistries asks in the background for what is wanted until the regis
   assert.equal(probed.length, 3, 'and not any more');
 });
 
-test('a 404 to a probe is an answer', async (t) => {
+test('SilentRegistries takes a 404 to a probe as an answer', async (t) => {
   const { registries, layer, after, isSilent, answerProbes } = setUp(t);
   registries.failed(layer, ago(long), timeout);
   answerProbes(new RegistryError('NotFound', '404'));
@@ -136,7 +136,7 @@ test('SilentRegistries.stalled() counts whatever else was answered meanwhile', (
   assert.ok(isSilent('one.example/app:1'));
 });
 
-test('a byte is no answer to a probe if what a client needs does not follow', async (t) => {
+test('SilentRegistries takes a byte as no answer if what a client needs does not follow', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const asked: number[] = [];
   const open = (): Blob => {

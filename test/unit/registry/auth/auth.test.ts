@@ -62,7 +62,7 @@ function fails(promise: Promise<unknown>, code: ErrorCode, message: RegExp): Pro
   });
 }
 
-test('a token is fetched once for a repository, and without a 401 for the next one', async () => {
+test('Authorizer fetches a token once for a repository, and without a 401 for the next one', async () => {
   await using registry = await startRegistry({ auth: 'token', users });
   await using client = clientWith(new TestCredentials(me));
   await tail(client, registry);
@@ -79,7 +79,7 @@ test('a token is fetched once for a repository, and without a 401 for the next o
   assert.deepEqual(steps(registry), ['token GET 200', 'registry GET 206']);
 });
 
-test('a token is renewed beside the request that uses the last third of its life', async () => {
+test('Authorizer renews a token beside a request in the last third of its life', async () => {
   await using registry = await startRegistry({ auth: 'token', users, tokenSeconds: 6 });
   await using client = clientWith(new TestCredentials(me));
   await tail(client, registry);
@@ -89,14 +89,14 @@ test('a token is renewed beside the request that uses the last third of its life
   assert.equal(registry.requests.find(({ on }) => on === 'token')!.bytes, 0, 'no request waited for it');
 });
 
-test('anonymous readers get a token too', async () => {
+test('Authorizer gets a token for anonymous readers too', async () => {
   await using registry = await startRegistry({ auth: 'token', anonymousPull: true });
   await using client = clientWith(new TestCredentials());
   await tail(client, registry);
   assert.equal(registry.requests[1]?.authorization, undefined);
 });
 
-test('an identity token is exchanged by POST', async () => {
+test('Authorizer exchanges an identity token by POST', async () => {
   await using registry = await startRegistry({ auth: 'token', users });
   await using client = clientWith(new TestCredentials({ kind: 'identity-token', token: 'pass:word' }));
   await tail(client, registry);
@@ -104,7 +104,7 @@ test('an identity token is exchanged by POST', async () => {
   assert.equal(registry.requests[1]?.authorization, undefined);
 });
 
-test('requests at the same time fetch one token', async () => {
+test('Authorizer fetches one token for requests at the same time', async () => {
   await using registry = await startRegistry({ auth: 'token', users });
   const credentials = new TestCredentials(me);
   await using client = clientWith(credentials);
@@ -114,7 +114,7 @@ test('requests at the same time fetch one token', async () => {
   assert.equal(credentials.asked, 1);
 });
 
-test('one caller that gives up does not take the token from the others', async () => {
+test('Authorizer does not take the token from others if one caller gives up', async () => {
   await using registry = await startRegistry({ auth: 'token', users });
   await using client = clientWith(new TestCredentials(me));
   registry.script({ on: 'token' }, { kind: 'delay', ms: 150 });
@@ -128,7 +128,7 @@ test('one caller that gives up does not take the token from the others', async (
   assert.equal(registry.count({ on: 'token' }), 1);
 });
 
-test('a token is renewed before it expires and when it is refused in mid-life', async () => {
+test('Authorizer renews a token before it expires and if it is refused in mid-life', async () => {
   await using registry = await startRegistry({ auth: 'token', users, tokenSeconds: 0.3 });
   await using client = clientWith(new TestCredentials(me));
   await tail(client, registry);
@@ -146,7 +146,7 @@ test('a token is renewed before it expires and when it is refused in mid-life', 
   assert.equal(lasting.count({ on: 'registry' }), 4);
 });
 
-test('a token that never suits is an error after one renewal', async () => {
+test('Authorizer rejects a token that never suits after one renewal', async () => {
   await using registry = await startRegistry({ auth: 'token', users });
   await using client = clientWith(new TestCredentials(me));
   await tail(client, registry);
@@ -167,7 +167,7 @@ test('a token that never suits is an error after one renewal', async () => {
   assert.deepEqual(steps(registry), ['registry GET 401', 'token GET 200', 'registry GET 401']);
 });
 
-test('wrong credentials are an error that names the token server, its words and the file, and better ones are seen', async () => {
+test('Authorizer names the token server, its words and the file for wrong credentials, and sees better ones', async () => {
   await using registry = await startRegistry({ auth: 'token', users });
   const credentials = new TestCredentials({ kind: 'password', username: 'me', password: 'wrong' });
   await using client = clientWith(credentials);
@@ -180,7 +180,7 @@ test('wrong credentials are an error that names the token server, its words and 
   await tail(client, registry);
 });
 
-test('a 403 drops the token, so that new credentials count', async () => {
+test('Authorizer drops the token at a 403, so that new credentials count', async () => {
   await using registry = await startRegistry({ auth: 'token', users, anonymousPull: true });
   await using client = clientWith(new TestCredentials());
   await tail(client, registry);
@@ -195,7 +195,7 @@ test('a 403 drops the token, so that new credentials count', async () => {
   assert.deepEqual(steps(registry), ['token GET 200', 'registry GET 206']);
 });
 
-test('the token server is tried again on errors that may pass, and refused when its answer is no token', async () => {
+test('Authorizer tries the token server again after passing errors, and refuses an answer that is no token', async () => {
   await using registry = await startRegistry({ auth: 'token', users });
   await using client = clientWith(new TestCredentials(me));
   registry.script({ on: 'token' }, { kind: 'status', status: 503 }, { kind: 'reset', after: -1 });
@@ -209,7 +209,7 @@ test('the token server is tried again on errors that may pass, and refused when 
   }
 });
 
-test('a server that once asked for tokens from nowhere is asked again what it wants', async () => {
+test('Authorizer asks a server again that once wanted tokens from nowhere', async () => {
   await using registry = await startRegistry({ auth: 'token', users });
   await using client = clientWith(new TestCredentials(me));
   const headers = { 'www-authenticate': `Bearer realm="http://${registry.host}/nowhere"` };
@@ -218,7 +218,7 @@ test('a server that once asked for tokens from nowhere is asked again what it wa
   await tail(client, registry);
 });
 
-test('the realm is not followed to where no redirect would be', async () => {
+test('Authorizer does not follow the realm to where no redirect would be followed', async () => {
   for (const [realm, why] of [
     ['http://169.254.169.254/latest', /link-local/],
     ['ftp://host/', /neither http nor https/],
@@ -231,7 +231,7 @@ test('the realm is not followed to where no redirect would be', async () => {
   }
 });
 
-test('basic credentials are sent once a server has asked for them, and asked for again when they are refused', async () => {
+test('Authorizer sends basic credentials once a server has asked for them, and looks for others if they are refused', async () => {
   await using registry = await startRegistry({ auth: 'basic', users });
   const credentials = new TestCredentials();
   await using client = clientWith(credentials);
@@ -250,7 +250,7 @@ test('basic credentials are sent once a server has asked for them, and asked for
   assert.equal(registry.requests[1]?.authorization, `Basic ${Buffer.from('me:pass:word').toString('base64')}`);
 });
 
-test('broken credentials do not stand in the way of a public image, and are told where they do', async () => {
+test('Authorizer reports broken credentials only if they matter, not for a public image', async () => {
   await using open = await startRegistry({ auth: 'token', users, anonymousPull: true });
   await using closed = await startRegistry({ auth: 'token', users });
   await using client = clientWith(new TestCredentials(new Error('the helper is gone')));
@@ -295,7 +295,7 @@ test('a source of credentials is asked by host, repository and labels, after tho
   await fails(tail(refused, registry), 'Unauthenticated', /; wind up the toy for ".*" again$/);
 });
 
-test('what is wrong with the credentials comes first, and what to do about it', async () => {
+test('Authorizer says what is wrong with the credentials first, and what to do about it', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'lazypull-credentials-'));
   const file = join(directory, 'config.json');
   await using token = await startRegistry({ auth: 'token', users });
@@ -324,7 +324,7 @@ test('what is wrong with the credentials comes first, and what to do about it', 
   await rm(directory, { recursive: true });
 });
 
-test('no credentials are sent to the storage behind a redirect, nor to a mirror of another name', async () => {
+test('Authorizer sends no credentials to the storage behind a redirect, nor to a mirror of another name', async () => {
   await using registry = await startRegistry({ auth: 'basic', users, redirect: true });
   await using client = clientWith(new TestCredentials(me));
   await tail(client, registry);

@@ -42,13 +42,13 @@ function password(username: string, secret: string): object {
   return { kind: 'password', username, password: secret };
 }
 
-test('no file means no credentials; $HOME/.docker is the default place', async () => {
+test('dockerConfig has no credentials without a file; $HOME/.docker is the default place', async () => {
   const credentials = byHost({ HOME: '/nowhere' });
   assert.equal(credentials.source.place, '/nowhere/.docker/config.json');
   assert.equal(await credentials.find('docker.io'), undefined);
 });
 
-test('auths are found by host, also in older spellings, and read afresh', async () => {
+test('dockerConfig finds auths by host, even in older spellings, and reads them afresh', async () => {
   const credentials = await configured({
     auths: {
       'https://index.docker.io/v1/': auth('hub', 'a:b'),
@@ -71,7 +71,7 @@ test('auths are found by host, also in older spellings, and read afresh', async 
   assert.deepEqual(await credentials.find('other.io'), password('new', 'y'));
 });
 
-test('helpers are asked with the server on standard input: the one of the host before the one for all', async () => {
+test("dockerConfig asks helpers with the server on standard input, the host's before the one for all", async () => {
   await helper(
     'one',
     'read server; echo "{\\"ServerURL\\":\\"$server\\",\\"Username\\":\\"one\\",\\"Secret\\":\\"$server\\"}"',
@@ -89,14 +89,14 @@ test('helpers are asked with the server on standard input: the one of the host b
   });
 });
 
-test('a helper that does not know the host leaves it to auths', async () => {
+test('dockerConfig takes auths if a helper does not know the host', async () => {
   await helper('none', 'echo "credentials not found in native keychain"; exit 1');
   const credentials = await configured({ credsStore: 'none', auths: { 'reg.io': auth('u', 'p') } });
   assert.deepEqual(await credentials.find('reg.io'), password('u', 'p'));
   assert.equal(await credentials.find('other.io'), undefined);
 });
 
-test('what is broken is told with its place', async () => {
+test('dockerConfig reports what is broken with its place', async () => {
   await helper('bad', 'echo "the keychain is locked"; exit 1');
   await helper('loud', 'printf "cannot open\\n\\033[31mthe vault" >&2; exit 3');
   await helper('mute', 'exit 4');
@@ -128,7 +128,7 @@ test('what is broken is told with its place', async () => {
   }
 });
 
-test('all logins are looked at without asking helpers, and the first that cannot be read is named', async () => {
+test('dockerConfig.check looks at all logins without asking helpers, and names the first that cannot be read', async () => {
   const cases: readonly [config: object, message: RegExp | undefined][] = [
     [{}, undefined],
     [{ credHelpers: { 'a.io': 'there' }, auths: { 'b.io': auth('u', 'p'), 'c.io': {} } }, undefined],

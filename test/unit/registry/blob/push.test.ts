@@ -95,7 +95,7 @@ function client(): RegistryClient {
 
 const upload = `PUT /v2/app/blobs/uploads/1?_state=a%2Bb%20c==&x&digest=${encodeURIComponent(blob.digest)}`;
 
-test('a push needs one token, which may push from the first question on', async () => {
+test('Pusher needs one token for a push, which may push from the first question on', async () => {
   await using registry = await startRegistry({ auth: 'token', users: { me: 'pw' } });
   const credentials = [knownUser({ username: 'me', password: 'pw' })];
   await using pushing = new RegistryClient({ credentials, environment: {} });
@@ -118,7 +118,7 @@ test('blobExists() leaves it to the push to say that something is not allowed', 
   }
 });
 
-test('whatever a registry answers to a mount that it does not make, the blob is uploaded', async () => {
+test('Pusher uploads a blob whatever a registry answers to a mount that it does not make', async () => {
   const location = '/v2/app/blobs/uploads/1?_state=a%2Bb%20c==&x';
   const ordinary = ['POST /v2/app/blobs/uploads/', upload];
   for (const [reply, then] of [
@@ -137,7 +137,7 @@ test('whatever a registry answers to a mount that it does not make, the blob is 
   }
 });
 
-test('a mount that the token server does not allow becomes an upload', async () => {
+test('Pusher uploads a blob if the token server does not allow a mount', async () => {
   await using server = await PushServer.start(({ url, request }) => {
     if (url.pathname === '/token') {
       const isMount = url.searchParams.getAll('scope').some((scope) => scope.includes('base'));
@@ -153,7 +153,7 @@ test('a mount that the token server does not allow becomes an upload', async () 
   assert.deepEqual(server.seen.at(-1)?.body, bytes);
 });
 
-test('uploads and manifests are taken with each status that registries use for that', async () => {
+test('Pusher takes each status that registries use for uploads and manifests', async () => {
   for (const status of [200, 201, 202, 204]) {
     await using server = await PushServer.start(({ method, url }) => {
       if (method === 'POST') return { status, headers: { location: `${url.pathname}1` } };
@@ -170,7 +170,7 @@ test('uploads and manifests are taken with each status that registries use for t
   }
 });
 
-test('a registry that says that it has the blob when an upload is to start gets nothing more', async () => {
+test('Pusher sends nothing more if a registry says at the start of an upload that it has the blob', async () => {
   const location = `/v2/app/blobs/${blob.digest}`;
   await using server = await PushServer.start(() => ({ status: 201, headers: { location } }));
   await using pushing = client();
@@ -178,7 +178,7 @@ test('a registry that says that it has the blob when an upload is to start gets 
   assert.deepEqual(server.steps, ['POST /v2/app/blobs/uploads/']);
 });
 
-test('the place of an upload is taken as it is, wherever it is relative to', async () => {
+test('Pusher takes the place of an upload as it is, relative or not', async () => {
   for (const location of [
     '/v2/app/blobs/uploads/1?sig=a%2Fb+c%3D&x=%20',
     '1?sig=a%2Fb+c%3D&x=%20',
@@ -196,7 +196,7 @@ test('the place of an upload is taken as it is, wherever it is relative to', asy
   }
 });
 
-test('307 and 308 are followed with method and body, and nothing secret goes along to another server', async () => {
+test('Pusher follows 307 and 308 with method and body, and sends nothing secret to another server', async () => {
   for (const status of [307, 308]) {
     await using other = await PushServer.start();
     await using server = await PushServer.start(({ method, url, request }) => {
@@ -229,7 +229,7 @@ test('307 and 308 are followed with method and body, and nothing secret goes alo
   }
 });
 
-test('a stream is opened anew when the server with the upload sends on, and a push is not turned into a GET', async () => {
+test('Pusher opens a stream anew after a redirect of the upload, and does not turn a push into a GET', async () => {
   await using server = await PushServer.start(({ method, url }) =>
     method === 'PUT' && !url.searchParams.has('moved')
       ? { status: 307, headers: { location: `${url.pathname}${url.search}&moved=1` } }
@@ -250,7 +250,7 @@ test('a stream is opened anew when the server with the upload sends on, and a pu
   await assert.rejects(pushing.pushManifest(wrong.reference, type, manifest), /302 Found/);
 });
 
-test('a manifest that is under the tag already is not sent again, so that tags may be immutable', async () => {
+test('Pusher does not send a manifest again that is under the tag already, so that tags may be immutable', async () => {
   let told: string | undefined = digest;
   let kept = manifest;
   let headStatus = 200;
@@ -275,7 +275,7 @@ test('a manifest that is under the tag already is not sent again, so that tags m
   await assert.rejects(pushing.pushManifest(server.reference, type, manifest), /409 Conflict/);
 });
 
-test('a registry that cannot say whether it has a manifest gets it', async () => {
+test('Pusher sends a manifest to a registry that cannot say whether it has it', async () => {
   for (const status of [400, 401, 403, 404, 405, 500, 503]) {
     await using server = await PushServer.start(({ method }) => (method === 'HEAD' ? { status } : undefined));
     await using pushing = client();
@@ -284,7 +284,7 @@ test('a registry that cannot say whether it has a manifest gets it', async () =>
   }
 });
 
-test('a blob that is too large for a server is told with what to do about it', async () => {
+test('Pusher says what to do about a blob that is too large for a server', async () => {
   await using server = await PushServer.start(({ method }) => (method === 'PUT' ? { status: 413 } : undefined));
   await using pushing = client();
   await assert.rejects(pushing.pushBlob(server.reference, blob, bytes), {
@@ -293,7 +293,7 @@ test('a blob that is too large for a server is told with what to do about it', a
   });
 });
 
-test('a push is tried again after 429 with Retry-After, 5xx and a connection that breaks in an upload', async () => {
+test('Pusher tries again after 429 with Retry-After, 5xx and a connection that breaks in an upload', async () => {
   for (const method of ['POST', 'PUT']) {
     const trouble: (Reply | 'drop')[] = [{ status: 429, headers: { 'retry-after': '0' } }, 'drop'];
     await using server = await PushServer.start((pushed) => (pushed.method === method ? trouble.shift() : undefined));

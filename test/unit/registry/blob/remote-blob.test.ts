@@ -193,7 +193,7 @@ test('tail() waits as long as Retry-After says', async () => {
   assert.ok(performance.now() - startedMs >= 990);
 });
 
-test('errors have the class of their status and do not repeat what cannot pass', async () => {
+test('RemoteBlob has errors of the class of their status, and does not repeat permanent ones', async () => {
   const table: [number, ErrorCode][] = [
     [401, 'Unauthenticated'],
     [403, 'PermissionDenied'],
@@ -209,7 +209,7 @@ test('errors have the class of their status and do not repeat what cannot pass',
   }
 });
 
-test('a registry that is not there is Unavailable', async () => {
+test('RemoteBlob is Unavailable if the registry is not there', async () => {
   const s = await setup();
   await s.registry.close();
   await fails(s.blob.tail(10), 'Unavailable', /the connection was refused \(ECONNREFUSED\)/);
@@ -340,7 +340,7 @@ test('range() gives up on a server that only drips', async () => {
   }
 });
 
-test('a redirect is followed once, remembered, and asked for again when it has expired', async () => {
+test('RemoteBlob follows a redirect once, remembers it, and asks again when it has expired', async () => {
   await using s = await setup({ redirect: true });
   await s.blob.tail(10);
   await read(s.blob.range(0, 10));
@@ -356,7 +356,7 @@ test('a redirect is followed once, remembered, and asked for again when it has e
   );
 });
 
-test('a storage that refuses a fresh redirect is an error with its own words and without the signature', async () => {
+test("RemoteBlob has the storage's own words in the error if a fresh redirect is refused, without the signature", async () => {
   await using s = await setup({ redirect: true });
   const body = '<Error><Code>AccessDenied</Code><Message>No</Message></Error>';
   s.registry.script({ on: 'storage' }, { kind: 'status', status: 403, body });
@@ -367,7 +367,7 @@ test('a storage that refuses a fresh redirect is an error with its own words and
   });
 });
 
-test('mirrors are asked in order before the origin, with their headers', async () => {
+test('RemoteBlob asks mirrors in order before the origin, with their headers', async () => {
   await using s = await setup();
   await using mirror = await startRegistry();
   await using broken = await startRegistry();
@@ -396,7 +396,7 @@ test('mirrors are asked in order before the origin, with their headers', async (
   assert.equal(s.registry.requests.length, 1);
 });
 
-test('many blobs at once share a bounded number of connections', async () => {
+test('RemoteBlob shares a bounded number of connections among many blobs', async () => {
   await using s = await setup();
   const reads = Array.from({ length: 100 }, (_, i) => read(s.blob.range(i * 10_000, (i + 1) * 10_000)));
   assert.deepEqual(Buffer.concat(await Promise.all(reads)), bytes);

@@ -32,7 +32,7 @@ async function bases(host: string): Promise<string[]> {
   return (await hosts().endpoints(host)).map(({ base }) => base);
 }
 
-test('servers are asked in the order of the file, and the registry itself last', async () => {
+test('readHostDirectory gives servers in the order of the file, and the registry itself last', async () => {
   await put(
     'docker.io/hosts.toml',
     `
@@ -57,7 +57,7 @@ test('servers are asked in the order of the file, and the registry itself last',
   assert.deepEqual([origin?.host, origin?.namespace], ['docker.io', undefined]);
 });
 
-test('"server" says where the registry is, with its own settings', async () => {
+test('readHostDirectory takes the registry from "server", with its own settings', async () => {
   await put('reg.io/hosts.toml', 'server = "http://10.0.0.1:5000"\n[header]\nX-A = "a"\nX-B = ["b", "c"]\n');
   const [endpoint, ...others] = await hosts().endpoints('reg.io');
   assert.equal(endpoint?.base, 'http://10.0.0.1:5000/v2/');
@@ -67,7 +67,7 @@ test('"server" says where the registry is, with its own settings', async () => {
   assert.deepEqual(await bases('docker.io'), ['https://registry-1.docker.io/v2/']);
 });
 
-test('directories are found by host and port, then by their default, then in the next place', async () => {
+test('readHostDirectory finds directories by host and port, then by their default, then in the next place', async () => {
   await put('_default/hosts.toml', '[host."https://all.io"]');
   await put('reg.io:5000/hosts.toml', '[host."https://five.io"]');
   await put('reg.io_6000_/hosts.toml', '[host."https://six.io"]');
@@ -83,13 +83,13 @@ test('directories are found by host and port, then by their default, then in the
   );
 });
 
-test('[resolver.host] of config.toml wins over the directory', async () => {
+test('readHostDirectory is not used if [resolver.host] of config.toml names the registry', async () => {
   await put('reg.io/hosts.toml', '[host."https://file.io"]');
   const both = hosts({ host: { 'reg.io': { mirrors: [{ host: 'toml.io' }] } } });
   assert.equal((await both.endpoints('reg.io'))[0]?.base, 'https://toml.io/v2/');
 });
 
-test('capabilities choose who is asked for what, and who takes pushes', async () => {
+test('readHostDirectory lets capabilities choose which server is asked for what, and which takes pushes', async () => {
   await put(
     'reg.io/hosts.toml',
     `
@@ -110,7 +110,7 @@ test('capabilities choose who is asked for what, and who takes pushes', async ()
   await assert.rejects(hosts().endpoints('no.io', 'pull'), /no server of its hosts.toml can "pull"/);
 });
 
-test('certificates are read from beside the file, in every spelling', async () => {
+test('readHostDirectory reads certificates beside the file, in every spelling', async () => {
   await put('reg.io/ca.pem', testTls.cert);
   await put('reg.io/both.pem', `${testTls.cert}\n${testTls.key}`);
   await put('reg.io/key.pem', testTls.key);
@@ -137,7 +137,7 @@ test('certificates are read from beside the file, in every spelling', async () =
   assert.equal((await hosts().endpoints('reg.io'))[0]?.tls?.id, a.tls.id, 'the same content has the same id');
 });
 
-test('a directory of certificates alone is read as Docker reads it', async () => {
+test('readHostDirectory reads a directory of only certificates as Docker does', async () => {
   await put('reg.io/ca.crt', testTls.cert);
   await put('reg.io/client.cert', testTls.cert);
   await put('reg.io/client.key', testTls.key);
@@ -147,7 +147,7 @@ test('a directory of certificates alone is read as Docker reads it', async () =>
   assert.deepEqual(endpoint.tls.clients, [{ cert: testTls.cert, key: testTls.key }]);
 });
 
-test('what is wrong is told with the file and the key', async () => {
+test('readHostDirectory names the file and the key of what is wrong', async () => {
   const table: [string, RegExp][] = [
     ['x = ', /Cannot use ".*reg.io\/hosts.toml": /],
     ['server = 5', /server: it must be a string/],
@@ -176,7 +176,7 @@ test('what is wrong is told with the file and the key', async () => {
   }
 });
 
-test('no host name leads out of the directory', async () => {
+test('readHostDirectory never leaves the directory, whatever the host name', async () => {
   await put('hosts.toml', '[host."https://evil.io"]');
   for (const host of ['..', '.', '../x', 'a/..']) {
     const found = await hosts()

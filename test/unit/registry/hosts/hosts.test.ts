@@ -6,7 +6,7 @@ async function bases(hosts: Hosts, host: string): Promise<string[]> {
   return (await hosts.endpoints(host)).map(({ base }) => base);
 }
 
-test('this machine is asked in plain HTTP, all others over https', async () => {
+test('Hosts asks this machine in plain HTTP, all others over https', async () => {
   const hosts = new Hosts();
   assert.deepEqual(await bases(hosts, 'localhost:5000'), ['http://localhost:5000/v2/']);
   assert.deepEqual(await bases(hosts, '127.1.2.3'), ['http://127.1.2.3/v2/']);
@@ -17,7 +17,7 @@ test('this machine is asked in plain HTTP, all others over https', async () => {
   assert.equal((await hosts.endpoints('docker.io'))[0]?.host, 'docker.io');
 });
 
-test('mirrors come before the origin, with their own time-outs and headers', async () => {
+test('Hosts has mirrors before the origin, with their own time-outs and headers', async () => {
   const hosts = new Hosts({
     request_timeout_sec: 7,
     host: {
@@ -69,7 +69,7 @@ test('mirrors come before the origin, with their own time-outs and headers', asy
   assert.deepEqual(await bases(hosts, 'other.io'), ['https://other.io/v2/']);
 });
 
-test('a mirror of its own name is how a registry in plain HTTP is configured', async () => {
+test('Hosts takes a mirror of its own name as the configuration of a registry in plain HTTP', async () => {
   const hosts = new Hosts({ host: { 'reg.local:5000': { mirrors: [{ host: 'reg.local:5000', insecure: true }] } } });
   assert.deepEqual(await bases(hosts, 'reg.local:5000'), ['http://reg.local:5000/v2/']);
   assert.equal((await hosts.origin('reg.local:5000')).base, 'http://reg.local:5000/v2/');
@@ -79,7 +79,7 @@ test('a mirror of its own name is how a registry in plain HTTP is configured', a
   assert.ok(hosts.allowsPlainHttp(new URL('http://localhost:9/x')));
 });
 
-test('what cannot be a host is refused', async () => {
+test('Hosts refuses what cannot be a host', async () => {
   await assert.rejects(new Hosts().endpoints('a b'), /Cannot ask the registry "a b"/);
   await assert.rejects(
     new Hosts({ host: { a: { mirrors: [{ host: '' }] } } }).endpoints('a'),
@@ -87,14 +87,14 @@ test('what cannot be a host is refused', async () => {
   );
 });
 
-test('a mirror with signs that would send requests elsewhere is refused', async () => {
+test('Hosts refuses a mirror with signs that would send requests elsewhere', async () => {
   for (const host of ['mirror.#example:5000', 'mirror.example?x', 'user@mirror.example', 'mirror.example/path#x']) {
     const hosts = new Hosts({ host: { a: { mirrors: [{ host }] } } });
     await assert.rejects(hosts.endpoints('a'), { code: 'InvalidArgument' }, host);
   }
 });
 
-test('the process itself is never asked, whatever names it as a mirror', async () => {
+test('Hosts never asks the process itself, whatever names it as a mirror', async () => {
   const mirrors = [{ host: '127.0.0.1:8235' }, { host: 'm1.io' }];
   const config = { host: { 'reg.io': { mirrors }, 'other.io': { mirrors: [{ host: '127.0.0.1:8235' }] } } };
   const hosts = new Hosts(config, ({ host }) => host === '127.0.0.1:8235');
@@ -102,7 +102,7 @@ test('the process itself is never asked, whatever names it as a mirror', async (
   assert.deepEqual(await bases(hosts, 'other.io'), ['https://other.io/v2/']);
 });
 
-test('a host that a stranger names is asked only where its name says that it is', async () => {
+test("Hosts.guardedEndpoints asks a stranger's host only where its name says that it is", async () => {
   const hosts = new Hosts({ host: { 'reg.io': { mirrors: [{ host: '169.254.1.1:81', insecure: true }] } } });
   const zones = async (host: string) => (await hosts.guardedEndpoints(host, 'pull')).map(({ zone }) => zone);
   assert.deepEqual(await zones('reg.io'), [undefined, 'anywhere'], 'what the configuration names may be anywhere');

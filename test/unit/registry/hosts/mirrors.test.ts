@@ -57,7 +57,7 @@ function seen({ mirror, origin }: { mirror: TestRegistry; origin: TestRegistry }
   return [mirror.requests.length, origin.requests.length];
 }
 
-test('a mirror in trouble is told in the log and skipped for all blobs of the registry', async () => {
+test('Mirrors logs a mirror in trouble and skips it for all blobs of the registry', async () => {
   for (const fault of [
     { kind: 'status', status: 503 },
     { kind: 'status', status: 429, headers: { 'retry-after': '60' } },
@@ -72,7 +72,7 @@ test('a mirror in trouble is told in the log and skipped for all blobs of the re
   }
 });
 
-test('a mirror that lacks one blob is still asked for others', async () => {
+test('Mirrors still asks a mirror that lacks one blob for others', async () => {
   await using s = await setUp();
   s.mirror.blobs.clear();
   const blob = s.blob();
@@ -84,7 +84,7 @@ test('a mirror that lacks one blob is still asked for others', async () => {
   assert.deepEqual(seen(s), [2, 2]);
 });
 
-test('a mirror that keeps silent delays a reader for a moment, once', async () => {
+test('Mirrors lets a silent mirror delay a reader for a moment, once', async () => {
   await using s = await setUp();
   s.mirror.script({}, ...Array<Fault>(5).fill({ kind: 'stall', after: -1 }));
   assert.deepEqual(await read(s.blob().range(0, 1000)), bytes.subarray(0, 1000));
@@ -94,7 +94,7 @@ test('a mirror that keeps silent delays a reader for a moment, once', async () =
   assert.equal(s.mirror.requests[0]?.aborted, true);
 });
 
-test('a mirror that is only slow is waited for where there is nothing better', async () => {
+test('Mirrors waits for a slow mirror if there is nothing better', async () => {
   await using s = await setUp();
   s.mirror.script({}, { kind: 'delay', ms: 900 });
   s.origin.script({}, ...Array<Fault>(5).fill({ kind: 'status', status: 404 }));
@@ -102,7 +102,7 @@ test('a mirror that is only slow is waited for where there is nothing better', a
   assert.deepEqual(seen(s), [1, 1]);
 });
 
-test('what a mirror began and did not finish is finished by the origin', async () => {
+test('Mirrors lets the origin finish what a mirror began', async () => {
   for (const fault of [
     { kind: 'stall', after: 1000 },
     { kind: 'reset', after: 1000 },
@@ -117,7 +117,7 @@ test('what a mirror began and did not finish is finished by the origin', async (
   }
 });
 
-test('a storage to which a mirror redirects counts as the mirror', async () => {
+test('Mirrors counts a storage to which a mirror redirects as the mirror', async () => {
   await using s = await setUp({ redirect: true });
   const blob = s.blob();
   await blob.tail(10);
@@ -126,7 +126,7 @@ test('a storage to which a mirror redirects counts as the mirror', async () => {
   assert.equal(s.origin.requests.length, 1);
 });
 
-test('the headers of a mirror go to the mirror alone', async () => {
+test('Mirrors sends the headers of a mirror to the mirror alone', async () => {
   await using s = await setUp({ redirect: true });
   const header = { 'X-Secret': 'yes' };
   const hosts = { host: { [s.origin.host]: { mirrors: [{ host: s.mirror.host, header }] } } };
@@ -159,7 +159,7 @@ test('distrust() has another server asked, until there is none', async () => {
   assert.deepEqual(seen(s), [2, 1], 'the one that was wrong longer ago is asked first');
 });
 
-test('when all servers fail the error names each of them', async () => {
+test('Mirrors names each failure if all servers fail', async () => {
   await using s = await setUp();
   s.mirror.script({}, ...Array<Fault>(9).fill({ kind: 'status', status: 502 }));
   s.origin.blobs.clear();
@@ -173,7 +173,7 @@ test('when all servers fail the error names each of them', async () => {
   });
 });
 
-test('a caller that gives up while servers keep silent gets its own reason', async () => {
+test('Mirrors gives a caller that gives up while servers are silent its own reason', async () => {
   await using s = await setUp();
   for (const server of [s.mirror, s.origin]) server.script({}, { kind: 'stall', after: -1 });
   await assert.rejects(s.blob().tail(10, AbortSignal.timeout(700)), (error) => codeOf(error) === 'DeadlineExceeded');
@@ -184,7 +184,7 @@ test('a caller that gives up while servers keep silent gets its own reason', asy
   );
 });
 
-test('manifests come from the next server too', async () => {
+test('Mirrors gets manifests from the next server too', async () => {
   await using s = await setUp();
   const type = 'application/vnd.oci.image.manifest.v1+json';
   for (const server of [s.mirror, s.origin]) server.addManifest('app', 'latest', type, Buffer.from('{}'));

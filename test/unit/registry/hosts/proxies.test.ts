@@ -6,7 +6,7 @@ function proxied(url: string, environment: NodeJS.ProcessEnv): string | undefine
   return proxyFor(new URL(url), environment)?.host;
 }
 
-test('http and https have a proxy each, in small letters or in capitals', () => {
+test('proxyFor reads a proxy each for http and https, in small letters or in capitals', () => {
   const both = { HTTP_PROXY: 'http://p:1', https_proxy: 'https://user:secret@p:2/' };
   assert.equal(proxied('http://reg.io/', both), 'p:1');
   assert.equal(proxied('https://reg.io/', both), 'p:2');
@@ -15,12 +15,12 @@ test('http and https have a proxy each, in small letters or in capitals', () => 
   assert.equal(proxied('http://reg.io/', { HTTP_PROXY: 'p:3128' }), 'p:3128', 'the scheme may be missing');
 });
 
-test('this machine is never reached through a proxy', () => {
+test('proxyFor has no proxy for this machine', () => {
   for (const url of ['http://localhost:5000/', 'http://127.0.0.1/', 'http://[::1]/'])
     assert.equal(proxied(url, { http_proxy: 'p:1' }), undefined, url);
 });
 
-test('no_proxy has names, suffixes, addresses, networks and ports', () => {
+test('proxyFor reads names, suffixes, addresses, networks and ports in no_proxy', () => {
   const table: [string, string, boolean][] = [
     ['*', 'https://reg.io/', true],
     ['reg.io', 'https://reg.io/', true],
@@ -53,7 +53,7 @@ test('no_proxy has names, suffixes, addresses, networks and ports', () => {
   }
 });
 
-test('what is no HTTP proxy is refused, without its password', () => {
+test('proxyFor refuses what is no HTTP proxy, without its password', () => {
   for (const text of ['socks5://user:secret@p:1', 'http://', 'http://a b', 'file:///etc/passwd']) {
     assert.throws(
       () => proxied('https://reg.io/', { HTTPS_PROXY: text }),

@@ -30,7 +30,7 @@ function local(registry: TestRegistry): string {
   return registry.host.replace('127.0.0.1', 'localhost');
 }
 
-test('a registry of this machine that speaks TLS is found out, with any certificate, and remembered', async () => {
+test('Schemes finds out that a registry of this machine speaks TLS, with any certificate, and remembers it', async () => {
   await using registry = await startRegistry({ tls: testTls, auth: 'token', users: { me: 'pw' } });
   const digest = registry.addBlob(Buffer.from('some bytes'));
   registry.addManifest('app', '1', type, manifest);
@@ -50,7 +50,7 @@ test('a registry of this machine that speaks TLS is found out, with any certific
   assert.deepEqual([...new Set(sent)], [local(registry)]);
 });
 
-test('a push may be the first that such a registry hears of', async () => {
+test('Schemes works even if a push is the first request to such a registry', async () => {
   await using registry = await startRegistry({ tls: testTls });
   await using client = new RegistryClient(quick);
   await client.pushManifest(parseReference(`${registry.host}/app:1`), type, manifest);
@@ -87,13 +87,13 @@ async function startPolite(): Promise<{ host: string } & AsyncDisposable> {
   };
 }
 
-test('a TLS server that answers plain HTTP with 400 is found out too', async () => {
+test('Schemes recognizes a TLS server that answers plain HTTP with 400', async () => {
   await using server = await startPolite();
   await using client = new RegistryClient(quick);
   assert.deepEqual((await client.manifest(parseReference(`${server.host}/app:1`))).bytes, manifest);
 });
 
-test('a registry in plain HTTP stays one, whatever it answers', async () => {
+test('Schemes keeps plain HTTP, whatever the registry answers', async () => {
   await using registry = await startRegistry();
   registry.addManifest('app', '1', type, manifest);
   const reference = parseReference(`${local(registry)}/app:1`);
@@ -110,7 +110,7 @@ test('a registry in plain HTTP stays one, whatever it answers', async () => {
   );
 });
 
-test('a registry that comes back with the other scheme is found again', async () => {
+test('Schemes finds a registry again that comes back with the other scheme', async () => {
   await using plain = await startRegistry();
   plain.addManifest('app', '1', type, manifest);
   await using client = new RegistryClient(quick);
@@ -139,7 +139,7 @@ test('a registry that comes back with the other scheme is found again', async ()
   await new Promise((resolve) => http.close(resolve));
 });
 
-test('a port of this machine that speaks neither is told so', async (t) => {
+test('Schemes says so if a port of this machine speaks neither', async (t) => {
   const server = createServer((socket) => {
     socket.on('error', () => {});
     socket.end('SSH-2.0-OpenSSH_9.9\r\n');
@@ -157,7 +157,7 @@ test('a port of this machine that speaks neither is told so', async (t) => {
   });
 });
 
-test('a scheme that the configuration names is kept, and so are its certificates', async (t) => {
+test('Schemes keeps a scheme that the configuration names, and its certificates', async (t) => {
   await using secure = await startRegistry({ tls: testTls });
   await using plain = await startRegistry();
   for (const registry of [secure, plain]) registry.addManifest('app', '1', type, manifest);
@@ -182,7 +182,7 @@ test('a scheme that the configuration names is kept, and so are its certificates
   }
 });
 
-test('a scheme that hosts.toml names is kept, also if the registry was asked before the file was there', async (t) => {
+test('Schemes keeps a scheme of hosts.toml, even if the registry was asked before the file was there', async (t) => {
   await using secure = await startRegistry({ tls: testTls });
   await using plain = await startRegistry();
   const directory = await mkdtemp(join(tmpdir(), 'lazypull-schemes-'));
@@ -212,7 +212,7 @@ test('a scheme that hosts.toml names is kept, also if the registry was asked bef
   }
 });
 
-test('names of this machine may be either, and all others are https alone', async () => {
+test('Schemes tries both for names of this machine, and only https for all others', async () => {
   const hosts = new Hosts();
   const first = async (host: string): Promise<string> => (await hosts.endpoints(host))[0]!.base;
   assert.equal(await first('localhost:443'), 'https://localhost/v2/');
@@ -233,7 +233,7 @@ test('names of this machine may be either, and all others are https alone', asyn
   }
 });
 
-test('that no certificate is asked of this machine does not hold for where it sends on', async () => {
+test('Schemes does not skip certificate checks behind a redirect from this machine', async () => {
   const hosts = new Hosts();
   const endpoint = { ...(await hosts.endpoints('localhost:5000'))[0]!, tls: anyCertificate };
   const zones = { zoneOf: () => 'this machine' as const };

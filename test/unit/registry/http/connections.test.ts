@@ -23,7 +23,7 @@ before(async () => {
 });
 after(() => rm(directory, { recursive: true }));
 
-test('a name that a server named is not connected to where it is this machine, unless the server is here too', async () => {
+test('Connections does not connect to this machine by a name from a server, unless the server is here too', async () => {
   await using registry = await startRegistry();
   const transport = new Transport(defaultTimeouts, [], {});
   const url = new URL(`http://localhost:${registry.host.split(':')[1]}/v2/`);
@@ -43,7 +43,7 @@ test('a name that a server named is not connected to where it is this machine, u
   await transport.close();
 });
 
-test('streams of HTTP/2 have windows that do not wait for the client on a long link', async () => {
+test('Connections have HTTP/2 windows that do not wait for the client on a long link', async () => {
   await using registry = await startRegistry({ tls: testTls });
   const windows: (number | undefined)[] = [];
   registry.onSession = ({ remoteSettings }) => windows.push(remoteSettings.initialWindowSize);
@@ -67,14 +67,14 @@ async function readWith(registry: TestRegistry, settings: string): Promise<numbe
   return (await client.blob(parseReference(`${registry.host}/app`), digest).tail(5)).size;
 }
 
-test('hosts.toml has authorities to trust, for the storage behind the registry too', async () => {
+test('Connections trust the authorities of hosts.toml, for the storage behind the registry too', async () => {
   await using registry = await startRegistry({ tls: testTls, redirect: true });
   await assert.rejects(readWith(registry, ''), /self-signed certificate/);
   assert.equal(await readWith(registry, `ca = "${join(directory, 'ca.pem')}"`), 10);
   assert.equal(await readWith(registry, 'skip_verify = true'), 10);
 });
 
-test('a hosts.toml that is mended counts for what is open already', async () => {
+test('Connections see a corrected hosts.toml even for open blobs', async () => {
   await using registry = await startRegistry({ tls: testTls });
   const path = join(directory, 'mended', registry.host);
   await mkdir(path, { recursive: true });
@@ -87,7 +87,7 @@ test('a hosts.toml that is mended counts for what is open already', async () => 
   assert.equal((await blob.tail(5)).size, 10);
 });
 
-test('hosts.toml has a client certificate, which only the registry sees', async () => {
+test('Connections show the client certificate of hosts.toml only to the registry', async () => {
   await using registry = await startRegistry({ tls: { ...testTls, ca: testTls.cert, requestCert: true } });
   const trust = `ca = "${join(directory, 'ca.pem')}"\n`;
   await assert.rejects(readWith(registry, trust), /Cannot GET "https:.*it may want a client certificate/);
@@ -112,7 +112,7 @@ async function refusesEach(transport: Transport, url: URL): Promise<void> {
   }
 }
 
-test('a server that wants a client certificate, and says so only after the handshake, is asked anew each time', async () => {
+test('Connections are made anew if a server asks for a client certificate only after the handshake', async () => {
   await using registry = await startRegistry({ tls: { ...testTls, ca: testTls.cert, requestCert: true } });
   await using proxy = await ForwardProxy.start();
   const transport = new Transport(defaultTimeouts, [], { https_proxy: proxy.url });

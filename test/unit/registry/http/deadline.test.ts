@@ -53,7 +53,9 @@ const tricks: Record<string, (request: RawRequest, socket: Socket) => void> = {
 };
 
 for (const [trick, answer] of Object.entries(tricks)) {
-  test(`a registry that answers with ${trick} is given up, whatever was asked`, { timeout: hangMs }, async () => {
+  test(`Deadline ends a request to a registry that answers with ${trick}, whatever was asked`, {
+    timeout: hangMs,
+  }, async () => {
     await using server = await RawServer.start((request, socket) => answer(request, socket));
     await Promise.all(
       Object.values(kinds).map(async (ask) => {
@@ -64,7 +66,7 @@ for (const [trick, answer] of Object.entries(tricks)) {
   });
 }
 
-test('a token server that sends 103 for ever is given up, whoever waits for the token', {
+test('Deadline ends the wait for a token server that sends 103 for ever', {
   timeout: hangMs,
 }, async () => {
   await using server = await RawServer.start(({ head }, socket) => {
@@ -76,7 +78,7 @@ test('a token server that sends 103 for ever is given up, whoever waits for the 
   await assert.rejects(client.manifest(parseReference(`${server.host}/a:1`)), /no answer came in time/);
 });
 
-test('a body is given up on which only frames without bytes come', { timeout: hangMs }, async () => {
+test('Deadline ends a body with only frames without bytes', { timeout: hangMs }, async () => {
   await using server = await RawServer.start((_, socket) => {
     socket.write('HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n');
     keepWriting(socket, 20, (turn) => (turn === 0 ? '5;x=' : 'y')); // the extension of a chunk, for ever
@@ -85,7 +87,9 @@ test('a body is given up on which only frames without bytes come', { timeout: ha
   await assert.rejects(client.manifest(parseReference(`${server.host}/a:1`)), /the answer stopped in the middle/);
 });
 
-test('so is one of HTTP/2 whose DATA frames are empty, or whose answer never comes', { timeout: hangMs }, async () => {
+test('Deadline ends an HTTP/2 body of empty DATA frames, and the wait for an answer that never comes', {
+  timeout: hangMs,
+}, async () => {
   for (const status of [200, 103]) {
     const server = createSecureServer(testTls, () => {});
     server.on('stream', (stream) => {
@@ -108,7 +112,7 @@ test('so is one of HTTP/2 whose DATA frames are empty, or whose answer never com
   }
 });
 
-test('a handshake that never ends is given up', { timeout: hangMs }, async () => {
+test('Deadline ends a handshake that never ends', { timeout: hangMs }, async () => {
   const sockets: Socket[] = [];
   const server = createServer((socket) => {
     sockets.push(socket);
@@ -125,7 +129,7 @@ test('a handshake that never ends is given up', { timeout: hangMs }, async () =>
   server.close();
 });
 
-test('a manifest that drips is given up when it has taken longer than its bytes are worth', {
+test('Deadline ends a manifest that drips for longer than its bytes are worth', {
   timeout: hangMs,
 }, async () => {
   await using registry = await startRegistry();
@@ -140,7 +144,7 @@ test('a manifest that drips is given up when it has taken longer than its bytes 
   });
 });
 
-test('informational answers are skipped, however many come', { timeout: hangMs }, async () => {
+test('skipInformational skips informational answers, however many come', { timeout: hangMs }, async () => {
   const interim =
     'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\ncontent-length: 7\r\nlink: </x>\r\n\r\nHTTP/1.1 199 x\r\n\r\n';
   await using server = await RawServer.start(({ head, number }, socket) => {
@@ -165,7 +169,7 @@ async function drip(socket: Socket, text: string): Promise<void> {
   }
 }
 
-test('a silence is told, and no answer that comes in time', { timeout: hangMs }, async () => {
+test('onSilence is called for a silence, and not for an answer in time', { timeout: hangMs }, async () => {
   await using server = await RawServer.start(({ head }, socket) => {
     if (head.startsWith('HEAD')) socket.write('HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n');
   });

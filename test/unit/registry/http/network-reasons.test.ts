@@ -42,7 +42,7 @@ async function complaintAbout(tls: { key: string; cert: string }, isTrusted: boo
   );
 }
 
-test('what is wrong with a certificate is told in words for who runs the registry, not for who runs Node', async (t) => {
+test('networkReason explains a certificate for those that run the registry, not for those that run Node', async (t) => {
   const here = ['-addext', 'subjectAltName=IP:127.0.0.1'];
   for (const [options, isTrusted, message, hint] of [
     [here, false, /its self-signed certificate is not trusted \(DEPTH_ZERO_SELF_SIGNED_CERT\)$/, /ca = "FILE"/],
@@ -68,7 +68,7 @@ function failure(code: string, message: string): Error {
   return Object.assign(new Error(message), { code });
 }
 
-test('the words of Node and OpenSSL stay out of messages, whatever the code is', () => {
+test('networkReason keeps the words of Node and OpenSSL out of messages, whatever the code is', () => {
   for (const [code, words, expected] of [
     [
       'SELF_SIGNED_CERT_IN_CHAIN',
@@ -120,7 +120,7 @@ test('the words of Node and OpenSSL stay out of messages, whatever the code is',
   }
 });
 
-test('what the server alone can mend is not to be tried again later', () => {
+test('networkReason does not try again what only the server can mend', () => {
   for (const [code, hint] of [
     ['ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION', /TLS 1\.2/],
     ['ERR_SSL_TLSV1_UNRECOGNIZED_NAME', /check the name/],
@@ -129,7 +129,7 @@ test('what the server alone can mend is not to be tried again later', () => {
   }
 });
 
-test('who asks this machine is not told of proxies', () => {
+test('networkReason does not mention proxies for this machine', () => {
   const codes = ['ECONNREFUSED', 'ENOTFOUND', 'ETIMEDOUT', 'UND_ERR_CONNECT_TIMEOUT', 'UND_ERR_HEADERS_TIMEOUT'];
   for (const code of codes) {
     const hintAt = (url: string): string =>
@@ -147,13 +147,13 @@ test('who asks this machine is not told of proxies', () => {
   }
 });
 
-test('a hint goes along when another server is asked, and into what holds the error', () => {
+test('networkReason keeps the hint if another server is asked, and in outer errors', () => {
   const error = networkError(asked, failure('ECONNREFUSED', 'x'));
   assert.equal(error.toBeRetried().hint, error.hint);
   assert.equal(hintFor(new LazypullError('Unavailable', 'Cannot read the layer', { cause: error })), error.hint);
 });
 
-test('what a proxy answers is told as it is, and what to do about it', async (t) => {
+test('networkReason has the answer of a proxy as it is, and what to do about it', async (t) => {
   for (const [status, message, hint] of [
     [403, /through the proxy "127.*": the proxy answered 403 Forbidden$/, /the proxy may reach the registry/],
     [407, /the proxy answered 407 Proxy Authentication Required$/, /USER:PASSWORD/],

@@ -54,7 +54,7 @@ test('followable() refuses what leads to other protocols, metadata services or o
     assert.throws(() => followable(asked, location, hosts, 'anywhere'), message, String(location));
 });
 
-test('addresses', () => {
+test('zoneOf() and isLoopback() know addresses in every spelling', () => {
   for (const name of ['localhost', 'LOCALHOST', '127.0.0.1', '127.255.0.1', '::1', '[::1]'])
     assert.ok(isLoopback(name), name);
   for (const name of ['128.0.0.1', 'localhost.io', '[::2]', '']) assert.ok(!isLoopback(name), name);
@@ -73,7 +73,7 @@ test('followable() goes to this machine from a registry that is here itself, but
   assert.throws(() => followable(local, 'http://127.0.0.1/', hosts, 'link-local'), /this machine/);
 });
 
-test('a chain of redirects is followed five times and no further', async () => {
+test('Requester follows a chain of five redirects and no further', async () => {
   await using registry = await startRegistry();
   await using client = new RegistryClient({ environment: {} });
   const blob = client.blob(parseReference(`${registry.host}/a`), registry.addBlob(Buffer.from('x')));
@@ -88,7 +88,7 @@ test('a chain of redirects is followed five times and no further', async () => {
   );
 });
 
-test('a redirect to a name is looked up like any other', async () => {
+test('Requester looks up the name of a redirect like any other', async () => {
   await using registry = await startRegistry({ redirect: true });
   await using client = new RegistryClient({ environment: {} });
   const digest = registry.addBlob(Buffer.from('x'));
@@ -99,7 +99,7 @@ test('a redirect to a name is looked up like any other', async () => {
   assert.equal(registry.requests[1]?.headers.host, `localhost:${registry.host.split(':')[1]}`);
 });
 
-test('a registry that a stranger named is connected to in the zone of its name', async () => {
+test('Requester connects to a registry that a stranger named in the zone of its name', async () => {
   const hosts = new Hosts();
   const zones = { zoneOf: () => 'anywhere' as const };
   const [named] = await hosts.guardedEndpoints('reg.io', 'pull');

@@ -30,7 +30,7 @@ async function readAll(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
 
 const secure: RegistryOptions = { tls: testTls, redirect: true };
 
-test('https is spoken in HTTP/2 over one connection where the server has it', async () => {
+test('Transport uses one HTTP/2 connection for https if the server has it', async () => {
   await using registry = await startRegistry(secure);
   await using client = new RegistryClient({ ...quick, hosts: secureHosts(registry), certificates: [testTls.cert] });
   const blob = client.blob(parseReference(`${registry.host}/a`), registry.addBlob(bytes));
@@ -44,7 +44,7 @@ test('https is spoken in HTTP/2 over one connection where the server has it', as
   assert.equal(new Set(storage.map(({ port }) => port)).size, 1);
 });
 
-test('HTTP/2 answers that stall, and readers that stop', async () => {
+test('Transport survives HTTP/2 answers that stall, and readers that stop', async () => {
   await using registry = await startRegistry({ tls: testTls });
   await using client = new RegistryClient({ ...quick, hosts: secureHosts(registry), certificates: [testTls.cert] });
   const blob = client.blob(parseReference(`${registry.host}/a`), registry.addBlob(bytes));
@@ -55,7 +55,7 @@ test('HTTP/2 answers that stall, and readers that stop', async () => {
   assert.deepEqual((await blob.tail(5)).data, bytes.subarray(-5));
 });
 
-test('a certificate that nobody vouches for is Unavailable, at once', async () => {
+test('Transport is Unavailable at once for an untrusted certificate', async () => {
   await using registry = await startRegistry(secure);
   await using client = new RegistryClient({ ...quick, hosts: secureHosts(registry) });
   const blob = client.blob(parseReference(`${registry.host}/a`), registry.addBlob(bytes));
@@ -66,14 +66,14 @@ test('a certificate that nobody vouches for is Unavailable, at once', async () =
   assert.equal(client.counters.requests, 1);
 });
 
-test('https to a server in plain HTTP says so', async () => {
+test('Transport says so if https meets a server in plain HTTP', async () => {
   await using registry = await startRegistry();
   await using client = new RegistryClient({ ...quick, hosts: secureHosts(registry) });
   const blob = client.blob(parseReference(`${registry.host}/a`), registry.addBlob(bytes));
   await assert.rejects(blob.tail(5), /the server speaks plain HTTP, not TLS/);
 });
 
-test('proxies of the environment are used, but not for NO_PROXY and this machine', async () => {
+test('Transport uses proxies of the environment, but not for NO_PROXY and this machine', async () => {
   await using registry = await startRegistry();
   const seen: string[] = [];
   const proxy = createServer((incoming, outgoing) => {
