@@ -45,6 +45,13 @@ describe('names in the documentation', () => {
     assert.deepEqual(unknown, []);
   });
 
+  it('are those of tests that are there, for each bug that was fixed', () => {
+    const named = [...text('docs/reliability.md').matchAll(/`(test\/[\w/-]+)`: "([^"]+)"/g)];
+    assert.ok(named.length >= 14);
+    const missing = named.filter(([, file, name]) => !text(`${file}.test.ts`).includes(name!));
+    assert.deepEqual(missing, []);
+  });
+
   it('have the values in the table of bounds that the constants have', () => {
     const rows = text('docs/security.md').matchAll(/^\|([^|]+)\|([^|]+)\|([^|]*`[^|]+)\|$/gm);
     const wrong: string[] = [];
