@@ -212,7 +212,7 @@ test('A registry that wants a client certificate', async () => {
   await readLazily('lp-clients', `${host}/app`, await pushLayer(client, `${host}/app`));
 });
 
-test('A mirror whose path is its own, before a registry that nobody reaches', async () => {
+test('A mirror whose path is its own, before a registry that cannot be reached', async () => {
   await using registry = await startRegistry(join(workspace.path, 'mirror'));
   const direct = `127.0.0.1:${registry.port}`;
   await hostsToml(

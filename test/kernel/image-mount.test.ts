@@ -242,7 +242,7 @@ test('lazypull mount keeps the layers where a root is given, and fills them wher
   await second.assertNothingLeft();
 });
 
-test('lazypull mount ends also while somebody uses the directory, and says so', async () => {
+test('lazypull mount ends even while the directory is in use, and says so', async () => {
   const mount = await Mounted.start('used', 'app:1');
   await mount.until(() => mount.has('mounted'));
   const user = await open(join(mount.directory, 'large'));

@@ -94,7 +94,7 @@ test('A connection that is aborted is noticed at once, and another one takes its
   await one.check(2);
 });
 
-test('A layer that was removed while somebody used its mount is given up when the connection has died', async () => {
+test('A layer that was removed while its mount was in use is given up when the connection has died', async () => {
   const mounted = async () => (await lab.metrics()).get('lazypull_layers_mounted');
   const before = await mounted();
   const { snapshot } = await image();
@@ -189,7 +189,7 @@ const disturbances: Record<string, (point: string, another: string) => Promise<u
 };
 
 for (const [name, disturb] of Object.entries(disturbances)) {
-  test(`After ${name} whoever asks for a layer gets it all the same`, async () => {
+  test(`After ${name} a client that asks for a layer gets it all the same`, async () => {
     const [other, one] = [await image(), await image()];
     const [another, point] = (await mountTable(lab.root)).slice(-2).map(({ path }) => path);
     await disturb(point!, another!);
@@ -201,7 +201,7 @@ for (const [name, disturb] of Object.entries(disturbances)) {
     await one.check(1);
   });
 
-  test(`After ${name} a layer is mounted again though nobody asks`, async () => {
+  test(`After ${name} a layer is mounted again though no client asks`, async () => {
     const [other, one] = [await image(), await image()];
     const [another, point] = (await mountTable(lab.root)).slice(-2).map(({ path }) => path);
     const names = () => readdir(join(point!, 'fs')).catch(() => []);
@@ -214,7 +214,7 @@ for (const [name, disturb] of Object.entries(disturbances)) {
   });
 }
 
-test('Who mounts what it was told before, while others unmount the layer, gets the layer or an error, and never an empty tree', async () => {
+test('A client that mounts what it was told before, while others unmount the layer, gets the layer or an error, and never an empty tree', async () => {
   const one = await image();
   const point = (await mountTable(lab.root)).at(-1)!.path;
   const lower = [join(point, 'fs'), lab.workspace.path];
@@ -250,7 +250,7 @@ test('After all of the tree was unmounted everything is lazy again without a res
   await (await image()).check(0);
 });
 
-test('While the root directory is unmounted nobody is told of an empty one, and all is well when it is mounted again', async () => {
+test('While the root directory is unmounted no client is told of an empty one, and all is well when it is mounted again', async () => {
   let image = '';
   await using own = await LayerLab.open('', async (root) => {
     image = `${root}.ext4`;

@@ -104,7 +104,7 @@ const damages: { [name: string]: { spoil: (record: Record) => unknown; message: 
 };
 
 for (const [name, { spoil, message }] of Object.entries(damages)) {
-  test(`A record of the keeper with ${name} ends in a fresh start, and nobody waits for ever`, async () => {
+  test(`A record of the keeper with ${name} ends in a fresh start, and no reader waits for ever`, async () => {
     await startAfter(async () => {
       const record = await readRecord();
       spoil(record);
@@ -137,7 +137,7 @@ const losses: { [name: string]: () => Promise<unknown> } = {
 };
 
 for (const [name, lose] of Object.entries(losses)) {
-  test(`A record of the keeper that ${name} ends in a fresh start, and nobody waits for ever`, async () => {
+  test(`A record of the keeper that ${name} ends in a fresh start, and no reader waits for ever`, async () => {
     await startAfter(lose);
     assert.match(said().join('\n'), /a keeper that no record names is ended/);
   });

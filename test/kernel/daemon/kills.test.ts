@@ -67,7 +67,7 @@ async function tarOf(root: string): Promise<{ status: number | null; digest: str
   return { status, digest: sum.digest('hex'), stderr };
 }
 
-test(`Whoever reads while the daemon is killed ${kills} times only waits, and reads the right bytes`, async (t) => {
+test(`A program that reads while the daemon is killed ${kills} times only waits, and reads the right bytes`, async (t) => {
   let killed = 0;
   let rounds = 0;
   for (; killed < kills; rounds++) {

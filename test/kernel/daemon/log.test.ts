@@ -65,7 +65,7 @@ test('A log that cannot be written keeps the daemon from nothing: a full disk', 
   await endsWell(child, await logsAndAnswers(socket), directory);
 });
 
-test('A log that cannot be written keeps the daemon from nothing: nobody reads what it says', async (t) => {
+test('A log that cannot be written keeps the daemon from nothing: a pipe that is not read', async (t) => {
   const { directory, socket, args } = await daemon('unread');
   const command = '"$@" 2>&1 >/dev/null | exec sleep 600';
   start(t, ['sh', '-c', command, 'sh', daemonProgram, ...args], 'ignore');

@@ -8,7 +8,7 @@ import { estargzBlob } from '../../support/estargz-blob.ts';
 import { LayerLab } from '../../support/layer-lab.ts';
 import { keepersBelow } from '../../support/workspace.ts';
 
-test('A daemon whose records are lost does not start, and takes nothing from anybody, until it is told to go on', async () => {
+test('A daemon whose records are lost does not start, and takes nothing away, until it is told to go on', async () => {
   await using lab = await LayerLab.open();
   const content = randomBytes(3 << 20);
   const snapshot = await lab.prepare([lab.layer(estargzBlob([{ path: 'file', type: 'reg', content }], 1 << 20))]);

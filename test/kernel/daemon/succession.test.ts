@@ -94,7 +94,7 @@ test('A keeper that ends is replaced, and the next one holds as well', async () 
   for (const file of [0, 1, 2, 3]) await layer.read(file);
 });
 
-test('Without a keeper everything is mounted anew, and whoever read before gets errors instead of waiting', async () => {
+test('Without a keeper everything is mounted anew, and earlier readers get errors instead of waiting', async () => {
   await using layer = await mountFiles();
   await layer.read(0);
   await lab.daemon.program.stop('SIGKILL');
@@ -108,7 +108,7 @@ test('Without a keeper everything is mounted anew, and whoever read before gets 
   await lab.unmount(root);
 });
 
-test('While a killed daemon is away only readers of its data wait: nobody who looks at mounts, sizes or names', async () => {
+test('While a killed daemon is away only readers of its data wait, and no program that looks at mounts, sizes or names', async () => {
   await using layer = await mountFiles();
   await layer.read(0);
   const [keeper] = await keepersBelow(lab.workspace.path);
@@ -190,7 +190,7 @@ test('A layer that was removed while it is still read goes on after a crash', as
   await run('umount', [root]);
 });
 
-test('Who looks after the cache while a killed daemon is away does not keep the next one from starting, and waits for it', async () => {
+test('A command that looks after the cache while a killed daemon is away does not keep the next one from starting, and waits for it', async () => {
   await using layer = await mountFiles();
   await layer.read(0);
   await lab.daemon.program.stop('SIGKILL');
@@ -210,7 +210,7 @@ test('Who looks after the cache while a killed daemon is away does not keep the 
 /** After so long a daemon has written down what it has: every two seconds. */
 const writtenDownMs = 3_000;
 
-test('Who mounts a layer late, when the daemon has been stopped, gets an error and not an empty directory', async () => {
+test('A client that mounts a layer late, when the daemon has been stopped, gets an error and not an empty directory', async () => {
   const { snapshot, root } = await mountFiles();
   const points = (await mountsBelow(join(lab.root, 'snapshotter'))).map((path) => join(path, 'fs'));
   assert.ok(points.length > 0);

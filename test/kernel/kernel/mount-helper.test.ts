@@ -22,7 +22,7 @@ async function workDirectory(t: TestContext): Promise<string> {
   return path;
 }
 
-test('A process that is killed while its mount waits for a file system that nobody serves ends; the next helper waits for that mount', async (t) => {
+test('A process that is killed while its mount waits for a file system without a server ends; the next helper waits for that mount', async (t) => {
   const directory = await workDirectory(t);
   const [target, lock] = [join(directory, 'target'), join(directory, 'lock')];
   await mkdir(target);

@@ -58,7 +58,7 @@ async function watcherOf(
   return { looks: () => counts[0]! + counts[1]! + counts[2]!, end };
 }
 
-test('Who looks at a mount point again and again, while it is filled and cleared, never finds an empty directory', async (t) => {
+test('A program that looks at a mount point again and again, while it is filled and cleared, never finds an empty directory', async (t) => {
   const { directory, image, target } = await placeIn(t);
   const watcher = await watcherOf(t, target);
   for (let i = 0; i < 300; i++) {

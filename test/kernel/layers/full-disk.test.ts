@@ -51,7 +51,7 @@ test('On a disk that is full every read is answered, and when there is space aga
   await lab.unmount(again);
 });
 
-test('A layer that nobody uses makes room for one that is read', async () => {
+test('A layer that is not in use makes room for one that is read', async () => {
   await using lab = await LayerLab.open('no_background_fetch = true', (root) => mountDisk(root, 64 * mib));
   const prepare = async (files: readonly FileSpec[]) => lab.prepare([lab.layer(estargzBlob(files, mib))]);
   const old = noiseFiles(5, 5 * mib);

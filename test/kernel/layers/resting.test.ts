@@ -44,7 +44,7 @@ async function readFrom(mounted: string): Promise<string> {
   return digestOf(await Promise.all(names.map((name) => readFile(name))));
 }
 
-test('Dozens of mounted layers of twenty thousand files take little memory, and each is read again whenever somebody comes', async (t) => {
+test('Dozens of mounted layers of twenty thousand files take little memory, and each can be read again at any time', async (t) => {
   const images: string[] = [];
   for (const layer of layers) images.push(await lab.prepare([layer]));
   const mounted: string[] = [];
