@@ -1,6 +1,6 @@
 import type { WriteStream } from 'node:tty';
 import type { LayerEvent } from '../convert/layer-converter.ts';
-import type { KeptMember } from '../convert/convert.ts';
+import type { UnconvertedMember } from '../convert/convert.ts';
 import type { NotLazyLayer } from '../convert/laziness.ts';
 import { printable } from '../util/printable.ts';
 import { Rate } from '../util/rate.ts';
@@ -48,7 +48,7 @@ export class ConvertProgress implements Disposable {
     this.#active.set(digest, { event, rate, sinceMs: isSame ? before.sinceMs : performance.now() });
   }
 
-  onKept({ digest, platform, reason, isLeftOut }: KeptMember): void {
+  onKept({ digest, platform, reason, isLeftOut }: UnconvertedMember): void {
     const of = platform === undefined ? '' : ` for ${platform}`;
     this.#lines.say(printable(`${shorten(digest)}${of} is ${isLeftOut ? 'left out' : 'copied as it is'}: ${reason}`));
   }

@@ -1,5 +1,5 @@
 import { InvalidArgumentError } from 'commander';
-import { convertImage, defaultGzipLevel, type KeptMember } from '../convert/convert.ts';
+import { convertImage, defaultGzipLevel, type UnconvertedMember } from '../convert/convert.ts';
 import type { LayerEvent } from '../convert/layer-converter.ts';
 import type { NotLazyLayer } from '../convert/laziness.ts';
 import { checkEndpoint, openEndpoints } from '../convert/endpoints.ts';
@@ -88,7 +88,7 @@ class JsonReport implements Disposable {
     if (state === 'done' || state === 'kept') this.#write({ event: 'layer', digest, size, state, bytes });
   }
 
-  onKept(member: KeptMember): void {
+  onKept(member: UnconvertedMember): void {
     this.#write({ event: 'kept', ...member });
   }
 

@@ -62,7 +62,7 @@ export interface ConvertOptions {
   /** It is called often. */
   onLayer?: ((event: LayerEvent) => void) | undefined;
   /** Is called for each member of an index that cannot be converted and is copied as it is, except for attestations. */
-  onKept?: ((member: KeptMember) => void) | undefined;
+  onKept?: ((member: UnconvertedMember) => void) | undefined;
   /** Decides for the written layers whether they can be lazy; without it nothing is decided. */
   check?: LazinessCheck | undefined;
   /** Is called once for each layer that cannot be lazy; `source` is its digest before the conversion. */
@@ -71,7 +71,7 @@ export interface ConvertOptions {
 }
 
 /** A member of an index that stays as it is, or is not in the new index. */
-export interface KeptMember {
+export interface UnconvertedMember {
   digest: string;
   /** The platform in the index; undefined if there is none. */
   platform: string | undefined;

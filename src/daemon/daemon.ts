@@ -7,7 +7,7 @@
  */
 
 import { type DaemonConfig, defaults } from '../config/load.ts';
-import type { FuseConnection, KeptConnection } from '../fuse/connection.ts';
+import type { FuseConnection, HeldConnection } from '../fuse/connection.ts';
 import type { Labels } from '../formats/layer-format.ts';
 import { RegistryImage } from '../images/image-access.ts';
 import type { LayerIndexes } from '../indexes/layer-indexes.ts';
@@ -187,7 +187,7 @@ function startLayers(
   mirror: DaemonMirror | undefined,
   budget: DiskBudget,
   indexes: LayerIndexes,
-  kept: KeptConnection | undefined,
+  kept: HeldConnection | undefined,
   memoryBytes: number | undefined,
   log: Log,
   metrics: DaemonMetrics,

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, LazypullError, messageOf } from '../errors.ts';
-import type { KeptConnection } from '../fuse/connection.ts';
+import type { HeldConnection } from '../fuse/connection.ts';
 import { isConnectionName } from '../fuse/connection-name.ts';
 import { bootId } from '../kernel/boot.ts';
 import { directoryIdentity } from '../kernel/directory-identity.ts';
@@ -19,7 +19,7 @@ export interface KeeperRecord {
   /** The identity of the root directory: a copy of it has no keeper. Records of old versions do not have it. */
   readonly directory?: string | undefined;
   readonly keeper: ProcessIdentity;
-  readonly fuse: KeptConnection;
+  readonly fuse: HeldConnection;
   readonly socket?: ListeningSocket | undefined;
   readonly moreSockets?: readonly ListeningSocket[] | undefined;
 }
@@ -116,7 +116,7 @@ export function parseRecord(text: string): KeeperRecord {
   };
 }
 
-function connectionIn(value: unknown): KeptConnection {
+function connectionIn(value: unknown): HeldConnection {
   const { name, fd, root, wasAttached, answerWithinMs } = objectIn(value, 'fuse');
   if (typeof name !== 'string' || !isConnectionName(name)) throw damaged('fuse.name');
   if (wasAttached !== undefined && typeof wasAttached !== 'boolean') throw damaged('fuse.wasAttached');

@@ -2,7 +2,7 @@ import { closeSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf, explain, LazypullError, messageOf } from '../errors.ts';
-import type { KeptConnection } from '../fuse/connection.ts';
+import type { HeldConnection } from '../fuse/connection.ts';
 import { bootId } from '../kernel/boot.ts';
 import { directoryIdentity } from '../kernel/directory-identity.ts';
 import { firstHeldDescriptor, startHolder } from '../kernel/fd-holder.ts';
@@ -15,7 +15,7 @@ import { replaceFile } from '../kernel/replace-file.ts';
 
 /** What is kept for the next life. Descriptors belong to the process that has this object. */
 export interface Kept {
-  readonly fuse: KeptConnection;
+  readonly fuse: HeldConnection;
   /** The sockets that the service manager does not keep. */
   readonly sockets: readonly ListeningSocket[];
 }

@@ -2,7 +2,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ListenAddress } from '../config/listen-address.ts';
 import { codeOf } from '../errors.ts';
-import type { KeptBeside } from '../layers/cache/cache.ts';
+import type { CacheNeighbour } from '../layers/cache/cache.ts';
 import type { Log } from '../log.ts';
 import { mirrorAddressOf, mirrorFileAt } from '../mirror/address.ts';
 import type { BlobStore } from '../mirror/blob-store.ts';
@@ -54,7 +54,7 @@ export class DaemonMirror implements AsyncDisposable {
   }
 
   /** What is kept, for the code that watches the disk space. */
-  get beside(): KeptBeside {
+  get beside(): CacheNeighbour {
     return this.#store;
   }
 

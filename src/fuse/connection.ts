@@ -36,7 +36,7 @@ export interface FuseConnection {
  * The parts of a connection that can outlive the process that made it. `root` is undefined if an old version mounted it
  * in a directory.
  */
-export interface KeptConnection extends Pick<FuseConnection, 'fd' | 'name'> {
+export interface HeldConnection extends Pick<FuseConnection, 'fd' | 'name'> {
   readonly root?: number | undefined;
   readonly wasAttached?: boolean | undefined;
   /**
@@ -87,7 +87,7 @@ export async function openConnection(): Promise<FuseConnection> {
  */
 export async function inheritConnection(
   directory: string,
-  kept: KeptConnection,
+  kept: HeldConnection,
   log: Log,
 ): Promise<FuseConnection | undefined> {
   let { root } = kept;

@@ -2,7 +2,7 @@ import type { IndexArtifact } from './artifact.ts';
 import { codeOf, LazypullError } from '../errors.ts';
 import type { Blob } from '../registry/blob/blob.ts';
 import type { IndexOrigin } from './index-origin.ts';
-import type { IndexStore, KeptIndex } from './index-store.ts';
+import type { IndexStore, StoredIndex } from './index-store.ts';
 
 /** The index of a layer that may be used: in the node's store, or in a registry, with only its tail here. */
 export interface FoundIndex {
@@ -62,9 +62,9 @@ abstract class KnownIndex {
 /** An index that is complete in the store. */
 export class LocalIndex extends KnownIndex implements FoundIndex {
   readonly #store: IndexStore;
-  readonly #kept: KeptIndex;
+  readonly #kept: StoredIndex;
 
-  constructor(store: IndexStore, kept: KeptIndex, onPoison: (reason: string) => void) {
+  constructor(store: IndexStore, kept: StoredIndex, onPoison: (reason: string) => void) {
     super(kept, kept.origin, onPoison);
     this.#store = store;
     this.#kept = kept;
@@ -89,8 +89,8 @@ export class RemoteIndex extends KnownIndex implements FoundIndex {
   readonly #blob: Blob;
   readonly #tail: Buffer;
   readonly #index: IndexArtifact;
-  #keeping: Promise<KeptIndex> | undefined;
-  #kept: KeptIndex | undefined;
+  #keeping: Promise<StoredIndex> | undefined;
+  #kept: StoredIndex | undefined;
 
   /** `tail` was compared with its digest. */
   constructor({ store, index, origin, onPoison }: FoundParts, blob: Blob, tail: Buffer) {

@@ -5,11 +5,11 @@ import { codeOf, errnoOf, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { IndexRepository } from './index-repository.ts';
 import type { IndexMetrics } from './metrics.ts';
-import type { KeptIndex } from './index-store.ts';
+import type { StoredIndex } from './index-store.ts';
 import { signIndex } from './signature.ts';
 
 interface Job {
-  readonly index: KeptIndex;
+  readonly index: StoredIndex;
   readonly replaces: boolean;
 }
 
@@ -49,7 +49,7 @@ export class IndexPublisher implements AsyncDisposable {
    *
    * @param replaces whether it replaces an unused one in the repository
    */
-  add(index: KeptIndex, replaces: boolean): void {
+  add(index: StoredIndex, replaces: boolean): void {
     if (this.#stop.signal.aborted) return;
     this.#queue.delete(index.layer);
     this.#queue.set(index.layer, { index, replaces });

@@ -11,7 +11,7 @@ import type { IndexOrigin } from './index-origin.ts';
 import { damaged, encodeRecord, type IndexRecord, readAt, readRecord } from './index-record.ts';
 
 /** An index in the store. */
-export interface KeptIndex extends IndexRecord {
+export interface StoredIndex extends IndexRecord {
   /** Its file, whose bytes [0, size) are the index. It is never changed: a hard link to it stays as it is. */
   readonly path: string;
   readonly lastUsedMs: number;
@@ -75,7 +75,7 @@ export class IndexStore {
    *
    * @throws InvalidArgument if `layer` is not a sha256 digest; Unavailable if the disk cannot be read
    */
-  async find(layer: string): Promise<KeptIndex | undefined> {
+  async find(layer: string): Promise<StoredIndex | undefined> {
     const path = this.#path(layer);
     try {
       await using file = await open(path);
@@ -96,7 +96,7 @@ export class IndexStore {
   }
 
   /** The bytes [start, end) of a found index. Throws NotFound if it was removed meanwhile. */
-  async read({ path, size }: KeptIndex, start: number, end: number): Promise<Buffer> {
+  async read({ path, size }: StoredIndex, start: number, end: number): Promise<Buffer> {
     if (start < 0 || end < start || end > size) throw damaged(`it has no bytes ${start} to ${end}`);
     try {
       await using file = await open(path);
@@ -114,7 +114,7 @@ export class IndexStore {
    * @throws DataLoss if the bytes are not the expected ones; ResourceExhausted if it alone exceeds the limit;
    * Unavailable if it cannot be written
    */
-  async keep(index: NewIndex, content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<KeptIndex> {
+  async keep(index: NewIndex, content: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<StoredIndex> {
     const { layer, tail, signature, origin } = index;
     const path = this.#path(layer);
     const temporary = `${path}.${randomUUID()}`;
@@ -146,8 +146,8 @@ export class IndexStore {
   }
 
   /** All indexes, the longest unused first; files are not compared with their digests. */
-  async list(): Promise<KeptIndex[]> {
-    const kept: KeptIndex[] = [];
+  async list(): Promise<StoredIndex[]> {
+    const kept: StoredIndex[] = [];
     for (const layer of await this.#layers()) {
       const path = this.#path(layer);
       try {
@@ -177,11 +177,11 @@ export class IndexStore {
    *
    * @returns the removed indexes
    */
-  async prune({ unusedMs, keepBytes }: { unusedMs: number; keepBytes: number }): Promise<KeptIndex[]> {
+  async prune({ unusedMs, keepBytes }: { unusedMs: number; keepBytes: number }): Promise<StoredIndex[]> {
     const listed = await this.list();
     await this.#removeStrays(new Set(listed.map(({ path }) => path)));
     let bytes = listed.reduce((sum, { size }) => sum + size, 0);
-    const removed: KeptIndex[] = [];
+    const removed: StoredIndex[] = [];
     const before = Date.now() - unusedMs;
     for (const index of listed) {
       if (bytes <= keepBytes || index.lastUsedMs > before) break;
@@ -191,7 +191,7 @@ export class IndexStore {
     return removed;
   }
 
-  async #describe(file: FileHandle, path: string, layer: string): Promise<KeptIndex> {
+  async #describe(file: FileHandle, path: string, layer: string): Promise<StoredIndex> {
     const { size, mtimeMs } = await file.stat();
     const record = await readRecord(file, size);
     if (record.layer !== layer) throw damaged('it is of another layer');

@@ -16,8 +16,8 @@ const mount2 = syscall<[string, string, string, number, string | null]>(
 const umount2 = syscall<[string, number]>('umount2', 'int umount2(const char *target, int flags)');
 
 /**
- * Mounts an image file read-only: directly from the file if the kernel can (EROFS of Linux 6.12 and later), else through a
- * loop device.
+ * Mounts an image file read-only: directly from the file if the kernel can (EROFS of Linux 6.12 and later), else
+ * through a loop device.
  *
  * @param type of the file system in the image, as the kernel calls it
  * @param source path of the image, a regular file

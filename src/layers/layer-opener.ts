@@ -221,7 +221,9 @@ export class LayerOpener {
     return new LayerDirectory(join(this.#parts.root.layers, layerPath(id)));
   }
 
-  /** Opens a layer of an image whose files are there. `own` replaces the parts that it does not share with the others. */
+  /**
+   * Opens a layer of an image whose files are there. `own` replaces the parts that it does not share with the others.
+   */
   async serve(layer: KnownLayer, image: ImageAccess, own?: OwnOfLayer): Promise<Layer> {
     const { digest } = layer.record;
     const { front: name } = layer.record;

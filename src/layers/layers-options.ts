@@ -3,7 +3,7 @@ import type { Fronts } from '../fronts/index.ts';
 import type { FuseMetrics } from '../fuse/metrics.ts';
 import type { OpenImageAccess } from '../images/image-access.ts';
 import type { Log } from '../log.ts';
-import type { KeptBeside } from './cache/cache.ts';
+import type { CacheNeighbour } from './cache/cache.ts';
 import type { CacheLimits } from './cache/cache-limits.ts';
 import type { DiskBudget } from './cache/disk-budget.ts';
 import type { LayerMetrics } from './metrics.ts';
@@ -30,7 +30,7 @@ export interface LayersOptions {
   /** The budget that writers ask, if layers share it with others. */
   readonly budget?: DiskBudget | undefined;
   /** Other data that counts under these limits. */
-  readonly beside?: KeptBeside | undefined;
+  readonly beside?: CacheNeighbour | undefined;
   /** The memory limit of this process; undefined for none. */
   readonly memoryBytes?: number | undefined;
   /** What happens to layers whose manifest names no index. */

@@ -22,7 +22,7 @@ import { Fronts } from '../fronts/index.ts';
 import type { Labels } from '../formats/layer-format.ts';
 import type { Practice } from '../formats/practice.ts';
 import type { ImageAccess } from '../images/image-access.ts';
-import { type FuseConnection, inheritConnection, type KeptConnection, openConnection } from '../fuse/connection.ts';
+import { type FuseConnection, inheritConnection, type HeldConnection, openConnection } from '../fuse/connection.ts';
 import { unlessAborted } from '../util/unless-aborted.ts';
 import { Cache } from './cache/cache.ts';
 import { cacheBytes, cacheSize, layerUsage } from './cache/cache-bytes.ts';
@@ -88,7 +88,7 @@ export class Layers {
    *
    * @param kept a connection and its descriptor, which are ours from now on
    */
-  static async start(options: LayersOptions, kept?: KeptConnection): Promise<Layers> {
+  static async start(options: LayersOptions, kept?: HeldConnection): Promise<Layers> {
     const { root, log, fronts = new Fronts() } = options;
     await mkdir(root, { recursive: true, mode: 0o700 });
     const { attached, ahead, pulls } = new RootDirectory(root);

@@ -4,8 +4,8 @@ import { digestOfHex, hexOf, isSha256 } from '../chunks/digest.ts';
 import { messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob/blob.ts';
-import { type BlobLease, KeptBlob } from './kept-blob.ts';
-import { KeptBytes, type Room } from './kept-bytes.ts';
+import { type BlobLease, RecordingBlob } from './recording-blob.ts';
+import { BlobFile, type Room } from './blob-file.ts';
 import type { MirrorMetrics } from './metrics.ts';
 import { SharedBlob } from './shared-blob.ts';
 
@@ -30,7 +30,7 @@ export interface StoredBlob {
 }
 
 interface Opened {
-  readonly kept: KeptBytes;
+  readonly kept: BlobFile;
   readonly blob: SharedBlob;
 }
 
@@ -90,7 +90,7 @@ export class BlobStore implements AsyncDisposable {
 
   /** A blob of a registry that keeps what it fetches, and does not fetch what is here. */
   keep(upstream: Blob): Blob {
-    return isSha256(upstream.digest) ? new KeptBlob(() => this.lease(upstream.digest), upstream) : upstream;
+    return isSha256(upstream.digest) ? new RecordingBlob(() => this.lease(upstream.digest), upstream) : upstream;
   }
 
   /** Opens a blob. If that fails, it returns undefined and logs one line. */
@@ -131,7 +131,7 @@ export class BlobStore implements AsyncDisposable {
   }
 
   async #open(digest: string, path: string): Promise<Opened> {
-    const kept = await KeptBytes.open(path, this.#room, this.#log);
+    const kept = await BlobFile.open(path, this.#room, this.#log);
     return { kept, blob: new SharedBlob(digest, kept, this.#stop.signal, this.#metrics, this.#log) };
   }
 

@@ -3,7 +3,7 @@
  * daemon itself. It treats blobs as bytes, and knows no layers.
  *
  * Begin with the server in this file for the HTTP side, and with `blob-store.ts` for storage. `shared-blob.ts` decides
- * which reader fetches which range, `kept-bytes.ts` is a sparse file with a record of its content.
+ * which reader fetches which range, `blob-file.ts` is a sparse file with a record of its content.
  */
 
 import { createHash, type Hash } from 'node:crypto';

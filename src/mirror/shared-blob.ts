@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { LazypullError, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob/blob.ts';
-import type { Claim, KeptBytes } from './kept-bytes.ts';
+import type { Claim, BlobFile } from './blob-file.ts';
 import type { MirrorMetrics } from './metrics.ts';
 
 /** How much of the file is read at a time. */
@@ -54,7 +54,7 @@ interface Missing extends Range {
  */
 export class SharedBlob {
   readonly digest: string;
-  readonly #kept: KeptBytes;
+  readonly #kept: BlobFile;
   readonly #log: Log;
   readonly #stopped: AbortSignal;
   readonly #metrics: MirrorMetrics;
@@ -66,7 +66,7 @@ export class SharedBlob {
   #readMs = Number.NEGATIVE_INFINITY;
 
   /** @param stopped ends the requests that go on without their clients */
-  constructor(digest: string, kept: KeptBytes, stopped: AbortSignal, metrics: MirrorMetrics, log: Log) {
+  constructor(digest: string, kept: BlobFile, stopped: AbortSignal, metrics: MirrorMetrics, log: Log) {
     this.digest = digest;
     this.#kept = kept;
     this.#stopped = stopped;

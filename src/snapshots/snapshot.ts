@@ -57,8 +57,8 @@ export interface Snapshots {
 
   /**
    * Makes an active snapshot. With the label `containerd.io/snapshot.ref` it first tries to commit a lazy layer under
-   * that name, and tells whether that snapshot is there then. Throws NotFound or InvalidArgument if the parent is absent
-   * or not committed; AlreadyExists for `key`; Unavailable as `mounts`.
+   * that name, and tells whether that snapshot is there then. Throws NotFound or InvalidArgument if the parent is
+   * absent or not committed; AlreadyExists for `key`; Unavailable as `mounts`.
    *
    * @param signal aborts when the caller gives up: then it rejects with the signal's reason, and no snapshot is made
    */

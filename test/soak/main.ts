@@ -135,7 +135,10 @@ async function play(
   }
 }
 
-/** With nothing in the way everything works, after a moment in which clients find what they have lost, and the daemon that the registry answers again. */
+/**
+ * With nothing in the way everything works, after a moment in which clients find what they have lost, and the daemon
+ * that the registry answers again.
+ */
 async function checkCalm({ world, reader, builder }: Actors, random: Random): Promise<void> {
   for (const app of world.apps) {
     await bounded('heal', () => healed(() => reader.readAll(app)));

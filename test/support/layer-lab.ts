@@ -32,7 +32,10 @@ export class LayerLab implements AsyncDisposable {
     this.#client = new SnapshotsClient(daemon.socket);
   }
 
-  /** `toml` is the config file of the daemon, `mountRoot` puts its root directory on a disk of its own, and `checkout` has the version of the first daemon. */
+  /**
+   * `toml` is the config file of the daemon, `mountRoot` puts its root directory on a disk of its own, and `checkout`
+   * has the version of the first daemon.
+   */
   static async open(toml = '', mountRoot?: (root: string) => Promise<void>, checkout?: string): Promise<LayerLab> {
     await using stack = new AsyncDisposableStack();
     const workspace = stack.use(await Workspace.open('lp-layer'));

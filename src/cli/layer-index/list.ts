@@ -1,5 +1,5 @@
 import { originText } from '../../indexes/index-origin.ts';
-import type { KeptIndex } from '../../indexes/index-store.ts';
+import type { StoredIndex } from '../../indexes/index-store.ts';
 import { durationOf, sizeOf } from '../amounts.ts';
 import type { Environment } from '../environment.ts';
 import { age, shorten, sizeText, table } from '../format.ts';
@@ -46,7 +46,7 @@ export function addPrune(parent: CliCommand, environment: Environment): void {
 }
 
 /** An index for programs. */
-export function rowOf({ layer, digest, size, origin, signature, keptMs, lastUsedMs }: KeptIndex): object {
+export function rowOf({ layer, digest, size, origin, signature, keptMs, lastUsedMs }: StoredIndex): object {
   return {
     layer,
     digest,
@@ -60,7 +60,7 @@ export function rowOf({ layer, digest, size, origin, signature, keptMs, lastUsed
 }
 
 /** `nowMs` is the time in milliseconds since 1970. */
-export function listText(indexes: readonly KeptIndex[], nowMs: number): string {
+export function listText(indexes: readonly StoredIndex[], nowMs: number): string {
   const rows = indexes.map(({ layer, size, lastUsedMs, origin, signature }) => [
     shorten(layer),
     sizeText(size),
@@ -71,6 +71,6 @@ export function listText(indexes: readonly KeptIndex[], nowMs: number): string {
   return table([['LAYER', 'SIZE', 'LAST USED', 'FROM'], ...rows]) + last;
 }
 
-function bytesOf(indexes: readonly KeptIndex[]): number {
+function bytesOf(indexes: readonly StoredIndex[]): number {
   return indexes.reduce((sum, { size }) => sum + size, 0);
 }

@@ -29,15 +29,15 @@ export interface SpanTable {
   readonly bits: Uint8Array;
 }
 
-const bytesPerRow = 4 * 8 + 4 + digestBytes + 2;
+const bytesPerSpan = 4 * 8 + 4 + digestBytes + 2;
 
 /**
  * A table of `length` spans over `shared`, the buffer of another table, or over new memory of zeros. @throws DataLoss
  * if `shared` does not have that size
  */
 export function spanTable(shared: SharedArrayBuffer | undefined, length: number): SpanTable {
-  const buffer = shared ?? new SharedArrayBuffer(length * bytesPerRow);
-  if (buffer.byteLength !== length * bytesPerRow) {
+  const buffer = shared ?? new SharedArrayBuffer(length * bytesPerSpan);
+  if (buffer.byteLength !== length * bytesPerSpan) {
     throw new LazypullError('DataLoss', `A table of ${length} spans cannot have ${buffer.byteLength} bytes`);
   }
   const column = (index: number): Float64Array => new Float64Array(buffer, index * 8 * length, length);
@@ -58,7 +58,7 @@ export function spanTable(shared: SharedArrayBuffer | undefined, length: number)
 
 /** The number of spans of a table with so many bytes. */
 export function spanCount(bytes: number): number {
-  return Math.floor(bytes / bytesPerRow);
+  return Math.floor(bytes / bytesPerSpan);
 }
 
 /** The index of the span whose stream begins at a byte of the blob; -1 for none. */

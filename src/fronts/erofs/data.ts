@@ -25,15 +25,15 @@ export function placeData(inodes: readonly PlacedInode[], source: ChunkColumns, 
   );
   const firstChunks = new Uint32Array(files.length);
   let block = start / blockBytes;
-  let row = 0;
+  let placed = 0;
   for (const [i, file] of files.entries()) {
     const { firstChunk, chunkCount, size } = file.node.entry;
-    firstChunks[i] = row;
+    firstChunks[i] = placed;
     file.block = block;
     let offset = block * blockBytes;
-    for (let chunk = firstChunk; chunk < firstChunk + chunkCount; chunk++, row++) {
+    for (let chunk = firstChunk; chunk < firstChunk + chunkCount; chunk++, placed++) {
       offset += source.hole[chunk]!;
-      setRow(chunks, row, source, chunk, offset);
+      setChunk(chunks, placed, source, chunk, offset);
       offset += source.size[chunk]!;
     }
     block += Math.ceil(size / blockBytes);
@@ -65,10 +65,10 @@ export function placeWritten(
   }
   const files = inodes.filter(({ node: { entry } }) => entry.type === 'reg' && entry.size > 0);
   files.sort((a, b) => a.node.entry.diskOffset! - b.node.entry.diskOffset!);
-  const withRows = files.filter(({ node }) => node.entry.chunkCount > 0);
+  const withChunks = files.filter(({ node }) => node.entry.chunkCount > 0);
   const chunks = chunkTable(
     undefined,
-    withRows.reduce((sum, { node }) => sum + node.entry.chunkCount, 0),
+    withChunks.reduce((sum, { node }) => sum + node.entry.chunkCount, 0),
   );
   let end = metadataBytes;
   for (const file of files) {
@@ -77,25 +77,25 @@ export function placeWritten(
     end = Math.ceil((at! + size) / blockBytes) * blockBytes;
   }
   if (end / blockBytes > maxBlocks) throw tooMuch();
-  const firstChunks = new Uint32Array(withRows.length);
-  let row = 0;
-  for (const [i, { node }] of withRows.entries()) {
+  const firstChunks = new Uint32Array(withChunks.length);
+  let placed = 0;
+  for (const [i, { node }] of withChunks.entries()) {
     const { firstChunk, chunkCount } = node.entry;
-    firstChunks[i] = row;
-    for (let chunk = firstChunk; chunk < firstChunk + chunkCount; chunk++, row++) {
-      setRow(chunks, row, source, chunk, diskOffset[chunk]!);
+    firstChunks[i] = placed;
+    for (let chunk = firstChunk; chunk < firstChunk + chunkCount; chunk++, placed++) {
+      setChunk(chunks, placed, source, chunk, diskOffset[chunk]!);
     }
   }
-  return { chunks, diskBytes: end, firstChunks, paths: withRows.map(({ node }) => node.entry.path) };
+  return { chunks, diskBytes: end, firstChunks, paths: withChunks.map(({ node }) => node.entry.path) };
 }
 
-function setRow(chunks: ChunkTable, row: number, source: ChunkColumns, chunk: number, diskOffset: number): void {
-  chunks.diskOffset[row] = diskOffset;
-  chunks.size[row] = source.size[chunk]!;
-  chunks.streamOffset[row] = source.streamOffset[chunk]!;
-  chunks.streamEnd[row] = source.streamEnd[chunk]!;
-  chunks.innerOffset[row] = source.innerOffset[chunk]!;
-  for (let i = 0; i < 32; i++) chunks.digest[row * 32 + i] = source.digest[chunk * 32 + i]!;
+function setChunk(chunks: ChunkTable, placed: number, source: ChunkColumns, chunk: number, diskOffset: number): void {
+  chunks.diskOffset[placed] = diskOffset;
+  chunks.size[placed] = source.size[chunk]!;
+  chunks.streamOffset[placed] = source.streamOffset[chunk]!;
+  chunks.streamEnd[placed] = source.streamEnd[chunk]!;
+  chunks.innerOffset[placed] = source.innerOffset[chunk]!;
+  for (let i = 0; i < 32; i++) chunks.digest[placed * 32 + i] = source.digest[chunk * 32 + i]!;
 }
 
 function tooMuch(): LazypullError {

@@ -95,7 +95,7 @@ export interface CacheAccess {
 }
 
 /** Something besides the layers that counts under the same limits. */
-export interface KeptBeside {
+export interface CacheNeighbour {
   /** In bytes, and in milliseconds since 1970. `remove` resolves to false if it is in use. */
   list(): Promise<{ readonly bytes: number; readonly lastUsedMs: number; remove(): Promise<boolean> }[]>;
 }
@@ -109,7 +109,7 @@ export interface CacheOptions {
   readonly budget?: DiskBudget | undefined;
   readonly users: CacheUsers;
   readonly threads: WorkerPool;
-  readonly beside?: KeptBeside | undefined;
+  readonly beside?: CacheNeighbour | undefined;
   readonly log: Log;
   readonly metrics?: LayerMetrics;
 }

@@ -50,26 +50,26 @@ const multiarchDirectory = /^[a-z0-9_]+-linux-[a-z0-9]+$/;
 
 const maxLinks = 16;
 /** A longer start file, or one with so many neighbours, is not what it seems. */
-const maxStartRows = 4;
+const maxStartChunks = 4;
 const maxStartFiles = 256;
 
 /** Maximum runs of texts for a program, the longest ones: as many as one request asks for. */
 const maxTextRuns = 32;
 
 /** A layer's plan, as far as the files' chunks matter. */
-export interface PlannedRows {
+export interface PlannedChunks {
   readonly chunks: ChunkTable;
   /** The first chunk of each file that has data, ascending. */
   readonly firstChunks: Uint32Array;
 }
 
 /** Finds the hints of a layer. The plan must be that of the tree. */
-export function hintsOf(tree: LayerTree, plan: PlannedRows): Hints {
+export function hintsOf(tree: LayerTree, plan: PlannedChunks): Hints {
   const libraries = new Map<string, ChunkRange>();
   const start: ChunkRange[] = [];
   const want = (node: TreeNode | undefined): void => {
-    const rows = node === undefined || start.length === maxStartFiles ? undefined : rowsOf(node, tree, plan);
-    if (rows !== undefined && rows.last - rows.first <= maxStartRows) start.push(rows);
+    const range = node === undefined || start.length === maxStartFiles ? undefined : chunksOf(node, tree, plan);
+    if (range !== undefined && range.last - range.first <= maxStartChunks) start.push(range);
   };
   for (const path of startPaths) {
     const node = resolve(tree, path);
@@ -81,18 +81,19 @@ export function hintsOf(tree: LayerTree, plan: PlannedRows): Hints {
     for (const name of resolve(tree, directory)?.children?.keys() ?? []) {
       if (!libraryName.test(name) || libraries.has(name)) continue;
       const node = resolve(tree, `${directory}/${name}`);
-      const rows = node === undefined ? undefined : rowsOf(node, tree, plan);
-      if (rows === undefined) continue;
-      libraries.set(name, rows);
+      const range = node === undefined ? undefined : chunksOf(node, tree, plan);
+      if (range === undefined) continue;
+      libraries.set(name, range);
       if (startLibraries.test(name)) want(node);
     }
   }
   const companions: Record<number, CompanionChunks> = {};
   for (const { program, files, texts } of companionsOf(tree.root, (path) => resolve(tree, path))) {
-    const first = rowsOf(program, tree, plan)?.first;
+    const first = chunksOf(program, tree, plan)?.first;
     if (first === undefined) continue;
-    const rows = (nodes: readonly TreeNode[]): ChunkRange[] => nodes.flatMap((node) => rowsOf(node, tree, plan) ?? []);
-    companions[first] = { files: rows(files), texts: runsOf(rows(texts)) };
+    const chunksOfAll = (nodes: readonly TreeNode[]): ChunkRange[] =>
+      nodes.flatMap((node) => chunksOf(node, tree, plan) ?? []);
+    companions[first] = { files: chunksOfAll(files), texts: runsOf(chunksOfAll(texts)) };
   }
   return { landmark: tree.landmark, start, libraries: Object.fromEntries(libraries), companions };
 }
@@ -105,9 +106,9 @@ function librariesOf(tree: LayerTree): string[] {
 }
 
 /** Adjacent chunks joined to ranges, ascending: the longest such ranges. */
-function runsOf(rows: readonly ChunkRange[]): ChunkRange[] {
+function runsOf(ranges: readonly ChunkRange[]): ChunkRange[] {
   const runs: ChunkRange[] = [];
-  for (const { first, last } of rows.toSorted((a, b) => a.first - b.first)) {
+  for (const { first, last } of ranges.toSorted((a, b) => a.first - b.first)) {
     const run = runs.at(-1);
     if (run !== undefined && first <= run.last) run.last = Math.max(run.last, last);
     else runs.push({ first, last });
@@ -120,11 +121,15 @@ function runsOf(rows: readonly ChunkRange[]): ChunkRange[] {
  * The chunks of a regular file's data; undefined for anything else. Files are in the order of their first chunks in the
  * blob.
  */
-function rowsOf({ entry }: TreeNode, tree: LayerTree, { chunks, firstChunks }: PlannedRows): ChunkRange | undefined {
+function chunksOf(
+  { entry }: TreeNode,
+  tree: LayerTree,
+  { chunks, firstChunks }: PlannedChunks,
+): ChunkRange | undefined {
   if (entry.type !== 'reg' || entry.chunkCount === 0) return undefined;
   const stream = tree.chunks.streamOffset[entry.firstChunk]!;
   const inner = tree.chunks.innerOffset[entry.firstChunk]!;
-  const order = (row: number) => chunks.streamOffset[row]! - stream || chunks.innerOffset[row]! - inner;
+  const order = (chunk: number) => chunks.streamOffset[chunk]! - stream || chunks.innerOffset[chunk]! - inner;
   let low = 0;
   let high = firstChunks.length;
   while (low < high) {

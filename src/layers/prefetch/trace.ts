@@ -28,9 +28,9 @@ const maxTraceBytes = 1 << 20;
 /** The trace of the chunks that have been read: one byte a chunk, 1 for these. */
 export function traceOf(digest: string, table: ChunkTable, bytesNeeded: BytesNeeded, read: Uint8Array): Trace {
   const ranges: [number, number][] = [];
-  for (let row = 0; row < table.length; row++) {
-    if (Atomics.load(read, row) === 0) continue;
-    const { start, end } = bytesNeeded(table, row);
+  for (let chunk = 0; chunk < table.length; chunk++) {
+    if (Atomics.load(read, chunk) === 0) continue;
+    const { start, end } = bytesNeeded(table, chunk);
     const last = ranges.at(-1);
     if (last !== undefined && start >= last[0] && start - last[1] <= maxGapBytes) last[1] = Math.max(last[1], end);
     else if (last === undefined || start > last[1]) ranges.push([start, end]);

@@ -15,7 +15,7 @@ import { ImageWriter } from './image-writer.ts';
 import { longTarBytes, maxRatio, maxTarBytes } from './limits.ts';
 import { Spans } from './spans.ts';
 import type { BlobEnd, OpenTar } from './tar-stream.ts';
-import { WrittenRows } from './written-rows.ts';
+import { WrittenChunks } from './written-chunks.ts';
 
 /** The layer to pull, and the paths of its files, none of which may exist. */
 export interface PullTarget extends LayerPaths {
@@ -84,11 +84,11 @@ async function pullTo(image: ImageWriter, target: PullTarget, { open, check, fro
     target.indexPath !== undefined && stream.noCheckpoints === undefined
       ? new IndexFile(target.indexPath, stream.compression)
       : undefined;
-  const rows = new WrittenRows(spans);
+  const chunks = new WrittenChunks(spans);
   const entries = new Entries();
   const reader = new TarReader(bounded(stream.pieces, blobBytes, check));
   try {
-    await writeFiles(reader, image, rows, entries);
+    await writeFiles(reader, image, chunks, entries);
     await reader.drain();
   } finally {
     await reader.close();
@@ -96,7 +96,7 @@ async function pullTo(image: ImageWriter, target: PullTarget, { open, check, fro
   const end = stream.end();
   checkBlob(target, end);
   image.flush();
-  const { columns, diskOffset } = rows.finish(end.dataEnd);
+  const { columns, diskOffset } = chunks.finish(end.dataEnd);
   const content = { entries: entries.list, chunks: columns };
   const whole = { layerDigest: digest, blobBytes, dataEnd: end.dataEnd, tarBytes: reader.position };
   const made = index?.write(whole, content);
@@ -123,10 +123,15 @@ async function pullTo(image: ImageWriter, target: PullTarget, { open, check, fro
 }
 
 /** Writes the data of all files, and collects their entries. */
-async function writeFiles(reader: TarReader, image: ImageWriter, rows: WrittenRows, entries: Entries): Promise<void> {
+async function writeFiles(
+  reader: TarReader,
+  image: ImageWriter,
+  chunks: WrittenChunks,
+  entries: Entries,
+): Promise<void> {
   for (let tar = await reader.next(); tar !== undefined; tar = await reader.next()) {
     if (isPassedOver(tar)) continue;
-    const entry = entries.add(tar, rows.length);
+    const entry = entries.add(tar, chunks.length);
     if (entry.size === 0) continue;
     const start = image.begin();
     entry.diskOffset = start;
@@ -137,10 +142,10 @@ async function writeFiles(reader: TarReader, image: ImageWriter, rows: WrittenRo
       image.write(data);
       const isLast = offset + data.length === entry.size;
       const tarOffset = reader.position - data.length;
-      rows.add({ data, tarOffset, fileOffset: offset, diskOffset: start + offset, isLast });
+      chunks.add({ data, tarOffset, fileOffset: offset, diskOffset: start + offset, isLast });
     }
-    rows.end();
-    entry.chunkCount = rows.length - entry.firstChunk;
+    chunks.end();
+    entry.chunkCount = chunks.length - entry.firstChunk;
   }
 }
 

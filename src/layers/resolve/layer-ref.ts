@@ -26,7 +26,9 @@ export interface LayerRef extends Omit<NamedLayer, 'reference'> {
 
 const maxSiblings = 256;
 
-/** Reads the labels of a Prepare call. Gives a refusal that says which label is missing or wrong if they name no layer. */
+/**
+ * Reads the labels of a Prepare call. Gives a refusal that says which label is missing or wrong if they name no layer.
+ */
 export function resolve(labels: Labels, formats: Formats): NamedLayer | Refusal {
   const family = [criLabels, stargzLabels].find(({ reference, digest }) => labels[reference] && labels[digest]);
   if (family === undefined) {

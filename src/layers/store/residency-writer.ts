@@ -115,8 +115,8 @@ export class ResidencyWriter {
   async #forgetUnsynced(error: unknown): Promise<never> {
     const { directory, resident, record } = this.#options;
     const { resident: kept } = await directory.resident(record);
-    for (let row = 0; row < resident.length; row++) {
-      if (kept[row] === residency.absent) Atomics.store(resident, row, residency.absent);
+    for (let chunk = 0; chunk < resident.length; chunk++) {
+      if (kept[chunk] === residency.absent) Atomics.store(resident, chunk, residency.absent);
     }
     throw error;
   }

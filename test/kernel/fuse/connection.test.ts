@@ -2,20 +2,20 @@ import assert from 'node:assert/strict';
 import { closeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { test } from 'node:test';
-import { inheritConnection, type KeptConnection, openConnection } from '../../../src/fuse/connection.ts';
+import { inheritConnection, type HeldConnection, openConnection } from '../../../src/fuse/connection.ts';
 import { FuseServer } from '../../../src/fuse/server.ts';
 import { isDisconnected } from '../../../src/kernel/detached-mount.ts';
 import { silentLog } from '../../../src/log.ts';
 
 const nobody = (): Promise<never> => Promise.reject(new Error('no such file'));
 
-async function opened(): Promise<KeptConnection & { root: number }> {
+async function opened(): Promise<HeldConnection & { root: number }> {
   const connection = await openConnection();
   new FuseServer(connection, nobody, nobody, silentLog); // answers the first request; ends with the connection
   return connection;
 }
 
-const inherit = (kept: KeptConnection) => inheritConnection(tmpdir(), kept, silentLog);
+const inherit = (kept: HeldConnection) => inheritConnection(tmpdir(), kept, silentLog);
 
 test('What holds for the time to answer of an inherited connection is what held when it was made', async () => {
   for (const [kept, found] of [

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
 import { gunzipSync, gzipSync, zstdCompressSync } from 'node:zlib';
-import { convertImage, type KeptMember } from '../../../src/convert/convert.ts';
+import { convertImage, type UnconvertedMember } from '../../../src/convert/convert.ts';
 import type { LayerEvent } from '../../../src/convert/layer-converter.ts';
 import { LazypullError } from '../../../src/errors.ts';
 import { OciLayout, parseLayoutReference } from '../../../src/convert/oci-layout.ts';
@@ -87,7 +87,7 @@ function readBytes(digest: string): Promise<Buffer> {
 async function convert(
   platforms: string[] = [],
   onLayer?: (event: LayerEvent) => void,
-  onKept?: (member: KeptMember) => void,
+  onKept?: (member: UnconvertedMember) => void,
   onNotLazy?: (layer: { source: string; reason: string }) => void,
 ) {
   const source = new OciLayout({ directory: join(directory, 'from'), tag: undefined });
@@ -268,7 +268,7 @@ test('convertImage() copies what it cannot convert of an index as it is, and say
     { ...gone, mediaType: manifestType, digest: sha256(Buffer.from('not copied')), ...platform('s390x') },
   ];
   await setRoot(await put(indexType, { schemaVersion: 2, manifests: members }));
-  const kept: KeptMember[] = [];
+  const kept: UnconvertedMember[] = [];
   const { manifests } = await readJson((await convert([], undefined, (member) => kept.push(member))).digest);
   const written = manifests as Descriptor[];
   assert.deepEqual(
@@ -316,8 +316,8 @@ test('convertImage() copies a blob of an index whatever the registry says of it 
   }
   const source = new Registry({ directory: join(directory, 'from'), tag: undefined });
   const destination = new OciLayout({ directory: join(directory, 'to'), tag: 'lazy' });
-  const kept: KeptMember[] = [];
-  const options = { temporaryDirectory: directory, onKept: (member: KeptMember) => kept.push(member) };
+  const kept: UnconvertedMember[] = [];
+  const options = { temporaryDirectory: directory, onKept: (member: UnconvertedMember) => kept.push(member) };
   await setRoot(await put(indexType, { manifests: [blob, image] }));
   const { digest, isLazy } = await convertImage(source, destination, options);
   assert.equal((await readJson(digest)).manifests[0].digest, blob.digest);

@@ -3,18 +3,18 @@ import { link, readdir, readFile, stat, truncate, utimes, writeFile } from 'node
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { codeOf } from '../../../src/errors.ts';
-import { IndexStore, type KeptIndex } from '../../../src/indexes/index-store.ts';
+import { IndexStore, type StoredIndex } from '../../../src/indexes/index-store.ts';
 import { silentLog } from '../../../src/log.ts';
 import { layerDigest, type MadeIndex, madeIndex, temporaryRoot } from '../../support/index-lab.ts';
 
 const origin = { kind: 'repository', where: 'registry.example/team/indexes' } as const;
 const layer = layerDigest('a');
 
-function keep(store: IndexStore, { index, bytes }: MadeIndex): Promise<KeptIndex> {
+function keep(store: IndexStore, { index, bytes }: MadeIndex): Promise<StoredIndex> {
   return store.keep({ ...index, origin }, [bytes.subarray(0, 1000), bytes.subarray(1000)]);
 }
 
-async function age(kept: KeptIndex, seconds: number): Promise<void> {
+async function age(kept: StoredIndex, seconds: number): Promise<void> {
   const time = Date.now() / 1000 - seconds;
   await utimes(kept.path, time, time);
 }
@@ -50,7 +50,7 @@ test('IndexStore.find removes what is truncated, changed, or of another layer', 
   await using root = await temporaryRoot();
   const store = new IndexStore(root.path, 0, silentLog);
   const other = layerDigest('b');
-  const spoil: ((kept: KeptIndex) => Promise<void>)[] = [
+  const spoil: ((kept: StoredIndex) => Promise<void>)[] = [
     ({ path }) => truncate(path, 0),
     ({ path }) => truncate(path, 3000),
     async ({ path }) => truncate(path, (await stat(path)).size - 1),

@@ -35,6 +35,7 @@ async function setUp(t: TestContext, layer: EstargzBlob) {
     digest: layer.digest,
     indexDigest,
     format: 'estargz',
+    front: 'erofs',
     reference: 'registry.example/a:1',
     blobBytes,
     diskBytes,

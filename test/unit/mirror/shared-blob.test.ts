@@ -124,7 +124,7 @@ test('SharedBlob gives a client the error of the registry', async (t) => {
   assert.deepEqual(upstream.requests, [{ start: mib, end: 2 * mib }]);
 });
 
-test('KeptBytes keep what is here across a restart, but not in a short file or with a damaged record', async (t) => {
+test('BlobFile keep what is here across a restart, but not in a short file or with a damaged record', async (t) => {
   const { restart, read, directory } = await setUp(t);
   const content = randomBytes(4 * mib);
   const upstream = new Upstream(content);
@@ -149,7 +149,7 @@ test('KeptBytes keep what is here across a restart, but not in a short file or w
   }
 });
 
-test('KeptBytes believe a record of another boot only if its bytes were synced', async (t) => {
+test('BlobFile believe a record of another boot only if its bytes were synced', async (t) => {
   const { restart, read, directory } = await setUp(t);
   const upstream = new Upstream(randomBytes(mib));
   await read(upstream, 0, mib);

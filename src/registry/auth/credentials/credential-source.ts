@@ -13,8 +13,8 @@ export interface Wanted {
   /** Undefined if the request concerns no repository. */
   readonly repository: string | undefined;
   /**
-   * The labels of the snapshot that needs it; none if the caller has none. What a registry grants to one snapshot counts
-   * for the whole repository, until it expires.
+   * The labels of the snapshot that needs it; none if the caller has none. What a registry grants to one snapshot
+   * counts for the whole repository, until it expires.
    */
   readonly labels: Labels;
 }

@@ -4,7 +4,7 @@ import { rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { Cache, type CacheUsers, type KeptBeside, type Verified } from '../../../../src/layers/cache/cache.ts';
+import { Cache, type CacheUsers, type CacheNeighbour, type Verified } from '../../../../src/layers/cache/cache.ts';
 import type { CacheLimits } from '../../../../src/layers/cache/cache-limits.ts';
 import type { LayerDirectory } from '../../../../src/layers/store/layer-directory.ts';
 import { WorkerPool } from '../../../../src/layers/workers/pool.ts';
@@ -23,7 +23,7 @@ const noLimits: CacheLimits = { max: { bytes: 0 }, minFree: { bytes: 0 }, highWa
  * A cache, what its users need and have open, and layers of four parts of 1 MiB that were used in the order in which
  * they were made.
  */
-async function setUp(t: TestContext, limits = noLimits, beside?: KeptBeside) {
+async function setUp(t: TestContext, limits = noLimits, beside?: CacheNeighbour) {
   const root = await mkdtemp(join(tmpdir(), 'lazypull-cache-'));
   const needed = new Set<string>();
   const open = new Map<string, Verified | undefined>();

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { layerPath } from '../../../../src/chunks/layer-id.ts';
 import { estargz } from '../../../../src/formats/estargz/format.ts';
+import type { ImageAccess } from '../../../../src/images/image-access.ts';
 import { layerMetrics } from '../../../../src/layers/metrics.ts';
 import { ampleMemory } from '../../../../src/layers/memory-budget.ts';
 import { TraceStore } from '../../../../src/layers/prefetch/trace.ts';
@@ -30,8 +31,9 @@ async function setUp(t: TestContext, ...layers: EstargzBlob[]) {
   const lines: string[] = [];
   const note = (_: object, message: string): void => void lines.push(message);
   const directory = join(root, 'layers');
+  const blob = (digest: string) => blobs.get(digest)!;
+  const image = { reference: 'registry.example/a:1', blob } as Partial<ImageAccess> as ImageAccess;
   const indexer = new Indexer({
-    openBlob: (_, digest) => blobs.get(digest)!,
     threads,
     traces,
     prefetchBytes: () => 0,
@@ -48,7 +50,7 @@ async function setUp(t: TestContext, ...layers: EstargzBlob[]) {
   const refOf = ({ digest, context }: EstargzBlob, siblings: string[] = []): LayerRef & { format: typeof estargz } => ({
     id: { digest, index: context.tocDigest },
     format: estargz,
-    reference: 'registry.example/a:1',
+    image,
     siblings,
     prefetchBytes: undefined,
   });

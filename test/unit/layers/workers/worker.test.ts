@@ -31,7 +31,7 @@ async function setUp(t: TestContext, count: number) {
   await truncate(diskPath, diskBytes);
   const resident = new Uint8Array(new SharedArrayBuffer(count));
   const worker = new Worker(new URL('../../../../src/layers/workers/worker.ts', import.meta.url), {
-    workerData: { unsyncedBytes: Number.POSITIVE_INFINITY, formats: [] },
+    workerData: { unsyncedBytes: Number.POSITIVE_INFINITY, formats: [], fronts: [] },
   });
   t.after(async () => {
     await worker.terminate();

@@ -10,7 +10,7 @@ export interface BlobLease extends Disposable {
  * A blob of a registry. Everything that arrives is kept, and what is here is not fetched. It fails only if the registry
  * does.
  */
-export class KeptBlob implements Blob {
+export class RecordingBlob implements Blob {
   readonly digest: string;
   readonly #lease: () => Promise<BlobLease | undefined>;
   readonly #upstream: Blob;

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { LazypullError, messageOf } from '../errors.ts';
 import { bootId } from '../kernel/boot.ts';
 import type { Log } from '../log.ts';
-import { type KeptRecord, readRecord, writeRecord } from './kept-record.ts';
+import { type BlobRecord, readRecord, writeRecord } from './blob-record.ts';
 import { RangeSet } from './range-set.ts';
 
 /** Bytes that are gathered before they are written, unless a reader waits for them. */
@@ -50,7 +50,7 @@ interface OpenClaim extends Claim {
  * digests of its readers verify the content of the file. Writing never fails: bytes that the disk refuses are not
  * present.
  */
-export class KeptBytes {
+export class BlobFile {
   readonly path: string;
   readonly #file: FileHandle;
   readonly #log: Log;
@@ -69,7 +69,7 @@ export class KeptBytes {
   #recorded: 'no' | 'yes' | 'synced' = 'synced';
 
   /** Opens the content of a directory, which is made if it does not exist. */
-  static async open(path: string, room: Room, log: Log): Promise<KeptBytes> {
+  static async open(path: string, room: Room, log: Log): Promise<BlobFile> {
     await mkdir(path, { recursive: true, mode: 0o700 });
     const boot = bootId();
     const record = await readRecord(join(path, 'record'), boot);
@@ -80,7 +80,7 @@ export class KeptBytes {
       const { size: length } = await file.stat();
       const isWhole = record !== undefined && record.present.ranges.every(([, end]) => end <= length);
       if (!isWhole) await file.truncate(0);
-      return new KeptBytes(path, file, boot, isWhole ? record : undefined, room, log);
+      return new BlobFile(path, file, boot, isWhole ? record : undefined, room, log);
     } catch (error) {
       await file.close();
       throw error;
@@ -91,7 +91,7 @@ export class KeptBytes {
     path: string,
     file: FileHandle,
     boot: string,
-    record: KeptRecord | undefined,
+    record: BlobRecord | undefined,
     room: Room,
     log: Log,
   ) {

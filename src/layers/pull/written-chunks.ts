@@ -21,15 +21,15 @@ export interface WrittenPiece {
  * The chunks of files that are being written. Each is in one span, and without a gap in the tar, in its file and on the
  * disk.
  */
-export class WrittenRows {
+export class WrittenChunks {
   readonly #spans: Spans;
   readonly #columns = new ChunkColumns();
   #diskOffsets = new Float64Array(1024);
-  #spanOfRow = new Uint32Array(1024);
+  #spanOfChunk = new Uint32Array(1024);
   /** The digest of the open chunk; undefined if there is none. */
   #hash: Hash | undefined;
   #tarEnd = 0;
-  /** Where in the file that is being written the next row begins, if there is no hole before it. */
+  /** Where in the file that is being written the next index begins, if there is no hole before it. */
   #fileEnd = 0;
   #diskEnd = 0;
   /** How many rows are done. */
@@ -48,16 +48,16 @@ export class WrittenRows {
     for (let at = 0; at < data.length; ) {
       const place = { tar: tarOffset + at, disk: diskOffset + at };
       if (!this.#goesOn(place)) this.#open(place, fileOffset + at);
-      const row = this.length - 1;
-      const room = maxChunkBytes - this.#columns.size[row]!;
+      const index = this.length - 1;
+      const room = maxChunkBytes - this.#columns.size[index]!;
       const part = data.subarray(at, at + room);
       at += part.length;
-      this.#columns.size[row]! += part.length;
+      this.#columns.size[index]! += part.length;
       this.#tarEnd = place.tar + part.length;
       this.#fileEnd = fileOffset + at;
       this.#diskEnd = place.disk + part.length;
       const isWhole = this.#hash === undefined && (part.length === maxChunkBytes || (isLast && at === data.length));
-      if (isWhole) this.#columns.digest.set(hash('sha256', part, 'buffer'), row * digestBytes);
+      if (isWhole) this.#columns.digest.set(hash('sha256', part, 'buffer'), index * digestBytes);
       else {
         this.#hash ??= createHash('sha256');
         this.#hash.update(part);
@@ -78,22 +78,22 @@ export class WrittenRows {
   finish(dataEnd: number): { columns: ChunkColumns; diskOffset: Float64Array } {
     this.#close();
     const { size, streamOffset, streamEnd } = this.#columns;
-    for (let row = 0; row < this.length; row++) {
-      const chunk = { streamOffset: streamOffset[row]!, size: size[row]! };
-      streamEnd[row] = Math.min(streamEnd[row]!, this.#spans.endOf(this.#spanOfRow[row]!, chunk, dataEnd));
+    for (let index = 0; index < this.length; index++) {
+      const chunk = { streamOffset: streamOffset[index]!, size: size[index]! };
+      streamEnd[index] = Math.min(streamEnd[index]!, this.#spans.endOf(this.#spanOfChunk[index]!, chunk, dataEnd));
     }
     return { columns: this.#columns, diskOffset: this.#diskOffsets };
   }
 
   /** Whether the next data belongs to the open chunk. */
   #goesOn({ tar, disk }: { tar: number; disk: number }): boolean {
-    const row = this.length - 1;
+    const index = this.length - 1;
     return (
       this.#hash !== undefined &&
       this.#tarEnd === tar &&
       this.#diskEnd === disk &&
-      this.#columns.size[row]! < maxChunkBytes &&
-      this.#spanOfRow[row] === this.#spans.at(tar)
+      this.#columns.size[index]! < maxChunkBytes &&
+      this.#spanOfChunk[index] === this.#spans.at(tar)
     );
   }
 
@@ -101,18 +101,18 @@ export class WrittenRows {
     this.#close();
     const span = this.#spans.at(tar);
     const { streamOffset, innerOffset } = this.#spans.place(span, tar);
-    const row = this.#columns.add(streamOffset, innerOffset, 0);
-    if (row === this.#diskOffsets.length) this.#grow();
-    this.#columns.hole[row] = fileOffset - this.#fileEnd;
-    this.#diskOffsets[row] = disk;
-    this.#spanOfRow[row] = span;
+    const index = this.#columns.add(streamOffset, innerOffset, 0);
+    if (index === this.#diskOffsets.length) this.#grow();
+    this.#columns.hole[index] = fileOffset - this.#fileEnd;
+    this.#diskOffsets[index] = disk;
+    this.#spanOfChunk[index] = span;
   }
 
   #close(): void {
     if (this.length === this.#closed) return;
-    const row = this.length - 1;
-    this.#columns.streamEnd[row] = this.#spans.sufficientFor(this.#tarEnd);
-    if (this.#hash !== undefined) this.#columns.digest.set(this.#hash.digest(), row * digestBytes);
+    const index = this.length - 1;
+    this.#columns.streamEnd[index] = this.#spans.sufficientFor(this.#tarEnd);
+    if (this.#hash !== undefined) this.#columns.digest.set(this.#hash.digest(), index * digestBytes);
     this.#hash = undefined;
     this.#closed = this.length;
   }
@@ -121,8 +121,8 @@ export class WrittenRows {
     const diskOffsets = new Float64Array(this.#diskOffsets.length * 2);
     diskOffsets.set(this.#diskOffsets);
     this.#diskOffsets = diskOffsets;
-    const spans = new Uint32Array(this.#spanOfRow.length * 2);
-    spans.set(this.#spanOfRow);
-    this.#spanOfRow = spans;
+    const spans = new Uint32Array(this.#spanOfChunk.length * 2);
+    spans.set(this.#spanOfChunk);
+    this.#spanOfChunk = spans;
   }
 }

@@ -4,26 +4,26 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { silentLog } from '../../../src/log.ts';
-import { KeptBytes, type Room } from '../../../src/mirror/kept-bytes.ts';
+import { BlobFile, type Room } from '../../../src/mirror/blob-file.ts';
 
 const roomy: Room = { hasRoom: () => true, onGrowth: () => undefined };
 
-async function start(t: TestContext, room = roomy): Promise<{ path: string; open: () => Promise<KeptBytes> }> {
+async function start(t: TestContext, room = roomy): Promise<{ path: string; open: () => Promise<BlobFile> }> {
   const directory = await mkdtemp(join(tmpdir(), 'lazypull-kept-'));
   t.after(() => rm(directory, { recursive: true }));
   const path = join(directory, 'blob');
-  return { path, open: () => KeptBytes.open(path, room, silentLog) };
+  return { path, open: () => BlobFile.open(path, room, silentLog) };
 }
 
 /** Claims, puts and releases in one go, and waits for the disk. */
-async function keep(kept: KeptBytes, start: number, text: string): Promise<void> {
+async function keep(kept: BlobFile, start: number, text: string): Promise<void> {
   const claim = kept.claim(start, start + text.length);
   kept.put(claim, start, Buffer.from(text));
   kept.release(claim);
   await kept.written();
 }
 
-test('KeptBytes says which bytes are here, on their way, or neither', async (t) => {
+test('BlobFile says which bytes are here, on their way, or neither', async (t) => {
   const kept = await (await start(t)).open();
   t.after(() => kept.abandon());
   kept.learnSize(100);
@@ -40,7 +40,7 @@ test('KeptBytes says which bytes are here, on their way, or neither', async (t) 
   assert.equal(String(await kept.read(12, 15)), '234');
 });
 
-test('KeptBytes keeps over a restart what was written down, and nothing of a file that is too short', async (t) => {
+test('BlobFile keeps over a restart what was written down, and nothing of a file that is too short', async (t) => {
   const { path, open } = await start(t);
   const first = await open();
   first.learnSize(6);
@@ -56,7 +56,7 @@ test('KeptBytes keeps over a restart what was written down, and nothing of a fil
   await third.abandon();
 });
 
-test('KeptBytes believes no record that is damaged', async (t) => {
+test('BlobFile believes no record that is damaged', async (t) => {
   const { path, open } = await start(t);
   const first = await open();
   first.learnSize(3);
@@ -68,7 +68,7 @@ test('KeptBytes believes no record that is damaged', async (t) => {
   await second.abandon();
 });
 
-test('KeptBytes drops everything if two sizes of the blob contradict each other', async (t) => {
+test('BlobFile drops everything if two sizes of the blob contradict each other', async (t) => {
   const kept = await (await start(t)).open();
   t.after(() => kept.abandon());
   await keep(kept, 0, 'abcdef');
@@ -78,7 +78,7 @@ test('KeptBytes drops everything if two sizes of the blob contradict each other'
   assert.deepEqual([kept.generation, kept.size, kept.isEmpty], [1, 5, true]);
 });
 
-test('KeptBytes keeps nothing of a claim that is older than the content', async (t) => {
+test('BlobFile keeps nothing of a claim that is older than the content', async (t) => {
   const { path, open } = await start(t);
   const kept = await open();
   t.after(() => kept.abandon());
@@ -93,7 +93,7 @@ test('KeptBytes keeps nothing of a claim that is older than the content', async 
   await assert.rejects(kept.read(0, 3), { code: 'DataLoss' });
 });
 
-test('KeptBytes keeps nothing without room, and tells each growth', async (t) => {
+test('BlobFile keeps nothing without room, and tells each growth', async (t) => {
   let hasRoom = false;
   let growths = 0;
   const kept = await (await start(t, { hasRoom: () => hasRoom, onGrowth: () => void growths++ })).open();
@@ -105,7 +105,7 @@ test('KeptBytes keeps nothing without room, and tells each growth', async (t) =>
   assert.deepEqual([kept.takesMore, kept.isEmpty, growths], [true, false, 1]);
 });
 
-test('KeptBytes.put gathers pieces in order, and those that leave a gap apart', async (t) => {
+test('BlobFile.put gathers pieces in order, and those that leave a gap apart', async (t) => {
   const kept = await (await start(t)).open();
   t.after(() => kept.abandon());
   const claim = kept.claim(0, 10);
@@ -118,7 +118,7 @@ test('KeptBytes.put gathers pieces in order, and those that leave a gap apart', 
   assert.equal(String(await kept.read(0, 4)) + String(await kept.read(7, 9)), 'abcdhi');
 });
 
-test('KeptBytes.changed resolves when something comes, and rejects when its signal aborts', async (t) => {
+test('BlobFile.changed resolves when something comes, and rejects when its signal aborts', async (t) => {
   const kept = await (await start(t)).open();
   t.after(() => kept.abandon());
   const aborted = new AbortController();

@@ -5,7 +5,7 @@ import { RangeSet } from './range-set.ts';
 import { replaceFile } from '../kernel/replace-file.ts';
 
 /** The record of a partly kept blob: its size in bytes, once it is known, and which bytes are in its file. */
-export interface KeptRecord {
+export interface BlobRecord {
   readonly size: number | undefined;
   readonly present: RangeSet;
 }
@@ -20,7 +20,7 @@ const synced = 'any';
  * The record in a file. Undefined if it is not reliable: it must be complete, and written in this boot or after its
  * bytes had been synced.
  */
-export async function readRecord(path: string, boot: string): Promise<KeptRecord | undefined> {
+export async function readRecord(path: string, boot: string): Promise<BlobRecord | undefined> {
   try {
     if ((await stat(path)).size > maxRecordBytes) return undefined;
     const { sum, body } = JSON.parse(await readFile(path, 'utf8')) as { sum: string; body: string };
@@ -36,7 +36,7 @@ export async function readRecord(path: string, boot: string): Promise<KeptRecord
 }
 
 /** Replaces the record in a file. With `isSynced`, its bytes have been synced, and the record is synced too. */
-export async function writeRecord(path: string, boot: string, record: KeptRecord, isSynced: boolean): Promise<void> {
+export async function writeRecord(path: string, boot: string, record: BlobRecord, isSynced: boolean): Promise<void> {
   const { size = null, present } = record;
   const body = JSON.stringify({ boot: isSynced ? synced : boot, size, ranges: present.ranges } satisfies Body);
   const text = JSON.stringify({ sum: hash('sha256', body), body });
