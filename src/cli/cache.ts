@@ -1,4 +1,4 @@
-import type { CacheAccess, CachedLayer, ListedLayer, VerifiedLayer } from '../layers/cache/cache.ts';
+import type { CacheAccess, CachedLayer, ListedLayer, VerifiedLayer } from '../layers/cache/cache-access.ts';
 import { TraceStore } from '../layers/prefetch/trace.ts';
 import { type Paint, painter, plain } from '../util/colour.ts';
 import { jsonLine } from '../util/printable.ts';

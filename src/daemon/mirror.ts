@@ -2,7 +2,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ListenAddress } from '../config/listen-address.ts';
 import { codeOf } from '../errors.ts';
-import type { CacheNeighbour } from '../layers/cache/cache.ts';
+import type { CacheNeighbour } from '../layers/cache/cache-access.ts';
 import type { Log } from '../log.ts';
 import { mirrorAddressOf, mirrorFileAt } from '../mirror/address.ts';
 import type { BlobStore } from '../mirror/blob-store.ts';

@@ -3,7 +3,7 @@ import type { Fronts } from '../fronts/index.ts';
 import type { FuseMetrics } from '../fuse/metrics.ts';
 import type { OpenImageAccess } from '../images/image-access.ts';
 import type { Log } from '../log.ts';
-import type { CacheNeighbour } from './cache/cache.ts';
+import type { CacheNeighbour } from './cache/cache-access.ts';
 import type { CacheLimits } from './cache/cache-limits.ts';
 import type { DiskBudget } from './cache/disk-budget.ts';
 import type { LayerMetrics } from './metrics.ts';

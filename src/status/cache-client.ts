@@ -1,5 +1,11 @@
 import { Cache, type Layer } from '../gen/cache/v1/cache_pb.ts';
-import type { CacheAccess, CachedLayer, ListedLayer, PruneOptions, VerifiedLayer } from '../layers/cache/cache.ts';
+import type {
+  CacheAccess,
+  CachedLayer,
+  ListedLayer,
+  PruneOptions,
+  VerifiedLayer,
+} from '../layers/cache/cache-access.ts';
 import { DaemonCalls } from './calls.ts';
 
 /** The cache of a running daemon. */

@@ -1,6 +1,6 @@
 import { LazypullError } from '../errors.ts';
 import { Cache } from '../gen/cache/v1/cache_pb.ts';
-import type { CacheAccess, CachedLayer } from '../layers/cache/cache.ts';
+import type { CacheAccess, CachedLayer } from '../layers/cache/cache-access.ts';
 import type { Log } from '../log.ts';
 import { bridge, type Bridged } from '../rpc/bridge.ts';
 

@@ -133,10 +133,7 @@ export class Fetcher {
     this.#track(this.#fill(0, end, 'prefetch'));
   }
 
-  /**
-   * Fetches a window of missing chunks, in the order of the blob. @returns its bytes; 0 if nothing is missing, or if it
-   * failed
-   */
+  /** Fetches a window of missing chunks, in the order of the blob. @returns its bytes; 0 if none, or if it failed */
   async fillSome(): Promise<number> {
     if (this.#unpacker.isThrifty) return 0;
     const { table } = this.#options;

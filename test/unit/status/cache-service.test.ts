@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { CacheAccess, PruneOptions } from '../../../src/layers/cache/cache.ts';
+import type { CacheAccess, PruneOptions } from '../../../src/layers/cache/cache-access.ts';
 import { Refusal } from '../../../src/layers/resolve/refusal.ts';
 import { silentLog } from '../../../src/log.ts';
 import { serveSnapshots } from '../../../src/snapshots/server.ts';
