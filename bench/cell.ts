@@ -34,7 +34,7 @@ const lazypull = join(repository, 'bin', 'lazypull');
 const clockTicksPerSecond = 100;
 
 /**
- * Measures a task on fresh daemons, and removes everything that it left. Throws where the work failed, and where
+ * Measures a task on fresh daemons, and removes everything that it left. Throws if the work failed, and if
  * BuildKit pulled what should have been lazy; the log files are in .cache/log/bench then.
  */
 export async function measureTask(task: Task, workspace: Workspace, signal: AbortSignal): Promise<Measurement[]> {

@@ -3,7 +3,7 @@ export interface LinkShape {
   /** As the options and the results name it, such as "20ms/1gbit". */
   readonly name: string;
   readonly roundTripMs: number;
-  /** In each direction, for all connections together; Infinity where nothing limits it. */
+  /** In each direction, for all connections together; Infinity if nothing limits it. */
   readonly megabitsPerSecond: number;
 }
 

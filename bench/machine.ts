@@ -27,7 +27,7 @@ const fileSystems = new Map([
 const watchMs = 250;
 
 /**
- * Describes the machine; `directory` is on the file system in use, and `stargz` is the Go daemon, where there is one.
+ * Describes the machine; `directory` is on the file system in use, and `stargz` is the Go daemon, if there is one.
  */
 export async function describeMachine(directory: string, stargz: string | undefined): Promise<Machine> {
   const { type } = await statfs(directory);
@@ -72,7 +72,7 @@ async function lazypullVersion(): Promise<string> {
   return `${version} (${commit.stdout.trim()}${changes.stdout === '' ? '' : ', with changes'})`;
 }
 
-/** What the program says, else, where the build left that out, the version in tools/buildkit/go.mod. */
+/** What the program says, or else, if the build left that out, the version in tools/buildkit/go.mod. */
 async function buildkitVersion(): Promise<string> {
   const { buildkitd } = buildkitTools();
   const told = await versionOf(buildkitd);

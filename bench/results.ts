@@ -29,7 +29,7 @@ export interface Measurement {
 export interface MeasuredLink {
   readonly name: string;
   readonly roundTripMs: number;
-  /** Null where nothing limits it. */
+  /** Null if nothing limits it. */
   readonly megabitsPerSecond: number | null;
   readonly measuredRoundTripMs: number;
   readonly measuredMegabitsPerSecond: number;

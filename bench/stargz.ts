@@ -10,7 +10,7 @@ const elfMagic = '\x7fELF';
 
 /**
  * The Go daemon: BENCH_STARGZ, else the first containerd-stargz-grpc in PATH that is a compiled program; lazypull's own
- * program of that name is a script. Throws where BENCH_STARGZ cannot be run.
+ * program of that name is a script. Throws if BENCH_STARGZ cannot be run.
  */
 export async function findStargz(): Promise<string | undefined> {
   const chosen = process.env['BENCH_STARGZ'];

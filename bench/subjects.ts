@@ -23,7 +23,7 @@ export interface Subject {
    */
   readonly knows: 'nothing' | 'served' | 'trace' | 'index';
   /**
-   * Starts its snapshotter with fresh state in `directory`; undefined where BuildKit's own overlayfs is the subject.
+   * Starts its snapshotter with fresh state in `directory`; undefined if BuildKit's own overlayfs is the subject.
    */
   startSnapshotter(directory: string): Promise<Snapshotter | undefined>;
 }

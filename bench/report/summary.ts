@@ -37,7 +37,7 @@ export function summarize(results: Results): Row[] {
   return rows;
 }
 
-/** How many times as long as `reference` a subject took, or undefined where one of them is not measured. */
+/** How many times as long as `reference` a subject took, or undefined if one of them is not measured. */
 export function ratio(row: Row, subject: SubjectId, reference: SubjectId): number | undefined {
   const seconds = row.figures[subject]?.seconds;
   const base = row.figures[reference]?.seconds;

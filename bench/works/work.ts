@@ -20,7 +20,7 @@ export interface Cell {
   readonly set: ImageSet;
   /** For files of the scenario; removed after it. */
   readonly directory: string;
-  /** Undefined where BuildKit's own overlayfs is the subject. */
+  /** Undefined if BuildKit's own overlayfs is the subject. */
   readonly snapshotter: Snapshotter | undefined;
   /** Throws for a scenario that is not `onBuildkit`. */
   readonly buildkitd: Buildkitd;
@@ -35,7 +35,7 @@ export interface Cell {
 export interface Scenario {
   readonly works: readonly Work[];
   readonly onBuildkit: boolean;
-  /** Whether the link makes a difference; where not, it is measured on one. */
+  /** Whether the link makes a difference; if not, it is measured on one. */
   readonly overLink: boolean;
   readonly subjects: readonly SubjectId[];
   setOf(images: Images): ImageSet;

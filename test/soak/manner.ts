@@ -23,7 +23,7 @@ const fullDisk = ['bash', '-c', 'exec "$0" "$@" > /dev/full 2>&1'];
  * One of the ways to start a daemon.
  *
  * @param data where its root, a symlink, leads
- * @param group a control group with little memory; undefined where none can be made
+ * @param group a control group with little memory; undefined if none can be made
  */
 export function chooseManner(random: Random, data: string, group: Cgroup | undefined): Manner {
   if (random.below(oneIn) > 0) return ordinary;

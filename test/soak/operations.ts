@@ -118,7 +118,7 @@ export const work: readonly Operation[] = [
     async run({ world }, random) {
       await world.lazypull('status', '--json');
       await world.lazypull('cache', 'ls');
-      // It says what became of a layer in an earlier round, and fails where that was not lazy.
+      // It says what became of a layer in an earlier round, and fails if that was not lazy.
       await world.lazypull('why', random.pick(world.apps).reference).catch((error: unknown) => {
         if (!/the registry gives it now/.test(String(error))) throw error;
       });

@@ -48,7 +48,7 @@ export class World implements AsyncDisposable {
   readonly data: string;
   /** How daemons are started from now on. */
   manner = ordinary;
-  /** A control group with little memory; undefined where this machine lets none be made. */
+  /** A control group with little memory; undefined if this machine lets none be made. */
   readonly group: Cgroup | undefined;
   readonly #toml: string;
 

@@ -62,7 +62,7 @@ export async function startBuildkitd(directory: string, worker: Worker, toml = '
     command: buildkitd,
     args: ['--config', config, ...stateFlags(directory), ...workerFlags(worker)],
     log: join(directory, 'buildkitd.log'),
-    // An export fails where it would not compare layers by the overlays that they were written in, rather than to take
+    // An export fails if it would not compare layers by the overlays that they were written in, rather than to take
     // much longer.
     env: { PATH: pathWithTools(), TMPDIR: temporary, BUILDKIT_DEBUG_FORCE_OVERLAY_DIFF: 'true' },
   });

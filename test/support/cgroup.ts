@@ -53,7 +53,7 @@ export class Cgroup implements AsyncDisposable {
     return Number(/^oom_kill (\d+)$/m.exec(await readFile(join(this.#path, file), 'utf8'))?.[1]);
   }
 
-  /** The most memory that the group has had, in bytes; NaN where the kernel does not say. */
+  /** The most memory that the group has had, in bytes; NaN if the kernel does not say. */
   async peakBytes(): Promise<number> {
     const file = this.#isFirst ? 'memory.max_usage_in_bytes' : 'memory.peak';
     return Number(await readFile(join(this.#path, file), 'utf8').catch(() => 'NaN'));

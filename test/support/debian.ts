@@ -5,7 +5,7 @@ import { systemTool } from './tools.ts';
 
 const hostSources = '/etc/apt/sources.list.d/debian.sources';
 
-/** The Debian release to make images of: the machine's own, where it is a Debian. */
+/** The Debian release to make images of: the machine's own, if it is a Debian. */
 export async function debianSuite(): Promise<string> {
   const release = await readFile('/etc/os-release', 'utf8');
   const debian = /^ID=debian$/m.test(release);

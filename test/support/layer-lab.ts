@@ -89,7 +89,7 @@ export class LayerLab implements AsyncDisposable {
     for (let layer = layers - 1; layer >= 0; layer--) await this.#client.remove(`${name}-${layer}`);
   }
 
-  /** Removes a snapshot once it is there. @returns false where it does not come */
+  /** Removes a snapshot once it is there. @returns false if it does not come */
   async removeIfThere(snapshot: string): Promise<boolean> {
     for (let waited = 0; waited < 5000; waited += 50) {
       const failure = await this.#client.remove(snapshot).catch((error: Error) => error);
@@ -196,7 +196,7 @@ export class LayerLab implements AsyncDisposable {
     return this.#daemon.log().filter(({ level }) => level === 'error' || level === 'warn');
   }
 
-  /** The daemon's metrics by the names with labels, where its config file has a `metrics_address` with the port 0. */
+  /** The daemon's metrics by the names with labels, if its config file has a `metrics_address` with the port 0. */
   async metrics(): Promise<Map<string, number>> {
     const port = this.#daemon.log().findLast(({ msg }) => msg === 'serves metrics')?.['port'];
     const text = await (await fetch(`http://127.0.0.1:${String(port)}/metrics`)).text();

@@ -13,7 +13,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 /** What a test registry does; every field has a default. */
 export interface RegistryOptions {
   /**
-   * `token`: Docker's token flow, with `users` and anonymous readers where `anonymousPull`. `basic`: only `users`. None
+   * `token`: Docker's token flow, with `users` and anonymous readers if `anonymousPull`. `basic`: only `users`. None
    * by default.
    */
   auth?: 'none' | 'basic' | 'token';
@@ -137,7 +137,7 @@ export class TestRegistry implements AsyncDisposable {
     return digest;
   }
 
-  /** Keeps a manifest under its digest and, where given, a tag; gives its digest. */
+  /** Keeps a manifest under its digest and, if given, a tag; gives its digest. */
   addManifest(repository: string, tag: string | undefined, mediaType: string, bytes: Uint8Array): string {
     const digest = digestOf(bytes);
     const manifest = { mediaType, bytes: Buffer.from(bytes) };

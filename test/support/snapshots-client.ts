@@ -41,7 +41,7 @@ export class SnapshotsClient implements Disposable {
   /**
    * Has every layer of an image prepared, the lowest first, under names that start with `name`.
    *
-   * @returns the name of the uppermost one. Rejects where a layer does not become lazy
+   * @returns the name of the uppermost one. Rejects if a layer does not become lazy
    */
   async prepareImage(name: string, reference: string, layers: readonly ImageLayer[]): Promise<string> {
     let parent = '';
@@ -61,7 +61,7 @@ export class SnapshotsClient implements Disposable {
    *
    * @param above the digests of this layer and those above it in the image, as clients send them
    * @param deadlineMs after which the call is given up
-   * @returns whether it is lazy; where it is not, the answered mounts are removed again
+   * @returns whether it is lazy; if it is not, the answered mounts are removed again
    */
   async prepareLayer(
     target: string,

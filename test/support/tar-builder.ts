@@ -14,7 +14,7 @@ export interface TarSpec {
   readonly devMinor?: number;
   /** Further PAX records. */
   readonly pax?: Readonly<Record<string, string>>;
-  /** Size to write in the header where it is not that of `data`. */
+  /** Size to write in the header if it is not that of `data`. */
   readonly size?: number;
 }
 

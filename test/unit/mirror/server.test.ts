@@ -58,7 +58,7 @@ async function setUp(
   return { registry, mirror, metrics, get, dataOf };
 }
 
-/** One request. Rejects where the answer ends before all of it has come. */
+/** One request. Rejects if the answer ends before all of it has come. */
 async function ask(port: number, path: string, headers: Record<string, string>, method: string): Promise<Answered> {
   const sent = request({ host: '127.0.0.1', port, path, headers, method, agent: false }).end();
   const [answer] = (await once(sent, 'response')) as [IncomingMessage];
