@@ -28,7 +28,10 @@ export interface FoundIndex {
    * does not have its digest.
    */
   whole(): Promise<string>;
-  /** Notes that it contradicts the layer: it is removed here, and not used again while this process lives. */
+  /**
+   * Notes that it contradicts the layer: it is removed here, and not used again while this process lives. `reason`
+   * stands behind "it", as in "is wrong: it is truncated".
+   */
   poison(reason: string): void;
 }
 

@@ -260,11 +260,11 @@ export class LayerIndexes implements AsyncDisposable {
 
   #poison(layer: string, digest: string, reason: string): void {
     const { log } = this.#options;
-    log.error({ layer, index: digest, reason }, 'The index of a layer is wrong, and is not used any more');
-    this.#poisoned.set(digest, `is wrong: ${reason}`);
+    log.error({ layer, index: digest, reason: `it ${reason}` }, 'The index of a layer is not used any more');
+    this.#poisoned.set(digest, reason);
     this.#wrong.set(layer, true);
     this.#lookups.delete(layer);
-    this.#reasons.set(layer, `its layer index is wrong: ${reason}`);
+    this.#reasons.set(layer, `its layer index is not used: it ${reason}`);
     void this.store.remove(layer).catch((error: unknown) => {
       log.warn({ layer, error: messageOf(error) }, 'Cannot remove the index of a layer');
     });

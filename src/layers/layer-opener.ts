@@ -236,7 +236,7 @@ export class LayerOpener {
       front,
       fetchIndex: (start, end, signal) => this.#unindexed.readIndex(digest, image, { start, end }, signal),
       onWrong: isUnindexed({ digest, index: layer.record.indexDigest })
-        ? (reason) => void this.#unindexed.refuse(digest, image, reason)
+        ? (error) => this.#unindexed.refuse(digest, image, error)
         : undefined,
       fuse: this.#parts.fuse.server,
       threads: this.#parts.threads,

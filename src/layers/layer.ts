@@ -45,8 +45,12 @@ export interface LayerOptions extends WrittenResidency {
   readonly codecData?: SharedArrayBuffer | undefined;
   /** Fetches more of the index file, for codecs that need it. */
   readonly fetchIndex: FetchIndexBytes;
-  /** Called with the reason if the fetched data contradicts the index. */
-  readonly onWrong?: ((reason: string) => void) | undefined;
+  /**
+   * Called if the fetched data contradicts the index.
+   *
+   * @returns whether the index is given up: the layer is not opened by it again
+   */
+  readonly onWrong?: ((error: LazypullError) => Promise<boolean>) | undefined;
   readonly blob: Blob;
   readonly fuse: FuseServer;
   readonly threads: WorkerPool;
@@ -86,6 +90,8 @@ export class Layer {
   #errors = 0;
   /** Blob bytes that closed readers have fetched. */
   #fetchedBytes = 0;
+  /** Whether it was told that the blob and the index contradict each other, and whether the index is given up. */
+  #isTold = false;
   #refused = false;
   /** A chunk that was not verified at the last look at `complete`; -1 if all were. */
   #missingChunk = -1;
@@ -360,12 +366,13 @@ export class Layer {
     this.#failures.unwritable(error);
   }
 
-  /** All servers contradict the index: it is not used again. Readers get EIO for wrong data. */
+  /** All servers contradict the index: readers get EIO for wrong data. The index is given up if it is to blame. */
   async #refuse(error: LazypullError): Promise<void> {
     const { onWrong, directory, log, record } = this.#options;
-    if (onWrong === undefined || this.#refused) return;
+    if (onWrong === undefined || this.#isTold) return;
+    this.#isTold = true;
+    if (!(await onWrong(error))) return;
     this.#refused = true;
-    onWrong(messageOf(error));
     clearTimeout(this.#keepTimer);
     this.#keepTimer = undefined;
     await this.#keeping;

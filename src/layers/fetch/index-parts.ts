@@ -9,6 +9,13 @@ const maxGapBytes = 16 << 10;
 /** Maximum bytes of one fetch. */
 const maxFetchBytes = 1 << 20;
 
+/** An index file contradicts itself: it is wrong, whatever the blob has. */
+export class WrongIndex extends LazypullError {
+  constructor(message: string) {
+    super('DataLoss', message);
+  }
+}
+
 /** Fetches bytes [start, end) of a layer's index file. */
 export type FetchIndexBytes = (start: number, end: number, signal: AbortSignal) => Promise<Buffer>;
 

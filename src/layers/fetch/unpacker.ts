@@ -7,6 +7,7 @@ import { type LayerMetrics, layerMetrics } from '../metrics.ts';
 import type { UnwrittenChunks } from '../store/unwritten-chunks.ts';
 import type { WorkerPool } from '../workers/pool.ts';
 import type { Failure } from '../workers/worker.ts';
+import { WrongIndex } from './index-parts.ts';
 import type { Batch } from './assembler.ts';
 import type { ChunkEvents } from './chunk-events.ts';
 import type { ChunkStates } from './chunk-states.ts';
@@ -30,6 +31,9 @@ export interface UnpackerOptions extends Pick<ChunkEvents, 'onError' | 'onUnwrit
   readonly unwritten: UnwrittenChunks;
   readonly metrics?: LayerMetrics | undefined;
 }
+
+/** A chunk that there is none of; `ofIndex` if that is the fault of the index. */
+type ChunkFailure = Failure & { readonly ofIndex?: WrongIndex | undefined };
 
 /** Turns blob bytes into chunks, and informs the waiters. */
 export class Unpacker {
@@ -91,13 +95,13 @@ export class Unpacker {
   }
 
   /** As `WorkerPool.unpack`, once the necessary parts of the index are here. */
-  async #unpackWithIndex(chunks: ChunkRange, bytes: Uint8Array, blobOffset: number): Promise<Failure[]> {
+  async #unpackWithIndex(chunks: ChunkRange, bytes: Uint8Array, blobOffset: number): Promise<ChunkFailure[]> {
     const { threads, target, needIndex } = this.#options;
     try {
       await needIndex?.(chunks);
     } catch (error) {
-      const code = codeOf(error) === 'DataLoss' ? 'DataLoss' : 'Unavailable';
-      const failure = { code, message: messageOf(error) } as const;
+      const ofIndex = codeOf(error) === 'DataLoss' ? new WrongIndex(messageOf(error)) : undefined;
+      const failure = { code: ofIndex?.code ?? 'Unavailable', message: messageOf(error), ofIndex } as const;
       return Array.from({ length: chunks.last - chunks.first }, (_, i) => ({ chunk: chunks.first + i, ...failure }));
     }
     return threads.unpack(target, chunks, bytes, blobOffset, () => this.#chunks.isAnyAwaited(chunks));
@@ -108,7 +112,7 @@ export class Unpacker {
     const failures = await this.#unpackWithIndex(chunks, bytes, blobOffset);
     if (failures.length < chunks.last - chunks.first) this.#options.onKept();
     const failed = new Map(failures.map((failure) => [failure.chunk, failure]));
-    const isWrong = failures.some(({ code }) => code === 'DataLoss');
+    const isWrong = failures.some(({ code, ofIndex }) => code === 'DataLoss' && ofIndex === undefined);
     const hasOther = isWrong && (await blob.distrust(requested).catch(() => false));
     const again: number[] = [];
     for (let chunk = chunks.first; chunk < chunks.last; chunk++) {
@@ -117,7 +121,7 @@ export class Unpacker {
       if (failure === undefined || this.#chunks.isResident(chunk)) this.#chunks.settle(chunk);
       else if (failure.code === 'ResourceExhausted') this.#settleUnwritten(failure);
       else {
-        const error = new LazypullError(failure.code, failure.message);
+        const error = failure.ofIndex ?? new LazypullError(failure.code, failure.message);
         if (error.code === 'DataLoss') this.#metrics.verificationFailures.add(1);
         const isTriedAgain =
           error.code === 'DataLoss' && hasOther && this.#chunks.isAwaited(chunk) && !this.#chunks.isElsewhere(chunk);

@@ -16,6 +16,7 @@ import { type LayerRef, unindexedRefusal } from './layer-ref.ts';
 import type { FoundIndex } from '../../indexes/found-index.ts';
 import { originText } from '../../indexes/index-origin.ts';
 import type { Planned, PlanRequest } from '../store/plan-files.ts';
+import { WrongIndex } from '../fetch/index-parts.ts';
 import type { IndexSource } from './index-source.ts';
 import type { LayerPulls } from './layer-pulls.ts';
 import { RangeSupport } from './range-support.ts';
@@ -144,10 +145,28 @@ export class UnindexedLayers {
     throw new LazypullError('Unavailable', `Cannot read the index of the layer: ${why}`);
   }
 
-  /** Notes that the index of a layer contradicts the layer, so that the layer is pulled the next time. */
-  async refuse(digest: string, image: ImageAccess, reason: string): Promise<void> {
+  /**
+   * Notes that what came of a layer is not what its index says, from any server.
+   *
+   * @returns whether the index is given up, so that the layer is pulled the next time. One that was made here while all
+   *   of the blob had its digest is right: then the registry has other bytes now
+   */
+  async refuse(digest: string, image: ImageAccess, error: LazypullError): Promise<boolean> {
     const found = await this.#options.indexes.find(digest, image).catch(() => undefined);
-    found?.poison(reason);
+    if (found === undefined) return true;
+    if (error instanceof WrongIndex) {
+      found.poison(`is wrong: ${messageOf(error)}`);
+      return true;
+    }
+    if (found.origin.kind !== 'made') {
+      found.poison(`does not match the bytes of the blob ${digest}: ${messageOf(error)}`);
+      return true;
+    }
+    this.#options.log.error(
+      { layer: digest, reference: image.reference, index: found.digest, error: messageOf(error) },
+      'the registry has other bytes for the blob of a layer than those of which its index was made here: readers get EIO until it has the right ones again',
+    );
+    return false;
   }
 
   /** The index of a layer, unless the layer is being pulled already. */
@@ -166,7 +185,7 @@ export class UnindexedLayers {
       { layer: digest, reference, index, error: why },
       'cannot use the index of a layer: it is pulled',
     );
-    if (wrongIndex.has(codeOf(error))) found.poison(why);
+    if (wrongIndex.has(codeOf(error))) found.poison(`is wrong: ${why}`);
   }
 
   async #byIndex(ref: LayerRef, found: FoundIndex, directory: LayerDirectory, signal: AbortSignal): Promise<MadeLayer> {

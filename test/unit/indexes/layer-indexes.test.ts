@@ -350,7 +350,7 @@ test('LayerIndexes.made pushes over what was refused, and over nothing else', as
   offer(lab.registry, repository, first);
   offer(lab.registry, repository, wrong);
   const found = await lab.indexes.find(bad);
-  found!.poison('its chunks are not those of the layer');
+  found!.poison('is wrong: its chunks are not those of the layer');
   assert.equal(await lab.indexes.find(bad), undefined);
   assert.match(lab.indexes.reasonFor(bad) ?? '', /is wrong: its chunks are not those of the layer/);
   for (const each of [good, bad]) await lab.indexes.made(each, await fileOf(lab.root, madeIndex(each)));
@@ -374,7 +374,7 @@ test('LayerIndexes.made leaves an index in the repository that only this machine
 test('FoundIndex.poison removes what is kept', async () => {
   await using lab = await machine();
   const found = await lab.indexes.made(layer, await fileOf(lab.root, madeIndex(layer)));
-  found.poison('it lies');
+  found.poison('lies');
   assert.equal(await lab.indexes.findHere(layer), undefined);
   for (;;) {
     const isThere = await stat(found.path!).then(
