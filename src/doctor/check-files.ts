@@ -7,6 +7,7 @@ import { credentialSources } from '../registry/auth/credentials/index.ts';
 import { readHostDirectory } from '../registry/hosts/hosts-file.ts';
 import { absent, type CheckResult, right, warning, wrong } from './check-result.ts';
 import { checkDirectIo } from './direct-io.ts';
+import { checkConfiguredIndexes } from './check-indexes.ts';
 import { checkInodeNumbers } from './inode-numbers.ts';
 
 /** More directories of registries than any machine has; the others are not looked at. */
@@ -24,6 +25,7 @@ export async function checkFiles(flags: DaemonFlags, env: NodeJS.ProcessEnv): Pr
     ...(await checkCredentials(env)),
     await checkInodeNumbers(config?.file),
     checkDirectIo(config?.file),
+    ...(await checkConfiguredIndexes(config, env)),
   ];
 }
 

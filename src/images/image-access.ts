@@ -59,7 +59,8 @@ export class RegistryImage implements ImageAccess {
   async referrers(artifactType: string, signal?: AbortSignal): Promise<readonly Descriptor[]> {
     const { digest, ...reference } = this.#parsed();
     if (digest === undefined) throw new LazypullError('NotFound', `"${this.reference}" has no digest`);
-    return parseIndex(await this.#client.referrers({ ...reference, digest }, artifactType, signal)).manifests;
+    const pages = await this.#client.referrers({ ...reference, digest }, artifactType, signal);
+    return pages.flatMap((page) => parseIndex(page).manifests);
   }
 
   #parsed(): Reference {

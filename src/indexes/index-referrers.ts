@@ -87,7 +87,8 @@ export async function attachIndex(
 
 async function listOf(client: RegistryClient, image: PinnedReference, signal?: AbortSignal): Promise<Descriptor[]> {
   try {
-    return parseIndex(await client.referrers(image, indexArtifactType, signal)).manifests;
+    const pages = await client.referrers(image, indexArtifactType, signal);
+    return pages.flatMap((page) => parseIndex(page).manifests);
   } catch (error) {
     if (codeOf(error) === 'NotFound') return [];
     throw error;

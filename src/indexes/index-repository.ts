@@ -52,6 +52,11 @@ export class IndexRepository implements IndexSource {
     return { index, blob, tail: inlineTailOf(manifest.bytes, index) };
   }
 
+  /** Throws what says why a push would fail. It leaves nothing there. */
+  tryPush(signal?: AbortSignal): Promise<void> {
+    return this.#client.tryPush(this.#reference, signal);
+  }
+
   /** Opens connections by which all layers of an image are asked for at once. */
   open(signal?: AbortSignal): Promise<void> {
     return this.#client.open(this.#reference, openConnections, signal);

@@ -95,6 +95,10 @@ const maxManifestBytes = 4 * 1024 * 1024;
 
 const indexType = 'application/vnd.oci.image.index.v1+json';
 
+/** Of a list of what is attached to an image. What is on further pages is left out. */
+const maxReferrerPages = 32;
+const maxReferrersBytes = 16 * 1024 * 1024;
+
 /** Error classes of registries that do not know the list of referrers. */
 const withoutReferrers: ReadonlySet<string> = new Set(['NotFound', 'Unimplemented', 'FailedPrecondition']);
 
@@ -201,8 +205,8 @@ export class RegistryClient implements AsyncDisposable {
   }
 
   /**
-   * The index of everything that is attached to the manifest with the reference's digest (distribution spec, "Listing
-   * Referrers"): the first page of the registry's API, else the index under the fallback tag. It may have more than
+   * The indexes of everything that is attached to the manifest with the reference's digest (distribution spec, "Listing
+   * Referrers"): the pages of the registry's API, else the index under the fallback tag. They may have more than
    * `artifactType`.
    *
    * @throws NotFound if the registry has neither
@@ -211,20 +215,29 @@ export class RegistryClient implements AsyncDisposable {
     reference: Reference & { readonly digest: string },
     artifactType: string,
     signal?: AbortSignal,
-  ): Promise<Buffer> {
+  ): Promise<Buffer[]> {
     const { host, repository, digest } = reference;
     requireDigest(digest);
-    const tries = new Tries(this.#policy, this.#log, signal, maxManifestBytes);
+    const tries = new Tries(this.#policy, this.#log, signal, maxReferrersBytes);
     try {
       return await this.#firstOf(reference, 'operator', tries, signal, async (endpoint, stop) => {
-        const url = new URL(`${endpoint.base}${repository}/referrers/${digest}`);
-        url.searchParams.set('artifactType', artifactType);
-        const answer = await this.#ask('GET', endpoint, url, reference, [indexType], stop);
-        return collect(answer, maxManifestBytes, tries, this.#transport.counters);
+        const pages: Buffer[] = [];
+        let left = maxReferrersBytes;
+        const first = new URL(`${endpoint.base}${repository}/referrers/${digest}`);
+        first.searchParams.set('artifactType', artifactType);
+        for (let url: URL | undefined = first; url !== undefined; ) {
+          const answer = await this.#ask('GET', endpoint, url, reference, [indexType], stop);
+          const page = await collect(answer, Math.min(left, maxManifestBytes), tries, this.#transport.counters);
+          left -= page.length;
+          const next: URL | undefined = nextPage(headerOf(answer, 'link'), url);
+          if (pages.push(page) === maxReferrerPages || next?.href === url.href) break;
+          url = next;
+        }
+        return pages;
       });
     } catch (error) {
       if (!(error instanceof RegistryError) || !withoutReferrers.has(error.code)) throw error;
-      return (await this.manifest({ host, repository, tag: digest.replace(':', '-') }, [indexType], signal)).bytes;
+      return [(await this.manifest({ host, repository, tag: digest.replace(':', '-') }, [indexType], signal)).bytes];
     }
   }
 
@@ -264,6 +277,11 @@ export class RegistryClient implements AsyncDisposable {
   ): Promise<void> {
     requireDigest(blob.digest);
     return this.#pusher.pushBlob(reference, blob, content, from, signal);
+  }
+
+  /** Begins an upload to the reference's repository, and gives it up. Throws what says why a push would fail. */
+  tryPush(reference: Reference, signal?: AbortSignal): Promise<void> {
+    return this.#pusher.tryPush(reference, signal);
   }
 
   /** Uploads a manifest under the reference's digest, else its tag, else `latest`. Resolves to its sha256 digest. */
@@ -395,4 +413,14 @@ function requireDigest(digest: string): void {
       `Cannot address a blob by ${JSON.stringify(digest.slice(0, 200))}: it is not a digest`,
     );
   }
+}
+
+/**
+ * The URL of the next page that a header Link (RFC 8288) names, at the server of this one; undefined if it names none.
+ */
+function nextPage(link: string | undefined, at: URL): URL | undefined {
+  const target = /<(?<target>[^<>]*)>[^<>,]*;\s*rel="?next"?/i.exec(link ?? '')?.groups?.['target'];
+  if (target === undefined || !URL.canParse(target, at.href)) return undefined;
+  const { pathname, search } = new URL(target, at);
+  return new URL(pathname + search, at.origin);
 }

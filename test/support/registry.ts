@@ -34,6 +34,8 @@ export interface RegistryOptions {
    * `ignore` with the whole blob.
    */
   severalRanges?: 'serve' | 'refuse' | 'ignore';
+  /** Whether there is a list of what is attached to a manifest, how many entries a page has, and whether it can be filtered. There is none by default. */
+  referrers?: { pageEntries: number; filters: boolean };
   /** False: every range is ignored. */
   ranges?: boolean;
   /**
@@ -60,6 +62,8 @@ export type Fault =
   | { kind: 'drip'; bytes: number; everyMs: number }
   | { kind: 'corrupt' }
   | { kind: 'delay'; ms: number };
+
+const ociIndexType = 'application/vnd.oci.image.index.v1+json';
 
 /** Which requests: all conditions that are given. */
 export interface Match {
@@ -269,6 +273,8 @@ export class TestRegistry implements AsyncDisposable {
     const { method } = exchange.request;
     const manifest = /^\/v2\/(.+)\/manifests\/([^/]+)$/.exec(url.pathname);
     if (manifest) return this.#manifest(exchange, manifest[1]!, manifest[2]!);
+    const referrers = /^\/v2\/(.+)\/referrers\/([^/]+)$/.exec(url.pathname);
+    if (referrers && this.options.referrers) return this.#referrers(exchange, url, referrers[1]!, referrers[2]!);
     const upload = /^\/v2\/(.+)\/blobs\/uploads\/([^/]*)$/.exec(url.pathname);
     if (upload) return this.#upload(exchange, url, upload[1]!, upload[2]!);
     const blob = /^\/v2\/.+\/blobs\/([^/]+)$/.exec(url.pathname);
@@ -282,6 +288,30 @@ export class TestRegistry implements AsyncDisposable {
     return url.pathname === '/v2/'
       ? exchange.send(200, {}, Buffer.from('{}'))
       : exchange.error(404, 'NAME_UNKNOWN', 'no such page');
+  }
+
+  #referrers(exchange: Exchange, url: URL, repository: string, subject: string): Promise<void> {
+    const { pageEntries, filters } = this.options.referrers!;
+    const type = filters ? url.searchParams.get('artifactType') : null;
+    const all = [...this.manifests].flatMap(([name, { mediaType, bytes }]) => {
+      const json = JSON.parse(bytes.toString()) as { subject?: { digest: string }; [key: string]: unknown };
+      if (!name.startsWith(`${repository}@`) || json.subject?.digest !== subject) return [];
+      const { artifactType, annotations } = json;
+      const digest = name.slice(repository.length + 1);
+      return type === null || type === artifactType
+        ? [{ mediaType, digest, size: bytes.length, artifactType, annotations }]
+        : [];
+    });
+    const start = Number(url.searchParams.get('last') ?? 0);
+    const end = start + pageEntries;
+    url.searchParams.set('last', String(end));
+    const list = { schemaVersion: 2, mediaType: ociIndexType, manifests: all.slice(start, end) };
+    const headers = {
+      'content-type': ociIndexType,
+      ...(type === null ? {} : { 'oci-filters-applied': 'artifactType' }),
+      ...(end < all.length ? { link: `<${url.pathname}${url.search}>; rel="next"` } : {}),
+    };
+    return exchange.send(200, headers, Buffer.from(JSON.stringify(list)));
   }
 
   #storage(exchange: Exchange, url: URL): Promise<void> {

@@ -26,6 +26,8 @@ export class IndexMaker implements AsyncDisposable {
   readonly #directory: string;
   readonly #puller: LayerPuller;
   readonly #signal: AbortSignal;
+  /** Several indexes of one layer are compared with one that is made. */
+  #latest: { readonly digest: string; readonly index: MadeIndex } | undefined;
 
   /** @param parent the parent of that directory; by default the system's directory for temporary files */
   static async open(parent: string | undefined, signal: AbortSignal): Promise<IndexMaker> {
@@ -54,6 +56,11 @@ export class IndexMaker implements AsyncDisposable {
    * @throws Unimplemented for a layer that cannot have one, such as zstd; else as `LayerPuller.pull`
    */
   async make({ digest }: Descriptor, blob: Blob): Promise<MadeIndex> {
+    if (this.#latest?.digest !== digest) this.#latest = { digest, index: await this.#make(digest, blob) };
+    return this.#latest.index;
+  }
+
+  async #make(digest: string, blob: Blob): Promise<MadeIndex> {
     const base = join(this.#directory, digest.slice('sha256:'.length));
     const indexPath = `${base}.index`;
     const diskPath = `${base}.disk`;
@@ -71,7 +78,7 @@ export class IndexMaker implements AsyncDisposable {
   }
 
   /** Writes the index of a layer that was made elsewhere to a file. */
-  async write(layer: string, bytes: Buffer): Promise<string> {
+  async write(layer: string, bytes: AsyncIterable<Uint8Array>): Promise<string> {
     const path = join(this.#directory, `${layer.slice('sha256:'.length)}.given`);
     await writeFile(path, bytes);
     return path;

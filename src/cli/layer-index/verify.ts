@@ -5,10 +5,14 @@ import { RegistryImage } from '../../images/image-access.ts';
 import type { Descriptor } from '../../images/manifest.ts';
 import type { Platform } from '../../images/platforms.ts';
 import { type ResolvedImage, resolveImage } from '../../images/resolve.ts';
+import type { IndexSource } from '../../indexes/index-lookups.ts';
+import { originText } from '../../indexes/index-origin.ts';
+import { IndexReferrers } from '../../indexes/index-referrers.ts';
+import type { IndexTrust } from '../../indexes/index-trust.ts';
 import { compareIndex } from '../../indexes/compare-index.ts';
 import { readIndexFile } from '../../indexes/index-file.ts';
 import { readAt } from '../../indexes/index-record.ts';
-import { openLayerIndexes } from '../../indexes/open-layer-indexes.ts';
+import { openIndexParts } from '../../indexes/open-layer-indexes.ts';
 import { tocDigestLabel } from '../../label-names.ts';
 import { silentLog } from '../../log.ts';
 import type { RegistryClient } from '../../registry/client.ts';
@@ -36,6 +40,10 @@ interface Verified {
   readonly layer: string;
   readonly state: 'right' | 'wrong' | 'none' | 'not compared';
   readonly problems: readonly string[];
+  /** Where the index is; undefined for one in a file, and for none. */
+  readonly where?: string;
+  /** Why this machine does not use it; undefined if it does. */
+  readonly unused?: string;
 }
 
 /** An index to verify: the first `size` bytes of a file. */
@@ -49,7 +57,7 @@ interface Given {
 export function addVerify(parent: CliCommand, environment: Environment): void {
   storeOptions(parent.command('verify'))
     .description(
-      'Read the layers of an image and compare everything with their indexes: those that its daemon would use, or those in a file',
+      'Read the layers of an image and compare everything with their indexes: each one that a daemon of this machine may use, here and in registries, or those in a file',
     )
     .argument('<image-or-file>', 'image as Docker writes it, or a file that "lazypull index export" wrote')
     .option(
@@ -96,7 +104,7 @@ async function* verifyFile(
   }
 }
 
-/** The indexes that a daemon of this machine would find, in its order. */
+/** The indexes of all places where a daemon of this machine looks, in its order. */
 async function* verifyImage(
   reference: Reference,
   client: RegistryClient,
@@ -106,21 +114,58 @@ async function* verifyImage(
 ): AsyncGenerator<Verified> {
   const { root, config } = await openPlace(options, environment, 'reads');
   const image = await resolveImage(client, reference, options.platform);
-  const patient = { ...config, push: false, lookup_timeout_msec: 10_000 };
-  await using indexes = await openLayerIndexes(root, patient, client, silentLog);
+  const { store, trust, repository } = await openIndexParts(root, config, client, silentLog);
   const access = new RegistryImage(client, formatReference({ ...reference, digest: image.digest }));
+  const name = `${reference.host}/${reference.repository}`;
+  const attached = config.referrers ? new IndexReferrers(access, name) : undefined;
   for (const descriptor of image.manifest.layers) {
     const layer = descriptor.digest;
     if (descriptor.annotations[tocDigestLabel]) continue;
-    const found = await indexes.find(layer, access);
-    if (found === undefined)
-      yield { layer, state: 'none', problems: [indexes.reasonFor(layer) ?? 'there is no layer index'] };
-    else {
-      const { digest, size } = found;
-      const path = found.path ?? (await maker.write(layer, await found.range(0, size)));
-      yield await verifyIndex({ index: { layer, digest }, path, size }, { image, descriptor }, client, maker);
+    const of = { image, descriptor };
+    let isAnywhere = false;
+    const kept = await store.find(layer);
+    if (kept !== undefined) {
+      isAnywhere = true;
+      const problem = trust.problemWith(kept, kept.origin);
+      yield { ...(await verifyIndex({ ...kept, index: kept }, of, client, maker)), where: 'here', ...unused(problem) };
     }
+    for (const source of [repository, attached]) {
+      const verified = source && (await verifyOffered(source, layer, trust, of, client, maker));
+      if (verified === undefined) continue;
+      isAnywhere = true;
+      yield verified;
+    }
+    if (!isAnywhere) yield { layer, state: 'none', problems: ['there is no layer index'] };
   }
+}
+
+/** The index of a layer that a registry has; undefined if it has none. */
+async function verifyOffered(
+  source: IndexSource,
+  layer: string,
+  trust: IndexTrust,
+  of: { readonly image: ResolvedImage; readonly descriptor: Descriptor },
+  client: RegistryClient,
+  maker: IndexMaker,
+): Promise<Verified | undefined> {
+  const where = originText({ kind: source.kind, where: source.name }).replace(/^found /, '');
+  const signal = new AbortController().signal;
+  try {
+    const { index, blob } = await source.find(layer, signal);
+    const path = await maker.write(layer, blob.range(0, index.size));
+    const problem = trust.problemWith(index, { kind: source.kind, where: source.name });
+    const verified = await verifyIndex({ index, path, size: index.size }, of, client, maker);
+    return { ...verified, where, ...unused(problem) };
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === 'NotFound') return undefined;
+    const state = code === 'DataLoss' ? 'wrong' : 'not compared';
+    return { layer, state, problems: [messageOf(error)], where };
+  }
+}
+
+function unused(problem: string | undefined): Pick<Verified, 'unused'> {
+  return problem === undefined ? {} : { unused: `it ${problem}` };
 }
 
 /** Compares an index with its own checksums, and with the layer if it is given. */
@@ -152,8 +197,9 @@ async function verifyIndex(
 const ofIndex: ReadonlySet<string> = new Set(['DataLoss', 'FailedPrecondition', 'Unimplemented', 'ResourceExhausted']);
 
 /** One layer for people. */
-export function verifiedText({ layer, state, problems }: Verified, paint: Paint = plain): string {
+export function verifiedText({ layer, state, problems, where, unused: why }: Verified, paint: Paint = plain): string {
   const painted = state === 'right' ? paint('good', state) : state === 'wrong' ? paint('bad', state) : state;
-  const [first, ...others] = problems.map((problem) => printable(problem));
-  return `${shorten(layer)}  ${painted}${first === undefined ? '' : `: ${[first, ...others].join('; ')}`}\n`;
+  const told = [...problems, ...(why === undefined ? [] : [`not used: ${why}`])].map((problem) => printable(problem));
+  const place = where === undefined ? '' : `, ${printable(where)}`;
+  return `${shorten(layer)}  ${painted}${place}${told.length === 0 ? '' : `: ${told.join('; ')}`}\n`;
 }

@@ -64,6 +64,22 @@ export class Pusher {
     });
   }
 
+  /** Begins an upload and gives it up. Throws what says why a push would fail. */
+  async tryPush(reference: Reference, signal?: AbortSignal): Promise<void> {
+    const endpoint = await this.#hosts.origin(reference.host);
+    const scope = pushScope(reference.repository);
+    const url = new URL(`${endpoint.base}${reference.repository}/blobs/uploads/`);
+    const upload = await retrying(this.#tries(signal), async () => {
+      const answer = await this.#post(endpoint, url, scope, signal);
+      if (!acceptedStatuses.has(answer.status)) throw await this.#requester.refuse(endpoint, scope, answer);
+      discard(answer);
+      return this.#uploadUrl(answer);
+    });
+    // Registries forget uploads that nobody ends, so it does not matter what comes of this.
+    const ending = this.#requester.send(endpoint, { method: 'DELETE', url: upload, scope, signal });
+    await ending.then(discard, () => undefined);
+  }
+
   async pushBlob(
     reference: Reference,
     blob: { digest: string; size: number },

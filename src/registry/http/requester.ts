@@ -16,7 +16,7 @@ import type { Answer, Transport } from './transport.ts';
 
 /** A request to a registry. */
 export interface RegistryRequest {
-  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT';
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE';
   readonly url: URL;
   /** The permissions that the request needs, in the form of `scopes.ts`. */
   readonly scope: string;

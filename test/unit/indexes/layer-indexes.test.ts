@@ -2,8 +2,10 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { attachIndex } from '../../../src/indexes/index-referrers.ts';
 import { encodeArtifact, tagOfLayer } from '../../../src/indexes/artifact.ts';
 import type { LayerIndexes } from '../../../src/indexes/layer-indexes.ts';
 import { defaultIndexConfig, type IndexConfig, openLayerIndexes } from '../../../src/indexes/open-layer-indexes.ts';
@@ -412,6 +414,31 @@ test('LayerIndexes.find reads what is attached to an image, where that is allowe
     undefined,
   );
 });
+
+for (const filters of [true, false]) {
+  test(`LayerIndexes.find reads all pages of what is attached to an image, ${filters ? '' : 'not '}filtered`, async () => {
+    await using registry = await startRegistry({ referrers: { pageEntries: 2, filters } });
+    await using client = quickClient();
+    const subject = { mediaType: ociManifest, digest: sha256(randomBytes(10)), size: 10 };
+    const layers = Array.from({ length: 5 }, (_, i) => layerDigest(`attached ${i}`));
+    for (const each of layers) {
+      const { bytes, index } = madeIndex(each);
+      const image = { host: registry.host, repository: 'app' };
+      await attachIndex(client, image, subject, index, () => Readable.from([bytes]));
+      const other = { ...JSON.parse(encodeArtifact(index, subject).toString()), artifactType: 'application/other' };
+      registry.addManifest('app', undefined, ociManifest, Buffer.from(JSON.stringify(other)));
+    }
+    assert.equal(registry.count({ method: 'PUT', path: /manifests\/sha256-/ }), 0, 'the registry keeps the list');
+    await using lab = await machine({ repository: '', referrers: true }, registry);
+    registry.resetCounts();
+    const attached = new RegistryImage(client, `${registry.host}/app:1@${subject.digest}`);
+    for (const each of layers) {
+      const found = await lab.indexes.find(each, attached);
+      assert.equal(found?.origin.kind, 'referrer');
+    }
+    assert.equal(registry.count({ path: /referrers/ }), filters ? 3 : 5);
+  });
+}
 
 test('openLayerIndexes names the key of the configuration that cannot be used', async () => {
   await using root = await temporaryRoot();
