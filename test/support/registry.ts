@@ -34,7 +34,7 @@ export interface RegistryOptions {
    * `ignore` with the whole blob.
    */
   severalRanges?: 'serve' | 'refuse' | 'ignore';
-  /** Whether there is a list of what is attached to a manifest, how many entries a page has, and whether it can be filtered. There is none by default. */
+  /** The list of what is attached to a manifest: entries of a page, and whether it can be filtered. None by default. */
   referrers?: { pageEntries: number; filters: boolean };
   /** False: every range is ignored. */
   ranges?: boolean;

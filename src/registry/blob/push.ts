@@ -75,7 +75,7 @@ export class Pusher {
       discard(answer);
       return this.#uploadUrl(answer);
     });
-    // Registries forget uploads that nobody ends, so it does not matter what comes of this.
+    // Registries forget uploads that are never ended, so a failure does not matter.
     const ending = this.#requester.send(endpoint, { method: 'DELETE', url: upload, scope, signal });
     await ending.then(discard, () => undefined);
   }

@@ -43,7 +43,7 @@ async function newLayer() {
 
 type NewLayer = Awaited<ReturnType<typeof newLayer>>;
 
-/** Puts a file into the repository as the index of a layer. `promised` is the file of which the manifest has the digests. */
+/** Puts a file into the repository as the index of a layer. The manifest has the digests of `promised`. */
 function offer(layer: string, file: Buffer, promised = file): void {
   const tail = promised.subarray(tailOf(promised));
   const index = {
@@ -80,7 +80,9 @@ async function unreadable(snapshot: string, files: NewLayer['files']): Promise<n
   return failures;
 }
 
-/** All of a file. `readFile` takes a read that gives less than was asked for, as one before an error does, for the end. */
+/**
+ * All of a file. `readFile` takes a read that gives less than was asked for, as one before an error does, for the end.
+ */
 async function readAll(path: string): Promise<Buffer> {
   await using file = await open(path);
   const pieces: Buffer[] = [];
