@@ -133,7 +133,7 @@ export const floors: readonly (readonly Room[])[] = [
       },
     },
   ],
-  [{ name: 'image-reader', about: 'the files of an image in a registry, without a mount' }],
+  [{ name: 'image-reader', about: 'the files of an image in a registry, without a mount', packages: files }],
   [
     {
       name: 'snapshots',

@@ -6,6 +6,7 @@ import { resolveImage } from '../images/resolve.ts';
 import type { Reference } from '../registry/reference.ts';
 import type { Environment } from './environment.ts';
 import { write } from './output.ts';
+import { openPlainLayers } from './plain-layers.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { CliCommand } from './command.ts';
 
@@ -23,8 +24,9 @@ export function catCommand({ env }: Environment): CliCommand {
     .addOption(platformOption())
     .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
     .explain(
-      `It fetches only the tables of contents of the layers and the parts of the file, and verifies them before it prints
-them. So each layer has to be eStargz.`,
+      `It fetches only the tables of contents of layers that are eStargz and the parts of the file, and verifies them
+before it prints them. A layer of another kind is read by its index: that of this machine, or of the repository in
+[index] of the config file. If there is none, all of the layer is read once.`,
       [
         'lazypull cat registry.example/app:1 /etc/os-release',
         'lazypull cat --platform linux/arm64 registry.example/app:1 /usr/bin/app > app',
@@ -33,7 +35,9 @@ them. So each layer has to be eStargz.`,
     .action(async (reference: Reference, path: string, options: Options) => {
       const { openImage } = await import('../image-reader/open-image.ts');
       await using client = await openRegistry(options.config, env);
-      const image = await openImage(client, await resolveImage(client, reference, options.platform));
+      const resolved = await resolveImage(client, reference, options.platform);
+      await using plain = await openPlainLayers(client, resolved, options.config, env);
+      const image = await openImage(client, resolved, plain);
       const file = image.tree.find(Buffer.from(path).toString('latin1'));
       checkPrintable(path, file);
       for await (const piece of image.read(file)) await write(process.stdout, piece);

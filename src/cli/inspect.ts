@@ -1,5 +1,6 @@
 import { defaults } from '../config/load.ts';
 import type { Platform } from '../images/platforms.ts';
+import type { Descriptor } from '../images/manifest.ts';
 import { resolveImage } from '../images/resolve.ts';
 import type { LayerReport } from '../image-reader/inspect.ts';
 import { TraceStore } from '../layers/prefetch/trace.ts';
@@ -44,13 +45,21 @@ export function inspectCommand(environment: Environment): CliCommand {
       'lazypull inspect --json registry.example/app:1 | jq .layers[].format',
     ])
     .action(async (reference: Reference, options: Options) => {
-      const { inspectLayer } = await import('../image-reader/inspect.ts');
+      const { inspectByIndex, inspectLayer } = await import('../image-reader/inspect.ts');
       const { root } = await whichDaemon(options, environment, 'reads');
       await using client = await openRegistry(options.config, env);
-      const { digest, mediaType, platform, manifest } = await resolveImage(client, reference, options.platform);
+      const resolved = await resolveImage(client, reference, options.platform);
+      const { digest, mediaType, platform, manifest } = resolved;
+      const { openIndexFinder } = await import('./plain-layers.ts');
+      await using indexes = await openIndexFinder(client, resolved, root, options.config, env);
+      const inspected = async (layer: Descriptor): Promise<LayerReport> => {
+        const report = await inspectLayer(client.blob(reference, layer.digest), layer);
+        const found = report.problem?.reason === 'no_toc' ? await indexes.find(layer.digest) : undefined;
+        return found === undefined ? report : inspectByIndex(report, layer, found);
+      };
       const traces = new TraceStore(root);
       const layers: Row[] = await inParallel(manifest.layers, layersAtOnce, async (layer) => ({
-        ...(await inspectLayer(client.blob(reference, layer.digest), layer)),
+        ...(await inspected(layer)),
         traceRanges: (await traces.load(layer.digest).catch(() => undefined))?.ranges.length,
       }));
       const image = { reference: formatReference(reference), digest, mediaType, platform };
@@ -78,6 +87,11 @@ export function inspectText(
     landmarkText(content?.landmark),
     traceRanges === undefined ? '-' : `${traceRanges} ranges`,
   ]);
+  const indexed = layers.flatMap(({ digest, index, problem }) =>
+    index === undefined || problem !== undefined
+      ? []
+      : [`${shorten(digest)} is read by a layer index, ${printable(index)}\n`],
+  );
   const problems = layers.flatMap(({ digest, problem }) =>
     problem === undefined
       ? []
@@ -88,7 +102,7 @@ export function inspectText(
     `${image.digest}${image.platform === undefined ? '' : `, ${printable(image.platform)}`}, ${printable(image.mediaType)}\n`,
     `${layers.length} ${layers.length === 1 ? 'layer' : 'layers'}, ${sizeText(bytes)}; ${paint(lazy < layers.length ? 'warning' : 'good', `${lazy} can be lazy`)}\n\n`,
     ...(rows.length > 0 ? [table([head, ...rows])] : []),
-    ...(problems.length > 0 ? ['\n', ...problems] : []),
+    ...(indexed.length + problems.length > 0 ? ['\n', ...indexed, ...problems] : []),
   ].join('');
 }
 

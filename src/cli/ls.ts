@@ -8,6 +8,7 @@ import { jsonLine, printable } from '../util/printable.ts';
 import { table } from './format.ts';
 import type { Environment } from './environment.ts';
 import { write } from './output.ts';
+import { openPlainLayers } from './plain-layers.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { CliCommand } from './command.ts';
 
@@ -29,8 +30,9 @@ export function lsCommand({ env }: Environment): CliCommand {
     .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
     .option('--json', 'print JSON, one object for each file')
     .explain(
-      `It fetches only the tables of contents of the layers, so each layer has to be eStargz.
-Times are UTC.`,
+      `It fetches only the tables of contents of layers that are eStargz. A layer of another kind is read by its index:
+that of this machine, or of the repository in [index] of the config file. If there is none, all of the layer is read
+once. Times are UTC.`,
       [
         'lazypull ls registry.example/app:1 /usr/bin',
         'lazypull ls -R --json registry.example/app:1 /etc | jq -r .path',
@@ -40,7 +42,8 @@ Times are UTC.`,
       const { openImage } = await import('../image-reader/open-image.ts');
       await using client = await openRegistry(options.config, env);
       const image = await resolveImage(client, reference, options.platform);
-      const { tree } = await openImage(client, image);
+      await using plain = await openPlainLayers(client, image, options.config, env);
+      const { tree } = await openImage(client, image, plain);
       const top = tree.find(Buffer.from(path).toString('latin1'));
       const digests = image.manifest.layers.map(({ digest }) => digest);
       for (const { directory, files } of listings(tree, top, options.recursive === true)) {

@@ -5,6 +5,8 @@ import { readIndex } from '../formats/read-index.ts';
 import type { LayerIndex } from '../formats/layer-index.ts';
 import type { Landmark, LayerTree } from '../formats/tree.ts';
 import { tocDigestLabel, zstdChunkedAnnotations } from '../label-names.ts';
+import { type IndexOrigin, originText } from '../indexes/index-origin.ts';
+import { type IndexFile, parseIndexFile } from './plain-layers.ts';
 import type { Descriptor } from '../images/manifest.ts';
 import { isForeignLayer, isLayer } from '../images/media-types.ts';
 import type { Blob } from '../registry/blob/blob.ts';
@@ -26,6 +28,8 @@ export interface LayerReport {
   readonly problem: { readonly reason: RefusalReason; readonly message: string } | undefined;
   /** The content of its table of contents; undefined if that could not be read. */
   readonly content: LayerContent | undefined;
+  /** Where the layer index is by which it is read, in words; undefined if it needs none or has none. */
+  readonly index?: string;
 }
 
 export interface LayerContent {
@@ -76,6 +80,26 @@ export async function inspectLayer(
     return { ...report, format: found.format.name, problem: undefined, content };
   } catch (error) {
     return { ...report, format, problem: problemOf(error), content: undefined };
+  }
+}
+
+/** The report on a layer without a table of contents that is read by a layer index. Never rejects. */
+export async function inspectByIndex(
+  report: LayerReport,
+  layer: Descriptor,
+  found: IndexFile & { readonly origin: IndexOrigin },
+  formats = new Formats(),
+): Promise<LayerReport> {
+  const index = originText(found.origin);
+  try {
+    const parsed = await parseIndexFile(found, layer, formats.unindexed);
+    const content = contentOf(layer, formats.unindexed.treeOf(parsed), parsed);
+    return { ...report, problem: undefined, content, index };
+  } catch (error) {
+    return {
+      ...report,
+      problem: { reason: refusalReason(error), message: `${explain(error)} (layer index ${index})` },
+    };
   }
 }
 

@@ -41,9 +41,13 @@ export async function daemonLayer(
   blob: Blob,
   formats = new Formats(),
 ): Promise<{ format: LayerFormat; id: LayerId }> {
-  const isPlain = formats.identify(layer.annotations) === undefined && isLayer(layer.mediaType);
-  if (!isPlain || isForeignLayer(layer.mediaType)) return lazyLayer(image, layer, blob, formats);
+  if (!isPlainLayer(layer, formats)) return lazyLayer(image, layer, blob, formats);
   return { format: formats.unindexed, id: unindexed(layer.digest) };
+}
+
+/** Whether a layer is one of files whose manifest names no index. */
+export function isPlainLayer({ annotations, mediaType }: Descriptor, formats: Formats): boolean {
+  return formats.identify(annotations) === undefined && isLayer(mediaType) && !isForeignLayer(mediaType);
 }
 
 /** An error of reading a layer, turned into one that names the layer, and says what to do if that is known. */

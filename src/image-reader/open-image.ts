@@ -15,17 +15,22 @@ import { type LayerTree } from '../formats/tree.ts';
 import { type ImageFile, ImageTree } from './image-tree.ts';
 import type { ResolvedImage } from '../images/resolve.ts';
 import { Formats } from '../formats/index.ts';
-import type { BytesNeeded, Codec } from '../formats/layer-format.ts';
+import type { BytesNeeded, Codec, IndexPart } from '../formats/layer-format.ts';
 import { readIndex } from '../formats/read-index.ts';
 import type { Blob } from '../registry/blob/blob.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { inParallel } from '../util/in-parallel.ts';
-import { layerError, lazyLayer } from './layer-errors.ts';
+import { unindexed } from '../chunks/layer-id.ts';
+import { isPlainLayer, layerError, lazyLayer } from './layer-errors.ts';
+import type { IndexFile, PlainLayers } from './plain-layers.ts';
 
 const layersAtOnce = 4;
 
 /** Compressed bytes of one request, unless one chunk needs more. */
 const maxRequestBytes = 8 << 20;
+
+/** Zeros are given in pieces of so many bytes. */
+const zeroBytes = 1 << 20;
 
 /** How often a wrong chunk is requested again, if another server may have the right one. */
 const maxTries = 3;
@@ -44,19 +49,30 @@ export interface OpenImage {
 /**
  * Fetches the tables of contents of all layers and verifies them against the manifest.
  *
+ * @param plain reads the layers whose manifest names no index; they cannot be read without it
  * @throws an error that names the layer, and says what to do, if one cannot be read without pulling it
  */
 export async function openImage(
   client: RegistryClient,
   image: ResolvedImage,
+  plain?: PlainLayers,
   formats = new Formats(),
 ): Promise<OpenImage> {
   const { layers } = image.manifest;
   const blobs = layers.map(({ digest }) => client.blob(image.reference, digest));
   const bounds = new ImageBounds();
   const opened = await inParallel(layers, layersAtOnce, async (layer, i, signal): Promise<OpenLayer> => {
-    const { format, id } = await lazyLayer(image, layer, blobs[i]!, formats);
+    const isPlain = plain !== undefined && isPlainLayer(layer, formats);
+    const { format, id } = isPlain
+      ? { format: formats.unindexed, id: unindexed(layer.digest) }
+      : await lazyLayer(image, layer, blobs[i]!, formats);
     try {
+      if (isPlain) {
+        const { index, file } = await plain.read(layer, blobs[i]!, format, signal);
+        bounds.count(index);
+        const { codec } = format;
+        return { blob: blobs[i]!, codec, codecData: index.codecData, tree: format.treeOf(index), file };
+      }
       const index = await readIndex(format, blobs[i]!, id, signal);
       bounds.count(index);
       return { blob: blobs[i]!, codec: format.codec, codecData: index.codecData, tree: format.treeOf(index) };
@@ -66,7 +82,11 @@ export async function openImage(
   });
   return {
     tree: new ImageTree(opened.map(({ tree }) => tree.root)),
-    read: ({ entry, layer }) => readChunks(opened[layer]!, chunksOf(opened[layer]!.tree.chunks, entry)),
+    read: ({ entry, layer }) => {
+      const { chunks } = opened[layer]!.tree;
+      const holes = chunks.hole.subarray(entry.firstChunk, entry.firstChunk + entry.chunkCount);
+      return withHoles(readChunks(opened[layer]!, chunksOf(chunks, entry)), holes, entry.size);
+    },
   };
 }
 
@@ -76,6 +96,8 @@ interface OpenLayer {
   readonly codec: Codec;
   readonly codecData: SharedArrayBuffer | undefined;
   readonly tree: LayerTree;
+  /** Has the index, if that is not in the blob. */
+  readonly file?: IndexFile;
 }
 
 /** Limits for all layers of an image together. */
@@ -107,15 +129,34 @@ function chunksOf(chunks: ChunkColumns, { firstChunk, chunkCount }: ImageFile['e
   return table;
 }
 
-async function* readChunks({ blob, codec, codecData }: OpenLayer, table: ChunkTable): AsyncGenerator<Buffer> {
+/** The content of a sparse file: its chunks with zeros before them, and to its end. */
+async function* withHoles(chunks: AsyncIterable<Buffer>, holes: Float64Array, size: number): AsyncGenerator<Buffer> {
+  let chunk = 0;
+  let left = size;
+  for await (const content of chunks) {
+    const hole = holes[chunk++]!;
+    yield* zeros(hole);
+    yield content;
+    left -= hole + content.length;
+  }
+  yield* zeros(left);
+}
+
+function* zeros(bytes: number): Generator<Buffer> {
+  for (let left = bytes; left > 0; left -= zeroBytes) yield Buffer.alloc(Math.min(left, zeroBytes));
+}
+
+async function* readChunks({ blob, codec, codecData, file }: OpenLayer, table: ChunkTable): AsyncGenerator<Buffer> {
   let tries = 0;
   for (let first = 0; first < table.length; ) {
     const { last, end } = nextRequest(table, codec.bytesNeeded, first);
     const start = table.streamOffset[first]!;
     const askedMs = performance.now();
     const pieces: Buffer[] = [];
+    const chunks = { first, last };
+    const readIndex = file && (await indexReader(file, codec.indexParts?.({ table, chunks, codecData }) ?? []));
     for await (const piece of blob.range(start, end)) pieces.push(piece);
-    const run = { table, chunks: { first, last }, bytes: Buffer.concat(pieces), blobOffset: start, codecData };
+    const run = { table, chunks, bytes: Buffer.concat(pieces), blobOffset: start, codecData, readIndex };
     for await (const unpacked of codec.unpack(run)) {
       if ('error' in unpacked) {
         if (++tries === maxTries || !(await blob.distrust(askedMs))) throw unpacked.error;
@@ -126,6 +167,16 @@ async function* readChunks({ blob, codec, codecData }: OpenLayer, table: ChunkTa
       first = unpacked.chunk + 1;
     }
   }
+}
+
+/** Fetches parts of an index file, and gives them by where they are. The codec compares them with their digests. */
+async function indexReader(
+  file: IndexFile,
+  parts: readonly IndexPart[],
+): Promise<(start: number, end: number) => Uint8Array> {
+  const here = new Map<number, Buffer>();
+  for (const { start, end } of parts) here.set(start, await file.range(start, end));
+  return (start, end) => here.get(start)?.subarray(0, end - start) ?? Buffer.alloc(0);
 }
 
 /**

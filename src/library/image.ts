@@ -77,7 +77,8 @@ export interface Image {
 
 /**
  * Opens an image in a registry without pulling it: it fetches the tables of contents of the layers and verifies them
- * against the manifest.
+ * against the manifest. A layer without one is read once, all of it, to make an index of it; the files that are made
+ * meanwhile lie in the system's directory for temporary files.
  *
  * @param reference as Docker writes it: `alpine`, `registry.example/app:1`, `registry.example/app@sha256:…`
  * @throws InvalidArgument for an invalid reference or platform, or something that is not a container image; NotFound if
@@ -89,7 +90,9 @@ export async function openImage(registry: Registry, reference: string, options: 
   const { openImage: open } = await import('../image-reader/open-image.ts');
   const { formatReference } = await import('../registry/reference.ts');
   const resolved = await resolve(client, reference, options);
-  return new RegistryImage(formatReference(resolved.reference), resolved, await open(client, resolved));
+  const { PlainLayers } = await import('../image-reader/plain-layers.ts');
+  await using plain = new PlainLayers();
+  return new RegistryImage(formatReference(resolved.reference), resolved, await open(client, resolved, plain));
 }
 
 class RegistryImage implements Image {

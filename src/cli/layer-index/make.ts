@@ -24,7 +24,7 @@ import { openRegistry, platformArgument } from '../registry.ts';
 import { checkUsage, UsageError } from '../usage-error.ts';
 import { readKey } from './keys.ts';
 import { indexConfig, openPlace, type Place, print, type StoreOptions } from './places.ts';
-import { IndexMaker, type MadeIndex } from './pulls.ts';
+import { IndexMaker, type MadeIndex } from '../../image-reader/index-maker.ts';
 import { trustOf, writeFileOf } from './transfer.ts';
 
 /** Layers that are processed at a time: one is fetched while others are unpacked. */

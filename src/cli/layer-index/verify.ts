@@ -26,7 +26,7 @@ import { ExitError } from '../output.ts';
 import { imageArgument, openRegistry, platformOption } from '../registry.ts';
 import type { CliCommand } from '../command.ts';
 import { openPlace, print, storeOptions, type StoreOptions } from './places.ts';
-import { IndexMaker } from './pulls.ts';
+import { IndexMaker } from '../../image-reader/index-maker.ts';
 import { inFile } from './show.ts';
 
 interface Options extends StoreOptions {

@@ -1,12 +1,12 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Descriptor } from '../../images/manifest.ts';
-import { type ReadIndex, readIndexFile } from '../../indexes/index-file.ts';
-import { LazypullError } from '../../errors.ts';
-import { LayerPuller } from '../../layers/pull/puller.ts';
-import { silentLog } from '../../log.ts';
-import type { Blob } from '../../registry/blob/blob.ts';
+import type { Descriptor } from '../images/manifest.ts';
+import { type ReadIndex, readIndexFile } from '../indexes/index-file.ts';
+import { LazypullError } from '../errors.ts';
+import { LayerPuller } from '../layers/pull/puller.ts';
+import { silentLog } from '../log.ts';
+import type { Blob } from '../registry/blob/blob.ts';
 
 /** More threads would only wait for the network, and take memory. */
 const maxThreads = 4;

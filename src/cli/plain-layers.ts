@@ -1,0 +1,72 @@
+import { daemonRoot, loadConfig } from '../config/load.ts';
+import { codeOf } from '../errors.ts';
+import { PlainLayers } from '../image-reader/plain-layers.ts';
+import { RegistryImage } from '../images/image-access.ts';
+import type { FoundIndex } from '../indexes/found-index.ts';
+import type { ResolvedImage } from '../images/resolve.ts';
+import { defaultIndexConfig, openLayerIndexes } from '../indexes/open-layer-indexes.ts';
+import { silentLog } from '../log.ts';
+import type { RegistryClient } from '../registry/client.ts';
+import { formatReference } from '../registry/reference.ts';
+import { shorten, sizeText } from './format.ts';
+import { say } from './output.ts';
+
+/** How long a command waits for an index, which spares it to read all of a layer. */
+const lookupMs = 3_000;
+
+/**
+ * How a command reads layers of an image whose manifest names no index: by the indexes that a daemon with this config
+ * file has and finds, else by reading them whole, which is said on standard error. The caller disposes of it.
+ */
+export async function openPlainLayers(
+  client: RegistryClient,
+  image: ResolvedImage,
+  configPath: string | undefined,
+  env: NodeJS.ProcessEnv,
+): Promise<PlainLayers> {
+  const stack = new AsyncDisposableStack();
+  const indexes = stack.use(await openIndexFinder(client, image, daemonRoot(undefined, env), configPath, env));
+  const onPull = ({ digest: layer, size }: { digest: string; size: number }): void =>
+    say('lazypull', `There is no index of layer ${shorten(layer)}: all of it is read, ${sizeText(size)}`);
+  return new CommandLayers({ find: (layer, signal) => indexes.find(layer, signal), onPull }, stack);
+}
+
+/** Finds indexes of the layers of an image where a daemon with this root and config file does. */
+export async function openIndexFinder(
+  client: RegistryClient,
+  { reference, digest }: ResolvedImage,
+  root: string,
+  configPath: string | undefined,
+  env: NodeJS.ProcessEnv,
+): Promise<AsyncDisposable & { find(layer: string, signal?: AbortSignal): Promise<FoundIndex | undefined> }> {
+  const { file } = await loadConfig({ config: configPath }, env);
+  const config = { ...(file?.index ?? defaultIndexConfig), push: false, max_size: 0, lookup_timeout_msec: lookupMs };
+  const image = new RegistryImage(client, formatReference({ ...reference, digest }));
+  const indexes = await openLayerIndexes(root, config, client, silentLog);
+  return {
+    async find(layer, signal) {
+      try {
+        return await indexes.find(layer, image, signal);
+      } catch (error) {
+        if (codeOf(error) === 'Unavailable') return undefined; // only root reads what a daemon has
+        throw error;
+      }
+    },
+    [Symbol.asyncDispose]: () => indexes[Symbol.asyncDispose](),
+  };
+}
+
+/** Ends what was opened for it. */
+class CommandLayers extends PlainLayers {
+  readonly #stack: AsyncDisposableStack;
+
+  constructor(options: ConstructorParameters<typeof PlainLayers>[0], stack: AsyncDisposableStack) {
+    super(options);
+    this.#stack = stack;
+  }
+
+  override async [Symbol.asyncDispose](): Promise<void> {
+    await super[Symbol.asyncDispose]();
+    await this.#stack.disposeAsync();
+  }
+}
