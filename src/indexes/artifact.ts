@@ -103,6 +103,17 @@ export function inlineTailOf(bytes: Buffer, { tail }: IndexArtifact): Buffer | u
   return found.length === tail.bytes && sha256(found) === tail.digest ? found : undefined;
 }
 
+/** The layer that the manifest of an index names; undefined if it is none or names none. */
+export function layerOfArtifact(bytes: Buffer): string | undefined {
+  try {
+    const annotations = (parsed(bytes).json['annotations'] ?? {}) as Readonly<Record<string, unknown>>;
+    const layer = annotations[layerIndexAnnotations.layer];
+    return typeof layer === 'string' ? layer : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 function parsed(bytes: Buffer): ReturnType<typeof parseManifest> {
   try {
     return parseManifest(bytes);

@@ -6,13 +6,26 @@ import { type Descriptor, encodeDescriptor, parseIndex } from '../images/manifes
 import { ociIndex, ociManifest } from '../images/media-types.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { parseReference, type Reference } from '../registry/reference.ts';
+import { inParallel } from '../util/in-parallel.ts';
 import { layerIndexAnnotations } from '../label-names.ts';
-import { encodeArtifact, type IndexArtifact, indexArtifactType, parseArtifact, type Subject } from './artifact.ts';
+import {
+  encodeArtifact,
+  type IndexArtifact,
+  indexArtifactType,
+  layerOfArtifact,
+  parseArtifact,
+  type Subject,
+} from './artifact.ts';
 import { pushIndex } from './index-repository.ts';
 import type { IndexSource, OfferedIndex } from './index-lookups.ts';
 
 /** An image with a known digest, so that its referrers can be asked for. */
 type PinnedReference = Reference & { readonly digest: string };
+
+/** Indexes of one image: more than an image has layers. Of more, the last ones count. */
+const maxListed = 1_024;
+
+const documentsAtOnce = 8;
 
 /** The indexes that are attached to one image, in its repository. The list of them is fetched once. */
 export class IndexReferrers implements IndexSource {
@@ -48,15 +61,19 @@ export class IndexReferrers implements IndexSource {
 
   /** Digests of manifests by layer; if there are several for one layer, the last one counts. */
   async #fetchList(signal: AbortSignal): Promise<ReadonlyMap<string, string>> {
-    const manifests = await this.#image.referrers(indexArtifactType, signal);
-    return new Map(
-      manifests.flatMap(({ digest, annotations, rest }): [string, string][] => {
-        const layer = annotations[layerIndexAnnotations.layer];
-        return rest['artifactType'] === indexArtifactType && layer !== undefined && isSha256(layer)
-          ? [[layer, digest]]
-          : [];
-      }),
+    const listed = await this.#image.referrers(indexArtifactType, signal);
+    // Some registries take the type of the configuration for that of the artifact.
+    const isOwn = ({ annotations, rest }: Descriptor): boolean =>
+      annotations[layerIndexAnnotations.layer] !== undefined || rest['artifactType'] === indexArtifactType;
+    const own = listed.filter(isOwn).slice(-maxListed);
+    const layers = await inParallel(own, documentsAtOnce, ({ digest, annotations }) =>
+      // Some registries leave annotations out of their lists.
+      Object.keys(annotations).length > 0
+        ? Promise.resolve(annotations[layerIndexAnnotations.layer])
+        : this.#image.document(digest, ociManifest, signal).then(layerOfArtifact),
     );
+    const known = layers.map((layer, i) => [layer, own[i]!.digest] as const);
+    return new Map(known.filter((entry): entry is [string, string] => entry[0] !== undefined && isSha256(entry[0])));
   }
 }
 

@@ -35,7 +35,7 @@ export interface RegistryOptions {
    */
   severalRanges?: 'serve' | 'refuse' | 'ignore';
   /** The list of what is attached to a manifest: entries of a page, and whether it can be filtered. None by default. */
-  referrers?: { pageEntries: number; filters: boolean };
+  referrers?: { pageEntries: number; filters: boolean; annotates?: boolean };
   /** False: every range is ignored. */
   ranges?: boolean;
   /**
@@ -291,7 +291,7 @@ export class TestRegistry implements AsyncDisposable {
   }
 
   #referrers(exchange: Exchange, url: URL, repository: string, subject: string): Promise<void> {
-    const { pageEntries, filters } = this.options.referrers!;
+    const { pageEntries, filters, annotates = true } = this.options.referrers!;
     const type = filters ? url.searchParams.get('artifactType') : null;
     const all = [...this.manifests].flatMap(([name, { mediaType, bytes }]) => {
       const json = JSON.parse(bytes.toString()) as { subject?: { digest: string }; [key: string]: unknown };
@@ -299,7 +299,7 @@ export class TestRegistry implements AsyncDisposable {
       const { artifactType, annotations } = json;
       const digest = name.slice(repository.length + 1);
       return type === null || type === artifactType
-        ? [{ mediaType, digest, size: bytes.length, artifactType, annotations }]
+        ? [{ mediaType, digest, size: bytes.length, artifactType, ...(annotates ? { annotations } : {}) }]
         : [];
     });
     const start = Number(url.searchParams.get('last') ?? 0);

@@ -440,6 +440,21 @@ for (const filters of [true, false]) {
   });
 }
 
+test('LayerIndexes.find asks for manifests where a registry lists what is attached without annotations', async () => {
+  await using registry = await startRegistry({ referrers: { pageEntries: 10, filters: true, annotates: false } });
+  await using client = quickClient();
+  const subject = { mediaType: ociManifest, digest: sha256(randomBytes(10)), size: 10 };
+  for (const name of ['a', 'b']) {
+    const { bytes, index } = madeIndex(layerDigest(name));
+    const image = { host: registry.host, repository: 'app' };
+    await attachIndex(client, image, subject, index, () => Readable.from([bytes]));
+  }
+  await using lab = await machine({ repository: '', referrers: true }, registry);
+  const image = new RegistryImage(client, `${registry.host}/app:1@${subject.digest}`);
+  assert.equal((await lab.indexes.find(layerDigest('b'), image))?.origin.kind, 'referrer');
+  assert.equal(await lab.indexes.find(layerDigest('c'), image), undefined);
+});
+
 test('openLayerIndexes names the key of the configuration that cannot be used', async () => {
   await using root = await temporaryRoot();
   await using client = quickClient();
