@@ -9,6 +9,7 @@ import { parseReference, type Reference } from '../registry/reference.ts';
 import { inParallel } from '../util/in-parallel.ts';
 import { layerIndexAnnotations } from '../label-names.ts';
 import {
+  emptyConfig,
   encodeArtifact,
   type IndexArtifact,
   indexArtifactType,
@@ -64,7 +65,8 @@ export class IndexReferrers implements IndexSource {
     const listed = await this.#image.referrers(indexArtifactType, signal);
     // Some registries take the type of the configuration for that of the artifact.
     const isOwn = ({ annotations, rest }: Descriptor): boolean =>
-      annotations[layerIndexAnnotations.layer] !== undefined || rest['artifactType'] === indexArtifactType;
+      rest['artifactType'] === indexArtifactType ||
+      (rest['artifactType'] === emptyConfig.mediaType && annotations[layerIndexAnnotations.layer] !== undefined);
     const own = listed.filter(isOwn).slice(-maxListed);
     const layers = await inParallel(own, documentsAtOnce, ({ digest, annotations }) =>
       // Some registries leave annotations out of their lists.
