@@ -1,4 +1,4 @@
-import type { CommandRow } from '../../src/cli/command-table.ts';
+import { type CommandRow, isCall } from '../../src/cli/command-table.ts';
 import {
   environment,
   exitCodes,
@@ -13,7 +13,7 @@ import {
 /** The page of all commands, in Markdown. */
 export function commandPage(table: readonly CommandRow[]): string {
   const [program, ...commands] = table;
-  const leaves = commands.filter(({ children }) => children.length === 0);
+  const leaves = commands.filter(isCall);
   return (
     [
       `<!-- Made by "npm run gen:docs" from the command table; do not edit. -->`,

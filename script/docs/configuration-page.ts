@@ -31,11 +31,17 @@ interface Key {
   readonly own: boolean;
 }
 
-/** The page of all keys of config.toml, in Markdown. Throws for a key without a description. */
+/**
+ * The page of all keys of config.toml, in Markdown. Throws for a key without a description, and for a key of lazypull's
+ * own that has no effect.
+ */
 export function configurationPage(): string {
   const keys = keysOf(z.toJSONSchema(fileSchema, { io: 'input' }) as Schema);
   const effective = keys.filter(({ path }) => hasEffect(path));
   const idle = keys.filter(({ path }) => !hasEffect(path));
+  const forgotten = idle.find(({ own }) => own);
+  if (forgotten !== undefined)
+    throw new Error(`The key "${forgotten.path}" has no effect: add it to "implemented" in src/config/file.ts`);
   const tables = [...new Set(effective.map(({ table }) => table))];
   return (
     [
@@ -45,7 +51,7 @@ export function configurationPage(): string {
 
 A flag wins over the environment, the environment over the file, and the file over the default. The log names keys that are not known, and keys that are set and have no effect. A value of the wrong type is an error. \`lazypull check\` reads the file and says what is wrong with it.
 
-Settings of single registries can be in \`hosts.toml\` files too: [registries.md](registries.md). [cache.md](cache.md) says more about the cache. The commands \`ls\`, \`cat\`, \`mount\`, \`pull\`, \`inspect\` and \`why\` take the mirrors in the file too.`,
+Settings of single registries can be in \`hosts.toml\` files too: [registries.md](registries.md). [cache.md](cache.md) says more about the cache. The commands that read images, such as \`convert\`, \`index\`, \`ls\` and \`why\`, take the mirrors in the file too.`,
       ...tables.flatMap((table) => [
         table === '' ? '## At the top' : `## ${table}`,
         effectiveTable(effective.filter((key) => key.table === table)),

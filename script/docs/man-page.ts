@@ -1,4 +1,4 @@
-import type { CommandRow } from '../../src/cli/command-table.ts';
+import { type CommandRow, isCall } from '../../src/cli/command-table.ts';
 import { version } from '../../src/version.ts';
 import {
   environment,
@@ -29,7 +29,7 @@ export function manPage(table: readonly CommandRow[]): string {
     '.SH WHICH DAEMON IS MEANT',
     prose(rule),
     '.SH COMMANDS',
-    ...commands.filter(({ children }) => children.length === 0).map(commandSection),
+    ...commands.filter(isCall).map(commandSection),
     '.SH EXIT STATUS',
     ...items(exitCodes),
     '.PP',

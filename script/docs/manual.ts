@@ -7,7 +7,7 @@ export interface Item {
   readonly text: string;
 }
 
-export const introduction = `lazypull is a remote snapshotter for BuildKit and containerd: the client gets every layer of an eStargz image at once, and each part of it is fetched and verified when it is first read. \`lazypull daemon\` serves the client; the other commands look at images, at daemons, and at what is kept.`;
+export const introduction = `lazypull is a remote snapshotter for BuildKit and containerd: the client gets every layer that has an index at once, and each part of it is fetched and verified when it is first read. \`lazypull daemon\` serves the client, and \`lazypull index\` makes indexes of images that have none. The other commands look at images, at daemons, and at what is kept.`;
 
 /** Which daemon a command means. */
 export const rule = whichDaemonRule;
@@ -16,12 +16,12 @@ export const exitCodes: readonly Item[] = [
   { name: '0', text: 'It was done.' },
   {
     name: '1',
-    text: 'It could not be done, and standard error says why. Or the answer is no: `status` without a daemon, `why` with a layer that is not lazy, `check` with something wrong, `cache verify` with something damaged.',
+    text: 'It could not be done, and standard error says why. Or the answer is no: `status` without a daemon, `why` with a layer that is not lazy, `check` with something wrong, `cache verify` with something damaged, `index verify` with an index that is wrong.',
   },
   { name: '2', text: 'Wrong usage: an unknown command or option, an argument that is missing or not possible.' },
   {
     name: '3',
-    text: 'Only of `convert`: the image was written, but a layer of it cannot be lazy. Standard error says which, and why.',
+    text: '`convert` has written the image, but a layer of it cannot be lazy; standard error says which, and why. Or `index` has made all indexes but that of a layer that can have none; standard output says which, and why.',
   },
   { name: '130', text: 'SIGINT or SIGTERM ended it before it was done.' },
 ];
@@ -75,7 +75,10 @@ export const environment: readonly Item[] = [
     name: 'LAZYPULL_NOHUP',
     text: 'Set by the launcher under nohup(1): SIGHUP does not end the program.',
   },
-  { name: 'TMPDIR', text: 'Where `mount` and `convert` keep layers while they run, unless an option says it.' },
+  {
+    name: 'TMPDIR',
+    text: 'Where `mount`, `convert` and `index` keep what they need while they run, unless an option says it.',
+  },
 ];
 
 export const files: readonly Item[] = [

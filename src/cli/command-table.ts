@@ -39,6 +39,11 @@ export interface CommandRow {
   readonly children: readonly string[];
 }
 
+/** Whether a command does something by itself, as `lazypull index IMAGE` does, and not only the commands below it. */
+export function isCall({ children, arguments: places }: CommandRow): boolean {
+  return children.length === 0 || places.length > 0;
+}
+
 /** A command and all below it, each before its own commands. Manuals and completions are made from this. */
 export function commandTable(command: CliCommand, above: readonly string[] = []): CommandRow[] {
   const help = command.createHelp();

@@ -82,6 +82,24 @@ describe('parseConfig', () => {
     assert.throws(() => parseConfig('[snapshotter]\nxino = "yes"\n', 'c.toml'), /snapshotter\.xino/);
   });
 
+  it('does not call keys of index and unindexed without effect', () => {
+    const { warnings } = parse(`
+      [index]
+      max_size = "1GB"
+      repository = "registry.example/team/indexes"
+      push = true
+      referrers = true
+      trusted_keys = ["key"]
+      signing_key = "key.pem"
+      lookup_timeout_msec = 100
+      [unindexed]
+      mode = "client"
+      min_size = "1MB"
+      max_size = "1GB"
+    `);
+    assert.deepEqual(warnings, []);
+  });
+
   it('tells which keys have no effect yet, in one line, and not those that say the default', () => {
     const { warnings } = parse(
       'log_file_access = true\nmax_concurrency = 2\n[fuse]\npassthrough = true\nattr_timeout = 1\n',
