@@ -24,10 +24,10 @@ export interface FoundIndex {
    */
   range(start: number, end: number, signal?: AbortSignal): Promise<Buffer>;
   /**
-   * Brings the whole index into the node's store, once for all callers, and resolves to `path`. Throws DataLoss if it
-   * does not have its digest.
+   * Brings the whole index into the node's store, once for all callers, and resolves to `path`. The signal of the first
+   * caller ends it. Throws DataLoss if it does not have its digest.
    */
-  whole(): Promise<string>;
+  whole(signal?: AbortSignal): Promise<string>;
   /**
    * Notes that it contradicts the layer: it is removed here, and not used again while this process lives. `reason`
    * stands behind "it", as in "is wrong: it is truncated".
@@ -125,10 +125,10 @@ export class RemoteIndex extends KnownIndex implements FoundIndex {
     return start === end ? Buffer.alloc(0) : Buffer.concat(await Array.fromAsync(this.#blob.range(start, end, signal)));
   }
 
-  async whole(): Promise<string> {
+  async whole(signal?: AbortSignal): Promise<string> {
     if (this.#kept !== undefined) return this.#kept.path;
     this.#keeping ??= this.#store
-      .keep({ ...this.#index, origin: this.origin }, this.#blob.range(0, this.size))
+      .keep({ ...this.#index, origin: this.origin }, this.#blob.range(0, this.size, signal))
       .finally(() => (this.#keeping = undefined));
     this.#kept = await this.#keeping;
     return this.#kept.path;

@@ -250,7 +250,7 @@ export class LayerIndexes implements AsyncDisposable {
       try {
         const leftMs = Math.max(0, dueMs - performance.now());
         await sleep(leftMs, undefined, { signal: this.#stop.signal, ref: false });
-        if (found.path === undefined) await found.whole();
+        if (found.path === undefined) await found.whole(this.#stop.signal);
       } catch (error) {
         if (this.#stop.signal.aborted) return;
         this.#options.log.warn({ layer: found.layer, error: messageOf(error) }, 'Cannot keep the index of a layer');

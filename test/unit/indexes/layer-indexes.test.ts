@@ -495,3 +495,16 @@ test('LayerIndexes[Symbol.asyncDispose] ends lookups that are under way', async 
   lab.indexes.lookAhead([layer]);
   await until(() => registry.count({ path: /manifests/ }) >= 4);
 });
+
+test('LayerIndexes[Symbol.asyncDispose] ends the request for all of an index, and does not ask again', async () => {
+  await using registry = await startRegistry();
+  offer(registry, repository, madeIndex(layer));
+  {
+    await using lab = await machine({}, registry);
+    await lab.indexes.find(layer);
+    registry.resetCounts();
+    registry.script({ path: /blobs/ }, ...Array(4).fill({ kind: 'stall', after: 10 }));
+    await until(() => registry.count({ path: /blobs/ }) > 0);
+  }
+  assert.equal(registry.count({ path: /blobs/ }), 1);
+});
