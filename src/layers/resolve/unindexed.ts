@@ -1,4 +1,4 @@
-import { link, open } from 'node:fs/promises';
+import { type FileHandle, link, open } from 'node:fs/promises';
 import { residency } from '../../chunks/residency.ts';
 import { codeOf, type ErrorCode, LazypullError, messageOf } from '../../errors.ts';
 import { footerBytes, tailStart } from '../../formats/layer-index-file/footer.ts';
@@ -248,7 +248,8 @@ export class UnindexedLayers {
     if (!takesRanges) this.#ranges.refuses(reference);
     const hasIndex = 'bytes' in index;
     if (hasIndex) {
-      const keep = (): Promise<void> => this.#keepIndex(digest, directory.indexPath, index.bytes);
+      const file = await open(directory.indexPath); // now: the layer may be removed before the index is kept
+      const keep = (): Promise<void> => this.#keepIndex(digest, file, index.bytes);
       this.#keeping = this.#keeping.then(() => pulls.quiet(this.#closing.signal)).then(keep);
     }
     const { blobBytes } = record;
@@ -275,10 +276,12 @@ export class UnindexedLayers {
     };
   }
 
-  async #keepIndex(digest: string, path: string, size: number): Promise<void> {
+  /** Closes the file. */
+  async #keepIndex(digest: string, handle: FileHandle, size: number): Promise<void> {
     const { indexes, log } = this.#options;
     try {
-      await using file = await open(path, 'r');
+      await using file = handle;
+      const path = `/proc/self/fd/${file.fd}`;
       const { buffer } = await file.read(Buffer.alloc(footerBytes), 0, footerBytes, size - footerBytes);
       await indexes.made(digest, { path, size, tailBytes: size - tailStart(size, buffer) });
     } catch (error) {

@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import { status } from '@grpc/grpc-js';
 import { IndexStore } from '../../../src/indexes/index-store.ts';
 import { silentLog } from '../../../src/log.ts';
 import { LayerLab } from '../../support/layer-lab.ts';
 import { run } from '../../support/program.ts';
 import { type ImageLayer, SnapshotsClient } from '../../support/snapshots-client.ts';
+import { buildTar } from '../../support/tar-builder.ts';
 import { repository } from '../../support/tools.ts';
 import { assertSameTree, describeTar, describeTree, withoutRoot } from '../../support/tree.ts';
 import { until } from '../../support/until.ts';
@@ -66,6 +69,23 @@ test('A layer without an index is pulled once, and is lazy after its cache is go
   assertSameTree(withoutRoot(await describeTree(root)), expected);
   await lab.unmount(root);
   await lab.remove(second, 1);
+});
+
+test('A layer that is removed right after its pull leaves its index, while another one is pulled', async () => {
+  const [own, slow] = ['own', 'slow'].map((name) => {
+    const tar = buildTar([{ name, data: Buffer.from(randomBytes(1 << 20).toString('hex')) }]);
+    return { digest: lab.registry.addBlob(gzipSync(tar, { level: 1 })), annotations: {} };
+  });
+  const path = new RegExp(slow!.digest);
+  lab.registry.script({ method: 'GET', path }, ...Array(8).fill({ kind: 'drip', bytes: 20_000, everyMs: 50 }));
+  const slowly = lab.prepare([slow!]);
+  await until(() => lab.registry.requests.some((request) => path.test(request.path)));
+  await forget(await lab.prepare([own!]));
+  lab.registry.forgetFaults();
+  await forget(await slowly);
+  await lab.restart('SIGTERM'); // which has kept all indexes
+  await forget(await lab.prepare([own!]));
+  assert.match(howOf('prepared remote snapshot'), /^by an index made here$/);
 });
 
 test('A layer that is read by an index goes on after the daemon was killed', async () => {
