@@ -134,7 +134,7 @@ class Links implements AsyncDisposable {
 }
 
 function isChosen({ id }: Work, works: readonly string[]): boolean {
-  return works.includes(id.slice(0, 1));
+  return works.includes(id) || works.includes(id.slice(0, 1));
 }
 
 function rotated<T>(items: readonly T[], by: number): T[] {

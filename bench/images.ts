@@ -36,10 +36,14 @@ export interface Images {
   /** `base` and `layers` as they were before they became eStargz. */
   readonly plainBase: ImageSet;
   readonly plainLayers: ImageSet;
+  /** One image of few large layers, as it was made. */
+  readonly plainLarge: ImageSet;
 }
 
 /** Layers of the image of many layers, each a MB; the lowest has busybox besides. */
 export const layerCount = 30;
+/** Layers of the image of large ones, of 30 MB each, most of which does not compress. */
+export const largeLayerCount = 10;
 /** Images that share nothing. */
 export const manyCount = 20;
 /** Files in each of them. */
@@ -48,9 +52,16 @@ export const manyFiles = 200;
 const layerFiles = 16;
 const layerFileBytes = 65_536;
 const manyFileBytes = 100_000;
+const largeFiles = 200;
+const largeFileBytes = 100_000;
 const applets = ['sh', 'cat', 'sha256sum'];
 /** Changes whenever the made images do. */
-const recipe = JSON.stringify([1, layerCount, layerFiles, layerFileBytes, manyCount, manyFiles, manyFileBytes]);
+const recipe = JSON.stringify([
+  2,
+  [layerCount, layerFiles, layerFileBytes],
+  [largeLayerCount, largeFiles, largeFileBytes],
+  [manyCount, manyFiles, manyFileBytes],
+]);
 
 /** Makes the images, or finds them in .cache where they were made before. */
 export async function ensureImages(workspace: Workspace, progress: Progress, signal: AbortSignal): Promise<Images> {
@@ -63,7 +74,8 @@ export async function ensureImages(workspace: Workspace, progress: Progress, sig
     base: { data: base.data, images: [imageOf(baseName, base.manifest)] },
     layers: { data, images: images30 },
     plainBase: { data: base.data, images: [imageOf(plainName, base.plain)] },
-    plainLayers: { data, images: plain },
+    plainLayers: { data, images: plain.filter(({ name }) => name.startsWith('bench/layers:')) },
+    plainLarge: { data, images: plain.filter(({ name }) => name.startsWith('bench/large:')) },
     many: { data, images: many },
   };
 }
@@ -107,9 +119,13 @@ async function ensureMade(
     if (manifest === undefined) throw new Error(`Image ${name}:esgz is missing in ${data}: remove that directory`);
     images.push(imageOf(`${name}:esgz`, manifest));
   }
-  const plain = await getManifest(registry.host, 'bench/layers', 'plain');
-  if (plain === undefined) throw new Error(`Image bench/layers:plain is missing in ${data}: remove that directory`);
-  return { data, images, plain: [imageOf('bench/layers:plain', plain)] };
+  const plain: Image[] = [];
+  for (const name of ['bench/layers', 'bench/large']) {
+    const manifest = await getManifest(registry.host, name, 'plain');
+    if (manifest === undefined) throw new Error(`Image ${name}:plain is missing in ${data}: remove that directory`);
+    plain.push(imageOf(`${name}:plain`, manifest));
+  }
+  return { data, images, plain };
 }
 
 async function makeAll(
@@ -124,20 +140,34 @@ async function makeAll(
     signal.throwIfAborted();
     detail(name);
     const directory = await workspace.directory('image');
-    const layers = name === 'bench/layers' ? await makeLayers(directory) : [await makeSmall(directory, name)];
+    const layers = name === 'bench/layers' ? await makeLayers(directory, small) : [await makeSmall(directory, name)];
     await pushImage(registry.host, name, 'plain', layers);
     const args = ['convert', `${registry.host}/${name}:plain`, `${registry.host}/${name}:esgz`];
     await run(join(repository, 'bin', 'lazypull'), args, { signal });
     await rm(directory, { recursive: true });
   }
+  detail('bench/large');
+  const directory = await workspace.directory('image');
+  await pushImage(registry.host, 'bench/large', 'plain', await makeLayers(directory, large));
+  await rm(directory, { recursive: true });
 }
 
-async function makeLayers(directory: string): Promise<GzipLayer[]> {
+interface LayersShape {
+  readonly count: number;
+  readonly files: number;
+  readonly fileBytes: number;
+}
+
+const small: LayersShape = { count: layerCount, files: layerFiles, fileBytes: layerFileBytes };
+const large: LayersShape = { count: largeLayerCount, files: largeFiles, fileBytes: largeFileBytes };
+
+async function makeLayers(directory: string, { count, files, fileBytes }: LayersShape): Promise<GzipLayer[]> {
   const layers: GzipLayer[] = [];
-  for (let index = 0; index < layerCount; index++) {
+  for (let index = 0; index < count; index++) {
     const root = join(directory, `layer-${index}`);
     if (index === 0) await addBusybox(root);
-    await addNoise(root, `data/layer-${index}`, layerFiles, layerFileBytes);
+    await addNoise(root, `data/layer-${index}`, files, fileBytes);
+    if (fileBytes === largeFileBytes) await addText(root, `data/text-${index}`, files + files / 2, fileBytes);
     layers.push(await packLayer(root));
   }
   return layers;
@@ -164,6 +194,18 @@ async function addNoise(root: string, path: string, files: number, bytes: number
     const key = createHash('sha256').update(`${path} ${index}`).digest();
     const cipher = createCipheriv('aes-128-ctr', key.subarray(0, 16), key.subarray(16));
     await writeFile(join(root, path, `file-${index}`), cipher.update(Buffer.alloc(bytes)));
+  }
+}
+
+/** Files that compress to a third or so. */
+async function addText(root: string, path: string, files: number, bytes: number): Promise<void> {
+  await mkdir(join(root, path), { recursive: true });
+  for (let index = 0; index < files; index++) {
+    let text = '';
+    for (let line = 0; text.length < bytes; line++) {
+      text += `${createHash('md5').update(`${path} ${index} ${line}`).digest('hex')} is in line ${line} of ${path}\n`;
+    }
+    await writeFile(join(root, path, `file-${index}`), text);
   }
 }
 

@@ -6,7 +6,7 @@ import { scenarios } from './works/all.ts';
 /** What to measure. */
 export interface Options {
   readonly runs: number;
-  /** Letters of works: "e" stands for "e-find" and "e-tar". */
+  /** Works by their names, or by their letters: "e" stands for "e-find" and "e-tar". */
   readonly works: readonly string[];
   readonly links: readonly LinkShape[];
   readonly subjects: readonly SubjectId[];
@@ -15,7 +15,8 @@ export interface Options {
   readonly render: string | undefined;
 }
 
-const letters = [...new Set(scenarios.flatMap(({ works }) => works.map(({ id }) => id.slice(0, 1))))];
+const ids = scenarios.flatMap(({ works }) => works.map(({ id }) => id));
+const letters = [...new Set(ids.map((id) => id.slice(0, 1)))];
 const quick = { runs: '1', works: 'a,c', links: '0ms,20ms/1gbit' };
 const maxRuns = 1000;
 
@@ -39,7 +40,7 @@ export function parseOptions(args: readonly string[]): Options {
   const links = values.links ?? preset.links;
   return {
     runs,
-    works: chosen('works', values.works ?? preset.works, letters),
+    works: chosen('works', values.works ?? preset.works, [...new Set([...letters, ...ids])], letters),
     links: links === undefined ? defaultLinks : [...new Set(links.split(','))].map(parseLink),
     subjects: chosen('subjects', values.subjects, subjectIds),
     backgroundFill: chosen('background', values.background, ['on', 'off'])[0] === 'on',
@@ -47,9 +48,14 @@ export function parseOptions(args: readonly string[]): Options {
   };
 }
 
-/** The names in a comma-separated list, in the order of `known`; all of them without a list. */
-function chosen<T extends string>(option: string, list: string | undefined, known: readonly T[]): T[] {
-  if (list === undefined) return [...known];
+/** The names in a comma-separated list, in the order of `known`; `all` without a list. */
+function chosen<T extends string>(
+  option: string,
+  list: string | undefined,
+  known: readonly T[],
+  all: readonly T[] = known,
+): T[] {
+  if (list === undefined) return [...all];
   const names = list.split(',');
   const unknown = names.find((name) => !known.some((one) => one === name));
   if (unknown !== undefined) throw new Error(`Unknown "${unknown}" in "--${option}": there are ${known.join(', ')}`);

@@ -3,7 +3,7 @@ import { everything } from './everything.ts';
 import { layersBuilt, layersMounted } from './layers.ts';
 import { many } from './many.ts';
 import { python } from './python.ts';
-import { unmodified, unmodifiedLayers } from './unmodified.ts';
+import { unmodified, unmodifiedCompile, unmodifiedLarge, unmodifiedLayers } from './unmodified.ts';
 import { warmReads } from './warm-reads.ts';
 import type { Scenario } from './work.ts';
 
@@ -17,5 +17,7 @@ export const scenarios: readonly Scenario[] = [
   layersMounted,
   many,
   unmodified,
+  unmodifiedCompile,
   unmodifiedLayers,
+  unmodifiedLarge,
 ];

@@ -24,6 +24,9 @@ int main() {
 }
 `;
 
+/** The build context of such a build. */
+export const compileFiles = { Dockerfile: dockerfile, 'hello.cpp': program };
+
 /** A build that needs a compiler, headers and libraries of its base. */
 export const compile: Scenario = {
   works: [compiled],
@@ -32,7 +35,7 @@ export const compile: Scenario = {
   subjects: ['full', 'lazypull', 'lazypull-trace', 'lazypull-warm', 'stargz'],
   setOf: ({ base }) => base,
   async run(cell) {
-    const context = await makeContext(cell, { Dockerfile: dockerfile, 'hello.cpp': program });
+    const context = await makeContext(cell, compileFiles);
     await cell.measure(compiled, () => build(cell, context, cell.set.images[0], { expected: 'hello5world5' }));
   },
 };

@@ -35,6 +35,12 @@ import { type OwnOfLayer, stagePath } from './warm-up/practice-layer.ts';
 import { practisePull } from './warm-up/practice-pull.ts';
 import type { WorkerPool } from './workers/pool.ts';
 
+/**
+ * A layer with a blob of so many bytes is fetched whole when it is mounted by an index: about as much is fetched of
+ * layers whose blob ends with their index. All layers of an image come at once so.
+ */
+const littleLayerBytes = 1280 << 10;
+
 /** The parts of `Layers` that opening a layer needs. */
 export interface LayerOpenerParts {
   readonly root: RootDirectory;
@@ -183,9 +189,11 @@ export class LayerOpener {
     const layer = await this.serve(made, ref.image);
     const bytes = this.#parts.budget.isFull ? undefined : this.#options.prefetch?.bytes;
     if (bytes !== undefined && !layer.complete) {
+      const { digest, blobBytes } = made.record;
+      const isLittle = blobBytes <= littleLayerBytes;
       // It is only a hint, and no reason to fail.
-      const trace = await this.#traces.load(made.record.digest).catch(() => undefined);
-      await layer.prefetch(trace, ref.prefetchBytes ?? bytes, made.record.blobBytes);
+      const trace = isLittle ? undefined : await this.#traces.load(digest).catch(() => undefined);
+      await layer.prefetch(trace, isLittle ? blobBytes : (ref.prefetchBytes ?? bytes), blobBytes);
     }
     layer.recordTrace();
     layer.keep();

@@ -63,6 +63,8 @@ export class Hosts {
   readonly #named = new Set<string>();
   readonly #insecure = new Set<string>();
   readonly #isOwn: (origin: URL) => boolean;
+  /** What is just being read of `config_path`, by host. */
+  readonly #reading = new Map<string, Promise<Endpoint[] | undefined>>();
   /** For registries of this machine, whose scheme may be either. */
   readonly schemes = new Schemes();
 
@@ -142,7 +144,17 @@ export class Hosts {
     return endpoints;
   }
 
-  async #fromDirectory(host: string): Promise<Endpoint[] | undefined> {
+  /** As `#readDirectory`; the layers of an image are asked for at the same time, and read the files once. */
+  #fromDirectory(host: string): Promise<Endpoint[] | undefined> {
+    let reading = this.#reading.get(host);
+    if (reading === undefined) {
+      reading = this.#readDirectory(host).finally(() => this.#reading.delete(host));
+      this.#reading.set(host, reading);
+    }
+    return reading;
+  }
+
+  async #readDirectory(host: string): Promise<Endpoint[] | undefined> {
     const directories = this.#config.config_path?.split(':').filter(Boolean) ?? [];
     if (directories.length === 0) return undefined;
     const { findHostDirectory } = await import('./host-directory.ts');
