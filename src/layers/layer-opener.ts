@@ -95,6 +95,7 @@ export class LayerOpener {
       puller: this.#puller,
       silent: this.#indexer.silent,
       metrics,
+      smallAtOnce: memory.tailsAhead,
       path: root.pulls,
       keep: (digest, path) => this.#keepPulled(digest, path),
       log,

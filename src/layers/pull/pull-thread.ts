@@ -15,7 +15,7 @@ const slots = 4;
 
 /** A thread that had nothing to do for so long gives memory back, and for so long ends. */
 const restMs = 1_500;
-const idleMs = 300_000;
+const idleMs = 30_000;
 
 /**
  * Bounds of a thread's heap in MB. The decompressing thread holds next to nothing, the other one the entries of one
@@ -58,6 +58,14 @@ export class PullThread {
   constructor(heapMb: number, fronts: readonly string[] = []) {
     this.#heapMb = heapMb;
     this.#fronts = fronts;
+  }
+
+  /** Starts the threads, if they have ended: a layer will come soon. */
+  start(): void {
+    if (this.#threads !== undefined) return;
+    this.#threads = this.#start();
+    for (const worker of [this.#threads.inflate, this.#threads.pull]) worker.unref();
+    this.#idle = setTimeout(() => void this.close(), idleMs).unref();
   }
 
   /**

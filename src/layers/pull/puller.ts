@@ -124,6 +124,7 @@ export class LayerPuller implements AsyncDisposable {
 
   async #pullOnce(request: PullRequest): Promise<PulledLayer> {
     const { blob, signal, onProgress, digest } = request;
+    this.#idle.at(-1)?.start();
     const tail = await this.#tail(blob, signal);
     const blobBytes = tail.size;
     const { limits, makeRoom } = this.#options;

@@ -11,14 +11,14 @@ import { Rate } from '../../util/rate.ts';
 import type { SilentRegistries } from './silent-registries.ts';
 import { unlessAborted } from '../../util/unless-aborted.ts';
 import type { MadeIndex } from '../pull/index-file.ts';
+import { ampleMemory } from '../memory-budget.ts';
 import type { LayerMetrics } from '../metrics.ts';
 import type { LayerPuller, PulledLayer as Pulled } from '../pull/puller.ts';
 import { LayerDirectory, type LayerRecord, recordVersion } from '../store/layer-directory.ts';
 
 /** How many pulls run at a time if nothing waits for them; more if they are small together. */
 const pullsAtOnce = 4;
-const smallPullsAtOnce = 16;
-const smallPullsBytes = 32 << 20;
+const smallPullsBytes = 40 << 20;
 
 /** Maximum number of known pulls, of all images. */
 const maxPulls = 512;
@@ -90,6 +90,8 @@ export interface LayerPullsOptions {
   readonly puller: Puller | undefined;
   /** Is informed of registries that do not answer; these are not asked again soon. */
   readonly silent: Pick<SilentRegistries, 'check' | 'answered' | 'failed'>;
+  /** Small pulls that run at a time without somebody waiting for them. */
+  readonly smallAtOnce?: number;
   /** As `firstByteMs`, for tests. */
   readonly patienceMs?: number;
   readonly metrics: LayerMetrics;
@@ -131,6 +133,12 @@ export class LayerPulls {
     if (!this.#images.has(image.reference)) return; // its client has gone
     this.#add(image, digest, bytes);
     this.#startNext();
+  }
+
+  /** Ends the pull of a layer, unless a call waits for it. */
+  giveUp(digest: string): void {
+    const pull = this.#pulls.get(digest);
+    if (pull !== undefined) void this.#drop(pull);
   }
 
   /**
@@ -223,7 +231,8 @@ export class LayerPulls {
     let bytes = active.reduce((sum, pull) => sum + pull.totalBytes, 0);
     for (const pull of this.#pulls.values()) {
       if (pull.work !== undefined) continue;
-      const isSmall = count < smallPullsAtOnce && bytes + pull.bytes <= smallPullsBytes;
+      const isSmall =
+        count < (this.#options.smallAtOnce ?? ampleMemory.tailsAhead) && bytes + pull.bytes <= smallPullsBytes;
       if (count >= pullsAtOnce && !isSmall) return;
       count++;
       bytes += pull.bytes;

@@ -45,6 +45,9 @@ const manifestMs = 10_000;
 const aheadMs = 20_000;
 const maxImages = 256;
 
+/** How many layers of an image are asked for before its manifest says what they are. */
+const maxEarly = 16;
+
 export interface UnindexedOptions {
   readonly policy: UnindexedPolicy;
   readonly indexes: IndexSource;
@@ -292,13 +295,19 @@ export class UnindexedLayers {
   /** Throws if the policy leaves a blob of that size to the client. */
   async #checkSize({ image, id: { digest } }: LayerRef, signal: AbortSignal): Promise<void> {
     const { policy } = this.#options;
-    if (policy.minBytes <= 0 && policy.maxBytes === Number.POSITIVE_INFINITY) return;
+    if (!this.#isBounded) return;
     const known = (await this.#layersOf(image).catch(() => undefined))?.get(digest)?.size;
     const bytes = known ?? (await image.blob(digest).tail(1, signal)).size;
     if (this.#isInBounds(bytes)) return;
     const bound =
       bytes < policy.minBytes ? `less than min_size, ${policy.minBytes}` : `more than max_size, ${policy.maxBytes}`;
     throw new Refusal('size', 'FailedPrecondition', `The layer has ${bytes} bytes: ${bound}`);
+  }
+
+  /** Whether it depends on the size of a layer whether it is pulled. */
+  get #isBounded(): boolean {
+    const { minBytes, maxBytes } = this.#options.policy;
+    return minBytes > 0 || maxBytes < Number.POSITIVE_INFINITY;
   }
 
   #isInBounds(bytes: number): boolean {
@@ -316,12 +325,18 @@ export class UnindexedLayers {
       if ((await indexes.find(sibling, image, this.#closing.signal)) === undefined) absent.push(sibling);
     }
     if (absent.length === 0) return; // a registry may count requests for manifests
-    const layers = await this.#layersOf(image);
-    if (!layers.has(digest)) return;
+    // Most images have one kind of layers. The first ones need not wait for the manifest.
+    const early = this.#isBounded ? [] : absent.slice(0, maxEarly);
+    for (const sibling of early) pulls.begin(image, sibling, 0);
+    const layers = await this.#layersOf(image).catch((error: unknown) => {
+      for (const sibling of early) pulls.giveUp(sibling);
+      throw error;
+    });
     for (const sibling of absent) {
-      const layer = layers.get(sibling);
-      if (layer === undefined || layer.annotations[tocDigestLabel] !== undefined) continue;
-      if (this.#isInBounds(layer.size)) pulls.begin(image, sibling, layer.size);
+      const layer = layers.has(digest) ? layers.get(sibling) : undefined;
+      const isWanted = layer !== undefined && layer.annotations[tocDigestLabel] === undefined;
+      if (!isWanted || !this.#isInBounds(layer.size)) pulls.giveUp(sibling);
+      else pulls.begin(image, sibling, layer.size);
     }
   }
 

@@ -122,6 +122,20 @@ test('LayerPulls pulls many small layers at once', async (t) => {
   await until(() => begun.size === digests.length);
 });
 
+test('LayerPulls gives up a pull, unless a call waits for it', async (t) => {
+  const { layers, begun, begin, directory } = pulls(t);
+  layers.attend(reference);
+  begin(digests[0]!);
+  await until(() => begun.size === 1);
+  layers.giveUp(digests[0]!);
+  assert.equal(layers.has(digests[0]!), false);
+  const taking = layers.take(image, digests[1]!, directory(digests[1]!), forever);
+  await until(() => begun.has(digests[1]!));
+  layers.giveUp(digests[1]!);
+  begun.get(digests[1]!)!.finish();
+  assert.ok(await taking);
+});
+
 test('LayerPulls tells how far a pull is', async (t) => {
   const { layers, begun, begin } = pulls(t);
   layers.attend(reference);

@@ -61,6 +61,7 @@ function layersWith(t: TestContext, { policy = pullAll, kept = [], indexed = [] 
   const root = mkdtempSync(join(tmpdir(), 'lazypull-unindexed-'));
   t.after(() => rmSync(root, { recursive: true }));
   const begun: string[] = [];
+  const givenUp: string[] = [];
   const asked: string[] = [];
   const poisoned: string[] = [];
   const pulls = {
@@ -68,7 +69,13 @@ function layersWith(t: TestContext, { policy = pullAll, kept = [], indexed = [] 
     has: () => false,
     attend: () => () => undefined,
     quiet: () => Promise.resolve(),
-    begin: (_: ImageAccess, digest: string) => begun.push(digest),
+    begin: (_: ImageAccess, digest: string) => {
+      if (!begun.includes(digest)) begun.push(digest);
+    },
+    giveUp: (digest: string) => {
+      givenUp.push(digest);
+      if (begun.includes(digest)) begun.splice(begun.indexOf(digest), 1);
+    },
     take: () => Promise.reject(new LazypullError('Unavailable', 'pulled')),
   } as unknown as LayerPulls;
   const found = (layer: string): FoundIndex => ({
@@ -102,7 +109,7 @@ function layersWith(t: TestContext, { policy = pullAll, kept = [], indexed = [] 
   });
   t.after(() => layers.close());
   const make = () => layers.make(ref(), new LayerDirectory(join(root, 'layer')), new AbortController().signal);
-  return { layers, ref, begun, asked, poisoned, make };
+  return { layers, ref, begun, givenUp, asked, poisoned, make };
 }
 
 async function settled(): Promise<void> {
@@ -130,6 +137,17 @@ test('UnindexedLayers pulls the other layers of an image that have no index of a
   assert.deepEqual(asked, [reference]);
 });
 
+test('UnindexedLayers begins with the other layers before the manifest says which of them are eStargz', async (t) => {
+  const { layers, ref, begun, givenUp } = layersWith(t);
+  layers.attend(ref([second, third, fourth]));
+  await settled();
+  assert.deepEqual([begun, givenUp], [[second, fourth], [third]]);
+  const bounded = layersWith(t, { policy: { ...pullAll, maxBytes: 999 } });
+  bounded.layers.attend(bounded.ref([second, fourth]));
+  await settled();
+  assert.deepEqual([bounded.begun, bounded.givenUp], [[], [second, fourth]], 'they are too large');
+});
+
 test('UnindexedLayers asks for no manifest if all other layers are here or have an index', async (t) => {
   const { layers, ref, begun, asked } = layersWith(t, { kept: [second], indexed: [fourth] });
   layers.attend(ref([second, fourth]));
@@ -154,7 +172,8 @@ test('UnindexedLayers looks at the layers of an image once while its client goes
   assert.deepEqual(begun, [second, fourth]);
   // A client that has given up may come back.
   layers.attend(ref([second]))(false);
+  begun.length = 0;
   layers.attend(ref([second, fourth]))(true);
   await settled();
-  assert.deepEqual(begun, [second, fourth, second, fourth]);
+  assert.deepEqual(begun, [second, fourth]);
 });
