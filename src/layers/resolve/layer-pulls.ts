@@ -90,7 +90,7 @@ export interface LayerPullsOptions {
   readonly puller: Puller | undefined;
   /** Is informed of registries that do not answer; these are not asked again soon. */
   readonly silent: Pick<SilentRegistries, 'check' | 'answered' | 'failed'>;
-  /** Small pulls that run at a time without somebody waiting for them. */
+  /** Small pulls that run at a time without a call that waits for them. */
   readonly smallAtOnce?: number;
   /** As `firstByteMs`, for tests. */
   readonly patienceMs?: number;
