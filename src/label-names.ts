@@ -4,7 +4,8 @@
  * (cache/refs.go) and Podman.
  *
  * A new one is a constant here. Labels that say which layer is meant are read in `layers/resolve/layer-ref.ts`, the
- * other labels of a snapshot in `snapshots/labels.ts`, annotations in `images/manifest.ts`.
+ * other labels of a snapshot in `snapshots/labels.ts`, annotations in `images/manifest.ts`, and those of a layer
+ * index in a registry in `indexes/artifact.ts`.
  */
 
 /**

@@ -53,7 +53,7 @@ export class IndexMaker implements AsyncDisposable {
   /**
    * Reads a blob, compares it with its digest, and makes the index of it.
    *
-   * @throws Unimplemented for a layer that cannot have one, such as zstd; else as `LayerPuller.pull`
+   * @throws Unimplemented for a layer that can have none, such as one with a span too long; else as `LayerPuller.pull`
    */
   async make({ digest }: Descriptor, blob: Blob): Promise<MadeIndex> {
     if (this.#latest?.digest !== digest) this.#latest = { digest, index: await this.#make(digest, blob) };

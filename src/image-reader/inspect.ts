@@ -132,7 +132,7 @@ async function recognize(blob: Blob, formats: Formats, signal: AbortSignal | und
 }
 
 function withoutDigest(format: string, isKnown: boolean): string {
-  if (format === 'zstd:chunked') return 'The layer is zstd:chunked, which is not supported yet';
+  if (format === 'zstd:chunked') return 'The layer is zstd:chunked, whose table of contents is not read';
   if (!isKnown) return `The layer has no table of contents: it is plain ${format}`;
   return `The layer has a table of contents, but the manifest lacks its annotation "${tocDigestLabel}": it was pushed with Docker media types, or by a tool that drops annotations`;
 }

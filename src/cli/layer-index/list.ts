@@ -26,7 +26,7 @@ export function addPrune(parent: CliCommand, environment: Environment): void {
     .option('--older-than <time>', 'only those not used for so long, such as 90m, 12h or 7d')
     .option('--keep-bytes <size>', 'stop when what is left takes no more, such as 1GB')
     .explain(
-      'A layer whose index is removed stays lazy while it is on this machine. What is in a repository stays there.',
+      'Without an option all are removed. A layer whose index is removed stays lazy while it is on this machine. What is in a repository stays there.',
       ['lazypull index prune --older-than 30d'],
     )
     .action(async (options: StoreOptions & { olderThan?: string; keepBytes?: string }) => {

@@ -125,7 +125,10 @@ function showText({ index, content, origin, problem }: Shown): string {
       `${layer}, ${compression === 'none' ? 'not compressed' : compression}, ${sizeText(blobBytes)}, ${sizeText(tarBytes)} of tar`,
     ],
     ['index', `${digest}, ${sizeText(size)} (${share} %), ${sizeText(tail.bytes)} of it for a mount`],
-    ['has', `${table.entries.length} entries, ${table.chunks.length} chunks, ${spans.length} places to read from`],
+    [
+      'has',
+      `${table.entries.length} entries, ${table.chunks.length} chunks, ${spans.length} ${spans.length === 1 ? 'place' : 'places'} to read from`,
+    ],
     ['from', originText(origin)],
     ['signed', signature === undefined ? 'no' : `by key ${signature.key}`],
     ['used', problem === undefined ? 'yes' : `no: it ${problem}`],

@@ -49,7 +49,7 @@ export function addImport(parent: CliCommand, environment: Environment): void {
     )
     .argument('[file]', 'what "lazypull index export" wrote; "-" for standard input', '-')
     .explain(
-      'What is imported is trusted as the file is: import only what you or your CI have written. If the config file has index.trusted_keys, only what is signed with one of them will be used.',
+      'It prints how many there were to standard output. What is imported is trusted as the file is: import only what you or your CI have written. If the config file has index.trusted_keys, only what is signed with one of them will be used.',
       ['lazypull index import indexes.tar'],
     )
     .action(async (file: string, options: StoreOptions) => {

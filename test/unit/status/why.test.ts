@@ -69,8 +69,12 @@ test("explainLayers takes the registry's word for what can be lazy without a dae
   assert.deepEqual([first?.verdict, first?.advice], ['possible', '']);
   assert.equal(second?.verdict, 'possible');
   assert.match(second!.message, /pulls it/);
-  const [zstd] = explainLayers(image, [{ ...layer('c', plain), format: 'zstd' }], undefined);
-  assert.deepEqual([zstd?.verdict, zstd?.message], ['impossible', 'The layer is plain']);
+  for (const format of ['gzip', 'tar', 'zstd', 'zstd:chunked']) {
+    const [verdict] = explainLayers(image, [{ ...layer('c', plain), format }], undefined);
+    assert.equal(verdict?.verdict, 'possible', format);
+  }
+  const [odd] = explainLayers(image, [{ ...layer('c', plain), format: 'unknown' }], undefined);
+  assert.deepEqual([odd?.verdict, odd?.message], ['impossible', 'The layer is plain']);
 });
 
 test('explainLayers points to the client for a layer that a running daemon was never asked for', () => {
