@@ -5,19 +5,20 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { estargzBlob, type FileSpec } from '../../support/estargz-blob.ts';
 import { LayerLab } from '../../support/layer-lab.ts';
-import { checkOut, lastRelease } from '../../support/old-version.ts';
+import { installOld } from '../../support/old-version.ts';
 import { run } from '../../support/program.ts';
 import { until } from '../../support/until.ts';
 import { mountsBelow, Workspace } from '../../support/workspace.ts';
 
 /** Another commit can be tried: `LAZYPULL_OLD_VERSION=COMMIT`. */
-const commit = process.env['LAZYPULL_OLD_VERSION'] ?? lastRelease;
+const commit = process.env['LAZYPULL_OLD_VERSION'];
+const old = commit ?? '0.1.0';
 
 let workspace: Workspace;
 
 before(async () => {
   workspace = await Workspace.open('lp-old');
-  await checkOut(commit, workspace.path);
+  await installOld(workspace.path, commit);
 });
 after(() => workspace[Symbol.asyncDispose]());
 
@@ -37,7 +38,7 @@ const successions: Readonly<Record<string, Succeed>> = {
 };
 
 for (const [how, succeed] of Object.entries(successions)) {
-  test(`This version ${how} one of ${commit.slice(0, 7)} while layers are read`, async () => {
+  test(`This version ${how} ${old} while layers are read`, async () => {
     await using lab = await LayerLab.open('', undefined, workspace.path);
     const image = await lab.prepare(layers.map((each) => lab.layer(estargzBlob(each, 1 << 20))));
     const mounted = await lab.mount(image);
@@ -63,7 +64,7 @@ for (const [how, succeed] of Object.entries(successions)) {
   });
 }
 
-test(`This version is started after one of ${commit.slice(0, 7)} was stopped`, async () => {
+test(`This version is started after ${old} was stopped`, async () => {
   await using lab = await LayerLab.open('', undefined, workspace.path);
   const image = await lab.prepare(layers.map((each) => lab.layer(estargzBlob(each, 1 << 20))));
   await lab.restart('SIGTERM');
