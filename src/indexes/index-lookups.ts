@@ -42,6 +42,8 @@ export interface Lookup {
   readonly result: Promise<LookupResult>;
   /** Whether there is an index, and only its tail is missing. */
   readonly isOffered: boolean;
+  /** Whether the source owed the answer to an earlier question for too long already when it was asked. */
+  readonly isBehind: boolean;
 }
 
 /** How long one source may take in total. No layer waits so long. */
@@ -62,6 +64,8 @@ export class IndexLookups {
   readonly #trust: IndexTrust;
   readonly #log: Log;
   readonly #roundTripsMs: number[] = [];
+  /** When the questions were asked that have no answer yet, the oldest first. */
+  readonly #open = new Set<{ readonly ms: number }>();
   #failure: { readonly untilMs: number; readonly why: string } | undefined;
 
   constructor(source: IndexSource, store: IndexStore, trust: IndexTrust, log: Log) {
@@ -90,6 +94,8 @@ export class IndexLookups {
   /** @param onPoison is told which index was wrong, and why */
   start(layer: string, signal: AbortSignal, onPoison: (digest: string, reason: string) => void): Lookup {
     const startedMs = performance.now();
+    const [oldest] = this.#open;
+    const isBehind = oldest !== undefined && startedMs - oldest.ms > maxRoundTripMs;
     let isOffered = false;
     const stop = AbortSignal.any([signal, AbortSignal.timeout(maxLookupMs)]);
     const ask = async (): Promise<LookupResult> => {
@@ -115,6 +121,7 @@ export class IndexLookups {
         : Promise.resolve({ found: undefined, state: 'unknown', why: silent } as const);
     return {
       startedMs,
+      isBehind,
       result,
       get isOffered() {
         return isOffered;
@@ -129,6 +136,8 @@ export class IndexLookups {
 
   async #timed(answer: Promise<OfferedIndex>): Promise<OfferedIndex> {
     const startedMs = performance.now();
+    const question = { ms: startedMs };
+    this.#open.add(question);
     const answered = (): void => {
       this.#roundTripsMs.push(performance.now() - startedMs);
       if (this.#roundTripsMs.length > maxSamples) this.#roundTripsMs.shift();
@@ -142,6 +151,8 @@ export class IndexLookups {
     } catch (error) {
       if (codeOf(error) === 'NotFound' || codeOf(error) === 'DataLoss') answered();
       throw error;
+    } finally {
+      this.#open.delete(question);
     }
   }
 

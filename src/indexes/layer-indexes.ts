@@ -32,7 +32,7 @@ export interface LayerIndexesOptions {
   readonly referrersOf: ((image: ImageAccess) => IndexLookups | undefined) | undefined;
   /** Pushes new indexes to the repository; undefined if that is not wanted. */
   readonly publisher: IndexPublisher | undefined;
-  /** How long a layer waits for registries, in addition to a round trip. */
+  /** How long a layer waits for registries, in addition to a round trip; without one while a registry is behind. */
   readonly lookupMs: number;
   readonly metrics: IndexMetrics;
   readonly log: Log;
@@ -221,7 +221,8 @@ export class LayerIndexes implements AsyncDisposable {
     using timer = new Deadline(signal);
     const wait = (ms: number): Promise<LookupResult> =>
       Promise.race([lookup.result, timer.after(lookup.startedMs + ms - performance.now()).then(() => late)]);
-    const first = await wait(lookupMs + (repository?.roundTripMs ?? 0));
+    const roundTripMs = lookup.isBehind ? 0 : (repository?.roundTripMs ?? 0);
+    const first = await wait(lookupMs + roundTripMs);
     return first === late && lookup.isOffered ? await wait(offeredMs) : first;
   }
 

@@ -226,6 +226,17 @@ test('LayerIndexes.find does not wait for a repository that does not answer, and
   assert.equal(lab.registry.count({ path: new RegExp(tagOfLayer(layer)) }), 1);
 });
 
+test('LayerIndexes.find waits no round trip for a repository that has not answered for a while', async () => {
+  await using registry = await startRegistry();
+  registry.gate = () => new Promise(() => undefined);
+  await using waiting = await machine({ lookup_timeout_msec: 0 }, registry);
+  await using fresh = await machine({ lookup_timeout_msec: 0 }, registry);
+  await waiting.indexes.find(layer);
+  await sleep(500);
+  const searches = [fresh, waiting].map((each) => each.indexes.find(layerDigest('b')).then(() => each));
+  assert.equal(await Promise.race(searches), waiting);
+});
+
 test('LayerIndexes.find waits for the tail of an index that is there', async () => {
   await using lab = await machine({ lookup_timeout_msec: 600 });
   offer(lab.registry, repository, madeIndex(layer));
