@@ -213,6 +213,7 @@ export class IndexStore {
       if (found !== undefined) files.push({ path, bytes: found.size, usedMs: found.mtimeMs });
     }
     let bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+    await this.#removeHalfWritten();
     const isTooMuch = bytes > this.#maxBytes;
     for (const file of files.sort((a, b) => a.usedMs - b.usedMs)) {
       if (!isTooMuch || bytes <= this.#maxBytes * keptShare) break;
@@ -232,6 +233,16 @@ export class IndexStore {
       const isTemporary = name.length > hexDigits;
       if (found !== undefined && isTemporary && Date.now() - found.mtimeMs < staleMs) continue;
       await rm(path, { force: true });
+    }
+  }
+
+  /** Removes files of processes that were killed while they wrote. They are in no list, and take room. */
+  async #removeHalfWritten(): Promise<void> {
+    for (const name of await this.#names()) {
+      if (name.length <= hexDigits) continue;
+      const path = join(this.#directory, name);
+      const found = await stat(path).catch(() => undefined);
+      if (found !== undefined && Date.now() - found.mtimeMs >= staleMs) await rm(path, { force: true });
     }
   }
 

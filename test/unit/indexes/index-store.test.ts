@@ -124,6 +124,17 @@ test('IndexStore.keep removes the longest unused once there is too much, and kee
   );
 });
 
+test('IndexStore.keep removes what a killed process left half written long ago', async () => {
+  await using root = await temporaryRoot();
+  const { path } = await keep(new IndexStore(root.path, 0, silentLog), madeIndex(layer));
+  const [old, fresh] = [`${path}.old`, `${path}.fresh`];
+  for (const stray of [old, fresh]) await writeFile(stray, 'half');
+  await utimes(old, 0, 0);
+  await keep(new IndexStore(root.path, 30_000, silentLog), madeIndex(layerDigest('b')));
+  await assert.rejects(stat(old), { code: 'ENOENT' });
+  await stat(fresh);
+});
+
 test('IndexStore.prune removes by age and size, and what was left half written long ago', async () => {
   await using root = await temporaryRoot();
   const store = new IndexStore(root.path, 0, silentLog);
