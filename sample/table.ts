@@ -1,4 +1,4 @@
-import { wrapped } from '../src/cli/layout.ts';
+import { wrapped } from '../src/cli/screen.ts';
 
 /** How the builds get at the base. */
 export type Way = 'lazy' | 'first time' | 'second time' | 'full pull';

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { LazypullError } from '../errors.ts';
 import { makeDirectory } from '../kernel/make-directory.ts';
-import { findProgram, outputOf } from '../kernel/process.ts';
+import { findProgram, outputOf } from '../kernel/programs.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
 import { type ContainerdPlaces, containerdAt, type Instance, instanceAt } from './places.ts';
 import { type Starter, startService } from './start.ts';

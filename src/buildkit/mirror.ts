@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import { errnoOf, LazypullError } from '../errors.ts';
 import { makeDirectory } from '../kernel/make-directory.ts';
 import { mirrorAddressOf } from '../mirror/address.ts';
-import { checkRegistry, withBuildkitMirror } from '../setup/mirrors.ts';
+import { checkRegistry, withBuildkitMirror } from '../setup/mirror-files.ts';
 import { flagValue } from './flags.ts';
 import type { Instance } from './places.ts';
 

@@ -8,7 +8,7 @@
 import { realpathSync, statSync } from 'node:fs';
 import { delimiter, dirname } from 'node:path';
 import { LazypullError } from '../errors.ts';
-import { becomeProgram, findProgram } from '../kernel/process.ts';
+import { becomeProgram, findProgram } from '../kernel/programs.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
 import { ensureContainerd } from './containerd.ts';
 import { planBuildkit } from './flags.ts';

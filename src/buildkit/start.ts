@@ -2,7 +2,7 @@ import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LazypullError } from '../errors.ts';
-import { startDetached } from '../kernel/process.ts';
+import { startDetached } from '../kernel/programs.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
 
 /** What is needed to start a program in the background. */

@@ -1,6 +1,6 @@
 import { LazypullError } from '../errors.ts';
 import { bytesOf, parseAmount } from '../util/amount.ts';
-import { timeUnits } from './format.ts';
+import { timeUnits } from './value-text.ts';
 
 /** A time that a user wrote, such as `90m`, in milliseconds. @throws InvalidArgument */
 export function durationOf(text: string): number {

@@ -3,7 +3,7 @@ import { TraceStore } from '../layers/prefetch/trace.ts';
 import { type Paint, painter, plain } from '../util/colour.ts';
 import { jsonLine } from '../util/printable.ts';
 import { durationOf, sizeOf } from './amounts.ts';
-import { age, shorten, sizeText, table } from './format.ts';
+import { age, shorten, sizeText, table } from './value-text.ts';
 import type { Environment } from './environment.ts';
 import { ExitError } from './output.ts';
 import { checkUsage } from './usage-error.ts';

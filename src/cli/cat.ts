@@ -6,7 +6,7 @@ import { resolveImage } from '../images/resolve.ts';
 import type { Reference } from '../registry/reference.ts';
 import type { Environment } from './environment.ts';
 import { write } from './output.ts';
-import { openPlainLayers } from './plain-layers.ts';
+import { openPlainLayers } from './index-finder.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { CliCommand } from './command.ts';
 

@@ -3,7 +3,7 @@ import type { CheckResult } from '../doctor/check-result.ts';
 import { type Paint, painter, plain } from '../util/colour.ts';
 import { jsonLine, printable } from '../util/printable.ts';
 import type { Environment } from './environment.ts';
-import { columnsOf, fitted } from './layout.ts';
+import { columnsOf, fitted } from './screen.ts';
 import { ExitError } from './output.ts';
 import { tools } from './tools.ts';
 import { CliCommand } from './command.ts';

@@ -1,5 +1,5 @@
 import { Command, type Help } from 'commander';
-import { displayWidth, padEnd, textColumns, wrapped } from './layout.ts';
+import { displayWidth, padEnd, textColumns, wrapped } from './screen.ts';
 
 /** Longer options and commands have a line of their own in the help. */
 const maxTermColumns = 26;

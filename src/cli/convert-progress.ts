@@ -4,7 +4,7 @@ import type { UnconvertedMember } from '../convert/convert.ts';
 import type { NotLazyLayer } from '../convert/laziness.ts';
 import { printable } from '../util/printable.ts';
 import { Rate } from '../util/rate.ts';
-import { bar, megabytes, shorten, sizeText } from './format.ts';
+import { bar, megabytes, shorten, sizeText } from './value-text.ts';
 import { LiveLines, timeText } from './live-lines.ts';
 
 const barWidth = 10;

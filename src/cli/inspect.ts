@@ -8,7 +8,7 @@ import { formatReference, type Reference } from '../registry/reference.ts';
 import { inParallel } from '../util/in-parallel.ts';
 import { type Paint, painter, plain } from '../util/colour.ts';
 import { jsonLine, printable } from '../util/printable.ts';
-import { shorten, sizeText, table } from './format.ts';
+import { shorten, sizeText, table } from './value-text.ts';
 import type { Environment } from './environment.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { CliCommand } from './command.ts';
@@ -50,7 +50,7 @@ export function inspectCommand(environment: Environment): CliCommand {
       await using client = await openRegistry(options.config, env);
       const resolved = await resolveImage(client, reference, options.platform);
       const { digest, mediaType, platform, manifest } = resolved;
-      const { openIndexFinder } = await import('./plain-layers.ts');
+      const { openIndexFinder } = await import('./index-finder.ts');
       await using indexes = await openIndexFinder(client, resolved, root, options.config, env);
       const inspected = async (layer: Descriptor): Promise<LayerReport> => {
         const report = await inspectLayer(client.blob(reference, layer.digest), layer);

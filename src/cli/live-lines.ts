@@ -1,5 +1,5 @@
 import type { WriteStream } from 'node:tty';
-import { displayWidth } from './layout.ts';
+import { displayWidth } from './screen.ts';
 
 /** People cannot read it if it changes more often. */
 const redrawMs = 100;

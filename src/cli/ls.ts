@@ -5,10 +5,10 @@ import type { Platform } from '../images/platforms.ts';
 import { resolveImage } from '../images/resolve.ts';
 import type { Reference } from '../registry/reference.ts';
 import { jsonLine, printable } from '../util/printable.ts';
-import { table } from './format.ts';
+import { table } from './value-text.ts';
 import type { Environment } from './environment.ts';
 import { write } from './output.ts';
-import { openPlainLayers } from './plain-layers.ts';
+import { openPlainLayers } from './index-finder.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { CliCommand } from './command.ts';
 

@@ -9,7 +9,7 @@ import type { LayerStatus } from '../layers/layer-status.ts';
 import type { Log } from '../log.ts';
 import { formatReference, type Reference } from '../registry/reference.ts';
 import { jsonLine, printable } from '../util/printable.ts';
-import { bar, sizeText } from './format.ts';
+import { bar, sizeText } from './value-text.ts';
 import { type Environment, exitCodes } from './environment.ts';
 import { say } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';

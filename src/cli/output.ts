@@ -2,7 +2,7 @@ import type { Writable } from 'node:stream';
 import { errnoOf, isSystemError, LazypullError, messageOf } from '../errors.ts';
 import { type Paint, painter, plain } from '../util/colour.ts';
 import { printableLines } from '../util/printable.ts';
-import { hintFor } from './hints.ts';
+import { hintFor } from './error-hint.ts';
 
 /** Ends a command with an exit code of its own; the command has printed everything already. */
 export class ExitError extends Error {

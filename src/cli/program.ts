@@ -3,7 +3,7 @@
  * another room.
  *
  * Begin here: a new command is a file with a `…Command` function, and a line in this one. `command.ts` is the base of
- * all, `output.ts` prints results and errors, `hints.ts` says what to do.
+ * all, `output.ts` prints results and errors, `error-hint.ts` says what to do.
  */
 
 import type { Command } from 'commander';

@@ -1,5 +1,5 @@
 import type { WriteStream } from 'node:tty';
-import { bar, shorten, sizeText } from './format.ts';
+import { bar, shorten, sizeText } from './value-text.ts';
 import { LiveLines, timeText } from './live-lines.ts';
 
 const barWidth = 20;

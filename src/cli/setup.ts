@@ -3,7 +3,7 @@ import { Argument } from 'commander';
 import { daemonAddress, daemonRoot, defaults } from '../config/load.ts';
 import { parseListenAddress } from '../config/listen-address.ts';
 import { LazypullError } from '../errors.ts';
-import type { ClientName } from '../setup/clients.ts';
+import type { ClientName } from '../setup/client-setups.ts';
 import type { Environment } from './environment.ts';
 import { ExitError, printError, say } from './output.ts';
 import { checkUsage } from './usage-error.ts';
@@ -45,10 +45,10 @@ export function setupCommand({ env, name }: Environment): CliCommand {
       ],
     )
     .action(async (client: ClientName, options: Options) => {
-      const { clientSetups } = await import('../setup/clients.ts');
+      const { clientSetups } = await import('../setup/client-setups.ts');
       const { changeFile } = await import('../setup/change-file.ts');
       const setup = clientSetups[client];
-      const { checkRegistry } = await import('../setup/mirrors.ts');
+      const { checkRegistry } = await import('../setup/mirror-files.ts');
       const places = {
         address: daemonAddress(options.address, env),
         root: daemonRoot(options.root, env),

@@ -1,8 +1,8 @@
 import type { DaemonStatus, MountedLayer } from '../status/status.ts';
 import { type Paint, plain } from '../util/colour.ts';
 import { printable } from '../util/printable.ts';
-import { bar, type Cell, shorten, sizeText, table } from './format.ts';
-import { chopped, displayWidth, endOf, wrapped } from './layout.ts';
+import { bar, type Cell, shorten, sizeText, table } from './value-text.ts';
+import { chopped, displayWidth, endOf, wrapped } from './screen.ts';
 
 /** How a status is shown. */
 export interface View {

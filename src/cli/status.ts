@@ -7,7 +7,7 @@ import { jsonLine } from '../util/printable.ts';
 import { type Environment, exitCodes } from './environment.ts';
 import { printable } from '../util/printable.ts';
 import { FullScreen } from './full-screen.ts';
-import { columnsOf, wrapped } from './layout.ts';
+import { columnsOf, wrapped } from './screen.ts';
 import { ExitError, write } from './output.ts';
 import { statusText } from './status-text.ts';
 import { CliCommand } from './command.ts';

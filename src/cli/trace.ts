@@ -3,7 +3,7 @@ import { text } from 'node:stream/consumers';
 import { LazypullError } from '../errors.ts';
 import { parseTrace, type Trace, TraceStore } from '../layers/prefetch/trace.ts';
 import type { Environment } from './environment.ts';
-import { sizeText } from './format.ts';
+import { sizeText } from './value-text.ts';
 import { say, write } from './output.ts';
 import { CliCommand } from './command.ts';
 import { chooseDaemon, whichDaemon } from './which-daemon.ts';

@@ -6,7 +6,7 @@ import { daemonRoot } from '../config/load.ts';
 import { checkOnlyOursIn } from '../state/ownership.ts';
 import { nearestDirectory } from '../daemon/root-disk.ts';
 import { LazypullError, messageOf } from '../errors.ts';
-import { findProgram } from '../kernel/process.ts';
+import { findProgram } from '../kernel/programs.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
 import { StatusClient } from '../status/client.ts';
 import type { ClientStatus } from '../status/status.ts';

@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type DaemonConfig, type DaemonFlags, defaults, loadConfig } from '../config/load.ts';
 import { errnoOf, hintOf, messageOf } from '../errors.ts';
-import { findProgram } from '../kernel/process.ts';
+import { findProgram } from '../kernel/programs.ts';
 import { credentialSources } from '../registry/auth/credentials/index.ts';
 import { readHostDirectory } from '../registry/hosts/hosts-file.ts';
 import { absent, type CheckResult, right, warning, wrong } from './check-result.ts';

@@ -4,7 +4,7 @@ import { codeOf, messageOf } from '../errors.ts';
 import { digestBytes } from '../formats/chunk-columns.ts';
 import { readSpan } from '../formats/gzip/read-span.ts';
 import type { LayerIndexFile } from '../formats/layer-index-file/decode.ts';
-import { openWindow } from '../formats/layer-index-file/windows.ts';
+import { openWindow } from '../formats/layer-index-file/stored-windows.ts';
 import type { IndexEntry } from '../formats/layer-index.ts';
 import { spanKinds } from '../formats/spans.ts';
 import type { Blob } from '../registry/blob/blob.ts';

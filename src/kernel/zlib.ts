@@ -1,6 +1,6 @@
 import koffi from 'koffi';
 import { LazypullError } from '../errors.ts';
-import { Address } from './address.ts';
+import { Address } from './socket-address.ts';
 
 /** A zlib whose functions can be called (zlib.h of zlib 1.2.8 and later; zlib-ng has the same). */
 export interface Zlib {

@@ -1,6 +1,6 @@
 import koffi from 'koffi';
 import { LazypullError } from '../errors.ts';
-import { Address } from './address.ts';
+import { Address } from './socket-address.ts';
 
 /** The zstd that Node exports. */
 export interface Zstd {

@@ -7,7 +7,7 @@ import type { Piece } from '../fuse/server.ts';
 import type { ChunkEvents } from './fetch/chunk-events.ts';
 import { Fetcher, type FetcherOptions } from './fetch/fetcher.ts';
 import { type FetchIndexBytes, IndexParts } from './fetch/index-parts.ts';
-import { type CompanionChunks, type Hints, chunksOfLibraries } from './prefetch/hints.ts';
+import { type CompanionChunks, type Hints, chunksOfLibraries } from './prefetch/layer-hints.ts';
 import type { ChunkRange } from '../chunks/chunk-range.ts';
 import { fileOf, type LayerDirectory, type LayerRecord } from './store/layer-directory.ts';
 import type { WorkerPool } from './workers/pool.ts';

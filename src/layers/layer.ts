@@ -1,29 +1,21 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { ChunkTable } from '../chunks/chunk-table.ts';
-import type { FileSystem, Front } from '../fronts/front.ts';
-import type { LayerFormat } from '../formats/layer-format.ts';
+import type { FileSystem } from '../fronts/front.ts';
 import { LazypullError, messageOf } from '../errors.ts';
-import type { FuseServer, Piece } from '../fuse/server.ts';
+import type { Piece } from '../fuse/server.ts';
 import { helperRoot } from '../kernel/mount-helper.ts';
-import type { Log } from '../log.ts';
-import type { Blob } from '../registry/blob/blob.ts';
-import type { TableCache } from './table-cache.ts';
 import { FailureLog } from './failure-log.ts';
 import { ResidencyWriter } from './store/residency-writer.ts';
-import { fileOf, type LayerDirectory, type LayerRecord, type WrittenResidency } from './store/layer-directory.ts';
+import { fileOf, type LayerRecord } from './store/layer-directory.ts';
+import type { LayerOptions } from './layer-options.ts';
 import { LayerReader, maxGuessBytes } from './layer-reader.ts';
 import type { LayerOrigin } from './layer-origin.ts';
 import type { LayerStatus } from './layer-status.ts';
-import type { FetchIndexBytes } from './fetch/index-parts.ts';
-import type { Link } from './fetch/link.ts';
-import type { LayerMetrics } from './metrics.ts';
 import { countBytes, residency } from '../chunks/residency.ts';
-import { chunksOfTrace, type Trace, type TraceStore } from './prefetch/trace.ts';
+import { chunksOfTrace, type Trace } from './prefetch/trace.ts';
 import { maxTraceBytes, TraceRecorder } from './prefetch/trace-recorder.ts';
 import type { Stacking } from './plan/stacking.ts';
-import type { WorkerPool } from './workers/pool.ts';
-import type { UnwrittenChunks } from './store/unwritten-chunks.ts';
 
 /**
  * If no more than this is missing of a layer, in blob bytes, it is fetched whole at once: it takes no longer than the
@@ -33,37 +25,6 @@ const maxLittleBytes = 1 << 20;
 
 /** How long after a layer was indexed its files are synced: a new build needs the disk itself. */
 const keepAfterMs = 10_000;
-
-export interface LayerOptions extends WrittenResidency {
-  readonly record: LayerRecord;
-  readonly directory: LayerDirectory;
-  readonly format: LayerFormat;
-  readonly front: Front;
-  /** Undefined for a layer that is idle until it is read. */
-  readonly table: ChunkTable | undefined;
-  /** The codec's data besides the table, if it is here. */
-  readonly codecData?: SharedArrayBuffer | undefined;
-  /** Fetches more of the index file, for codecs that need it. */
-  readonly fetchIndex: FetchIndexBytes;
-  /**
-   * Called if the fetched data contradicts the index.
-   *
-   * @returns whether the index is given up: the layer is not opened by it again
-   */
-  readonly onWrong?: ((error: LazypullError) => Promise<boolean>) | undefined;
-  readonly blob: Blob;
-  readonly fuse: FuseServer;
-  readonly threads: WorkerPool;
-  readonly link: Link;
-  readonly unwritten: UnwrittenChunks;
-  readonly awake: TableCache;
-  readonly traces: TraceStore;
-  readonly origin: LayerOrigin;
-  /** Called when the layer uses more disk space, or could not. */
-  readonly onGrowth: () => void;
-  readonly metrics: LayerMetrics;
-  readonly log: Log;
-}
 
 /** A layer whose index is here and whose data comes when it is read. The FUSE server serves it as one file. */
 export class Layer {

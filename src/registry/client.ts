@@ -7,9 +7,7 @@
  * asked next.
  */
 
-import { createHash } from 'node:crypto';
 import type { Readable } from 'node:stream';
-import { LazypullError } from '../errors.ts';
 import { type Log, silentLog } from '../log.ts';
 import { Authorizer } from './auth/auth.ts';
 import type { Blob } from './blob/blob.ts';
@@ -24,7 +22,8 @@ import { Mirrors } from './hosts/mirrors.ts';
 import { Pusher } from './blob/push.ts';
 import { parseContentLength } from './blob/ranges.ts';
 import { defaultTag, isDigest, type Reference } from './reference.ts';
-import { headerOf } from './refusal.ts';
+import { digestOf, embeddedMediaType, mediaTypeOf, nextPage, requireDigest } from './answer-content.ts';
+import { headerOf } from './refused-answer.ts';
 import { type BlobContext, RemoteBlob } from './blob/remote-blob.ts';
 import { Requester } from './http/requester.ts';
 import { defaultRetryPolicy, type RetryPolicy, retrying, Tries } from './http/retry.ts';
@@ -385,42 +384,4 @@ function partsOf(options: RegistryClientOptions): ClientParts {
   const { counters } = transport;
   const blobs = { policy, log, counters, suffixRefusers: new Set<string>(), severalRefusers: new Set<string>() };
   return { hosts, transport, requester, policy, log, mirrors, blobs };
-}
-
-/** The media type in the head of an answer, without parameters. */
-function mediaTypeOf(answer: Answer): string | undefined {
-  return headerOf(answer, 'content-type')?.split(';', 1)[0]?.trim();
-}
-
-/** The digest covers the media type inside a manifest, but not that of the header. */
-function embeddedMediaType(bytes: Buffer): string | undefined {
-  try {
-    const mediaType: unknown = JSON.parse(bytes.toString('utf8'))?.mediaType;
-    return typeof mediaType === 'string' && mediaType !== '' ? mediaType : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function digestOf(algorithm: string, bytes: Uint8Array): string {
-  return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`;
-}
-
-function requireDigest(digest: string): void {
-  if (!isDigest(digest)) {
-    throw new LazypullError(
-      'InvalidArgument',
-      `Cannot address a blob by ${JSON.stringify(digest.slice(0, 200))}: it is not a digest`,
-    );
-  }
-}
-
-/**
- * The URL of the next page that a header Link (RFC 8288) names, at the server of this one; undefined if it names none.
- */
-function nextPage(link: string | undefined, at: URL): URL | undefined {
-  const target = /<(?<target>[^<>]*)>[^<>,]*;\s*rel="?next"?/i.exec(link ?? '')?.groups?.['target'];
-  if (target === undefined || !URL.canParse(target, at.href)) return undefined;
-  const { pathname, search } = new URL(target, at);
-  return new URL(pathname + search, at.origin);
 }

@@ -3,7 +3,7 @@ import { logVerbosity, Server, ServerCredentials, setLogVerbosity } from '@grpc/
 import { LazypullError, messageOf } from '../errors.ts';
 import { peerPid } from '../kernel/unix-socket.ts';
 import type { Log } from '../log.ts';
-import { Connections } from '../rpc/connections.ts';
+import { Connections } from '../rpc/client-connections.ts';
 import { type Bridged, peerOf } from '../rpc/bridge.ts';
 import { addHealth } from '../rpc/health.ts';
 import type { CallMetrics } from '../rpc/metrics.ts';

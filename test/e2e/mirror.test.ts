@@ -3,7 +3,7 @@ import { hash } from 'node:crypto';
 import { mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { hostsFiles } from '../../src/setup/mirrors.ts';
+import { hostsFiles } from '../../src/setup/mirror-files.ts';
 import { startContainerd } from '../support/containerd.ts';
 import { startDaemon } from '../support/daemon.ts';
 import { type Builder, Lab } from '../support/lab.ts';

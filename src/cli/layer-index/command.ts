@@ -6,7 +6,7 @@ import { UsageError } from '../usage-error.ts';
 import { signOption } from './keys.ts';
 import { addList, addPrune } from './list.ts';
 import { appendPlatform, makeIndexes, type MakeOptions } from './make.ts';
-import { storeOptions } from './places.ts';
+import { storeOptions } from './index-places.ts';
 import { addShow } from './show.ts';
 import { addExport, addImport } from './transfer.ts';
 import { addVerify } from './verify.ts';

@@ -2,10 +2,10 @@ import { originText } from '../../indexes/index-origin.ts';
 import type { StoredIndex } from '../../indexes/index-store.ts';
 import { durationOf, sizeOf } from '../amounts.ts';
 import type { Environment } from '../environment.ts';
-import { age, shorten, sizeText, table } from '../format.ts';
+import { age, shorten, sizeText, table } from '../value-text.ts';
 import { checkUsage } from '../usage-error.ts';
 import type { CliCommand } from '../command.ts';
-import { countText, openPlace, print, storeOptions, type StoreOptions } from './places.ts';
+import { countText, openPlace, print, storeOptions, type StoreOptions } from './index-places.ts';
 
 /** `lazypull index ls`: lists the indexes on this machine. */
 export function addList(parent: CliCommand, environment: Environment): void {

@@ -17,13 +17,13 @@ import { formatReference, type Reference } from '../../registry/reference.ts';
 import { inParallel } from '../../util/in-parallel.ts';
 import { printable } from '../../util/printable.ts';
 import { type Environment, exitCodes } from '../environment.ts';
-import { shorten, sizeText, table } from '../format.ts';
+import { shorten, sizeText, table } from '../value-text.ts';
 import { Interrupt } from '../interrupt.ts';
 import { ExitError, say } from '../output.ts';
 import { openRegistry, platformArgument } from '../registry.ts';
 import { checkUsage, UsageError } from '../usage-error.ts';
 import { readKey } from './keys.ts';
-import { indexConfig, openPlace, type Place, print, type StoreOptions } from './places.ts';
+import { indexConfig, openPlace, type Place, print, type StoreOptions } from './index-places.ts';
 import { IndexMaker, type MadeIndex } from '../../image-reader/index-maker.ts';
 import { trustOf, writeFileOf } from './transfer.ts';
 

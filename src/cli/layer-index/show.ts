@@ -12,9 +12,9 @@ import { type IndexOrigin, originText } from '../../indexes/index-origin.ts';
 import { readIndexFile } from '../../indexes/index-file.ts';
 import type { IndexStore } from '../../indexes/index-store.ts';
 import type { Environment } from '../environment.ts';
-import { sizeText } from '../format.ts';
+import { sizeText } from '../value-text.ts';
 import type { CliCommand } from '../command.ts';
-import { openPlace, print, storeOptions, type StoreOptions } from './places.ts';
+import { openPlace, print, storeOptions, type StoreOptions } from './index-places.ts';
 import { openFile, trustOf } from './transfer.ts';
 
 /** An index with its content and its origin. */

@@ -12,11 +12,11 @@ import { IndexTrust } from '../../indexes/index-trust.ts';
 import type { IndexConfig } from '../../indexes/open-layer-indexes.ts';
 import { signIndex } from '../../indexes/signature.ts';
 import type { Environment } from '../environment.ts';
-import { shorten, sizeText } from '../format.ts';
+import { shorten, sizeText } from '../value-text.ts';
 import { say, write } from '../output.ts';
 import type { CliCommand } from '../command.ts';
 import { readKey, signOption } from './keys.ts';
-import { countText, openPlace, storeOptions, type StoreOptions } from './places.ts';
+import { countText, openPlace, storeOptions, type StoreOptions } from './index-places.ts';
 
 /** `lazypull index export`: writes indexes of this machine into one file. */
 export function addExport(parent: CliCommand, environment: Environment): void {

@@ -20,12 +20,12 @@ import { formatReference, type Reference } from '../../registry/reference.ts';
 import { type Paint, painter, plain } from '../../util/colour.ts';
 import { printable } from '../../util/printable.ts';
 import type { Environment } from '../environment.ts';
-import { shorten } from '../format.ts';
+import { shorten } from '../value-text.ts';
 import { Interrupt } from '../interrupt.ts';
 import { ExitError } from '../output.ts';
 import { imageArgument, openRegistry, platformOption } from '../registry.ts';
 import type { CliCommand } from '../command.ts';
-import { openPlace, print, storeOptions, type StoreOptions } from './places.ts';
+import { openPlace, print, storeOptions, type StoreOptions } from './index-places.ts';
 import { IndexMaker } from '../../image-reader/index-maker.ts';
 import { inFile } from './show.ts';
 

@@ -9,7 +9,7 @@ import { magic, readTail } from './footer.ts';
 import { damaged, NumberReader } from './numbers.ts';
 import { type SpanTable, spanTable, streamEndAt } from './span-table.ts';
 import { compressionCodes, nameOf } from './tables.ts';
-import { maxStoredWindowBytes } from './windows.ts';
+import { maxStoredWindowBytes } from './stored-windows.ts';
 
 /** A layer index without the windows. */
 export interface LayerIndexFile {

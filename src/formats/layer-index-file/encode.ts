@@ -10,7 +10,7 @@ import { magic, writeTail } from './footer.ts';
 import { fold, NumberWriter } from './numbers.ts';
 import { type SpanTable, spanTable, streamEndAt } from './span-table.ts';
 import { compressionCodes, typeCodes } from './tables.ts';
-import { storeWindow } from './windows.ts';
+import { storeWindow } from './stored-windows.ts';
 
 /** The properties of a layer that has been read completely. */
 export interface WholeLayer {

@@ -4,7 +4,7 @@ import { readSpan } from '../gzip/read-span.ts';
 import type { Codec, IndexPart, PackedRun } from '../layer-format.ts';
 import { spanKinds } from '../spans.ts';
 import { spanCount, spanOf, type SpanTable, spanTable } from './span-table.ts';
-import { openWindow } from './windows.ts';
+import { openWindow } from './stored-windows.ts';
 
 /**
  * Blobs whose streams are the spans of a layer index. The codec's data is the table of spans; windows come from the

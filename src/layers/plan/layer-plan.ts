@@ -3,7 +3,7 @@ import type { Digest } from '../../chunks/digest.ts';
 import type { LayerFormat, RawIndex, WantedIndex } from '../../formats/layer-format.ts';
 import type { LayerTree } from '../../formats/tree.ts';
 import type { Front, PlanOptions } from '../../fronts/front.ts';
-import { type Hints, hintsOf } from '../prefetch/hints.ts';
+import { type Hints, hintsOf } from '../prefetch/layer-hints.ts';
 import { type Stacking, stackingOf } from './stacking.ts';
 
 /** Everything that is kept of an index. */

@@ -9,11 +9,11 @@ import { punchHole } from '../../kernel/punch-hole.ts';
 import { planTree } from '../plan/layer-plan.ts';
 import type { LayerPaths, LayerSums } from '../store/layer-directory.ts';
 import { writePlan } from '../store/plan-files.ts';
-import { Entries, isPassedOver } from './entries.ts';
-import { IndexFile, type MadeIndex } from './index-file.ts';
+import { Entries, isPassedOver } from './tar-entries.ts';
+import { IndexFile, type MadeIndex } from './made-index.ts';
 import { ImageWriter } from './image-writer.ts';
 import { longTarBytes, maxRatio, maxTarBytes } from './limits.ts';
-import { Spans } from './spans.ts';
+import { Spans } from './written-spans.ts';
 import type { BlobEnd, OpenTar } from './tar-stream.ts';
 import { WrittenChunks } from './written-chunks.ts';
 

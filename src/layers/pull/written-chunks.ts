@@ -1,6 +1,6 @@
 import { createHash, type Hash, hash } from 'node:crypto';
 import { ChunkColumns, digestBytes } from '../../formats/chunk-columns.ts';
-import type { Spans } from './spans.ts';
+import type { Spans } from './written-spans.ts';
 
 /** A reader waits for a whole chunk, and the thread that verifies it holds it in memory. */
 const maxChunkBytes = 4 << 20;

@@ -4,7 +4,7 @@ import { codeOf, LazypullError, messageOf } from '../../errors.ts';
 import type { LayerFormat, RawIndex } from '../../formats/layer-format.ts';
 import type { Log } from '../../log.ts';
 import { EarlyRequest } from './early-request.ts';
-import type { LayerOptions } from '../layer.ts';
+import type { LayerOptions } from '../layer-options.ts';
 import { ofToc } from '../layer-origin.ts';
 import { type LayerDirectory, type LayerRecord, recordVersion } from '../store/layer-directory.ts';
 import type { WorkerPool } from '../workers/pool.ts';

@@ -10,7 +10,7 @@ import type { Blob } from '../../registry/blob/blob.ts';
 import { Rate } from '../../util/rate.ts';
 import type { SilentRegistries } from './silent-registries.ts';
 import { unlessAborted } from '../../util/unless-aborted.ts';
-import type { MadeIndex } from '../pull/index-file.ts';
+import type { MadeIndex } from '../pull/made-index.ts';
 import { ampleMemory } from '../memory-budget.ts';
 import type { LayerMetrics } from '../metrics.ts';
 import type { LayerPuller, PulledLayer as Pulled } from '../pull/puller.ts';

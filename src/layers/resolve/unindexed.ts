@@ -8,7 +8,7 @@ import { tocDigestLabel } from '../../label-names.ts';
 import type { Log } from '../../log.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
 import type { LayerOrigin } from '../layer-origin.ts';
-import type { LayerOptions } from '../layer.ts';
+import type { LayerOptions } from '../layer-options.ts';
 import type { TraceStore } from '../prefetch/trace.ts';
 import { type LayerDirectory, recordVersion } from '../store/layer-directory.ts';
 import { RecentMap } from '../../util/recent-map.ts';

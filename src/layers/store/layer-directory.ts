@@ -8,7 +8,7 @@ import { errnoOf, LazypullError } from '../../errors.ts';
 import { bootId } from '../../kernel/boot.ts';
 import { replaceFile, type Synced } from '../../kernel/replace-file.ts';
 import { upperBound } from '../../util/search.ts';
-import type { Hints } from '../prefetch/hints.ts';
+import type { Hints } from '../prefetch/layer-hints.ts';
 import type { Stacking } from '../plan/stacking.ts';
 import { residency } from '../../chunks/residency.ts';
 

@@ -5,7 +5,7 @@ import { CredentialChain } from './credentials/chain.ts';
 import type { Credential, CredentialSource, Labels } from './credentials/credential-source.ts';
 import { abortError } from '../errors.ts';
 import type { Endpoint } from '../hosts/hosts.ts';
-import { type Advice, headerOf } from '../refusal.ts';
+import { type Advice, headerOf } from '../refused-answer.ts';
 import { mergeScopes, repositoryOf } from './scopes.ts';
 import { basic, type Grant, type TokenDemand, type TokenFetcher } from './token.ts';
 import type { Answer } from '../http/transport.ts';

@@ -5,7 +5,7 @@ import { Deadline } from '../http/deadline.ts';
 import { type Asked, answerError } from '../errors.ts';
 import type { Endpoint, Hosts } from '../hosts/hosts.ts';
 import { followable, isRedirect, maxRedirects, routeFrom } from '../http/redirect.ts';
-import { type Advice, headerOf, refusal } from '../refusal.ts';
+import { type Advice, headerOf, refusal } from '../refused-answer.ts';
 import { type RetryPolicy, retrying, Tries } from '../http/retry.ts';
 import type { Answer, Outgoing, Transport } from '../http/transport.ts';
 

@@ -6,7 +6,7 @@ import { collect, discard } from '../http/body.ts';
 import { type Asked, nameOf, RegistryError } from '../errors.ts';
 import type { Endpoint, Hosts } from '../hosts/hosts.ts';
 import { defaultTag, type Reference } from '../reference.ts';
-import { headerOf, refusal } from '../refusal.ts';
+import { headerOf, refusal } from '../refused-answer.ts';
 import type { Requester } from '../http/requester.ts';
 import { type RetryPolicy, retrying, Tries } from '../http/retry.ts';
 import { pushScope } from '../auth/scopes.ts';

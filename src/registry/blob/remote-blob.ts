@@ -7,7 +7,7 @@ import { answerError, RegistryError } from '../errors.ts';
 import { byterangesBoundary, type Piece, readByteranges } from './multipart.ts';
 import { type ByteRange, PartsLeft } from './parts.ts';
 import { formatRanges, formatSuffixRange, maxRangesLength, parseContentLength, parseContentRange } from './ranges.ts';
-import { headerOf } from '../refusal.ts';
+import { headerOf } from '../refused-answer.ts';
 import { type RetryPolicy, retrying, Tries } from '../http/retry.ts';
 import { stoppable } from '../http/stoppable.ts';
 import type { Answer, Counters } from '../http/transport.ts';

@@ -9,7 +9,7 @@ import { Deadline } from './deadline.ts';
 import { answerError, type RegistryError } from '../errors.ts';
 import type { Endpoint, Hosts } from '../hosts/hosts.ts';
 import { followable, isRedirect, maxRedirects, routeFrom } from './redirect.ts';
-import { headerOf, refusal } from '../refusal.ts';
+import { headerOf, refusal } from '../refused-answer.ts';
 import { movedTo, neitherScheme, type Outcome } from '../hosts/schemes.ts';
 import { scopeOf } from '../auth/scopes.ts';
 import type { Answer, Transport } from './transport.ts';

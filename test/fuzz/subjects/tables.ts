@@ -7,7 +7,7 @@ import type { DiskPlan } from '../../../src/fronts/front.ts';
 import { planDisk } from '../../../src/fronts/erofs/plan.ts';
 import { readToc, readTocJson } from '../../../src/formats/estargz/toc.ts';
 import { buildTree, type LayerTree } from '../../../src/formats/tree.ts';
-import { hintsOf } from '../../../src/layers/prefetch/hints.ts';
+import { hintsOf } from '../../../src/layers/prefetch/layer-hints.ts';
 import { stackingOf } from '../../../src/layers/plan/stacking.ts';
 import { readImage } from '../../support/erofs-image.ts';
 import { tocOf } from '../../support/estargz-blob.ts';

@@ -3,7 +3,7 @@ import { before, describe, it } from 'node:test';
 import { type Command, CommanderError } from 'commander';
 import { withHelpFirst } from '../../../src/cli/help.ts';
 import { createProgram } from '../../../src/cli/program.ts';
-import { displayWidth } from '../../../src/cli/layout.ts';
+import { displayWidth } from '../../../src/cli/screen.ts';
 import { CliCommand } from '../../../src/cli/command.ts';
 
 let program: CliCommand;

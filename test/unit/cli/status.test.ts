@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { stripVTControlCharacters } from 'node:util';
 import { painter } from '../../../src/util/colour.ts';
-import { displayWidth } from '../../../src/cli/layout.ts';
+import { displayWidth } from '../../../src/cli/screen.ts';
 import { statusText } from '../../../src/cli/status-text.ts';
 import type { DaemonStatus } from '../../../src/status/status.ts';
 

@@ -22,7 +22,7 @@ import { Kind, Snapshots as SnapshotsDesc } from '../../../src/gen/services/snap
 import { listenAt } from '../../../src/kernel/unix-socket.ts';
 import { Refusal } from '../../../src/layers/resolve/refusal.ts';
 import { silentLog } from '../../../src/log.ts';
-import { maxConnections } from '../../../src/rpc/connections.ts';
+import { maxConnections } from '../../../src/rpc/client-connections.ts';
 import { unindexed } from '../../../src/chunks/layer-id.ts';
 import { estargz } from '../../../src/formats/estargz/format.ts';
 import { fakeImage } from '../../support/fake-image.ts';

@@ -12,7 +12,7 @@ import { layerIndexFormat } from '../../../../src/formats/layer-index-file/forma
 import { footerBytes, magic, tailStart, writeTail } from '../../../../src/formats/layer-index-file/footer.ts';
 import { NumberWriter } from '../../../../src/formats/layer-index-file/numbers.ts';
 import { spanOf } from '../../../../src/formats/layer-index-file/span-table.ts';
-import { openWindow } from '../../../../src/formats/layer-index-file/windows.ts';
+import { openWindow } from '../../../../src/formats/layer-index-file/stored-windows.ts';
 import { type SpanKind } from '../../../../src/formats/spans.ts';
 import { openZlib } from '../../../../src/kernel/zlib.ts';
 import { type BuildOptions, buildLayerIndex, type BuiltIndex } from '../../../support/layer-index-builder.ts';

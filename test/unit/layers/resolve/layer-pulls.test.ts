@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { residency } from '../../../../src/chunks/residency.ts';
 import { chunkTable } from '../../../../src/chunks/chunk-table.ts';
 import { LazypullError } from '../../../../src/errors.ts';
-import type { MadeIndex } from '../../../../src/layers/pull/index-file.ts';
+import type { MadeIndex } from '../../../../src/layers/pull/made-index.ts';
 import type { PulledLayer, PullRequest } from '../../../../src/layers/pull/puller.ts';
 import { LayerPulls } from '../../../../src/layers/resolve/layer-pulls.ts';
 import { layerMetrics } from '../../../../src/layers/metrics.ts';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { hintFor } from '../../../../src/cli/hints.ts';
+import { hintFor } from '../../../../src/cli/error-hint.ts';
 import { codeOf, type ErrorCode, explain } from '../../../../src/errors.ts';
 import { RegistryClient } from '../../../../src/registry/client.ts';
 import type {

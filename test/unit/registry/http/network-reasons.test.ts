@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
-import { hintFor } from '../../../../src/cli/hints.ts';
+import { hintFor } from '../../../../src/cli/error-hint.ts';
 import { LazypullError, messageOf } from '../../../../src/errors.ts';
 import { RegistryClient } from '../../../../src/registry/client.ts';
 import { networkError, type RegistryError } from '../../../../src/registry/errors.ts';

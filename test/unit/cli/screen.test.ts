@@ -9,7 +9,7 @@ import {
   padEnd,
   textColumns,
   wrapped,
-} from '../../../src/cli/layout.ts';
+} from '../../../src/cli/screen.ts';
 
 describe('the layout of text', () => {
   it('counts the columns that characters take, not their number', () => {

@@ -8,7 +8,7 @@ import { defaultIndexConfig, openLayerIndexes } from '../indexes/open-layer-inde
 import { silentLog } from '../log.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { formatReference } from '../registry/reference.ts';
-import { shorten, sizeText } from './format.ts';
+import { shorten, sizeText } from './value-text.ts';
 import { say } from './output.ts';
 
 /** How long a command waits for an index, which spares it to read all of a layer. */

@@ -2,13 +2,20 @@
  * What lazypull needs in the configuration files of its clients, and how it gets there, for `lazypull setup`. It edits
  * files and starts nothing.
  *
- * Begin with the table of clients. `toml.ts` adds a key without touching the rest, `change-file.ts` replaces a file.
+ * Begin with the table of clients. `toml-text.ts` adds a key without touching the rest, `change-file.ts` replaces a
+ * file.
  */
 
 import { LazypullError } from '../errors.ts';
 import { jsonProblem } from '../util/json.ts';
-import { buildkitMirrorTables, type HostsFile, hostsFiles, type MirrorSetup, withBuildkitMirror } from './mirrors.ts';
-import { parseToml, type TomlTable, tomlOf, withElements, withTables } from './toml.ts';
+import {
+  buildkitMirrorTables,
+  type HostsFile,
+  hostsFiles,
+  type MirrorSetup,
+  withBuildkitMirror,
+} from './mirror-files.ts';
+import { parseToml, type TomlTable, tomlOf, withElements, withTables } from './toml-text.ts';
 
 /** Where a client finds its daemon. */
 export interface DaemonPlaces {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
-import { Connections, maxConnections } from '../../../src/rpc/connections.ts';
+import { Connections, maxConnections } from '../../../src/rpc/client-connections.ts';
 
 class FakeSocket extends EventEmitter {
   bytesRead = 0;

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { planDisk } from '../../../../src/fronts/erofs/plan.ts';
 import { readTocJson } from '../../../../src/formats/estargz/toc.ts';
 import { buildTree } from '../../../../src/formats/tree.ts';
-import { hintsOf } from '../../../../src/layers/prefetch/hints.ts';
+import { hintsOf } from '../../../../src/layers/prefetch/layer-hints.ts';
 
 const digest = `sha256:${'ab'.repeat(32)}`;
 

@@ -1,5 +1,5 @@
 import { printable } from '../util/printable.ts';
-import { displayWidth, padEnd } from './layout.ts';
+import { displayWidth, padEnd } from './screen.ts';
 
 /** The first twelve characters of a digest's hex, as container tools show it. */
 export function shorten(digest: string): string {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parse as parseToml } from 'smol-toml';
-import { clientSetups } from '../../../src/setup/clients.ts';
-import { checkRegistry, hostsFiles, withBuildkitMirror } from '../../../src/setup/mirrors.ts';
+import { clientSetups } from '../../../src/setup/client-setups.ts';
+import { checkRegistry, hostsFiles, withBuildkitMirror } from '../../../src/setup/mirror-files.ts';
 
 /** Tables as plain objects. */
 const parse = (text: string): object => structuredClone(parseToml(text));

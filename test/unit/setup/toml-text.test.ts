@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parse as parseToml } from 'smol-toml';
-import { withElements, withTables } from '../../../src/setup/toml.ts';
+import { withElements, withTables } from '../../../src/setup/toml-text.ts';
 
 /** Tables as plain objects. */
 const parse = (text: string): object => structuredClone(parseToml(text));

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parse as parseToml } from 'smol-toml';
-import { clientSetups } from '../../../src/setup/clients.ts';
+import { clientSetups } from '../../../src/setup/client-setups.ts';
 
 /** Tables as plain objects. */
 const parse = (text: string): object => structuredClone(parseToml(text));

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { hintFor } from '../../../src/cli/hints.ts';
+import { hintFor } from '../../../src/cli/error-hint.ts';
 import { formatError } from '../../../src/cli/output.ts';
 import { LazypullError } from '../../../src/errors.ts';
 import { UsageError } from '../../../src/cli/usage-error.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bar, sizeText, table } from '../../../src/cli/format.ts';
+import { bar, sizeText, table } from '../../../src/cli/value-text.ts';
 
 test('sizeText chooses the unit', () => {
   const sizes = [0, 999, 1000, 999_949, 999_950, 1_500_000, 2 ** 50, 1e21];

@@ -1,5 +1,5 @@
 import { LazypullError } from '../errors.ts';
-import { parseToml, type TomlTable, withFirstTable, withTables } from './toml.ts';
+import { parseToml, type TomlTable, withFirstTable, withTables } from './toml-text.ts';
 
 /** The daemon's mirror, as `HOST:PORT`, and the registries that are asked through it. */
 export interface MirrorSetup {
