@@ -15,7 +15,7 @@ const slots = 4;
 
 /** A thread that had nothing to do for so long gives memory back, and for so long ends. */
 const restMs = 1_500;
-const idleMs = 30_000;
+const idleMs = 10_000;
 
 /**
  * Bounds of a thread's heap in MB. The decompressing thread holds next to nothing, the other one the entries of one
