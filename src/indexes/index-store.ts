@@ -226,13 +226,10 @@ export class IndexStore {
 
   /** Removes files that are no indexes: of processes that ended while they wrote, and damaged ones. */
   async #removeStrays(known: ReadonlySet<string>): Promise<void> {
+    await this.#removeHalfWritten();
     for (const name of await this.#names()) {
       const path = join(this.#directory, name);
-      if (known.has(path)) continue;
-      const found = await stat(path).catch(() => undefined);
-      const isTemporary = name.length > hexDigits;
-      if (found !== undefined && isTemporary && Date.now() - found.mtimeMs < staleMs) continue;
-      await rm(path, { force: true });
+      if (name.length <= hexDigits && !known.has(path)) await rm(path, { force: true });
     }
   }
 

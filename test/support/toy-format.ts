@@ -6,7 +6,7 @@ import { LazypullError } from '../../src/errors.ts';
 import { ChunkColumns } from '../../src/formats/chunk-columns.ts';
 import type { Labels, LayerFormat } from '../../src/formats/layer-format.ts';
 import { buildPlainTree } from '../../src/formats/tree.ts';
-import type { IndexEntry } from '../../src/formats/layer-index.ts';
+import { type IndexEntry, plainEntry } from '../../src/formats/layer-index.ts';
 import { blockBytes, encodeFileHeader, paddingOf } from '../../src/formats/tar/header.ts';
 
 /**
@@ -59,7 +59,7 @@ const toy: LayerFormat = {
         chunks.streamEnd[chunk] = dataStart + file.offset + file.size;
         chunks.digest.set(Buffer.from(hexOf(file.digest), 'hex'), chunk * 32);
       }
-      return { ...plain, path: file.path, size: file.size, firstChunk, chunkCount: chunks.length - firstChunk };
+      return { ...plainEntry, path: file.path, size: file.size, firstChunk, chunkCount: chunks.length - firstChunk };
     });
     return { entries, chunks, digest, blobBytes, codecData: new SharedArrayBuffer(4) };
   },
@@ -76,19 +76,6 @@ const toy: LayerFormat = {
   },
 };
 export default toy;
-
-const plain = {
-  type: 'reg',
-  mode: 0o644,
-  uid: 0,
-  gid: 0,
-  mtimeSeconds: 0,
-  mtimeNanoseconds: 0,
-  linkTarget: '',
-  devMajor: 0,
-  devMinor: 0,
-  xattrs: undefined,
-} as const;
 
 /** A layer in the toy format. Files are at most 1 MiB. */
 export function toyLayer(contents: ReadonlyMap<string, Buffer>): { bytes: Buffer; id: LayerId } {

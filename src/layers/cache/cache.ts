@@ -21,7 +21,7 @@ import type {
   Verified,
   VerifiedLayer,
 } from './cache-access.ts';
-import { type CacheLimits, excessBytes, isFull } from './cache-limits.ts';
+import { type CacheLimits, type CacheSpace, excessBytes, isFull } from './cache-limits.ts';
 import { DiskBudget } from './disk-budget.ts';
 import { checkRecord, LayerDirectory } from '../store/layer-directory.ts';
 import { countBytes, residency } from '../../chunks/residency.ts';
@@ -143,14 +143,11 @@ export class Cache implements CacheAccess {
 
   /** Whether there is room by what was found not long ago: to look at all layers for each one takes too long. */
   async #hasRoom(bytes: number): Promise<boolean> {
-    const { limits, root } = this.#options;
+    const { limits } = this.#options;
     const found = this.#found;
     if (limits === undefined) return true;
     if (found === undefined || performance.now() - found.atMs > foundMs) return false;
-    const { bsize, blocks, bavail } = await statfs(root);
-    const coming = this.#promised + bytes;
-    if (isFull(limits, { used: found.used + coming, free: bavail * bsize - coming, total: blocks * bsize }))
-      return false;
+    if (isFull(limits, await this.#space(found.used, this.#promised + bytes))) return false;
     this.#promised += bytes;
     return true;
   }
@@ -172,9 +169,7 @@ export class Cache implements CacheAccess {
       const beside = (await this.#options.beside?.list()) ?? [];
       this.#lookMs = performance.now() - started;
       for (const layer of layers) if (!layer.isWhole) await this.#remove(layer);
-      const { bsize, blocks, bavail } = await statfs(this.#options.root);
-      const used = sum(layers) + sum(beside) + coming;
-      const space = { used, free: bavail * bsize - coming, total: blocks * bsize };
+      const space = await this.#space(sum(layers) + sum(beside), coming);
       const excess = excessBytes(limits, space);
       const whole = layers.filter(({ isWhole }) => isWhole);
       const removables = [...beside, ...whole.map((layer) => this.#removable(layer))];
@@ -239,6 +234,12 @@ export class Cache implements CacheAccess {
     this.#isClosed = true;
     clearTimeout(this.#timer);
     await this.#working;
+  }
+
+  /** What there is once `coming` more bytes are written, if `used` are now. */
+  async #space(used: number, coming: number): Promise<CacheSpace> {
+    const { bsize, blocks, bavail } = await statfs(this.#options.root);
+    return { used: used + coming, free: bavail * bsize - coming, total: blocks * bsize };
   }
 
   /** Runs one action after the other. */
