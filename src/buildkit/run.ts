@@ -9,6 +9,7 @@ import { realpathSync, statSync } from 'node:fs';
 import { delimiter, dirname } from 'node:path';
 import { LazypullError } from '../errors.ts';
 import { becomeProgram, findProgram } from '../kernel/programs.ts';
+import { restarting } from '../kernel/restarter.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
 import { ensureContainerd } from './containerd.ts';
 import { planBuildkit } from './flags.ts';
@@ -112,7 +113,13 @@ async function ensureLazypull(
   }
   const { address, root } = instance;
   const daemon = [...command, 'daemon', '--address', address, '--root', root, ...flags];
-  await startService(name, daemon, address, starter, `${callOf(command, starter.env)} stop --address ${address}`);
+  await startService(
+    name,
+    restarting(root, daemon),
+    address,
+    starter,
+    `${callOf(command, starter.env)} stop --address ${address}`,
+  );
 }
 
 /** How a user calls lazypull: by its name, if PATH finds the same program by it. */

@@ -37,7 +37,8 @@ export async function startService(
   const log = join(starter.logs, `${name}.log`);
   const service = await startDetached(command, log, starter.env);
   const deadline = Date.now() + startTimeoutMs;
-  while ((await listenerPid(address)) === undefined) {
+  let pid: number | undefined;
+  while ((pid = await listenerPid(address)) === undefined) {
     const ended = service.ended();
     if (ended !== undefined || Date.now() > deadline) {
       const reason =
@@ -46,8 +47,8 @@ export async function startService(
     }
     await sleep(pollMs);
   }
-  const how = stop ?? `kill ${service.pid}`;
-  starter.say(`Started ${name}, process ${service.pid}, which keeps running until "${how}"; log: ${log}`);
+  const how = stop ?? `kill ${pid}`;
+  starter.say(`Started ${name}, process ${pid}, which keeps running until "${how}"; log: ${log}`);
 }
 
 function endOf(log: string): string {

@@ -25,7 +25,8 @@ export function buildkitdCommand({ env, name, self }: Environment): CliCommand {
     .allowUnknownOption()
     .passThroughOptions()
     .explain(
-      `It starts the daemon of its snapshotter, unless that runs already; the daemon keeps running until "lazypull stop". Then this process
+      `It starts the daemon of its snapshotter, unless that runs already; the daemon keeps running until "lazypull stop", and is
+started again if it is killed. Then this process
 becomes buildkitd, so signals and the exit code are those of buildkitd. It is taken from BUILDKIT_BIN_PATH (a directory), else from PATH.
 It takes all flags of buildkitd. Those for sockets, root and snapshotter have defaults.
 

@@ -30,7 +30,9 @@ The exit code is 0 if the daemon was ended, and 1 if there is none, or if it doe
         );
       }
       const { daemon, keeper, mounts } = await stopDaemon(root, address);
-      if (daemon === undefined) {
+      if (daemon === undefined && keeper === undefined) {
+        say(name, `No daemon ran at "${address}": ended what would have started another one`);
+      } else if (daemon === undefined) {
         say(name, `No daemon ran at "${address}": ended the keeper of one that was killed, process ${keeper}`);
       } else {
         say(name, `Stopped the daemon at "${address}", process ${daemon}`);

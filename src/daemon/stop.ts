@@ -5,6 +5,7 @@ import { errnoOf, LazypullError } from '../errors.ts';
 import { commandOf, controlGroupOf, identityOf, isRunning, type ProcessIdentity, variableOf } from '../kernel/pidfd.ts';
 import { mountsBelow } from '../kernel/mount.ts';
 import { isSamePath } from '../kernel/real-path.ts';
+import { endRestarters } from '../kernel/restarter.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
 import { takeAway } from '../layers/stale-mounts.ts';
 import { silentLog } from '../log.ts';
@@ -32,10 +33,11 @@ export interface Stopped {
  * daemon of lazypull; PermissionDenied; DeadlineExceeded if it does not end
  */
 export async function stopDaemon(root: string, address: string): Promise<Stopped> {
+  const wasRestarted = await endRestarters(root, () => daemonOfRoot(root) !== undefined);
   const at = await daemonAt(address);
   const daemon = at !== undefined && isSamePath(at.root, root) ? at : daemonOfRoot(root);
   const keeper = await keeperOf(root);
-  if (daemon === undefined && keeper === undefined) throw await nothingToStop(root, address);
+  if (daemon === undefined && keeper === undefined && !wasRestarted) throw await nothingToStop(root, address);
   if (daemon !== undefined) await end(daemon);
   // What is left of a daemon that cannot clean up any more.
   if ((await keeperOf(root)) !== undefined) await endLeft(root);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { containerdAt, ownPlaces } from '../../src/buildkit/places.ts';
+import { containerdAt, logsAt, ownPlaces } from '../../src/buildkit/places.ts';
 import { defaults } from '../../src/config/load.ts';
 import { listenerPid } from '../../src/kernel/unix-socket.ts';
 import type { DaemonStatus } from '../../src/status/status.ts';
@@ -49,7 +49,7 @@ test('script/buildkit/run.sh takes the flags of the seed for the containerd work
   }
 });
 
-test('lazypull buildkitd needs no flags, says how it is used, and ends as buildkitd does', async () => {
+test('lazypull buildkitd needs no flags, says how it is used, has a killed daemon started again, and ends as buildkitd does', async () => {
   const home = join(lab.workspace.path, 'own');
   const places = ownPlaces({ LAZYPULL_HOME: home });
   await mkdir(home, { recursive: true });
@@ -69,6 +69,16 @@ test('lazypull buildkitd needs no flags, says how it is used, and ends as buildk
     assert.match(program.output, new RegExp(`buildctl --addr unix://${places.buildkitd} build`));
     assert.match(program.output, new RegExp(`docker buildx create .* unix://${places.buildkitd}\\n`));
     await findsDaemon(home, places.snapshotter, lab.reference('base:esgz'));
+    const daemon = await listenerPid(places.snapshotter);
+    process.kill(daemon!, 'SIGKILL');
+    const next = await until(async () => {
+      const pid = await listenerPid(places.snapshotter);
+      return pid !== daemon && pid;
+    });
+    await buildkitd.build({ context, buildArgs: { BASE: lab.reference('base:esgz') }, args: ['--no-cache'] });
+    assert.equal(await listenerPid(places.snapshotter), next);
+    const log = await readFile(join(logsAt({ LAZYPULL_HOME: home }), 'lazypull.log'), 'utf8');
+    assert.equal(log.match(/"ended":"signal 9".*"msg":"the daemon has ended: another one is started"/g)?.length, 1);
     await program.stop('SIGTERM');
     assert.match(program.outcome ?? '', /^ended with status 1$/);
     const [, command = ''] = /keeps running until "(.* stop --address \S+)"/.exec(program.output) ?? [];
