@@ -24,6 +24,8 @@ export class BufferPressure {
   readonly #inSteps: boolean;
   #bytes = 0;
   #oldBytes = 0;
+  /** Set if something was dropped while an earlier collection goes on, which may miss it. */
+  #again: NodeJS.Timeout | undefined;
 
   /** @param inSteps whether the thread has an event loop that must not wait for a whole collection */
   constructor(inSteps = false) {
@@ -68,7 +70,15 @@ export class BufferPressure {
       this.#collect({ type: 'major', flavor });
       return;
     }
-    if (isStepping()) return;
+    if (isStepping()) {
+      if (this.#again !== undefined) return;
+      const leftMs = steppingUntilMs - performance.now();
+      this.#again = setTimeout(() => {
+        this.#again = undefined;
+        this.#collectAll(flavor);
+      }, leftMs + 1).unref();
+      return;
+    }
     steppingUntilMs = performance.now() + stepsMs;
     // With this flag, after any collection of the young generation V8 begins one of everything. It marks on other
     // threads and in tasks of a millisecond. Only the end of it, a fraction of the whole, is one pause. The flag only

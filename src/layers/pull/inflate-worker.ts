@@ -3,6 +3,7 @@ import { type MessagePort, parentPort } from 'node:worker_threads';
 import { openZlib } from '../../kernel/zlib.ts';
 import { openZstd } from '../../kernel/zstd.ts';
 import { trimMemory } from '../../kernel/memory.ts';
+import { BufferPressure } from '../../util/buffer-pressure.ts';
 import type { EndCommand, RestCommand } from '../../util/end-worker.ts';
 import { checkNotCancelled, sendTar } from './tar-link.ts';
 
@@ -65,7 +66,7 @@ let feed: Feed | undefined;
 port.on('message', (command: InflateCommand) => {
   if (command.kind === 'end') port.close();
   else if (command.kind === 'rest') {
-    globalThis.gc?.();
+    new BufferPressure().rest(true);
     void trimMemory();
   } else if (command.kind === 'inflate') {
     const { job, cancelled, link, memory } = command;

@@ -48,16 +48,21 @@ interface Job {
 export class PullThread {
   readonly #heapMb: number;
   readonly #fronts: readonly string[];
+  readonly #onRest: () => void;
   readonly #memory: Uint8Array[] = [];
   #threads: Threads | undefined;
   #idle: NodeJS.Timeout | undefined;
   #job: Job | undefined;
   #nextJob = 0;
 
-  /** @param fronts `Fronts.modules` */
-  constructor(heapMb: number, fronts: readonly string[] = []) {
+  /**
+   * @param fronts `Fronts.modules`
+   * @param onRest called when memory was dropped that this thread still holds until it collects
+   */
+  constructor(heapMb: number, fronts: readonly string[] = [], onRest: () => void = () => undefined) {
     this.#heapMb = heapMb;
     this.#fronts = fronts;
+    this.#onRest = onRest;
   }
 
   /** Starts the threads, if they have ended: a layer will come soon. */
@@ -125,12 +130,13 @@ export class PullThread {
    * Gives memory back. What the engine has learned stays: threads that are new take several times as long for a layer.
    */
   #rest(): void {
-    this.#idle = setTimeout(() => void this.close(), idleMs - restMs).unref();
+    this.#idle = setTimeout(() => void this.close().then(this.#onRest), idleMs - restMs).unref();
     const threads = this.#threads;
     if (threads === undefined) return;
     this.#memory.length = 0;
     threads.linkMemory = linkMemory();
     for (const worker of [threads.inflate, threads.pull]) worker.postMessage({ kind: 'rest' } satisfies RestCommand);
+    this.#onRest();
   }
 
   /** Ends the threads, which must have no job. Another job starts them again. */

@@ -3,6 +3,7 @@ import { type MessagePort, parentPort, workerData } from 'node:worker_threads';
 import { codeOf, type ErrorCode, hintOf, messageOf } from '../../errors.ts';
 import { Fronts } from '../../fronts/index.ts';
 import { trimMemory } from '../../kernel/memory.ts';
+import { BufferPressure } from '../../util/buffer-pressure.ts';
 import type { EndCommand, RestCommand } from '../../util/end-worker.ts';
 import { checkNotCancelled, receiveTar } from './tar-link.ts';
 import { type Pulled, pullInto, type PullTarget } from './pull-into.ts';
@@ -38,7 +39,7 @@ const { chosen: front } = await Fronts.load((workerData as PullWorkerData).front
 port.on('message', (command: PullCommand) => {
   if (command.kind === 'end') port.close();
   else if (command.kind === 'rest') {
-    globalThis.gc?.();
+    new BufferPressure().rest(true);
     void trimMemory();
   } else void pull(command);
 });

@@ -3,6 +3,7 @@ import { codeOf, LazypullError, messageOf } from '../../errors.ts';
 import type { Fronts } from '../../fronts/index.ts';
 import type { Log } from '../../log.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
+import { BufferPressure } from '../../util/buffer-pressure.ts';
 import { RequestRoom } from '../fetch/request-room.ts';
 import { BlobStream, segmentBytes } from './blob-stream.ts';
 import { usualRatio } from './limits.ts';
@@ -14,6 +15,9 @@ const tailBytes = 1280 << 10;
 
 /** How many ends of blobs are fetched at a time. */
 const tailsAtOnce = 32;
+
+/** How long after a thread rests this one collects. The threads do first: all at once would make a pause longer. */
+const collectAfterMs = 500;
 
 export interface PullLimits {
   /** Layers that are made at a time, by two threads each: a processor cannot use more. */
@@ -63,13 +67,16 @@ export class LayerPuller implements AsyncDisposable {
   readonly #threads: readonly PullThread[];
   readonly #closing = new AbortController();
   readonly #pulls = new Set<Promise<unknown>>();
+  readonly #pressure = new BufferPressure(true);
+  #collecting: NodeJS.Timeout | undefined;
 
   constructor(options: LayerPullerOptions) {
     const { threads, heapMb, requestBytes } = options.limits;
     this.#options = options;
     this.#tails = new RequestRoom(tailsAtOnce);
     this.#room = new RequestRoom(requestBytes);
-    this.#threads = Array.from({ length: threads }, () => new PullThread(heapMb, options.fronts?.modules));
+    const onRest = (): void => this.#collectSoon();
+    this.#threads = Array.from({ length: threads }, () => new PullThread(heapMb, options.fronts?.modules, onRest));
     this.#idle = [...this.#threads];
   }
 
@@ -101,9 +108,21 @@ export class LayerPuller implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    clearTimeout(this.#collecting);
     this.#closing.abort(new LazypullError('Canceled', 'The daemon stops'));
     await Promise.allSettled(this.#pulls);
     await Promise.all(this.#threads.map((thread) => thread.close()));
+  }
+
+  /**
+   * Collects what the threads have dropped: some MB of shared memory each, which stay for minutes if nothing else
+   * happens. They mostly rest together.
+   */
+  #collectSoon(): void {
+    this.#collecting ??= setTimeout(() => {
+      this.#collecting = undefined;
+      this.#pressure.rest();
+    }, collectAfterMs).unref();
   }
 
   async #pull(request: PullRequest): Promise<PulledLayer> {

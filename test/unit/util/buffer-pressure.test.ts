@@ -18,7 +18,7 @@ const isForcedFlag = 4;
  * and the whole collections
  */
 async function drop(collect: () => void): Promise<{ leftBytes: number; majors: { isForced: boolean }[] }> {
-  await sleep(stepsMs + 100); // the steps of the test before are over
+  await sleep(2 * stepsMs + 100); // the steps of the test before are over, those of a second collection too
   const majors: { isForced: boolean }[] = [];
   const observer = new PerformanceObserver((list) => {
     for (const { detail } of list.getEntries() as (PerformanceEntry & { detail: { kind: number; flags: number } })[]) {
@@ -68,6 +68,19 @@ test('BufferPressure goes on in steps after collections of the young generation'
     majors.filter(({ isForced }) => isForced),
     [],
   );
+});
+
+test('BufferPressure.rest collects once more what was dropped while it collected', async () => {
+  const pressure = new BufferPressure(true);
+  pressure.rest();
+  let buffers: Buffer[] = Array.from({ length: 8 }, () => Buffer.alloc(4 << 20));
+  const before = process.memoryUsage().arrayBuffers;
+  await sleep(stepsMs / 2); // the collection has marked them by now
+  assert.equal(buffers.length, 8);
+  buffers = [];
+  pressure.rest();
+  for (let i = 0; i < 300 && before - process.memoryUsage().arrayBuffers < 31 << 20; i++) await sleep(10);
+  assert.ok(before - process.memoryUsage().arrayBuffers >= 31 << 20);
 });
 
 test('BufferPressure collects at once in a thread without an event loop', async () => {
