@@ -138,8 +138,8 @@ export class LayerOpener {
       }
     }
     const directory = this.directory(ref.id);
-    await directory.remove();
-    await mkdir(directory.path, { recursive: true, mode: 0o700 });
+    const made = await mkdir(directory.path, { recursive: true, mode: 0o700 });
+    if (made === undefined) await directory.clear(); // it was there
     try {
       if (!isUnindexed(ref.id)) {
         return await openIndexed(this.#indexer.index(ref, directory), (layer) => this.serve(layer, ref.image));

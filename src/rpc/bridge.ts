@@ -141,12 +141,19 @@ async function answer(
   unread: UnreadAnswers,
 ): Promise<string> {
   const gone = new AbortController();
-  call.on('cancelled', () => gone.abort(new LazypullError('Canceled', 'The client gave the call up')));
+  let isAnswered = false;
+  call.on('cancelled', () => {
+    // grpc-js also says so of each call that it has answered.
+    if (!isAnswered) gone.abort(new LazypullError('Canceled', 'The client gave the call up'));
+  });
   try {
-    done(null, create(method.output, await handler(call.request, '', gone.signal)));
+    const message = create(method.output, await handler(call.request, '', gone.signal));
+    isAnswered = true;
+    done(null, message);
     unread.note(call);
     return 'OK';
   } catch (error) {
+    isAnswered = true;
     done(failure(method, error, log));
     return codeOf(error);
   }

@@ -10,6 +10,7 @@ import { Health } from '../../../src/gen/health/v1/health_pb.ts';
 import { silentLog } from '../../../src/log.ts';
 import { bridge, type Bridged } from '../../../src/rpc/bridge.ts';
 import { type CallFailure, RpcClient } from '../../../src/rpc/client.ts';
+import { until } from '../../support/until.ts';
 
 /** A server at a socket, and a client that keeps what it is told of failures. */
 async function serve(bridged: Bridged) {
@@ -75,5 +76,38 @@ describe('RpcClient', () => {
     });
     await assert.rejects(client.unary(Health.method.check, {}, 5000), { code: 'Unavailable' });
     assert.equal(failures[0]?.errno, 'ENOENT');
+  });
+});
+
+describe('bridge', () => {
+  const watch = async function* () {};
+
+  it('does not abort the signal of a call that has been answered', async () => {
+    const signals: AbortSignal[] = [];
+    const check = (_: unknown, __: string, signal: AbortSignal) => {
+      signals.push(signal);
+      return signals.length === 1 ? {} : refuse()();
+    };
+    using served = await serve(bridge(Health, { check, watch }, silentLog));
+    await served.client.unary(Health.method.check, {}, 5000);
+    await assert.rejects(served.client.unary(Health.method.check, {}, 5000));
+    await served.client.unary(Health.method.check, {}, 5000).catch(() => undefined); // the others are over by now
+    assert.deepEqual(
+      signals.slice(0, 2).map(({ aborted }) => aborted),
+      [false, false],
+    );
+  });
+
+  it('aborts the signal of a call that its client gives up', async () => {
+    const { promise: begun, resolve: begin } = Promise.withResolvers<AbortSignal>();
+    const check = (_: unknown, __: string, signal: AbortSignal) => {
+      begin(signal);
+      return new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+    };
+    using served = await serve(bridge(Health, { check, watch }, silentLog));
+    const call = assert.rejects(served.client.unary(Health.method.check, {}, 100));
+    const signal = await begun;
+    await call;
+    await until(() => signal.aborted, 'the signal does not abort');
   });
 });
