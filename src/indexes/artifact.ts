@@ -13,7 +13,7 @@ export const indexArtifactType = 'application/vnd.lazypull.layer-index.v1';
 export const maxIndexBytes = 4 * 2 ** 30;
 
 /** Maximum size of its tail: far more than a million files and chunks need. */
-export const maxTailBytes = 256 << 20;
+export const maxIndexTailBytes = 256 << 20;
 
 /**
  * A tail up to this size is in the manifest too: then no request is needed for it. Most registries take manifests of 4
@@ -86,7 +86,7 @@ export function parseArtifact(bytes: Buffer, layer: string): IndexArtifact {
   if (!isSha256(digest) || size < 1 || size > maxIndexBytes) throw wrong('its blob cannot be an index');
   const tailBytes = Number(given[layerIndexAnnotations.tailBytes]);
   const tailDigest = given[layerIndexAnnotations.tailDigest];
-  const isTail = Number.isSafeInteger(tailBytes) && tailBytes >= 1 && tailBytes <= Math.min(size, maxTailBytes);
+  const isTail = Number.isSafeInteger(tailBytes) && tailBytes >= 1 && tailBytes <= Math.min(size, maxIndexTailBytes);
   if (!isTail || typeof tailDigest !== 'string' || !isSha256(tailDigest))
     throw wrong('it does not say what its tail is');
   const artifact = { layer, digest, size, tail: { bytes: tailBytes, digest: tailDigest } };

@@ -51,7 +51,8 @@ const maxVerified = 1_024;
  * renamed, and never changed.
  */
 export class IndexStore {
-  readonly #directory: string;
+  /** Where the files are. */
+  readonly directory: string;
   readonly #maxBytes: number;
   readonly #log: Log;
   /** What all take: to look at all of them for each one that comes takes too long. Others may write here too. */
@@ -64,7 +65,7 @@ export class IndexStore {
    * @param maxBytes maximum of all files; the longest unused go first. 0 for no limit
    */
   constructor(root: string, maxBytes: number, log: Log) {
-    this.#directory = join(root, 'indexes');
+    this.directory = join(root, 'indexes');
     this.#maxBytes = maxBytes;
     this.#log = log;
   }
@@ -122,7 +123,7 @@ export class IndexStore {
     if (index.size !== undefined && index.size > room) throw this.#tooLarge(index.size);
     const keptMs = Date.now();
     try {
-      await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+      await mkdir(this.directory, { recursive: true, mode: 0o700 });
       const record = await replacing(path, temporary, async () => {
         await using file = await open(temporary, 'wx+', 0o600);
         const { digest, size } = await copy(content, file, index.size ?? room);
@@ -141,7 +142,7 @@ export class IndexStore {
       return { ...record, path, lastUsedMs: keptMs };
     } catch (error) {
       if (error instanceof LazypullError) throw error;
-      throw new LazypullError('Unavailable', `Cannot write a layer index into "${this.#directory}"`, { cause: error });
+      throw new LazypullError('Unavailable', `Cannot write a layer index into "${this.directory}"`, { cause: error });
     }
   }
 
@@ -228,8 +229,22 @@ export class IndexStore {
   async #removeStrays(known: ReadonlySet<string>): Promise<void> {
     await this.#removeHalfWritten();
     for (const name of await this.#names()) {
-      const path = join(this.#directory, name);
-      if (name.length <= hexDigits && !known.has(path)) await rm(path, { force: true });
+      const path = join(this.directory, name);
+      if (name.length <= hexDigits && !known.has(path) && (await this.#isStray(name))) await rm(path, { force: true });
+    }
+  }
+
+  /** Whether a file is no index, or a damaged one. One that was not listed may have come since. */
+  async #isStray(name: string): Promise<boolean> {
+    if (!isSha256Hex(name)) return true;
+    const layer = digestOfHex(name);
+    const path = this.#path(layer);
+    try {
+      await using file = await open(path);
+      await this.#describe(file, path, layer);
+      return false;
+    } catch (error) {
+      return codeOf(error) === 'DataLoss';
     }
   }
 
@@ -237,7 +252,7 @@ export class IndexStore {
   async #removeHalfWritten(): Promise<void> {
     for (const name of await this.#names()) {
       if (name.length <= hexDigits) continue;
-      const path = join(this.#directory, name);
+      const path = join(this.directory, name);
       const found = await stat(path).catch(() => undefined);
       if (found !== undefined && Date.now() - found.mtimeMs >= staleMs) await rm(path, { force: true });
     }
@@ -249,7 +264,7 @@ export class IndexStore {
 
   async #names(): Promise<string[]> {
     try {
-      return await readdir(this.#directory);
+      return await readdir(this.directory);
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return [];
       throw this.#unreadable(error);
@@ -257,11 +272,11 @@ export class IndexStore {
   }
 
   #path(layer: string): string {
-    return join(this.#directory, hexOf(layer, 'layer digest'));
+    return join(this.directory, hexOf(layer, 'layer digest'));
   }
 
   #unreadable(error: unknown): LazypullError {
-    return new LazypullError('Unavailable', `Cannot read the layer indexes in "${this.#directory}"`, { cause: error });
+    return new LazypullError('Unavailable', `Cannot read the layer indexes in "${this.directory}"`, { cause: error });
   }
 
   #tooLarge(bytes: number): LazypullError {

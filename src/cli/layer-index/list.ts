@@ -1,5 +1,6 @@
 import { originText } from '../../indexes/index-origin.ts';
 import type { StoredIndex } from '../../indexes/index-store.ts';
+import { printable } from '../../util/printable.ts';
 import { durationOf, sizeOf } from '../amounts.ts';
 import type { Environment } from '../environment.ts';
 import { age, shorten, sizeText, table } from '../value-text.ts';
@@ -15,7 +16,7 @@ export function addList(parent: CliCommand, environment: Environment): void {
     .action(async (options: StoreOptions) => {
       const { store } = await openPlace(options, environment, 'reads');
       const indexes = await store.list();
-      print(options, indexes.map(rowOf), listText(indexes, Date.now()));
+      print(options, indexes.map(rowOf), listText(indexes, store.directory, Date.now()));
     });
 }
 
@@ -59,15 +60,15 @@ export function rowOf({ layer, digest, size, origin, signature, keptMs, lastUsed
   };
 }
 
-/** `nowMs` is the time in milliseconds since 1970. */
-export function listText(indexes: readonly StoredIndex[], nowMs: number): string {
+/** `directory` is where they are, and `nowMs` the time in milliseconds since 1970. */
+export function listText(indexes: readonly StoredIndex[], directory: string, nowMs: number): string {
   const rows = indexes.map(({ layer, size, lastUsedMs, origin, signature }) => [
     shorten(layer),
     sizeText(size),
     `${age(nowMs - lastUsedMs)} ago`,
     signature === undefined ? originText(origin) : `${originText(origin)}, signed by key ${signature.key}`,
   ]);
-  const last = `${countText(indexes.length)}, ${sizeText(bytesOf(indexes))}\n`;
+  const last = `${countText(indexes.length)}, ${sizeText(bytesOf(indexes))} in ${printable(directory)}\n`;
   return table([['LAYER', 'SIZE', 'LAST USED', 'FROM'], ...rows]) + last;
 }
 

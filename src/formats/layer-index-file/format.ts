@@ -6,7 +6,7 @@ import { tailStart } from './footer.ts';
 import { spansCodec } from './spans-codec.ts';
 
 /** A longer tail is not fetched, in bytes. */
-const maxTailBytes = 128 << 20;
+const maxParsedTailBytes = 128 << 20;
 
 /**
  * Layers whose manifest names no index, read by lazypull's own layer index (docs/layer-index.md), a file beside the
@@ -20,7 +20,7 @@ export const layerIndexFormat: LayerFormat = {
 
   async fetchIndex(file, { data, size }, { onBytes, signal } = {}): Promise<RawIndex> {
     const start = tailStart(size, data);
-    if (size - start > maxTailBytes) {
+    if (size - start > maxParsedTailBytes) {
       throw new LazypullError('ResourceExhausted', `The tail of the layer index has ${size - start} bytes: too many`);
     }
     const dataStart = size - data.length;

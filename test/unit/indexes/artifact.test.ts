@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { encodeArtifact, maxIndexBytes, maxTailBytes, parseArtifact } from '../../../src/indexes/artifact.ts';
+import { encodeArtifact, maxIndexBytes, maxIndexTailBytes, parseArtifact } from '../../../src/indexes/artifact.ts';
 import { signIndex } from '../../../src/indexes/signature.ts';
 import { keyPair, layerDigest, madeIndex } from '../../support/index-lab.ts';
 
@@ -35,7 +35,7 @@ test('parseArtifact refuses other manifests, other layers and numbers that canno
     annotations({ 'vnd.lazypull.tail.bytes': '0' }),
     annotations({ 'vnd.lazypull.tail.bytes': '1.5' }),
     annotations({ 'vnd.lazypull.tail.bytes': String(index.size + 1) }),
-    { ...blob({ size: maxIndexBytes }), ...annotations({ 'vnd.lazypull.tail.bytes': String(maxTailBytes + 1) }) },
+    { ...blob({ size: maxIndexBytes }), ...annotations({ 'vnd.lazypull.tail.bytes': String(maxIndexTailBytes + 1) }) },
     annotations({ 'vnd.lazypull.tail.digest': 'sha256:0' }),
     annotations({ 'vnd.lazypull.tail.digest': 5 }),
   ];

@@ -156,6 +156,26 @@ test('IndexStore.prune removes by age and size, and what was left half written l
   assert.deepEqual(await readdir(directory), []);
 });
 
+test('IndexStore.prune removes no index that comes while it looks, and each damaged one', async () => {
+  await using root = await temporaryRoot();
+  const store = new IndexStore(root.path, 0, silentLog);
+  const damaged = join(root.path, 'indexes', 'f'.repeat(64));
+  const list = store.list.bind(store);
+  store.list = async () => {
+    const listed = await list();
+    await keep(store, madeIndex(layer));
+    await writeFile(damaged, 'no index');
+    return listed;
+  };
+  await store.prune({ unusedMs: 0, keepBytes: 0 });
+  store.list = list;
+  assert.deepEqual(
+    (await store.list()).map((each) => each.layer),
+    [layer],
+  );
+  await assert.rejects(stat(damaged), { code: 'ENOENT' });
+});
+
 test('IndexStore.list knows a root without a store', async () => {
   await using root = await temporaryRoot();
   const store = new IndexStore(join(root.path, 'not there'), 0, silentLog);
