@@ -1,6 +1,6 @@
-import { mkdir, rename } from 'node:fs/promises';
+import { mkdir, readdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import type { Digest } from '../chunks/digest.ts';
+import { type Digest, digestOfHex, isSha256Hex } from '../chunks/digest.ts';
 import { isUnindexed, type LayerId, layerKey, layerPath, unindexed } from '../chunks/layer-id.ts';
 import { codeOf, LazypullError, messageOf } from '../errors.ts';
 import { Fronts } from '../fronts/index.ts';
@@ -215,6 +215,7 @@ export class LayerOpener {
       await mkdir(dirname(directory.path), { recursive: true, mode: 0o700 });
       await rename(path, directory.path);
     });
+    this.#unindexed.keepLeft(digest, directory);
     this.#parts.budget.grow();
   }
 
@@ -263,6 +264,15 @@ export class LayerOpener {
   practisePull(digest: Digest, image: ImageAccess, signal: AbortSignal): Promise<void> {
     const path = join(stagePath(this.#parts.root.path), 'pull');
     return practisePull({ puller: this.#puller, digest, image, path, signal });
+  }
+
+  /** Keeps the indexes that a killed daemon has made and not kept. It does not wait for that. */
+  async keepLeftIndexes(): Promise<void> {
+    for (const name of await readdir(this.#parts.root.layers).catch(() => [])) {
+      if (!isSha256Hex(name)) continue;
+      const digest = digestOfHex(name);
+      this.#unindexed.keepLeft(digest, this.directory(unindexed(digest)));
+    }
   }
 
   /** The layers that are being pulled. */

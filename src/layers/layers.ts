@@ -104,6 +104,7 @@ export class Layers {
       await removePlans(ahead);
       await removePlans(pulls);
       layers.#left = await staleMounts(root, fronts.types);
+      void layers.#opener.keepLeftIndexes();
       return layers;
     } catch (error) {
       if (!connection.isInherited) await layers.close(); // else the next life goes on with it

@@ -14,6 +14,7 @@ import type { MadeIndex } from '../pull/made-index.ts';
 import { ampleMemory } from '../memory-budget.ts';
 import type { LayerMetrics } from '../metrics.ts';
 import type { LayerPuller, PulledLayer as Pulled } from '../pull/puller.ts';
+import { UnkeptIndex } from '../store/unkept-index.ts';
 import { LayerDirectory, type LayerRecord, recordVersion } from '../store/layer-directory.ts';
 
 /** How many pulls run at a time if nothing waits for them; more if they are small together. */
@@ -297,6 +298,7 @@ export class LayerPulls {
       // Without an index, or parts, nothing of it can be fetched again that a killed daemon forgets.
       const isSettled = 'problem' in index || !takesRanges;
       if (isSettled) await directory.settle(record);
+      if ('bytes' in index) await new UnkeptIndex(directory).note(index);
       await directory.writeRecord(record);
       silent.answered(reference);
       return { record, table, index, isSettled, takesRanges, ms: performance.now() - startedMs };

@@ -1,7 +1,7 @@
-import { type FileHandle, link, open } from 'node:fs/promises';
+import { link } from 'node:fs/promises';
 import { residency } from '../../chunks/residency.ts';
+import { footerBytes } from '../../formats/layer-index-file/footer.ts';
 import { codeOf, type ErrorCode, LazypullError, messageOf } from '../../errors.ts';
-import { footerBytes, tailStart } from '../../formats/layer-index-file/footer.ts';
 import type { ImageAccess } from '../../images/image-access.ts';
 import type { Descriptor } from '../../images/manifest.ts';
 import { tocDigestLabel } from '../../label-names.ts';
@@ -17,6 +17,7 @@ import type { FoundIndex } from '../../indexes/found-index.ts';
 import { originText } from '../../indexes/index-origin.ts';
 import type { Planned, PlanRequest } from '../store/plan-files.ts';
 import { WrongIndex } from '../fetch/index-parts.ts';
+import { IndexKeeper } from './index-keeper.ts';
 import type { IndexSource } from './index-source.ts';
 import type { LayerPulls } from './layer-pulls.ts';
 import { RangeSupport } from './range-support.ts';
@@ -71,12 +72,12 @@ export class UnindexedLayers {
   /** The layers of an image that were looked for together, while its client goes through them. */
   readonly #ahead = new RecentMap<ReadonlySet<string>>(maxImages);
   readonly #closing = new AbortController();
-  /** Settles once the indexes that were made are kept. */
-  #keeping: Promise<void> = Promise.resolve();
+  readonly #keeper: IndexKeeper;
   readonly #ranges = new RangeSupport();
 
   constructor(options: UnindexedOptions) {
     this.#options = options;
+    this.#keeper = new IndexKeeper(options);
   }
 
   /** Why such layers are left to their clients; undefined if they are not. */
@@ -132,7 +133,12 @@ export class UnindexedLayers {
   /** Ends what looks ahead, and keeps the indexes that were made. */
   async close(): Promise<void> {
     this.#closing.abort();
-    await this.#keeping;
+    await this.#keeper[Symbol.asyncDispose]();
+  }
+
+  /** Keeps the index that was made for a layer in this directory, if that has not been done. It does not wait. */
+  keepLeft(digest: string, directory: LayerDirectory): void {
+    this.#keeper.keepLeft(digest, directory);
   }
 
   /** Bytes of the index file of a layer that is read by it. */
@@ -250,11 +256,7 @@ export class UnindexedLayers {
     const { record, table, ms, index, isSettled, takesRanges } = pulled;
     if (!takesRanges) this.#ranges.refuses(reference);
     const hasIndex = 'bytes' in index;
-    if (hasIndex) {
-      const file = await open(directory.indexPath); // now: the layer may be removed before the index is kept
-      const keep = (): Promise<void> => this.#keepIndex(digest, file, index.bytes);
-      this.#keeping = this.#keeping.then(() => pulls.quiet(this.#closing.signal)).then(keep);
-    }
+    if (hasIndex) await this.#keeper.keep(digest, directory, index.bytes);
     const { blobBytes } = record;
     const made = hasIndex ? { indexBytes: index.bytes } : index;
     log.info({ layer: digest, reference, blobBytes, ms: Math.round(ms), ...made }, 'pulled a layer');
@@ -277,19 +279,6 @@ export class UnindexedLayers {
       traces,
       origin,
     };
-  }
-
-  /** Closes the file. */
-  async #keepIndex(digest: string, handle: FileHandle, size: number): Promise<void> {
-    const { indexes, log } = this.#options;
-    try {
-      await using file = handle;
-      const path = `/proc/self/fd/${file.fd}`;
-      const { buffer } = await file.read(Buffer.alloc(footerBytes), 0, footerBytes, size - footerBytes);
-      await indexes.made(digest, { path, size, tailBytes: size - tailStart(size, buffer) });
-    } catch (error) {
-      log.warn({ layer: digest, error: messageOf(error) }, 'cannot keep the index of a layer');
-    }
   }
 
   /** Throws if the policy leaves a blob of that size to the client. */

@@ -12,6 +12,7 @@ import type { PulledLayer, PullRequest } from '../../../../src/layers/pull/pulle
 import { LayerPulls } from '../../../../src/layers/resolve/layer-pulls.ts';
 import { layerMetrics } from '../../../../src/layers/metrics.ts';
 import { LayerDirectory } from '../../../../src/layers/store/layer-directory.ts';
+import { UnkeptIndex } from '../../../../src/layers/store/unkept-index.ts';
 import { silentLog } from '../../../../src/log.ts';
 import { fakeImage } from '../../../support/fake-image.ts';
 import { FakeBlob } from '../../../support/chunked-blob.ts';
@@ -78,7 +79,8 @@ test('LayerPulls moves what is pulled into the directory of the layer', async (t
   await until(() => begun.size === 1);
   begun.get(digests[0]!)!.finish();
   await taking;
-  assert.deepEqual(readdirSync(target.path), ['disk', 'layer.json']);
+  assert.deepEqual(readdirSync(target.path).toSorted(), ['disk', 'index.json', 'layer.json']);
+  assert.deepEqual(await new UnkeptIndex(target).read(), { digest: digests[0], bytes: 1 });
   assert.deepEqual(layers.status(), []);
 });
 
