@@ -5,6 +5,7 @@ import { codeOf, errnoOf, messageOf } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { IndexRepository } from './index-repository.ts';
 import type { IndexMetrics } from './metrics.ts';
+import type { PendingPushes } from './pending-pushes.ts';
 import type { StoredIndex } from './index-store.ts';
 import { signIndex } from './signature.ts';
 
@@ -31,13 +32,24 @@ export class IndexPublisher implements AsyncDisposable {
   readonly #key: KeyObject | undefined;
   readonly #log: Log;
   readonly #metrics: IndexMetrics;
+  readonly #pending: PendingPushes;
   readonly #queue = new Map<string, Job>();
   readonly #stop = new AbortController();
   #working: Promise<void> | undefined;
   #hasFailed = false;
 
-  /** @param key signs pushed indexes */
-  constructor(repository: IndexRepository, key: KeyObject | undefined, metrics: IndexMetrics, log: Log) {
+  /**
+   * @param key signs pushed indexes
+   * @param pending remembers what waits, for the next life of the daemon
+   */
+  constructor(
+    repository: IndexRepository,
+    key: KeyObject | undefined,
+    pending: PendingPushes,
+    metrics: IndexMetrics,
+    log: Log,
+  ) {
+    this.#pending = pending;
     this.#metrics = metrics;
     this.#repository = repository;
     this.#key = key;
@@ -45,17 +57,44 @@ export class IndexPublisher implements AsyncDisposable {
   }
 
   /**
-   * Queues an index to push. One of the same layer that already waits is dropped.
+   * Queues an index to push, and writes that down. One of the same layer that already waits is dropped. Never rejects.
    *
    * @param replaces whether it replaces an unused one in the repository
    */
-  add(index: StoredIndex, replaces: boolean): void {
+  async add(index: StoredIndex, replaces: boolean): Promise<void> {
+    const { layer } = index;
+    await this.#pending.add({ layer, replaces }).catch((error: unknown) => {
+      this.#log.warn({ layer, error: messageOf(error) }, 'cannot write down that an index is to be pushed');
+    });
+    this.#add(index, replaces);
+  }
+
+  /**
+   * Queues what an earlier life has left. Never rejects.
+   *
+   * @param find an index that was made here
+   */
+  async resume(find: (layer: string) => Promise<StoredIndex | undefined>): Promise<void> {
+    try {
+      for (const { layer, replaces } of await this.#pending.take(maxQueue)) {
+        if (this.#queue.has(layer)) continue;
+        const index = await find(layer);
+        if (index === undefined) await this.#pending.remove(layer);
+        else this.#add(index, replaces);
+      }
+    } catch (error) {
+      this.#log.warn({ error: messageOf(error) }, 'Cannot push indexes that an earlier life of the daemon has left');
+    }
+  }
+
+  #add(index: StoredIndex, replaces: boolean): void {
     if (this.#stop.signal.aborted) return;
     this.#queue.delete(index.layer);
     this.#queue.set(index.layer, { index, replaces });
     const [oldest] = this.#queue.keys();
     if (this.#queue.size > maxQueue && oldest !== undefined) {
       this.#queue.delete(oldest);
+      void this.#forget(oldest);
       this.#metrics.pushes.add(1, { result: 'dropped' });
       this.#log.warn({ layer: oldest, waiting: maxQueue }, 'Does not push the index of a layer: too many wait');
     }
@@ -74,9 +113,9 @@ export class IndexPublisher implements AsyncDisposable {
     return this.#working === undefined;
   }
 
-  /** Waiting indexes are given up; a push under way has a moment. */
+  /** A push under way has a moment. What waits is left for the next life. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#metrics.pushes.add(this.#queue.size, { result: 'dropped' });
+    this.#metrics.pushes.add(this.#queue.size, { result: 'left' });
     this.#queue.clear();
     await Promise.race([this.#working, sleep(drainMs, undefined, { ref: false })]);
     this.#stop.abort();
@@ -86,9 +125,12 @@ export class IndexPublisher implements AsyncDisposable {
   async #work(): Promise<void> {
     for (let job = this.#next(); job !== undefined && !this.#stop.signal.aborted; job = this.#next()) {
       for (const delayMs of [...retryMs, undefined]) {
-        if ((await this.#push(job)) || this.#queue.has(job.index.layer)) break;
-        if (delayMs === undefined) this.#metrics.pushes.add(1, { result: 'failed' });
-        else if (this.#stop.signal.aborted) this.#metrics.pushes.add(1, { result: 'dropped' });
+        const { layer } = job.index;
+        const isDone = await this.#push(job);
+        if (isDone && !this.#queue.has(layer)) await this.#forget(layer);
+        if (isDone || this.#queue.has(layer)) break;
+        if (this.#stop.signal.aborted) this.#metrics.pushes.add(1, { result: 'left' });
+        else if (delayMs === undefined) this.#metrics.pushes.add(1, { result: 'failed' });
         if (delayMs === undefined || this.#stop.signal.aborted) break;
         await sleep(delayMs, undefined, { signal: this.#stop.signal, ref: false }).catch(() => undefined);
         if (this.#stop.signal.aborted) return;
@@ -102,7 +144,14 @@ export class IndexPublisher implements AsyncDisposable {
     return job;
   }
 
-  /** @returns whether the job is done */
+  /** Forgets that an index is to be pushed. */
+  async #forget(layer: string): Promise<void> {
+    await this.#pending.remove(layer).catch((error: unknown) => {
+      this.#log.warn({ layer, error: messageOf(error) }, 'cannot forget that an index was to be pushed');
+    });
+  }
+
+  /** @returns whether the job is done, or there is no use in another try */
   async #push({ index, replaces }: Job): Promise<boolean> {
     const { layer, path, size } = index;
     const where = { layer, repository: this.#repository.name };
@@ -120,8 +169,9 @@ export class IndexPublisher implements AsyncDisposable {
       this.#hasFailed = false;
       return true;
     } catch (error) {
-      const isGone = errnoOf(error) === 'ENOENT'; // it was removed meanwhile
-      if (this.#stop.signal.aborted || isGone) {
+      if (this.#stop.signal.aborted) return false;
+      if (errnoOf(error) === 'ENOENT') {
+        // It was removed meanwhile.
         this.#metrics.pushes.add(1, { result: 'dropped' });
         return true;
       }

@@ -87,13 +87,17 @@ export class LayerIndexes implements AsyncDisposable {
   }
 
   /**
-   * Asks the repository something, so that there are connections to it, and the log says if it cannot be asked. Code
-   * that serves clients must not wait for it.
+   * Asks the repository something, so that there are connections to it, and the log says if it cannot be asked. Then
+   * pushes what an earlier life has left. Code that serves clients must not wait for it.
    */
   async warmUp(): Promise<void> {
     await this.#options.repository?.start(nobodysLayer, this.#stop.signal, () => undefined).result;
     await this.#connections?.open();
     this.#connections?.expect();
+    await this.#options.publisher?.resume(async (layer) => {
+      const kept = await this.store.find(layer);
+      return kept?.origin.kind === 'made' ? kept : undefined;
+    });
   }
 
   /**
@@ -173,7 +177,7 @@ export class LayerIndexes implements AsyncDisposable {
     );
     this.#reasons.delete(layer);
     this.#lookups.delete(layer);
-    this.#options.publisher?.add(kept, this.#wrong.has(layer));
+    await this.#options.publisher?.add(kept, this.#wrong.has(layer));
     return new LocalIndex(this.store, kept, (reason) => this.#poison(layer, kept.digest, reason));
   }
 

@@ -5,7 +5,7 @@ export const searchResults = ['here', 'repository', 'referrer', 'none', 'refused
 export type SearchResult = (typeof searchResults)[number];
 
 /** How the push of an index ended. */
-export const pushResults = ['pushed', 'present', 'failed', 'dropped'] as const;
+export const pushResults = ['pushed', 'present', 'failed', 'left', 'dropped'] as const;
 
 /** Around 0.3 s, which a lookup may take. */
 const lookupBounds = [0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 15];
@@ -27,7 +27,7 @@ export function indexMetrics(metrics = new MetricsRegistry()) {
     ),
     pushes: metrics.counter(
       'lazypull_index_pushes_total',
-      'Indexes for the repository, by how that ended: pushed; present there already; failed for good; dropped, because too many wait or the daemon ended.',
+      'Indexes for the repository, by how that ended: pushed; present there already; failed; left for the next start, because the daemon ended; dropped, because too many wait or it was removed.',
       { result: pushResults },
     ),
   };

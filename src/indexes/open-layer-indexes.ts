@@ -14,6 +14,7 @@ import { IndexStore } from './index-store.ts';
 import { IndexTrust } from './index-trust.ts';
 import { LayerIndexes } from './layer-indexes.ts';
 import { type IndexMetrics, indexMetrics } from './metrics.ts';
+import { PendingPushes } from './pending-pushes.ts';
 import { parsePrivateKey } from './signature.ts';
 
 /** `[index]` of config.toml. */
@@ -73,7 +74,10 @@ export async function openLayerIndexes(
     trust,
     repository: repository && new IndexLookups(repository, store, trust, log),
     referrersOf: config.referrers ? lookupsOf : undefined,
-    publisher: config.push && repository ? new IndexPublisher(repository, key, metrics, log) : undefined,
+    publisher:
+      config.push && repository
+        ? new IndexPublisher(repository, key, new PendingPushes(root), metrics, log)
+        : undefined,
     lookupMs: config.lookup_timeout_msec,
     metrics,
     log,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { stat, writeFile } from 'node:fs/promises';
+import { readdir, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
@@ -10,11 +10,12 @@ import { encodeArtifact, tagOfLayer } from '../../../src/indexes/artifact.ts';
 import type { LayerIndexes } from '../../../src/indexes/layer-indexes.ts';
 import { defaultIndexConfig, type IndexConfig, openLayerIndexes } from '../../../src/indexes/open-layer-indexes.ts';
 import { type IndexMetrics, indexMetrics } from '../../../src/indexes/metrics.ts';
+import { PendingPushes } from '../../../src/indexes/pending-pushes.ts';
 import { signIndex } from '../../../src/indexes/signature.ts';
 import { RegistryImage } from '../../../src/images/image-access.ts';
 import { ociIndex, ociManifest } from '../../../src/images/media-types.ts';
 import { MetricsRegistry } from '../../../src/metrics.ts';
-import type { Log } from '../../../src/log.ts';
+import { type Log, silentLog } from '../../../src/log.ts';
 import {
   keyPair,
   layerDigest,
@@ -131,6 +132,58 @@ test('LayerIndexes.pushed ends in time when a registry does not', async () => {
   lab.registry.gate = () => new Promise(() => undefined);
   await lab.indexes.made(layer, await fileOf(lab.root, madeIndex(layer)));
   assert.equal(await lab.indexes.pushed(50), false);
+});
+
+test('LayerIndexes pushes after the next start what waited when it ended, once', async () => {
+  await using registry = await startRegistry();
+  registry.gate = () => new Promise(() => undefined);
+  await using root = await temporaryRoot();
+  const names = ['a', 'b', 'c'].map(layerDigest);
+  const made = names.map((name) => madeIndex(name));
+  await using client = quickClient();
+  const config = { ...defaultIndexConfig, repository: `${registry.host}/${repository}`, push: true };
+  const live = async (work: (indexes: LayerIndexes) => Promise<unknown>): Promise<void> => {
+    await using indexes = await openLayerIndexes(root.path, config, client, silentLog);
+    await work(indexes);
+  };
+  const started = performance.now();
+  await live(async (indexes) => {
+    for (const [i, name] of names.entries()) await indexes.made(name, await fileOf(root.path, made[i]!));
+  });
+  assert.ok(performance.now() - started < 20_000, 'a stop does not end');
+  const [removed] = names.splice(1, 1);
+  registry.gate = () => Promise.resolve();
+  await live(async (indexes) => {
+    await indexes.store.remove(removed!);
+    await indexes.warmUp();
+    assert.equal(await indexes.pushed(), true);
+  });
+  for (const name of names) assert.ok(registry.manifests.has(`${repository}:${tagOfLayer(name)}`));
+  assert.ok(!registry.manifests.has(`${repository}:${tagOfLayer(removed!)}`));
+  assert.deepEqual(await readdir(join(root.path, 'index-pushes')), []);
+  registry.resetCounts();
+  await live(async (indexes) => {
+    await indexes.warmUp();
+    await indexes.pushed();
+  });
+  for (const name of names) assert.equal(registry.count({ path: new RegExp(tagOfLayer(name)) }), 0);
+});
+
+test('PendingPushes.take gives up the oldest if there are too many, and what is half-written', async () => {
+  await using root = await temporaryRoot();
+  const pending = new PendingPushes(root.path);
+  const [old, replacing, recent] = ['a', 'b', 'c'].map(layerDigest) as [string, string, string];
+  for (const [i, each] of [old, replacing, recent].entries()) {
+    await pending.add({ layer: each, replaces: each === replacing });
+    await utimes(join(root.path, 'index-pushes', each.slice('sha256:'.length)), i, i);
+  }
+  await writeFile(join(root.path, 'index-pushes', 'x.new'), '');
+  const expected = [
+    { layer: replacing, replaces: true },
+    { layer: recent, replaces: false },
+  ];
+  assert.deepEqual(await pending.take(2), expected);
+  assert.equal((await readdir(join(root.path, 'index-pushes'))).length, 2);
 });
 
 test('LayerIndexes counts how searches and pushes ended, a layer once', async () => {

@@ -29,9 +29,7 @@ async function killed(root: string) {
 async function setUp() {
   await using parts = new AsyncDisposableStack();
   const root = parts.use(await temporaryRoot()).path;
-  const indexes = parts.use(
-    await openLayerIndexes(root, defaultIndexConfig, parts.use(quickClient()), silentLog),
-  );
+  const indexes = parts.use(await openLayerIndexes(root, defaultIndexConfig, parts.use(quickClient()), silentLog));
   const all = parts.move();
   /** Starts a life, keeps what is left, and ends it. */
   const live = async (digest: string, directory: LayerDirectory): Promise<FoundIndex | undefined> => {
