@@ -104,6 +104,7 @@ export async function runDaemon(
   const isWell = () => layers.problem === undefined;
   try {
     await root.alone;
+    void indexes.warmUp(); // now: an image that comes as soon as we serve waits for a repository that is down
     if (mirror === undefined) await removeMirror(config.root);
     let ready = false;
     if (config.metricsAddress !== undefined) {
@@ -142,7 +143,6 @@ export async function runDaemon(
       servers.push(await serveSnapshots(fd, snapshotter, log, metrics.snapshots, more, user, isWell));
     }
     ready = true;
-    void indexes.warmUp();
     await notifyManager(env.NOTIFY_SOCKET, 'READY=1\nSTATUS=Serving', log);
     using _watchdog = feedWatchdog(env, log);
     log.info(

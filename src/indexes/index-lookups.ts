@@ -39,6 +39,11 @@ export type LookupResult =
 /** A question for the index of a layer, under way or answered. */
 export interface Lookup {
   readonly startedMs: number;
+  /**
+   * From when a wait for the answer counts: the start, but for a source that has never answered the start of the oldest
+   * question. All questions together wait for it once.
+   */
+  readonly waitsFromMs: number;
   readonly result: Promise<LookupResult>;
   /** Whether there is an index, and only its tail is missing. */
   readonly isOffered: boolean;
@@ -95,6 +100,7 @@ export class IndexLookups {
   start(layer: string, signal: AbortSignal, onPoison: (digest: string, reason: string) => void): Lookup {
     const startedMs = performance.now();
     const [oldest] = this.#open;
+    const waitsFromMs = this.#roundTripsMs.length === 0 ? (oldest?.ms ?? startedMs) : startedMs;
     const isBehind = oldest !== undefined && startedMs - oldest.ms > maxRoundTripMs;
     let isOffered = false;
     const stop = AbortSignal.any([signal, AbortSignal.timeout(maxLookupMs)]);
@@ -121,6 +127,7 @@ export class IndexLookups {
         : Promise.resolve({ found: undefined, state: 'unknown', why: silent } as const);
     return {
       startedMs,
+      waitsFromMs,
       isBehind,
       result,
       get isOffered() {

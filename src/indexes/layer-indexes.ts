@@ -224,7 +224,7 @@ export class LayerIndexes implements AsyncDisposable {
     const late = { found: undefined, state: 'unknown', why: 'no answer came in time' } as const;
     using timer = new Deadline(signal);
     const wait = (ms: number): Promise<LookupResult> =>
-      Promise.race([lookup.result, timer.after(lookup.startedMs + ms - performance.now()).then(() => late)]);
+      Promise.race([lookup.result, timer.after(lookup.waitsFromMs + ms - performance.now()).then(() => late)]);
     const roundTripMs = lookup.isBehind ? 0 : (repository?.roundTripMs ?? 0);
     const first = await wait(lookupMs + roundTripMs);
     return first === late && lookup.isOffered ? await wait(offeredMs) : first;

@@ -290,6 +290,17 @@ test('LayerIndexes.find waits no round trip for a repository that has not answer
   assert.equal(await Promise.race(searches), waiting);
 });
 
+test('LayerIndexes.find waits for a repository that has never answered from the first question on', async () => {
+  await using registry = await startRegistry();
+  registry.gate = () => new Promise(() => undefined);
+  await using warm = await machine({ lookup_timeout_msec: 0 }, registry);
+  await using fresh = await machine({ lookup_timeout_msec: 0 }, registry);
+  void warm.indexes.warmUp();
+  await sleep(400);
+  const searches = [fresh, warm].map((each) => each.indexes.find(layer).then(() => each));
+  assert.equal(await Promise.race(searches), warm);
+});
+
 test('LayerIndexes.find waits for the tail of an index that is there', async () => {
   await using lab = await machine({ lookup_timeout_msec: 600 });
   offer(lab.registry, repository, madeIndex(layer));
