@@ -29,6 +29,9 @@ const layersAtOnce = 4;
 /** Compressed bytes of one request, unless one chunk needs more. */
 const maxRequestBytes = 8 << 20;
 
+/** Bytes between two streams that are fetched with them: more than the ends of chunks are rounded by. */
+const maxGapBytes = 64 << 10;
+
 /** Zeros are given in pieces of so many bytes. */
 const zeroBytes = 1 << 20;
 
@@ -169,31 +172,44 @@ async function* readChunks({ blob, codec, codecData, file }: OpenLayer, table: C
   }
 }
 
-/** Fetches parts of an index file, and gives them by where they are. The codec compares them with their digests. */
+/**
+ * Fetches parts of an index file, adjacent ones at once, and gives them by where they are. The codec compares them with
+ * their digests.
+ */
 async function indexReader(
   file: IndexFile,
   parts: readonly IndexPart[],
 ): Promise<(start: number, end: number) => Uint8Array> {
   const here = new Map<number, Buffer>();
-  for (const { start, end } of parts) here.set(start, await file.range(start, end));
+  for (let first = 0; first < parts.length; ) {
+    let last = first + 1;
+    while (last < parts.length && parts[last]!.start === parts[last - 1]!.end) last++;
+    const { start } = parts[first]!;
+    const bytes = await file.range(start, parts[last - 1]!.end);
+    for (const part of parts.slice(first, last)) here.set(part.start, bytes.subarray(part.start - start));
+    first = last;
+  }
   return (start, end) => here.get(start)?.subarray(0, end - start) ?? Buffer.alloc(0);
 }
 
 /**
- * The chunks from `first` on that one request brings: those that are adjacent in the blob too, and come out of it in
- * this order.
+ * The chunks from `first` on that one request brings: those whose streams follow each other in the blob, and that come
+ * out of it in this order.
  */
 function nextRequest(table: ChunkTable, bytesNeeded: BytesNeeded, first: number): { last: number; end: number } {
   const start = table.streamOffset[first]!;
   let end = bytesNeeded(table, first).end;
   let last = first + 1;
   for (; last < table.length; last++) {
-    const sameStream = table.streamOffset[last] === table.streamOffset[last - 1];
-    const follows = sameStream
-      ? table.innerOffset[last]! > table.innerOffset[last - 1]!
-      : table.streamOffset[last] === table.streamEnd[last - 1];
-    if (!follows || bytesNeeded(table, last).end - start > maxRequestBytes) break;
-    end = Math.max(end, bytesNeeded(table, last).end);
+    const stream = table.streamOffset[last]!;
+    const streamBefore = table.streamOffset[last - 1]!;
+    const follows =
+      stream === streamBefore
+        ? table.innerOffset[last]! > table.innerOffset[last - 1]!
+        : stream > streamBefore && stream <= end + maxGapBytes;
+    const needed = bytesNeeded(table, last).end;
+    if (!follows || needed - start > maxRequestBytes) break;
+    end = Math.max(end, needed);
   }
   return { last, end };
 }

@@ -103,6 +103,27 @@ test('openImage reads a layer by an index that is found, and fetches no more tha
   assert.ok((await app.read('large')).equals(large));
 });
 
+test('openImage fetches a file of many spans, and their windows, in one request each', async () => {
+  await using registry = await startRegistry();
+  const digest = serve(registry);
+  const { file, spans } = await buildLayerIndex(blob, { spanBytes: 256 << 10 });
+  assert.ok(spans.length > 10);
+  const asked: [number, number][] = [];
+  const index = {
+    size: file.length,
+    range(start: number, end: number) {
+      asked.push([start, end]);
+      return Promise.resolve(file.subarray(start, end));
+    },
+  };
+  await using app = await opened(registry, () => Promise.resolve(index));
+  asked.length = 0;
+  registry.resetCounts();
+  assert.ok((await app.read('large')).equals(large));
+  assert.equal(registry.requests.filter(({ path }) => path.includes(digest)).length, 1);
+  assert.equal(asked.length, 1);
+});
+
 test('openImage makes an index if the one that is found is wrong', async () => {
   await using registry = await startRegistry();
   serve(registry);
