@@ -49,18 +49,27 @@ export function workerFlags(worker: Worker): string[] {
   return [...flags, '--oci-worker-net=host'];
 }
 
-/** Starts buildkitd with fresh or kept state in `directory`, under its own socket there; `toml` is its config file. */
-export async function startBuildkitd(directory: string, worker: Worker, toml = ''): Promise<Buildkitd> {
+/**
+ * Starts buildkitd with fresh or kept state in `directory`, under its own socket there; `toml` is its config file, and
+ * `launcher` is what runs it.
+ */
+export async function startBuildkitd(
+  directory: string,
+  worker: Worker,
+  toml = '',
+  launcher: readonly string[] = [],
+): Promise<Buildkitd> {
   // It mounts what it exports below TMPDIR, and leaves that there when it is killed.
   const temporary = join(directory, 'tmp');
   await mkdir(temporary, { recursive: true });
   const { buildkitd } = buildkitTools();
   const config = join(directory, 'buildkitd.toml');
   await writeFile(config, toml);
+  const [command, ...args] = launcher[0] === undefined ? [buildkitd] : [launcher[0], ...launcher.slice(1), buildkitd];
   const program = new Program({
     name: 'buildkitd',
-    command: buildkitd,
-    args: ['--config', config, ...stateFlags(directory), ...workerFlags(worker)],
+    command,
+    args: [...args, '--config', config, ...stateFlags(directory), ...workerFlags(worker)],
     log: join(directory, 'buildkitd.log'),
     // An export fails if it would not compare layers by the overlays that they were written in, rather than to take
     // much longer.
