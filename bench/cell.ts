@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { cp, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Buildkitd } from '../test/support/buildkitd.ts';
@@ -12,7 +12,7 @@ import { busyPart } from './machine.ts';
 import type { OpenLink } from './relay/relay-process.ts';
 import type { Measurement } from './results.ts';
 import type { Snapshotter } from './snapshotter.ts';
-import { lazypullRoot, startBuilder, type Subject } from './subjects.ts';
+import { lazypullRoot, startBuilder, type Subject, teamRepository } from './subjects.ts';
 import type { Cell, Scenario, Work } from './works/work.ts';
 
 /** How long daemons have been up when the clock starts: they are not started for each build. */
@@ -45,7 +45,8 @@ export async function measureTask(task: Task, workspace: Workspace, signal: Abor
     const busyBefore = await busyPart();
     if (task.subject.knows === 'trace') await importTrace(await traceOf(task, workspace, signal), directory, signal);
     if (task.subject.knows === 'index') await importIndexes(await indexesOf(task, workspace, signal), directory);
-    const snapshotter = await task.subject.startSnapshotter(directory);
+    if (task.subject.knows === 'team') await shareIndexes(task, workspace, signal);
+    const snapshotter = await task.subject.startSnapshotter(directory, task.link);
     if (snapshotter !== undefined) stack.use(snapshotter);
     if (task.subject.knows === 'served') await workBefore(task, directory, snapshotter, signal);
     const buildkitd = task.scenario.onBuildkit
@@ -74,7 +75,7 @@ async function traceOf(task: Task, workspace: Workspace, signal: AbortSignal): P
   if (existsSync(file)) return file;
   const directory = await workspace.directory('record');
   {
-    await using snapshotter = await task.subject.startSnapshotter(directory);
+    await using snapshotter = await task.subject.startSnapshotter(directory, task.link);
     await workBefore({ ...task, wants: ({ id }) => id === first?.id }, directory, snapshotter, signal);
   }
   await run(lazypull, ['trace', 'export', file, '--root', lazypullRoot(directory)], { signal });
@@ -92,7 +93,7 @@ async function indexesOf(task: Task, workspace: Workspace, signal: AbortSignal):
   const directory = await workspace.directory('record');
   const indexes = indexPath(directory);
   {
-    await using snapshotter = await task.subject.startSnapshotter(directory);
+    await using snapshotter = await task.subject.startSnapshotter(directory, task.link);
     await workBefore({ ...task, wants: ({ id }) => id === first?.id }, directory, snapshotter, signal);
     const wanted = new Set(task.set.images.flatMap(({ layers }) => layers.map(({ digest }) => digest))).size;
     const countOf = async (): Promise<number> => (await readdir(indexes).catch(() => [])).length;
@@ -110,6 +111,17 @@ const indexTries = 100;
 
 function indexPath(directory: string): string {
   return join(lazypullRoot(directory), 'indexes');
+}
+
+/** Puts the layer indexes of the task's images into the team's repository, when they are first asked for. */
+async function shareIndexes({ scenario, set, link }: Task, workspace: Workspace, signal: AbortSignal): Promise<void> {
+  const done = join(workspace.path, `${scenario.works[0]?.id}.shared`);
+  if (existsSync(done)) return;
+  for (const { name } of set.images) {
+    const image = `${link.host}/${name}`;
+    await run(lazypull, ['index', image, '--push', '--repository', teamRepository(link.host)], { signal });
+  }
+  await writeFile(done, '');
 }
 
 /** Hands them to the lazypull that will be started in `directory`. */

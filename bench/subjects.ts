@@ -2,10 +2,19 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Buildkitd, startBuildkitd } from '../test/support/buildkitd.ts';
 import { startDaemon } from '../test/support/daemon.ts';
+import type { OpenLink } from './relay/relay-process.ts';
 import type { Snapshotter } from './snapshotter.ts';
 import { startStargz } from './stargz.ts';
 
-export const subjectIds = ['full', 'lazypull', 'lazypull-trace', 'lazypull-warm', 'lazypull-index', 'stargz'] as const;
+export const subjectIds = [
+  'full',
+  'lazypull',
+  'lazypull-trace',
+  'lazypull-warm',
+  'lazypull-index',
+  'lazypull-team',
+  'stargz',
+] as const;
 
 /** What is compared. */
 export type SubjectId = (typeof subjectIds)[number];
@@ -19,13 +28,14 @@ export interface Subject {
   /**
    * What its snapshotter knows when the clock starts. `served`: it has served the same work to another buildkitd.
    * `trace`: the trace of a fresh one that has served the same first work. `index`: the layer indexes that such a one
-   * has made.
+   * has made. `team`: nothing, but such indexes are in the team's repository.
    */
-  readonly knows: 'nothing' | 'served' | 'trace' | 'index';
+  readonly knows: 'nothing' | 'served' | 'trace' | 'index' | 'team';
   /**
-   * Starts its snapshotter with fresh state in `directory`; undefined if BuildKit's own overlayfs is the subject.
+   * Starts its snapshotter with fresh state in `directory`; undefined if BuildKit's own overlayfs is the subject. The
+   * team's repository is behind the link.
    */
-  startSnapshotter(directory: string): Promise<Snapshotter | undefined>;
+  startSnapshotter(directory: string, link: Pick<OpenLink, 'host'>): Promise<Snapshotter | undefined>;
 }
 
 /** The subjects that can be measured on this machine. `stargz` is the Go daemon, if there is one. */
@@ -68,6 +78,15 @@ export function availableSubjects(stargz: string | undefined, backgroundFill: bo
       knows: 'index',
       startSnapshotter: lazypull,
     },
+    {
+      id: 'lazypull-team',
+      title: "lazypull, team's index",
+      explanation:
+        "lazypull that has never seen the unmodified image, whose layer indexes are in the team's repository behind the link",
+      knows: 'team',
+      startSnapshotter: (directory, { host }) =>
+        startLazypull(directory, backgroundFill, `[index]\nrepository = "${teamRepository(host)}"\n`),
+    },
   ];
   if (stargz !== undefined) {
     subjects.push({
@@ -97,6 +116,11 @@ export function lazypullRoot(directory: string): string {
   return join(directory, 'lp', 'root');
 }
 
-function startLazypull(directory: string, backgroundFill: boolean): Promise<Snapshotter> {
-  return startDaemon(join(directory, 'lp'), 'info', `no_background_fetch = ${!backgroundFill}\n`);
+/** Where the indexes of a team are in a registry. */
+export function teamRepository(host: string): string {
+  return `${host}/team/indexes`;
+}
+
+function startLazypull(directory: string, backgroundFill: boolean, toml = ''): Promise<Snapshotter> {
+  return startDaemon(join(directory, 'lp'), 'info', `no_background_fetch = ${!backgroundFill}\n${toml}`);
 }

@@ -19,6 +19,7 @@ const colors: Readonly<Record<SubjectId, string>> = {
   'lazypull-trace': '#1a7f64',
   'lazypull-warm': '#7db8f5',
   'lazypull-index': '#0d9488',
+  'lazypull-team': '#5eead4',
   stargz: '#d1711c',
 };
 

@@ -25,7 +25,7 @@ export const unmodified: Scenario = {
   works: [hello, tarExport],
   onBuildkit: true,
   overLink: true,
-  subjects: ['full', 'lazypull', 'lazypull-index'],
+  subjects: ['full', 'lazypull', 'lazypull-index', 'lazypull-team'],
   setOf: ({ plainBase }) => plainBase,
   async run(cell) {
     const [image] = cell.set.images;
@@ -43,7 +43,7 @@ export const unmodifiedCompile: Scenario = {
   works: [compiled],
   onBuildkit: true,
   overLink: true,
-  subjects: ['full', 'lazypull', 'lazypull-index'],
+  subjects: ['full', 'lazypull', 'lazypull-index', 'lazypull-team'],
   setOf: ({ plainBase }) => plainBase,
   async run(cell) {
     const context = await makeContext(cell, compileFiles);
@@ -62,7 +62,7 @@ function ofLayers(work: Work, setOf: Scenario['setOf']): Scenario {
     works: [work],
     onBuildkit: true,
     overLink: true,
-    subjects: ['full', 'lazypull', 'lazypull-index'],
+    subjects: ['full', 'lazypull', 'lazypull-index', 'lazypull-team'],
     setOf,
     async run(cell) {
       const context = await makeContext(cell, { Dockerfile: readLayers });

@@ -12,7 +12,15 @@ describe('The options of the benchmark', () => {
       links.map(({ name }) => name),
       ['0ms', '20ms/1gbit', '80ms/1gbit', '20ms/100mbit', '80ms/100mbit'],
     );
-    assert.deepEqual(subjects, ['full', 'lazypull', 'lazypull-trace', 'lazypull-warm', 'lazypull-index', 'stargz']);
+    assert.deepEqual(subjects, [
+      'full',
+      'lazypull',
+      'lazypull-trace',
+      'lazypull-warm',
+      'lazypull-index',
+      'lazypull-team',
+      'stargz',
+    ]);
     assert.equal(backgroundFill, true);
   });
 
