@@ -10,7 +10,6 @@ import { contentOf, releaseAll } from '../support/stores.ts';
 /** Builds give another digest each time they are not taken from a cache. */
 const first = 'RUN cat /proc/sys/kernel/random/uuid > /first\n';
 const second = 'RUN cat /proc/sys/kernel/random/uuid > /second\n';
-const estargz = 'compression=estargz';
 /**
  * Without force, BuildKit looks for other compressions of each layer in its store, and leaves results with lazy layers
  * out of a cache.
@@ -19,51 +18,61 @@ const gzip = 'compression=gzip,force-compression=true';
 /** Lets an image into containerd's store without the blobs of its lazy layers, as BuildKit's own tests do. */
 const incomplete = 'store=true,unsafe-internal-store-allow-incomplete=true';
 
+/**
+ * The bases: as eStargz, which is lazy from its first use on, and as its publisher made it, which lazypull pulls for
+ * the first builder and which is lazy by its index from then on. Layers that are built are compressed in the same way.
+ */
+const bases = { esgz: 'compression=estargz', plain: 'compression=gzip' } as const;
+type Base = keyof typeof bases;
+const baseNames = Object.keys(bases) as Base[];
+
 let lab: Lab;
 let once: string;
 let twice: string;
-/** An image that was built on a pulled base, with an inline cache and one in the registry. */
-let cached: Manifest;
+/** Images that were built on the pulled bases, with an inline cache and one in the registry. */
+const cached = new Map<Base, Manifest>();
 
 before(async () => {
   lab = await Lab.open();
   once = await lab.context('once', `ARG BASE\nFROM \${BASE}\n${first}`);
   twice = await lab.context('twice', `ARG BASE\nFROM \${BASE}\n${first}${second}`);
   await using builder = await lab.builder('pulled', 'oci', false);
-  const cache = `type=registry,ref=${lab.reference('built:cache')},mode=max,compression=estargz`;
-  await builder.buildkitd.build({
-    context: once,
-    buildArgs: { BASE: lab.reference('base:esgz') },
-    output: `type=image,name=${lab.reference('built:once')},push=true,oci-mediatypes=true,compression=estargz`,
-    args: ['--export-cache', 'type=inline', '--export-cache', cache],
-  });
-  cached = (await getManifest(lab.relay.host, 'built', 'once')) ?? assert.fail('Nothing was pushed');
+  for (const base of baseNames) {
+    const how = `oci-mediatypes=true,${bases[base]}`;
+    const cache = `type=registry,ref=${lab.reference(`built:${base}-cache`)},mode=max,${how}`;
+    await builder.buildkitd.build({
+      context: once,
+      buildArgs: { BASE: lab.reference(`base:${base}`) },
+      output: `type=image,name=${lab.reference(`built:${base}-once`)},push=true,${how}`,
+      args: ['--export-cache', 'type=inline', '--export-cache', cache],
+    });
+    cached.set(base, (await getManifest(lab.relay.host, 'built', `${base}-once`)) ?? assert.fail('Nothing was pushed'));
+  }
 });
 after(() => lab[Symbol.asyncDispose]());
 
-for (const kind of ['oci', 'containerd'] as const) {
-  describe(`With the ${kind} worker`, () => {
+for (const [kind, base] of (['oci', 'containerd'] as const).flatMap((kind) =>
+  baseNames.map((base) => [kind, base] as const),
+)) {
+  describe(`With the ${kind} worker on a base of ${base}`, () => {
+    const compression = bases[base];
+    const name = `${kind}-${base}`;
     let builder: Builder;
     before(async () => {
-      builder = await lab.builder(`lazy-${kind}`, kind);
+      builder = await lab.builder(name, kind);
     });
     after(() => builder[Symbol.asyncDispose]());
 
     /** Builds and pushes as `built:tag`. */
-    async function push(
-      tag: string,
-      context: string,
-      compression: string,
-      args: readonly string[] = [],
-    ): Promise<Manifest> {
-      const name = `${kind}-${tag}`;
-      const output = `type=image,name=${lab.reference(`built:${name}`)},push=true,oci-mediatypes=true,${compression},${incomplete}`;
+    async function push(tag: string, context: string, how: string, args: readonly string[] = []): Promise<Manifest> {
+      const full = `${name}-${tag}`;
+      const output = `type=image,name=${lab.reference(`built:${full}`)},push=true,oci-mediatypes=true,${how},${incomplete}`;
       await build({ context, args, output });
-      return (await getManifest(lab.relay.host, 'built', name)) ?? assert.fail('Nothing was pushed');
+      return (await getManifest(lab.relay.host, 'built', full)) ?? assert.fail('Nothing was pushed');
     }
 
     async function build(request: BuildRequest): Promise<void> {
-      await builder.buildkitd.build({ ...request, buildArgs: { BASE: lab.reference('base:esgz') } });
+      await builder.buildkitd.build({ ...request, buildArgs: { BASE: lab.reference(`base:${base}`) } });
     }
 
     /** The layers of `manifest` whose blobs the builder has: of the lowest first. */
@@ -74,33 +83,35 @@ for (const kind of ['oci', 'containerd'] as const) {
 
     /** An OCI archive has every blob, and for that the builder fetched them. */
     async function exportArchive(context: string, { layers }: Manifest, args: readonly string[] = []): Promise<void> {
-      const archive = join(lab.workspace.path, `${kind}.tar`);
+      const archive = join(lab.workspace.path, `${name}.tar`);
       await build({ context, args, output: `type=oci,dest=${archive}` });
       const names = new Set((await run('tar', ['-tf', archive])).split('\n'));
       for (const { digest } of layers) assert.ok(names.has(`blobs/${digest.replace(':', '/')}`), `without ${digest}`);
     }
 
     test('no blob of a lazy base is stored by a build and a push, the next build is cached, and a later archive is complete', async () => {
-      const pushed = await push('pull', once, estargz);
+      const pushed = await push('pull', once, compression);
       assert.deepEqual(await present(pushed), [false, false, true]);
-      assert.equal((await push('again', once, estargz)).digest, pushed.digest);
+      assert.equal((await push('again', once, compression)).digest, pushed.digest);
       assert.deepEqual(await present(pushed), [false, false, true]);
       await exportArchive(once, pushed);
       assert.deepEqual(await present(pushed), [true, true, true]);
       await releaseAll(builder);
     });
 
-    for (const name of ['inline', 'registry'] as const) {
-      test(`layers from the ${name} cache are lazy, also when it is exported again`, async () => {
+    for (const cache of ['inline', 'registry'] as const) {
+      test(`layers from the ${cache} cache are lazy, also when it is exported again`, async () => {
         const imported = (tag: string) => ['--import-cache', `type=registry,ref=${lab.reference(`built:${tag}`)}`];
-        const [from, to] = name === 'inline' ? ['once', `${kind}-inline`] : ['cache', `${kind}-cache`];
+        const from = `${base}-${cache === 'inline' ? 'once' : 'cache'}`;
+        const to = `${name}-${cache === 'inline' ? 'inline' : 'cache'}`;
         const exported =
-          name === 'inline' ? 'type=inline' : `type=registry,ref=${lab.reference(`built:${to}`)},mode=max,${gzip}`;
+          cache === 'inline' ? 'type=inline' : `type=registry,ref=${lab.reference(`built:${to}`)},mode=max,${gzip}`;
+        const { layers } = cached.get(base)!;
         const since = lab.relay.requests.length;
-        const pushed = await push(name, twice, gzip, [...imported(from), '--export-cache', exported]);
-        assert.deepEqual(pushed.layers.slice(0, 3), cached.layers, 'the first step was not taken from the cache');
+        const pushed = await push(cache, twice, gzip, [...imported(from), '--export-cache', exported]);
+        assert.deepEqual(pushed.layers.slice(0, 3), layers, 'the first step was not taken from the cache');
         assert.deepEqual(await present(pushed), [false, false, false, true]);
-        assert.deepEqual(lab.pulls(since, cached.layers), []);
+        assert.deepEqual(lab.pulls(since, layers), []);
         await releaseAll(builder);
 
         await exportArchive(twice, pushed, imported(to));
@@ -110,8 +121,8 @@ for (const kind of ['oci', 'containerd'] as const) {
     }
 
     test('a minimal registry cache and one in a directory are exported from a lazy base and imported', async () => {
-      const directory = join(lab.workspace.path, `cache-${kind}`);
-      const registry = `type=registry,ref=${lab.reference(`built:${kind}-min-cache`)}`;
+      const directory = join(lab.workspace.path, `cache-${name}`);
+      const registry = `type=registry,ref=${lab.reference(`built:${name}-min-cache`)}`;
       const pushed = await push('min', once, gzip, ['--export-cache', `${registry},mode=min,${gzip}`]);
       assert.deepEqual(await present(pushed), [false, false, true]);
       await build({ context: once, args: ['--export-cache', `type=local,dest=${directory},${gzip}`] });
