@@ -232,6 +232,7 @@ function statusOf(layers: Layers, clients: Clients, mirror: DaemonMirror | undef
       ],
     }),
     outcomes: (digests) => clients.outcomes(digests),
+    uses: async () => ({ sinceMs: layers.uses.sinceMs, uses: await layers.uses.list() }),
   };
 }
 

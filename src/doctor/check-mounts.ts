@@ -69,6 +69,7 @@ export async function checkMounts(parent: string): Promise<CheckResult[]> {
       rangeOffset: new Float64Array(empty()),
       rangeBytes: new Float64Array(empty()),
       resident: new Uint8Array(empty()),
+      readFromMs: 0,
       read: new Uint8Array(empty()),
     },
     () => Promise.reject(new Error('Nothing is missing')),

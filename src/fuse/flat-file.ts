@@ -1,4 +1,5 @@
 import type { ChunkRange } from '../chunks/chunk-range.ts';
+import { readTimeCode } from '../chunks/read-time.ts';
 import { residency } from '../chunks/residency.ts';
 import { lowerBound, upperBound } from '../util/search.ts';
 
@@ -17,8 +18,10 @@ export interface FlatFile {
   readonly rangeOffset: Float64Array;
   readonly rangeBytes: Float64Array;
   readonly resident: Uint8Array;
-  /** Set to 1 for a range once something in it has been read. */
+  /** Set for a range once something in it has been read: the `readTimeCode` of the first read, counted from here on. */
   readonly read: Uint8Array;
+  /** In milliseconds since 1970. */
+  readonly readFromMs: number;
 }
 
 /**
@@ -39,7 +42,10 @@ export function rangesIn(file: Pick<FlatFile, 'rangeOffset' | 'rangeBytes'>, off
 /** Notes that bytes [offset, offset + size) are read. @returns whether all of them are in the local file */
 export function noteRead(file: FlatFile, offset: number, size: number): boolean {
   const { first, last } = rangesIn(file, offset, size);
-  file.read.fill(1, first, last);
+  let code = 0;
+  for (let range = first; range < last; range++) {
+    if (file.read[range] === 0) file.read[range] = code ||= readTimeCode(Date.now() - file.readFromMs);
+  }
   for (let range = first; range < last; range++) {
     if (Atomics.load(file.resident, range) !== residency.verified) return false;
   }

@@ -34,6 +34,8 @@ export interface LayerOptions extends WrittenResidency {
    */
   readonly onWrong?: ((error: LazypullError) => Promise<boolean>) | undefined;
   readonly blob: Blob;
+  /** Bytes of the blob that were fetched before it was opened: those of its index. */
+  readonly indexBytes?: number | undefined;
   readonly fuse: FuseServer;
   readonly threads: WorkerPool;
   readonly link: Link;

@@ -36,6 +36,8 @@ const nothing: CompanionChunks = { files: [], texts: [] };
 export interface LayerReaderOptions
   extends Pick<FetcherOptions, 'resident' | 'read' | 'blob' | 'link' | 'unwritten' | 'metrics' | keyof ChunkEvents> {
   readonly record: LayerRecord;
+  /** When the times in `read` begin, in milliseconds since 1970. */
+  readonly openedMs: number;
   readonly directory: LayerDirectory;
   readonly format: LayerFormat;
   readonly codecData: SharedArrayBuffer | undefined;
@@ -63,7 +65,7 @@ export class LayerReader {
   #hints: Hints | undefined;
 
   constructor(table: ChunkTable, options: LayerReaderOptions) {
-    const { record, directory, format, codecData, resident, read, threads } = options;
+    const { record, directory, format, codecData, resident, read, openedMs, threads } = options;
     this.#options = options;
     this.table = table;
     this.file = {
@@ -74,6 +76,7 @@ export class LayerReader {
       rangeBytes: table.size,
       resident,
       read,
+      readFromMs: openedMs,
     };
     this.#target = threads.add({
       diskPath: directory.diskPath,

@@ -12,6 +12,10 @@ import type { LayerOptions } from './layer-options.ts';
 import { LayerReader, maxGuessBytes } from './layer-reader.ts';
 import type { LayerOrigin } from './layer-origin.ts';
 import type { LayerStatus } from './layer-status.ts';
+import { fetchedBytesOf, type LayerActivity, nothingFetched, sumOfFetched } from './uses/layer-use.ts';
+import { type ContentActivity, contentActivity } from './uses/read-strip.ts';
+import { WaitClock } from './uses/wait-clock.ts';
+
 import { countBytes, residency } from '../chunks/residency.ts';
 import { chunksOfTrace, type Trace } from './prefetch/trace.ts';
 import { maxTraceBytes, TraceRecorder } from './prefetch/trace-recorder.ts';
@@ -30,6 +34,8 @@ const keepAfterMs = 10_000;
 export class Layer {
   readonly record: LayerRecord;
   readonly origin: LayerOrigin;
+  /** In milliseconds since 1970. */
+  readonly openedMs = Date.now();
   /** What mounts it. */
   readonly fileSystem: FileSystem;
   readonly name: string;
@@ -39,7 +45,8 @@ export class Layer {
   readonly #disk: FileHandle;
   readonly #kept: ResidencyWriter;
   readonly #trace: TraceRecorder;
-  /** The chunks that have been read, as the FUSE server notes it. */
+  readonly #waits = new WaitClock();
+  /** The chunks that have been read, and when they first were, as the FUSE server notes it. */
   readonly #read: Uint8Array;
   #reader: LayerReader | undefined;
   #waking: Promise<LayerReader> | undefined;
@@ -47,10 +54,11 @@ export class Layer {
   #keepTimer: NodeJS.Timeout | undefined;
   #keeping: Promise<void> | undefined;
   #lastMissMs = performance.now();
-  #waiting = 0;
   #errors = 0;
   /** Blob bytes that closed readers have fetched. */
-  #fetchedBytes = 0;
+  #fetched = nothingFetched;
+  /** What `#contentOf` gives while the layer is idle. */
+  #restingContent: ContentActivity | undefined;
   /** Whether it was told that the blob and the index contradict each other, and whether the index is given up. */
   #isTold = false;
   #refused = false;
@@ -176,11 +184,30 @@ export class Layer {
       digest: record.digest,
       blobBytes: record.blobBytes,
       ...countBytes((this.#reader?.table ?? (await directory.table(record))).size, resident),
-      fetchedBytes: this.#fetchedBytes + (this.#reader?.fetcher.fetchedBytes ?? 0),
+      fetchedBytes: fetchedBytesOf({ fetched: this.#fetchedSoFar() }),
       bytesPerSecond: this.#reader?.fetcher.rate.perSecond ?? 0,
-      waiting: this.#waiting,
+      waiting: this.#waits.waiting,
       errors: this.#errors,
     };
+  }
+
+  /** What it did since it was opened. Looks at every chunk, and may read a file once if the layer is idle. */
+  async activity(): Promise<LayerActivity> {
+    const { record, directory, indexBytes = 0 } = this.#options;
+    const pull = this.origin.how === 'pull' ? record.blobBytes : 0;
+    const fetched = { ...this.#fetchedSoFar(), index: indexBytes, pull };
+    const { waits, waitedMs, longestMs: longestWaitMs } = this.#waits;
+    const content = this.#restingContent ?? this.#contentOf(this.#reader?.table ?? (await directory.table(record)));
+    if (this.#reader === undefined) this.#restingContent = content;
+    return { ...content, fetched, waits, waitedMs, longestWaitMs, errors: this.#errors };
+  }
+
+  #fetchedSoFar(): LayerActivity['fetched'] {
+    return sumOfFetched(this.#fetched, this.#reader?.fetcher.fetched ?? nothingFetched);
+  }
+
+  #contentOf(table: ChunkTable): ContentActivity {
+    return contentActivity(table, this.#read, this.#options.resident);
   }
 
   /** Fetches some unread data. @returns its bytes; 0 if there is nothing left or nothing can be fetched now */
@@ -203,9 +230,10 @@ export class Layer {
   /** Releases the memory that only readers need; the next read takes it again. @returns false if it is being read */
   rest(): boolean {
     const reader = this.#reader;
-    if (reader === undefined || this.#waiting > 0 || !reader.fetcher.isIdle) return false;
+    if (reader === undefined || this.#waits.waiting > 0 || !reader.fetcher.isIdle) return false;
+    this.#fetched = this.#fetchedSoFar();
+    this.#restingContent = this.#contentOf(reader.table);
     this.#reader = undefined;
-    this.#fetchedBytes += reader.fetcher.fetchedBytes;
     this.#serveResting();
     void reader.close(); // it has nothing under way
     return true;
@@ -250,6 +278,7 @@ export class Layer {
       ...this.#options,
       codecData,
       read: this.#read,
+      openedMs: this.openedMs,
       disk: this.#disk,
       onError: (error, chunk, isAwaited) => {
         this.#failures.add(table.diskOffset[chunk]!, error, isAwaited);
@@ -260,6 +289,7 @@ export class Layer {
       onKept: () => this.#kept.change(),
     });
     this.#reader = reader;
+    this.#restingContent = undefined;
     fuse.add(
       reader.file,
       (offset, size) => this.#fetch(offset, size),
@@ -281,9 +311,10 @@ export class Layer {
   }
 
   async #fetch(offset: number, size: number): Promise<readonly Piece[]> {
-    this.#lastMissMs = performance.now();
+    const startedMs = performance.now();
+    this.#lastMissMs = startedMs;
     this.#trace.noteMiss();
-    this.#waiting++; // from now on it does not become idle
+    this.#waits.begin(startedMs); // from now on it does not become idle
     try {
       const reader = await this.#wake();
       if (this.#kept.lossKnown !== undefined) await this.#checkLoss(offset);
@@ -292,7 +323,7 @@ export class Layer {
       this.#errors++;
       throw error;
     } finally {
-      this.#waiting--;
+      this.#waits.end(startedMs);
     }
   }
 

@@ -7,10 +7,10 @@
  * verified as one. The *image* of a layer is the sparse file that the kernel mounts; its *table* lists the chunks, and
  * its *residency* says which are here. A *record* (`layer.json`) says that the files of a layer can be trusted. A
  * *miss* is a read of a chunk that is not here, and a *window* what is fetched with it. A *trace* is what an earlier
- * container read. An *idle* layer has its table on the disk only.
+ * container read. An *idle* layer has its table on the disk only. Begin with `Layers`, then `layer.ts`.
  *
- * Begin with `Layers`, then `layer.ts`. `resolve/` leads to an index, `fetch/` answers misses, `store/` keeps files,
- * `cache/` makes room, `workers/` and `pull/` work in threads.
+ * `resolve/` leads to an index, `fetch/` answers misses, `store/` keeps files, `cache/` makes room, `workers/` and
+ * `pull/` work in threads, `uses/` remembers what layers did.
  */
 
 import { mkdir } from 'node:fs/promises';
@@ -46,11 +46,9 @@ import { Refusal } from './resolve/refusal.ts';
 import { removePlans } from './resolve/plan-ahead.ts';
 import { RootDirectory } from './root-directory.ts';
 import { removeAttached, type StaleMount, staleMounts, takeAway, takeOut } from './stale-mounts.ts';
+import { UseHistory } from './uses/use-history.ts';
 import { practiseLayer, removeStage, type ServeQuietly } from './warm-up/practice-layer.ts';
 import { WorkerPool } from './workers/pool.ts';
-
-/** How many images are remembered for a layer. */
-const maxReferences = 8;
 
 /** Opens a layer. `signal` aborts when it is not wanted any more. */
 type Open = (signal: AbortSignal) => Promise<Layer>;
@@ -59,6 +57,8 @@ type Open = (signal: AbortSignal) => Promise<Layer>;
 export class Layers {
   /** The files on the disk. */
   readonly cache: Cache;
+  /** What layers did. */
+  readonly uses: UseHistory;
   readonly #options: LayersOptions;
   readonly #formats: Formats;
   readonly #root: RootDirectory;
@@ -91,13 +91,13 @@ export class Layers {
   static async start(options: LayersOptions, kept?: HeldConnection): Promise<Layers> {
     const { root, log, fronts = new Fronts() } = options;
     await mkdir(root, { recursive: true, mode: 0o700 });
-    const { attached, ahead, pulls } = new RootDirectory(root);
+    const { attached, ahead, pulls, uses } = new RootDirectory(root);
     let connection = kept && (await inheritConnection(attached, kept, log));
     if (connection === undefined) {
       await takeAway(root, attached, fronts.types, log);
       connection = await openConnection();
     }
-    const layers = new Layers(options, connection);
+    const layers = new Layers(options, connection, await UseHistory.load(uses, log));
     try {
       await layers.#fuse.helper.ready; // what an earlier helper mounts needs the file system that is served now
       await removeStage(root, layers.#fuse.helper);
@@ -112,7 +112,8 @@ export class Layers {
     }
   }
 
-  private constructor(options: LayersOptions, connection: FuseConnection) {
+  private constructor(options: LayersOptions, connection: FuseConnection, uses: UseHistory) {
+    this.uses = uses;
     this.#options = options;
     this.#formats = options.formats ?? new Formats();
     this.#root = new RootDirectory(options.root);
@@ -192,7 +193,7 @@ export class Layers {
     try {
       const fill = (layer: Layer): Promise<void> => this.#points.fill(mountpoint, layer);
       const open: Open = (ending) => this.#opener.open(ref, ending);
-      const layer = await this.#use(ref, mountpoint, open, fill, signal);
+      const layer = await this.#use(ref, mountpoint, open, fill, false, signal);
       isDone = true;
       return layer.origin;
     } finally {
@@ -213,7 +214,7 @@ export class Layers {
       else if (left.isBare) await this.#points.cover(mountpoint, layer, left.source);
       else this.#points.adopt(mountpoint, layer, left.source);
     };
-    await this.#use(ref, mountpoint, () => this.#opener.openKept(ref), restore);
+    await this.#use(ref, mountpoint, () => this.#opener.openKept(ref), restore, true);
   }
 
   /**
@@ -230,6 +231,7 @@ export class Layers {
     mountpoint: string,
     open: Open,
     mount: (layer: Layer) => Promise<void>,
+    isRestored: boolean,
     signal?: AbortSignal,
   ): Promise<Layer> {
     const key = layerKey(ref.id);
@@ -239,9 +241,7 @@ export class Layers {
       const layer = await (signal === undefined ? entry.layer : unlessAborted(entry.layer, signal));
       await mount(layer);
       this.#mounts.set(mountpoint, key);
-      entry.mounted = layer;
-      entry.mountedMs ??= Date.now();
-      if (entry.references.size < maxReferences) entry.references.add(ref.image.reference);
+      this.#layers.noteMount(entry, layer, ref.image.reference, this.uses, isRestored);
       if (this.#readers.delete(layer.nodeId)) entry.users--;
       if (!layer.complete) this.#background?.add(layer);
       return layer;
@@ -351,6 +351,7 @@ export class Layers {
     await this.#opener.leave();
     await this.#fuse.stop();
     await this.#layers.sync();
+    await this.uses.close();
     await this.#fuse.helper.close();
   }
 
@@ -364,6 +365,7 @@ export class Layers {
     await this.#fuse.stop();
     for (const mountpoint of this.#mounts.keys()) await this.unmount(mountpoint);
     await this.#layers.close();
+    await this.uses.close();
     await filling;
     await this.#opener.close();
     const idle = await this.#fuse.close();

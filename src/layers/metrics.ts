@@ -4,7 +4,7 @@ import { MetricsRegistry } from '../metrics.ts';
  * Why data of a layer is fetched: a reader waits for it, it is likely to be read, the whole layer is being read, the
  * link is idle, it is the layer's index, or a layer without an index is pulled.
  */
-const fetchReasons = ['demand', 'prefetch', 'sweep', 'background', 'index', 'pull'] as const;
+export const fetchReasons = ['demand', 'prefetch', 'sweep', 'background', 'index', 'pull'] as const;
 export type FetchReason = (typeof fetchReasons)[number];
 
 /** Metrics of the lazy layers. */

@@ -3,6 +3,10 @@ import { LazypullError } from '../errors.ts';
 import type { LayerKey } from '../chunks/layer-id.ts';
 import type { Layer } from './layer.ts';
 import type { LayerStatus } from './layer-status.ts';
+import type { OpenUse, UseHistory } from './uses/use-history.ts';
+
+/** How many images are remembered for a layer. */
+const maxReferences = 8;
 
 /** A layer that is open, or about to be. */
 export interface OpenLayer {
@@ -12,6 +16,8 @@ export interface OpenLayer {
   /** The layer, once it is mounted, and since when, in milliseconds since 1970. */
   mounted?: Layer;
   mountedMs?: number;
+  /** What it does from then on. */
+  use?: OpenUse;
   /** Images that have it. */
   readonly references: Set<string>;
   /** Mounts, and calls that are about to mount. */
@@ -76,6 +82,14 @@ export class OpenLayers {
     return entry;
   }
 
+  /** Notes that a layer was mounted for an image. */
+  noteMount(entry: OpenLayer, layer: Layer, reference: string, uses: UseHistory, isRestored: boolean): void {
+    entry.mounted = layer;
+    entry.mountedMs ??= Date.now();
+    if (entry.references.size < maxReferences) entry.references.add(reference);
+    entry.use ??= uses.begin(layer, entry.references, isRestored);
+  }
+
   /** Removes a user: a layer without users is closed. */
   async release(key: LayerKey, entry: OpenLayer): Promise<void> {
     entry.users--;
@@ -83,8 +97,9 @@ export class OpenLayers {
     this.#entries.delete(key);
     entry.abort.abort(new LazypullError('Canceled', 'Nobody waits for the layer any more'));
     const closing = entry.layer
-      .then((layer) => {
+      .then(async (layer) => {
         this.#onClose(layer);
+        await entry.use?.end();
         return layer.close();
       })
       .catch(() => undefined) // it never opened, which its users know
@@ -122,6 +137,7 @@ export class OpenLayers {
   async close(): Promise<void> {
     for (const entry of this.#entries.values()) {
       const layer = await entry.layer.catch(() => undefined);
+      await entry.use?.end();
       await layer?.close();
     }
     this.#entries.clear();

@@ -28,6 +28,11 @@ export class RootDirectory {
     return join(this.path, 'pulls');
   }
 
+  /** What layers did. */
+  get uses(): string {
+    return join(this.path, 'uses.json');
+  }
+
   /** Where old versions mounted the FUSE file system. */
   get attached(): string {
     return join(this.path, 'fuse');

@@ -1,9 +1,12 @@
 import { Status } from '../gen/status/v1/status_pb.ts';
 import { type LayerHow, layerHows } from '../layers/layer-origin.ts';
+import { fetchReasons } from '../layers/metrics.ts';
+import { type LayerUse, nothingFetched } from '../layers/uses/layer-use.ts';
+import { stripBytes } from '../layers/uses/read-strip.ts';
 import { type RefusalReason, refusalReasons } from '../layers/resolve/refusal.ts';
 import type { PrepareOutcome } from '../snapshots/prepare-history.ts';
 import { DaemonCalls } from './calls.ts';
-import type { DaemonStatus } from './status.ts';
+import type { DaemonStatus, UsesStatus } from './status.ts';
 
 /** Asks a running daemon what it is doing. */
 export class StatusClient implements Disposable {
@@ -65,9 +68,38 @@ export class StatusClient implements Disposable {
     }));
   }
 
+  /** What layers did on the daemon's machine, the last uses that it knows. */
+  async uses(): Promise<UsesStatus> {
+    const { sinceMs, uses } = await this.#calls.unary(Status.method.uses, {});
+    return {
+      sinceMs: Number(sinceMs),
+      uses: uses.map(({ $typeName: _, $unknown: _unknown, ...use }) => ({
+        ...use,
+        startedMs: Number(use.startedMs),
+        endedMs: use.endedMs === 0n ? undefined : Number(use.endedMs),
+        how: knownHow(use.how) ?? 'kept',
+        blobBytes: Number(use.blobBytes),
+        contentBytes: Number(use.contentBytes),
+        presentBytes: Number(use.presentBytes),
+        readBytes: Number(use.readBytes),
+        fetched: fetchedOf(use.fetched),
+        waits: Number(use.waits),
+        errors: Number(use.errors),
+        strip: use.strip.length === stripBytes ? new Uint8Array(use.strip) : undefined,
+      })),
+    };
+  }
+
   [Symbol.dispose](): void {
     this.#calls[Symbol.dispose]();
   }
+}
+
+/** Bytes by the reasons that this version knows. */
+function fetchedOf(wire: Readonly<Record<string, bigint>>): LayerUse['fetched'] {
+  const fetched = { ...nothingFetched };
+  for (const reason of fetchReasons) fetched[reason] = Number(wire[reason] ?? 0n);
+  return fetched;
 }
 
 function knownHow(text: string): LayerHow | undefined {

@@ -1,6 +1,8 @@
-import { Status } from '../gen/status/v1/status_pb.ts';
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import { Status, type UseSchema } from '../gen/status/v1/status_pb.ts';
 import type { Log } from '../log.ts';
 import { bridge, type Bridged } from '../rpc/bridge.ts';
+import type { LayerUse } from '../layers/uses/layer-use.ts';
 import type { StatusSource } from './status.ts';
 
 /** The most digests of one question. */
@@ -47,7 +49,28 @@ export function statusService(source: StatusSource, log: Log): Bridged {
         }));
         return { outcomes };
       },
+      async uses() {
+        const { sinceMs, uses } = await source.uses();
+        return { sinceMs: BigInt(Math.round(sinceMs)), uses: uses.map(wireUse) };
+      },
     },
     log,
   );
+}
+
+function wireUse({ strip, fetched, ...use }: LayerUse): MessageInitShape<typeof UseSchema> {
+  return {
+    ...use,
+    references: [...use.references],
+    startedMs: BigInt(Math.round(use.startedMs)),
+    endedMs: BigInt(Math.round(use.endedMs ?? 0)),
+    blobBytes: BigInt(use.blobBytes),
+    contentBytes: BigInt(use.contentBytes),
+    presentBytes: BigInt(use.presentBytes),
+    readBytes: BigInt(use.readBytes),
+    fetched: Object.fromEntries(Object.entries(fetched).map(([reason, bytes]) => [reason, BigInt(bytes)])),
+    waits: BigInt(use.waits),
+    errors: BigInt(use.errors),
+    strip: strip ?? new Uint8Array(),
+  };
 }

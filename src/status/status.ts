@@ -6,6 +6,7 @@
  */
 
 import type { LayerStatus } from '../layers/layer-status.ts';
+import type { LayerUse } from '../layers/uses/layer-use.ts';
 import type { PrepareOutcome } from '../snapshots/prepare-history.ts';
 import type { ClientProcess } from '../snapshots/store-owner.ts';
 
@@ -47,9 +48,17 @@ export interface MirrorStatus {
   readonly bytes: number;
 }
 
+/** The uses of layers that a daemon remembers, and since when, in milliseconds since 1970. */
+export interface UsesStatus {
+  readonly sinceMs: number;
+  readonly uses: readonly LayerUse[];
+}
+
 /** The source of the status service: a daemon. */
 export interface StatusSource {
   status(): Promise<DaemonStatus>;
   /** The outcomes of Prepare for the layers with these digests, or for all, the latest last. */
   outcomes(digests: readonly string[]): readonly PrepareOutcome[];
+  /** What layers did, the last uses of them. */
+  uses(): Promise<UsesStatus>;
 }

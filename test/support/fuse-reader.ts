@@ -67,6 +67,7 @@ export class FuseReader {
       rangeBytes: new Float64Array(shared()).fill(FuseReader.fileBytes),
       resident: new Uint8Array(shared(), 0, 1).fill(1),
       read: new Uint8Array(shared(), 0, 1),
+      readFromMs: 0,
     };
     this.#worker.postMessage({ kind: 'add', file });
   }

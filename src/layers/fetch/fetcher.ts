@@ -3,6 +3,7 @@ import type { ChunkRange } from '../../chunks/chunk-range.ts';
 import { Rate } from '../../util/rate.ts';
 import { type Verified, Verifier, type VerifierOptions } from '../cache/verifier.ts';
 import { type FetchReason, type LayerMetrics, layerMetrics } from '../metrics.ts';
+import { nothingFetched } from '../uses/layer-use.ts';
 import { pooledBytes } from '../workers/buffer-pool.ts';
 import { Assembler } from './assembler.ts';
 import { ChunkStates } from './chunk-states.ts';
@@ -24,7 +25,7 @@ const sweepRequests = 2;
 const lateMs = 1_000;
 
 export interface FetcherOptions extends VerifierOptions, UnpackerOptions {
-  /** 1 for each chunk of which something has been read. */
+  /** Not 0 for each chunk of which something has been read. */
   readonly read: Uint8Array;
   readonly link: Link;
   readonly metrics?: LayerMetrics | undefined;
@@ -36,7 +37,7 @@ export interface FetcherOptions extends VerifierOptions, UnpackerOptions {
  */
 export class Fetcher {
   /** Blob bytes fetched so far, and the present rate per second. */
-  fetchedBytes = 0;
+  readonly fetched: Record<FetchReason, number> = { ...nothingFetched };
   readonly rate = new Rate();
   readonly #options: FetcherOptions;
   readonly #metrics: LayerMetrics;
@@ -317,7 +318,7 @@ export class Fetcher {
           leave ??= await threads.requests.enter(this.#memoryOf(runs), isAwaited, this.#abort.signal);
         }
         request.add(data.length);
-        this.fetchedBytes += data.length;
+        this.fetched[reason] += data.length;
         this.rate.add(data.length);
         this.#metrics.fetchedBytes.add(data.length, { reason });
         for (let at = 0; at < data.length; ) {

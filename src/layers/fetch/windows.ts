@@ -66,7 +66,7 @@ export class Windows {
   #lastWidest = false;
   #restBytes = minRestOfFileBytes;
 
-  /** @param read 1 for each chunk of which something has been read, always up to date */
+  /** @param read not 0 for each chunk of which something has been read, always up to date */
   constructor(table: ChunkTable, bytesNeeded: BytesNeeded, link: Link, read: Uint8Array) {
     this.#table = table;
     this.#bytesNeeded = bytesNeeded;

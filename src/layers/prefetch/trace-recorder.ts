@@ -15,7 +15,7 @@ export interface TraceRecorderOptions {
   readonly record: LayerRecord;
   readonly traces: TraceStore;
   readonly bytesNeeded: BytesNeeded;
-  /** 1 for each chunk of which something has been read. */
+  /** Not 0 for each chunk of which something has been read. */
   readonly read: Uint8Array;
   readonly table: () => Promise<ChunkTable>;
   readonly log: Log;

@@ -25,7 +25,7 @@ const maxGapBytes = 32 << 10;
 const maxRanges = 4096;
 const maxTraceBytes = 1 << 20;
 
-/** The trace of the chunks that have been read: one byte a chunk, 1 for these. */
+/** The trace of the chunks that have been read: one byte a chunk, not 0 for these. */
 export function traceOf(digest: string, table: ChunkTable, bytesNeeded: BytesNeeded, read: Uint8Array): Trace {
   const ranges: [number, number][] = [];
   for (let chunk = 0; chunk < table.length; chunk++) {

@@ -20,7 +20,17 @@ import type { Trace, TraceStore } from '../prefetch/trace.ts';
 /** The properties of a layer that has just been indexed, or is found on the disk. */
 export type KnownLayer = Pick<
   LayerOptions,
-  'record' | 'directory' | 'format' | 'table' | 'codecData' | 'resident' | 'isOfThisBoot' | 'blob' | 'traces' | 'origin'
+  | 'record'
+  | 'directory'
+  | 'format'
+  | 'table'
+  | 'codecData'
+  | 'resident'
+  | 'isOfThisBoot'
+  | 'blob'
+  | 'indexBytes'
+  | 'traces'
+  | 'origin'
 >;
 
 /** A layer that has just been indexed, to be opened. Disposing of it ends requests whose answers were not taken. */
@@ -166,6 +176,7 @@ export class Indexer {
         resident,
         isOfThisBoot: true,
         blob,
+        indexBytes: Math.max(tail.data.length, tail.size - dataEnd),
         traces,
         origin: ofToc,
       },

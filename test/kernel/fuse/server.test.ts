@@ -32,6 +32,7 @@ async function sparseFile(directory: string, content: Buffer) {
     rangeBytes: new Float64Array(new SharedArrayBuffer(count * 8)),
     resident: new Uint8Array(new SharedArrayBuffer(count)),
     read: new Uint8Array(new SharedArrayBuffer(count)),
+    readFromMs: 0,
   };
   file.rangeOffset.set(Array.from({ length: count }, (_, i) => i * rangeBytes));
   file.rangeBytes.fill(rangeBytes);

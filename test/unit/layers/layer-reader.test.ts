@@ -56,6 +56,7 @@ async function setUp(t: TestContext, layer: EstargzBlob) {
     threads,
     resident,
     read: new Uint8Array(new SharedArrayBuffer(table.length)),
+    openedMs: Date.now(),
     blob,
     link: new Link(),
     unwritten: new UnwrittenChunks(),

@@ -11,6 +11,7 @@ import { serveSnapshots } from '../../../src/snapshots/server.ts';
 import { openSnapshotter } from '../../../src/snapshots/snapshotter.ts';
 import { StatusClient } from '../../../src/status/client.ts';
 import { statusService } from '../../../src/status/service.ts';
+import { aUse } from '../../support/layer-use.ts';
 import type { DaemonStatus, StatusSource } from '../../../src/status/status.ts';
 
 const layers = {
@@ -77,9 +78,11 @@ test('StatusClient gets what the daemon says', async (t) => {
   const outcomes = new PrepareHistory();
   outcomes.note(labels('sha256:lazy'));
   outcomes.note(labels('sha256:plain'), { reason: 'no_toc', message: 'The layer is plain' });
+  const uses = { sinceMs: 1_700_000_000_000, uses: [aUse(), aUse({ endedMs: 1_700_000_009_000, strip: undefined })] };
   const client = await start(t, {
     status: () => Promise.resolve(status),
     outcomes: (digests) => outcomes.list(digests),
+    uses: () => Promise.resolve(uses),
   });
   assert.deepEqual(await client.status(), status);
   status = { ...status, mirror: undefined };
@@ -91,6 +94,7 @@ test('StatusClient gets what the daemon says', async (t) => {
     ['no_toc', 'The layer is plain', 'registry/image:tag'],
   );
   assert.deepEqual(others, []);
+  assert.deepEqual(await client.uses(), uses);
 });
 
 test('StatusClient says what to do if no daemon, or another program, answers', async (t) => {

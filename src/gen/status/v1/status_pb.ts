@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file status/v1/status.proto.
  */
 export const file_status_v1_status: GenFile = /*@__PURE__*/
-  fileDesc("ChZzdGF0dXMvdjEvc3RhdHVzLnByb3RvEhJsYXp5cHVsbC5zdGF0dXMudjEiDAoKR2V0UmVxdWVzdCLyAQoLR2V0UmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRISCgpzdGFydGVkX21zGAIgASgDEikKBmxheWVycxgDIAMoCzIZLmxhenlwdWxsLnN0YXR1cy52MS5MYXllchIoCgVjYWNoZRgEIAEoCzIZLmxhenlwdWxsLnN0YXR1cy52MS5DYWNoZRIrCgdjbGllbnRzGAUgAygLMhoubGF6eXB1bGwuc3RhdHVzLnYxLkNsaWVudBIqCgZtaXJyb3IYBiABKAsyGi5sYXp5cHVsbC5zdGF0dXMudjEuTWlycm9yEhAKCHByb2JsZW1zGAcgAygJIjcKBk1pcnJvchIPCgdhZGRyZXNzGAEgASgJEg0KBWJsb2JzGAIgASgFEg0KBWJ5dGVzGAMgASgDIoMBCgZDbGllbnQSDAoEbmFtZRgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEiwKB3Byb2Nlc3MYAyABKAsyGy5sYXp5cHVsbC5zdGF0dXMudjEuUHJvY2VzcxIsCgdyZWZ1c2VkGAQgASgLMhsubGF6eXB1bGwuc3RhdHVzLnYxLlByb2Nlc3MiJwoHUHJvY2VzcxILCgNwaWQYASABKAUSDwoHY29tbWFuZBgCIAEoCSKFAgoFTGF5ZXISDgoGZGlnZXN0GAEgASgJEhIKCnJlZmVyZW5jZXMYAiADKAkSEgoKbW91bnRlZF9tcxgDIAEoAxIOCgZtb3VudHMYBCABKAUSEgoKYmxvYl9ieXRlcxgFIAEoAxIVCg1jb250ZW50X2J5dGVzGAYgASgDEhUKDXByZXNlbnRfYnl0ZXMYByABKAMSFQoNZmV0Y2hlZF9ieXRlcxgIIAEoAxIYChBieXRlc19wZXJfc2Vjb25kGAkgASgBEg8KB3dhaXRpbmcYCiABKAUSDgoGZXJyb3JzGAsgASgDEg8KB2NsaWVudHMYDCADKAkSDwoHcHVsbGluZxgNIAEoCCImCgVDYWNoZRINCgVieXRlcxgBIAEoAxIOCgZsYXllcnMYAiABKAUiIgoPT3V0Y29tZXNSZXF1ZXN0Eg8KB2RpZ2VzdHMYASADKAkiQQoQT3V0Y29tZXNSZXNwb25zZRItCghvdXRjb21lcxgBIAMoCzIbLmxhenlwdWxsLnN0YXR1cy52MS5PdXRjb21lInsKB091dGNvbWUSEQoJcmVmZXJlbmNlGAEgASgJEg4KBmRpZ2VzdBgCIAEoCRINCgVhdF9tcxgDIAEoAxIOCgZyZWFzb24YBCABKAkSDwoHbWVzc2FnZRgFIAEoCRILCgNob3cYBiABKAkSEAoIaG93X3RleHQYByABKAkypwEKBlN0YXR1cxJGCgNHZXQSHi5sYXp5cHVsbC5zdGF0dXMudjEuR2V0UmVxdWVzdBofLmxhenlwdWxsLnN0YXR1cy52MS5HZXRSZXNwb25zZRJVCghPdXRjb21lcxIjLmxhenlwdWxsLnN0YXR1cy52MS5PdXRjb21lc1JlcXVlc3QaJC5sYXp5cHVsbC5zdGF0dXMudjEuT3V0Y29tZXNSZXNwb25zZWIGcHJvdG8z");
+  fileDesc("ChZzdGF0dXMvdjEvc3RhdHVzLnByb3RvEhJsYXp5cHVsbC5zdGF0dXMudjEiDAoKR2V0UmVxdWVzdCLyAQoLR2V0UmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoCRISCgpzdGFydGVkX21zGAIgASgDEikKBmxheWVycxgDIAMoCzIZLmxhenlwdWxsLnN0YXR1cy52MS5MYXllchIoCgVjYWNoZRgEIAEoCzIZLmxhenlwdWxsLnN0YXR1cy52MS5DYWNoZRIrCgdjbGllbnRzGAUgAygLMhoubGF6eXB1bGwuc3RhdHVzLnYxLkNsaWVudBIqCgZtaXJyb3IYBiABKAsyGi5sYXp5cHVsbC5zdGF0dXMudjEuTWlycm9yEhAKCHByb2JsZW1zGAcgAygJIjcKBk1pcnJvchIPCgdhZGRyZXNzGAEgASgJEg0KBWJsb2JzGAIgASgFEg0KBWJ5dGVzGAMgASgDIoMBCgZDbGllbnQSDAoEbmFtZRgBIAEoCRIPCgdhZGRyZXNzGAIgASgJEiwKB3Byb2Nlc3MYAyABKAsyGy5sYXp5cHVsbC5zdGF0dXMudjEuUHJvY2VzcxIsCgdyZWZ1c2VkGAQgASgLMhsubGF6eXB1bGwuc3RhdHVzLnYxLlByb2Nlc3MiJwoHUHJvY2VzcxILCgNwaWQYASABKAUSDwoHY29tbWFuZBgCIAEoCSKFAgoFTGF5ZXISDgoGZGlnZXN0GAEgASgJEhIKCnJlZmVyZW5jZXMYAiADKAkSEgoKbW91bnRlZF9tcxgDIAEoAxIOCgZtb3VudHMYBCABKAUSEgoKYmxvYl9ieXRlcxgFIAEoAxIVCg1jb250ZW50X2J5dGVzGAYgASgDEhUKDXByZXNlbnRfYnl0ZXMYByABKAMSFQoNZmV0Y2hlZF9ieXRlcxgIIAEoAxIYChBieXRlc19wZXJfc2Vjb25kGAkgASgBEg8KB3dhaXRpbmcYCiABKAUSDgoGZXJyb3JzGAsgASgDEg8KB2NsaWVudHMYDCADKAkSDwoHcHVsbGluZxgNIAEoCCImCgVDYWNoZRINCgVieXRlcxgBIAEoAxIOCgZsYXllcnMYAiABKAUiIgoPT3V0Y29tZXNSZXF1ZXN0Eg8KB2RpZ2VzdHMYASADKAkiQQoQT3V0Y29tZXNSZXNwb25zZRItCghvdXRjb21lcxgBIAMoCzIbLmxhenlwdWxsLnN0YXR1cy52MS5PdXRjb21lInsKB091dGNvbWUSEQoJcmVmZXJlbmNlGAEgASgJEg4KBmRpZ2VzdBgCIAEoCRINCgVhdF9tcxgDIAEoAxIOCgZyZWFzb24YBCABKAkSDwoHbWVzc2FnZRgFIAEoCRILCgNob3cYBiABKAkSEAoIaG93X3RleHQYByABKAkiDQoLVXNlc1JlcXVlc3QiRwoMVXNlc1Jlc3BvbnNlEhAKCHNpbmNlX21zGAEgASgDEiUKBHVzZXMYAiADKAsyFy5sYXp5cHVsbC5zdGF0dXMudjEuVXNlIqgDCgNVc2USDgoGZGlnZXN0GAEgASgJEhIKCnJlZmVyZW5jZXMYAiADKAkSEgoKc3RhcnRlZF9tcxgDIAEoAxIQCghlbmRlZF9tcxgEIAEoAxILCgNob3cYBSABKAkSEAoIaG93X3RleHQYBiABKAkSEgoKYmxvYl9ieXRlcxgHIAEoAxIVCg1jb250ZW50X2J5dGVzGAggASgDEhUKDXByZXNlbnRfYnl0ZXMYCSABKAMSEgoKcmVhZF9ieXRlcxgKIAEoAxI1CgdmZXRjaGVkGAsgAygLMiQubGF6eXB1bGwuc3RhdHVzLnYxLlVzZS5GZXRjaGVkRW50cnkSDQoFd2FpdHMYDCABKAMSEQoJd2FpdGVkX21zGA0gASgBEhcKD2xvbmdlc3Rfd2FpdF9tcxgOIAEoARIOCgZlcnJvcnMYDyABKAMSDQoFc3RyaXAYECABKAwSDwoHaXNfbGVmdBgRIAEoCBIQCghpc193aG9sZRgSIAEoCBouCgxGZXRjaGVkRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDOgI4ATLyAQoGU3RhdHVzEkYKA0dldBIeLmxhenlwdWxsLnN0YXR1cy52MS5HZXRSZXF1ZXN0Gh8ubGF6eXB1bGwuc3RhdHVzLnYxLkdldFJlc3BvbnNlElUKCE91dGNvbWVzEiMubGF6eXB1bGwuc3RhdHVzLnYxLk91dGNvbWVzUmVxdWVzdBokLmxhenlwdWxsLnN0YXR1cy52MS5PdXRjb21lc1Jlc3BvbnNlEkkKBFVzZXMSHy5sYXp5cHVsbC5zdGF0dXMudjEuVXNlc1JlcXVlc3QaIC5sYXp5cHVsbC5zdGF0dXMudjEuVXNlc1Jlc3BvbnNlYgZwcm90bzM");
 
 /**
  * @generated from message lazypull.status.v1.GetRequest
@@ -378,6 +378,161 @@ export const OutcomeSchema: GenMessage<Outcome> = /*@__PURE__*/
   messageDesc(file_status_v1_status, 9);
 
 /**
+ * @generated from message lazypull.status.v1.UsesRequest
+ */
+export type UsesRequest = Message<"lazypull.status.v1.UsesRequest"> & {
+};
+
+/**
+ * Describes the message lazypull.status.v1.UsesRequest.
+ * Use `create(UsesRequestSchema)` to create a new message.
+ */
+export const UsesRequestSchema: GenMessage<UsesRequest> = /*@__PURE__*/
+  messageDesc(file_status_v1_status, 10);
+
+/**
+ * @generated from message lazypull.status.v1.UsesResponse
+ */
+export type UsesResponse = Message<"lazypull.status.v1.UsesResponse"> & {
+  /**
+   * Since when the daemon counts, in milliseconds since 1970.
+   *
+   * @generated from field: int64 since_ms = 1;
+   */
+  sinceMs: bigint;
+
+  /**
+   * @generated from field: repeated lazypull.status.v1.Use uses = 2;
+   */
+  uses: Use[];
+};
+
+/**
+ * Describes the message lazypull.status.v1.UsesResponse.
+ * Use `create(UsesResponseSchema)` to create a new message.
+ */
+export const UsesResponseSchema: GenMessage<UsesResponse> = /*@__PURE__*/
+  messageDesc(file_status_v1_status, 11);
+
+/**
+ * @generated from message lazypull.status.v1.Use
+ */
+export type Use = Message<"lazypull.status.v1.Use"> & {
+  /**
+   * @generated from field: string digest = 1;
+   */
+  digest: string;
+
+  /**
+   * @generated from field: repeated string references = 2;
+   */
+  references: string[];
+
+  /**
+   * Milliseconds since 1970; ended_ms is 0 while it is mounted.
+   *
+   * @generated from field: int64 started_ms = 3;
+   */
+  startedMs: bigint;
+
+  /**
+   * @generated from field: int64 ended_ms = 4;
+   */
+  endedMs: bigint;
+
+  /**
+   * How the daemon has it, as a word and in words for people.
+   *
+   * @generated from field: string how = 5;
+   */
+  how: string;
+
+  /**
+   * @generated from field: string how_text = 6;
+   */
+  howText: string;
+
+  /**
+   * Bytes of the compressed layer, of its files, of those on the disk, and of the parts of which something was read.
+   *
+   * @generated from field: int64 blob_bytes = 7;
+   */
+  blobBytes: bigint;
+
+  /**
+   * @generated from field: int64 content_bytes = 8;
+   */
+  contentBytes: bigint;
+
+  /**
+   * @generated from field: int64 present_bytes = 9;
+   */
+  presentBytes: bigint;
+
+  /**
+   * @generated from field: int64 read_bytes = 10;
+   */
+  readBytes: bigint;
+
+  /**
+   * Bytes of the compressed layer that were fetched, by reason.
+   *
+   * @generated from field: map<string, int64> fetched = 11;
+   */
+  fetched: { [key: string]: bigint };
+
+  /**
+   * Reads that waited, how long at least one did, and the longest of them.
+   *
+   * @generated from field: int64 waits = 12;
+   */
+  waits: bigint;
+
+  /**
+   * @generated from field: double waited_ms = 13;
+   */
+  waitedMs: number;
+
+  /**
+   * @generated from field: double longest_wait_ms = 14;
+   */
+  longestWaitMs: number;
+
+  /**
+   * @generated from field: int64 errors = 15;
+   */
+  errors: bigint;
+
+  /**
+   * 96 bytes each: percent read, percent on the disk, and the time of the first read. Empty if nothing was read.
+   *
+   * @generated from field: bytes strip = 16;
+   */
+  strip: Uint8Array;
+
+  /**
+   * Whether it was mounted in an earlier life of which nothing is known.
+   *
+   * @generated from field: bool is_left = 17;
+   */
+  isLeft: boolean;
+
+  /**
+   * Whether it was complete when it was mounted: then reads are not seen.
+   *
+   * @generated from field: bool is_whole = 18;
+   */
+  isWhole: boolean;
+};
+
+/**
+ * Describes the message lazypull.status.v1.Use.
+ * Use `create(UseSchema)` to create a new message.
+ */
+export const UseSchema: GenMessage<Use> = /*@__PURE__*/
+  messageDesc(file_status_v1_status, 12);
+
+/**
  * What a daemon is doing, for its operator. Nothing can be changed with it.
  *
  * @generated from service lazypull.status.v1.Status
@@ -402,6 +557,16 @@ export const Status: GenService<{
     methodKind: "unary";
     input: typeof OutcomesRequestSchema;
     output: typeof OutcomesResponseSchema;
+  },
+  /**
+   * What layers did while they were mounted, the last uses that are known; those that go on come last.
+   *
+   * @generated from rpc lazypull.status.v1.Status.Uses
+   */
+  uses: {
+    methodKind: "unary";
+    input: typeof UsesRequestSchema;
+    output: typeof UsesResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_status_v1_status, 0);
