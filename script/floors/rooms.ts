@@ -127,6 +127,7 @@ export const floors: readonly (readonly Room[])[] = [
         fetch: 'misses and what is fetched with them: windows, the background, requests',
         prefetch: 'what is going to be read: traces, ELF headers, profiles of programs',
         store: 'the files that are kept of a layer',
+        uses: 'what layers did while they were mounted',
         cache: 'how much of the disk layers may take, and which of them go',
         workers: 'unpacking, verifying and planning, off the event loop',
         'warm-up': 'a layer that was made up, for code to be warm before the first real one',

@@ -37,6 +37,7 @@ export async function createProgram(environment: Environment, command: string | 
   const { buildkitdCommand } = await import('./buildkitd.ts');
   const { buildkitCommand } = await import('./buildkit.ts');
   const { statusCommand } = await import('./status.ts');
+  const { reportCommand } = await import('./report/command.ts');
   const { stopCommand } = await import('./stop.ts');
   const { whyCommand } = await import('./why.ts');
   const { inspectCommand } = await import('./inspect.ts');
@@ -53,6 +54,7 @@ export async function createProgram(environment: Environment, command: string | 
   const { completionCommand } = await import('./completion.ts');
   program.addCommand(convertCommand(environment));
   program.addCommand(statusCommand(environment));
+  program.addCommand(reportCommand(environment));
   program.addCommand(stopCommand(environment));
   program.addCommand(whyCommand(environment));
   program.addCommand(inspectCommand(environment));

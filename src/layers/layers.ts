@@ -55,9 +55,8 @@ type Open = (signal: AbortSignal) => Promise<Layer>;
 
 /** All lazy layers of a daemon, keyed by `LayerId`: all mounts of one layer share its data. */
 export class Layers {
-  /** The files on the disk. */
+  /** The files on the disk, and what layers did. */
   readonly cache: Cache;
-  /** What layers did. */
   readonly uses: UseHistory;
   readonly #options: LayersOptions;
   readonly #formats: Formats;

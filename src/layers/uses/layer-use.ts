@@ -27,7 +27,9 @@ export interface LayerUse extends LayerActivity {
   /** The same in words, for people. */
   readonly howText: string;
   readonly blobBytes: number;
-  /** Whether its mount began in an earlier life of the daemon of which nothing is known: what it saved cannot be told. */
+  /**
+   * Whether its mount began in an earlier life of the daemon of which nothing is known: what it saved cannot be told.
+   */
   readonly isLeft: boolean;
   /** Whether it was complete when it was mounted: then the kernel reads the disk, and reads are not seen. */
   readonly isWhole: boolean;

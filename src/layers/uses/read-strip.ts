@@ -6,8 +6,8 @@ import { countBytes, residency } from '../../chunks/residency.ts';
 export const stripCells = 96;
 
 /**
- * A picture of a layer in `3 * stripCells` bytes: for each cell, how much of it was read, in percent; how much is on the
- * disk, in percent; and the `readTimeCode` of the first read in it. What is not 0 % is at least 1 %.
+ * A picture of a layer in `3 * stripCells` bytes: for each cell, how much of it was read, in percent; how much is on
+ * the disk, in percent; and the `readTimeCode` of the first read in it. What is not 0 % is at least 1 %.
  */
 export type ReadStrip = Uint8Array;
 
