@@ -1,4 +1,4 @@
-import { Status } from '../gen/status/v1/status_pb.ts';
+import { Status, type Use } from '../gen/status/v1/status_pb.ts';
 import { type LayerHow, layerHows } from '../layers/layer-origin.ts';
 import { fetchReasons } from '../layers/metrics.ts';
 import { type LayerUse, nothingFetched } from '../layers/uses/layer-use.ts';
@@ -73,26 +73,37 @@ export class StatusClient implements Disposable {
     const { sinceMs, uses } = await this.#calls.unary(Status.method.uses, {});
     return {
       sinceMs: Number(sinceMs),
-      uses: uses.map(({ $typeName: _, $unknown: _unknown, ...use }) => ({
-        ...use,
-        startedMs: Number(use.startedMs),
-        endedMs: use.endedMs === 0n ? undefined : Number(use.endedMs),
-        how: knownHow(use.how) ?? 'kept',
-        blobBytes: Number(use.blobBytes),
-        contentBytes: Number(use.contentBytes),
-        presentBytes: Number(use.presentBytes),
-        readBytes: Number(use.readBytes),
-        fetched: fetchedOf(use.fetched),
-        waits: Number(use.waits),
-        errors: Number(use.errors),
-        strip: use.strip.length === stripBytes ? new Uint8Array(use.strip) : undefined,
-      })),
+      uses: uses.map(useOf),
     };
   }
 
   [Symbol.dispose](): void {
     this.#calls[Symbol.dispose]();
   }
+}
+
+function useOf(wire: Use): LayerUse {
+  const { digest, references, howText, waitedMs, longestWaitMs, isLeft, isWhole, strip } = wire;
+  return {
+    digest,
+    references,
+    startedMs: Number(wire.startedMs),
+    endedMs: wire.endedMs === 0n ? undefined : Number(wire.endedMs),
+    how: knownHow(wire.how) ?? 'kept',
+    howText,
+    blobBytes: Number(wire.blobBytes),
+    isLeft,
+    isWhole,
+    contentBytes: Number(wire.contentBytes),
+    presentBytes: Number(wire.presentBytes),
+    readBytes: Number(wire.readBytes),
+    fetched: fetchedOf(wire.fetched),
+    waits: Number(wire.waits),
+    waitedMs,
+    longestWaitMs,
+    errors: Number(wire.errors),
+    strip: strip.length === stripBytes ? new Uint8Array(strip) : undefined,
+  };
 }
 
 /** Bytes by the reasons that this version knows. */
