@@ -21,6 +21,8 @@ export interface MetricDescription {
   readonly type: MetricType;
   readonly help: string;
   readonly labels: readonly string[];
+  /** The values of labels, if they are known beforehand. */
+  readonly values: Labels;
 }
 
 /** A number, or a function that reads it when the metrics are asked for. */
@@ -60,7 +62,11 @@ export class MetricsRegistry {
 
   /** All declared metrics, in the order of declaration. */
   get descriptions(): readonly MetricDescription[] {
-    return [...this.#metrics.values()].map(({ spec }) => ({ ...spec, labels: Object.keys(spec.labels) }));
+    return [...this.#metrics.values()].map(({ spec }) => ({
+      ...spec,
+      labels: Object.keys(spec.labels),
+      values: spec.labels,
+    }));
   }
 
   /** All metrics as Prometheus reads them. If a source fails, its line is left out. */
