@@ -63,7 +63,7 @@ test('lazypull report says what was read of a layer, where and when, even after 
     read.every((i) => i >= 46 && i <= 53),
     `cells ${read.join(' ')} were read`,
   );
-  assert.ok(read.length >= 4 && read.every((i) => cells[i]!.readMs !== undefined && cells[i]!.present === 100));
+  assert.ok(read.length >= 4 && read.every((i) => cells[i]!.readMs !== undefined && cells[i]!.present >= cells[i]!.read));
 
   const text = await answerOf();
   assert.match(text, new RegExp(`^${layer.digest.slice(7, 19)} .* lazy +[.-]*#+`, 'm'));
@@ -82,9 +82,9 @@ test('lazypull report says what was read of a layer, where and when, even after 
 test('lazypull report says of a layer that was left to the client why', async () => {
   assert.equal(await lab.isLazy({ digest: `sha256:${'0'.repeat(64)}`, annotations: {} }), false);
   const [image] = await images();
-  const [layer] = image?.layers ?? [];
-  assert.equal(layer?.use, undefined);
-  assert.notEqual(layer?.reason, undefined);
+  const left = image?.layers.filter(({ use }) => use === undefined);
+  assert.equal(left?.length, 1);
+  assert.notEqual(left[0]?.reason, undefined);
   const path = join(lab.workspace.path, 'report.html');
   await answerOf('--html', path);
   assert.match(await readFile(path, 'utf8'), /<strong>NOT LAZY<\/strong>/);
