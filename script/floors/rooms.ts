@@ -56,6 +56,7 @@ export const floors: readonly (readonly Room[])[] = [
   ],
   [
     { name: 'log.ts', about: 'what the rooms log to' },
+    { name: 'spans.ts', about: 'what the rooms tell a tracer' },
     { name: 'metrics.ts', about: 'counters, gauges and histograms, and how Prometheus reads them' },
     { name: 'chunks', about: 'what the data path speaks of: the table of chunks, ranges, which of them are here' },
   ],
@@ -161,7 +162,7 @@ export const floors: readonly (readonly Room[])[] = [
     {
       name: 'daemon',
       about: 'start order, sockets, the keeper, signals, service manager',
-      packages: [...files, 'node:http', 'node:v8'],
+      packages: [...files, '@opentelemetry', 'node:async_hooks', 'node:http', 'node:v8'],
     },
     {
       name: 'buildkit',

@@ -6,6 +6,7 @@ import { LazypullError } from '../errors.ts';
 import type { Layers } from '../layers/layers.ts';
 import type { Log } from '../log.ts';
 import type { SnapshotMetrics } from '../snapshots/metrics.ts';
+import type { Spans } from '../spans.ts';
 import type { Xino } from '../snapshots/mounts.ts';
 import type { PrepareOutcome } from '../snapshots/prepare-history.ts';
 import { StoreOwner } from '../snapshots/store-owner.ts';
@@ -37,13 +38,14 @@ export class Clients implements AsyncDisposable {
     log: Log,
     metrics: SnapshotMetrics,
     xino: Xino | undefined,
+    spans: Spans,
   ): Promise<Clients> {
     await checkStores(root, configs, log);
     await using stack = new AsyncDisposableStack();
     const all: Client[] = [];
     for (const config of configs) {
       const own = clientRoot(root, config.name);
-      const parts = { root: own, layers, log, metrics, client: config.name, xino };
+      const parts = { root: own, layers, log, metrics, client: config.name, xino, spans };
       const snapshotter = stack.use(await openSnapshotter(parts));
       const process = new StoreOwner(join(own, 'snapshotter', 'client.json'), config.address, log);
       all.push({ config, snapshotter, process });

@@ -34,6 +34,8 @@ import { DaemonMirror, removeMirror } from './mirror.ts';
 import { feedWatchdog, notifyManager } from './notify.ts';
 import { warmUp, warmUpAsClient } from './warm-up.ts';
 import { claimResources } from './resources.ts';
+import type { Spans } from '../spans.ts';
+import { openSpans } from './tracing.ts';
 import { checkRootDisk, checkRootPath } from './root-disk.ts';
 import { openRoot } from '../state/root.ts';
 import { handoverSignal } from './signals.ts';
@@ -74,6 +76,7 @@ export async function runDaemon(
   if (config.metricsAddress !== undefined || config.logLevel === 'debug' || config.logLevel === 'trace') {
     parts.use(watchDelay(log, metrics.delay));
   }
+  const spans = parts.use(await openSpans(env, log));
   const budget = new DiskBudget();
   const mirror =
     config.mirrorAddress &&
@@ -93,7 +96,7 @@ export async function runDaemon(
     await openLayerIndexes(config.root, config.file?.index ?? defaultIndexConfig, registry, log, metrics.indexes),
   );
   const layers = parts.adopt(
-    await startLayers(config, registry, mirror, budget, indexes, fuse, memoryBytes, log, metrics),
+    await startLayers(config, registry, mirror, budget, indexes, fuse, memoryBytes, log, metrics, spans),
     async (started) => {
       if (!(await started.close()))
         log.warn({}, 'Layers are still in use; reading what was not fetched fails from now on');
@@ -114,7 +117,9 @@ export async function runDaemon(
     }
     await mirror?.serve(registry);
     const xino = xinoOf(config.file);
-    const clients = parts.use(await Clients.open(config.root, config.clients, layers, log, metrics.snapshots, xino));
+    const clients = parts.use(
+      await Clients.open(config.root, config.clients, layers, log, metrics.snapshots, xino, spans),
+    );
     await clients.restore();
     layers.cache.start(); // every layer that a snapshot names is known now
     if (signal.aborted && signal.reason !== handoverSignal) return;
@@ -191,6 +196,7 @@ function startLayers(
   memoryBytes: number | undefined,
   log: Log,
   metrics: DaemonMetrics,
+  spans: Spans,
 ): Promise<Layers> {
   const options = {
     root,
@@ -209,6 +215,7 @@ function startLayers(
     memoryBytes,
     log,
     metrics,
+    spans,
   };
   return Layers.start(options, kept);
 }

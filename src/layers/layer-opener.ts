@@ -16,6 +16,7 @@ import type { LayersOptions } from './layers-options.ts';
 import type { MemoryBudget } from './memory-budget.ts';
 import type { LayerMetrics } from './metrics.ts';
 import type { OpenLayers } from './open-layers.ts';
+import { noSpans } from '../spans.ts';
 import { TraceStore } from './prefetch/trace.ts';
 import { pullLimits } from './pull/pull-limits.ts';
 import { LayerPuller } from './pull/puller.ts';
@@ -84,6 +85,7 @@ export class LayerOpener {
       memory,
       metrics,
       log,
+      spans: options.spans,
     });
     this.#puller = new LayerPuller({
       limits: pullLimits(memory),
@@ -108,6 +110,7 @@ export class LayerOpener {
       isKept: async (digest) => (await this.directory(unindexed(digest)).record()) !== undefined,
       traces: this.#traces,
       log,
+      spans: options.spans,
     });
   }
 
@@ -126,7 +129,12 @@ export class LayerOpener {
   }
 
   /** Opens a layer from the disk, or makes it anew from the registry. */
-  async open(ref: LayerRef, signal: AbortSignal): Promise<Layer> {
+  open(ref: LayerRef, signal: AbortSignal): Promise<Layer> {
+    const { spans = noSpans } = this.#options;
+    return spans.within('resolve', {}, () => this.#open(ref, signal));
+  }
+
+  async #open(ref: LayerRef, signal: AbortSignal): Promise<Layer> {
     try {
       return await this.openKept(ref);
     } catch (error) {
@@ -256,6 +264,7 @@ export class LayerOpener {
       onGrowth: () => this.#parts.budget.grow(),
       metrics: this.#parts.metrics,
       log: this.#options.log,
+      spans: this.#options.spans,
       ...own,
     });
   }

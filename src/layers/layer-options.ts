@@ -5,6 +5,7 @@ import type { LazypullError } from '../errors.ts';
 import type { FuseServer } from '../fuse/server.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob/blob.ts';
+import type { Spans } from '../spans.ts';
 import type { TableCache } from './table-cache.ts';
 import type { LayerDirectory, LayerRecord, WrittenResidency } from './store/layer-directory.ts';
 import type { LayerOrigin } from './layer-origin.ts';
@@ -47,4 +48,5 @@ export interface LayerOptions extends WrittenResidency {
   readonly onGrowth: () => void;
   readonly metrics: LayerMetrics;
   readonly log: Log;
+  readonly spans?: Spans | undefined;
 }

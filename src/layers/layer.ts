@@ -14,7 +14,7 @@ import type { LayerOrigin } from './layer-origin.ts';
 import type { LayerStatus } from './layer-status.ts';
 import { fetchedBytesOf, type LayerActivity, nothingFetched, sumOfFetched } from './uses/layer-use.ts';
 import { type ContentActivity, contentActivity } from './uses/read-strip.ts';
-import { WaitClock } from './uses/wait-clock.ts';
+import { LayerWaits } from './uses/layer-waits.ts';
 
 import { countBytes, residency } from '../chunks/residency.ts';
 import { chunksOfTrace, type Trace } from './prefetch/trace.ts';
@@ -45,7 +45,7 @@ export class Layer {
   readonly #disk: FileHandle;
   readonly #kept: ResidencyWriter;
   readonly #trace: TraceRecorder;
-  readonly #waits = new WaitClock();
+  readonly #waits: LayerWaits;
   /** The chunks that have been read, and when they first were, as the FUSE server notes it. */
   readonly #read: Uint8Array;
   #reader: LayerReader | undefined;
@@ -80,6 +80,7 @@ export class Layer {
   private constructor({ table, codecData, ...options }: LayerOptions, disk: FileHandle) {
     const { record, directory } = options;
     this.#options = options;
+    this.#waits = new LayerWaits(options);
     ({ record: this.record, origin: this.origin } = options);
     this.fileSystem = options.front.fileSystem;
     this.#disk = disk;
@@ -323,7 +324,7 @@ export class Layer {
       this.#errors++;
       throw error;
     } finally {
-      this.#waits.end(startedMs);
+      this.#waits.endRead(startedMs, offset, size);
     }
   }
 

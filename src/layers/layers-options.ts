@@ -3,6 +3,7 @@ import type { Fronts } from '../fronts/index.ts';
 import type { FuseMetrics } from '../fuse/metrics.ts';
 import type { OpenImageAccess } from '../images/image-access.ts';
 import type { Log } from '../log.ts';
+import type { Spans } from '../spans.ts';
 import type { CacheNeighbour } from './cache/cache-access.ts';
 import type { CacheLimits } from './cache/cache-limits.ts';
 import type { DiskBudget } from './cache/disk-budget.ts';
@@ -42,5 +43,6 @@ export interface LayersOptions {
   /** How they are shown. Undefined for what is built in. */
   readonly fronts?: Fronts | undefined;
   readonly log: Log;
+  readonly spans?: Spans | undefined;
   readonly metrics?: { readonly layers: LayerMetrics; readonly fuse: FuseMetrics };
 }

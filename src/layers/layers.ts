@@ -133,8 +133,8 @@ export class Layers {
         this.#root.check();
         await this.#fuse.served();
       },
+      ...options,
       metrics: this.#metrics,
-      log: options.log,
     });
     const budget = options.budget ?? new DiskBudget();
     this.#opener = new LayerOpener(options, {

@@ -4,6 +4,7 @@ import type { MountHelper } from '../kernel/mount-helper.ts';
 import { mountShownAt } from '../kernel/mount-point.ts';
 import type { Log } from '../log.ts';
 import { inParallel } from '../util/in-parallel.ts';
+import { noSpans, type Spans } from '../spans.ts';
 import type { Layer } from './layer.ts';
 import type { LayerMetrics } from './metrics.ts';
 
@@ -29,6 +30,7 @@ export interface MountPointsOptions {
   readonly served: () => Promise<void>;
   readonly metrics: LayerMetrics;
   readonly log: Log;
+  readonly spans?: Spans | undefined;
 }
 
 /**
@@ -57,7 +59,8 @@ export class MountPoints {
 
   /** Mounts a layer, as `MountHelper.fill`. */
   async fill(mountpoint: string, layer: Layer): Promise<void> {
-    await this.#inTurn(mountpoint, () => this.#fill(mountpoint, layer));
+    const { spans = noSpans } = this.#options;
+    await spans.within('mount', {}, () => this.#inTurn(mountpoint, () => this.#fill(mountpoint, layer)));
   }
 
   /** Treats the existing mount, which must be of the layer, as if `fill` had made it. */

@@ -34,7 +34,8 @@ import { bytesSent, dropCall, UnreadAnswers } from './unread.ts';
 /**
  * What a generated service needs: a function for each method, which answers with a message, or with messages if the
  * method streams. It throws to answer an error. `namespace` is the one of containerd that the caller works for; '' if
- * it names none. `signal` aborts when the caller gives up: it cancels the call, its deadline passes or it is gone.
+ * it names none. `traceparent` is the header of that name; '' if there is none. `signal` aborts when the caller gives
+ * up: it cancels the call, its deadline passes or it is gone.
  */
 export type Handlers<M extends GenServiceMethods> = {
   readonly [K in keyof M]: M[K]['methodKind'] extends 'server_streaming'
@@ -46,6 +47,7 @@ export type Handlers<M extends GenServiceMethods> = {
         request: MessageShape<M[K]['input']>,
         namespace: string,
         signal: AbortSignal,
+        traceparent: string,
       ) => Promise<MessageInitShape<M[K]['output']>> | MessageInitShape<M[K]['output']>;
 };
 
@@ -98,9 +100,14 @@ export function bridge<M extends GenServiceMethods>(
           ? (call: Stream) => void measured(() => stream(method, handler as StreamHandler, call, log, turns))
           : (call: Call, done: sendUnaryData<unknown>) =>
               void measured(() => {
-                const guarded: UnaryHandler = (request, _, signal) => {
+                const guarded: UnaryHandler = (request, _namespace, signal) => {
                   guard?.(method.name, pidOf(call.getPeer()));
-                  return (handler as UnaryHandler)(request, namespaceOf(call), signal);
+                  return (handler as UnaryHandler)(
+                    request,
+                    headerOf(call, namespaceHeader),
+                    signal,
+                    headerOf(call, 'traceparent'),
+                  );
                 };
                 return answer(method, guarded, call, done, log, unread);
               }),
@@ -128,7 +135,12 @@ function methodDefinition(method: DescMethod): ServiceDefinition[string] {
   };
 }
 
-type UnaryHandler = (request: unknown, namespace: string, signal: AbortSignal) => Promise<Message> | Message;
+type UnaryHandler = (
+  request: unknown,
+  namespace: string,
+  signal: AbortSignal,
+  traceparent: string,
+) => Promise<Message> | Message;
 type StreamHandler = (request: unknown, signal: AbortSignal) => Iterable<Message> | AsyncIterable<Message>;
 
 /** @returns how the call ended: `OK`, or the class of the error */
@@ -147,7 +159,7 @@ async function answer(
     if (!isAnswered) gone.abort(new LazypullError('Canceled', 'The client gave the call up'));
   });
   try {
-    const message = create(method.output, await handler(call.request, '', gone.signal));
+    const message = create(method.output, await handler(call.request, '', gone.signal, ''));
     isAnswered = true;
     done(null, message);
     unread.note(call);
@@ -197,8 +209,8 @@ function written(call: Stream, message: MessageShape<DescMessage>): Promise<void
 /** The header with the namespace, of containerd's clients and of its own calls of plugins (pkg/namespaces). */
 const namespaceHeader = 'containerd-namespace';
 
-function namespaceOf(call: Call): string {
-  return String(call.metadata.get(namespaceHeader)[0] ?? '');
+function headerOf(call: Call, name: string): string {
+  return String(call.metadata.get(name)[0] ?? '');
 }
 
 const peerPrefix = 'pid:';

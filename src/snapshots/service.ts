@@ -54,8 +54,8 @@ export function snapshotsService(
   return bridge(
     SnapshotsDesc,
     {
-      async prepare({ key, parent, labels }, _, signal) {
-        const prepared = await snapshots.prepare(key, parent, labels, signal);
+      async prepare({ key, parent, labels }, _, signal, traceparent) {
+        const prepared = await snapshots.prepare(key, parent, labels, { signal, traceparent });
         if ('mounts' in prepared) return { mounts: wireMounts(prepared.mounts) };
         // The protocol has no other word for it.
         throw new LazypullError('AlreadyExists', `The target snapshot "${prepared.ready}" is ready`);

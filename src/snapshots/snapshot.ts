@@ -29,6 +29,14 @@ export interface Mount {
 /** What a Prepare came to: an active snapshot, or the name of the committed one that the client asked for. */
 export type Prepared = { readonly mounts: readonly Mount[] } | { readonly ready: string };
 
+/** What a call comes with besides its message. */
+export interface Caller {
+  /** Aborts when the caller gives up: then the call rejects with its reason, and no snapshot is made. */
+  readonly signal?: AbortSignal;
+  /** The caller's span, as in the header of that name; '' if it has none. */
+  readonly traceparent?: string;
+}
+
 /**
  * containerd's snapshotter interface (core/snapshots/snapshotter.go). `key` names a snapshot of any kind. Errors are
  * LazypullErrors with the classes that containerd's own snapshotters use.
@@ -59,10 +67,8 @@ export interface Snapshots {
    * Makes an active snapshot. With the label `containerd.io/snapshot.ref` it first tries to commit a lazy layer under
    * that name, and tells whether that snapshot is there then. Throws NotFound or InvalidArgument if the parent is
    * absent or not committed; AlreadyExists for `key`; Unavailable as `mounts`.
-   *
-   * @param signal aborts when the caller gives up: then it rejects with the signal's reason, and no snapshot is made
    */
-  prepare(key: string, parent: string, labels: Labels, signal?: AbortSignal): Promise<Prepared>;
+  prepare(key: string, parent: string, labels: Labels, caller?: Caller): Promise<Prepared>;
 
   /** Makes a read-only snapshot. Throws as `prepare`. */
   view(key: string, parent: string, labels: Labels): Promise<readonly Mount[]>;

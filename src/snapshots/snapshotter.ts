@@ -14,6 +14,8 @@ import type { LayerRef } from '../layers/resolve/layer-ref.ts';
 import { Refusal } from '../layers/resolve/refusal.ts';
 import { asRefusal } from '../layers/resolve/refusal-reason.ts';
 import type { Log } from '../log.ts';
+import { noSpans, type Spans } from '../spans.ts';
+import { tracedPrepare } from './traced-prepare.ts';
 import { Directories } from './directories.ts';
 import { parseFilters } from './filters.ts';
 import { targetLabel } from '../label-names.ts';
@@ -22,7 +24,7 @@ import { type SnapshotMetrics, snapshotMetrics } from './metrics.ts';
 import { mountsOf, type Xino } from './mounts.ts';
 import { PrepareHistory } from './prepare-history.ts';
 import type { RemoteLayers, RemoteOutcome } from './remote-layers.ts';
-import type { Kind, Labels, Mount, Prepared, SnapshotInfo, Snapshots, Usage } from './snapshot.ts';
+import type { Caller, Kind, Labels, Mount, Prepared, SnapshotInfo, Snapshots, Usage } from './snapshot.ts';
 import { type Link, SnapshotStore, type StoredSnapshot } from './store.ts';
 import { diskUsage, keepsUsage, TreeUsages } from './usage.ts';
 import { inParallel } from '../util/in-parallel.ts';
@@ -38,6 +40,7 @@ export interface SnapshotterParts {
   readonly store: SnapshotStore;
   readonly layers: RemoteLayers;
   readonly log: Log;
+  readonly spans?: Spans | undefined;
   readonly metrics?: SnapshotMetrics | undefined;
   /** The name of the client, for metrics. */
   readonly client?: string;
@@ -77,6 +80,7 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
   readonly #directories: Directories;
   readonly #metrics: SnapshotMetrics;
   readonly #xino: Xino | undefined;
+  readonly #spans: Spans;
   readonly #usages = new TreeUsages();
   /** Lazy layers that should be mounted and are not. The value is the mounting, if it is under way. */
   readonly #unmounted = new Map<number, Promise<void> | undefined>();
@@ -84,13 +88,14 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
   readonly #reasons = new Map<number, unknown>();
   #closing: Promise<void> | undefined;
 
-  constructor({ root, store, layers, log, metrics = snapshotMetrics(), client = '', xino }: SnapshotterParts) {
+  constructor({ root, store, layers, log, metrics = snapshotMetrics(), client = '', xino, spans }: SnapshotterParts) {
     this.#openStore = store;
     this.#layers = layers;
     this.#log = log;
     this.#directories = new Directories(join(root, 'snapshots'), layers, log);
     this.#metrics = metrics;
     this.#xino = xino;
+    this.#spans = spans ?? noSpans;
     for (const kind of ['view', 'active', 'committed'] as const) {
       metrics.stored.from(() => store.count(kind), { client, kind });
     }
@@ -130,14 +135,15 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     return this.#mountsOf(id, info.kind, parents);
   }
 
-  async prepare(key: string, parent: string, labels: Labels, signal?: AbortSignal): Promise<Prepared> {
+  async prepare(key: string, parent: string, labels: Labels, caller: Caller = {}): Promise<Prepared> {
     const target = labels[targetLabel];
     if (target) {
-      const outcome = await this.#prepareRemote(key, parent, target, labels, signal);
+      const prepare = () => this.#prepareRemote(key, parent, target, labels, caller.signal);
+      const outcome = await tracedPrepare(this.#spans, labels, caller.traceparent, prepare);
       this.#note(outcome, key, parent, labels);
       if (outcome.isReady) return { ready: target };
     }
-    signal?.throwIfAborted();
+    caller.signal?.throwIfAborted();
     return { mounts: await this.#create('active', key, parent, labels) };
   }
 
@@ -298,7 +304,7 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
     const error = explain(refusal);
     this.#metrics.prepared.add(1, { outcome: 'refused', reason });
     this.outcomes.note(labels, { reason, message: error });
-    const fields = { key, parent, error, 'remote-snapshot-prepared': 'false' };
+    const fields = { key, parent, reason, error, 'remote-snapshot-prepared': 'false' };
     this.#warn('failed to prepare remote snapshot', labels, fields);
   }
 

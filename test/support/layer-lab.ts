@@ -34,19 +34,20 @@ export class LayerLab implements AsyncDisposable {
 
   /**
    * `config` is the config file of the daemon, `mountRoot` puts its root directory on a disk of its own, and `checkout`
-   * has the version of the first daemon.
+   * has the version of the first daemon, `env` is added to its environment.
    */
   static async open(
     config: string | ((registry: TestRegistry) => string) = '',
     mountRoot?: (root: string) => Promise<void>,
     checkout?: string,
+    env: Readonly<Record<string, string>> = {},
   ): Promise<LayerLab> {
     await using stack = new AsyncDisposableStack();
     const workspace = stack.use(await Workspace.open('lp-layer'));
     const registry = stack.use(await startRegistry());
     const toml = typeof config === 'string' ? config : config(registry);
     await mountRoot?.(join(workspace.path, 'lp', 'root'));
-    const daemon = stack.use(await startDaemon(join(workspace.path, 'lp'), 'debug', toml, {}, [], checkout));
+    const daemon = stack.use(await startDaemon(join(workspace.path, 'lp'), 'debug', toml, env, [], checkout));
     stack.move();
     return new LayerLab(workspace, registry, daemon, toml);
   }

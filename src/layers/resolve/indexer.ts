@@ -3,6 +3,7 @@ import { type Digest, hexOf } from '../../chunks/digest.ts';
 import { codeOf, LazypullError, messageOf } from '../../errors.ts';
 import type { LayerFormat, RawIndex } from '../../formats/layer-format.ts';
 import type { Log } from '../../log.ts';
+import { noSpans, type Spans } from '../../spans.ts';
 import { EarlyRequest } from './early-request.ts';
 import type { LayerOptions } from '../layer-options.ts';
 import { ofToc } from '../layer-origin.ts';
@@ -67,6 +68,7 @@ export interface IndexerOptions {
   readonly memory?: MemoryBudget | undefined;
   readonly metrics: LayerMetrics;
   readonly log: Log;
+  readonly spans?: Spans | undefined;
 }
 
 /**
@@ -202,7 +204,7 @@ export class Indexer {
     this.silent.check({ image, digest }); // perhaps that was waited for in vain
     for (let isFirst = true; ; isFirst = false) {
       const started = performance.now();
-      const taking = this.#tails.take({ image, digest, format });
+      const taking = this.#spans.within('index lookup', {}, () => this.#tails.take({ image, digest, format }));
       if (isFirst) this.#expect(ref, siblings);
       const tail = await taking;
       let raw: RawIndex | undefined;
@@ -255,8 +257,13 @@ export class Indexer {
   ): Promise<PlannedLayer> {
     const fetchedMs = performance.now();
     const wanted = { layer: digest, index, maxBytes: this.#options.memory?.indexBytes };
-    const planned = await this.#options.threads.plan({ format, raw, wanted, paths }, isAwaited);
+    const plan = () => this.#options.threads.plan({ format, raw, wanted, paths }, isAwaited);
+    const planned = await this.#spans.within('plan', { 'lazypull.layer': digest }, plan);
     return { tail, dataEnd: raw.dataEnd, planned, fetchedMs };
+  }
+
+  get #spans(): Spans {
+    return this.#options.spans ?? noSpans;
   }
 
   /** Fetches the ends of layers that will be asked for soon. */

@@ -20,6 +20,7 @@ import { WrongIndex } from '../fetch/index-parts.ts';
 import { IndexKeeper } from './index-keeper.ts';
 import type { IndexSource } from './index-source.ts';
 import type { LayerPulls } from './layer-pulls.ts';
+import { noSpans, type Spans } from '../../spans.ts';
 import { RangeSupport } from './range-support.ts';
 import { Refusal } from './refusal.ts';
 
@@ -59,6 +60,7 @@ export interface UnindexedOptions {
   readonly isKept: (digest: string) => Promise<boolean>;
   readonly traces: TraceStore;
   readonly log: Log;
+  readonly spans?: Spans | undefined;
 }
 
 /**
@@ -116,10 +118,15 @@ export class UnindexedLayers {
   async make(ref: LayerRef, directory: LayerDirectory, signal: AbortSignal): Promise<MadeLayer> {
     const { refusal } = this;
     if (refusal !== undefined) throw refusal;
-    const found = await this.#find(ref, signal);
+    const { spans = noSpans } = this.#options;
+    const found = await spans.within('index lookup', {}, async (span) => {
+      const index = await this.#find(ref, signal);
+      span.set({ 'lazypull.index': index === undefined ? 'none' : originText(index.origin) });
+      return index;
+    });
     if (found !== undefined) {
       try {
-        return await this.#byIndex(ref, found, directory, signal);
+        return await spans.within('plan', {}, () => this.#byIndex(ref, found, directory, signal));
       } catch (error) {
         signal.throwIfAborted();
         this.#giveUp(ref, found, error);
@@ -127,7 +134,7 @@ export class UnindexedLayers {
       }
     }
     await this.#checkSize(ref, signal);
-    return this.#byPull(ref, directory, signal);
+    return spans.within('pull', {}, () => this.#byPull(ref, directory, signal));
   }
 
   /** Ends what looks ahead, and keeps the indexes that were made. */

@@ -147,6 +147,7 @@ describe('a remote snapshot', () => {
       message: 'failed to prepare remote snapshot',
       key: 'k',
       parent: 'base',
+      reason: 'other',
       reference: 'registry/image:tag',
       digest: 'sha256:of-r',
       error: 'refused sha256:of-r',
