@@ -50,9 +50,6 @@ import { UseHistory } from './uses/use-history.ts';
 import { practiseLayer, removeStage, type ServeQuietly } from './warm-up/practice-layer.ts';
 import { WorkerPool } from './workers/pool.ts';
 
-/** Opens a layer. `signal` aborts when it is not wanted any more. */
-type Open = (signal: AbortSignal) => Promise<Layer>;
-
 /** All lazy layers of a daemon, keyed by `LayerId`: all mounts of one layer share its data. */
 export class Layers {
   /** The files on the disk, and what layers did. */
@@ -191,7 +188,7 @@ export class Layers {
     let isDone = false;
     try {
       const fill = (layer: Layer): Promise<void> => this.#points.fill(mountpoint, layer);
-      const open: Open = (ending) => this.#opener.open(ref, ending);
+      const open = (ending: AbortSignal): Promise<Layer> => this.#opener.open(ref, ending);
       const layer = await this.#use(ref, mountpoint, open, fill, false, signal);
       isDone = true;
       return layer.origin;
@@ -228,7 +225,7 @@ export class Layers {
   async #use(
     ref: LayerRef,
     mountpoint: string,
-    open: Open,
+    open: (signal: AbortSignal) => Promise<Layer>,
     mount: (layer: Layer) => Promise<void>,
     isRestored: boolean,
     signal?: AbortSignal,

@@ -63,7 +63,9 @@ test('lazypull report says what was read of a layer, where and when, even after 
     read.every((i) => i >= 46 && i <= 53),
     `cells ${read.join(' ')} were read`,
   );
-  assert.ok(read.length >= 4 && read.every((i) => cells[i]!.readMs !== undefined && cells[i]!.present >= cells[i]!.read));
+  assert.ok(
+    read.length >= 4 && read.every((i) => cells[i]!.readMs !== undefined && cells[i]!.present >= cells[i]!.read),
+  );
 
   const text = await answerOf();
   assert.match(text, new RegExp(`^${layer.digest.slice(7, 19)} .* lazy +[.-]*#+`, 'm'));
