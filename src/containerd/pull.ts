@@ -11,6 +11,7 @@ import { codeOf, LazypullError } from '../errors.ts';
 import { Images } from '../gen/services/images/v1/images_pb.ts';
 import { Leases } from '../gen/services/leases/v1/leases_pb.ts';
 import { Snapshots } from '../gen/services/snapshots/v1/snapshots_pb.ts';
+import { Version } from '../gen/services/version/v1/version_pb.ts';
 import { readConfig } from '../images/config.ts';
 import { parseConfig } from '../images/manifest.ts';
 import type { ResolvedImage } from '../images/resolve.ts';
@@ -59,7 +60,7 @@ export interface PullOptions {
 export async function pullImage(options: PullOptions): Promise<string> {
   const { containerd, client, image, snapshotter } = options;
   const { documents, reference, manifest } = image;
-  if (!image.isFirst) throw notContainerds(image);
+  if (!(await isContainerds(containerd, image))) throw notContainerds(image);
   const name = formatReference(reference);
   const configBytes = image.configuration ?? (await readConfig(client, reference, manifest.config));
   const { diffIds } = parseConfig(configBytes, manifest.layers.length);
@@ -81,6 +82,15 @@ export async function pullImage(options: PullOptions): Promise<string> {
   const target = { mediaType: root!.mediaType, digest: root!.digest, size: BigInt(root!.bytes.length) };
   await record(containerd, name, target);
   return name;
+}
+
+/** Whether containerd chooses the same image. The matching of features came with its version 2.3. */
+async function isContainerds(containerd: ContainerdClient, image: ResolvedImage): Promise<boolean> {
+  if (image.isFirst === image.isFirstWithoutFeatures) return image.isFirst;
+  const { version } = await containerd.call(Version.method.version, {});
+  const [, major, minor] = /^v?([0-9]+)\.([0-9]+)/.exec(version) ?? [];
+  const isOld = Number(major) < 2 || (Number(major) === 2 && Number(minor) < 3);
+  return isOld ? image.isFirstWithoutFeatures : image.isFirst;
 }
 
 function notContainerds({ reference, platform = '', digest }: ResolvedImage): LazypullError {

@@ -39,6 +39,8 @@ export interface Choice {
    * best.
    */
   readonly isFirst: boolean;
+  /** The same for containerd before 2.3, which ignores which features of the system an image needs. */
+  readonly isFirstWithoutFeatures: boolean;
 }
 
 /**
@@ -49,7 +51,7 @@ export interface Choice {
  * @throws NotFound that lists the available platforms; errors of reading
  */
 export async function chooseImage(documents: Documents, index: ImageIndex, platform: Platform): Promise<Choice> {
-  const chooser = new Chooser(documents, new PlatformMatcher(platform));
+  const chooser = new Chooser(documents, platform);
   const choice = await chooser.choose(index, 0);
   if (choice !== undefined) return choice;
   const there = [...chooser.platforms].join(', ') || 'none';
@@ -61,39 +63,45 @@ class Chooser {
   readonly platforms = new Set<string>();
   readonly #documents: Documents;
   readonly #matcher: PlatformMatcher;
+  readonly #oldMatcher: PlatformMatcher;
   #read = 0;
   #isFirst = true;
 
-  constructor(documents: Documents, matcher: PlatformMatcher) {
+  constructor(documents: Documents, platform: Platform) {
     this.#documents = documents;
-    this.#matcher = matcher;
+    this.#matcher = new PlatformMatcher(platform);
+    this.#oldMatcher = new PlatformMatcher(platform, 'ignored');
   }
 
   async choose(index: ImageIndex, depth: number): Promise<Choice | undefined> {
-    for (const descriptor of this.#candidates(index)) {
+    const [oldFirst] = this.#candidates(index, this.#oldMatcher);
+    for (const descriptor of this.#candidates(index, this.#matcher)) {
       const choice = await this.#enter(descriptor, depth);
-      if (choice !== undefined) return choice;
-      this.#isFirst = false;
+      if (choice === undefined) {
+        this.#isFirst = false;
+        continue;
+      }
+      return { ...choice, isFirstWithoutFeatures: choice.isFirstWithoutFeatures && descriptor === oldFirst };
     }
     return undefined;
   }
 
-  #candidates({ manifests }: ImageIndex): Descriptor[] {
+  #candidates({ manifests }: ImageIndex, matcher: PlatformMatcher): Descriptor[] {
     const named: { descriptor: Descriptor; platform: Platform }[] = [];
     const unnamed: Descriptor[] = [];
     for (const descriptor of manifests) {
       const platform = platformOf(descriptor);
       if (platform === undefined) unnamed.push(descriptor);
-      else if (this.#note(platform)) named.push({ descriptor, platform });
+      else if (this.#note(platform, matcher)) named.push({ descriptor, platform });
     }
-    named.sort((a, b) => this.#matcher.compare(a.platform, b.platform));
+    named.sort((a, b) => matcher.compare(a.platform, b.platform));
     return [...named.map(({ descriptor }) => descriptor), ...unnamed];
   }
 
   /** Whether a platform matches. */
-  #note(platform: Platform): boolean {
+  #note(platform: Platform, matcher: PlatformMatcher): boolean {
     if (platform.architecture !== '' && !isNoPlatform(platform)) this.platforms.add(platformText(platform));
-    return this.#matcher.matches(platform);
+    return matcher.matches(platform);
   }
 
   async #enter(descriptor: Descriptor, depth: number): Promise<Choice | undefined> {
@@ -116,13 +124,17 @@ class Chooser {
     const path = [{ descriptor, bytes }];
     const named = platformOf(descriptor);
     if (named !== undefined) {
-      return { path, manifest, platform: named, configuration: undefined, isFirst: this.#isFirst };
+      return { path, manifest, platform: named, configuration: undefined, ...this.#firsts() };
     }
     const configuration = await this.#optional(descriptor, () => this.#documents.config(manifest.config));
     if (configuration === undefined) return undefined;
     const platform = platformOfConfig(configuration);
-    if (!this.#note(platform)) return undefined;
-    return { path, manifest, platform, configuration, isFirst: this.#isFirst };
+    if (!this.#note(platform, this.#matcher)) return undefined;
+    return { path, manifest, platform, configuration, ...this.#firsts() };
+  }
+
+  #firsts(): Pick<Choice, 'isFirst' | 'isFirstWithoutFeatures'> {
+    return { isFirst: this.#isFirst, isFirstWithoutFeatures: this.#isFirst };
   }
 
   /** A document; undefined if it does not exist, and nothing says that it is for the platform. */

@@ -72,10 +72,16 @@ export function isNoPlatform({ os, architecture }: Platform): boolean {
 /** Which platforms a machine can run, and which of them it prefers. */
 export class PlatformMatcher {
   readonly #asked: readonly Platform[];
+  readonly #features: 'needed' | 'ignored';
 
-  /** It accepts everything that `platform` can run besides its own: older variants, and the architecture of 32 bits. */
-  constructor(platform: Platform) {
+  /**
+   * It accepts everything that `platform` can run besides its own: older variants, and the architecture of 32 bits.
+   *
+   * @param features containerd before 2.3 ignores which features of the system an image needs
+   */
+  constructor(platform: Platform, features: 'needed' | 'ignored' = 'needed') {
     this.#asked = vectorOf(normal(platform));
+    this.#features = features;
   }
 
   matches(platform: Platform): boolean {
@@ -83,7 +89,8 @@ export class PlatformMatcher {
   }
 
   /** A comparison for `Array.sort`: the better match comes first. Two that match nothing are equal. */
-  compare(a: Platform, b: Platform): number {
+  compare(one: Platform, another: Platform): number {
+    const [a, b] = [this.#seen(one), this.#seen(another)];
     const [first, second] = [this.#rank(a), this.#rank(b)];
     if (first < 0 && second < 0) {
       if (a.osFeatures.length === 0 && b.osFeatures.length === 0) return 0;
@@ -95,7 +102,11 @@ export class PlatformMatcher {
   }
 
   #rank(platform: Platform): number {
-    return this.#asked.findIndex((asked) => isOne(asked, platform));
+    return this.#asked.findIndex((asked) => isOne(asked, this.#seen(platform)));
+  }
+
+  #seen(platform: Platform): Platform {
+    return this.#features === 'needed' || platform.os === 'windows' ? platform : { ...platform, osFeatures: [] };
   }
 }
 

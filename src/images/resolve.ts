@@ -38,6 +38,8 @@ export interface ResolvedImage {
    * what it seems.
    */
   readonly isFirst: boolean;
+  /** The same for containerd before 2.3, which ignores which features of the system an image needs. */
+  readonly isFirstWithoutFeatures: boolean;
 }
 
 /**
@@ -66,7 +68,7 @@ export async function resolveImage(
   const choice = await chooseImage(documents, parseIndex(root.bytes), platform ?? thisPlatform);
   const read = choice.path.map(({ descriptor: { mediaType, digest }, bytes }) => ({ mediaType, digest, bytes }));
   const { digest, mediaType } = read.at(-1)!;
-  const { manifest, configuration, isFirst } = choice;
+  const { manifest, configuration, isFirst, isFirstWithoutFeatures } = choice;
   const chosen = platformText(choice.platform);
   return {
     reference,
@@ -77,6 +79,7 @@ export async function resolveImage(
     configuration,
     documents: [root, ...read],
     isFirst,
+    isFirstWithoutFeatures,
   };
 }
 
@@ -90,7 +93,15 @@ function onlyImage(reference: Reference, root: Manifest): ResolvedImage {
       `"${formatReference(reference)}" is not a container image but "${type}"`,
     );
   }
-  const about = { reference, digest, mediaType, manifest, documents: [root], isFirst: true };
+  const about = {
+    reference,
+    digest,
+    mediaType,
+    manifest,
+    documents: [root],
+    isFirst: true,
+    isFirstWithoutFeatures: true,
+  };
   return { ...about, platform: undefined, configuration: undefined };
 }
 

@@ -116,13 +116,19 @@ test('lazypull pull chooses of an index what containerd runs, or says that conta
   const pushIndex = (tag: string, ...manifests: object[]) =>
     pushManifest('base', tag, indexType, { schemaVersion: 2, mediaType: indexType, manifests });
   const inner = await pushIndex('inner', { ...base, platform: own });
+  // The third field of "ctr github.com/containerd/containerd/v2 2.2.9+unknown".
+  const [major = 0, minor = 0] = (await ctr('--version')).split(' ')[2]!.replace(/^v/, '').split('.').map(Number);
+  const ignoresFeatures = major < 2 || (major === 2 && minor < 3);
   const indexes: Record<string, object[]> = {
     variant: [
       { ...other, platform: { ...own, variant: 'v2' } },
       { ...base, platform: own },
     ],
-    spelled: [
+    features: [
       { ...other, platform: { ...own, 'os.features': ['nobody-has-this'] } },
+      { ...base, platform: own },
+    ],
+    spelled: [
       { ...base, platform: { os: 'Linux', architecture: own.architecture === 'amd64' ? 'x86_64' : 'aarch64' } },
     ],
     nested: [{ ...other, platform: { os: 'linux', architecture: 's390x' } }, inner],
@@ -133,7 +139,7 @@ test('lazypull pull chooses of an index what containerd runs, or says that conta
     await pushIndex(tag, ...manifests);
     const image = lab.reference(`base:${tag}`);
     const { status, stderr } = await pull(image);
-    if (tag === 'wrong') {
+    if (tag === 'wrong' || (tag === 'features' && ignoresFeatures)) {
       assert.equal(status, 1);
       assert.match(stderr, new RegExp(`containerd would take instead, and fail; pull ".*@${digest}"`));
       continue;

@@ -90,6 +90,21 @@ test('chooseImage takes the best match of an index, not the first', async () => 
   });
 });
 
+test('chooseImage knows what containerd before 2.3 chooses, which ignores features of the system', async () => {
+  const store = new Store();
+  const own = store.image('linux/amd64', {});
+  const special = { ...store.image('linux/amd64', { special: true }) };
+  special.platform = { os: 'linux', architecture: 'amd64', 'os.features': ['nobody-has-this'] };
+  const firsts = async (...members: Member[]) => {
+    const choice = await store.choose('linux/amd64', ...members);
+    assert.equal(choice.path.at(-1)!.descriptor.digest, own.digest);
+    return [choice.isFirst, choice.isFirstWithoutFeatures];
+  };
+  assert.deepEqual(await firsts(special, own), [true, false]);
+  assert.deepEqual(await firsts(own, special), [true, true]);
+  assert.deepEqual(await firsts({ ...store.index(special, own), platform: jsonOf('linux/amd64') }), [true, false]);
+});
+
 test('chooseImage asks the configuration of an image without a platform, after those with one', async () => {
   const store = new Store();
   const arm = store.image(undefined, { os: 'linux', architecture: 'arm64', variant: 'v8' });
