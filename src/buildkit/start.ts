@@ -36,11 +36,11 @@ export async function startService(
 ): Promise<void> {
   const log = join(starter.logs, `${name}.log`);
   const service = await startDetached(command, log, starter.env);
-  const deadline = Date.now() + startTimeoutMs;
+  const deadline = performance.now() + startTimeoutMs;
   let pid: number | undefined;
   while ((pid = await listenerPid(address)) === undefined) {
     const ended = service.ended();
-    if (ended !== undefined || Date.now() > deadline) {
+    if (ended !== undefined || performance.now() > deadline) {
       const reason =
         ended === undefined ? `does not serve "${address}" after ${startTimeoutMs / 1000} s` : `ended with ${ended}`;
       throw new LazypullError('Unavailable', `Cannot start ${name}: it ${reason}; ${endOf(log)}`);

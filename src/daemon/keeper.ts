@@ -221,5 +221,6 @@ async function end(keeper: ProcessIdentity): Promise<void> {
   } catch (error) {
     if (errnoOf(error) !== 'ESRCH') throw error;
   }
-  for (const deadline = Date.now() + endMs; isRunning(keeper) && Date.now() < deadline; ) await sleep(pollMs);
+  for (const deadline = performance.now() + endMs; isRunning(keeper) && performance.now() < deadline; )
+    await sleep(pollMs);
 }

@@ -80,11 +80,11 @@ function cacheOfDaemon(root: string, address: string): CacheAccess & AsyncDispos
  * Whether a daemon serves the root, or served it and is back in time. Throws `Unavailable` if it is not back in time.
  */
 async function isServed(root: string, address: string): Promise<boolean> {
-  for (const deadline = Date.now() + maxWaitMs; ; await sleep(pollMs)) {
+  for (const deadline = performance.now() + maxWaitMs; ; await sleep(pollMs)) {
     const keeper = await keeperOf(root);
     if (keeper === undefined) return false;
     if ((await listenerPid(address)) !== undefined) return true;
-    if (Date.now() > deadline) {
+    if (performance.now() > deadline) {
       throw new LazypullError(
         'Unavailable',
         `No daemon serves "${address}", and what one has mounted from "${root}" waits for the next one: start it, give its --address, or end the keeper, process ${keeper}`,

@@ -66,8 +66,8 @@ async function end({ pid, root }: LivingDaemon): Promise<void> {
 }
 
 async function gone(identity: ProcessIdentity): Promise<void> {
-  for (const deadline = Date.now() + maxWaitMs; isRunning(identity); await sleep(pollMs)) {
-    if (Date.now() < deadline) continue;
+  for (const deadline = performance.now() + maxWaitMs; isRunning(identity); await sleep(pollMs)) {
+    if (performance.now() < deadline) continue;
     throw new LazypullError(
       'DeadlineExceeded',
       `Process ${identity.pid} did not end in ${maxWaitMs / 1000} s after SIGTERM: its log says what it waits for`,

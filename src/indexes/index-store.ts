@@ -9,6 +9,7 @@ import { RecentMap } from '../util/recent-map.ts';
 import { replacing } from '../kernel/replace-file.ts';
 import type { IndexOrigin } from './index-origin.ts';
 import { damaged, encodeRecord, type IndexRecord, readAt, readRecord } from './index-record.ts';
+import { sinceMs } from '../util/since.ts';
 
 /** An index in the store. */
 export interface StoredIndex extends IndexRecord {
@@ -85,7 +86,8 @@ export class IndexStore {
       if (this.#verified.get(layer) !== ino) await verify(file, kept);
       this.#verified.set(layer, ino, verifiedMs);
       const now = Date.now();
-      if (now - kept.lastUsedMs > useGrainMs) await utimes(path, now / 1000, now / 1000).catch(() => undefined);
+      if (Math.abs(now - kept.lastUsedMs) > useGrainMs)
+        await utimes(path, now / 1000, now / 1000).catch(() => undefined);
       return kept;
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return undefined;
@@ -183,9 +185,8 @@ export class IndexStore {
     await this.#removeStrays(new Set(listed.map(({ path }) => path)));
     let bytes = listed.reduce((sum, { size }) => sum + size, 0);
     const removed: StoredIndex[] = [];
-    const before = Date.now() - unusedMs;
     for (const index of listed) {
-      if (bytes <= keepBytes || index.lastUsedMs > before) break;
+      if (bytes <= keepBytes || sinceMs(index.lastUsedMs) < unusedMs) break;
       if (await this.remove(index.layer)) removed.push(index);
       bytes -= index.size;
     }

@@ -258,10 +258,10 @@ export class MountHelper {
   }
 
   async #lock(): Promise<Lock> {
-    for (const deadline = Date.now() + maxWaitMs; ; await sleep(pollMs)) {
+    for (const deadline = performance.now() + maxWaitMs; ; await sleep(pollMs)) {
       const locking = await tryLockFile(this.#lockPath);
       if ('lock' in locking) return locking.lock;
-      if (Date.now() > deadline) {
+      if (performance.now() > deadline) {
         const text = `A process that mounts for an earlier life still has "${this.#lockPath}" after ${maxWaitMs / 1000} s`;
         throw new LazypullError('Unavailable', text);
       }

@@ -90,5 +90,5 @@ function signal(pid: number, name: NodeJS.Signals | 0): boolean {
 }
 
 async function until(isDone: () => boolean): Promise<void> {
-  for (const deadline = Date.now() + endMs; !isDone() && Date.now() < deadline; ) await sleep(pollMs);
+  for (const deadline = performance.now() + endMs; !isDone() && performance.now() < deadline; ) await sleep(pollMs);
 }

@@ -97,14 +97,14 @@ type Locking = { readonly lock: Disposable } | (LockHolder & { readonly isDying:
  * holder has the lock only briefly, it is waited for.
  */
 async function tryLock(file: string, isBrief: boolean): Promise<Locking> {
-  const deadline = Date.now() + maxWaitMs;
+  const deadline = performance.now() + maxWaitMs;
   for (let tries = 1; ; tries++) {
     const locking = await tryLockFile(file, isBrief);
     if ('lock' in locking) return locking;
     const { holder } = locking;
     if (holder !== undefined && isDying(holder)) return { ...locking, isDying: true };
     const isThere = holder !== undefined && identityOf(holder) !== undefined;
-    const isWorthWaiting = locking.isBrief ? Date.now() < deadline : !isThere && tries < maxTries;
+    const isWorthWaiting = locking.isBrief ? performance.now() < deadline : !isThere && tries < maxTries;
     if (!isWorthWaiting) return { ...locking, isDying: false };
     await sleep(pollMs);
   }
@@ -118,7 +118,7 @@ async function handedOver(root: string, options: RootOptions): Promise<Locking> 
   let request: HandoverRequest | undefined;
   let isAccepted = false;
   try {
-    for (let deadline = Date.now() + waitMs; ; await sleep(pollMs)) {
+    for (let deadline = performance.now() + waitMs; ; await sleep(pollMs)) {
       const locking = await tryLockFile(file, isBrief);
       if ('lock' in locking) return locking;
       const { holder } = locking;
@@ -129,13 +129,13 @@ async function handedOver(root: string, options: RootOptions): Promise<Locking> 
         process.kill(holder, 'SIGUSR2');
       }
       const isCanceled = signal?.aborted === true && !isAccepted;
-      if (Date.now() <= deadline && !isCanceled) continue;
+      if (performance.now() <= deadline && !isCanceled) continue;
       // A process that has begun hands over to us or to no process.
       isAccepted = request?.withdraw() === false;
       request = undefined;
       if (!isAccepted && isCanceled) throw new LazypullError('Canceled', 'Interrupted');
       if (!isAccepted) throw notHandedOver(root, holder, waitMs);
-      deadline = Date.now() + maxWaitMs;
+      deadline = performance.now() + maxWaitMs;
     }
   } finally {
     request?.withdraw();
@@ -153,7 +153,7 @@ function notHandedOver(root: string, holder: number | undefined, waitMs: number)
 }
 
 async function gone(file: string, isBrief: boolean): Promise<Disposable> {
-  for (const deadline = Date.now() + maxWaitMs; Date.now() < deadline; await sleep(pollMs)) {
+  for (const deadline = performance.now() + maxWaitMs; performance.now() < deadline; await sleep(pollMs)) {
     const locking = await tryLockFile(file, isBrief);
     if ('lock' in locking) return locking.lock;
   }

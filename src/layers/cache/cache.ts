@@ -28,6 +28,7 @@ import { countBytes, residency } from '../../chunks/residency.ts';
 import type { LayerMetrics } from '../metrics.ts';
 import type { WorkerPool } from '../workers/pool.ts';
 import { chunkRuns } from '../../chunks/chunk-range.ts';
+import { sinceMs } from '../../util/since.ts';
 
 /** How long after a change sizes are looked at, and how much longer for each millisecond of the last look. */
 const pauseMs = 2_000;
@@ -197,11 +198,11 @@ export class Cache implements CacheAccess {
     const beside = (await this.#options.beside?.list()) ?? [];
     let left = sum(layers) + sum(beside);
     for (const each of beside.toSorted((a, b) => a.lastUsedMs - b.lastUsedMs)) {
-      if (left <= keepBytes || Date.now() - each.lastUsedMs < unusedMs) continue;
+      if (left <= keepBytes || sinceMs(each.lastUsedMs) < unusedMs) continue;
       if (await each.remove()) left -= each.bytes;
     }
     for (const layer of layers) {
-      if (layer.isWhole && (left <= keepBytes || Date.now() - layer.lastUsedMs < unusedMs)) continue;
+      if (layer.isWhole && (left <= keepBytes || sinceMs(layer.lastUsedMs) < unusedMs)) continue;
       if (!(await this.#remove(layer))) continue;
       left -= layer.bytes;
       yield publicPart(layer);

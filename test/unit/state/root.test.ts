@@ -139,6 +139,21 @@ describe('openRoot', () => {
     (await taken)[Symbol.dispose]();
   });
 
+  it('is waited for as long as it takes, even if the clock is set', async (t) => {
+    const path = join(directory, 'clock');
+    const user = await startUser(t, path);
+    user.kill('SIGSTOP');
+    const taken = openRoot(path, { takeover: true });
+    for (let waited = 0; !existsSync(join(path, 'handover')); waited += 10) {
+      assert.ok(waited < 20_000);
+      await delay(10);
+    }
+    t.mock.timers.enable({ apis: ['Date'], now: Date.now() + 24 * 3600 * 1000 });
+    await delay(100);
+    user.kill('SIGCONT');
+    (await taken)[Symbol.dispose]();
+  });
+
   it('says which directory cannot be made', async () => {
     const path = join(directory, 'file', 'root');
     writeFileSync(join(directory, 'file'), '');

@@ -161,6 +161,17 @@ test('Cache prunes what is not needed, by age and down to a size', async (t) => 
   assert.equal(await kept(), 'b');
 });
 
+test('Cache prunes what was used when the clock was ahead', async (t) => {
+  const beside = besides([Date.now() + 24 * 3600 * 1000]);
+  const { cache, add, kept } = await setUp(t, noLimits, beside);
+  await add('a');
+  t.mock.timers.enable({ apis: ['Date'], now: Date.UTC(2020, 0) });
+  await Array.fromAsync(cache.prune({ unusedMs: 1, keepBytes: 0 }));
+  assert.deepEqual([await kept(), beside.left.size], ['a', 1]);
+  await Array.fromAsync(cache.prune({ unusedMs: 0, keepBytes: 0 }));
+  assert.deepEqual([await kept(), beside.left.size], ['', 0]);
+});
+
 test('Cache verifies every part on the disk, and what is damaged counts as absent from then on', async (t) => {
   const { cache, add, open: opened } = await setUp(t);
   await add('a');
