@@ -1,4 +1,4 @@
-import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { LazypullError, errnoOf } from '../errors.ts';
 import { syscall } from './libc.ts';
 
@@ -31,9 +31,10 @@ const briefly = 'briefly';
  *
  * @param isBrief tells a process that wants the lock to wait for it
  * @returns a lock that is released when disposed of, or the process that has it
+ * @throws FailedPrecondition if something else than a file is there, such as a symlink: where that leads is not ours
  */
 export async function tryLockFile(path: string, isBrief = false): Promise<Locking> {
-  const fd = openSync(path, 'a+', 0o600);
+  const fd = openRegular(path);
   try {
     await flock(fd, LOCK_EX | LOCK_NB);
   } catch (error) {
@@ -47,6 +48,19 @@ export async function tryLockFile(path: string, isBrief = false): Promise<Lockin
   ftruncateSync(fd);
   writeSync(fd, isBrief ? `${process.pid} ${briefly}\n` : `${process.pid}\n`);
   return { lock: { fd, [Symbol.dispose]: () => closeSync(fd) } };
+}
+
+function openRegular(path: string): number {
+  let fd: number | undefined;
+  try {
+    const { O_RDWR, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
+    fd = openSync(path, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
+    if (fstatSync(fd).isFile()) return fd;
+    closeSync(fd);
+  } catch (error) {
+    if (!['ELOOP', 'EISDIR', 'ENXIO', 'ENODEV'].includes(errnoOf(error) ?? '')) throw error;
+  }
+  throw new LazypullError('FailedPrecondition', `Cannot lock "${path}": it is not a file`, { hint: 'move it away' });
 }
 
 /** On Linux both names are one number. */
