@@ -124,12 +124,16 @@ export class WorkerPool {
     first!.idle = setTimeout(() => this.#post(first!, { kind: 'warm-up' }), warmUpAfterMs).unref();
   }
 
-  /** Ends the warm-up, or keeps it from beginning: the processor is needed for something else. */
+  /**
+   * Ends the warm-up, or keeps it from beginning: the processor is needed for something else. Memory of what it has done
+   * is released when there is no work any more, however little there was.
+   */
   attend(): void {
     const [first] = this.#threads;
     if (first!.worker === undefined) clearTimeout(first!.idle);
     else post(first!.worker, { kind: 'attend' });
     this.#warmUp.resolve();
+    this.restSoon();
   }
 
   /** Resolves when the warm-up of the first thread is over; never if work came before. */

@@ -6,10 +6,12 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ampleMemory } from '../../../../src/layers/memory-budget.ts';
+import { pooledBytes } from '../../../../src/layers/workers/buffer-pool.ts';
 import { WorkerPool } from '../../../../src/layers/workers/pool.ts';
 import { residency } from '../../../../src/chunks/residency.ts';
 import { silentLog } from '../../../../src/log.ts';
 import { chunkedBlob } from '../../../support/chunked-blob.ts';
+import { until } from '../../../support/until.ts';
 
 async function setUp(t: TestContext, rows: number) {
   const directory = await mkdtemp(join(tmpdir(), 'lazypull-threads-'));
@@ -45,6 +47,20 @@ test('WorkerPool does what readers wait for before what nobody waits for, also w
   isFourAwaited = true;
   await Promise.all(jobs);
   assert.deepEqual(order, [0, 1, 4, 8, 2, 3, 5, 6, 7]);
+});
+
+test('WorkerPool.attend has memory released once there is no work, however little there was', async (t) => {
+  const { threads, target, unpackRow } = await setUp(t, 1);
+  await unpackRow(threads.add(target), 0);
+  const take = (): Uint8Array => {
+    const buffer = threads.buffers.take(pooledBytes);
+    buffer.release();
+    return buffer.bytes;
+  };
+  const first = take();
+  assert.equal(take(), first);
+  threads.attend();
+  await until(() => take() !== first, 'nothing is released');
 });
 
 test('WorkerPool fails the rows of a disk that is gone, and no others', async (t) => {
