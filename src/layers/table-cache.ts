@@ -20,6 +20,9 @@ export class TableCache {
   readonly #pressure = new BufferPressure(true);
   readonly #maxBytes: number;
   #bytes = 0;
+  /** Whether tables have become garbage since the last collection, and since the last check. */
+  #hasGarbage = false;
+  #hasNewGarbage = false;
 
   /** @param maxBytes bytes of chunk tables in memory */
   constructor(maxBytes = ampleMemory.tableBytes) {
@@ -28,7 +31,7 @@ export class TableCache {
 
   /** Notes that a layer uses so many bytes of memory from now on, which came through a buffer of the same size. */
   add(layer: Restable, bytes: number): void {
-    this.#pressure.released(bytes);
+    this.#released(bytes);
     this.remove(layer);
     this.#layers.set(layer, bytes);
     this.#bytes += bytes;
@@ -49,6 +52,11 @@ export class TableCache {
     const before = performance.now() - idleMs;
     for (const layer of this.#layers.keys()) if (layer.lastMissMs < before) this.#rest(layer);
     this.#trim();
+    if (this.#hasGarbage && !this.#hasNewGarbage) {
+      this.#pressure.rest(); // the last ones are too few for a collection
+      this.#hasGarbage = false;
+    }
+    this.#hasNewGarbage = false;
   }
 
   #trim(): void {
@@ -64,6 +72,11 @@ export class TableCache {
     const bytes = this.#layers.get(layer) ?? 0;
     if (!layer.rest()) return;
     this.remove(layer);
+    this.#released(bytes);
+  }
+
+  #released(bytes: number): void {
+    this.#hasGarbage = this.#hasNewGarbage = true;
     this.#pressure.released(bytes);
   }
 }

@@ -43,7 +43,7 @@ export class BufferPressure {
   /** Tells that long-lived buffers of so many bytes have become garbage. */
   released(bytes: number): void {
     this.#oldBytes += bytes;
-    if (this.#oldBytes < collectAllAfterBytes || isStepping()) return;
+    if (this.#oldBytes < collectAllAfterBytes || (isStepping() && !this.#inSteps)) return;
     this.#oldBytes = 0;
     this.#collectAll('regular');
   }

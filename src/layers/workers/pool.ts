@@ -125,8 +125,8 @@ export class WorkerPool {
   }
 
   /**
-   * Ends the warm-up, or keeps it from beginning: the processor is needed for something else. Memory of what it has done
-   * is released when there is no work any more, however little there was.
+   * Ends the warm-up, or keeps it from beginning: the processor is needed for something else. What it has taken is
+   * released when there is no work any more, however little there was.
    */
   attend(): void {
     const [first] = this.#threads;

@@ -63,3 +63,21 @@ test('TableCache has a layer rest that nobody reads any more', (t) => {
   t.mock.timers.tick(10_000);
   assert.deepEqual([idle.rests, read.rests], [1, 0]);
 });
+
+test('TableCache has the last tables collected once no more become garbage, once', (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  const collections: unknown[] = [];
+  const { gc } = globalThis;
+  Object.assign(globalThis, { gc: (options: unknown) => collections.push(options) });
+  t.after(() => Object.assign(globalThis, { gc }));
+  const awake = setUp(t);
+  const idle = new FakeLayer(performance.now() - 3_600_000);
+  awake.add(idle, megabytes);
+  t.mock.timers.tick(5_000);
+  assert.equal(idle.rests, 1);
+  assert.equal(collections.length, 0);
+  t.mock.timers.tick(5_000);
+  assert.equal(collections.length, 1);
+  t.mock.timers.tick(20_000);
+  assert.equal(collections.length, 1);
+});

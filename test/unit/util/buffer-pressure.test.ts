@@ -83,6 +83,20 @@ test('BufferPressure.rest collects once more what was dropped while it collected
   assert.ok(before - process.memoryUsage().arrayBuffers >= 31 << 20);
 });
 
+test('BufferPressure.released collects once more what was released while it collected', async () => {
+  const pressure = new BufferPressure(true);
+  await sleep(2 * stepsMs + 100);
+  pressure.rest();
+  let buffers: Buffer[] = Array.from({ length: 8 }, () => Buffer.alloc(4 << 20));
+  const before = process.memoryUsage().arrayBuffers;
+  await sleep(stepsMs / 2);
+  assert.equal(buffers.length, 8);
+  buffers = [];
+  pressure.released(32 << 20);
+  for (let i = 0; i < 300 && before - process.memoryUsage().arrayBuffers < 31 << 20; i++) await sleep(10);
+  assert.ok(before - process.memoryUsage().arrayBuffers >= 31 << 20);
+});
+
 test('BufferPressure collects at once in a thread without an event loop', async () => {
   const pressure = new BufferPressure();
   const { leftBytes, majors } = await drop(() => pressure.released(1 << 30));
