@@ -7,6 +7,7 @@ import { type Builder, Lab } from '../support/lab.ts';
 import { run } from '../support/program.ts';
 import { getManifest } from '../support/push-image.ts';
 import { repository } from '../support/tools.ts';
+import type { ReportedImage } from '../../src/status/report.ts';
 import { assertSameTree, describeTar } from '../support/tree.ts';
 
 /**
@@ -71,6 +72,25 @@ for (const kind of ['oci', 'containerd'] as const) {
       const size = lab.base.layers.reduce((sum, layer) => sum + layer.size, 0);
       assert.ok(fetched < size / 2, `fetched ${fetched} of ${size} bytes`);
       assert.deepEqual(prepared(builder), ['true', 'true']);
+    });
+
+    test('shows in a report what it read and fetched of each layer', async () => {
+      const main = join(repository, 'bin', 'lazypull');
+      const text = await run(main, ['report', '--json', '--address', builder.daemon!.socket]);
+      const [image, ...others] = (JSON.parse(text) as { images: ReportedImage[] }).images;
+      assert.ok(image !== undefined && image.reference.includes('base'), text);
+      assert.deepEqual(others, []);
+      assert.deepEqual(
+        image.layers.map(({ how }) => how),
+        ['toc', 'toc'],
+      );
+      const { readBytes, blobBytes, savedBytes, waits, errors } = image.totals;
+      assert.equal(
+        blobBytes,
+        lab.base.layers.reduce((sum, { size }) => sum + size, 0),
+      );
+      assert.ok(readBytes > 0 && waits > 0 && savedBytes > blobBytes / 2, text);
+      assert.equal(errors, 0);
     });
 
     test('exports the same tar as on overlayfs', async () => {
