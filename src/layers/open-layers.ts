@@ -3,10 +3,8 @@ import { LazypullError } from '../errors.ts';
 import type { LayerKey } from '../chunks/layer-id.ts';
 import type { Layer } from './layer.ts';
 import type { LayerStatus } from './layer-status.ts';
+import { maxReferences } from './uses/layer-use.ts';
 import type { OpenUse, UseHistory } from './uses/use-history.ts';
-
-/** How many images are remembered for a layer. */
-const maxReferences = 8;
 
 /** A layer that is open, or about to be. */
 export interface OpenLayer {

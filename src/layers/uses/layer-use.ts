@@ -37,7 +37,7 @@ export interface LayerUse extends LayerActivity {
 
 /** Texts of a stored use are no longer than this, and it names no more images. */
 const maxTextLength = 1024;
-const maxReferences = 8;
+export const maxReferences = 8;
 
 /** Bytes of a layer that was not fetched. */
 export const nothingFetched: Readonly<Record<FetchReason, number>> = Object.freeze(

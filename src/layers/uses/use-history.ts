@@ -6,6 +6,7 @@ import type { LayerOrigin } from '../layer-origin.ts';
 import {
   type LayerActivity,
   type LayerUse,
+  maxReferences,
   nothingFetched,
   storedUse,
   sumOfFetched,
@@ -65,7 +66,8 @@ export class UseHistory {
     try {
       const { sinceMs, uses } = await readUses(path);
       history.#sinceMs = sinceMs;
-      history.#past = uses;
+      // Those that go on are begun again.
+      history.#past = uses.map((use) => ({ ...use, endedMs: use.endedMs ?? Date.now() }));
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') log.warn({ path, error: messageOf(error) }, 'cannot read what layers did');
     }
@@ -200,7 +202,7 @@ function joined(before: LayerUse, after: LayerUse, laterMs: number): LayerUse {
     ...after,
     how: before.how,
     howText: before.howText,
-    references: [...new Set([...before.references, ...after.references])],
+    references: [...new Set([...before.references, ...after.references])].slice(0, maxReferences),
     isWhole: before.isWhole && after.isWhole,
     readBytes: Math.max(before.readBytes, after.readBytes),
     fetched: sumOfFetched(before.fetched, after.fetched),

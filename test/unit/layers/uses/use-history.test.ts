@@ -51,6 +51,21 @@ test('UseHistory goes on with the use of a layer that stays mounted over a resta
   assert.deepEqual([joined?.waits, joined?.fetched.demand, joined?.isLeft], [7, 15, false]);
 });
 
+test('UseHistory ends the uses of layers that are not mounted after a restart', async (t) => {
+  const path = pathFor(t);
+  const history = await UseHistory.load(path, silentLog);
+  history.begin(aLayer(digestOf(1)), images, false);
+  history.begin(aLayer(digestOf(2)), images, false);
+  await history.close();
+  const again = await UseHistory.load(path, silentLog);
+  again.begin(aLayer(digestOf(2)), images, true);
+  const ended = (await again.list()).map(({ digest, endedMs }) => [digest, endedMs !== undefined]);
+  assert.deepEqual(ended, [
+    [digestOf(1), true],
+    [digestOf(2), false],
+  ]);
+});
+
 test('UseHistory says of a mount that it finds that it knows only a part', async (t) => {
   const history = await UseHistory.load(pathFor(t), silentLog);
   history.begin(aLayer(digestOf(1)), images, true);
