@@ -100,7 +100,7 @@ export function availableSubjects(stargz: string | undefined, backgroundFill: bo
   return subjects;
 }
 
-/** Starts a buildkitd with fresh state in `directory` on the snapshotter, or on overlayfs where there is none. */
+/** Starts a buildkitd with fresh state in `directory` on the snapshotter, or on overlayfs if there is none. */
 export async function startBuilder(directory: string, snapshotter: Snapshotter | undefined): Promise<Buildkitd> {
   await rm(directory, { recursive: true, force: true });
   return startBuildkitd(

@@ -21,7 +21,7 @@ export function commandPage(table: readonly CommandRow[]): string {
       introduction,
       'Data goes to standard output, everything else to standard error. `--help`, which every command takes, says the same as this page.',
       `| Command | |\n|---|---|\n${leaves.map(({ path, description }) => `| [\`${path}\`](#${path.replaceAll(' ', '-')}) | ${cell(description)} |\n`).join('')}`.trimEnd(),
-      '## Which daemon is meant',
+      '## Which daemon a command uses',
       rule,
       ...leaves.map(commandSection),
       '## Exit codes',

@@ -9,7 +9,7 @@ import { CliCommand } from './command.ts';
 /** `lazypull buildkit`: the command behind script/buildkit. */
 export function buildkitCommand(environment: Environment): CliCommand {
   const run = new CliCommand('run')
-    .description('Start lazypull unless it serves, then run buildkitd with the flags given')
+    .description('Start lazypull unless it runs, then run buildkitd with the given flags')
     .argument('[flags...]', 'flags of buildkitd')
     .helpOption(false)
     .allowUnknownOption()

@@ -12,9 +12,7 @@ import { CliCommand } from './command.ts';
 /** `lazypull buildkitd`: a buildkitd that is lazy, without configuration. */
 export function buildkitdCommand({ env, name, self }: Environment): CliCommand {
   return new CliCommand('buildkitd')
-    .description(
-      'Run a buildkitd that is wired to lazypull, with a socket and a store of its own, and no configuration',
-    )
+    .description('Run a buildkitd that uses lazypull, with its own socket and store: nothing has to be configured')
     .usage('[flags of buildkitd]')
     .argument('[flags...]', 'flags of buildkitd')
     .option(

@@ -41,8 +41,8 @@ export function cacheCommand(environment: Environment): CliCommand {
     });
   subcommand(cache, 'prune')
     .description('Remove layers that no snapshot uses, the longest unused first')
-    .option('--older-than <time>', 'only those not used for so long, such as 90m, 12h or 7d')
-    .option('--keep-bytes <size>', 'stop when what is left takes no more, such as 20GB')
+    .option('--older-than <time>', 'only those that were not used for this time, such as 90m, 12h or 7d')
+    .option('--keep-bytes <size>', 'keep so much of what was used last, such as 20GB')
     .option('--all', 'remove the access traces of all layers too')
     .explain('', ['lazypull cache prune --older-than 7d', 'lazypull cache prune --keep-bytes 20GB'])
     .action(async (options: Options & { olderThan?: string; keepBytes?: string; all?: boolean }) => {

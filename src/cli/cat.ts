@@ -50,6 +50,9 @@ function checkPrintable(path: string, { isDirectory, entry }: ImageFile): void {
     throw new LazypullError('FailedPrecondition', `Cannot print "${path}": it is a directory; ${advice}`);
   }
   if (entry.type !== 'reg') {
-    throw new LazypullError('FailedPrecondition', `Cannot print "${path}": it is no regular file but a ${entry.type}`);
+    throw new LazypullError(
+      'FailedPrecondition',
+      `Cannot print "${path}": it is not a regular file but a ${entry.type}`,
+    );
   }
 }

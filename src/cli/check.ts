@@ -13,7 +13,7 @@ import { chooseDaemon, whichDaemon } from './which-daemon.ts';
 export function checkCommand(environment: Environment): CliCommand {
   return chooseDaemon(
     new CliCommand('check').description(
-      'Try what the daemon needs on this machine, with real mounts, and say what is wrong and how to mend it',
+      'Check by real mounts that this machine has what the daemon needs, and say how to fix what is wrong',
     ),
   )
     .option('--config <file>', `config.toml (default: ${defaults.config}, which may be missing)`)

@@ -68,7 +68,7 @@ it and leaves everything mounted.`,
 
 /** The levels are offered, not enforced: loadConfig also takes them in capitals. */
 function logLevelOption(): Option {
-  const option = new Option('--log-level <level>', `what is logged, and all above it (default: ${defaults.logLevel})`);
+  const option = new Option('--log-level <level>', `the least level that is logged (default: ${defaults.logLevel})`);
   option.argChoices = [...logLevels];
   return option;
 }

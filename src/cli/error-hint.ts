@@ -11,7 +11,7 @@ export function hintFor(error: unknown): string | undefined {
     const hint = systemHints.find(([known]) => known.includes(code))?.[1];
     if (hint !== undefined) return hint;
   }
-  if (error instanceof UsageError) return 'add --help to the command for what it takes';
+  if (error instanceof UsageError) return 'add --help to the command to see its arguments';
   return error instanceof LazypullError ? hintsByClass[error.code] : undefined;
 }
 
@@ -19,9 +19,9 @@ type Hints = readonly (readonly [codes: readonly string[], hint: string])[];
 
 const registryHintsByClass: Partial<Record<ErrorCode, string>> = {
   NotFound: 'check the name and the tag of the image',
-  DataLoss: 'what the server sent does not have its digest; try again, or ask the operators of the registry',
+  DataLoss: 'what the server sent does not match its digest; try again, or ask the operators of the registry',
   ResourceExhausted: 'log in with "docker login HOST" for higher limits, wait, or set up a mirror',
-  Unavailable: 'try again later; with a mirror in hosts.toml there is another server to ask',
+  Unavailable: 'try again later, or set up a mirror in hosts.toml',
 };
 
 const systemHints: Hints = [
@@ -35,7 +35,7 @@ const hintsByClass: Partial<Record<ErrorCode, string>> = {
   Unauthenticated:
     'log in with "docker login HOST", or set DOCKER_CONFIG to the directory of a config.json that has the credentials',
   PermissionDenied: 'log in with "docker login HOST" as a user with the right to do this',
-  DataLoss: 'the image is damaged, or its bytes were on the way: try again, then build it anew and push it',
+  DataLoss: 'the image is damaged, or was damaged on the way: try again, else build and push it again',
 };
 
 /** The codes of system errors in a chain of causes, and in errors that were collected in one. */

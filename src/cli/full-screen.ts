@@ -19,7 +19,7 @@ export class FullScreen implements Disposable {
   readonly #listeners: readonly (readonly [NodeJS.Signals, () => void])[];
   readonly #draw = (): void => void this.draw();
 
-  /** @param text the text to show, made anew for each size of the window; no line may be wider than that */
+  /** @param text the text to show, made again for each size of the window; no line may be wider than that */
   constructor(stream: WriteStream, text: () => string) {
     this.#stream = stream;
     this.#text = text;

@@ -9,7 +9,7 @@ export function helpCommand(program: CliCommand): CliCommand {
   const words = new Argument('[command...]', 'words of the command, as in "cache prune" (default: the program itself)');
   words.argChoices = program.commands.map((command) => command.name());
   return new CliCommand('help')
-    .description('Print what a command is for and what it takes')
+    .description('Print what a command does and which arguments it takes')
     .addArgument(words)
     .explain('"lazypull cache help" and "lazypull cache help prune" do the same.', [
       'lazypull help convert',

@@ -24,7 +24,7 @@ export async function createProgram(environment: Environment, command: string | 
     .description('Start a container build or a container on an image before it is pulled')
     .version(`${environment.name} ${version}`, '-V, --version', 'print the version')
     .enablePositionalOptions()
-    .explain(`Which daemon is meant: ${whichDaemonRule}`, [
+    .explain(`Which daemon a command uses: ${whichDaemonRule}`, [
       'lazypull check                     # what this machine lacks',
       'lazypull buildkitd                 # a buildkitd that is lazy',
       'lazypull convert IMAGE NEW_IMAGE   # an image that can be lazy',
@@ -80,7 +80,7 @@ export async function createProgram(environment: Environment, command: string | 
 function tame(command: Command, name: string): void {
   command
     .exitOverride()
-    .showHelpAfterError('hint: add --help for what it takes')
+    .showHelpAfterError('hint: add --help to see what it takes')
     .configureOutput({
       outputError: (text, write) =>
         write(

@@ -23,11 +23,11 @@ const standard = { address: '/run/containerd/containerd.sock', namespace: 'defau
 /** `lazypull pull IMAGE`: brings an image into containerd, without its layers. */
 export function pullCommand({ env, name }: Environment): CliCommand {
   return new CliCommand('pull')
-    .description('Make an image known to containerd with all its layers lazy, so that it can run at once')
+    .description('Give containerd an image with all its layers lazy, so that it can run at once')
     .argument('<image>', 'image as Docker writes it', imageArgument)
     .option('--address <path>', `socket of containerd (default: CONTAINERD_ADDRESS, else ${standard.address})`)
     .option('--namespace <name>', `namespace of containerd (default: CONTAINERD_NAMESPACE, else ${standard.namespace})`)
-    .option('--snapshotter <name>', 'name of the plugin that is lazypull in its configuration', 'stargz')
+    .option('--snapshotter <name>', 'name of the proxy plugin of lazypull in the configuration of containerd', 'stargz')
     .addOption(platformOption())
     .option('--config <file>', `config.toml with mirrors (default: ${defaults.config}, which may be missing)`)
     .option('--json', 'print events as JSON, one a line: a layer each, and the image')

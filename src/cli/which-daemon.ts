@@ -10,7 +10,7 @@ import { say } from './output.ts';
 import type { CliCommand } from './command.ts';
 
 /** The rule, for people. */
-export const whichDaemonRule = `A command is about the daemon of --address or --root, else of LAZYPULL_ADDRESS or LAZYPULL_ROOT. Otherwise, if LAZYPULL_HOME is set, it is the one that serves below that directory, else the one that runs on this machine. If several run, a command that changes something names them and does nothing. A command that only looks names them and takes the first: the one at the place of containerd-stargz-grpc, then those that "lazypull buildkitd" and "lazypull buildkit run" have started, then others.`;
+export const whichDaemonRule = `A command uses the daemon that --address or --root names, else LAZYPULL_ADDRESS or LAZYPULL_ROOT. Otherwise it is the one that serves below LAZYPULL_HOME if that is set, else the one that runs on this machine. If several run, a command that changes something names them and does nothing. A command that only looks names them and takes the first: the one at the place of containerd-stargz-grpc, then those that "lazypull buildkitd" and "lazypull buildkit run" have started, then others.`;
 
 /** The flags by which a user names a daemon. */
 export interface DaemonChoice {
@@ -27,8 +27,8 @@ export type DaemonUse = 'asks' | 'reads' | 'changes' | 'stops';
 /** Adds the flags that name a daemon. */
 export function chooseDaemon(command: CliCommand): CliCommand {
   return command
-    .option('--address <path>', 'socket of the daemon that is meant (default: the one that runs)')
-    .option('--root <dir>', 'root of the daemon that is meant (default: that of the one that runs)');
+    .option('--address <path>', 'socket of the daemon (default: of the one that runs)')
+    .option('--root <dir>', 'root of the daemon (default: of the one that runs)');
 }
 
 /**
@@ -56,10 +56,10 @@ export async function whichDaemon(
     .map(({ address, root }) => `  ${isServed ? `"${printable(address)}", ` : ''}root "${printable(root)}"`)
     .join('\n');
   if (use === 'changes' || use === 'stops') {
-    const ask = 'say which one is meant with --address or --root';
-    throw new LazypullError('FailedPrecondition', `${what}, and this is about one of them: ${ask}\n${list}`);
+    const ask = 'choose one with --address or --root';
+    throw new LazypullError('FailedPrecondition', `${what}: ${ask}\n${list}`);
   }
-  say(name, `${what}; this is the first, and --address or --root chooses another one\n${list}`);
+  say(name, `${what}; this is about the first; --address or --root chooses another\n${list}`);
   return first;
 }
 
@@ -107,7 +107,7 @@ function checkFree({ address, root }: Instance, served: readonly string[] | unde
   if (served === undefined || served.length === 0 || served.includes(address)) return;
   throw new LazypullError(
     'FailedPrecondition',
-    `Cannot tell the root of the daemon at "${address}", where none serves: that of "${served[0]}" is "${root}"`,
+    `Cannot tell the root of the daemon at "${address}": none serves there, and the one at "${served[0]}" has the root "${root}"`,
     { hint: 'give its --root' },
   );
 }

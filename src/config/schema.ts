@@ -21,7 +21,7 @@ const mirror = z.object({
   header: z
     .record(z.string(), z.union([z.string(), z.array(z.string())]))
     .default({})
-    .describe('Headers that requests to it have, each with a value or several.'),
+    .describe('Headers of requests to it, each with one value or several.'),
 });
 
 const client = z.object({
@@ -30,7 +30,7 @@ const client = z.object({
     .describe(
       'Names the directory of its snapshots: letters, digits, `-`, `_` and `.`, 63 at most, and not `default`.',
     ),
-  address: z.string().min(1).describe('Path of its socket, which no other client has.'),
+  address: z.string().min(1).describe('Path of its socket. Each client needs its own.'),
 });
 
 /**
@@ -96,7 +96,7 @@ export const fileSchema = z.object({
     })
     .prefault({})
     .describe(
-      'What is fetched together, how long that may take and how often it is tried follows from what is read and from what the registry does.',
+      'lazypull chooses the sizes, time limits and retries of its requests itself, by what is read and what the registry does.',
     ),
   directory_cache: z
     .object({
@@ -107,7 +107,7 @@ export const fileSchema = z.object({
       fadv_dontneed: z.boolean().default(false),
     })
     .prefault({})
-    .describe('There is one file for each layer, and the kernel caches what is read of it.'),
+    .describe('Each layer is one file, and the kernel caches what is read of it.'),
   fuse: z
     .object({
       attr_timeout: seconds.default(1),
@@ -125,7 +125,7 @@ export const fileSchema = z.object({
     .object({
       max_bytes_per_second: bytes
         .default(0)
-        .describe('Bytes a second at which layers are completed in the background; 0 for no limit.'),
+        .describe('The most bytes a second that completing layers in the background may fetch; 0 for no limit.'),
     })
     .prefault({})
     .meta({ own: true }),
@@ -134,13 +134,19 @@ export const fileSchema = z.object({
       max_size: amount
         .optional()
         .describe(
-          'What all layers may take of the disk, as bytes, `"20GB"`, `"20GiB"` or a part of the file system like `"40%"`; 0 for no limit. Without it, half of the file system or 10 GB, whichever is larger.',
+          'The most disk space that all layers together may take: bytes, `"20GB"`, `"20GiB"` or a part of the file system like `"40%"`; 0 for no limit. Without it, half of the file system or 10 GB, whichever is larger.',
         ),
-      min_free: amount.optional().describe('What is left free of the file system, in the same way. Without it, 2 %.'),
+      min_free: amount
+        .optional()
+        .describe('Space of the file system to leave free, written in the same way. Without it, 2 %.'),
       high_water: share
         .optional()
-        .describe('Above this part of `max_size`, layers that are not in use are removed. Without it, 0.95.'),
-      low_water: share.optional().describe('They are removed until they take this part of it. Without it, 0.8.'),
+        .describe(
+          'Once layers take more than this part of `max_size`, those that are not in use are removed. Without it, 0.95.',
+        ),
+      low_water: share
+        .optional()
+        .describe('Removal stops once layers take less than this part of `max_size`. Without it, 0.8.'),
     })
     .refine(({ high_water = 0.95, low_water = 0.8 }) => low_water <= high_water, {
       error: 'low_water must not be above high_water',
@@ -152,13 +158,13 @@ export const fileSchema = z.object({
       max_size: amount
         .default('2GB')
         .describe(
-          'What the layer indexes on this machine may take of the disk, in the same way; 0 for no limit. Those that were not used for the longest time are removed first.',
+          'The most disk space that layer indexes on this machine may take, written as in `[cache]`; 0 for no limit. The longest unused are removed first.',
         ),
       repository: z
         .string()
         .default('')
         .describe(
-          'The repository of the layer indexes of a team, such as "registry.example/team/indexes": it is looked into before a layer is pulled. Its indexes are trusted.',
+          'The repository of the layer indexes of a team, such as "registry.example/team/indexes". The daemon looks there before it pulls a layer, and trusts these indexes.',
         ),
       push: z
         .boolean()
@@ -168,7 +174,7 @@ export const fileSchema = z.object({
         .boolean()
         .default(false)
         .describe(
-          'Use indexes that are attached to an image in its own repository too: all users that may push there are trusted.',
+          'Use indexes that are attached to an image in its own repository too. This trusts everyone with the right to push there.',
         ),
       trusted_keys: z
         .array(z.string().min(1))
@@ -185,7 +191,9 @@ export const fileSchema = z.object({
         .min(0)
         .max(10_000)
         .default(300)
-        .describe('How many milliseconds beyond a round trip a layer waits to hear whether there is an index for it.'),
+        .describe(
+          'How long a layer waits for the answer whether it has an index, in milliseconds beyond a round trip.',
+        ),
     })
     .prefault({})
     .meta({ own: true }),
@@ -195,16 +203,14 @@ export const fileSchema = z.object({
         .enum(['pull', 'client'])
         .default('pull')
         .describe(
-          'What happens to a layer that says nothing of an index, as most images have them: `pull`, the daemon reads it by an index that it has or finds, else pulls it and makes one; or `client`, it is left to the client.',
+          'What to do with a layer that names no index, as most layers: `pull`: the daemon uses an index that it has or finds, else it pulls the layer and makes one; `client`: the client pulls it.',
         ),
       min_size: size
         .optional()
-        .describe(
-          'Smaller blobs are left to the client, as bytes or text like `"1MB"`. Without it, none is too small.',
-        ),
+        .describe('Leave smaller blobs to the client: bytes, or text like `"1MB"`. Without it, none is too small.'),
       max_size: size
         .optional()
-        .describe('Larger blobs are left to the client, in the same way. Without it, none is too large.'),
+        .describe('Leave larger blobs to the client, written in the same way. Without it, none is too large.'),
     })
     .prefault({})
     .meta({ own: true }),
@@ -214,16 +220,16 @@ export const fileSchema = z.object({
         .boolean()
         .default(false)
         .describe(
-          'Kept for files that have it: a layer that cannot be mounted when the daemon starts is tried again in the background, and the daemon serves.',
+          'Accepted, and always so: if a layer cannot be mounted at the start, the daemon serves, and tries again in the background.',
         ),
       direct_io: z.boolean().default(false).meta({
         description:
-          'Let programs read files of lazy images past the page cache (`O_DIRECT`): layers that are mounted from then on have a loop device each. It has a price, see [limits](limits.md).',
+          'Let programs read files of lazy images past the page cache (`O_DIRECT`): layers that are mounted from then on have a loop device each. [Limits](limits.md) says what this costs.',
         own: true,
       }),
       xino: z.enum(['on', 'auto', 'off']).default('on').meta({
         description:
-          'Whether files and directories of a lazy image have one device number and inode numbers that stay, by the mount option of overlayfs: `on`; `auto`, if the kernel finds that it can; or `off`, for what `/sys/module/overlay/parameters/xino_auto` says.',
+          'Whether files and directories of a lazy image have one device number and stable inode numbers, by the overlayfs option of this name: `on`; `auto`, if the kernel can; `off`, which leaves it to `/sys/module/overlay/parameters/xino_auto`.',
         own: true,
       }),
     })
@@ -239,7 +245,7 @@ export const fileSchema = z.object({
       allow_remote: z
         .boolean()
         .default(false)
-        .describe('The address may be one that other machines reach: they read what this machine may pull.'),
+        .describe('Allow an address that other machines can reach: they can then read all that this machine may pull.'),
     })
     .prefault({})
     .meta({ own: true }),
@@ -271,10 +277,10 @@ export const fileSchema = z.object({
     .object({
       request_timeout_sec: seconds
         .default(30)
-        .describe('How long to wait for the head of an answer, in seconds; -1 for ten minutes, which is the most.'),
+        .describe('How long to wait for the headers of an answer, in seconds; -1 for the maximum of ten minutes.'),
       config_path: z.string().default('/etc/containerd/certs.d:/etc/docker/certs.d').meta({
         description:
-          'Directories with a `hosts.toml` for each registry, as containerd has them in `config_path` of its registries. Several with ":" between them, the first that has the registry counts.',
+          'Directories with a `hosts.toml` for each registry, as containerd has them in `config_path` of its registries. Separate several with ":"; the first that has the registry counts.',
         own: true,
       }),
       host: z.record(z.string(), z.object({ mirrors: z.array(mirror).default([]) })).default({}),

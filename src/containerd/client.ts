@@ -94,7 +94,7 @@ export function failureOf(
     return new LazypullError('Unavailable', text, { hint: 'try again; the log of the daemon says why' });
   }
   if (code === status.UNAVAILABLE) {
-    const hint = 'start it, give its --address, or be root';
+    const hint = 'start it, give its --address, or run this as root';
     return new LazypullError('Unavailable', `Cannot reach ${at}: ${errno ?? details}`, { hint });
   }
   return new LazypullError(codes.get(code) ?? 'Unknown', `Cannot call ${method} of ${at}: ${details}`);

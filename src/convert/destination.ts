@@ -29,7 +29,7 @@ export class RegistryDestination implements ImageDestination {
     if (reference.digest !== undefined) {
       throw new LazypullError(
         'InvalidArgument',
-        `Cannot write to "${formatReference(reference)}": a destination is a tag, its digest comes out of the conversion`,
+        `Cannot write to "${formatReference(reference)}": give a tag, because the conversion determines the digest`,
       );
     }
     this.name = formatReference(reference);

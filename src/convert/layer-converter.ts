@@ -57,7 +57,7 @@ export class LayerConverter {
   async convert(layer: Descriptor, diffId: string, signal: AbortSignal): Promise<ConvertedLayer> {
     const plan = planLayer(layer);
     if (plan === 'keep') {
-      this.#options.check.refuse(layer.digest, 'Registries do not have such a layer: it stays as it is');
+      this.#options.check.refuse(layer.digest, 'Registries do not hold layers of its type: it stays as it is');
       this.#options.onLayer({ ...idOf(layer), state: 'kept', bytes: layer.size, total: layer.size });
       return { descriptor: layer, diffId };
     }
@@ -71,7 +71,7 @@ export class LayerConverter {
   }
 
   /**
-   * Whether a layer claims to be eStargz and is not: a program that compresses layers anew may keep their annotations.
+   * Whether a layer claims to be eStargz and is not: a program that compresses layers again may keep their annotations.
    * False if that cannot be read.
    */
   async #isMislabelled({ digest, mediaType }: Descriptor, signal: AbortSignal): Promise<boolean> {
@@ -91,8 +91,7 @@ export class LayerConverter {
     const tocDigest = annotations[tocDigestLabel];
     if (isLayer(mediaType) && tocDigest !== undefined) {
       await check.read(source.ranged(digest), { digest, index: tocDigest }, signal);
-    } else
-      check.refuse(digest, `A layer of the type "${mediaType}" is no tar that can be converted: it is copied as it is`);
+    } else check.refuse(digest, `A layer of the type "${mediaType}" cannot be converted: it is copied as it is`);
   }
 
   /** Brings a blob to the destination as it is. */

@@ -96,7 +96,7 @@ function assign(
     if (client === undefined || assigned.has(client)) {
       throw new LazypullError(
         'FailedPrecondition',
-        `The service manager passed the socket "${socket.path}", which is ${client === undefined ? 'of no client' : `a second one for the client "${client.name}"`}: ListenStream= must be the address of a client, or FileDescriptorName= its name`,
+        `The service manager passed the socket "${socket.path}", which is ${client === undefined ? 'for no client' : `a second one for the client "${client.name}"`}: ListenStream= must be the address of a client, or FileDescriptorName= its name`,
       );
     }
     assigned.set(client, socket);

@@ -134,7 +134,7 @@ async function checkStores(root: string, configs: readonly ClientConfig[], log: 
   }
   for (const name of strangers) {
     const path = clientRoot(root, name);
-    log.warn({ client: name, path }, 'snapshots are kept of a client that is not served: remove them if it is gone');
+    log.warn({ client: name, path }, 'keeping the snapshots of a client that is not served: remove them if it is gone');
   }
 }
 

@@ -99,7 +99,7 @@ export async function runDaemon(
     await startLayers(config, registry, mirror, budget, indexes, fuse, memoryBytes, log, metrics, spans),
     async (started) => {
       if (!(await started.close()))
-        log.warn({}, 'Layers are still in use; reading what was not fetched fails from now on');
+        log.warn({}, 'Layers are still in use: from now on, reads of data that was not fetched fail');
     },
   );
   parts.defer(() => keeper.end()); // not before: a start that fails takes nothing from a daemon that serves
@@ -113,7 +113,7 @@ export async function runDaemon(
     if (config.metricsAddress !== undefined) {
       const { serveMetrics } = await import('./metrics-server.ts');
       const server = parts.use(await serveMetrics(config.metricsAddress, metrics.all, () => ready && isWell()));
-      log.info({ host: config.metricsAddress.host, port: server.port }, 'serves metrics');
+      log.info({ host: config.metricsAddress.host, port: server.port }, 'serving metrics');
     }
     await mirror?.serve(registry);
     const xino = xinoOf(config.file);
@@ -171,7 +171,7 @@ export async function runDaemon(
     await notifyManager(env.NOTIFY_SOCKET, 'STOPPING=1\nSTATUS=Stopping', log);
     if (signal.reason !== handoverSignal) return;
     if (!keeper.isRunning) {
-      log.warn({}, 'There is no keeper to hand over to: everything is unmounted');
+      log.warn({}, 'Cannot hand over, because there is no keeper: unmounting everything');
       return;
     }
     await closeAll(servers, handoverDrainMs);

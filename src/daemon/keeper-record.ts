@@ -147,7 +147,7 @@ function numberIn(value: unknown, least: number, most: number, member: string): 
 }
 
 function damaged(member: string): LazypullError {
-  return new LazypullError('DataLoss', `No version has written what it says of ${member}`);
+  return new LazypullError('DataLoss', `Its "${member}" is not what any version writes`);
 }
 
 /** The last words of a process's command line, from the name of a keeper on; none if it is not one. */

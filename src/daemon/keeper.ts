@@ -46,12 +46,12 @@ export class Keeper {
     const keeper = new Keeper(root, log);
     const path = recordPath(root);
     const record = await readRecord(root, (problem) => {
-      log.warn({ path, problem }, 'the record of the keeper is damaged: everything is mounted anew');
+      log.warn({ path, problem }, 'the record of the keeper is damaged: mounting everything again');
     });
     if (record === undefined) await rm(path, { force: true, recursive: true });
     for (const stray of keepersOf(root)) {
       if (stray.pid === record?.keeper.pid) continue;
-      log.warn({ pid: stray.pid }, 'a keeper that no record names is ended: readers that waited for it get errors');
+      log.warn({ pid: stray.pid }, 'ending a keeper that no record names: readers that wait for it get errors');
       await end(stray);
     }
     if (record === undefined) return keeper;
@@ -128,7 +128,7 @@ export class Keeper {
   async #revive(): Promise<void> {
     const kept = this.#kept;
     if (this.isRunning || kept === undefined || this.#isEnded) return;
-    this.#log.warn({ pid: this.#identity?.pid }, 'the keeper of the mounts has ended: another one is started');
+    this.#log.warn({ pid: this.#identity?.pid }, 'the keeper of the mounts has ended: starting another one');
     try {
       this.#identity = await startKeeper(this.#root, kept);
     } catch (error) {
@@ -206,7 +206,7 @@ function identityOf({ fuse, sockets }: Kept): string {
 
 async function checkSocket(fd: number, path: string): Promise<void> {
   if ((await isListening(fd)) && (await boundPath(fd)) === path) return;
-  throw new LazypullError('DataLoss', `What it holds for "${path}" is not the socket that listens there`);
+  throw new LazypullError('DataLoss', `It holds another socket for "${path}" than the one that listens there`);
 }
 
 /** Whether the error means that the record is wrong. */

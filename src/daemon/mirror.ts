@@ -84,7 +84,7 @@ export class DaemonMirror implements AsyncDisposable {
       this.#server = await serveMirror({ ...options, address: { host, port } });
     }
     await writeFile(mirrorFileAt(this.#root), `${this.#name(this.#server)}\n`);
-    this.#log.info({ host, port: this.#server.port }, 'serves a mirror of all registries');
+    this.#log.info({ host, port: this.#server.port }, 'serving a mirror of all registries');
   }
 
   /** Undefined before it serves. */

@@ -87,7 +87,7 @@ async function isServed(root: string, address: string): Promise<boolean> {
     if (performance.now() > deadline) {
       throw new LazypullError(
         'Unavailable',
-        `No daemon serves "${address}", and what one has mounted from "${root}" waits for the next one: start it, give its --address, or end the keeper, process ${keeper}`,
+        `No daemon serves "${address}", and the mounts of an earlier one from "${root}" wait for the next: start a daemon, give its --address, or end the keeper, process ${keeper}`,
       );
     }
   }

@@ -104,7 +104,7 @@ async function tryOverlay(directory: string): Promise<void> {
 function listed(): LazypullError {
   return new LazypullError(
     'FailedPrecondition',
-    'what was deleted is still listed, as on a file system without d_type or extended attributes',
+    'deleted files are still listed, as on a file system without d_type or extended attributes',
   );
 }
 

@@ -104,7 +104,7 @@ export async function inheritConnection(
     return { fd: kept.fd, root, name: kept.name, isInherited: true, wasAttached, answerWithinMs: withinMs };
   } catch (error) {
     const reason = errnoOf(error) === 'EINVAL' ? 'This kernel cannot send requests again: Linux 6.9 can' : error;
-    log.warn({ error: messageOf(reason) }, 'cannot go on with the FUSE connection of a dead process');
+    log.warn({ error: messageOf(reason) }, 'cannot take over the FUSE connection of a process that ended');
     // It is dead already, or dies when no process holds it.
     await abortServed(kept.fd).catch(() => undefined);
     if (root !== undefined) {

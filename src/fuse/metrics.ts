@@ -25,7 +25,7 @@ export function fuseMetrics(metrics = new MetricsRegistry(), begin: () => void =
     ),
     lost: metrics.counter(
       'lazypull_fuse_connections_lost_total',
-      'FUSE connections that were aborted: readers of layers then get I/O errors, and everything is mounted anew.',
+      'FUSE connections that were aborted: readers of layers then get I/O errors, and everything is mounted again.',
     ),
     connected: metrics.gauge(
       'lazypull_fuse_connected',

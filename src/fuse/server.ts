@@ -306,7 +306,7 @@ export class FuseServer {
     this.#lateMs = now;
     this.#log.warn(
       { waitedMs: answerWithinMs },
-      'readers get EIO before their data has come: fs.fuse.default_request_timeout or max_request_timeout is so short that the kernel would end everything; set both to 0, then stop lazypull and start it again: a restart that hands over keeps the connection, and what holds for it',
+      'readers get EIO because their data did not come in time: fs.fuse.default_request_timeout or fs.fuse.max_request_timeout is too short; set both to 0, then stop lazypull and start it again (a takeover keeps the old limits)',
     );
   }
 

@@ -58,7 +58,7 @@ export async function inspectLayer(
   let format = plainFormat(layer);
   try {
     if (format === 'foreign') {
-      throw new Refusal('unsupported', 'FailedPrecondition', 'Registries do not have such a layer');
+      throw new Refusal('unsupported', 'FailedPrecondition', 'Registries do not hold layers of its type');
     }
     if (!isLayer(layer.mediaType)) {
       throw new Refusal(

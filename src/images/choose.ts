@@ -140,7 +140,7 @@ class Chooser {
   /** A document; undefined if it does not exist, and nothing says that it is for the platform. */
   async #optional(descriptor: Descriptor, read: () => Promise<Buffer>): Promise<Buffer | undefined> {
     if (++this.#read > maxDocuments) {
-      throw new LazypullError('ResourceExhausted', `More than ${maxDocuments} documents of the image say no platform`);
+      throw new LazypullError('ResourceExhausted', `More than ${maxDocuments} manifests of the image name no platform`);
     }
     try {
       return await read();

@@ -127,7 +127,7 @@ export function platformOf({ rest }: Descriptor): Platform | undefined {
 /** The platform that an image's config is for. @throws InvalidArgument */
 export function platformOfConfig(bytes: Buffer): Platform {
   const platform = platformOfJson(parseGoObject(bytes, configFields, 'config'));
-  if (platform === undefined) throw invalidDocument('config', 'its platform is not made of strings');
+  if (platform === undefined) throw invalidDocument('config', 'its platform has fields that are not text');
   return platform;
 }
 
@@ -144,7 +144,7 @@ export function parseDescriptor(value: unknown, where: string): Descriptor {
   if (rest['platform'] !== undefined) {
     const platform = isObject(rest['platform']) ? asGoStruct(rest['platform'], platformFields, where) : undefined;
     if (platform === undefined || platformOfJson(platform) === undefined) {
-      throw invalidDocument(where, 'the platform of a descriptor is not one');
+      throw invalidDocument(where, 'the platform of a descriptor is not valid');
     }
     rest['platform'] = platform;
   }

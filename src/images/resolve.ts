@@ -119,6 +119,6 @@ async function checkPlatform(
   const what = platform.architecture === '' ? 'of no platform' : `for ${platformText(platform)}`;
   throw new LazypullError(
     'NotFound',
-    `"${formatReference(image.reference)}" has no platform "${platformText(asked)}": it is ${what}, and in no index; leave --platform out to have it as it is`,
+    `"${formatReference(image.reference)}" has no platform "${platformText(asked)}": it is a single image ${what}; leave --platform out to take it`,
   );
 }

@@ -91,7 +91,7 @@ function layerOf(path: string, suffix: string): string | undefined {
 }
 
 function foreign(what: string): LazypullError {
-  return new LazypullError('FailedPrecondition', `This is no bundle of layer indexes: ${what}`, {
+  return new LazypullError('FailedPrecondition', `This is not a bundle of layer indexes: ${what}`, {
     hint: 'give a file that "lazypull index export" or "lazypull index --output" wrote',
   });
 }

@@ -110,13 +110,13 @@ export class IndexLookups {
       const origin: IndexOrigin = { kind: this.#source.kind, where: this.#source.name };
       const problem = this.#trust.problemWith(index, origin);
       if (problem !== undefined) {
-        this.#log.warn({ layer, source: this.name, digest }, `Does not use the index of a layer: it ${problem}`);
+        this.#log.warn({ layer, source: this.name, digest }, `Not using the index of a layer: it ${problem}`);
         return { found: undefined, state: 'untrusted', why: `the one in "${this.name}" ${problem}` };
       }
       isOffered = true;
       const tailStart = index.size - tail.bytes;
       const bytes = inlineTail ?? Buffer.concat(await Array.fromAsync(blob.range(tailStart, index.size, stop)));
-      if (sha256(bytes) !== tail.digest) throw new LazypullError('DataLoss', 'Its tail does not have its digest');
+      if (sha256(bytes) !== tail.digest) throw new LazypullError('DataLoss', 'Its tail does not match its digest');
       const parts = { store: this.#store, index, origin, onPoison: (reason: string) => onPoison(digest, reason) };
       return { found: new RemoteIndex(parts, blob, bytes) };
     };
@@ -148,7 +148,8 @@ export class IndexLookups {
     const answered = (): void => {
       this.#roundTripsMs.push(performance.now() - startedMs);
       if (this.#roundTripsMs.length > maxSamples) this.#roundTripsMs.shift();
-      if (this.#failure !== undefined) this.#log.info({ source: this.name }, 'Finds indexes of layers again');
+      if (this.#failure !== undefined)
+        this.#log.info({ source: this.name }, 'The source of layer indexes answers again');
       this.#failure = undefined;
     };
     try {
@@ -168,13 +169,13 @@ export class IndexLookups {
     const code = codeOf(error);
     if (code === 'NotFound') return { found: undefined, state: 'none', why: `"${this.name}" has none` };
     if (code === 'DataLoss') {
-      this.#log.warn({ layer, source: this.name, error: messageOf(error) }, 'Does not use the index of a layer');
+      this.#log.warn({ layer, source: this.name, error: messageOf(error) }, 'Not using the index of a layer');
       return { found: undefined, state: 'wrong', why: `the one in "${this.name}" is wrong: ${messageOf(error)}` };
     }
     const why = `"${this.name}" cannot be asked: ${messageOf(error)}`;
     if (signal.aborted) return { found: undefined, state: 'unknown', why };
     if (this.#failure === undefined) {
-      this.#log.warn({ source: this.name, error: messageOf(error) }, 'Cannot look for indexes of layers');
+      this.#log.warn({ source: this.name, error: messageOf(error) }, 'Cannot look up indexes of layers');
     }
     this.#failure = { untilMs: performance.now() + silenceMs, why };
     return { found: undefined, state: 'unknown', why };

@@ -4,7 +4,7 @@ import { isObject } from '../images/go-json.ts';
 /** How an index came to this machine. */
 export type OriginKind = 'made' | 'repository' | 'referrer' | 'imported';
 
-/** The origin of an index. It is stored with the index: trust is decided anew at each use. */
+/** The origin of an index. It is stored with the index: trust is decided again at each use. */
 export interface IndexOrigin {
   readonly kind: OriginKind;
   /** The repository that had it, as `host/repository`; the name of the imported file; '' if it was made here. */

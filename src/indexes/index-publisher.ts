@@ -96,7 +96,7 @@ export class IndexPublisher implements AsyncDisposable {
       this.#queue.delete(oldest);
       void this.#forget(oldest);
       this.#metrics.pushes.add(1, { result: 'dropped' });
-      this.#log.warn({ layer: oldest, waiting: maxQueue }, 'Does not push the index of a layer: too many wait');
+      this.#log.warn({ layer: oldest, waiting: maxQueue }, 'Not pushing the index of a layer: too many are waiting');
     }
     this.#working ??= this.#work().finally(() => (this.#working = undefined));
   }

@@ -35,7 +35,7 @@ export async function readRecord(file: FileHandle, fileBytes: number): Promise<I
   const start = fileBytes - footerBytes - length;
   if (!footer.subarray(4).equals(magic) || length > maxRecordBytes || start < 1) throw damaged('it is not complete');
   const record = parseRecord(await readAt(file, start, start + length));
-  if (record === undefined || record.size !== start) throw damaged('what is noted of it does not fit');
+  if (record === undefined || record.size !== start) throw damaged('its record does not match it');
   return record;
 }
 

@@ -130,10 +130,9 @@ export class IndexStore {
         await using file = await open(temporary, 'wx+', 0o600);
         const { digest, size } = await copy(content, file, index.size ?? room);
         const isRight = digest === (index.digest ?? digest) && size === (index.size ?? size) && tail.bytes <= size;
-        if (!isRight) throw damaged(`what came for ${layer} is not what was promised`);
+        if (!isRight) throw damaged(`what was received for ${layer} is not what was announced`);
         const marked = await readAt(file, size - tail.bytes, size);
-        if (sha256(marked) !== tail.digest)
-          throw damaged(`its tail for ${layer} does not have the digest that was promised`);
+        if (sha256(marked) !== tail.digest) throw damaged(`the tail received for ${layer} does not match its digest`);
         const signed = signature === undefined ? {} : { signature };
         const written: IndexRecord = { layer, digest, size, tail, ...signed, origin, keptMs };
         await file.appendFile(encodeRecord(written));
@@ -313,5 +312,5 @@ async function verify(file: FileHandle, { digest, size }: IndexRecord): Promise<
   for (let start = 0; start < size; start += readBytes) {
     hash.update(await readAt(file, start, Math.min(start + readBytes, size)));
   }
-  if (digestOfHex(hash.digest('hex')) !== digest) throw damaged('its bytes do not have its digest');
+  if (digestOfHex(hash.digest('hex')) !== digest) throw damaged('its bytes do not match its digest');
 }

@@ -265,7 +265,7 @@ export class LayerIndexes implements AsyncDisposable {
 
   #poison(layer: string, digest: string, reason: string): void {
     const { log } = this.#options;
-    log.error({ layer, index: digest, reason: `it ${reason}` }, 'The index of a layer is not used any more');
+    log.error({ layer, index: digest, reason: `it ${reason}` }, 'No longer using the index of a layer');
     this.#poisoned.set(digest, reason);
     this.#wrong.set(layer, true);
     this.#lookups.delete(layer);

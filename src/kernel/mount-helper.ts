@@ -173,7 +173,7 @@ export class MountHelper {
       if ('result' in answer) return answer.result;
       throw errorOf(answer.error);
     }
-    throw new LazypullError('Unavailable', 'The process that mounts has ended');
+    throw new LazypullError('Unavailable', 'The mount helper has ended');
   }
 
   /**
@@ -199,7 +199,7 @@ export class MountHelper {
 
   #giveUp(running: Running, kind: HelperCall['kind']): void {
     const { child } = running;
-    this.#log.error({ pid: child.pid, call: kind }, 'the process that mounts does not answer: another one is started');
+    this.#log.error({ pid: child.pid, call: kind }, 'the mount helper does not answer: starting another one');
     running.isUnwanted = true;
     child.kill('SIGKILL');
     running.end();
@@ -207,7 +207,7 @@ export class MountHelper {
 
   /** The process. If it has ended, another one is started. */
   #running(): Promise<Running> {
-    if (this.#isClosed) return Promise.reject(new LazypullError('Unavailable', 'The process that mounts was closed'));
+    if (this.#isClosed) return Promise.reject(new LazypullError('Unavailable', 'The mount helper was closed'));
     if (this.#current === undefined) {
       const starting = this.#start(() => this.#forget(starting));
       this.#current = starting;
@@ -243,7 +243,7 @@ export class MountHelper {
       child.once('exit', (code, signal) => {
         const reason = signal ?? `exit code ${code}`;
         if (!running.isUnwanted) {
-          this.#log.warn({ pid: child.pid, reason }, 'the process that mounts has ended: another one is started');
+          this.#log.warn({ pid: child.pid, reason }, 'the mount helper has ended: starting another one');
           setTimeout(() => void this.#running().catch(() => undefined), againAfterMs).unref();
         }
         end();
@@ -253,7 +253,7 @@ export class MountHelper {
       this.#onMountsChanged(); // nothing watched until now
       return running;
     } catch (error) {
-      throw new LazypullError('Unavailable', 'Cannot start the process that mounts', { cause: error });
+      throw new LazypullError('Unavailable', 'Cannot start the mount helper', { cause: error });
     }
   }
 

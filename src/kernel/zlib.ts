@@ -86,7 +86,7 @@ export class RawInflate implements Disposable {
   constructor(functions: Functions) {
     this.#functions = functions;
     const result = functions.init(this.#stream, rawWindowBits, functions.version, streamBytes);
-    if (result !== Z_OK) throw new LazypullError('ResourceExhausted', `Cannot start zlib: it says ${result}`);
+    if (result !== Z_OK) throw new LazypullError('ResourceExhausted', `Cannot start zlib: it returned ${result}`);
     this.#isOpen = true;
   }
 
@@ -166,7 +166,7 @@ export class RawInflate implements Disposable {
 
   #check(result: number): void {
     if (result === Z_OK) return;
-    if (result === Z_MEM_ERROR) throw new LazypullError('ResourceExhausted', 'There is no memory to inflate in');
+    if (result === Z_MEM_ERROR) throw new LazypullError('ResourceExhausted', 'There is not enough memory to inflate');
     const message = this.#view.getBigUint64(place.message, true);
     const text: unknown = message === 0n ? `zlib says ${result}` : koffi.decode(message, 'char', -1);
     throw new LazypullError('DataLoss', `The deflate data is damaged: ${String(text)}`);

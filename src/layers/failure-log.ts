@@ -46,7 +46,7 @@ export class FailureLog {
     const { layer, log } = this.#options;
     log.warn(
       { layer, error: explain(error) },
-      'the disk does not take parts of a layer: they are served from memory, and fetched each time that they are read',
+      'cannot write parts of a layer to the disk: they are served from memory, and fetched again at each read',
     );
   }
 

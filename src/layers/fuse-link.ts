@@ -101,7 +101,7 @@ export class FuseLink {
       this.#metrics.lost.add(1);
       this.#options.log.error(
         {},
-        'the FUSE connection was aborted: another one is made and everything mounted anew; programs that used layers get errors, so containers on them must be started again',
+        'the FUSE connection was aborted: making another one and mounting everything again; programs that used layers get errors, so restart the containers on them',
       );
     }
     this.#connecting = this.#connect();
@@ -138,7 +138,7 @@ export class FuseLink {
     this.helper.renew(connection.root);
     this.#lookAtRoot();
     await this.#onConnection(connection).catch((error: unknown) => {
-      this.#options.log.error({ error: messageOf(error) }, 'cannot keep the new FUSE connection for the next life');
+      this.#options.log.error({ error: messageOf(error) }, 'cannot give the new FUSE connection to the keeper');
     });
   }
 }

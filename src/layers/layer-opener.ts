@@ -128,7 +128,7 @@ export class LayerOpener {
     return isUnindexed(ref.id) ? this.#unindexed.attend(ref) : () => undefined;
   }
 
-  /** Opens a layer from the disk, or makes it anew from the registry. */
+  /** Opens a layer from the disk, or makes it again from the registry. */
   open(ref: LayerRef, signal: AbortSignal): Promise<Layer> {
     const { spans = noSpans } = this.#options;
     return spans.within('resolve', {}, () => this.#open(ref, signal));
@@ -141,7 +141,7 @@ export class LayerOpener {
       if (codeOf(error) !== 'NotFound') {
         this.#options.log.warn(
           { layer: ref.id.digest, error: messageOf(error) },
-          'the cache of a layer is of no use and is made anew',
+          'cannot use what is kept of a layer: it is fetched again',
         );
       }
     }
@@ -231,7 +231,7 @@ export class LayerOpener {
   formatOf({ format: name }: LayerRecord): LayerFormat {
     const format = this.#parts.formats.named(name);
     if (format !== undefined) return format;
-    throw new LazypullError('Unimplemented', `Layers of the format "${name}" are not known to this version`);
+    throw new LazypullError('Unimplemented', `This version does not know the layer format "${name}"`);
   }
 
   /** The directory of a layer's files. */
@@ -247,7 +247,7 @@ export class LayerOpener {
     const { front: name } = layer.record;
     const front = this.#fronts.named(name);
     if (front === undefined) {
-      throw new LazypullError('Unimplemented', `Layers that are shown as "${name}" are not known to this version`);
+      throw new LazypullError('Unimplemented', `This version does not know the front "${name}"`);
     }
     return Layer.open({
       ...layer,

@@ -384,7 +384,7 @@ export class Layers {
     return cacheSize(this.#root.layers);
   }
 
-  /** Mounts everything anew: nothing can be read through the previous connection. */
+  /** Mounts everything again: nothing can be read through the previous connection. */
   async #renew(): Promise<void> {
     const gone = this.#readers.clear();
     const busy = this.#busy.splice(0);

@@ -8,7 +8,7 @@ import { noSpans, type Spans } from '../spans.ts';
 import type { Layer } from './layer.ts';
 import type { LayerMetrics } from './metrics.ts';
 
-/** How many mounts are made anew at a time for another connection. */
+/** How many mounts are made again at a time for another connection. */
 const mountsAtOnce = 8;
 
 /** How long changes of the mount table are ignored after a layer could not be mounted: the attempt may be one. */
@@ -79,7 +79,7 @@ export class MountPoints {
         await this.#options.helper.cover(layer.fileSystem.type, imagePath, mountpoint);
         this.adopt(mountpoint, layer, imagePath);
       } catch (error) {
-        this.#options.log.warn({ mountpoint, error: messageOf(error) }, 'the mount of an old version stays');
+        this.#options.log.warn({ mountpoint, error: messageOf(error) }, 'cannot replace the mount of an older version');
         this.adopt(mountpoint, layer, source);
       }
     });
@@ -168,7 +168,7 @@ export class MountPoints {
       metrics.remounted.add(1);
       log.warn(
         { mountpoint, layer: layer.record.digest },
-        'another program has unmounted a layer, or mounted something else there: it is mounted again',
+        'another program has unmounted a layer, or mounted something else there: mounting it again',
       );
     }
     await this.#fill(mountpoint, layer);

@@ -93,7 +93,7 @@ export class OpenLayers {
     entry.users--;
     if (entry.users > 0 || this.#entries.get(key) !== entry) return;
     this.#entries.delete(key);
-    entry.abort.abort(new LazypullError('Canceled', 'Nobody waits for the layer any more'));
+    entry.abort.abort(new LazypullError('Canceled', 'No caller waits for the layer any more'));
     const closing = entry.layer
       .then(async (layer) => {
         this.#onClose(layer);

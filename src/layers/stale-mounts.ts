@@ -60,7 +60,7 @@ export async function takeAway(
   if (connections > 0 || dead.length > 0) {
     log.warn(
       { layers: dead.length },
-      'nothing keeps the mounts of a process that ended: they are made anew, and programs that used them get errors',
+      'the mounts of a daemon that ended have no keeper: mounting again, and programs that used them get errors',
     );
   }
 }

@@ -310,7 +310,7 @@ export class BlobFile {
     const generation = this.#generation;
     try {
       const { bytesWritten } = await this.#file.writev(pieces, at);
-      if (bytesWritten < bytes) throw new LazypullError('ResourceExhausted', 'The disk did not take all of it');
+      if (bytesWritten < bytes) throw new LazypullError('ResourceExhausted', 'The disk did not take all bytes');
       if (generation !== this.#generation) return;
       this.#present.add(at, at + bytes);
       this.#recorded = 'no';

@@ -24,7 +24,10 @@ export function parseMirrorRequest(target: string): MirrorRequest {
   if (/^\/v2\/?$/.test(pathname)) return { kind: 'version' };
   const [, name, what, encoded] = /^\/v2\/([^%]+)\/(manifests|blobs)\/([^/]+)$/.exec(pathname) ?? [];
   if (name === undefined || encoded === undefined) {
-    throw new LazypullError('NotFound', 'There are /v2/<name>/manifests/<reference> and /v2/<name>/blobs/<digest>');
+    throw new LazypullError(
+      'NotFound',
+      'The mirror serves only /v2/<name>/manifests/<reference> and /v2/<name>/blobs/<digest>',
+    );
   }
   const hosts = searchParams.getAll('ns');
   if (hosts.length !== 1) {

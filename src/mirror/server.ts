@@ -199,7 +199,8 @@ class Handler {
   ): Promise<void> {
     const { registry, store } = this.#options;
     using lease = await store.lease(digest);
-    if (lease === undefined) throw new LazypullError('Unavailable', 'The blob cannot be kept: ask the registry');
+    if (lease === undefined)
+      throw new LazypullError('Unavailable', 'The mirror cannot keep the blob: ask the registry');
     const { blob } = lease;
     const upstream = registry.blob(reference, digest, 'stranger');
     const startedMs = performance.now();
@@ -217,7 +218,7 @@ class Handler {
     const { start, end, isPart } = range;
     const isWhole = start === 0 && end === size;
     if (!isWhole && !(await blob.isSound()))
-      throw new LazypullError('Unavailable', 'What was kept was wrong: ask again');
+      throw new LazypullError('Unavailable', 'What the mirror had kept was wrong: ask again');
     const part = isPart ? { 'content-range': `bytes ${start}-${end - 1}/${size}` } : {};
     response.writeHead(isPart ? 206 : 200, { ...headers, ...part, 'content-length': end - start });
     if (request.method === 'HEAD') {
@@ -234,7 +235,7 @@ class Handler {
       return;
     }
     await upstream.distrust(startedMs);
-    throw new LazypullError('DataLoss', `The blob "${digest}" does not have its digest`);
+    throw new LazypullError('DataLoss', `The blob "${digest}" does not match its digest`);
   }
 
   /** Sends the bytes as the client takes them, except for the last ones, which it returns. */

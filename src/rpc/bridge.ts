@@ -156,7 +156,7 @@ async function answer(
   let isAnswered = false;
   call.on('cancelled', () => {
     // grpc-js also says so of each call that it has answered.
-    if (!isAnswered) gone.abort(new LazypullError('Canceled', 'The client gave the call up'));
+    if (!isAnswered) gone.abort(new LazypullError('Canceled', 'The client cancelled the call'));
   });
   try {
     const message = create(method.output, await handler(call.request, '', gone.signal, ''));

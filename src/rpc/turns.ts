@@ -67,7 +67,7 @@ export class Turns {
   }
 
   async #wait(gone: AbortSignal): Promise<void> {
-    if (this.#waiting.length >= maxWaiting) throw new LazypullError('ResourceExhausted', 'Too many calls wait');
+    if (this.#waiting.length >= maxWaiting) throw new LazypullError('ResourceExhausted', 'Too many calls are waiting');
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#waiting.push(resolve);
     this.#watch();

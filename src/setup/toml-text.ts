@@ -121,7 +121,7 @@ function isSame(a: Json, b: Json): boolean {
 }
 
 function unsafe(): LazypullError {
-  return new LazypullError('FailedPrecondition', 'It is written in a way that cannot be changed safely by a program');
+  return new LazypullError('FailedPrecondition', 'It is written in a way that a program cannot change safely');
 }
 
 function isHeaderOf(line: string, path: readonly string[]): boolean {

@@ -162,7 +162,7 @@ export class Database implements Disposable {
     const file = generationPath(this.#path);
     return new LazypullError(
       'DataLoss',
-      `Cannot use "${this.#path}": it ${what}; restore it, its "-wal" and its "-generation" file of one time from a backup, or make "${file}" an empty file to go on with what is left: then snapshots are missing or come back, and directories that no snapshot names any more are left where they are`,
+      `Cannot use "${this.#path}": it ${what}; restore it with its "-wal" and "-generation" files from one backup; or make "${file}" an empty file to go on with what is left: then snapshots may be missing or come back, and directories without a snapshot stay`,
     );
   }
 
@@ -216,8 +216,8 @@ export class Database implements Disposable {
 }
 
 /**
- * Makes sure that a missing or empty database is not made anew beside the directories of snapshots. SQLite would delete
- * the write-ahead log of an empty database, so this comes before it is opened.
+ * Makes sure that a missing or empty database is not made again beside the directories of snapshots. SQLite would
+ * delete the write-ahead log of an empty database, so this comes before it is opened.
  *
  * @throws DataLoss with how to go on
  */

@@ -30,8 +30,8 @@ export class FilterBudget {
 
   /** The error of a call whose filters take too long. */
   exhausted(): LazypullError {
-    return new LazypullError('ResourceExhausted', 'The filters take too long', {
-      hint: 'ask for a name, a parent or fewer fields',
+    return new LazypullError('ResourceExhausted', 'The filters take too long to evaluate', {
+      hint: 'filter by name or parent, or by fewer fields',
     });
   }
 

@@ -31,7 +31,7 @@ export interface GoRegExp {
 export function compileGoRegExp(pattern: string, budget: FilterBudget): GoRegExp | undefined {
   if (pattern.length > maxPatternLength || writtenOut(pattern) > maxWrittenOut) {
     throw new LazypullError('InvalidArgument', 'The regular expression is too large', {
-      hint: 'count fewer repetitions',
+      hint: 'allow fewer repetitions',
     });
   }
   const expression = budget.spend(() => compiled(pattern));

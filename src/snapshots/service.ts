@@ -72,7 +72,7 @@ export function snapshotsService(
       },
       stat: ({ key }) => ({ info: wireInfo(snapshots.stat(key)) }),
       update({ info, updateMask }) {
-        if (!info) throw new LazypullError('InvalidArgument', 'An update needs an info with the name of a snapshot');
+        if (!info) throw new LazypullError('InvalidArgument', 'An update needs the name of a snapshot');
         return { info: wireInfo(snapshots.update(info.name, info.labels, updateMask?.paths ?? [])) };
       },
       async *list({ filters }) {

@@ -110,7 +110,7 @@ export class StoreOwner {
     try {
       replaceFileNow(this.#path, JSON.stringify(record));
     } catch (error) {
-      this.#log.warn({ path: this.#path, error: messageOf(error) }, 'cannot write down which process is the client');
+      this.#log.warn({ path: this.#path, error: messageOf(error) }, 'cannot record which process is the client');
     }
   }
 }

@@ -55,8 +55,8 @@ export function forgetHandover(root: string): void {
 }
 
 /**
- * Whether the process that owns a root shall hand over after the signal for it. It shall if the process that asked
- * still waits. It also shall if no process asked, and the signal came from elsewhere, such as a service manager that
+ * Whether the process that owns a root hands over after the signal for it. It does if the process that asked
+ * still waits. It also does if no process asked, and the signal came from elsewhere, such as a service manager that
  * starts the next daemon after us.
  */
 export function acceptsHandover(root: string, log: Log): boolean {

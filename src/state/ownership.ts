@@ -49,7 +49,7 @@ export function checkNotShared(root: string): void {
   if (shared !== undefined) {
     throw new LazypullError(
       'FailedPrecondition',
-      `Cannot use the root directory "${root}": ${shared === root ? 'it' : `"${shared}" is below it, and`} is for other users too, and they could not enter it any more`,
+      `Cannot use the root directory "${root}": ${shared === root ? 'it' : `"${shared}" is below it, and`} is open to other users, and they would lose access`,
       { hint: 'choose a --root of its own, such as a directory in it' },
     );
   }

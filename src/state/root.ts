@@ -145,7 +145,7 @@ async function handedOver(root: string, options: RootOptions): Promise<Locking> 
 function notHandedOver(root: string, holder: number | undefined, waitMs: number): LazypullError {
   return new LazypullError(
     'Unavailable',
-    `Process ${holder ?? 'unknown'}, which has the root directory "${root}", did not hand over in ${waitMs / 1000} s, and will not do so any more`,
+    `Process ${holder ?? 'unknown'}, which has the root directory "${root}", did not hand over within ${waitMs / 1000} s: the request is withdrawn`,
     {
       hint: 'look at its log; if it is stuck or stopped, kill it with SIGKILL and start the daemon again: readers wait meanwhile',
     },
@@ -157,7 +157,7 @@ async function gone(file: string, isBrief: boolean): Promise<Disposable> {
     const locking = await tryLockFile(file, isBrief);
     if ('lock' in locking) return locking.lock;
   }
-  throw new LazypullError('Unavailable', `A killed process still has "${file}" after ${maxWaitMs / 1000} s`);
+  throw new LazypullError('Unavailable', `A killed process still holds "${file}" after ${maxWaitMs / 1000} s`);
 }
 
 function inUse(path: string, holder: number | undefined): LazypullError {

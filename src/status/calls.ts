@@ -48,8 +48,7 @@ function failureOf(address: string, { code, details, fields, errno, cause }: Cal
     case status.DEADLINE_EXCEEDED:
       return new LazypullError('DeadlineExceeded', `Cannot ask ${at}: it did not answer in ${timeoutMs / 1000} s`);
     default: {
-      const hint =
-        'start it with "lazypull daemon" or "lazypull buildkitd", give its --address, or be root if it is another\'s';
+      const hint = 'start it with "lazypull daemon" or "lazypull buildkitd", give its --address, or run this as root';
       return new LazypullError('Unavailable', `Cannot reach ${at}: ${errno ?? details}`, { hint });
     }
   }

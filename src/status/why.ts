@@ -104,8 +104,7 @@ function verdictOf(
 /** Formats without a table of contents that lazypull reads, of which a pull makes an index. */
 const indexable: ReadonlySet<string> = new Set(['gzip', 'tar', 'zstd', 'zstd:chunked']);
 
-const lazyLater =
-  'by an index if a daemon finds one; else the first daemon that is asked for it pulls it, and it is lazy from then on';
+const lazyLater = 'by a layer index; if a daemon finds none, it pulls the layer once and makes one';
 
 const neverAsked =
   'no client asked the daemon for it since it started: the client has the layer already, or uses another snapshotter (in BuildKit it must be called "stargz")';

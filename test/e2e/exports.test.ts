@@ -16,7 +16,7 @@ COPY --from=source /data/many/file-5 /data/kinds/xattrs /copied/
 `;
 const epoch = '1600000000';
 const files = ['tar', 'oci', 'docker'] as const;
-/** Each makes every layer anew, and needs the blobs of the base for that. */
+/** Each makes every layer again, and needs the blobs of the base for that. */
 const compressions = ['zstd', 'uncompressed', 'estargz'] as const;
 
 let lab: Lab;
@@ -75,7 +75,7 @@ for (const kind of ['oci', 'containerd'] as const) {
     });
 
     if (kind === 'containerd') {
-      test('keeps an image whole and unpacked where it is to be run', async () => {
+      test('keeps an image whole and unpacked if it is to be run', async () => {
         const name = lab.reference('built:unpacked');
         await builder.buildkitd.build({
           context,

@@ -155,7 +155,7 @@ test('lazypull buildkitd --group lets the members of the group build, and nobody
 });
 
 /**
- * Whether commands without flags speak to the daemon that `lazypull buildkitd` has started, where none is at the
+ * Whether commands without flags speak to the daemon that `lazypull buildkitd` has started, if none is at the
  * default socket.
  */
 async function findsDaemon(home: string, socket: string, image: string): Promise<void> {

@@ -193,7 +193,7 @@ test('Indexes that lie are not used: the image is pulled, and why is said', asyn
   }
 });
 
-test('Only signed indexes are used where keys are trusted, and "lazypull index --sign" makes them', async () => {
+test('Only signed indexes are used if keys are trusted, and "lazypull index --sign" makes them', async () => {
   const { privateKey, publicKey } = generateKeyPairSync('ed25519');
   const pem = publicKey.export({ type: 'spki', format: 'pem' }).toString();
   const keyFile = join(workspace.path, 'key.pem');
@@ -226,7 +226,7 @@ test('A repository that does not answer, or is gone, delays no layer for long', 
   }
   await using machine = await Machine.start('repository = "localhost:1/team/indexes"');
   for (const how of await machine.prepare()) assert.match(how, /^pulled here in /);
-  const warned = machine.daemon.log().filter(({ msg }) => msg === 'Cannot look for indexes of layers');
+  const warned = machine.daemon.log().filter(({ msg }) => msg === 'Cannot look up indexes of layers');
   assert.equal(warned.length, 1);
 });
 

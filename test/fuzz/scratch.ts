@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /**
- * A new directory for files that are written very often, in memory where the machine has that. It goes when the program
+ * A new directory for files that are written very often, in memory if the machine has that. It goes when the program
  * ends.
  */
 export function scratchDirectory(): string {

@@ -140,7 +140,7 @@ describe('The daemon', { skip }, () => {
     const alone = start(inOrder(a!));
     await alone.line('lazypull is ready');
     assert.equal(
-      (await alone.line('snapshots are kept of a client that is not served: remove them if it is gone')).client,
+      (await alone.line('keeping the snapshots of a client that is not served: remove them if it is gone')).client,
       'b',
     );
   });

@@ -225,7 +225,7 @@ test('lazypull ls and cat show what overlayfs does of the same layers', async ()
   assert.deepEqual(await mount.ended, [0, null]);
 });
 
-test('lazypull mount keeps the layers where a root is given, and fills them where that is asked for', async () => {
+test('lazypull mount keeps the layers if a root is given, and fills them if asked to', async () => {
   const root = join(workspace.path, 'root');
   const first = await Mounted.start('filled', 'app:1', ['--root', root, '--fill']);
   await first.until(() => first.events.some((each) => Number(each['presentBytes']) >= large.length + 10));

@@ -116,7 +116,7 @@ async function ifThere(removing: Promise<void>): Promise<void> {
 }
 
 /**
- * Where a later part of it fails, read(2) first gives what is before that: so it goes on until it has all, the end or
+ * If a later part of it fails, read(2) first gives what is before that: so it goes on until it has all, the end or
  * an error.
  */
 async function check(root: string, path: string, content: Buffer, at: number): Promise<void> {

@@ -204,7 +204,7 @@ export class LayerLab implements AsyncDisposable {
 
   /** The daemon's metrics by the names with labels, if its config file has a `metrics_address` with the port 0. */
   async metrics(): Promise<Map<string, number>> {
-    const port = this.#daemon.log().findLast(({ msg }) => msg === 'serves metrics')?.['port'];
+    const port = this.#daemon.log().findLast(({ msg }) => msg === 'serving metrics')?.['port'];
     const text = await (await fetch(`http://127.0.0.1:${String(port)}/metrics`)).text();
     const lines = text.split('\n').filter((line) => /^[a-z]/.test(line));
     return new Map(

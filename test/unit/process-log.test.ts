@@ -11,14 +11,14 @@ function lines(format: LogFormat, use: (log: ReturnType<typeof createLog>) => vo
 }
 
 describe('the log', () => {
-  it('is a JSON object a line where it goes to no terminal, with the keys of containerd', () => {
+  it('is a JSON object a line if it goes to no terminal, with the keys of containerd', () => {
     const entry = JSON.parse(lines('auto', (log) => log.warn({ layer: 'x' }, 'Something'))) as Record<string, unknown>;
     assert.deepEqual([entry.level, entry.msg, entry.layer], ['warn', 'Something', 'x']);
     assert.match(String(entry.time), /^\d{4}-\d\d-\d\dT/);
     assert.doesNotThrow(() => JSON.parse(lines('json', (log) => log.info({}, 'x'))));
   });
 
-  it('is for people where that is asked for: the time, the level, the message, then the fields', () => {
+  it('is for people if that is asked for: the time, the level, the message, then the fields', () => {
     const fields = { address: '/run/lp.sock', layers: 3, error: 'two words', clients: { a: '/b' }, none: '' };
     assert.match(
       lines('text', (log) => log.info(fields, 'lazypull is ready')),

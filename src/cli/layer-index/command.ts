@@ -16,7 +16,7 @@ export function indexCommand(environment: Environment): CliCommand {
   const index = new CliCommand('index')
     .enablePositionalOptions()
     .description(
-      'Make the layer indexes of an image, by which it is lazy as it is; or show, move and verify those that there are',
+      'Make the layer indexes of an image, so that it is lazy without conversion; or show, move and verify indexes',
     )
     .argument('[image]', 'image as Docker writes it', imageArgument)
     .option('--push', 'push them to index.repository of the config file')
@@ -24,12 +24,12 @@ export function indexCommand(environment: Environment): CliCommand {
     .option('--attach', 'attach them to the image, in its own repository')
     .option('-o, --output <file>', 'write them into this file, for "lazypull index import"; "-" for standard output')
     .addOption(signOption())
-    .option('--force', 'make them even if they are there')
+    .option('--force', 'make indexes even if they exist')
     .option('--platform <os/arch>', 'platform of the image (repeatable; default: that of this machine)', appendPlatform)
-    .option('--temp-dir <dir>', "directory for what is unpacked meanwhile (default: the system's)");
+    .option('--temp-dir <dir>', "directory for unpacked data during the work (default: the system's)");
   storeOptions(index)
     .explain(
-      `All layers are read, compared with their digests and unpacked once, as in a pull. Without --push, --attach and --output the indexes are kept on this machine, for its daemon.
+      `It reads, verifies and unpacks each layer once, as a pull does. Without --push, --attach and --output, it keeps the indexes on this machine, for its daemon.
 
 The exit code is 3 if a layer can have no index. Layers that are eStargz need none.`,
       [

@@ -24,8 +24,8 @@ export function addList(parent: CliCommand, environment: Environment): void {
 export function addPrune(parent: CliCommand, environment: Environment): void {
   storeOptions(parent.command('prune'))
     .description('Remove layer indexes from this machine, the longest unused first')
-    .option('--older-than <time>', 'only those not used for so long, such as 90m, 12h or 7d')
-    .option('--keep-bytes <size>', 'stop when what is left takes no more, such as 1GB')
+    .option('--older-than <time>', 'only those that were not used for this time, such as 90m, 12h or 7d')
+    .option('--keep-bytes <size>', 'keep so much of what was used last, such as 1GB')
     .explain(
       'Without an option all are removed. A layer whose index is removed stays lazy while it is on this machine. What is in a repository stays there.',
       ['lazypull index prune --older-than 30d'],

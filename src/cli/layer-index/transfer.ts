@@ -45,7 +45,7 @@ export function addExport(parent: CliCommand, environment: Environment): void {
 export function addImport(parent: CliCommand, environment: Environment): void {
   storeOptions(parent.command('import'))
     .description(
-      'Take layer indexes of a file over to this machine. Those of the same layers are replaced, but not those that were made here',
+      'Import layer indexes from a file. They replace those of the same layers, but not those that were made here',
     )
     .argument('[file]', 'what "lazypull index export" wrote; "-" for standard input', '-')
     .explain(

@@ -57,7 +57,7 @@ interface Given {
 export function addVerify(parent: CliCommand, environment: Environment): void {
   storeOptions(parent.command('verify'))
     .description(
-      'Read the layers of an image and compare everything with their indexes: each one that a daemon of this machine may use, here and in registries, or those in a file',
+      'Read the layers of an image and compare them with their indexes: all that a daemon of this machine may use, or those in a file',
     )
     .argument('<image-or-file>', 'image as Docker writes it, or a file that "lazypull index export" wrote')
     .option(
@@ -66,7 +66,7 @@ export function addVerify(parent: CliCommand, environment: Environment): void {
       imageArgument,
     )
     .addOption(platformOption())
-    .option('--temp-dir <dir>', "directory for what is unpacked meanwhile (default: the system's)")
+    .option('--temp-dir <dir>', "directory for unpacked data during the work (default: the system's)")
     .explain('The exit code is 1 if an index is wrong.', [
       'lazypull index verify registry.example/app:1',
       'lazypull index verify indexes.tar --image registry.example/app:1',
@@ -178,7 +178,7 @@ async function verifyIndex(
   const { layer } = index;
   try {
     const given = await readIndexFile(path, layer, size);
-    if (given.index.digest !== index.digest) throw new LazypullError('DataLoss', 'its bytes do not have its digest');
+    if (given.index.digest !== index.digest) throw new LazypullError('DataLoss', 'its bytes do not match its digest');
     if (of === undefined) return { layer, state: 'right', problems: [] };
     const blob = client.blob(of.image.reference, layer);
     const made = await maker.make(of.descriptor, blob);

@@ -278,7 +278,7 @@ export class JsonReader {
           const text = bytes.toString('utf8', this.start, Math.min(end, this.start + 300));
           throw new LazypullError(
             'FailedPrecondition',
-            `Cannot know what "${text}" is called: the name is not UTF-8 and the table of contents lost it`,
+            `Cannot tell the name of "${text}": it is not UTF-8, and the table of contents has lost its bytes`,
           );
         }
         pieces.push(Buffer.from(String.fromCodePoint(code), 'utf8').toString('latin1'));

@@ -10,7 +10,7 @@ const directories = ['etc/x', 'usr/bin', 'usr/lib/python3', 'usr/share/doc', 'va
 
 /**
  * A table with an example of everything in tables of real layers: if the engine has not seen something yet, it compiles
- * anew, and a real layer waits.
+ * again, and a real layer waits.
  */
 export function syntheticToc(): { raw: RawIndex; wanted: WantedIndex } {
   const rows: object[] = [];

@@ -171,7 +171,7 @@ class RowReader {
     if (row.innerOffset > maxInnerOffset) {
       throw new LazypullError(
         'ResourceExhausted',
-        `Cannot read a chunk of "${file.path}": it is ${row.innerOffset} bytes into its stream`,
+        `Cannot read a chunk of "${file.path}": it begins ${row.innerOffset} bytes into its gzip stream, and ${maxInnerOffset} are the limit`,
       );
     }
     this.#chunks.add(row.offset, row.innerOffset, 0);

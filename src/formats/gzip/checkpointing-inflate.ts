@@ -162,7 +162,7 @@ export class CheckpointingInflate implements Disposable {
     if (this.#state === 'trailer') return this.#takeTrailer(input, at);
     let end = at;
     while (end < input.length && input[end] === 0) end++;
-    if (end < input.length) throw damaged('there is something behind the zeros that end it');
+    if (end < input.length) throw damaged('there is data after the zeros that end it');
     return end - at;
   }
 

@@ -63,7 +63,8 @@ export class MemberHeader {
         break;
       default:
         this.#number |= byte << (8 * at);
-        if (at === 1 && this.#number !== (this.#crc & 0xffff)) throw damaged('The gzip header has another checksum');
+        if (at === 1 && this.#number !== (this.#crc & 0xffff))
+          throw damaged('The checksum of the gzip header does not match');
         if (at === 1) this.#part = 'done';
     }
     return 1;

@@ -91,11 +91,11 @@ function readSpans(reader: NumberReader, compression: Compression, count: number
     [streamOffset[i], outputOffset[i], kind[i], bits[i]] = [blob, output, head >> 3, head & 7];
     [windowOffset[i], windowBytes[i]] = [stored === 0 ? 0 : window, stored];
     window += stored;
-    if (!isSpan(spans, i, compression)) throw damaged(`span ${i} begins nowhere`);
+    if (!isSpan(spans, i, compression)) throw damaged(`span ${i} has no valid start`);
     if (i > 0) streamEnd[i - 1] = streamEndAt({ blobOffset: blob, bits: bits[i]! }, bounds.dataEnd);
   }
   if (count > 0) streamEnd[count - 1] = bounds.dataEnd;
-  if (count > 0 && !(blob < bounds.dataEnd)) throw damaged('its spans end behind the layer');
+  if (count > 0 && !(blob < bounds.dataEnd)) throw damaged('its spans end beyond the layer');
   if (output > bounds.tarBytes || (count > 0 && bounds.tarBytes - output > maxSpanBytes))
     throw damaged('a span is too long');
   if (window !== bounds.windowsEnd) throw damaged('its windows are not where they should be');

@@ -27,7 +27,7 @@ const place = { storedBytes: 0, tailBytes: 4, fileBytes: 8, digest: 16, version:
  */
 export function writeTail(tail: Buffer, before: number): Buffer {
   if (tail.length > maxTocBytes)
-    throw new LazypullError('ResourceExhausted', 'The layer has too much in it for an index');
+    throw new LazypullError('ResourceExhausted', 'The layer has too many files and spans for an index');
   const stored = deflateRawSync(tail, { memLevel: constants.Z_MAX_MEMLEVEL });
   const footer = Buffer.alloc(footerBytes);
   footer.writeUInt32LE(stored.length, place.storedBytes);
@@ -87,13 +87,13 @@ export function readTail(fileBytes: number, end: Uint8Array): { tail: Buffer; st
   if (end.length !== storedBytes + footerBytes)
     throw damaged(`its tail has ${storedBytes} bytes, not ${end.length - footerBytes}`);
   const stored = end.subarray(0, storedBytes);
-  if (!hash('sha256', stored, 'buffer').equals(digest)) throw damaged('its tail has another digest');
+  if (!hash('sha256', stored, 'buffer').equals(digest)) throw damaged('the digest of its tail does not match');
   let tail: Buffer;
   try {
     tail = inflateRawSync(stored, { maxOutputLength: tailBytes + 1, chunkSize: Math.max(64, tailBytes + 1) });
   } catch (cause) {
     throw damaged('its tail cannot be inflated', cause);
   }
-  if (tail.length !== tailBytes) throw damaged('its tail has another length');
+  if (tail.length !== tailBytes) throw damaged('the length of its tail does not match');
   return { tail, start: fileBytes - end.length, version: found };
 }

@@ -21,7 +21,7 @@ export function storeWindow(window: Uint8Array): Buffer {
  * @throws DataLoss if it is another one
  */
 export function openWindow(stored: Uint8Array, digest: Uint8Array): Buffer {
-  if (!hash('sha256', stored, 'buffer').equals(digest)) throw damaged('a window has another digest');
+  if (!hash('sha256', stored, 'buffer').equals(digest)) throw damaged('the digest of a window does not match');
   try {
     return inflateRawSync(stored, { maxOutputLength: maxWindowBytes, chunkSize: maxWindowBytes });
   } catch (cause) {

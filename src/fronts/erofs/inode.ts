@@ -63,7 +63,10 @@ function specialWord({ type, devMajor, devMinor, path }: IndexEntry): number | u
   if (type === 'fifo') return 0;
   if (type !== 'char' && type !== 'block') return undefined;
   if (devMajor > 0xfff || devMinor > 0xf_ffff) {
-    throw new LazypullError('FailedPrecondition', `Linux has no device ${devMajor}:${devMinor}, as "${path}" is`);
+    throw new LazypullError(
+      'FailedPrecondition',
+      `The device "${path}" has the number ${devMajor}:${devMinor}, which Linux does not support`,
+    );
   }
   return ((devMinor & 0xff) | (devMajor << 8) | ((devMinor & ~0xff) << 12)) >>> 0;
 }

@@ -129,7 +129,7 @@ export class Cache implements CacheAccess {
     this.#timer ??= setTimeout(
       () => {
         void this.trim().catch((error: unknown) => {
-          this.#options.log.warn({ error: messageOf(error) }, 'cannot look after the space that layers take');
+          this.#options.log.warn({ error: messageOf(error) }, 'cannot check the space that layers take');
         });
       },
       Math.max(pauseMs, this.#lookMs * restFactor),
@@ -139,7 +139,7 @@ export class Cache implements CacheAccess {
   /** Makes room for so many bytes. Rejects with ResourceExhausted if layers in use leave too little. */
   async makeRoom(bytes: number): Promise<void> {
     if (!this.#isStarted || (await this.#hasRoom(bytes)) || !(await this.trim(bytes))) return;
-    throw new LazypullError('ResourceExhausted', `There is no room on the disk for about ${bytes} bytes of a layer`);
+    throw new LazypullError('ResourceExhausted', `There is no space on the disk for about ${bytes} bytes of a layer`);
   }
 
   /** Whether there is room by what was found not long ago: to look at all layers for each one takes too long. */
@@ -334,7 +334,10 @@ export class Cache implements CacheAccess {
         threads.remove(target);
       }
     } catch (error) {
-      log.warn({ layer: id.digest, error: messageOf(error) }, 'the cache of a layer is of no use');
+      log.warn(
+        { layer: id.digest, error: messageOf(error) },
+        'cannot use what is kept of a layer: it is fetched again',
+      );
       if (!users.isNeeded(key)) await directory.remove();
       return undefined;
     }
@@ -345,10 +348,7 @@ export class Cache implements CacheAccess {
     this.#setFull(isFullNow);
     const { log } = this.#options;
     if (isFullNow)
-      log.warn(
-        { used, free },
-        'the layers in use take all of the space for layers: nothing is fetched before it is read',
-      );
+      log.warn({ used, free }, 'the layers in use take all the space that layers may have: nothing is prefetched');
     else log.info({ used, free }, 'there is space for layers again');
   }
 }

@@ -89,7 +89,7 @@ export class ImageWriter implements Disposable {
   #write(data: Buffer, position: number): void {
     for (let done = 0; done < data.length; ) {
       const written = writeSync(this.fd, data, done, data.length - done, position + done);
-      if (written === 0) throw new LazypullError('ResourceExhausted', 'Nothing could be written');
+      if (written === 0) throw new LazypullError('ResourceExhausted', 'The disk took no bytes');
       done += written;
     }
     this.#uncheckedBytes += data.length;

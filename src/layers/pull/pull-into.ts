@@ -167,7 +167,7 @@ async function* bounded(pieces: AsyncIterable<Buffer>, blobBytes: number, check:
 function checkBlob({ digest, blobBytes }: PullTarget, { hash, bytes }: BlobEnd): void {
   if (bytes !== blobBytes) throw new LazypullError('DataLoss', `The blob has ${bytes} bytes instead of ${blobBytes}`);
   if (`sha256:${hash}` === digest) return;
-  throw new LazypullError('DataLoss', `The blob is another one: it has the digest sha256:${hash}`);
+  throw new LazypullError('DataLoss', `The blob has another digest: sha256:${hash}`);
 }
 
 /** Ranges of data that later entries of the tar have replaced: whole blocks. */

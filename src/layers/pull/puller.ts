@@ -134,7 +134,7 @@ export class LayerPuller implements AsyncDisposable {
       if (codeOf(error) !== 'DataLoss' || !(await request.blob.distrust(startedMs))) throw error;
       this.#options.log.warn(
         { layer: request.digest, error: messageOf(error) },
-        'what came of a layer is damaged: another server is asked',
+        'received damaged data of a layer: asking another server',
       );
       await removeFiles(request);
       return this.#pullOnce(request);

@@ -52,7 +52,7 @@ export async function sendTar(
   const next = async (): Promise<Buffer> => {
     while (free.length === 0 && !isClosed) await new Promise<void>((resolve) => (wake = resolve));
     options.check();
-    if (isClosed) throw new LazypullError('Canceled', 'Nobody takes the tar any more');
+    if (isClosed) throw new LazypullError('Canceled', 'The reader of the tar has stopped');
     slot = free.shift()!;
     return Buffer.from(memory.buffer, memory.byteOffset + slot * pieceBytes, pieceBytes);
   };
@@ -141,5 +141,5 @@ export function receiveTar(link: MessagePort, memory: Uint8Array): OpenTar {
 
 /** Throws once a job was cancelled. */
 export function checkNotCancelled(cancelled: Int32Array): void {
-  if (Atomics.load(cancelled, 0) !== 0) throw new LazypullError('Canceled', 'The pull was given up');
+  if (Atomics.load(cancelled, 0) !== 0) throw new LazypullError('Canceled', 'The pull was cancelled');
 }

@@ -218,7 +218,7 @@ export class Indexer {
         if (!isWrong || !isFirst) throw error;
         this.#options.log.warn(
           { layer: digest, reference: image.reference, error: messageOf(error) },
-          'asks once more for a table of contents',
+          'asking for a table of contents again',
         );
       }
     }

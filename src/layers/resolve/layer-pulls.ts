@@ -393,5 +393,5 @@ function recordOf(digest: string, reference: string, pulled: Pulled): LayerRecor
 }
 
 function givenUp(): LazypullError {
-  return new LazypullError('Canceled', 'Nobody waits for the layer any more');
+  return new LazypullError('Canceled', 'No caller waits for the layer any more');
 }

@@ -39,12 +39,13 @@ export const refusalAdvice: Readonly<Record<RefusalReason, string>> = {
   no_toc_digest:
     'push the image again, in OCI media types (BuildKit: oci-mediatypes=true) and with a tool that keeps the annotations of manifests; or convert it with "lazypull convert"',
   format: 'the layer is of a format that is not supported: convert the image with "lazypull convert"',
-  unsupported: 'nothing makes this layer lazy: its client pulls it, as it does any other',
+  unsupported: 'layers of this kind cannot be lazy: the client pulls it as usual',
   content: 'the layer contradicts its digests or itself: build or convert the image again',
   credentials: 'log in with "docker login" on the machine of the daemon, as the user that it runs as',
   not_found: 'the registry does not have the layer any more: push the image again',
-  registry: 'see whether the daemon can reach the registry, and its mirrors and proxies',
-  stacking: 'only unpacking keeps what this layer does to the layers below it: nothing has to be done',
+  registry: 'check that the daemon can reach the registry, its mirrors and its proxies',
+  stacking:
+    'this layer changes the layers below it in a way that only unpacking keeps: the client pulls it, and nothing has to be done',
   name: 'the client has another snapshot of that name: remove it, or prune its cache',
   limit: 'the layer has more files or a larger index than is supported',
   machine: 'the layer could not be mounted on this machine: the log of the daemon has details',

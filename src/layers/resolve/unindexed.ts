@@ -106,7 +106,7 @@ export class UnindexedLayers {
     if (ahead !== undefined && wanted.every((digest) => ahead.has(digest))) return leave;
     this.#ahead.set(reference, new Set(wanted), aheadMs);
     void this.#lookAhead(ref).catch((error: unknown) => {
-      this.#options.log.debug({ reference, error: messageOf(error) }, 'cannot look ahead in an image');
+      this.#options.log.debug({ reference, error: messageOf(error) }, 'cannot look ahead at the layers of an image');
     });
     return leave;
   }
@@ -180,7 +180,7 @@ export class UnindexedLayers {
     }
     this.#options.log.error(
       { layer: digest, reference: image.reference, index: found.digest, error: messageOf(error) },
-      'the registry has other bytes for the blob of a layer than those of which its index was made here: readers get EIO until it has the right ones again',
+      'the registry serves other bytes for a layer than those that its index was made from: readers get EIO until it serves the right ones',
     );
     return false;
   }
@@ -199,7 +199,7 @@ export class UnindexedLayers {
     const index = originText(found.origin);
     this.#options.log.warn(
       { layer: digest, reference, index, error: why },
-      'cannot use the index of a layer: it is pulled',
+      'cannot use the index of a layer: pulling it',
     );
     if (wrongIndex.has(codeOf(error))) found.poison(`is wrong: ${why}`);
   }

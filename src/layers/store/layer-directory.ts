@@ -252,7 +252,7 @@ export class LayerDirectory {
     await rm(this.path, { recursive: true, force: true });
   }
 
-  /** Removes all files, and makes the directory anew. */
+  /** Removes all files, and makes the directory again. */
   async clear(): Promise<void> {
     await this.remove();
     await mkdir(this.path, { recursive: true, mode: 0o700 });

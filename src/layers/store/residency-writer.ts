@@ -66,7 +66,7 @@ export class ResidencyWriter {
     noteLost({ resident });
     this.change();
     if (this.#lossKnown === undefined) {
-      log.warn({ layer: record.digest }, 'the disk failed to keep what it had taken of a layer: that is fetched again');
+      log.warn({ layer: record.digest }, 'the disk lost data of a layer that it had accepted: it is fetched again');
     }
     this.#lossKnown = this.sync();
   }
@@ -98,13 +98,16 @@ export class ResidencyWriter {
       await disk.datasync().catch((error: unknown) => this.#forgetUnsynced(error));
       await directory.writeResident(record, seen);
       onKept();
-      if (this.#diskFails) log.info({ layer: record.digest }, 'the disk keeps what is written of the layer again');
+      if (this.#diskFails) log.info({ layer: record.digest }, 'the disk stores data of the layer again');
       this.#diskFails = false;
     } catch (error) {
       this.change();
       if (this.#diskFails) return;
       this.#diskFails = true;
-      log.warn({ layer: record.digest, error: messageOf(error) }, 'cannot write down which parts of a layer are here');
+      log.warn(
+        { layer: record.digest, error: messageOf(error) },
+        'cannot record which parts of a layer are on the disk',
+      );
     }
   }
 

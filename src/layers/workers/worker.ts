@@ -193,7 +193,7 @@ function plan(request: PlanRequest): JobResult {
 function formatNamed(name: string): LayerFormat {
   const format = formats.named(name);
   if (format !== undefined) return format;
-  throw new LazypullError('Unimplemented', `Layers of the format "${name}" are not known to this version`);
+  throw new LazypullError('Unimplemented', `This version does not know the layer format "${name}"`);
 }
 
 /** A failure for each chunk of a job. */
@@ -346,7 +346,7 @@ function isZeros(content: Buffer): boolean {
 function writeWhole(fd: number, content: Buffer, position: number): void {
   for (let done = 0; done < content.length; ) {
     const n = writeSync(fd, content, done, content.length - done, position + done);
-    if (n === 0) throw new LazypullError('ResourceExhausted', 'Nothing could be written');
+    if (n === 0) throw new LazypullError('ResourceExhausted', 'The disk took no bytes');
     done += n;
   }
 }

@@ -169,7 +169,7 @@ export class Authorizer {
     try {
       if (isOpen === true) {
         const hint = `ask for the image by the name of that registry, "${host}"`;
-        const what = `Refused to send the credentials for "${host}" to where another registry redirected: nothing proves that it is that one`;
+        const what = `Refused to send the credentials for "${host}" to the place that another registry redirected to: nothing proves that it is the same registry`;
         throw new LazypullError('PermissionDenied', what, { hint });
       }
       const found = await this.#credentials.find({ host, repository, labels });
@@ -177,7 +177,7 @@ export class Authorizer {
       return found?.credential;
     } catch (error) {
       this.#problems.set(host, error);
-      this.#log.warn({ host, error: explain(error) }, 'no credentials: going on without');
+      this.#log.warn({ host, error: explain(error) }, 'cannot get credentials: asking without');
       return undefined;
     }
   }

@@ -22,7 +22,7 @@ export interface RegistryRequest {
   readonly scope: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array | undefined;
-  /** A body that is read while it is sent; it is made anew each time that the request is sent. */
+  /** A body that is read while it is sent; it is made again each time that the request is sent. */
   readonly stream?: (() => Readable) | undefined;
   readonly headersMs?: number | undefined;
   readonly bodyIdleMs?: number | undefined;

@@ -117,7 +117,7 @@ test('A connection that was aborted while no daemon served is not inherited', as
   await lab.daemon.program.stop('SIGKILL');
   await abort();
   await lab.restart('SIGKILL');
-  assert.ok(said(/cannot go on with the FUSE connection of a dead process/));
+  assert.ok(said(/cannot take over the FUSE connection of a process that ended/));
   assert.equal(await hasInherited(lab.daemon), false);
   await one.check(1);
   await (await image()).check(0);
@@ -128,7 +128,7 @@ test('While no connection can be made the health check, a metric and `lazypull s
   const directory = join(workspace.path, 'lp');
   const toml = 'metrics_address = "127.0.0.1:0"\n';
   await using daemon = await startDaemon(directory, 'info', toml, {}, ['unshare', '--mount', '--']);
-  const port = daemon.log().find(({ msg }) => msg === 'serves metrics')?.['port'];
+  const port = daemon.log().find(({ msg }) => msg === 'serving metrics')?.['port'];
   const health = async () => (await fetch(`http://127.0.0.1:${String(port)}/healthz`)).status;
   const inside = (...command: string[]) => run('nsenter', ['-t', String(daemon.program.pid), '-m', ...command]);
   const status = () => tryRun(join(repository, 'bin', 'lazypull'), ['status', '--address', daemon.socket]);
@@ -156,7 +156,7 @@ test('A helper that is killed is noticed, and what it was asked for is done all 
     if (command.includes('mount-helper-process')) process.kill(Number(child), 'SIGKILL');
   }
   await (await image()).check(0);
-  assert.ok(said(/the process that mounts has ended/));
+  assert.ok(said(/the mount helper has ended/));
 });
 
 test('Connections that are aborted again and again, beside readers and clients, end in the right bytes', async () => {

@@ -28,7 +28,7 @@ async function wakeups(pid: number): Promise<number> {
 test('A daemon that has nothing to do sleeps, whatever it measures and however many layers it has', async (t) => {
   await using lab = await LayerLab.open('metrics_address = "127.0.0.1:0"\n[mirror]\naddress = "127.0.0.1:0"\n');
   const { daemon } = lab;
-  assert.ok(daemon.log().some(({ msg }) => msg === 'serves a mirror of all registries'));
+  assert.ok(daemon.log().some(({ msg }) => msg === 'serving a mirror of all registries'));
   const mounted: string[] = [];
   for (let i = 0; i < layerCount; i++) {
     const content = randomBytes(5000);

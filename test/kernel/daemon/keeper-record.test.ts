@@ -63,22 +63,22 @@ async function startAfter(change: () => Promise<unknown>): Promise<void> {
   const keepers = await keepersBelow(lab.workspace.path);
   assert.equal(keepers.length, 1);
   assert.notEqual(keepers[0], keeper);
-  await lab.crash(); // what was made anew can be gone on with
+  await lab.crash(); // what was made again can be gone on with
   assert.deepEqual(await keepersBelow(lab.workspace.path), keepers);
 }
 
 const damages: { [name: string]: { spoil: (record: Record) => unknown; message: RegExp } } = {
   'a descriptor of something else as that of the connection': {
     spoil: ({ fuse, socket }) => (fuse.fd = socket.fd),
-    message: /cannot go on with the FUSE connection/,
+    message: /cannot take over the FUSE connection/,
   },
   'a descriptor of something else as that of the root directory': {
     spoil: ({ fuse, socket }) => (fuse.root = socket.fd),
-    message: /cannot go on with the FUSE connection/,
+    message: /cannot take over the FUSE connection/,
   },
   'that of the connection as that of the root directory': {
     spoil: ({ fuse }) => (fuse.root = fuse.fd),
-    message: /cannot go on with the FUSE connection/,
+    message: /cannot take over the FUSE connection/,
   },
   'a descriptor that is not there': { spoil: ({ fuse }) => (fuse.fd = 99), message: /cannot take over/ },
   'a descriptor of something else as that of a socket': {
@@ -95,11 +95,11 @@ const damages: { [name: string]: { spoil: (record: Record) => unknown; message: 
   },
   'another time at which the keeper started': {
     spoil: ({ keeper }) => keeper.startTicks++,
-    message: /a keeper that no record names is ended/,
+    message: /ending a keeper that no record names/,
   },
   'another boot': {
     spoil: (record) => Object.assign(record, { boot: 'x' }),
-    message: /a keeper that no record names is ended/,
+    message: /ending a keeper that no record names/,
   },
 };
 
@@ -139,6 +139,6 @@ const losses: { [name: string]: () => Promise<unknown> } = {
 for (const [name, lose] of Object.entries(losses)) {
   test(`A record of the keeper that ${name} ends in a fresh start, and no reader waits for ever`, async () => {
     await startAfter(lose);
-    assert.match(said().join('\n'), /a keeper that no record names is ended/);
+    assert.match(said().join('\n'), /ending a keeper that no record names/);
   });
 }

@@ -33,7 +33,7 @@ test('A daemon whose records are lost does not start, and takes nothing away, un
     assert.equal(await readFile(join(directory, 'written'), 'utf8'), 'written');
   }
 
-  // What the message says: without the directory it begins anew, and a file that was written is in the one that was
+  // What the message says: without the directory it begins again, and a file that was written is in the one that was
   // moved away.
   await rename(state, `${state}.old`);
   await using next = await startDaemon(place);

@@ -72,7 +72,7 @@ describe('The mirror of a daemon', () => {
     assert.equal(lab.registry.count(), since);
   });
 
-  test('throws away what the disk has changed, and gets it anew', async () => {
+  test('throws away what the disk has changed, and gets it again', async () => {
     await lab.restart('SIGKILL');
     await using data = await open(join(lab.root, 'blobs', layer.digest.slice('sha256:'.length), 'data'), 'r+');
     await data.write(Buffer.from([blob[5 * mib]! ^ 1]), 0, 1, 5 * mib);

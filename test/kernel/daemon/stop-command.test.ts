@@ -65,7 +65,7 @@ test('lazypull stop ends the keeper of a daemon that was killed, and takes away 
   await until(async () => (await keepersBelow(lab.workspace.path)).length === 1);
 });
 
-test('lazypull stop ends the keeper of a daemon that was killed also where its record is lost', async () => {
+test('lazypull stop ends the keeper of a daemon that was killed, even if its record is lost', async () => {
   await mountLayer();
   await lab.daemon.program.stop('SIGKILL');
   await rm(join(lab.root, 'keeper.json'));

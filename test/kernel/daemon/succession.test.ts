@@ -94,7 +94,7 @@ test('A keeper that ends is replaced, and the next one holds as well', async () 
   for (const file of [0, 1, 2, 3]) await layer.read(file);
 });
 
-test('Without a keeper everything is mounted anew, and earlier readers get errors instead of waiting', async () => {
+test('Without a keeper everything is mounted again, and earlier readers get errors instead of waiting', async () => {
   await using layer = await mountFiles();
   await layer.read(0);
   await lab.daemon.program.stop('SIGKILL');
@@ -102,7 +102,7 @@ test('Without a keeper everything is mounted anew, and earlier readers get error
   const reading = assert.rejects(layer.read(3), { code: 'EIO' });
   await lab.restart('SIGKILL');
   await reading;
-  assert.match(messages(), /nothing keeps the mounts of a process that ended/);
+  assert.match(messages(), /the mounts of a daemon that ended have no keeper/);
   const root = await lab.mount(layer.snapshot);
   assert.equal((await readFile(join(root, 'file-3'))).length, 3 * mib);
   await lab.unmount(root);
@@ -163,7 +163,7 @@ test('A daemon goes on with what a version left that mounted the connection in a
   await lab.unmount(root2);
 });
 
-test('A connection in a directory that is another one is not gone on with: everything is mounted anew', async () => {
+test('A connection in a directory that is another one is not gone on with: everything is mounted again', async () => {
   await using layer = await mountFiles();
   const { root } = lab.daemon;
   await lab.daemon.program.stop('SIGKILL');
@@ -171,7 +171,7 @@ test('A connection in a directory that is another one is not gone on with: every
   const reading = assert.rejects(layer.read(2), { code: 'EIO' });
   await lab.restart('SIGKILL');
   await reading;
-  assert.match(messages(), /cannot go on with the FUSE connection of a dead process/);
+  assert.match(messages(), /cannot take over the FUSE connection of a process that ended/);
   const again = await lab.mount(layer.snapshot);
   assert.equal((await readFile(join(again, 'file-2'))).length, 3 * mib);
   await lab.unmount(again);

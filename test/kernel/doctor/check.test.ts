@@ -104,7 +104,7 @@ test('lazypull check says what is wrong and what mends it', async () => {
   assert.deepEqual(await readdir(root!), []);
 });
 
-test('lazypull check says where mounts would not reach a client outside of a container', async () => {
+test('lazypull check warns if mounts would not reach a client outside of a container', async () => {
   const directory = await workspace.directory('sharing');
   const state = async () => (await check('--root', join(directory, 'root'))).findings.get('sharing of mounts')!;
   await promisify(execFile)('mount', ['--bind', directory, directory]);
@@ -116,7 +116,7 @@ test('lazypull check says where mounts would not reach a client outside of a con
   assert.equal((await state()).state, 'right');
 });
 
-test('lazypull check says where a lazy image is several file systems to programs', async () => {
+test('lazypull check warns if a lazy image is several file systems to programs', async () => {
   const config = join(workspace.path, 'xino.toml');
   const parameter = '/sys/module/overlay/parameters/xino_auto';
   const numbers = async (xino: string) => {
@@ -187,7 +187,7 @@ test('lazypull check and the daemon refuse a root on a file system that cannot h
   await truncate(disk, 32 << 20);
   await run('mkfs.ext4', ['-q', '-O', '^filetype', disk]);
   await run('mount', ['-o', 'loop', disk, place]);
-  assert.match(await refused(join(place, 'root')), /what was deleted is still listed/);
+  assert.match(await refused(join(place, 'root')), /deleted files are still listed/);
   assert.deepEqual((await readdir(place)).toSorted(), ['lost+found', 'root']);
   await run('mount', ['-o', 'remount,ro', place]);
   assert.match((await check('--root', join(place, 'root'))).findings.get('root')!.text, /EROFS: read-only file system/);

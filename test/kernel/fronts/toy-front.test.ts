@@ -66,7 +66,7 @@ test('A front from outside shows a layer as another file system, by the seam alo
   layers = await Layers.start({ ...options, images });
   await assert.rejects(layers.restore(mountpoint, refOf(broken)), { code: 'Unimplemented', message: /"toy"/ });
   await layers.mount(mountpoint, refOf(blob));
-  assert.deepEqual(await typeAt(), ['erofs'], 'made anew, as this program shows it');
+  assert.deepEqual(await typeAt(), ['erofs'], 'made again, as this program shows it');
   await check();
   assert.ok(await layers.close());
 });

@@ -31,7 +31,7 @@ test('mountImage() mounts an image file, and unmount() tells whether there was s
   assert.deepEqual(await mountsBelow(directory), []);
 });
 
-test('mountImage() takes a loop device where the image is on a file system that cannot be read directly', async (t) => {
+test('mountImage() takes a loop device if the image is on a file system that cannot be read directly', async (t) => {
   const { directory, image, target } = await imageIn(t);
   const overlay = join(directory, 'overlay');
   for (const name of ['overlay', 'lower', 'upper', 'work']) await mkdir(join(directory, name));

@@ -208,7 +208,7 @@ test('A malformed table of contents is refused with the reason, and the daemon g
     ], // prettier-ignore
     [/has a chunk of \d+ bytes/, tocOf(reg({ size: 2 ** 31 }))],
     [/past the end/, tocOf(reg({ offset: 10 ** 9 }))],
-    [/into its stream/, tocOf(reg({ innerOffset: 10 ** 15 }))],
+    [/into its gzip stream/, tocOf(reg({ innerOffset: 10 ** 15 }))],
     [/no digest/, tocOf(reg({ chunkDigest: undefined }))],
     [
       /leads to itself/,

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { after, beforeEach, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-/** The launchers, in a checkout where node prints how it was called. */
+/** The launchers, in a checkout whose node prints how it was called. */
 describe('the launchers', () => {
   const directory = mkdtempSync(join(tmpdir(), 'lazypull-launch-'));
   after(() => rmSync(directory, { recursive: true }));

@@ -12,7 +12,7 @@ describe('resultText', () => {
     );
   });
 
-  it('breaks its lines at spaces where a terminal would break them anywhere', () => {
+  it('breaks its lines at spaces if a terminal would break them anywhere', () => {
     const finding = { name: 'x', state: 'wrong', text: 'aaaa bbbb  cccc\n  dddd eeee ffff', advice: 'gggg' } as const;
     const lines = ['WRONG x: aaaa', 'bbbb cccc', '  dddd', '  eeee', '  ffff', 'gggg'];
     assert.equal(resultText(finding, undefined, 16), `${lines.join('\n      ')}\n`);

@@ -42,7 +42,7 @@ describe('the completion of bash', () => {
     ]);
   });
 
-  it('offers words, files and directories where they are the value, after a space and after "="', () => {
+  it('offers words, files and directories if they are the value, after a space and after "="', () => {
     assert.deepEqual(complete('lazypull', 'setup', 'd'), ['docker']);
     assert.deepEqual(complete('lazypull', 'daemon', '--log-level', 'w'), ['warn']);
     assert.deepEqual(complete('lazypull', 'daemon', '--log-level', '=', 'w'), ['warn']);

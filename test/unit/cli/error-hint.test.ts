@@ -53,7 +53,7 @@ describe('hintFor', () => {
       assert.doesNotMatch(hintFor(new LazypullError(code, 'The manifest is not valid')) ?? '', /--help|login/, code);
     }
     assert.match(hintFor(new LazypullError('DataLoss', 'Cannot read the tar archive')) ?? '', /the image is damaged/);
-    assert.match(hintFor(new RegistryError('DataLoss', 'It is another one')) ?? '', /does not have its digest/);
+    assert.match(hintFor(new RegistryError('DataLoss', 'It is another one')) ?? '', /does not match its digest/);
   });
 
   it('takes the hint of an error before that of its class, also from a cause', () => {

@@ -60,7 +60,7 @@ describe('--help', () => {
 });
 
 describe('withHelpFirst', () => {
-  it('takes "help" behind a command too, where it is no word for the command itself', () => {
+  it('takes "help" behind a command too, if it is no word for the command itself', () => {
     for (const [args, result] of [
       ['cache help', 'help cache'],
       ['cache help prune', 'help cache prune'],

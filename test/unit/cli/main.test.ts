@@ -65,7 +65,7 @@ describe('the command line', () => {
     }
   });
 
-  it('ends with 3 where convert wrote an image that cannot be lazy, and lets no name in it command the terminal', async (t) => {
+  it('ends with 3 if convert wrote an image that cannot be lazy, and lets no name in it command the terminal', async (t) => {
     const directory = await mkdtemp(join(tmpdir(), 'lazypull-test-'));
     t.after(() => rm(directory, { recursive: true }));
     const put = async (mediaType: string, bytes: Buffer) => {

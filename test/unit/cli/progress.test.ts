@@ -99,7 +99,7 @@ describe('the progress of a pull', () => {
 });
 
 describe('timeText', () => {
-  it('is short, and nothing where nobody can tell', () => {
+  it('is short, and empty if it cannot be told', () => {
     assert.deepEqual([0, 0.2, 59, 61, 3599, 3600, 7380].map(timeText), [
       '0s',
       '1s',

@@ -48,7 +48,7 @@ test('lazypull status shows each layer with what is here of it', () => {
   );
 });
 
-test('lazypull status tells clients apart where there are several, and which one has no socket of its own', () => {
+test('lazypull status tells clients apart if there are several, and which one has no socket of its own', () => {
   const two = { ...one, name: 'bk', address: '/run/bk.sock', process: undefined };
   const refused = { pid: 13, command: 'build\x1bkitd' };
   const layers = [{ ...layer, clients: ['bk', 'default'] }];
@@ -78,7 +78,7 @@ test('lazypull status says where the mirror is, and what is kept for it', () => 
   );
 });
 
-test('lazypull status is short where nothing is mounted', () => {
+test('lazypull status is short if nothing is mounted', () => {
   const text = statusText({ ...daemon, cache: { bytes: 0, layers: 0 }, layers: [] }, '/run/lp.sock', { nowMs: 6_000 });
   assert.equal(text, 'lazypull 1.2.3 at /run/lp.sock\nup 6s, 0 layers mounted, 0 B on disk in 0 layers\n');
 });
@@ -138,7 +138,7 @@ test('lazypull status shortens no name in a pipe, and on a terminal keeps to its
   assert.equal(lines[5], 'and 2 layers more');
 });
 
-test('lazypull status has colours where they are wanted, and is set the same', () => {
+test('lazypull status has colours if they are wanted, and is set the same', () => {
   const strip = (text: string) => stripVTControlCharacters(text);
   const view = { nowMs: 0, columns: 80 };
   const painted = statusText(many, '/run/lp.sock', { ...view, paint: painter({ isTTY: true }, {}) });

@@ -16,7 +16,7 @@ test('sizeText chooses the unit', () => {
   ]);
 });
 
-test('bar is full only where all is there', () => {
+test('bar is full only if all is there', () => {
   assert.deepEqual(
     [0, 0.5, 0.999, 1, 7, -1].map((part) => bar(part, 4)),
     ['[....]', '[##..]', '[###.]', '[####]', '[####]', '[....]'],

@@ -88,12 +88,12 @@ describe('whichDaemon, without flags', () => {
     const list = [own(), ofContainerd()].map(({ address, root }) => `  "${address}", root "${root}"`).join('\n');
     assert.equal(
       said(),
-      `lazypull: Several daemons run; this is the first, and --address or --root chooses another one\n${list}\n`,
+      `lazypull: Several daemons run; this is about the first; --address or --root chooses another\n${list}\n`,
     );
     for (const use of ['changes', 'stops'] as const) {
       await assert.rejects(which({}, use), {
         code: 'FailedPrecondition',
-        message: `Several daemons run, and this is about one of them: say which one is meant with --address or --root\n${list}`,
+        message: `Several daemons run: choose one with --address or --root\n${list}`,
       });
     }
     assert.deepEqual(await which({ root: ofContainerd().root }, 'changes'), ofContainerd());
@@ -106,7 +106,7 @@ describe('whichDaemon, without flags', () => {
     assert.equal(said(), '');
   });
 
-  it('takes the root in which something is where none runs, and refuses to change one of several', async (t) => {
+  it('takes the root in which something is if none runs, and refuses to change one of several', async (t) => {
     assert.deepEqual(await which({}, 'changes'), own());
     const keep = ({ root }: { root: string }) => {
       mkdirSync(root, { recursive: true });
@@ -119,7 +119,7 @@ describe('whichDaemon, without flags', () => {
     const said = listen(t);
     assert.deepEqual(await which({}, 'reads'), own());
     const [line, ...roots] = said().trimEnd().split('\n');
-    assert.match(line!, /^lazypull: No daemon runs, and several roots have something; this is the first/);
+    assert.match(line!, /^lazypull: No daemon runs, and several roots have something; this is about the first/);
     assert.deepEqual(
       roots,
       [own(), ofContainerd()].map(({ root }) => `  root "${root}"`),

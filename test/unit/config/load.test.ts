@@ -79,7 +79,7 @@ describe('loadConfig', () => {
     await assert.rejects(loadConfig({ config: file }, {}), /client\.0\.address/);
   });
 
-  it('serves the mirror where the flag, the environment or the file says, and to other machines only where the file says so', async () => {
+  it('serves the mirror where the flag, the environment or the file says, and to other machines only if the file says so', async () => {
     const file = join(directory, 'mirror.toml');
     writeFileSync(file, '[mirror]\naddress = "127.0.0.1:1"');
     const remote = join(directory, 'mirror-remote.toml');

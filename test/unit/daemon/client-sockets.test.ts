@@ -36,7 +36,7 @@ test('ClientSockets gives each client a socket, keeps those of an earlier life, 
   for (const each of [b, c]) closeSync(second.descriptor(each));
 });
 
-test('ClientSockets opens a socket anew if another one has replaced its file', async () => {
+test('ClientSockets opens a socket again if another one has replaced its file', async () => {
   const a = client('a');
   const first = await ClientSockets.claim([a], {}, []);
   await first.open();

@@ -21,7 +21,7 @@ test('parseRecord reads what any version has written', () => {
   assert.deepEqual([old.fuse.root, old.socket, old.moreSockets], [undefined, undefined, []]);
 });
 
-/** What each member cannot be; where `isOptional`, it can be missing. */
+/** What each member cannot be; if `isOptional`, it can be missing. */
 const members: { path: string[]; values: unknown[]; isOptional?: boolean }[] = [
   { path: ['version'], values: [0, 2, '1', true] },
   { path: ['boot'], values: [1, true] },

@@ -72,7 +72,7 @@ test('Keeper starts another process if its own has ended', async (t) => {
     return found !== pid && found;
   });
   assert.ok(next > 0);
-  assert.deepEqual(lines, ['the keeper of the mounts has ended: another one is started']);
+  assert.deepEqual(lines, ['the keeper of the mounts has ended: starting another one']);
   await keeper.end();
 });
 
@@ -84,7 +84,7 @@ test('Keeper.open ends a keeper whose record is damaged', async (t) => {
   assert.equal(keeper.kept, undefined);
   assert.equal(await keeperOf(root), undefined);
   assert.deepEqual(lines, [
-    'the record of the keeper is damaged: everything is mounted anew',
-    'a keeper that no record names is ended: readers that waited for it get errors',
+    'the record of the keeper is damaged: mounting everything again',
+    'ending a keeper that no record names: readers that wait for it get errors',
   ]);
 });

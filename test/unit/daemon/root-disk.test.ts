@@ -19,12 +19,12 @@ test('checkRootPath refuses a root whose path overlayfs cannot take from every c
 test('checkNotShared refuses a root that others use too, before it keeps them out', async (t) => {
   const mode = statSync('/tmp').mode;
   t.after(() => chmodSync('/tmp', mode & 0o7777));
-  await assert.rejects(openRoot('/tmp'), { code: 'FailedPrecondition', message: /it is for other users too/ });
+  await assert.rejects(openRoot('/tmp'), { code: 'FailedPrecondition', message: /it is open to other users/ });
   assert.equal(statSync('/tmp').mode, mode);
   for (const path of ['/', '/tmp', '/var/cache', '/usr', '/var', '/var/lib', '/run', '/etc']) {
     assert.throws(() => checkRootPath(path), {
       code: 'FailedPrecondition',
-      message: /^Cannot use the root directory ".*": .*is for other users too/,
+      message: /^Cannot use the root directory ".*": .*is open to other users/,
     });
   }
   for (const path of ['/var/lib/containerd-stargz-grpc', '/run/lazypull', '/tmp/x', '/data', '/varnish'])

@@ -60,7 +60,7 @@ describe('checkSettings', () => {
     assert.deepEqual(names({}), []);
   });
 
-  it('warns where few mounts are left', () => {
+  it('warns if few mounts are left', () => {
     const most = { '/proc/sys/fs/mount-max': '2500\n' };
     assert.deepEqual(names({ ...most, '/proc/self/mountinfo': mounts(600) }), ['fs.mount-max']);
     assert.deepEqual(names({ ...most, '/proc/self/mountinfo': mounts(400) }), []);

@@ -116,7 +116,7 @@ test('LayerIndexes.find needs one request for an index with a short tail, and fe
   assert.deepEqual(await found!.range(4300, 5000), made[short]!.bytes.subarray(4300));
 });
 
-test('LayerIndexes.made pushes an index without its tail inside where a registry refuses the larger manifest', async () => {
+test('LayerIndexes.made pushes an index without its tail inside if a registry refuses the larger manifest', async () => {
   await using one = await machine({ push: true });
   one.registry.script({ method: 'PUT', path: /manifests/ }, { kind: 'status', status: 413 });
   const made = madeIndex(layer);
@@ -314,7 +314,7 @@ test('LayerIndexes.find asks a repository that fails no more for a while, and sa
   lab.registry.options.auth = 'basic';
   for (const name of ['a', 'b', 'c']) assert.equal(await lab.indexes.find(layerDigest(name)), undefined);
   assert.equal(lab.warnings.length, 1);
-  assert.match(lab.warnings[0]!, /Cannot look for indexes of layers.*401/);
+  assert.match(lab.warnings[0]!, /Cannot look up indexes of layers.*401/);
   assert.match(lab.indexes.reasonFor(layerDigest('c')) ?? '', /cannot be asked: .*401/);
   assert.equal(lab.registry.count({ path: /manifests/ }), 1);
 });
@@ -354,7 +354,7 @@ test('LayerIndexes.find refuses what lies', async () => {
   }
 });
 
-test('LayerIndexes.find uses signed indexes only, where there are trusted keys', async () => {
+test('LayerIndexes.find uses only signed indexes if there are trusted keys', async () => {
   const [mine, other] = [keyPair(), keyPair()];
   await using registry = await startRegistry();
   const names = ['unsigned', 'mine', 'other'];
@@ -374,7 +374,7 @@ test('LayerIndexes.find uses signed indexes only, where there are trusted keys',
   assert.match(lab.indexes.reasonFor(layerDigest('other')) ?? '', /is signed by key [0-9a-f]{16}, which is not one of/);
 });
 
-test('LayerIndexes.findHere decides anew whether what is kept is trusted', async () => {
+test('LayerIndexes.findHere decides again whether what is kept is trusted', async () => {
   await using registry = await startRegistry();
   await using client = quickClient();
   await using root = await temporaryRoot();
@@ -463,7 +463,7 @@ test('FoundIndex.poison removes what is kept', async () => {
   }
 });
 
-test('LayerIndexes.find reads what is attached to an image, where that is allowed', async () => {
+test('LayerIndexes.find reads what is attached to an image, if that is allowed', async () => {
   await using registry = await startRegistry();
   const digestOfImage = sha256(randomBytes(10));
   const made = madeIndex(layer);
@@ -515,7 +515,7 @@ for (const filters of [true, false]) {
   });
 }
 
-test('LayerIndexes.find asks for manifests where a registry lists what is attached without annotations', async () => {
+test('LayerIndexes.find asks for manifests if a registry lists what is attached without annotations', async () => {
   await using registry = await startRegistry({ referrers: { pageEntries: 10, filters: true, annotates: false } });
   await using client = quickClient();
   const subject = { mediaType: ociManifest, digest: sha256(randomBytes(10)), size: 10 };

@@ -16,7 +16,7 @@ const lineBytes = line(0).length;
 const rounds = 3000;
 
 describe('the output of the log', () => {
-  it('goes on where it was when somebody reads the pipe again, and says how many lines were lost', async (t) => {
+  it('goes on where it was when the pipe is read again, and says how many lines were lost', async (t) => {
     const { reader, writer } = pipe(t);
     using output = new LogOutput(writer, lost);
     for (let i = 0; i < rounds; i++) output.write(line(i));
@@ -56,7 +56,7 @@ describe('the output of the log', () => {
     assert.equal(Number.parseInt(flags ?? '', 8) & constants.O_NONBLOCK, 0);
   });
 
-  it('throws nothing where nothing can be written', (t) => {
+  it('throws nothing if nothing can be written', (t) => {
     const { reader, writer } = pipe(t);
     using output = new LogOutput(writer, lost);
     closeSync(reader.take());

@@ -17,7 +17,7 @@ describe('makeDirectory', () => {
     assert.equal(statSync(join(top, 'a/b')).mode & 0o777, 0o700);
   });
 
-  it('fails where nothing can be made, rather than to go on for ever', () => {
+  it('fails if nothing can be made, and does not go on for ever', () => {
     assert.throws(() => makeDirectory('/proc/lazypull/x'), { code: 'ENOENT' });
     writeFileSync(join(top, 'file'), '');
     assert.throws(() => makeDirectory(join(top, 'file/x')), { code: 'ENOTDIR' });

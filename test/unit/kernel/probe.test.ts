@@ -20,7 +20,7 @@ describe('lacksOf', () => {
 
   it('is empty for a machine that has it all', () => assert.deepEqual(lacksOf(complete), []));
 
-  it('says nothing but who should run it where that one cannot mount', () => {
+  it('says only which user should run it if this one cannot mount', () => {
     const bare = { fuseError: 'ENOENT', fileSystems: new Set<string>() };
     for (const user of [{ uid: 1000 }, { isRealUser: false }, { mayMount: false }]) {
       const found = lacks({ ...bare, ...user });

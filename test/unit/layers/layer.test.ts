@@ -102,7 +102,7 @@ test('Layer takes back what it said to have when the disk cannot keep it, and fe
     'what was synced in an earlier life is still there',
   );
   await layer.sync();
-  assert.deepEqual(warnings, ['cannot write down which parts of a layer are here']);
+  assert.deepEqual(warnings, ['cannot record which parts of a layer are on the disk']);
   assert.equal(await layer.fillSome(), 0);
   assert.equal(layer.imagePath, join(helperRoot, `fuse.${layer.name}`));
 });

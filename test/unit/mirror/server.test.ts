@@ -170,7 +170,7 @@ test('serveMirror never gives all of a blob without its digest, and gives the ne
   assert.ok((await get(`/v2/a/blobs/${digest}`)).body.equals(content));
 });
 
-test('serveMirror fetches a blob anew that was damaged on the disk', async (t) => {
+test('serveMirror fetches a blob again that was damaged on the disk', async (t) => {
   const { registry, get, dataOf } = await setUp(t);
   const content = randomBytes(3 * mib);
   const spoil = async (digest: string): Promise<void> => {

@@ -118,7 +118,7 @@ for (const auth of ['none', 'basic', 'token'] as const) {
   });
 }
 
-test('pushBlob() mounts a blob from another repository where the registry has it there', async () => {
+test('pushBlob() mounts a blob from another repository if the registry has it there', async () => {
   await using registry = await startRegistry();
   await using client = quickClient();
   const reference = parseReference(`${registry.host}/to`);
@@ -176,7 +176,7 @@ test('pushBlob() tells a wrong digest, a wrong size and a broken source', async 
   await fails(client.pushBlob(reference, blob, pieces, undefined, AbortSignal.abort()), 'Canceled', /./);
 });
 
-test('manifestHead() tells what a manifest is without fetching it, where the registry says all of it', async () => {
+test('manifestHead() tells what a manifest is without fetching it, if the registry says all of it', async () => {
   await using registry = await startRegistry();
   await using client = quickClient();
   const digest = registry.addManifest('a', 'x', manifestType, manifest);

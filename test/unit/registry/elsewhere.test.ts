@@ -156,7 +156,7 @@ test('RegistryClient sends credentials in plain HTTP only if the configuration a
       continue;
     }
     await assert.rejects(asking, (error) => {
-      assert.match(messageOf(error), new RegExp(`^Refused to send the credentials for "${host}" to where`));
+      assert.match(messageOf(error), new RegExp(`^Refused to send the credentials for "${host}" to the place`));
       return codeOf(error) === 'Unauthenticated';
     });
     assert.ok(target.requests.length > 0);
@@ -195,7 +195,7 @@ test('RegistryClient sends credentials from a registry without checked certifica
       assert.deepEqual((await asking).bytes, manifest);
       continue;
     }
-    await assert.rejects(asking, new RegExp(`Refused to send the credentials for "${host}" to where`));
+    await assert.rejects(asking, new RegExp(`Refused to send the credentials for "${host}" to the place`));
     assert.ok(target.requests.length > 0);
     assert.ok(target.requests.every(({ authorization }) => authorization === undefined));
   }

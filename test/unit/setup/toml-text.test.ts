@@ -47,7 +47,7 @@ test('withTables appends a missing table', () => {
 });
 
 test('withTables refuses what a line or two cannot change', () => {
-  const safely = { code: 'FailedPrecondition', message: /cannot be changed safely/ };
+  const safely = { code: 'FailedPrecondition', message: /a program cannot change safely/ };
   assert.throws(() => withTables('worker = { oci = { gc = true } }', oci), safely);
   assert.throws(() => withTables('[worker]\noci.gc = true', oci), safely);
   assert.throws(() => withTables('[worker.oci]\nsnapshotter = """\noverlayfs"""', oci), safely);
@@ -66,7 +66,7 @@ test('withTables refuses what a line or two cannot change', () => {
 
 test('withTables does not take a header inside of a text for one', () => {
   const text = "note = '''\n[worker.oci]\n'''\n[worker.oci]\ngc = true\n";
-  assert.throws(() => withTables(text, oci), { message: /cannot be changed safely/ });
+  assert.throws(() => withTables(text, oci), { message: /a program cannot change safely/ });
 });
 
 test('withElements appends to an array of tables, even to an existing one', () => {
@@ -76,5 +76,5 @@ test('withElements appends to an array of tables, even to an existing one', () =
   const twice = withElements(once, path, [{ name: 'b' }]);
   assert.deepEqual(parse(twice), { version: 3, plugins: { 'io.x.v1': { list: [{ name: 'a' }, { name: 'b' }] } } });
   const inline = '[plugins."io.x.v1"]\nlist = [{ name = "a" }]\n';
-  assert.throws(() => withElements(inline, path, [{ name: 'b' }]), /cannot be changed safely/);
+  assert.throws(() => withElements(inline, path, [{ name: 'b' }]), /a program cannot change safely/);
 });

@@ -96,7 +96,7 @@ describe('a store that was damaged', () => {
     await (await open(root)).snapshotter.close();
   });
 
-  it('is begun anew when it is moved away', async (t) => {
+  it('is begun again when it is moved away', async (t) => {
     const root = await storeWithSnapshots(t);
     cpSync(join(root, 'snapshotter'), join(root, 'old'), { recursive: true });
     rmSync(join(root, 'snapshotter'), { recursive: true });
@@ -107,7 +107,7 @@ describe('a store that was damaged', () => {
 });
 
 describe('a store', () => {
-  it('is made anew where no snapshot has a directory, whatever else is there', (t) => {
+  it('is made again if no snapshot has a directory, whatever else is there', (t) => {
     const directory = temporaryDirectory(t);
     const path = join(directory, 'snapshots.db');
     mkdirSync(join(directory, 'snapshots/lost+found'), { recursive: true });

@@ -64,7 +64,7 @@ describe('mounts of lazy layers', () => {
     }
   }
 
-  it('are bind mounts where those of other layers are', () => {
+  it('are bind mounts if those of other layers are', () => {
     assert.deepEqual(mountsOf('/s', { id: 2, kind: 'view', parents: [1], xino: 'on' }), [
       { type: 'bind', source: '/s/1/fs', options: ['ro', 'rbind'] },
     ]);

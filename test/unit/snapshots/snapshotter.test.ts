@@ -87,7 +87,7 @@ describe('an ordinary snapshot', () => {
 });
 
 describe('a remote snapshot', () => {
-  it('counts what its layer takes, and what it may come to where the client keeps the first answer', async (t) => {
+  it('counts what its layer takes, and what it may come to if the client keeps the first answer', async (t) => {
     const { snapshotter } = await start(t);
     await remote(snapshotter, 'k', '', lazy('r'));
     for (const namespace of [undefined, '', 'default', 'moby', 'buildkit']) {

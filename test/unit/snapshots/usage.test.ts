@@ -20,7 +20,7 @@ it('counts blocks and inodes as du does, hard links once, whatever the names', a
   assert.deepEqual(await diskUsage(join(root, 'absent')), { inodes: 0, bytes: 0 });
 });
 
-it('counts a small tree anew at each call, and shares a walk between calls at one time', async (t) => {
+it('counts a small tree again at each call, and shares a walk between calls at one time', async (t) => {
   const root = mkdtempSync(join(tmpdir(), 'usage-'));
   t.after(() => rmSync(root, { recursive: true }));
   const usages = new TreeUsages();

@@ -78,7 +78,7 @@ describe('openRoot', () => {
     user.kill('SIGSTOP');
     await assert.rejects(openRoot(path, { takeover: true, handoverMs: 100 }), {
       code: 'Unavailable',
-      message: /did not hand over in 0.1 s, and will not do so any more$/,
+      message: /did not hand over within 0.1 s: the request is withdrawn$/,
     });
     user.kill('SIGCONT');
     await user.says('Not handing over: the process that asked for it has given up');
@@ -105,7 +105,7 @@ describe('openRoot', () => {
     await user.says('Hands over');
   });
 
-  it('stays where it is if who waits for it is told to end', async (t) => {
+  it('stays where it is if the process that waits for it is told to end', async (t) => {
     const path = join(directory, 'interrupted');
     const user = await startUser(t, path);
     user.kill('SIGSTOP');

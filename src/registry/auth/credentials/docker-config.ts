@@ -118,7 +118,7 @@ function credentialIn(auths: unknown, key: string | undefined, source: string): 
     throw new LazypullError(
       'FailedPrecondition',
       `Cannot read the credentials for "${key}" in "${source}": "auth" is not the base64 of USER:PASSWORD`,
-      { hint: `run "docker login ${key}", which writes it anew` },
+      { hint: `run "docker login ${key}", which writes it again` },
     );
   }
   return {

@@ -87,7 +87,7 @@ describe('The report', () => {
     assert.equal(row?.figures.full?.seconds, 20);
   });
 
-  test('leaves a ratio out where a subject was not measured', () => {
+  test('leaves a ratio out if a subject was not measured', () => {
     const [row] = summarize(results);
     assert.equal(row === undefined ? 0 : ratio(row, 'lazypull', 'stargz'), undefined);
   });

@@ -60,7 +60,7 @@ test('JsonReader skips any value that JSON.stringify writes, and nothing else', 
 
 test('JsonReader refuses a name that its writer has lost', () => {
   for (const text of ['"a\\ufffdb"', '"\\uFFFD"', '"\\ud800"', '"\\udc00x"', '"\\ud83d\\u0041"']) {
-    assert.throws(() => reader(text).readString(), { code: 'FailedPrecondition', message: /the name is not UTF-8/ });
+    assert.throws(() => reader(text).readString(), { code: 'FailedPrecondition', message: /it is not UTF-8/ });
   }
 });
 

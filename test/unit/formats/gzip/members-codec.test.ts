@@ -45,7 +45,7 @@ for (const [name, length] of Object.entries(lengths)) {
   const gzip = gzipSync(output);
   const expected = ({ inner, size }: Row) => hash('sha256', output.subarray(inner, inner + size));
 
-  test(`membersCodec.unpack() gives the rows of a ${name} stream in any order, also where they share bytes`, async () => {
+  test(`membersCodec.unpack() gives the rows of a ${name} stream in any order, even if they share bytes`, async () => {
     const rows = [
       { inner: length - 5 * 512, size: 2000 },
       { inner: 0, size: 1 },

@@ -46,7 +46,7 @@ class Reader {
     this.windows = new Windows(table, membersCodec.bytesNeeded, link, this.read);
   }
 
-  /** @returns the blob bytes of the window, 0 where the row is there already */
+  /** @returns the blob bytes of the window, 0 if the row is there already */
   miss(row: number): number {
     this.read[row] = 1;
     if (this.taken[row] === 1) return 0;

@@ -44,7 +44,7 @@ test('checkStacking() refuses whiteouts in the lowest layer only', async () => {
   await check(upper, stack());
 });
 
-test('checkStacking() refuses a directory without an entry where a lower lazy layer has one that is not plain', async () => {
+test('checkStacking() refuses a directory without an entry if a lower lazy layer has one that is not plain', async () => {
   const upper = stack({ name: 'tmp/a/file', type: 'reg' });
   await check(upper, stack(directory('tmp')), stack({ name: 'tmp/a/b', type: 'reg' }));
   for (const lower of [

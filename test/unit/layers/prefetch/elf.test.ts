@@ -26,7 +26,7 @@ test('readElf() gives undefined for what is no program', async () => {
   assert.equal(await readElf(read(Buffer.alloc(0))), undefined);
 });
 
-test('loadedBytes() is 0 where the numbers make no sense', () => {
+test('loadedBytes() is 0 if the numbers make no sense', () => {
   assert.equal(loadedBytes([{ type: 1, offset: 2 ** 60, address: 0, bytes: 2 ** 60 }]), 0);
   assert.equal(loadedBytes([]), 0);
 });

@@ -69,7 +69,7 @@ test('parseTrace() throws nothing but what it promises', () => {
   );
 });
 
-test('TraceStore keeps traces by digest, and gives none where a file is broken', async (t) => {
+test('TraceStore keeps traces by digest, and gives none if a file is broken', async (t) => {
   const root = await mkdtemp(join(tmpdir(), 'lazypull-trace-'));
   t.after(() => rm(root, { recursive: true }));
   const store = new TraceStore(root);

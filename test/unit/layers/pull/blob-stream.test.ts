@@ -30,7 +30,7 @@ test('BlobStream gives the bytes in order, whichever request is first', async ()
   assert.equal(blob.requests, 6);
 });
 
-test('BlobStream has one request for all where answers begin at once', async () => {
+test('BlobStream has one request for all if answers begin at once', async () => {
   const blob = new MemoryBlob(content);
   await using stream = open(blob, { firstByteMs: 1 });
   assert.ok((await readAll(stream)).equals(content));

@@ -116,8 +116,8 @@ test('LayerPuller ends at once when it is told to, and leaves nothing', async (t
     const done = puller.pull(pulling);
     done.catch(() => undefined);
     await delay(afterMs);
-    abort.abort(new LazypullError('Canceled', 'Nobody waits'));
-    await assert.rejects(done, /Nobody waits/);
+    abort.abort(new LazypullError('Canceled', 'No caller waits'));
+    await assert.rejects(done, /No caller waits/);
     assert.equal(blob.underWay, 0);
     assert.deepEqual(await filesOf(pulling), []);
   }

@@ -88,7 +88,7 @@ test('Indexer.index asks once more for a damaged index, and rejects one that sta
   }
   blobOf(mended).better = mended.bytes;
   await index(mended);
-  assert.deepEqual(lines, ['asks once more for a table of contents', 'indexed a layer']);
+  assert.deepEqual(lines, ['asking for a table of contents again', 'indexed a layer']);
   await assert.rejects(index(wrong), { code: 'DataLoss' });
 });
 

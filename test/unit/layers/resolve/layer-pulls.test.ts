@@ -195,7 +195,7 @@ test('LayerPulls does not take back a layer that is whole when nobody asks for i
   assert.deepEqual(kept, [digests[0]]);
 });
 
-test('LayerPulls says why a pull failed, and begins anew when it is asked for again', async (t) => {
+test('LayerPulls says why a pull failed, and begins again when it is asked for again', async (t) => {
   const { layers, begun, directory } = pulls(t);
   const target = directory(digests[0]!);
   const failing = layers.take(image, digests[0]!, target, forever);
@@ -209,7 +209,7 @@ test('LayerPulls says why a pull failed, and begins anew when it is asked for ag
   await taking;
 });
 
-test('LayerPulls begins anew with a layer that its registry did not give, and not with one that is wrong', async (t) => {
+test('LayerPulls begins again with a layer that its registry did not give, and not with one that is wrong', async (t) => {
   const { layers, begun, begin, directory } = pulls(t);
   layers.attend(reference);
   begin(digests[0]!);

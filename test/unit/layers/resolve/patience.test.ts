@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { maxMs, maxSilenceMs, Patience } from '../../../../src/layers/resolve/patience.ts';
 
-test('Patience ends after a silence, and starts anew when something is heard', (t) => {
+test('Patience ends after a silence, and starts again when something is heard', (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   using patience = new Patience();
   t.mock.timers.tick(maxSilenceMs - 1);

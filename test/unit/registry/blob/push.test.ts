@@ -229,7 +229,7 @@ test('Pusher follows 307 and 308 with method and body, and sends nothing secret 
   }
 });
 
-test('Pusher opens a stream anew after a redirect of the upload, and does not turn a push into a GET', async () => {
+test('Pusher opens a stream again after a redirect of the upload, and does not turn a push into a GET', async () => {
   await using server = await PushServer.start(({ method, url }) =>
     method === 'PUT' && !url.searchParams.has('moved')
       ? { status: 307, headers: { location: `${url.pathname}${url.search}&moved=1` } }

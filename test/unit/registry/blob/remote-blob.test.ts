@@ -104,7 +104,7 @@ test('tail() does not take a bare 416 for the word that a blob is empty', async 
   await fails(s.blob.tail(10), 'FailedPrecondition', /does not tell the size/);
 });
 
-test('tail() asks for the size first where suffix ranges were refused before', async () => {
+test('tail() asks for the size first if suffix ranges were refused before', async () => {
   await using s = await setup({ suffixRanges: 'refuse' });
   assert.deepEqual((await s.blob.tail(1000)).data, bytes.subarray(-1000));
   assert.deepEqual(
@@ -240,7 +240,7 @@ test('range() goes on from where a connection was lost', async () => {
   assert.ok(second! > 1000 && third! > second!);
 });
 
-test('range() survives more failures than tries where each brings bytes, and none where they do not', async () => {
+test('range() survives more failures than tries if each brings bytes, and none if they do not', async () => {
   await using s = await setup();
   s.registry.script({}, ...Array(10).fill({ kind: 'short', bytes: 50_000, declared: true }));
   assert.deepEqual(await read(s.blob.range(0, 900_000)), bytes.subarray(0, 900_000));
@@ -422,7 +422,7 @@ const three = [
 ];
 const threeParts = three.map(({ start, end }) => bytes.subarray(start, end));
 
-test('ranges() is one request where the server takes several ranges, else one for each, and remembers', async () => {
+test('ranges() is one request if the server takes several ranges, else one for each, and remembers', async () => {
   for (const [severalRanges, requests, later] of [
     ['serve', 1, 1],
     ['refuse', 4, 3],
@@ -452,7 +452,7 @@ test('ranges() goes on from where a connection was lost, in the middle of a part
   assert.match(s.registry.requests[1]?.range ?? '', /^bytes=\d{4,}-199999,300000-300000,500000-999999$/);
 });
 
-test('ranges() asks for single ranges where a server answers several with other bytes or without boundaries', async () => {
+test('ranges() asks for single ranges if a server answers several with other bytes or without boundaries', async () => {
   for (const body of [
     '',
     'nonsense',

@@ -102,7 +102,7 @@ test('Hosts never asks the process itself, whatever names it as a mirror', async
   assert.deepEqual(await bases(hosts, 'other.io'), ['https://other.io/v2/']);
 });
 
-test("Hosts.guardedEndpoints asks a stranger's host only where its name says that it is", async () => {
+test("Hosts.guardedEndpoints asks a stranger's host only if its name says that it is", async () => {
   const hosts = new Hosts({ host: { 'reg.io': { mirrors: [{ host: '169.254.1.1:81', insecure: true }] } } });
   const zones = async (host: string) => (await hosts.guardedEndpoints(host, 'pull')).map(({ zone }) => zone);
   assert.deepEqual(await zones('reg.io'), [undefined, 'anywhere'], 'what the configuration names may be anywhere');

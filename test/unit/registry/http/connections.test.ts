@@ -112,7 +112,7 @@ async function refusesEach(transport: Transport, url: URL): Promise<void> {
   }
 }
 
-test('Connections are made anew if a server asks for a client certificate only after the handshake', async () => {
+test('Connections are made again if a server asks for a client certificate only after the handshake', async () => {
   await using registry = await startRegistry({ tls: { ...testTls, ca: testTls.cert, requestCert: true } });
   await using proxy = await ForwardProxy.start();
   const transport = new Transport(defaultTimeouts, [], { https_proxy: proxy.url });
