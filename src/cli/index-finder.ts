@@ -31,6 +31,16 @@ export async function openPlainLayers(
   return new CommandLayers({ find: (layer, signal) => indexes.find(layer, signal), onPull }, stack);
 }
 
+/** Finds the layer indexes of an image. */
+export interface IndexFinder extends AsyncDisposable {
+  /** Begins to look for the indexes of several layers at once, and does not wait. */
+  lookAhead(layers: readonly string[]): void;
+  /** The index of a layer; undefined if there is none, or if no answer came within some seconds. */
+  find(layer: string, signal?: AbortSignal): Promise<FoundIndex | undefined>;
+  /** Which place did not answer whether it has the index of a layer, and why; undefined if all have. */
+  unansweredFor(layer: string): string | undefined;
+}
+
 /** Finds indexes of the layers of an image where a daemon with this root and config file does. */
 export async function openIndexFinder(
   client: RegistryClient,
@@ -38,12 +48,14 @@ export async function openIndexFinder(
   root: string,
   configPath: string | undefined,
   env: NodeJS.ProcessEnv,
-): Promise<AsyncDisposable & { find(layer: string, signal?: AbortSignal): Promise<FoundIndex | undefined> }> {
+): Promise<IndexFinder> {
   const { file } = await loadConfig({ config: configPath }, env);
   const config = { ...(file?.index ?? defaultIndexConfig), push: false, max_size: 0, lookup_timeout_msec: lookupMs };
   const image = new RegistryImage(client, formatReference({ ...reference, digest }));
   const indexes = await openLayerIndexes(root, config, client, silentLog);
   return {
+    lookAhead: (layers) => indexes.lookAhead(layers, image),
+    unansweredFor: (layer) => indexes.unansweredFor(layer),
     async find(layer, signal) {
       try {
         return await indexes.find(layer, image, signal);
@@ -54,6 +66,12 @@ export async function openIndexFinder(
     },
     [Symbol.asyncDispose]: () => indexes[Symbol.asyncDispose](),
   };
+}
+
+/** Says that a place did not answer whether it has indexes of these layers, and why: for the first such layer. */
+export function sayUnanswered(name: string, indexes: IndexFinder, layers: readonly { digest: string }[]): void {
+  const reason = layers.map(({ digest }) => indexes.unansweredFor(digest)).find((each) => each !== undefined);
+  if (reason !== undefined) say(name, `Cannot tell whether there are indexes of all layers: ${reason}`);
 }
 
 /** Ends what was opened for it. */

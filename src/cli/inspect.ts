@@ -2,6 +2,7 @@ import { defaults } from '../config/load.ts';
 import type { Platform } from '../images/platforms.ts';
 import type { Descriptor } from '../images/manifest.ts';
 import { resolveImage } from '../images/resolve.ts';
+import { isIndexable, lazyAfterPull } from '../image-reader/indexable.ts';
 import type { LayerReport } from '../image-reader/inspect.ts';
 import { TraceStore } from '../layers/prefetch/trace.ts';
 import { formatReference, type Reference } from '../registry/reference.ts';
@@ -29,7 +30,7 @@ type Row = LayerReport & { readonly traceRanges: number | undefined };
 
 /** `lazypull inspect IMAGE`: describes its layers. */
 export function inspectCommand(environment: Environment): CliCommand {
-  const { env } = environment;
+  const { env, name } = environment;
   return chooseDaemon(
     new CliCommand('inspect')
       .description(
@@ -50,11 +51,11 @@ export function inspectCommand(environment: Environment): CliCommand {
       await using client = await openRegistry(options.config, env);
       const resolved = await resolveImage(client, reference, options.platform);
       const { digest, mediaType, platform, manifest } = resolved;
-      const { openIndexFinder } = await import('./index-finder.ts');
+      const { openIndexFinder, sayUnanswered } = await import('./index-finder.ts');
       await using indexes = await openIndexFinder(client, resolved, root, options.config, env);
       const inspected = async (layer: Descriptor): Promise<LayerReport> => {
         const report = await inspectLayer(client.blob(reference, layer.digest), layer);
-        const found = report.problem?.reason === 'no_toc' ? await indexes.find(layer.digest) : undefined;
+        const found = isIndexable(report) ? await indexes.find(layer.digest) : undefined;
         return found === undefined ? report : inspectByIndex(report, layer, found);
       };
       const traces = new TraceStore(root);
@@ -62,6 +63,7 @@ export function inspectCommand(environment: Environment): CliCommand {
         ...(await inspected(layer)),
         traceRanges: (await traces.load(layer.digest).catch(() => undefined))?.ranges.length,
       }));
+      sayUnanswered(name, indexes, manifest.layers);
       const image = { reference: formatReference(reference), digest, mediaType, platform };
       if (options.json === true) process.stdout.write(jsonLine({ ...image, layers }));
       else process.stdout.write(inspectText(image, layers, painter(process.stdout, env)));
@@ -74,7 +76,7 @@ export function inspectText(
   layers: readonly Row[],
   paint: Paint = plain,
 ): string {
-  const lazy = layers.filter(({ problem }) => problem === undefined).length;
+  const lazy = layers.filter((layer) => layer.problem === undefined || isIndexable(layer)).length;
   const bytes = layers.reduce((sum, layer) => sum + layer.bytes, 0);
   const head = ['LAYER', 'FORMAT', 'SIZE', 'CONTENT', 'FILES', 'CHUNKS', 'LANDMARK', 'TRACE'];
   const rows = layers.map(({ digest, format, bytes: size, content, traceRanges }) => [
@@ -92,11 +94,12 @@ export function inspectText(
       ? []
       : [`${shorten(digest)} is read by a layer index, ${printable(index)}\n`],
   );
-  const problems = layers.flatMap(({ digest, problem }) =>
-    problem === undefined
-      ? []
-      : [`${shorten(digest)} ${paint('bad', 'cannot be lazy')}: ${printable(problem.message)}\n`],
-  );
+  const problems = layers.flatMap((layer) => {
+    const { digest, problem } = layer;
+    if (problem === undefined) return [];
+    if (isIndexable(layer)) return [`${shorten(digest)} ${paint('good', 'can be lazy')}: ${lazyAfterPull}\n`];
+    return [`${shorten(digest)} ${paint('bad', 'cannot be lazy')}: ${printable(problem.message)}\n`];
+  });
   return [
     `${printable(image.reference)}\n`,
     `${image.digest}${image.platform === undefined ? '' : `, ${printable(image.platform)}`}, ${printable(image.mediaType)}\n`,

@@ -1,7 +1,9 @@
+import type { FullStatus } from '../status/outcomes.ts';
 import type { DaemonStatus, MountedLayer } from '../status/status.ts';
 import { type Paint, plain } from '../util/colour.ts';
 import { printable } from '../util/printable.ts';
 import { bar, type Cell, shorten, sizeText, table } from './value-text.ts';
+import { originLines } from './origin-lines.ts';
 import { chopped, displayWidth, endOf, wrapped } from './screen.ts';
 
 /** How a status is shown. */
@@ -39,7 +41,7 @@ interface Column {
 }
 
 /** A status for people, of the daemon at the socket `address`. */
-export function statusText(status: DaemonStatus, address: string, view: View): string {
+export function statusText(status: FullStatus, address: string, view: View): string {
   const { layers, clients, cache, mirror, problems, version, startedMs } = status;
   const { nowMs, columns, lines, paint = plain } = view;
   const kept = `${sizeText(cache.bytes)} on disk in ${countText(cache.layers, 'layer')}`;
@@ -58,13 +60,19 @@ export function statusText(status: DaemonStatus, address: string, view: View): s
     return `${isBad === true ? paint('bad', prose) : prose}\n`;
   });
   const above = top.join('');
-  if (layers.length === 0) return above;
   const room = lines === undefined ? layers.length : Math.max(1, lines - above.split('\n').length);
   const shown = room < layers.length ? [...layers].sort(busiestFirst).slice(0, room - 1) : layers;
   const rest = layers.length - shown.length;
-  return (
-    above + layerTable(shown, view, clients.length > 1) + (rest === 0 ? '' : `and ${countText(rest, 'layer')} more\n`)
-  );
+  const mounts =
+    layers.length === 0
+      ? ''
+      : layerTable(shown, view, clients.length > 1) + (rest === 0 ? '' : `and ${countText(rest, 'layer')} more\n`);
+  const text = above + mounts;
+  const origins =
+    lines === undefined
+      ? originLines(status).map((line) => chopped(line, columns))
+      : originLines(status, lines - text.split('\n').length).map((line) => [...line].slice(0, columns).join(''));
+  return text + origins.map((line) => `${line}\n`).join('');
 }
 
 /**

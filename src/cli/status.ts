@@ -1,7 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { explain } from '../errors.ts';
-import type { StatusClient } from '../status/client.ts';
-import type { DaemonStatus } from '../status/status.ts';
+import type { FullStatus } from '../status/outcomes.ts';
 import { painter } from '../util/colour.ts';
 import { jsonLine } from '../util/printable.ts';
 import { type Environment, exitCodes } from './environment.ts';
@@ -31,7 +30,7 @@ export function statusCommand(environment: Environment): CliCommand {
     .option('--watch', 'show it again every second, until ctrl-C')
     .option('--json', 'print JSON, one object a line')
     .explain(
-      'The exit code is 0 if a daemon answers and is well, even if ctrl-C ends --watch. It is 1 if none answers or a line begins with PROBLEM. On a terminal, and if COLUMNS is set, names of images are shortened to fit into a line; otherwise they are not.',
+      'Below the layers stands how the daemon got those that have no table of contents of their own: by a layer index, and from where, or by a pull. Then come the layers that it left to the client, with the reason. The exit code is 0 if a daemon answers and is well, even if ctrl-C ends --watch. It is 1 if none answers or a line begins with PROBLEM. On a terminal, and if COLUMNS is set, names of images are shortened to fit into a line; otherwise they are not.',
       [
         'lazypull status --watch',
         "lazypull status --json | jq '.layers[].digest'",
@@ -40,17 +39,19 @@ export function statusCommand(environment: Environment): CliCommand {
     )
     .action(async (options: Options) => {
       const { StatusClient } = await import('../status/client.ts');
+      const { withOutcomes } = await import('../status/outcomes.ts');
       const { address } = await whichDaemon(options, environment, 'asks');
       using client = new StatusClient(address);
+      const ask = async (): Promise<FullStatus> => withOutcomes(await client.status(), await client.outcomes());
       const paint = painter(process.stdout, env);
-      const text = (status: DaemonStatus, lines?: number) =>
+      const text = (status: FullStatus, lines?: number) =>
         statusText(status, address, { nowMs: Date.now(), columns: columnsOf(process.stdout, env), lines, paint });
       if (options.watch === true && options.json !== true && process.stdout.isTTY && env.TERM !== 'dumb') {
-        await watch(client, text);
+        await watch(ask, text);
         return;
       }
       do {
-        const status = await client.status();
+        const status = await ask();
         const shown = options.json === true ? jsonLine({ address, ...status }) : text(status);
         await write(process.stdout, shown);
         if (options.watch === true) await delay(watchMs);
@@ -60,8 +61,11 @@ export function statusCommand(environment: Environment): CliCommand {
 }
 
 /** Shows it on the whole terminal until ctrl-C, even while the daemon is away, and leaves the last status there. */
-async function watch(client: StatusClient, text: (status: DaemonStatus, lines?: number) => string): Promise<void> {
-  let status = await client.status();
+async function watch(
+  ask: () => Promise<FullStatus>,
+  text: (status: FullStatus, lines?: number) => string,
+): Promise<void> {
+  let status = await ask();
   let missing = '';
   {
     using screen = new FullScreen(process.stdout, () => {
@@ -73,7 +77,7 @@ async function watch(client: StatusClient, text: (status: DaemonStatus, lines?: 
       await delay(watchMs, undefined, { signal: screen.ended }).catch(() => undefined);
       if (screen.ended.aborted) break;
       try {
-        status = await client.status();
+        status = await ask();
         missing = '';
       } catch (error) {
         missing = explain(error);

@@ -10,6 +10,8 @@ import { type Paint, painter, plain } from '../util/colour.ts';
 import { jsonLine, printable } from '../util/printable.ts';
 import { shorten, sizeText } from './value-text.ts';
 import type { Environment } from './environment.ts';
+import { isIndexable } from '../image-reader/indexable.ts';
+import type { LayerReport } from '../image-reader/inspect.ts';
 import { columnsOf, fitted } from './screen.ts';
 import { ExitError, say } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
@@ -42,10 +44,10 @@ export function whyCommand(environment: Environment): CliCommand {
       'lazypull why --json registry.example/app:1 | jq -r .message',
     ])
     .action(async (image: Reference, options: Options) => {
-      const { address } = await whichDaemon(options, environment, 'asks');
+      const { address, root } = await whichDaemon(options, environment, 'asks');
       const memory = await askDaemon(address, name);
       await using client = await openRegistry(options.config, env);
-      const verdicts = await verdictsOf(client, image, options.platform, memory, name);
+      const verdicts = await verdictsOf({ client, reference: image, options, memory, root, environment });
       const paint = painter(process.stdout, env);
       const columns = columnsOf(process.stdout, env);
       if (verdicts.length === 0) say(name, 'The image has no layers: nothing of it has to be pulled');
@@ -70,18 +72,30 @@ async function askDaemon(address: string, name: string): Promise<DaemonMemory | 
   }
 }
 
-async function verdictsOf(
-  client: RegistryClient,
-  reference: Reference,
-  platform: Platform | undefined,
-  memory: DaemonMemory | undefined,
-  name: string,
-): Promise<LayerVerdict[]> {
+interface Question {
+  readonly client: RegistryClient;
+  readonly reference: Reference;
+  readonly options: Options;
+  /** Undefined if no daemon answered. */
+  readonly memory: DaemonMemory | undefined;
+  /** Where the indexes of this machine are. */
+  readonly root: string;
+  readonly environment: Environment;
+}
+
+async function verdictsOf(question: Question): Promise<LayerVerdict[]> {
+  const {
+    client,
+    reference,
+    options,
+    memory,
+    environment: { name },
+  } = question;
   const { inspectLayer } = await import('../image-reader/inspect.ts');
   const { explainLayers, explainOutcomes } = await import('../status/why.ts');
   let image: ResolvedImage;
   try {
-    image = await resolveImage(client, reference, platform);
+    image = await resolveImage(client, reference, options.platform);
   } catch (error) {
     const verdicts = explainOutcomes(reference, memory?.outcomes ?? []);
     if (verdicts.length === 0) throw error;
@@ -91,7 +105,30 @@ async function verdictsOf(
   const reports = await inParallel(image.manifest.layers, layersAtOnce, (layer) =>
     inspectLayer(client.blob(reference, layer.digest), layer),
   );
-  return explainLayers(reference, reports, memory);
+  return explainLayers(reference, await withIndexes(reports, image, question), memory);
+}
+
+/** Looks for layer indexes of the layers that need one and that no daemon was asked for. */
+async function withIndexes(
+  reports: readonly LayerReport[],
+  image: ResolvedImage,
+  { client, options, memory, root, environment: { env, name } }: Question,
+): Promise<LayerReport[]> {
+  const known = new Set([...(memory?.mounted ?? []), ...(memory?.outcomes ?? []).map(({ digest }) => digest)]);
+  const open = reports.filter((report) => isIndexable(report) && !known.has(report.digest));
+  if (open.length === 0) return [...reports];
+  const { openIndexFinder, sayUnanswered } = await import('./index-finder.ts');
+  const { originText } = await import('../indexes/index-origin.ts');
+  await using indexes = await openIndexFinder(client, image, root, options.config, env);
+  indexes.lookAhead(open.map(({ digest }) => digest));
+  const found = await Promise.all(
+    reports.map(async (report): Promise<LayerReport> => {
+      const index = open.includes(report) ? await indexes.find(report.digest) : undefined;
+      return index === undefined ? report : { ...report, problem: undefined, index: originText(index.origin) };
+    }),
+  );
+  sayUnanswered(name, indexes, open);
+  return found;
 }
 
 const words = {

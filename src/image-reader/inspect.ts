@@ -24,7 +24,10 @@ export interface LayerReport {
   readonly bytes: number;
   /** The name of a format that lazypull reads, or of another one. */
   readonly format: string;
-  /** Why the layer cannot be lazy; undefined if it can. The layers below it are not considered. */
+  /**
+   * Why the layer cannot be lazy at once; undefined if it can. The layers below it are not considered. If it
+   * `isIndexable`, it can be lazy after a pull.
+   */
   readonly problem: { readonly reason: RefusalReason; readonly message: string } | undefined;
   /** The content of its table of contents; undefined if that could not be read. */
   readonly content: LayerContent | undefined;

@@ -38,6 +38,8 @@ export type LookupResult =
 
 /** A question for the index of a layer, under way or answered. */
 export interface Lookup {
+  /** The name of the source. */
+  readonly source: string;
   readonly startedMs: number;
   /**
    * From when a wait for the answer counts: the start, but for a source that has never answered the start of the oldest
@@ -126,6 +128,7 @@ export class IndexLookups {
         ? ask().catch((error: unknown) => this.#failed(layer, error, signal))
         : Promise.resolve({ found: undefined, state: 'unknown', why: silent } as const);
     return {
+      source: this.name,
       startedMs,
       waitsFromMs,
       isBehind,

@@ -70,6 +70,8 @@ export class LayerIndexes implements AsyncDisposable {
   readonly #stop = new AbortController();
   readonly #lookups = new RecentMap<Lookup[]>(maxRemembered);
   readonly #reasons = new RecentMap<string>(maxRemembered);
+  /** Layers for which a place did not answer, and why. */
+  readonly #unanswered = new RecentMap<string>(maxRemembered);
   /** By the digests of indexes. */
   readonly #poisoned = new RecentMap<string>(maxRemembered);
   /** Layers with an unused index in the repository: one that is made here replaces it. */
@@ -127,9 +129,11 @@ export class LayerIndexes implements AsyncDisposable {
     if (here !== undefined) return here;
     const lookups = this.#lookup(layer, image);
     const whys: string[] = [];
+    this.#unanswered.delete(layer);
     for (const lookup of lookups) {
       const result = await this.#inTime(lookup, signal);
       if (result.found !== undefined) return this.#passed(result.found);
+      if (result.state === 'unknown') this.#unanswered.set(layer, result.why);
       if (result.state === 'wrong') this.#wrong.set(layer, true);
       whys.push(result.why);
     }
@@ -155,6 +159,11 @@ export class LayerIndexes implements AsyncDisposable {
    */
   reasonFor(layer: string): string | undefined {
     return this.#reasons.get(layer);
+  }
+
+  /** Which place did not answer in the last search for the index of a layer, and why; undefined if all have. */
+  unansweredFor(layer: string): string | undefined {
+    return this.#unanswered.get(layer);
   }
 
   /**
@@ -221,7 +230,8 @@ export class LayerIndexes implements AsyncDisposable {
   /** The result of a lookup, or that it did not come in time. */
   async #inTime(lookup: Lookup, signal: AbortSignal | undefined): Promise<LookupResult> {
     const { lookupMs, repository } = this.#options;
-    const late = { found: undefined, state: 'unknown', why: 'no answer came in time' } as const;
+    const why = `"${lookup.source}" did not answer in time`;
+    const late = { found: undefined, state: 'unknown', why } as const;
     using timer = new Deadline(signal);
     const wait = (ms: number): Promise<LookupResult> =>
       Promise.race([lookup.result, timer.after(lookup.waitsFromMs + ms - performance.now()).then(() => late)]);

@@ -23,7 +23,10 @@ export interface LayerInspection {
   readonly size: number;
   /** `estargz`, `gzip`, `zstd`, `zstd:chunked`, `tar`, `foreign` or `unknown`. Later versions may have more. */
   readonly format: string;
-  /** Why the layer cannot be lazy, as a word, a sentence and what to do; undefined if it can. */
+  /**
+   * Why the layer cannot be lazy by what its image says, as a word, a sentence and what to do; undefined if it can.
+   * With the word `no_toc` a daemon makes most layers lazy by a layer index, which it makes when it first pulls them.
+   */
   readonly problem: { readonly reason: string; readonly message: string; readonly advice: string } | undefined;
   /** Undefined if the layer has no table of contents, or if it cannot be read. */
   readonly content: LayerContent | undefined;

@@ -1,3 +1,4 @@
+import { isIndexable, lazyAfterPull } from '../image-reader/indexable.ts';
 import type { LayerReport } from '../image-reader/inspect.ts';
 import { refusalAdvice, type RefusalReason } from '../layers/resolve/refusal.ts';
 import { defaultTag, parseReference, type Reference } from '../registry/reference.ts';
@@ -60,10 +61,11 @@ function isOf(image: Reference, text: string): boolean {
 }
 
 function explain(
-  { digest, bytes, problem, format }: LayerReport,
+  report: LayerReport,
   outcome: PrepareOutcome | undefined,
   mounted: ReadonlySet<string> | undefined,
 ): LayerVerdict {
+  const { digest, bytes, problem, index } = report;
   if (outcome !== undefined) {
     const verdict = verdictOf(outcome, bytes);
     if (verdict.reason === 'no_toc') return withToc(verdict, problem);
@@ -73,13 +75,14 @@ function explain(
   const about = { digest, bytes, askedMs: undefined };
   const fine = { ...about, reason: undefined, message: '' };
   if (mounted?.has(digest)) return { ...fine, verdict: 'lazy', advice: '' };
-  if (problem?.reason === 'no_toc' && indexable.has(format)) {
-    return { ...fine, verdict: 'possible', message: lazyLater, advice: mounted === undefined ? '' : neverAsked };
+  if (isIndexable(report)) {
+    return { ...fine, verdict: 'possible', message: lazyAfterPull, advice: mounted === undefined ? '' : neverAsked };
   }
   if (problem !== undefined) {
     return { ...about, verdict: 'impossible', ...problem, advice: refusalAdvice[problem.reason] };
   }
-  return { ...fine, verdict: 'possible', advice: mounted === undefined ? '' : neverAsked };
+  const message = index === undefined ? '' : `by an index ${index}`;
+  return { ...fine, verdict: 'possible', message, advice: mounted === undefined ? '' : neverAsked };
 }
 
 /** A daemon that got no TOC digest cannot tell whether the layer has a TOC; the registry can. */
@@ -100,11 +103,6 @@ function verdictOf(
   }
   return { ...about, verdict: 'refused', reason, message, advice: refusalAdvice[reason] };
 }
-
-/** Formats without a table of contents that lazypull reads, of which a pull makes an index. */
-const indexable: ReadonlySet<string> = new Set(['gzip', 'tar', 'zstd', 'zstd:chunked']);
-
-const lazyLater = 'by a layer index; if a daemon finds none, it pulls the layer once and makes one';
 
 const neverAsked =
   'no client asked the daemon for it since it started: the client has the layer already, or uses another snapshotter (in BuildKit it must be called "stargz")';

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { type Builder, Lab } from '../support/lab.ts';
 import { run } from '../support/program.ts';
 import { getManifest } from '../support/push-image.ts';
 import { repository } from '../support/tools.ts';
 import type { ReportedImage } from '../../src/status/report.ts';
 import { assertSameTree, describeTar } from '../support/tree.ts';
+import { until } from '../support/until.ts';
 
 /**
  * What is written, renamed, deleted and read here lies in the lazy layers. The times of what changes are set, so that
@@ -154,13 +154,10 @@ async function pushedOn(builder: Builder, tag: string): Promise<string> {
 async function forgetLayers({ buildkitd, daemon }: Builder): Promise<void> {
   await buildkitd.buildctl('prune', '--all');
   const layers = join(daemon!.root, 'layers');
-  for (let tries = 0; tries < 100; tries++) {
+  await until(async () => {
     await run(join(repository, 'bin', 'lazypull'), ['cache', 'prune', '--address', daemon!.socket]);
-    const left = (await readdir(layers, { recursive: true })).filter((name) => name.endsWith('layer.json'));
-    if (left.length === 0) return;
-    await delay(200);
-  }
-  assert.fail('BuildKit goes on naming layers');
+    return !(await readdir(layers, { recursive: true })).some((name) => name.endsWith('layer.json'));
+  }, 'BuildKit names no layers any more');
 }
 
 async function exported(builder: Builder, image: string): Promise<string[]> {

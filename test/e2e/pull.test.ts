@@ -76,7 +76,7 @@ test('lazypull pull --platform refuses an image in no index that is for another 
   const image = lab.reference('base:esgz');
   const other = await pull(image, '--platform', 'linux/s390x');
   assert.equal(other.status, 1);
-  assert.match(other.stderr, /has no platform "linux\/s390x": it is for linux\/\w+, and in no index/);
+  assert.match(other.stderr, /has no platform "linux\/s390x": it is a single image for linux\/\w+/);
   const since = lab.relay.requests.length;
   const own = await pull(image, '--platform', platformText(thisPlatform));
   assert.equal(own.status, 0, own.stderr);

@@ -17,6 +17,7 @@ import { type ImageLayer, SnapshotsClient } from '../support/snapshots-client.ts
 import { testTls } from '../support/tls.ts';
 import { TokenServer } from '../support/token-server.ts';
 import { Workspace } from '../support/workspace.ts';
+import { until } from '../support/until.ts';
 
 const login = 'tester:pass:word';
 const htpasswd = 'tester:$2b$04$UR3Wqq3gsJyL0TLO468aF.xziajZqQGZjx3yWZZkGdMQ0n0hQEy/q\n';
@@ -86,10 +87,7 @@ async function readLazily(
 }
 
 async function logged(daemon: Daemon, pattern: RegExp): Promise<void> {
-  for (let waited = 0; !pattern.test(daemon.program.output); waited += 50) {
-    assert.ok(waited < 5000, `no ${pattern} in the log`);
-    await delay(50);
-  }
+  await until(() => pattern.test(daemon.program.output), `${pattern} is in the log`);
 }
 
 test('A registry with TLS and passwords, through a proxy too, and after its death', async () => {

@@ -3,7 +3,6 @@ import { generateKeyPairSync } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { encodeArtifact, type IndexArtifact, parseArtifact, tagOfLayer } from '../../src/indexes/artifact.ts';
 import { sha256 } from '../../src/chunks/digest.ts';
 import { ociManifest } from '../../src/images/media-types.ts';
@@ -18,6 +17,7 @@ import { SnapshotsClient } from '../support/snapshots-client.ts';
 import { repository } from '../support/tools.ts';
 import { assertSameTree, describeTree, withoutRoot } from '../support/tree.ts';
 import { Workspace } from '../support/workspace.ts';
+import { until } from '../support/until.ts';
 
 const lazypull = join(repository, 'bin', 'lazypull');
 const quiet = 'no_background_fetch = true\nnoprefetch = true\n';
@@ -102,10 +102,7 @@ function layerBytes(since: number): number {
 /** Waits until the repository has the indexes of all layers. */
 async function published(name: string): Promise<void> {
   for (const { digest } of manifest.layers) {
-    for (let waited = 0; (await getManifest(registry.host, name, tagOfLayer(digest))) === undefined; waited += 50) {
-      assert.ok(waited < 20_000, `no index of ${digest} came into ${name}`);
-      await delay(50);
-    }
+    await until(() => getManifest(registry.host, name, tagOfLayer(digest)), `an index of ${digest} is in ${name}`);
   }
 }
 
@@ -130,12 +127,10 @@ test('An index that came from the repository is used without it, once it is here
   const index = `repository = "${relay.host}/team/indexes"`;
   await using machine = await Machine.start(index);
   await machine.prepare();
-  for (let waited = 0; ; waited += 100) {
+  await until(async () => {
     const listed = await run(lazypull, ['index', 'ls', '--json', '--root', machine.daemon.root]);
-    if (listed.trim().split('\n').filter(Boolean).length === manifest.layers.length) break;
-    assert.ok(waited < 20_000, 'the indexes do not come into the store');
-    await delay(100);
-  }
+    return listed.trim().split('\n').filter(Boolean).length === manifest.layers.length;
+  }, 'the indexes are in the store');
   const file = join(workspace.path, 'indexes.tar');
   await run(lazypull, ['index', 'export', '--root', machine.daemon.root, file]);
   const verified = await run(lazypull, ['index', 'verify', file, '--image', image]);

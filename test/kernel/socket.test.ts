@@ -5,14 +5,13 @@ import { readdir, readFile } from 'node:fs/promises';
 import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { errnoOf } from '../../src/errors.ts';
 import { mountsBelow } from '../../src/kernel/mount.ts';
 import { estargzBlob } from '../support/estargz-blob.ts';
 import { LayerLab } from '../support/layer-lab.ts';
 import { tryRun } from '../support/program.ts';
-import { until } from '../support/until.ts';
+import { retried, until } from '../support/until.ts';
 
 /** More rounds tell more: the environment may ask for them. */
 const rounds = Number(process.env['ROUNDS'] ?? 80);
@@ -41,25 +40,24 @@ async function held(): Promise<{ descriptors: number; mounts: number; memoryMb: 
 
 /** What is held once everything that can end has ended; `before` is what it should come down to. */
 async function heldInTheEnd(before: { descriptors: number; mounts: number }) {
-  for (let waited = 0; ; waited += 50) {
-    const now = await held();
-    if ((now.descriptors <= before.descriptors && now.mounts <= before.mounts) || waited > 10_000) return now;
-    await delay(50);
-  }
+  let now = await held();
+  return until(
+    async () => {
+      now = await held();
+      return now.descriptors <= before.descriptors && now.mounts <= before.mounts ? now : undefined;
+    },
+    () => `${now.descriptors} descriptors and ${now.mounts} mounts, ${before.descriptors} and ${before.mounts} before`,
+  );
 }
 
 /** A connection to the daemon. The kernel lets some 500 wait to be accepted, and refuses more for the moment. */
-async function connected(): Promise<Socket> {
-  for (;;) {
+function connected(): Promise<Socket> {
+  const attempt = async (): Promise<Socket> => {
     const socket = connect(lab.socket);
-    try {
-      await once(socket, 'connect');
-      return socket.on('error', () => {});
-    } catch (error) {
-      if (errnoOf(error) !== 'EAGAIN') throw error;
-      await delay(20);
-    }
-  }
+    await once(socket, 'connect');
+    return socket.on('error', () => {});
+  };
+  return retried(attempt, (error) => errnoOf(error) === 'EAGAIN');
 }
 
 const layerOf = (text: string) => lab.layer(estargzBlob([{ path: text, type: 'reg', content: Buffer.from(text) }]));

@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { keepersBelow, mountsBelow } from '../support/workspace.ts';
 import type { Actors } from './operations.ts';
 import { residentMb, type World } from './world.ts';
+import { until } from '../support/until.ts';
 
 const releaseMs = 120_000;
 /** After that long without a build, buildkitd gives back nothing more by itself. */
@@ -73,14 +74,15 @@ async function leftAfter({ world, builder }: Actors, expected: (left: Left) => b
 /** Compares what the daemon holds with what it held at first, ends it, and looks for what it leaves. */
 export async function checkLeaks(world: World, before: Held): Promise<Held> {
   const { daemon } = world;
-  let after = await heldBy(world);
-  for (let i = 0; i < 40 && after.descriptors > before.descriptors + spareDescriptors; i++) {
-    await delay(500);
-    after = await heldBy(world);
-  }
-  assert.ok(
-    after.descriptors <= before.descriptors + spareDescriptors,
-    `${after.descriptors} descriptors, ${before.descriptors} at first: ${(await descriptorsOf(daemon.program.pid)).join(' ')}`,
+  let open: readonly string[] = [];
+  const after = await until(
+    async () => {
+      const held = await heldBy(world);
+      if (held.descriptors <= before.descriptors + spareDescriptors) return held;
+      open = await descriptorsOf(daemon.program.pid);
+      return undefined;
+    },
+    () => `${open.length} descriptors, ${before.descriptors} at first: ${open.join(' ')}`,
   );
   assert.equal((await keepersBelow(world.workspace.path)).length, 1, 'there is one keeper');
   await world.buildkitd.program.stop();

@@ -15,6 +15,7 @@ import { checkLeaks, heldBy, releaseAll } from './leaks.ts';
 import { type Actors, choose, faults, type Operation, strokes, work } from './operations.ts';
 import { Reader } from './reader.ts';
 import { type App, World } from './world.ts';
+import { retried } from '../support/until.ts';
 
 /** Longer than any of the time-outs that an operation may run into, one after the other. */
 const maxOperationMs = 240_000;
@@ -149,14 +150,8 @@ async function checkCalm({ world, reader, builder }: Actors, random: Random): Pr
   say(`calm: all images are right; ${(await heldBy(world)).memoryMb} MB`);
 }
 
-async function healed<T>(action: () => Promise<T>): Promise<T> {
-  for (const deadline = Date.now() + maxHealMs; ; await delay(500)) {
-    try {
-      return await action();
-    } catch (error) {
-      if (Date.now() > deadline || !(isLostCall(error) || isLeftToClient(error))) throw error;
-    }
-  }
+function healed<T>(action: () => Promise<T>): Promise<T> {
+  return retried(action, (error) => isLostCall(error) || isLeftToClient(error), maxHealMs);
 }
 
 async function bounded<T>(name: string, action: () => Promise<T>): Promise<T> {

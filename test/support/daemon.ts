@@ -1,7 +1,5 @@
-import assert from 'node:assert/strict';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { listenerPid } from '../../src/kernel/unix-socket.ts';
 import { Program } from './program.ts';
 import { repository } from './tools.ts';
@@ -73,12 +71,10 @@ export async function launchDaemon(
  * has begun to serve, in a log that may be that of earlier ones too.
  */
 export async function hasInherited(daemon: Daemon): Promise<unknown> {
-  for (let waited = 0; ; waited += 20) {
-    const ready = daemon.log().find(({ msg, pid }) => msg === 'lazypull is ready' && pid === daemon.program.pid);
-    if (ready !== undefined) return ready['inherited'];
-    assert.ok(waited < 20_000, 'the daemon does not say that it is ready');
-    await delay(20);
-  }
+  const isReady = ({ msg, pid }: Record<string, unknown>): boolean =>
+    msg === 'lazypull is ready' && pid === daemon.program.pid;
+  const ready = await until(() => daemon.log().find(isReady), 'the daemon says that it is ready');
+  return ready['inherited'];
 }
 
 /** Waits until the daemon has logged a message. */

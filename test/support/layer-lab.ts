@@ -8,6 +8,7 @@ import { run } from './program.ts';
 import { startRegistry, type TestRegistry } from './registry.ts';
 import { type ImageLayer, SnapshotsClient } from './snapshots-client.ts';
 import { endKeepers, unmountBelow, Workspace } from './workspace.ts';
+import { retried } from './until.ts';
 
 const tocDigestKey = 'containerd.io/snapshot/stargz/toc.digest';
 
@@ -182,14 +183,11 @@ export class LayerLab implements AsyncDisposable {
   }
 
   /** As `mount`, for a snapshot whose layers may still be on their way. */
-  async mountWhenAvailable(snapshot: string): Promise<string> {
-    for (const deadline = Date.now() + 15_000; ; await delay(50)) {
-      try {
-        return await this.mount(snapshot);
-      } catch (error) {
-        if (Date.now() > deadline || !/unavailable/i.test(String(error))) throw error;
-      }
-    }
+  mountWhenAvailable(snapshot: string): Promise<string> {
+    return retried(
+      () => this.mount(snapshot),
+      (error) => /unavailable/i.test(String(error)),
+    );
   }
 
   /** The daemon that runs now. */

@@ -1,12 +1,10 @@
-import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Builder } from './lab.ts';
 import { mountsBelow } from './workspace.ts';
+import { until } from './until.ts';
 
 const releaseMs = 30_000;
-const pollMs = 250;
 
 /** The digests of the blobs in the content store that the builder's worker uses. */
 export async function contentOf({ directory, containerd }: Builder): Promise<string[]> {
@@ -27,14 +25,16 @@ export async function releaseAll(builder: Builder): Promise<void> {
     const images = words((await containerd?.ctr('--namespace', namespace, 'images', 'ls', '--quiet')) ?? '');
     for (const image of images) await containerd?.ctr('--namespace', namespace, 'images', 'rm', '--sync', image);
   }
-  const deadline = Date.now() + releaseMs;
-  for (;;) {
-    await buildkitd.buildctl('prune', '--all');
-    const kept = await keptBy(builder);
-    if (Object.values(kept).every((names) => names.length === 0)) return;
-    if (Date.now() > deadline) assert.fail(`After a prune of everything there is still ${JSON.stringify(kept)}`);
-    await delay(pollMs);
-  }
+  let kept: Record<string, string[]> = {};
+  await until(
+    async () => {
+      await buildkitd.buildctl('prune', '--all');
+      kept = await keptBy(builder);
+      return Object.values(kept).every((names) => names.length === 0);
+    },
+    () => `nothing is left after a prune of everything, but there is ${JSON.stringify(kept)}`,
+    releaseMs,
+  );
 }
 
 async function keptBy(builder: Builder): Promise<Record<string, string[]>> {

@@ -92,6 +92,7 @@ describe('the documentation', () => {
       cache: { bytes: 3_200_000, layers: 2 },
       mirror: undefined,
       problems: [],
+      left: [],
     };
     const { snapshotter } = ownPlaces({});
     const shown = statusText(status, snapshotter, { nowMs: 126_000, columns: 80 });

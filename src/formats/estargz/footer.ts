@@ -62,8 +62,9 @@ function footerPattern(extra: string): RegExp {
 const longestOtherFooter = 64;
 
 function otherFormat(text: string): string {
-  if (text.includes('STARGZEXTERNALTOC'))
-    return 'its table of contents is in another image, which is not supported yet';
-  if (text.endsWith('GNUlInUx') || text.endsWith('GnUlInUx')) return 'it is zstd:chunked, which is not supported yet';
-  return 'it has no footer; convert the image to make it lazy';
+  if (text.includes('STARGZEXTERNALTOC')) return 'its table of contents is in another image, which is not read';
+  if (text.endsWith('GNUlInUx') || text.endsWith('GnUlInUx')) {
+    return 'it is zstd:chunked, whose table of contents is not read';
+  }
+  return 'it has no footer';
 }

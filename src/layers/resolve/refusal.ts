@@ -38,7 +38,7 @@ export const refusalAdvice: Readonly<Record<RefusalReason, string>> = {
   size: "change min_size or max_size in [unindexed] of the daemon's config.toml if the daemon should pull it",
   no_toc_digest:
     'push the image again, in OCI media types (BuildKit: oci-mediatypes=true) and with a tool that keeps the annotations of manifests; or convert it with "lazypull convert"',
-  format: 'the layer is of a format that is not supported: convert the image with "lazypull convert"',
+  format: 'lazypull cannot read the layer by its table of contents: convert the image with "lazypull convert"',
   unsupported: 'layers of this kind cannot be lazy: the client pulls it as usual',
   content: 'the layer contradicts its digests or itself: build or convert the image again',
   credentials: 'log in with "docker login" on the machine of the daemon, as the user that it runs as',

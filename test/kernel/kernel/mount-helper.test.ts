@@ -132,12 +132,10 @@ test('MountHelper tells of each change of the mount table soon, of many at once,
   await isTold();
   assert.ok(told - before < 200, `told ${told - before} times`);
   process.kill(await helperPid(), 'SIGKILL');
-  while (told >= 0) {
-    // Another one is there when it tells of a change again.
-    const known = told;
-    change();
-    await delay(100);
-    if (told > known) break;
-  }
+  const known = told;
+  await until(() => {
+    change(); // another helper is there when it tells of a change again
+    return told > known;
+  }, 'another helper tells of a change');
   assert.equal(await helper.exists(directory), true);
 });

@@ -27,6 +27,15 @@ test('lazypull inspect shows what the layers are, and why one cannot be lazy', (
         content: undefined,
         traceRanges: undefined,
       },
+      {
+        digest: digest('dd'),
+        mediaType: 'gzip',
+        bytes: 1000,
+        format: 'gzip',
+        problem: { reason: 'content', message: 'The layer is damaged\x07' },
+        content: undefined,
+        traceRanges: undefined,
+      },
     ],
   );
   assert.equal(
@@ -34,13 +43,15 @@ test('lazypull inspect shows what the layers are, and why one cannot be lazy', (
     [
       'docker.io/library/app:1',
       `${digest('aa')}, linux/amd64, type`,
-      '2 layers, 40.0 MB; 1 can be lazy',
+      '3 layers, 40.0 MB; 2 can be lazy',
       '',
       'LAYER         FORMAT   SIZE     CONTENT  FILES  CHUNKS  LANDMARK         TRACE',
       'bbbbbbbbbbbb  estargz  40.0 MB  90.0 MB  10     15      prefetch 2.0 MB  3 ranges',
       'cccccccccccc  gzip     1.0 kB   -        -      -       -                -',
+      'dddddddddddd  gzip     1.0 kB   -        -      -       -                -',
       '',
-      'cccccccccccc cannot be lazy: The layer is plain?',
+      'cccccccccccc can be lazy: no index of it is found: a daemon pulls it when it is first used, and makes one',
+      'dddddddddddd cannot be lazy: The layer is damaged?',
       '',
     ].join('\n'),
   );

@@ -4,7 +4,7 @@ import { stripVTControlCharacters } from 'node:util';
 import { painter } from '../../../src/util/colour.ts';
 import { displayWidth } from '../../../src/cli/screen.ts';
 import { statusText } from '../../../src/cli/status-text.ts';
-import type { DaemonStatus } from '../../../src/status/status.ts';
+import { type FullStatus, withOutcomes } from '../../../src/status/outcomes.ts';
 
 const layer = {
   digest: `sha256:${'ab'.repeat(32)}`,
@@ -33,6 +33,7 @@ const daemon = {
   cache: { bytes: 5_000_000, layers: 1 },
   mirror: undefined,
   problems: [],
+  left: [],
 };
 
 test('lazypull status shows each layer with what is here of it', () => {
@@ -91,7 +92,7 @@ test('lazypull status says that an empty layer is all here', () => {
 });
 
 const long = 'registry.example.com:5000/a-team/with/a-long/path/to-the-application:2026.11.30-release-candidate';
-const many: DaemonStatus = {
+const many: FullStatus = {
   ...daemon,
   clients: [one, { ...one, name: 'a-buildkit', address: `/run/${'x'.repeat(80)}.sock` }],
   layers: [
@@ -166,4 +167,33 @@ test('lazypull status shows a layer that is pulled, which is not mounted yet', (
   assert.match(half, /^up 1h 1m, 1 layer mounted,/m);
   assert.match(half, / 50% pulling /);
   assert.ok(half.split('\n').every((line) => displayWidth(line) <= 80));
+});
+
+test('lazypull status says how it got layers without a table of contents, and what it left to the client', () => {
+  const named = (letters: string) => ({ ...layer, digest: `sha256:${letters.repeat(32)}` });
+  const about = { reference: 'localhost:5000/app:1', message: '' };
+  const status = withOutcomes({ ...daemon, layers: [named('ab'), named('cd'), named('ef')] }, [
+    { ...about, digest: named('cd').digest, atMs: 1, reason: 'registry', message: 'It was down' },
+    {
+      ...about,
+      digest: named('ab').digest,
+      atMs: 2,
+      reason: undefined,
+      how: 'index',
+      howText: 'by an index made here',
+    },
+    { ...about, digest: named('cd').digest, atMs: 3, reason: undefined, how: 'pull', howText: 'pulled here in 2.0 s' },
+    { ...about, digest: named('ef').digest, atMs: 4, reason: undefined, how: 'toc', howText: 'by its table' },
+    { ...about, digest: named('12').digest, atMs: 5, reason: 'size', message: 'The layer has 5 bytes' },
+  ]);
+  const text = statusText(status, '/run/lp.sock', { nowMs: 0 });
+  assert.deepEqual(text.trimEnd().split('\n').slice(-3), [
+    'abababababab  by an index made here',
+    'cdcdcdcdcdcd  pulled here in 2.0 s',
+    '121212121212  left to the client: The layer has 5 bytes',
+  ]);
+  const short = statusText(status, '/run/lp.sock', { nowMs: 0, columns: 80, lines: 8 }).trimEnd().split('\n');
+  assert.ok(short.length <= 8);
+  assert.match(short.at(-1)!, /^and 3 more/);
+  assert.ok(short.at(-1)!.length <= 80);
 });

@@ -270,7 +270,7 @@ test('LayerIndexes.find does not wait for a repository that does not answer, and
   const gate = new Promise<void>((resolve) => (open = resolve));
   lab.registry.gate = () => gate;
   assert.equal(await lab.indexes.find(layer), undefined);
-  assert.match(lab.indexes.reasonFor(layer) ?? '', /no answer came in time/);
+  assert.match(lab.indexes.reasonFor(layer) ?? '', /did not answer in time/);
   open();
   for (;;) {
     if ((await lab.indexes.find(layer)) !== undefined) break;

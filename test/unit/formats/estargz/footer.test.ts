@@ -49,7 +49,7 @@ test('readFooter says what a blob is that it cannot read', () => {
   refused(external, /table of contents is in another image/);
   refused(Buffer.concat([Buffer.alloc(56), Buffer.from('GNUlInUx')]), /zstd:chunked/);
   refused(Buffer.concat([Buffer.alloc(32), Buffer.from('GnUlInUx')]), /zstd:chunked/);
-  refused(Buffer.alloc(51), /no footer; convert the image/);
+  refused(Buffer.alloc(51), /no footer/);
   refused(Buffer.alloc(0), /no footer/);
   refused(footer(1).subarray(1), /no footer/);
   refused(Buffer.concat([footer(1), Buffer.alloc(1)]), /no footer/);

@@ -127,7 +127,7 @@ test('worker refuses to plan a layer of a format that it does not know', async (
   const { paths } = new LayerDirectory(directory);
   const request = { format: 'of-tomorrow', raw, wanted: { layer: '', index: '' }, paths };
   assert.deepEqual(await job({ kind: 'plan', request }), {
-    error: { code: 'Unimplemented', message: 'Layers of the format "of-tomorrow" are not known to this version' },
+    error: { code: 'Unimplemented', message: 'This version does not know the layer format "of-tomorrow"' },
   });
 });
 
