@@ -13,7 +13,7 @@ import { restarting } from '../kernel/restarter.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
 import { ensureContainerd } from './containerd.ts';
 import { planBuildkit } from './flags.ts';
-import { type OwnMirror, withMirrorConfig } from './mirror.ts';
+import { type OwnMirror, withMirrorConfig } from './mirror-config.ts';
 import { makePassable } from './socket-directory.ts';
 import { defaultAddress, type Instance, instanceAt, logsAt } from './places.ts';
 import { type Starter, startService } from './start.ts';

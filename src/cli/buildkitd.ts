@@ -1,5 +1,5 @@
 import { dirname } from 'node:path';
-import { takeMirrorFlags } from '../buildkit/mirror.ts';
+import { takeMirrorFlags } from '../buildkit/mirror-config.ts';
 import { ownBuildkitd, usageOf } from '../buildkit/managed-buildkitd.ts';
 import { ownPlaces } from '../buildkit/places.ts';
 import { runBuildkit } from '../buildkit/run.ts';

@@ -49,7 +49,7 @@ export async function createProgram(environment: Environment, command: string | 
   const { setupCommand } = await import('./setup.ts');
   const { traceCommand } = await import('./trace.ts');
   const { cacheCommand } = await import('./cache.ts');
-  const { indexCommand } = await import('./layer-index/command.ts');
+  const { indexCommand } = await import('./layer-index/index-command.ts');
   const { helpCommand, versionCommand } = await import('./help.ts');
   const { completionCommand } = await import('./completion.ts');
   program.addCommand(convertCommand(environment));

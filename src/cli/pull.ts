@@ -41,7 +41,7 @@ kept for a day, and "ctr images pull --snapshotter stargz" pulls the rest.`,
       ],
     )
     .action(async (reference: Reference, options: Options) => {
-      const { ContainerdClient } = await import('../containerd/client.ts');
+      const { ContainerdClient } = await import('../containerd/containerd-client.ts');
       const { pullImage } = await import('../containerd/pull.ts');
       const address = (options.address ?? (env.CONTAINERD_ADDRESS || standard.address)).replace(/^unix:\/\//, '');
       const namespace = options.namespace ?? (env.CONTAINERD_NAMESPACE || standard.namespace);

@@ -38,7 +38,7 @@ export function statusCommand(environment: Environment): CliCommand {
       ],
     )
     .action(async (options: Options) => {
-      const { StatusClient } = await import('../status/client.ts');
+      const { StatusClient } = await import('../status/status-client.ts');
       const { withOutcomes } = await import('../status/outcomes.ts');
       const { address } = await whichDaemon(options, environment, 'asks');
       using client = new StatusClient(address);

@@ -44,7 +44,7 @@ The exit code is 0 if the daemon was ended, and 1 if there is none, or if it doe
 
 /** The processes that use a daemon; none if it does not answer. */
 async function usersOf(address: string): Promise<{ pid: number; command: string }[]> {
-  const { StatusClient } = await import('../status/client.ts');
+  const { StatusClient } = await import('../status/status-client.ts');
   using client = new StatusClient(address);
   const status = await client.status().catch(() => undefined);
   return status?.clients.flatMap(({ process }) => process ?? []) ?? [];

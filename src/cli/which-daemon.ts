@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { containerdAt, type Instance, instanceAt, ownPlaces, rootsAt } from '../buildkit/places.ts';
-import { socketPath } from '../config/clients.ts';
+import { socketPath } from '../config/client-list.ts';
 import { daemonRoot, defaults } from '../config/load.ts';
 import { LazypullError } from '../errors.ts';
 import { printable } from '../util/printable.ts';

@@ -60,7 +60,7 @@ export function whyCommand(environment: Environment): CliCommand {
 
 /** What the daemon remembers. If none answers, it tells the user so and returns undefined. */
 async function askDaemon(address: string, name: string): Promise<DaemonMemory | undefined> {
-  const { StatusClient } = await import('../status/client.ts');
+  const { StatusClient } = await import('../status/status-client.ts');
   using client = new StatusClient(address);
   try {
     const outcomes = await client.outcomes();

@@ -11,7 +11,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { LazypullError, errnoOf } from '../errors.ts';
 import { realPath } from '../kernel/real-path.ts';
 import { type LogFormat, logFormats, type LogLevel, logLevels } from '../log.ts';
-import { type ClientConfig, clientsOf, socketPath } from './clients.ts';
+import { type ClientConfig, clientsOf, socketPath } from './client-list.ts';
 import { type ListenAddress, parseListenAddress } from './listen-address.ts';
 import { isLoopback } from '../registry/hosts/addresses.ts';
 import type { FileConfig } from './schema.ts';

@@ -2,7 +2,7 @@
  * A client of containerd: puts an image into it without its layers, which then are lazy. It knows containerd's services
  * for content, images, leases and snapshots.
  *
- * Begin with `pullImage`. `client.ts` makes the calls, and explains in plain words why one failed.
+ * Begin with `pullImage`. `containerd-client.ts` makes the calls, and explains in plain words why one failed.
  */
 
 import { createHash, randomUUID } from 'node:crypto';
@@ -27,7 +27,7 @@ import {
 import { layerError, daemonLayer } from '../image-reader/layer-errors.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { formatReference } from '../registry/reference.ts';
-import type { ContainerdClient } from './client.ts';
+import type { ContainerdClient } from './containerd-client.ts';
 
 /** After this time the remains of a process that died may be removed. */
 const leaseMs = 24 * 3600 * 1000;

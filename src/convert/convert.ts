@@ -37,7 +37,7 @@ import {
   rewriteIndex,
   rewriteManifest,
   type WrittenMember,
-} from './image.ts';
+} from './converted-image.ts';
 import { isInconvertible, isRefused } from './inconvertible.ts';
 import { type LazinessCheck, noCheck, type NotLazyLayer } from './laziness.ts';
 import { LayerConverter, type LayerEvent } from './layer-converter.ts';

@@ -7,7 +7,7 @@ import { blockBytes } from '../formats/tar/header.ts';
 import type { GzipPool, MemberBatch } from './gzip-pool.ts';
 import type { TarEntry } from '../formats/tar/entry.ts';
 import { TarReader } from '../formats/tar/reader.ts';
-import { chunkRowOf, cleanName, rowOf, TocBuilder, type TocEntry } from './toc.ts';
+import { chunkRowOf, cleanName, rowOf, TocBuilder, type TocEntry } from './toc-entry.ts';
 
 /**
  * A quarter of the chunk size of Go's writer. A reader waits for a whole chunk and fetches no less. So smaller chunks

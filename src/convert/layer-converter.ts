@@ -12,7 +12,7 @@ import type { ImageDestination } from './destination.ts';
 import { type EstargzResult, writeEstargz } from './estargz-writer.ts';
 import { FileBlob } from './file-blob.ts';
 import type { GzipPool } from './gzip-pool.ts';
-import { type ConvertedLayer, copiedLayer, estargzLayer, planLayer } from './image.ts';
+import { type ConvertedLayer, copiedLayer, estargzLayer, planLayer } from './converted-image.ts';
 import type { LazinessCheck } from './laziness.ts';
 import type { BlobId, ImageSource } from './source.ts';
 

@@ -1,5 +1,5 @@
 import { closeSync } from 'node:fs';
-import type { ClientConfig } from '../config/clients.ts';
+import type { ClientConfig } from '../config/client-list.ts';
 import { LazypullError } from '../errors.ts';
 import { isSamePath } from '../kernel/real-path.ts';
 import {

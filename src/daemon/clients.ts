@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type ClientConfig, firstClientName, nameOfAddress } from '../config/clients.ts';
+import { type ClientConfig, firstClientName, nameOfAddress } from '../config/client-list.ts';
 import { LazypullError } from '../errors.ts';
 import type { Layers } from '../layers/layers.ts';
 import type { Log } from '../log.ts';

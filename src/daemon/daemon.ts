@@ -127,7 +127,7 @@ export async function runDaemon(
     // Loaded now, so that no reader of a layer waits for it; and before the socket exists, because clients wait only a
     // second for an answer.
     const { serveSnapshots } = await import('../snapshots/server.ts');
-    const { statusService } = await import('../status/service.ts');
+    const { statusService } = await import('../status/status-service.ts');
     const { cacheService } = await import('../status/cache-service.ts');
     // No client waits now, unless they waited for a daemon that served before.
     if (!connection.isInherited) await warmUpAsClient(config.root, log, signal);

@@ -73,7 +73,7 @@ export class DaemonMirror implements AsyncDisposable {
    * Starts to serve. If the address has port 0, it takes the port of the last life if that is free, else any free port.
    */
   async serve(registry: RegistryClient): Promise<void> {
-    const { serveMirror } = await import('../mirror/server.ts');
+    const { serveMirror } = await import('../mirror/mirror-server.ts');
     const { host, port } = this.#address;
     const options = { registry, store: this.#store, metrics: this.#metrics, log: this.#log };
     const last = port === 0 ? Number((await mirrorAddressOf(this.#root))?.split(':').at(-1) ?? 0) : port;

@@ -58,7 +58,7 @@ export async function warmUpAsClient(root: string, log: Log, wanted: AbortSignal
 
 async function makeCalls(stage: string, signal: AbortSignal): Promise<void> {
   // This loads gRPC, which no client waits for before the daemon serves.
-  const { warmUpCalls } = await import('../snapshots/warm-up.ts');
+  const { warmUpCalls } = await import('../snapshots/call-warm-up.ts');
   const directory = join(stage, 'client');
   try {
     await mkdir(directory, { recursive: true, mode: 0o700 });

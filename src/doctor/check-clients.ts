@@ -8,7 +8,7 @@ import { nearestDirectory } from '../daemon/root-disk.ts';
 import { LazypullError, messageOf } from '../errors.ts';
 import { findProgram } from '../kernel/programs.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
-import { StatusClient } from '../status/client.ts';
+import { StatusClient } from '../status/status-client.ts';
 import type { ClientStatus } from '../status/status.ts';
 import { version } from '../version.ts';
 import { absent, type CheckResult, right, tryOut, warning, wrong } from './check-result.ts';

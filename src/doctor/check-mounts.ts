@@ -9,7 +9,7 @@ import { ChunkColumns } from '../formats/chunk-columns.ts';
 import { plainEntry } from '../formats/layer-index.ts';
 import { buildTree } from '../formats/tree.ts';
 import { openConnection } from '../fuse/connection.ts';
-import { FuseServer } from '../fuse/server.ts';
+import { FuseServer } from '../fuse/fuse-server.ts';
 import { pathOf } from '../kernel/detached-mount.ts';
 import { detach, mountImage, mountOverlay } from '../kernel/mount.ts';
 import { silentLog } from '../log.ts';

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { messageOf } from '../errors.ts';
 import { type FuseConnection, openConnection } from '../fuse/connection.ts';
 import { type FuseMetrics, fuseMetrics } from '../fuse/metrics.ts';
-import { FuseServer, type OpenAgain } from '../fuse/server.ts';
+import { FuseServer, type OpenAgain } from '../fuse/fuse-server.ts';
 import { MountHelper, helperRoot } from '../kernel/mount-helper.ts';
 import type { Log } from '../log.ts';
 

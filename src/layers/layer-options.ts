@@ -2,7 +2,7 @@ import type { ChunkTable } from '../chunks/chunk-table.ts';
 import type { Front } from '../fronts/front.ts';
 import type { LayerFormat } from '../formats/layer-format.ts';
 import type { LazypullError } from '../errors.ts';
-import type { FuseServer } from '../fuse/server.ts';
+import type { FuseServer } from '../fuse/fuse-server.ts';
 import type { Log } from '../log.ts';
 import type { Blob } from '../registry/blob/blob.ts';
 import type { Spans } from '../spans.ts';

@@ -3,7 +3,7 @@ import type { ChunkTable } from '../chunks/chunk-table.ts';
 import type { LayerFormat } from '../formats/layer-format.ts';
 import { loadedBytes, neededLibraries, readElf } from './prefetch/elf.ts';
 import { type FlatFile, rangesIn } from '../fuse/flat-file.ts';
-import type { Piece } from '../fuse/server.ts';
+import type { Piece } from '../fuse/fuse-server.ts';
 import type { ChunkEvents } from './fetch/chunk-events.ts';
 import { Fetcher, type FetcherOptions } from './fetch/fetcher.ts';
 import { type FetchIndexBytes, IndexParts } from './fetch/index-parts.ts';

@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import type { ChunkTable } from '../chunks/chunk-table.ts';
 import type { FileSystem } from '../fronts/front.ts';
 import { LazypullError, messageOf } from '../errors.ts';
-import type { Piece } from '../fuse/server.ts';
+import type { Piece } from '../fuse/fuse-server.ts';
 import { helperRoot } from '../kernel/mount-helper.ts';
 import { FailureLog } from './failure-log.ts';
 import { ResidencyWriter } from './store/residency-writer.ts';

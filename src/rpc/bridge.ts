@@ -1,5 +1,5 @@
 /**
- * gRPC for the rest of the program: services of protobuf descriptors on one side, `RpcClient` in `client.ts` on the
+ * gRPC for the rest of the program: services of protobuf descriptors on one side, `RpcClient` in `rpc-client.ts` on the
  * other. It knows containerd's error codes and namespaces, and none of our services except for health checks.
  *
  * Begin with `bridge`. `turns.ts` and `unread.ts` bound the memory of answers that clients do not read.

@@ -1,7 +1,7 @@
 import type { DescMessage, MessageInitShape, MessageShape } from '@bufbuild/protobuf';
 import { status } from '@grpc/grpc-js';
 import { LazypullError } from '../errors.ts';
-import { type CallFailure, type Method, RpcClient } from '../rpc/client.ts';
+import { type CallFailure, type Method, RpcClient } from '../rpc/rpc-client.ts';
 
 /** The daemon answers from memory, at once. */
 const timeoutMs = 5_000;

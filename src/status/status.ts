@@ -1,6 +1,6 @@
 /**
  * What a running daemon tells: its state, its cache, and the outcomes of Prepare. One half runs in the daemon
- * (`service.ts`, `cache-service.ts`), the other in commands that ask it (`client.ts`, `cache-client.ts`).
+ * (`status-service.ts`, `cache-service.ts`), the other in commands that ask it (`status-client.ts`, `cache-client.ts`).
  *
  * Begin with the shapes in this file. `why.ts` combines what a registry and a daemon know about an image.
  */

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { estargzBlob, type FileSpec } from '../support/estargz-blob.ts';
-import { StatusClient } from '../../src/status/client.ts';
+import { StatusClient } from '../../src/status/status-client.ts';
 import { LayerLab } from '../support/layer-lab.ts';
 
 const content = randomBytes(3 << 20);

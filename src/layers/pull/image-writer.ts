@@ -1,7 +1,7 @@
 import { closeSync, openSync, statfsSync, writeSync } from 'node:fs';
 import { LazypullError } from '../../errors.ts';
 import { writeBack } from '../../kernel/writeback.ts';
-import { freeCheckBytes, keepFreeBytes } from './limits.ts';
+import { freeCheckBytes, keepFreeBytes } from './pull-bounds.ts';
 
 /** Small files are collected up to this size. */
 const stageBytes = 1 << 20;

@@ -12,7 +12,7 @@ import { writePlan } from '../store/plan-files.ts';
 import { Entries, isPassedOver } from './tar-entries.ts';
 import { IndexFile, type MadeIndex } from './made-index.ts';
 import { ImageWriter } from './image-writer.ts';
-import { longTarBytes, maxRatio, maxTarBytes } from './limits.ts';
+import { longTarBytes, maxRatio, maxTarBytes } from './pull-bounds.ts';
 import { Spans } from './written-spans.ts';
 import type { BlobEnd, OpenTar } from './tar-stream.ts';
 import { WrittenChunks } from './written-chunks.ts';
@@ -56,8 +56,8 @@ export interface PullParts {
  * at the end, if the blob has the expected digest.
  *
  * @throws DataLoss if the blob is damaged or another one; Unimplemented and InvalidArgument for a tar that only
- * unpacking can show; ResourceExhausted above the bounds of `limits.ts`, and for a full disk. Files that were written
- * then stay.
+ * unpacking can show; ResourceExhausted above the bounds of `pull-bounds.ts`, and for a full disk. Files that were
+ * written then stay.
  */
 export async function pullInto(target: PullTarget, parts: PullParts): Promise<Pulled> {
   try {

@@ -6,7 +6,7 @@ import type { Blob } from '../../registry/blob/blob.ts';
 import { BufferPressure } from '../../util/buffer-pressure.ts';
 import { RequestRoom } from '../fetch/request-room.ts';
 import { BlobStream, segmentBytes } from './blob-stream.ts';
-import { usualRatio } from './limits.ts';
+import { usualRatio } from './pull-bounds.ts';
 import type { Pulled, PullTarget } from './pull-into.ts';
 import { PullThread } from './pull-thread.ts';
 

@@ -3,7 +3,7 @@ import type { IndexEntry } from '../../formats/layer-index.ts';
 import { maxTextBytes, xattrOverheadBytes } from '../../formats/limits.ts';
 import { cleanPath } from '../../formats/paths.ts';
 import type { TarEntry } from '../../formats/tar/entry.ts';
-import { maxEntries } from './limits.ts';
+import { maxEntries } from './pull-bounds.ts';
 
 /** The entries of a tar, kept until its end. */
 export class Entries {

@@ -15,7 +15,7 @@ import { goFirstAgain, yieldToOthers, type YieldingThread } from '../../kernel/t
 import { BufferPressure } from '../../util/buffer-pressure.ts';
 import type { EndCommand } from '../../util/end-worker.ts';
 import { planFiles, type Planned, type PlanRequest } from '../store/plan-files.ts';
-import { warmUpPlanning, warmUpUnpacking } from './warm-up.ts';
+import { warmUpPlanning, warmUpUnpacking } from './thread-warm-up.ts';
 import { residency } from '../../chunks/residency.ts';
 import type { ChunkRange } from '../../chunks/chunk-range.ts';
 

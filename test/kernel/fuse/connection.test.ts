@@ -3,7 +3,7 @@ import { closeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { test } from 'node:test';
 import { inheritConnection, type HeldConnection, openConnection } from '../../../src/fuse/connection.ts';
-import { FuseServer } from '../../../src/fuse/server.ts';
+import { FuseServer } from '../../../src/fuse/fuse-server.ts';
 import { isDisconnected } from '../../../src/kernel/detached-mount.ts';
 import { silentLog } from '../../../src/log.ts';
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { FlatFile, RestingFile } from '../../../src/fuse/flat-file.ts';
-import type { Fetch, FuseServer } from '../../../src/fuse/server.ts';
+import type { Fetch, FuseServer } from '../../../src/fuse/fuse-server.ts';
 import { helperRoot } from '../../../src/kernel/mount-helper.ts';
 import { Layer } from '../../../src/layers/layer.ts';
 import type { LayerOptions } from '../../../src/layers/layer-options.ts';

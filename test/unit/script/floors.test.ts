@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { floors } from '../../../script/floors/rooms.ts';
 
@@ -56,6 +56,27 @@ describe('floors', () => {
     );
     assert.deepEqual(
       closed.map(({ name }) => name),
+      [],
+    );
+  });
+
+  it('has no two files of one name with different meanings', () => {
+    /** What many folders have, each for itself: names of a role. */
+    const roles = new Set(['index.ts', 'metrics.ts', 'errors.ts', 'format.ts', 'footer.ts', 'front.ts']);
+    /** Their files have the names of what they call. */
+    const callers = /^src\/(cli|library|gen)\//;
+    const files = globSync('src/**/*.ts', { cwd: root }).filter((file) => !callers.test(file));
+    const named = Map.groupBy(files, (file) => basename(file));
+    assert.deepEqual(
+      [...named.values()].filter((same) => same.length > 1 && !roles.has(basename(same[0]!))),
+      [],
+    );
+  });
+
+  it('has no file of more than 400 lines', () => {
+    const files = globSync('src/**/*.ts', { cwd: root }).filter((file) => !file.startsWith('src/gen/'));
+    assert.deepEqual(
+      files.filter((file) => readFileSync(join(root, file), 'utf8').split('\n').length > 401),
       [],
     );
   });

@@ -9,7 +9,7 @@ import {
   rewriteConfig,
   rewriteIndex,
   rewriteManifest,
-} from '../../../src/convert/image.ts';
+} from '../../../src/convert/converted-image.ts';
 import { type Descriptor, parseConfig, parseIndex, parseManifest } from '../../../src/images/manifest.ts';
 import { tocDigestLabel } from '../../../src/label-names.ts';
 

@@ -11,7 +11,7 @@ import { type TestContext, test } from 'node:test';
 import { silentLog } from '../../../src/log.ts';
 import { BlobStore } from '../../../src/mirror/blob-store.ts';
 import { mirrorMetrics } from '../../../src/mirror/metrics.ts';
-import { serveMirror } from '../../../src/mirror/server.ts';
+import { serveMirror } from '../../../src/mirror/mirror-server.ts';
 import { RegistryClient } from '../../../src/registry/client.ts';
 import { digestOf, type RegistryOptions, startRegistry } from '../../support/registry.ts';
 import { knownUser } from '../../support/known-user.ts';

@@ -8,7 +8,7 @@ import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { openConnection } from '../../../src/fuse/connection.ts';
 import type { FlatFile } from '../../../src/fuse/flat-file.ts';
-import { FuseServer } from '../../../src/fuse/server.ts';
+import { FuseServer } from '../../../src/fuse/fuse-server.ts';
 import { pathOf } from '../../../src/kernel/detached-mount.ts';
 import { mountImage, mountThroughLoop, mountTable, unmount } from '../../../src/kernel/mount.ts';
 import { silentLog } from '../../../src/log.ts';

@@ -2,7 +2,7 @@ import type { DescMessage, MessageInitShape, MessageShape } from '@bufbuild/prot
 import { status } from '@grpc/grpc-js';
 import { type ErrorCode, LazypullError } from '../errors.ts';
 import { Content, WriteAction } from '../gen/services/content/v1/content_pb.ts';
-import { type CallFailure, type Method, RpcClient } from '../rpc/client.ts';
+import { type CallFailure, type Method, RpcClient } from '../rpc/rpc-client.ts';
 
 /** A Prepare waits for the index of a layer. */
 const timeoutMs = 60_000;

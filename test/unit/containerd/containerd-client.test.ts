@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { status } from '@grpc/grpc-js';
-import { failureOf } from '../../../src/containerd/client.ts';
+import { failureOf } from '../../../src/containerd/containerd-client.ts';
 
 describe('failureOf', () => {
   const failure = (code: number, details: string, errno?: string) =>

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { codeOf, explain } from '../../../src/errors.ts';
 import { describe, it } from 'node:test';
-import { clientsOf, nameOfAddress } from '../../../src/config/clients.ts';
+import { clientsOf, nameOfAddress } from '../../../src/config/client-list.ts';
 
 describe('clientsOf', () => {
   const refused = (addresses: string[], tables: { name: string; address: string }[], message: RegExp) =>

@@ -9,7 +9,7 @@ import { Cache } from '../../../src/gen/cache/v1/cache_pb.ts';
 import { Health } from '../../../src/gen/health/v1/health_pb.ts';
 import { silentLog } from '../../../src/log.ts';
 import { bridge, type Bridged } from '../../../src/rpc/bridge.ts';
-import { type CallFailure, RpcClient } from '../../../src/rpc/client.ts';
+import { type CallFailure, RpcClient } from '../../../src/rpc/rpc-client.ts';
 import { until } from '../../support/until.ts';
 
 /** A server at a socket, and a client that keeps what it is told of failures. */

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { takeMirrorFlags, withMirrorConfig } from '../../../src/buildkit/mirror.ts';
+import { takeMirrorFlags, withMirrorConfig } from '../../../src/buildkit/mirror-config.ts';
 
 test('takeMirrorFlags takes the registries of the mirror out of the flags', () => {
   const flags = ['--debug', '--mirror', 'docker.io', '--root', '/r', '--mirror=localhost:5000'];

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { TarEntry } from '../../../src/formats/tar/entry.ts';
-import { cleanName, rowOf, TocBuilder } from '../../../src/convert/toc.ts';
+import { cleanName, rowOf, TocBuilder } from '../../../src/convert/toc-entry.ts';
 
 const entry: TarEntry = {
   type: 'reg',

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseFilters } from '../../../src/snapshots/filters.ts';
-import { warmUpCalls } from '../../../src/snapshots/warm-up.ts';
+import { warmUpCalls } from '../../../src/snapshots/call-warm-up.ts';
 import { SnapshotStore } from '../../../src/snapshots/store.ts';
 
 test('warmUpCalls makes calls that succeed, and stops if it is told to', async (t) => {

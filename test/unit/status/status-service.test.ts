@@ -9,8 +9,8 @@ import { silentLog } from '../../../src/log.ts';
 import { PrepareHistory } from '../../../src/snapshots/prepare-history.ts';
 import { serveSnapshots } from '../../../src/snapshots/server.ts';
 import { openSnapshotter } from '../../../src/snapshots/snapshotter.ts';
-import { StatusClient } from '../../../src/status/client.ts';
-import { statusService } from '../../../src/status/service.ts';
+import { StatusClient } from '../../../src/status/status-client.ts';
+import { statusService } from '../../../src/status/status-service.ts';
 import { aUse } from '../../support/layer-use.ts';
 import type { DaemonStatus, StatusSource } from '../../../src/status/status.ts';
 
