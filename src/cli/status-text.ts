@@ -68,10 +68,11 @@ export function statusText(status: FullStatus, address: string, view: View): str
       ? ''
       : layerTable(shown, view, clients.length > 1) + (rest === 0 ? '' : `and ${countText(rest, 'layer')} more\n`);
   const text = above + mounts;
-  const origins =
-    lines === undefined
-      ? originLines(status).map((line) => chopped(line, columns))
-      : originLines(status, lines - text.split('\n').length).map((line) => [...line].slice(0, columns).join(''));
+  const left = lines === undefined ? undefined : lines - text.split('\n').length;
+  const origins = originLines(status, left).map((line) => {
+    const chopping = chopped(line, columns);
+    return left === undefined ? chopping : chopping.split('\n', 1)[0];
+  });
   return text + origins.map((line) => `${line}\n`).join('');
 }
 
