@@ -4,7 +4,7 @@ import { exitNow } from '../kernel/exit.ts';
 import { createLog } from '../process-log.ts';
 import { runDaemon } from './daemon.ts';
 import { acceptsHandover } from '../state/handover.ts';
-import { reportOnSignal } from './report.ts';
+import { reportOnSignal } from './self-report.ts';
 import { daemonHangsUp, handoverSignal, stopSignal } from './signals.ts';
 
 /** The longest time from the first signal to the end: process managers wait some 20 s before they kill. */

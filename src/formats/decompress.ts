@@ -2,7 +2,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import { LazypullError } from '../errors.ts';
-import type { Compression } from './spans.ts';
+import type { Compression } from './blob-spans.ts';
 import { ByteReader } from './tar/byte-reader.ts';
 import { isZstdMagic, zstdFrames } from './zstd/frames.ts';
 

@@ -6,7 +6,7 @@ import { readSpan } from '../formats/gzip/read-span.ts';
 import type { LayerIndexFile } from '../formats/layer-index-file/decode.ts';
 import { openWindow } from '../formats/layer-index-file/stored-windows.ts';
 import type { IndexEntry } from '../formats/layer-index.ts';
-import { spanKinds } from '../formats/spans.ts';
+import { spanKinds } from '../formats/blob-spans.ts';
 import type { Blob } from '../registry/blob/blob.ts';
 import { RegistryError } from '../registry/errors.ts';
 import { printable } from '../util/printable.ts';

@@ -145,9 +145,9 @@ test('Builders whose index repository fails build the same, and say what is wron
   await using readOnly = await farm.registry('read-only-registry', ports.readOnly, empty, true);
   const pulled = /^pulled here in /;
   const cases: [index: string, how: RegExp, warning: string, prepare?: (root: string) => Promise<void>][] = [
-    [repositoryAt(`${serverIp}:${ports.nothing}`), pulled, 'Cannot look for indexes of layers'],
-    [repositoryAt(`${nobodysIp}:${ports.indexes}`), pulled, 'Cannot look for indexes of layers'],
-    [repositoryAt(hanging.host), pulled, 'Cannot look for indexes of layers'],
+    [repositoryAt(`${serverIp}:${ports.nothing}`), pulled, 'Cannot look up indexes of layers'],
+    [repositoryAt(`${nobodysIp}:${ports.indexes}`), pulled, 'Cannot look up indexes of layers'],
+    [repositoryAt(hanging.host), pulled, 'Cannot look up indexes of layers'],
     [`${repositoryAt(readOnly.host)}\npush = true`, pulled, 'Cannot push the index of a layer'],
     [repositoryAt(indexes.host), /^by an index found in /, 'Removes a layer index that is damaged', damagedIndexes],
   ];

@@ -5,7 +5,7 @@ import { CheckpointingInflate } from '../../src/formats/gzip/checkpointing-infla
 import { LayerIndexWriter } from '../../src/formats/layer-index-file/encode.ts';
 import { type SpanTable, streamEndAt } from '../../src/formats/layer-index-file/span-table.ts';
 import type { IndexEntry } from '../../src/formats/layer-index.ts';
-import { type Checkpoint, type Compression, firstCheckpoint } from '../../src/formats/spans.ts';
+import { type Checkpoint, type Compression, firstCheckpoint } from '../../src/formats/blob-spans.ts';
 import { TarReader } from '../../src/formats/tar/reader.ts';
 import { openZlib } from '../../src/kernel/zlib.ts';
 import { inPieces } from './tar-builder.ts';

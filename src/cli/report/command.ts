@@ -43,7 +43,7 @@ export function reportCommand(environment: Environment): CliCommand {
       ],
     )
     .action(async (options: Options) => {
-      const { StatusClient } = await import('../../status/client.ts');
+      const { StatusClient } = await import('../../status/status-client.ts');
       const { address } = await whichDaemon(options, environment, 'asks');
       using client = new StatusClient(address);
       const uses = await client.uses();

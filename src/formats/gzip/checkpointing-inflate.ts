@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib';
 import { LazypullError } from '../../errors.ts';
-import { type Checkpoint, memberSpanBytes, spanBytes, spanKinds } from '../spans.ts';
+import { type Checkpoint, memberSpanBytes, spanBytes, spanKinds } from '../blob-spans.ts';
 import type { Inflater } from './inflater.ts';
 import { MemberHeader } from './member-header.ts';
 import { WindowProbe } from './window-probe.ts';

@@ -1,6 +1,6 @@
 import { constants, gunzipSync, inflateRawSync } from 'node:zlib';
 import { LazypullError } from '../../errors.ts';
-import { maxSpanBytes, type SpanKind, spanKinds } from '../spans.ts';
+import { maxSpanBytes, type SpanKind, spanKinds } from '../blob-spans.ts';
 import { alignToByte } from './bit-prefix.ts';
 import { isZstdMagic } from '../zstd/frames.ts';
 import { readFrames } from '../zstd/read-frames.ts';

@@ -1,4 +1,4 @@
-import { maxWindowBytes, spanKinds } from '../spans.ts';
+import { maxWindowBytes, spanKinds } from '../blob-spans.ts';
 import type { Inflater } from './inflater.ts';
 import { readSpan } from './read-span.ts';
 

@@ -3,7 +3,7 @@ import { type Digest, digestOfHex } from '../../chunks/digest.ts';
 import { LazypullError } from '../../errors.ts';
 import type { LayerIndex } from '../layer-index.ts';
 import { maxChunkBytes, maxHoleBytes, maxTocRows } from '../limits.ts';
-import { type Compression, maxSpanBytes, spanKinds } from '../spans.ts';
+import { type Compression, maxSpanBytes, spanKinds } from '../blob-spans.ts';
 import { readEntries } from './entries.ts';
 import { magic, readTail } from './footer.ts';
 import { damaged, NumberReader } from './numbers.ts';

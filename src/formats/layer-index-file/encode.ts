@@ -5,7 +5,7 @@ import { type ChunkColumns, digestBytes } from '../chunk-columns.ts';
 import { printable } from '../../util/printable.ts';
 import type { IndexEntry, LayerIndex } from '../layer-index.ts';
 import { maxHoleBytes, maxTocRows } from '../limits.ts';
-import { type Checkpoint, type Compression, firstCheckpoint, maxSpanBytes, spanKinds } from '../spans.ts';
+import { type Checkpoint, type Compression, firstCheckpoint, maxSpanBytes, spanKinds } from '../blob-spans.ts';
 import { magic, writeTail } from './footer.ts';
 import { fold, NumberWriter } from './numbers.ts';
 import { type SpanTable, spanTable, streamEndAt } from './span-table.ts';

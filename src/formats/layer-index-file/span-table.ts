@@ -1,6 +1,6 @@
 import { LazypullError } from '../../errors.ts';
 import { digestBytes } from '../chunk-columns.ts';
-import type { Checkpoint } from '../spans.ts';
+import type { Checkpoint } from '../blob-spans.ts';
 
 /**
  * The spans of a blob as columns, one element a span, in the order of the blob. All arrays have `length` elements. One

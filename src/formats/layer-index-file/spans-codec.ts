@@ -2,7 +2,7 @@ import { type CheckedChunk, checkChunk } from '../../chunks/checked-chunk.ts';
 import { LazypullError } from '../../errors.ts';
 import { readSpan } from '../gzip/read-span.ts';
 import type { Codec, IndexPart, PackedRun } from '../layer-format.ts';
-import { spanKinds } from '../spans.ts';
+import { spanKinds } from '../blob-spans.ts';
 import { spanCount, spanOf, type SpanTable, spanTable } from './span-table.ts';
 import { openWindow } from './stored-windows.ts';
 

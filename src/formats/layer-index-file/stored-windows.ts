@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
-import { maxWindowBytes } from '../spans.ts';
+import { maxWindowBytes } from '../blob-spans.ts';
 import { damaged } from './numbers.ts';
 
 /** Maximum length of a stored window: deflate adds some bytes to data that it cannot make smaller. */

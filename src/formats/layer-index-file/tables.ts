@@ -1,4 +1,4 @@
-import type { Compression } from '../spans.ts';
+import type { Compression } from '../blob-spans.ts';
 import type { EntryType } from '../layer-index.ts';
 
 /** The codes of compressions in a layer index. */

@@ -1,5 +1,5 @@
 import { LazypullError } from '../../errors.ts';
-import { type Checkpoint, memberSpanBytes, spanKinds } from '../spans.ts';
+import { type Checkpoint, memberSpanBytes, spanKinds } from '../blob-spans.ts';
 import type { FrameDecoder } from './frame-decoder.ts';
 
 const none = Buffer.alloc(0);

@@ -1,6 +1,6 @@
 import { constants, zstdDecompressSync } from 'node:zlib';
 import { LazypullError } from '../../errors.ts';
-import { maxSpanBytes } from '../spans.ts';
+import { maxSpanBytes } from '../blob-spans.ts';
 
 /** What may be put out beyond a span, by the start of what follows. */
 const slackBytes = 1 << 20;

@@ -3,7 +3,7 @@ import { type Digest, sha256 } from '../../chunks/digest.ts';
 import { codeOf, messageOf } from '../../errors.ts';
 import { LayerIndexWriter, type WholeLayer } from '../../formats/layer-index-file/encode.ts';
 import type { LayerIndex } from '../../formats/layer-index.ts';
-import type { Checkpoint, Compression } from '../../formats/spans.ts';
+import type { Checkpoint, Compression } from '../../formats/blob-spans.ts';
 
 /** A written index, or why the layer has none. The layer is complete in either case. */
 export type MadeIndex =

@@ -1,7 +1,7 @@
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import { isSystemError, LazypullError } from '../../errors.ts';
 import type { IndexEntry } from '../../formats/layer-index.ts';
-import type { Compression } from '../../formats/spans.ts';
+import type { Compression } from '../../formats/blob-spans.ts';
 import { TarReader } from '../../formats/tar/reader.ts';
 import { buildPlainTree } from '../../formats/tree.ts';
 import type { Front } from '../../fronts/front.ts';

@@ -1,6 +1,6 @@
 import type { MessagePort } from 'node:worker_threads';
 import { codeOf, type ErrorCode, hintOf, LazypullError, messageOf } from '../../errors.ts';
-import type { Checkpoint, Compression } from '../../formats/spans.ts';
+import type { Checkpoint, Compression } from '../../formats/blob-spans.ts';
 import {
   type BlobEnd,
   type Mark,

@@ -4,7 +4,7 @@ import { CheckpointingInflate } from '../../formats/gzip/checkpointing-inflate.t
 import type { Inflater } from '../../formats/gzip/inflater.ts';
 import { CheckpointingFrames } from '../../formats/zstd/checkpointing-frames.ts';
 import type { FrameDecoder } from '../../formats/zstd/frame-decoder.ts';
-import type { Checkpoint, Compression } from '../../formats/spans.ts';
+import type { Checkpoint, Compression } from '../../formats/blob-spans.ts';
 import { ByteReader } from '../../formats/tar/byte-reader.ts';
 
 /** Bytes of a piece: it stays in the processor's cache until it has been hashed and written. */

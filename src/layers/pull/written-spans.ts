@@ -1,4 +1,4 @@
-import type { Compression } from '../../formats/spans.ts';
+import type { Compression } from '../../formats/blob-spans.ts';
 import type { Mark } from './tar-stream.ts';
 
 /**

@@ -8,7 +8,7 @@ import { decodeTail } from '../../../src/formats/layer-index-file/decode.ts';
 import { LayerIndexWriter } from '../../../src/formats/layer-index-file/encode.ts';
 import { magic, readTail, tailStart, writeTail } from '../../../src/formats/layer-index-file/footer.ts';
 import type { EntryType, IndexEntry } from '../../../src/formats/layer-index.ts';
-import { type Checkpoint, type SpanKind, spanKinds } from '../../../src/formats/spans.ts';
+import { type Checkpoint, type SpanKind, spanKinds } from '../../../src/formats/blob-spans.ts';
 import { buildTree } from '../../../src/formats/tree.ts';
 import { openZlib } from '../../../src/kernel/zlib.ts';
 import type { Subject } from '../subject.ts';

@@ -4,7 +4,7 @@ import { constants, crc32, deflateRawSync, gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { CheckpointingInflate } from '../../../../src/formats/gzip/checkpointing-inflate.ts';
 import { readSpan } from '../../../../src/formats/gzip/read-span.ts';
-import { type Checkpoint, firstCheckpoint, spanKinds } from '../../../../src/formats/spans.ts';
+import { type Checkpoint, firstCheckpoint, spanKinds } from '../../../../src/formats/blob-spans.ts';
 import { openZlib } from '../../../../src/kernel/zlib.ts';
 
 const zlib = openZlib()!;

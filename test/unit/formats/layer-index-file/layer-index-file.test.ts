@@ -13,7 +13,7 @@ import { footerBytes, magic, tailStart, writeTail } from '../../../../src/format
 import { NumberWriter } from '../../../../src/formats/layer-index-file/numbers.ts';
 import { spanOf } from '../../../../src/formats/layer-index-file/span-table.ts';
 import { openWindow } from '../../../../src/formats/layer-index-file/stored-windows.ts';
-import { type SpanKind } from '../../../../src/formats/spans.ts';
+import { type SpanKind } from '../../../../src/formats/blob-spans.ts';
 import { openZlib } from '../../../../src/kernel/zlib.ts';
 import { type BuildOptions, buildLayerIndex, type BuiltIndex } from '../../../support/layer-index-builder.ts';
 import { arbitraryLayer, tarOf } from '../../../support/random-layer.ts';

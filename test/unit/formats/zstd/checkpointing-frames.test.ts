@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { zstdCompressSync } from 'node:zlib';
-import type { Checkpoint } from '../../../../src/formats/spans.ts';
+import type { Checkpoint } from '../../../../src/formats/blob-spans.ts';
 import { CheckpointingFrames } from '../../../../src/formats/zstd/checkpointing-frames.ts';
 import { readFrames } from '../../../../src/formats/zstd/read-frames.ts';
 import { openZstd } from '../../../../src/kernel/zstd.ts';

@@ -80,7 +80,7 @@ test('UseHistory forgets the oldest uses', async (t) => {
   assert.equal(uses[0]?.digest, digestOf(1));
 });
 
-test('UseHistory begins anew if its file is damaged, and takes nothing from it that is no use', async (t) => {
+test('UseHistory begins again if its file is damaged, and takes nothing from it that is no use', async (t) => {
   const path = pathFor(t);
   for (const text of ['', '{', 'null', '[]', '{"version":2,"sinceMs":1,"uses":[]}', '{"version":1,"sinceMs":1}']) {
     writeFileSync(path, text);
