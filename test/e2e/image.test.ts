@@ -15,7 +15,7 @@ import { buildkitTools, repository, systemTool } from '../support/tools.ts';
 import { Workspace } from '../support/workspace.ts';
 
 /** What the launchers and the tests call, in busybox. */
-const applets = ['sh', 'dirname', 'basename', 'readlink', 'cat', 'echo', 'id', 'ls', 'mount'];
+const applets = ['sh', 'dirname', 'basename', 'readlink', 'cat', 'echo', 'id', 'ls', 'mkdir', 'mount'];
 
 /** The Dockerfile of this repository, built by a buildkitd on lazypull for two platforms, and what it gives. */
 describe('the image of lazypull', () => {
@@ -136,10 +136,59 @@ RUN [ "$(id -u)" = 65532 ] && [ "$(lazypull cat ${relay.host}/base:1 /etc/base)"
     assert.match(container.program.outcome ?? '', /^ended with status 0$/);
   });
 
+  test('as a builder keeps all that it has in the volume of the builder', async () => {
+    const rootfs = join(workspace.path, 'builder');
+    const programs = await workspace.directory('programs');
+    await mkdir(join(programs, 'usr/bin'), { recursive: true });
+    const { buildkitd: program, buildctl } = buildkitTools();
+    await copyProgram(program, programs, 'usr/bin/buildkitd');
+    await copyProgram(buildctl, programs, 'usr/bin/buildctl');
+    await copyProgram(systemTool('runc'), programs, 'usr/bin/buildkit-runc');
+    await buildkitd.build({
+      context: repository,
+      buildArgs: { NODE: `${relay.host}/node:24`, BASE: `${relay.host}/base:1`, BUILDKIT: 'programs', PACKAGES: '' },
+      args: [
+        '--opt=target=builder',
+        '--opt=context:package=local:package',
+        `--local=package=${join(workspace.path, 'package')}`,
+        '--opt=context:programs=local:programs',
+        `--local=programs=${programs}`,
+      ],
+      output: `type=local,dest=${rootfs}`,
+    });
+    // What runc is linked to here; the one of the real image is static.
+    await run('cp', ['--archive', '--no-clobber', `${programs}/.`, rootfs]);
+    const volume = await workspace.directory('volume');
+    const fetched: string[][] = [];
+    for (const life of ['builder-1', 'builder-2']) {
+      await using container = await startContainer({
+        name: life,
+        directory: await workspace.directory(life),
+        rootfs,
+        // As buildx starts one.
+        args: ['lazypull-builder', '--allow-insecure-entitlement=network.host'],
+        env: ['PATH=/usr/local/bin:/bin'],
+        volumes: [{ directory: volume, propagation: 'rprivate', target: '/var/lib/buildkit' }],
+      });
+      const socket = join(rootfs, 'run/buildkit/buildkitd.sock');
+      const since = relay.requests.length;
+      await buildLazily(await attachBuildkitd(rootfs, container.program, socket), life);
+      const blobs = relay.requests.slice(since).filter(({ path }) => path.includes('/blobs/'));
+      fetched.push(blobs.filter(({ agent }) => lazypullAgent.test(agent)).map(({ path, range }) => `${path} ${range}`));
+    }
+    const [first = [], second = []] = fetched;
+    assert.ok(first.length > 0, 'lazypull fetched nothing');
+    assert.deepEqual(
+      second.filter((request) => first.includes(request)),
+      [],
+      'the second life fetches it again',
+    );
+  });
+
   /** Builds on `base:1`, and sees that the client fetches no layer itself. */
   async function buildLazily(builder: Buildkitd, name: string): Promise<void> {
     const context = await workspace.directory(`context-${name}`);
-    await writeFile(join(context, 'Dockerfile'), `FROM ${relay.host}/base:1\nRUN cat /etc/base > /copied\n`);
+    await writeFile(join(context, 'Dockerfile'), `FROM ${relay.host}/base:1\nRUN cat /etc/base > /copied # ${name}\n`);
     const since = relay.requests.length;
     const tree = join(workspace.path, `tree-${name}`);
     await builder.build({ context, output: `type=local,dest=${tree}` });

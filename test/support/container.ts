@@ -22,7 +22,14 @@ export interface ContainerSpec {
    * Directories of the host that it has under the same names: with what either mounts there seen by both, or what the
    * host mounts by it too.
    */
-  readonly volumes?: readonly { readonly directory: string; readonly propagation: 'rshared' | 'rslave' }[];
+  readonly volumes?: readonly Volume[];
+}
+
+/** A directory of the host in a container, at `target` if that is another path. */
+export interface Volume {
+  readonly directory: string;
+  readonly propagation: 'rshared' | 'rslave' | 'rprivate';
+  readonly target?: string;
 }
 
 /**
@@ -43,8 +50,8 @@ export async function startContainer(spec: ContainerSpec): Promise<Container> {
   process.env = [...(spec.env ?? [])];
   process.capabilities = { bounding: capabilities, effective: capabilities, permitted: capabilities };
   config.root = { path: spec.rootfs, readonly: false };
-  const bind = (directory: string, propagation: string) => ({
-    destination: directory,
+  const bind = (directory: string, propagation: string, target = directory) => ({
+    destination: target,
     source: directory,
     type: 'bind',
     options: ['rbind', propagation],
@@ -53,7 +60,7 @@ export async function startContainer(spec: ContainerSpec): Promise<Container> {
     { destination: '/proc', type: 'proc', source: 'proc' },
     bind('/dev', 'rprivate'),
     bind('/sys', 'rprivate'),
-    ...volumes.map(({ directory, propagation }) => bind(directory, propagation)),
+    ...volumes.map(({ directory, propagation, target }) => bind(directory, propagation, target)),
   ];
   linux.namespaces = ['pid', 'mount', 'ipc', 'uts'].map((type) => ({ type }));
   // So does dockerd: what is mounted in a volume that is rshared is seen outside only when the root is shared.
