@@ -7,7 +7,7 @@
  */
 
 import { type DaemonConfig, defaults } from '../config/load.ts';
-import type { FuseConnection, HeldConnection } from '../fuse/connection.ts';
+import { type FuseConnection, type HeldConnection, resendRequests } from '../fuse/connection.ts';
 import type { Labels } from '../formats/layer-format.ts';
 import { RegistryImage } from '../images/image-access.ts';
 import type { LayerIndexes } from '../indexes/layer-indexes.ts';
@@ -107,6 +107,7 @@ export async function runDaemon(
   const isWell = () => layers.problem === undefined;
   try {
     await root.alone;
+    if (layers.connection.isInherited) resendRequests(layers.connection);
     void indexes.warmUp(); // now: an image that comes as soon as we serve waits for a repository that is down
     if (mirror === undefined) await removeMirror(config.root);
     let ready = false;

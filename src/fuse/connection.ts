@@ -99,7 +99,7 @@ export async function inheritConnection(
     root ??= await takeFrom(directory, kept.name);
     if (!(await isServedBy(root, kept.fd)))
       throw new LazypullError('FailedPrecondition', 'Its file system is another one');
-    writeSync(kept.fd, resendNotification());
+    writeSync(kept.fd, resendNotification()); // throws if this kernel cannot do that
     const withinMs = kept.answerWithinMs === undefined ? answerWithinMs() : kept.answerWithinMs || undefined;
     return { fd: kept.fd, root, name: kept.name, isInherited: true, wasAttached, answerWithinMs: withinMs };
   } catch (error) {
@@ -113,6 +113,19 @@ export async function inheritConnection(
     }
     closeSync(kept.fd);
     return undefined;
+  }
+}
+
+/**
+ * Has the kernel send every request again that was read and not answered: to be called once a dead process that served
+ * the connection is gone as a whole. Until then one of its threads may read a request that nothing answers. What we have
+ * read ourselves comes twice, and only the second answer counts.
+ */
+export function resendRequests({ fd }: Pick<FuseConnection, 'fd'>): void {
+  try {
+    writeSync(fd, resendNotification());
+  } catch (error) {
+    if (errnoOf(error) !== 'ENODEV') throw error; // it has died meanwhile, which its reader notices
   }
 }
 

@@ -1,10 +1,25 @@
 import assert from 'node:assert/strict';
-import { closeSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, readSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { test } from 'node:test';
-import { inheritConnection, type HeldConnection, openConnection } from '../../../src/fuse/connection.ts';
+import {
+  initReply,
+  opcodes,
+  readInit,
+  readRequestHeader,
+  requestBytes,
+  type RequestHeader,
+} from '../../../src/fuse/abi.ts';
+import {
+  inheritConnection,
+  type HeldConnection,
+  openConnection,
+  resendRequests,
+} from '../../../src/fuse/connection.ts';
 import { FuseServer } from '../../../src/fuse/fuse-server.ts';
-import { isDisconnected } from '../../../src/kernel/detached-mount.ts';
+import { abortDetached, isDisconnected } from '../../../src/kernel/detached-mount.ts';
 import { silentLog } from '../../../src/log.ts';
 
 const nobody = (): Promise<never> => Promise.reject(new Error('no such file'));
@@ -27,6 +42,31 @@ test('What holds for the time to answer of an inherited connection is what held 
     assert.equal(inherited?.answerWithinMs, found);
     closeSync(root);
   }
+});
+
+test('A request that a dying process took is sent again once that is asked for', async () => {
+  const connection = await openConnection();
+  const { fd, root } = connection;
+  const request = Buffer.alloc(requestBytes);
+  const taken = (): RequestHeader => {
+    readSync(fd, request, 0, request.length, null);
+    return readRequestHeader(request);
+  };
+  const { opcode, unique } = taken();
+  assert.equal(opcode, opcodes.init);
+  writeSync(fd, initReply(unique, readInit(request)));
+  const child = spawn('stat', ['/proc/self/fd/3/file'], { stdio: ['ignore', 'ignore', 'pipe', root] });
+  const ended = once(child, 'close');
+  let said = '';
+  child.stderr!.on('data', (part: Buffer) => (said += part.toString()));
+  while (taken().opcode !== opcodes.lookup); // by a thread that will not answer
+  resendRequests(connection);
+  new FuseServer(connection, nobody, nobody, silentLog);
+  assert.deepEqual(await ended, [1, null]);
+  assert.match(said, /No such file or directory/);
+  await abortDetached(root);
+  closeSync(root);
+  resendRequests(connection);
 });
 
 test('A connection is not gone on with by the root directory of another one, and ends', async () => {
