@@ -118,8 +118,8 @@ export async function inheritConnection(
 
 /**
  * Has the kernel send every request again that was read and not answered: to be called once a dead process that served
- * the connection is gone as a whole. Until then one of its threads may read a request that nothing answers. What we have
- * read ourselves comes twice, and only the second answer counts.
+ * the connection is gone as a whole. Until then one of its threads may read a request that nothing answers. What we
+ * have read ourselves comes twice, and only the second answer counts.
  */
 export function resendRequests({ fd }: Pick<FuseConnection, 'fd'>): void {
   try {
