@@ -141,9 +141,14 @@ test('A daemon goes on with what a version left that mounted the connection in a
   await mkdir(directory);
   await attachFuse(root, directory);
   const own = (await mountTable(root)).filter(({ type }) => type === 'erofs').at(-1)!;
-  await detach(own.path);
   const name = basename(own.source).replace(/^.*\./, '');
-  await mountImage('erofs', join(directory, name), own.path);
+  const elsewhere = join(lab.workspace.path, 'elsewhere');
+  await mkdir(elsewhere);
+  await mountImage('erofs', join(directory, name), elsewhere);
+  process.kill(lab.daemon.program.pid, 'SIGSTOP'); // it would mount the layer again
+  await detach(own.path);
+  await run('mount', ['--no-canonicalize', '--bind', elsewhere, own.path]);
+  await detach(elsewhere);
   await lab.daemon.program.stop('SIGKILL');
   await forgetRoot(root);
   const reading = layer.read(2);
