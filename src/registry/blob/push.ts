@@ -272,6 +272,7 @@ class UploadWatch implements AsyncDisposable {
   readonly #caller: AbortSignal | undefined;
   readonly #total: NodeJS.Timeout;
   #timer: NodeJS.Timeout;
+  #isOver = false;
   readonly signal: AbortSignal;
 
   constructor(asked: Asked, totalMs: number, caller: AbortSignal | undefined) {
@@ -285,7 +286,7 @@ class UploadWatch implements AsyncDisposable {
   over(source: Readable): Readable {
     const arm = (ms: number): void => {
       clearTimeout(this.#timer);
-      this.#timer = this.#arm(ms);
+      if (!this.#isOver) this.#timer = this.#arm(ms); // the answer may come before the source ends
     };
     async function* watched(): AsyncGenerator<Uint8Array> {
       for await (const chunk of source as AsyncIterable<Uint8Array>) {
@@ -313,6 +314,7 @@ class UploadWatch implements AsyncDisposable {
   }
 
   [Symbol.asyncDispose](): Promise<void> {
+    this.#isOver = true;
     clearTimeout(this.#timer);
     clearTimeout(this.#total);
     for (const stream of this.#streams) stream.destroy();

@@ -8,6 +8,7 @@ import { RegistryClient } from '../../../../src/registry/client.ts';
 import { parseReference, type Reference } from '../../../../src/registry/reference.ts';
 import { digestOf, startRegistry } from '../../../support/registry.ts';
 import { knownUser } from '../../../support/known-user.ts';
+import { until } from '../../../support/until.ts';
 
 const bytes = randomBytes(300_000);
 const blob = { digest: digestOf(bytes), size: bytes.length };
@@ -248,6 +249,26 @@ test('Pusher opens a stream again after a redirect of the upload, and does not t
     method === 'PUT' ? { status: 302, headers: { location: '/elsewhere' } } : undefined,
   );
   await assert.rejects(pushing.pushManifest(wrong.reference, type, manifest), /302 Found/);
+});
+
+test('Pusher leaves no timer if the answer comes before the source of an upload ends', async () => {
+  const timers = (): number => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length;
+  const before = timers();
+  const { promise: answered, resolve: answer } = Promise.withResolvers<void>();
+  const { promise: ended, resolve: end } = Promise.withResolvers<void>();
+  async function* source() {
+    yield bytes;
+    await answered;
+    end();
+  }
+  {
+    await using server = await PushServer.start();
+    await using pushing = client();
+    await pushing.pushBlob(server.reference, blob, () => Readable.from(source(), { objectMode: false }));
+    answer();
+    await ended;
+  }
+  await until(() => timers() <= before, 'a timer is left');
 });
 
 test('Pusher does not send a manifest again that is under the tag already, so that tags may be immutable', async () => {
