@@ -116,7 +116,8 @@ test('LayerPuller gives a layer up for which the disk has no space, and leaves n
   const small = await workspace.directory('disk');
   await run('mount', ['-o', 'loop', image, small]);
   const tar = await readFile(await makeTar('sample', ['--format=gnu']));
-  const content = zstdCompressSync(Buffer.concat([tar.subarray(0, -10_240), tar.subarray(0, -10_240), tar]));
+  const entries = tar.subarray(0, Math.ceil((tar.findLastIndex((byte) => byte !== 0) + 1) / 512) * 512);
+  const content = zstdCompressSync(Buffer.concat([entries, entries, tar]));
   const { blobBytes: _, unsyncedBytes: __, ...target } = await pullTarget(small, content);
   const request = { ...target, blob: new MemoryBlob(content), signal: new AbortController().signal };
   await mkdir(small, { recursive: true });
