@@ -44,10 +44,7 @@ export async function openSpans(env: NodeJS.ProcessEnv, log: Log): Promise<OpenS
     log.info({ endpoint: withoutSecrets(endpoint) }, 'sends traces');
     return spans;
   } catch (error) {
-    log.warn(
-      { error: messageOf(error) },
-      'cannot send traces: install lazypull with its optional dependencies @opentelemetry',
-    );
+    log.warn({ error: messageOf(error) }, 'cannot send traces: OpenTelemetry cannot be loaded');
     return none;
   }
 }
