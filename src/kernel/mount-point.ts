@@ -80,11 +80,13 @@ function treeless(type: string, source: string, target: string, cause?: unknown)
  * The mount whose content is at `target`, as `mountAt` names it. Never waits for a file system.
  *
  * @param target as for `fillMountPoint`
- * @returns undefined if nothing is there
+ * @returns undefined if nothing is mounted there
  */
 export function mountShownAt(target: string): string | undefined {
-  const below = mountAt(dirname(target));
+  const point = dirname(target);
+  const below = mountAt(point);
   if (below === undefined) return undefined;
   // A directory with a mount on it stays in the cache.
-  return mountAtIfCached(target) ?? below;
+  const shown = mountAtIfCached(target) ?? below;
+  return shown === mountAt(dirname(point)) ? undefined : shown;
 }

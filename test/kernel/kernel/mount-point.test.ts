@@ -72,6 +72,18 @@ test('A program that looks at a mount point again and again, while it is filled 
   assert.deepEqual((await readdir(directory)).toSorted(), ['7', 'image', 'tree']);
 });
 
+test('mountShownAt names no mount where none is, so that a mount that goes at once is not taken for the one below', async (t) => {
+  const { image, point, target } = await placeIn(t);
+  assert.equal(mountShownAt(target), undefined);
+  await fillMountPoint('erofs', image, target);
+  const shown = mountShownAt(target);
+  assert.ok(shown !== undefined);
+  await run('umount', [point]);
+  assert.equal(mountShownAt(target), undefined);
+  await mkdir(target);
+  assert.equal(mountShownAt(target), undefined);
+});
+
 test('fillMountPoint mounts in place of what is mounted there, and leaves nothing if the image is of no use', async (t) => {
   const { directory, image, point, target } = await placeIn(t);
   await mkdir(target);
