@@ -23,7 +23,7 @@ export interface Held {
 
 /** What may be left below the root when a daemon has ended that has nothing in its cache. */
 const rootFiles =
-  /^(lock|lock\.next|helper\.lock|(clients\/reader\/)?snapshotter\/(client\.json|snapshots\.db(-wal|-shm|-generation)?)|traces\/.*)$/;
+  /^(lock|lock\.next|helper\.lock|(clients\/reader\/)?snapshotter\/(client\.json|snapshots\.db(-wal|-shm|-generation)?)|traces\/.*|uses\.json)$/;
 
 /** What is still there although it is not needed any more. */
 interface Left {
