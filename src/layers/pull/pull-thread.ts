@@ -14,7 +14,7 @@ const slotBytes = 1 << 20;
 const slots = 4;
 
 /** A thread that had nothing to do for so long gives memory back, and for so long ends. */
-const restMs = 1_500;
+const restMs = 5_000;
 const idleMs = 10_000;
 
 /**
