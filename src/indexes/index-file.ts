@@ -1,19 +1,16 @@
-import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
-import { type Digest, digestOfHex, sha256 } from '../chunks/digest.ts';
+import { type Digest, sha256 } from '../chunks/digest.ts';
 import { isSystemError, LazypullError } from '../errors.ts';
 import { decodeTail, type LayerIndexFile } from '../formats/layer-index-file/decode.ts';
 import { footerBytes, tailStart } from '../formats/layer-index-file/footer.ts';
 import type { IndexArtifact } from './artifact.ts';
-import { readAt } from './index-record.ts';
+import { digestOfFile, readAt } from './index-record.ts';
 
 /** An index in a file, and its content. */
 export interface ReadIndex {
   readonly index: IndexArtifact;
   readonly content: LayerIndexFile;
 }
-
-const pieceBytes = 1 << 20;
 
 /**
  * Reads the index of a layer from a file: all of it is hashed, and its tail decoded.
@@ -26,14 +23,10 @@ export async function readIndexFile(path: string, layer: Digest, size?: number):
   try {
     await using file = await open(path);
     const fileBytes = size ?? (await file.stat()).size;
-    const hash = createHash('sha256');
-    for (let start = 0; start < fileBytes; start += pieceBytes) {
-      hash.update(await readAt(file, start, Math.min(start + pieceBytes, fileBytes)));
-    }
+    const digest = await digestOfFile(file, fileBytes);
     const footer = await readAt(file, Math.max(0, fileBytes - footerBytes), fileBytes);
     const tail = await readAt(file, tailStart(fileBytes, footer), fileBytes);
     const content = decodeTail(tail, { layerDigest: layer, fileBytes });
-    const digest = digestOfHex(hash.digest('hex'));
     return { index: { layer, digest, size: fileBytes, tail: { bytes: tail.length, digest: sha256(tail) } }, content };
   } catch (error) {
     if (!isSystemError(error)) throw error;

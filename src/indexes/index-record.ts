@@ -1,5 +1,6 @@
+import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
-import { isSha256 } from '../chunks/digest.ts';
+import { type Digest, digestOfHex, isSha256 } from '../chunks/digest.ts';
 import { LazypullError } from '../errors.ts';
 import { type IndexArtifact, maxIndexBytes } from './artifact.ts';
 import { type IndexOrigin, parseOrigin, parseSignature, parseTail } from './index-origin.ts';
@@ -14,6 +15,7 @@ export interface IndexRecord extends IndexArtifact {
 const magic = Buffer.from('lpidxrec');
 const footerBytes = 4 + magic.length;
 const maxRecordBytes = 16 * 1024;
+const pieceBytes = 1 << 20;
 
 /** The bytes after the index: JSON, its length in 4 bytes (little endian), and 8 bytes that mark a file as complete. */
 export function encodeRecord(record: IndexRecord): Buffer {
@@ -78,6 +80,19 @@ export async function readAt(file: FileHandle, start: number, end: number): Prom
     filled += bytesRead;
   }
   return bytes;
+}
+
+/**
+ * The digest of the first bytes of a file.
+ *
+ * @throws DataLoss if it ends before
+ */
+export async function digestOfFile(file: FileHandle, bytes: number): Promise<Digest> {
+  const hash = createHash('sha256');
+  for (let start = 0; start < bytes; start += pieceBytes) {
+    hash.update(await readAt(file, start, Math.min(start + pieceBytes, bytes)));
+  }
+  return digestOfHex(hash.digest('hex'));
 }
 
 export function damaged(what: string): LazypullError {

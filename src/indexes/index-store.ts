@@ -8,7 +8,7 @@ import { type IndexArtifact, maxIndexBytes } from './artifact.ts';
 import { RecentMap } from '../util/recent-map.ts';
 import { replacing } from '../kernel/replace-file.ts';
 import type { IndexOrigin } from './index-origin.ts';
-import { damaged, encodeRecord, type IndexRecord, readAt, readRecord } from './index-record.ts';
+import { damaged, digestOfFile, encodeRecord, type IndexRecord, readAt, readRecord } from './index-record.ts';
 import { sinceMs } from '../util/since.ts';
 
 /** An index in the store. */
@@ -36,8 +36,6 @@ const useGrainMs = 60_000;
 
 /** How much of the limit is left after the oldest indexes had to go, so that not each new index removes another. */
 const keptShare = 0.9;
-
-const readBytes = 1 << 20;
 
 /**
  * How long, and for how many files, a successful verification is remembered. Windows of an index are read many times in
@@ -308,9 +306,5 @@ async function copy(
 }
 
 async function verify(file: FileHandle, { digest, size }: IndexRecord): Promise<void> {
-  const hash = createHash('sha256');
-  for (let start = 0; start < size; start += readBytes) {
-    hash.update(await readAt(file, start, Math.min(start + readBytes, size)));
-  }
-  if (digestOfHex(hash.digest('hex')) !== digest) throw damaged('its bytes do not match its digest');
+  if ((await digestOfFile(file, size)) !== digest) throw damaged('its bytes do not match its digest');
 }

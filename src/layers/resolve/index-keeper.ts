@@ -1,8 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
-import { createHash } from 'node:crypto';
-import { digestOfHex } from '../../chunks/digest.ts';
-import { LazypullError, messageOf } from '../../errors.ts';
+import { messageOf } from '../../errors.ts';
 import { footerBytes, tailStart } from '../../formats/layer-index-file/footer.ts';
+import { digestOfFile } from '../../indexes/index-record.ts';
 import type { Log } from '../../log.ts';
 import type { LayerDirectory } from '../store/layer-directory.ts';
 import { type IndexFileSums, UnkeptIndex } from '../store/unkept-index.ts';
@@ -15,8 +14,6 @@ export interface IndexKeeperOptions {
   readonly pulls: Pick<LayerPulls, 'quiet'>;
   readonly log: Log;
 }
-
-const readBytes = 1 << 20;
 
 /**
  * Copies indexes that were made here from the directories of their layers to the store, one after another, in the
@@ -35,7 +32,7 @@ export class IndexKeeper implements AsyncDisposable {
   /** Keeps the index of a layer that has just been pulled into a directory, even if the directory is removed soon. */
   async keep(digest: string, directory: LayerDirectory, bytes: number): Promise<void> {
     const file = await open(directory.indexPath);
-    this.#queue(async () => {
+    this.#queue(digest, async () => {
       await using index = file;
       await this.#keep(digest, directory, index, bytes);
     });
@@ -43,7 +40,7 @@ export class IndexKeeper implements AsyncDisposable {
 
   /** The same for the index of an earlier life, if it is not in the store. It does not wait, and never fails. */
   keepLeft(digest: string, directory: LayerDirectory): void {
-    this.#queue(async () => {
+    this.#queue(digest, async () => {
       if (this.#closing.signal.aborted) return; // the next life does it
       const unkept = await new UnkeptIndex(directory).read();
       if (unkept === undefined) return;
@@ -52,7 +49,7 @@ export class IndexKeeper implements AsyncDisposable {
         if (await isWhole(index, unkept)) return await this.#keep(digest, directory, index, unkept.bytes);
       }
       await new UnkeptIndex(directory).forget();
-    }, digest);
+    });
   }
 
   /** Settles once everything is kept. */
@@ -66,7 +63,7 @@ export class IndexKeeper implements AsyncDisposable {
     await this.#keeping;
   }
 
-  #queue(work: () => Promise<void>, digest?: string): void {
+  #queue(digest: string, work: () => Promise<void>): void {
     const { pulls, log } = this.#options;
     this.#keeping = this.#keeping
       .then(() => pulls.quiet(this.#closing.signal))
@@ -77,29 +74,15 @@ export class IndexKeeper implements AsyncDisposable {
   }
 
   async #keep(digest: string, directory: LayerDirectory, file: FileHandle, size: number): Promise<void> {
-    const { indexes, log } = this.#options;
-    try {
-      const path = `/proc/self/fd/${file.fd}`;
-      const { buffer } = await file.read(Buffer.alloc(footerBytes), 0, footerBytes, size - footerBytes);
-      await indexes.made(digest, { path, size, tailBytes: size - tailStart(size, buffer) });
-      await new UnkeptIndex(directory).forget();
-    } catch (error) {
-      log.warn({ layer: digest, error: messageOf(error) }, 'cannot keep the index of a layer');
-    }
+    const path = `/proc/self/fd/${file.fd}`;
+    const { buffer } = await file.read(Buffer.alloc(footerBytes), 0, footerBytes, size - footerBytes);
+    await this.#options.indexes.made(digest, { path, size, tailBytes: size - tailStart(size, buffer) });
+    await new UnkeptIndex(directory).forget();
   }
 }
 
 /** Whether a file is what it was when it was written: a power cut may have damaged it. */
 async function isWhole(file: FileHandle, { digest, bytes }: IndexFileSums): Promise<boolean> {
   const { size } = await file.stat();
-  if (size !== bytes) return false;
-  const sum = createHash('sha256');
-  const buffer = Buffer.allocUnsafeSlow(readBytes);
-  for (let at = 0; at < bytes; ) {
-    const { bytesRead } = await file.read(buffer, 0, readBytes, at);
-    if (bytesRead === 0) throw new LazypullError('DataLoss', 'The index of a layer ends too early');
-    sum.update(buffer.subarray(0, bytesRead));
-    at += bytesRead;
-  }
-  return digestOfHex(sum.digest('hex')) === digest;
+  return size === bytes && (await digestOfFile(file, bytes)) === digest;
 }
