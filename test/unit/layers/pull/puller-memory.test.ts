@@ -9,9 +9,9 @@ import { runInNewContext } from 'node:vm';
 import { gzipSync } from 'node:zlib';
 import { LayerPuller } from '../../../../src/layers/pull/puller.ts';
 import { silentLog } from '../../../../src/log.ts';
-import { BufferPressure } from '../../../../src/util/buffer-pressure.ts';
 import { MemoryBlob } from '../../../support/memory-blob.ts';
 import { pullTarget } from '../../../support/pulled-layer.ts';
+import { settledBuffers } from '../../../support/settled-buffers.ts';
 import { buildTar } from '../../../support/tar-builder.ts';
 import { until } from '../../../support/until.ts';
 
@@ -30,8 +30,7 @@ test('LayerPuller gives back what it shares with its threads, soon after the las
     await rm(directory, { recursive: true });
   });
   const blobs = [1, 2].map(() => new MemoryBlob(gzipSync(buildTar([{ name: 'file', data: randomBytes(3 << 20) }]))));
-  new BufferPressure().rest();
-  const before = process.memoryUsage().arrayBuffers;
+  const before = await settledBuffers();
   const pull = async (blob: MemoryBlob): Promise<void> => {
     const { unsyncedBytes: _, blobBytes: __, ...target } = await pullTarget(directory, blob.content);
     const { signal } = new AbortController();
@@ -46,4 +45,5 @@ test('LayerPuller gives back what it shares with its threads, soon after the las
     () => `${process.memoryUsage().arrayBuffers - before} bytes are left`,
     15_000,
   );
+  assert.equal(blobs.length, 2, 'what is measured counts the blobs, which must not be collected before');
 });
