@@ -32,7 +32,7 @@ import { Keeper } from './keeper.ts';
 import { type DaemonMetrics, daemonMetrics } from './metrics.ts';
 import { DaemonMirror, removeMirror } from './mirror.ts';
 import { feedWatchdog, notifyManager } from './notify.ts';
-import { warmUp, warmUpAsClient } from './warm-up.ts';
+import { warmUp } from './warm-up.ts';
 import { claimResources } from './resources.ts';
 import type { Spans } from '../spans.ts';
 import { openSpans } from './tracing.ts';
@@ -130,8 +130,6 @@ export async function runDaemon(
     const { serveSnapshots } = await import('../snapshots/server.ts');
     const { statusService } = await import('../status/status-service.ts');
     const { cacheService } = await import('../status/cache-service.ts');
-    // No client waits now, unless they waited for a daemon that served before.
-    if (!connection.isInherited) await warmUpAsClient(config.root, log, signal);
     parts.defer(() => sockets.remove());
     await sockets.open();
     const keep = ({ name, fd, root, wasAttached, answerWithinMs = 0 }: FuseConnection) =>
@@ -164,8 +162,7 @@ export async function runDaemon(
       'lazypull is ready',
     );
     const wanted = AbortSignal.any([signal, ...clients.all.map(({ process: user }) => user.called)]);
-    const calls = connection.isInherited ? warmUpAsClient(config.root, log, wanted) : undefined;
-    const warmingUp = warmUp(layers, log, wanted, calls);
+    const warmingUp = warmUp(layers, log, wanted);
     await aborted(signal);
     ready = false;
     await warmingUp;

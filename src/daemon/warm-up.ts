@@ -1,8 +1,5 @@
-import { mkdir, rm } from 'node:fs/promises';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { join } from 'node:path';
 import { messageOf } from '../errors.ts';
-import { stagePath } from '../layers/warm-up/practice-layer.ts';
 import type { Layers } from '../layers/layers.ts';
 import { practiceLayer, practiceTar } from '../formats/practice.ts';
 import { RegistryImage } from '../images/image-access.ts';
@@ -19,58 +16,23 @@ const maxConnections = 16;
  *
  * @param wanted aborts when a client calls, or the daemon stops: a call takes several times as long beside a warm-up,
  * which then ends at once
- * @param before the warm-up begins when it settles
  */
-export async function warmUp(layers: Layers, log: Log, wanted: AbortSignal, before = Promise.resolve()): Promise<void> {
+export async function warmUp(layers: Layers, log: Log, wanted: AbortSignal): Promise<void> {
   const attend = (): void => layers.attend();
   wanted.addEventListener('abort', attend);
   if (wanted.aborted) attend();
   try {
-    await before;
     wanted.throwIfAborted();
     await layers.warmed;
     const started = performance.now();
     await practiseLayer(layers, wanted);
     log.debug({ ms: Math.round(performance.now() - started) }, 'warmed up');
   } catch (error) {
-    sayWhy(error, log, wanted);
+    if (wanted.aborted) log.debug({}, 'ends the warm-up early');
+    else log.debug({ error: messageOf(error) }, 'cannot warm up');
   } finally {
     wanted.removeEventListener('abort', attend);
   }
-}
-
-/**
- * As `warmUp`, with the calls of a build's first step, made to a snapshotter that no client knows.
- *
- * @param root of the daemon
- */
-export async function warmUpAsClient(root: string, log: Log, wanted: AbortSignal): Promise<void> {
-  try {
-    wanted.throwIfAborted();
-    const started = performance.now();
-    await makeCalls(stagePath(root), wanted);
-    wanted.throwIfAborted();
-    log.debug({ ms: Math.round(performance.now() - started) }, 'warmed up calls');
-  } catch (error) {
-    sayWhy(error, log, wanted);
-  }
-}
-
-async function makeCalls(stage: string, signal: AbortSignal): Promise<void> {
-  // This loads gRPC, which no client waits for before the daemon serves.
-  const { warmUpCalls } = await import('../snapshots/call-warm-up.ts');
-  const directory = join(stage, 'client');
-  try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
-    await warmUpCalls(directory, () => !signal.aborted);
-  } finally {
-    await rm(stage, { recursive: true, force: true });
-  }
-}
-
-function sayWhy(error: unknown, log: Log, wanted: AbortSignal): void {
-  if (wanted.aborted) log.debug({}, 'ends the warm-up early');
-  else log.debug({ error: messageOf(error) }, 'cannot warm up');
 }
 
 /**

@@ -4,7 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { warmUp, warmUpAsClient } from '../../../src/daemon/warm-up.ts';
+import { warmUp } from '../../../src/daemon/warm-up.ts';
 import { mountsBelow } from '../../../src/kernel/mount.ts';
 import { Layers } from '../../../src/layers/layers.ts';
 import { type Log, silentLog } from '../../../src/log.ts';
@@ -67,7 +67,6 @@ test('runDaemon ends the warm-up at the first call of a client', async () => {
 
 /** What the directory of a warm-up shows while it does something. */
 const moments = {
-  calls: (stage: string) => existsSync(join(stage, 'client', 'socket')),
   'planning a layer': (stage: string) => existsSync(join(stage, 'layer')),
   'reading a layer': async (stage: string) => (await mountsBelow(stage)).length > 0,
 };
@@ -75,8 +74,7 @@ const moments = {
 /** Ends a warm-up while it does something. @returns false if it was over before that */
 async function endIn(moment: keyof typeof moments, root: string, layers: Layers, log: Log): Promise<boolean> {
   const wanted = new AbortController();
-  const before = moment === 'calls' ? warmUpAsClient(root, log, wanted.signal) : undefined;
-  const warmingUp = warmUp(layers, log, wanted.signal, before);
+  const warmingUp = warmUp(layers, log, wanted.signal);
   let isOver = false;
   void warmingUp.finally(() => (isOver = true));
   while (!isOver && !(await moments[moment](join(root, 'warm-up')))) await setImmediate();
