@@ -2,7 +2,7 @@ import { mkdir, readdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type Digest, digestOfHex, isSha256Hex } from '../chunks/digest.ts';
 import { isUnindexed, type LayerId, layerKey, layerPath, unindexed } from '../chunks/layer-id.ts';
-import { codeOf, LazypullError, messageOf } from '../errors.ts';
+import { codeOf, type ErrorCode, LazypullError, messageOf } from '../errors.ts';
 import { Fronts } from '../fronts/index.ts';
 import type { Formats } from '../formats/index.ts';
 import type { LayerFormat } from '../formats/layer-format.ts';
@@ -25,6 +25,7 @@ import { noIndexes } from './resolve/index-source.ts';
 import { openIndexed } from './resolve/open-indexed.ts';
 import { LayerPulls, type PullStatus } from './resolve/layer-pulls.ts';
 import type { LayerRef } from './resolve/layer-ref.ts';
+import { noRanges, RangeSupport } from './resolve/range-support.ts';
 import type { Refusal } from './resolve/refusal.ts';
 import { type MadeLayer, pullAll, UnindexedLayers } from './resolve/unindexed.ts';
 import type { RootDirectory } from './root-directory.ts';
@@ -41,6 +42,9 @@ import type { WorkerPool } from './workers/pool.ts';
  * layers whose blob ends with their index. All layers of an image come at once so.
  */
 const littleLayerBytes = 1280 << 10;
+
+/** What a layer fails with if its registry gives no parts of blobs; other reasons have these codes too. */
+const withoutRanges: ReadonlySet<ErrorCode> = new Set(['FailedPrecondition', 'Unimplemented']);
 
 /** The parts of `Layers` that opening a layer needs. */
 export interface LayerOpenerParts {
@@ -66,6 +70,7 @@ export class LayerOpener {
   readonly #indexer: Indexer;
   readonly #puller: LayerPuller;
   readonly #pulls: LayerPulls;
+  readonly #ranges = new RangeSupport();
   readonly #unindexed: UnindexedLayers;
 
   constructor(options: LayersOptions, parts: LayerOpenerParts) {
@@ -109,6 +114,7 @@ export class LayerOpener {
       plan: (request) => threads.plan(request, () => true),
       isKept: async (digest) => (await this.directory(unindexed(digest)).record()) !== undefined,
       traces: this.#traces,
+      ranges: this.#ranges,
       log,
       spans: options.spans,
     });
@@ -120,12 +126,42 @@ export class LayerOpener {
   }
 
   /**
-   * Notes that a client asks for a layer.
-   *
-   * @returns a function to call when the call is over
+   * Answers a client's call for a layer with what `serve` makes of it. If the layer's registry gives no parts of blobs,
+   * `serve` gets it a second time, as one without an index: it is pulled whole.
    */
-  attend(ref: LayerRef): (isDone: boolean) => void {
-    return isUnindexed(ref.id) ? this.#unindexed.attend(ref) : () => undefined;
+  async answer<T>(ref: LayerRef, serve: (ref: LayerRef) => Promise<T>): Promise<T> {
+    if (isUnindexed(ref.id)) return this.#attended(ref, serve);
+    try {
+      return await serve(ref);
+    } catch (error) {
+      if (!withoutRanges.has(codeOf(error)) || this.#unindexed.refusal !== undefined) throw error;
+      const { reference } = ref.image;
+      if (await this.#ranges.of(reference, ref.image.blob(ref.id.digest))) throw error;
+      return this.#attended(this.#whole(ref), serve);
+    }
+  }
+
+  /** The layer as the disk has it: without an index if it was pulled for want of ranges. */
+  async kept(ref: LayerRef): Promise<LayerRef> {
+    if (isUnindexed(ref.id) || (await this.directory(ref.id).record()) !== undefined) return ref;
+    const whole = this.#whole(ref);
+    return (await this.directory(whole.id).record()) === undefined ? ref : whole;
+  }
+
+  #whole(ref: LayerRef): LayerRef {
+    return { ...ref, id: unindexed(ref.id.digest), format: this.#parts.formats.unindexed };
+  }
+
+  async #attended<T>(ref: LayerRef, serve: (ref: LayerRef) => Promise<T>): Promise<T> {
+    const leave = this.#unindexed.attend(ref);
+    let isDone = false;
+    try {
+      const made = await serve(ref);
+      isDone = true;
+      return made;
+    } finally {
+      leave(isDone);
+    }
   }
 
   /** Opens a layer from the disk, or makes it again from the registry. */
@@ -145,6 +181,8 @@ export class LayerOpener {
         );
       }
     }
+    // Known already: a request for the end of the blob would bring all of it.
+    if (!isUnindexed(ref.id) && (await this.#ranges.isRefused(ref.image.reference))) throw noRanges();
     const directory = this.directory(ref.id);
     const made = await mkdir(directory.path, { recursive: true, mode: 0o700 });
     if (made === undefined) await directory.clear(); // it was there

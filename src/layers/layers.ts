@@ -183,18 +183,12 @@ export class Layers {
   }
 
   /** Mounts a layer at a directory. Rejects with the reason if it cannot be lazy. */
-  async mount(mountpoint: string, ref: LayerRef, signal?: AbortSignal): Promise<LayerOrigin> {
-    const leave = this.#opener.attend(ref);
-    let isDone = false;
-    try {
-      const fill = (layer: Layer): Promise<void> => this.#points.fill(mountpoint, layer);
-      const open = (ending: AbortSignal): Promise<Layer> => this.#opener.open(ref, ending);
-      const layer = await this.#use(ref, mountpoint, open, fill, false, signal);
-      isDone = true;
-      return layer.origin;
-    } finally {
-      leave(isDone);
-    }
+  mount(mountpoint: string, ref: LayerRef, signal?: AbortSignal): Promise<LayerOrigin> {
+    const fill = (layer: Layer): Promise<void> => this.#points.fill(mountpoint, layer);
+    return this.#opener.answer(ref, async (fit) => {
+      const open = (ending: AbortSignal): Promise<Layer> => this.#opener.open(fit, ending);
+      return (await this.#use(fit, mountpoint, open, fill, false, signal)).origin;
+    });
   }
 
   /**
@@ -210,7 +204,8 @@ export class Layers {
       else if (left.isBare) await this.#points.cover(mountpoint, layer, left.source);
       else this.#points.adopt(mountpoint, layer, left.source);
     };
-    await this.#use(ref, mountpoint, () => this.#opener.openKept(ref), restore, true);
+    const kept = await this.#opener.kept(ref);
+    await this.#use(kept, mountpoint, () => this.#opener.openKept(kept), restore, true);
   }
 
   /**

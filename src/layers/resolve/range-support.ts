@@ -1,3 +1,4 @@
+import { LazypullError } from '../../errors.ts';
 import type { Blob } from '../../registry/blob/blob.ts';
 import { parseReference } from '../../registry/reference.ts';
 import { RecentMap } from '../../util/recent-map.ts';
@@ -39,6 +40,12 @@ export class RangeSupport {
     return asking;
   }
 
+  /** Whether the registry of an image is known to send all of a blob whatever is asked for. Asks nothing. */
+  async isRefused(reference: string): Promise<boolean> {
+    const known = this.#known.get(parseReference(reference).host);
+    return known !== undefined && !(await known);
+  }
+
   /**
    * Notes that the registry of an image was seen to send all of a blob. (That it sent a part says nothing: small
    * blobs come whole from any.)
@@ -46,4 +53,11 @@ export class RangeSupport {
   refuses(reference: string): void {
     this.#known.set(parseReference(reference).host, Promise.resolve(false), rememberedMs);
   }
+}
+
+/** What such a registry means for a layer. */
+export const noRangesText = 'its registry gives no parts of layers';
+
+export function noRanges(): LazypullError {
+  return new LazypullError('Unimplemented', `The layer cannot be lazy: ${noRangesText}`);
 }

@@ -21,7 +21,7 @@ import { IndexKeeper } from './index-keeper.ts';
 import type { IndexSource } from './index-source.ts';
 import type { LayerPulls } from './layer-pulls.ts';
 import { noSpans, type Spans } from '../../spans.ts';
-import { RangeSupport } from './range-support.ts';
+import { noRanges, noRangesText, type RangeSupport } from './range-support.ts';
 import { Refusal } from './refusal.ts';
 
 /** What happens to layers whose labels name no index. Sizes are those of blobs, in bytes. */
@@ -59,6 +59,7 @@ export interface UnindexedOptions {
   /** Whether a layer is here already. */
   readonly isKept: (digest: string) => Promise<boolean>;
   readonly traces: TraceStore;
+  readonly ranges: RangeSupport;
   readonly log: Log;
   readonly spans?: Spans | undefined;
 }
@@ -75,7 +76,6 @@ export class UnindexedLayers {
   readonly #ahead = new RecentMap<ReadonlySet<string>>(maxImages);
   readonly #closing = new AbortController();
   readonly #keeper: IndexKeeper;
-  readonly #ranges = new RangeSupport();
 
   constructor(options: UnindexedOptions) {
     this.#options = options;
@@ -211,7 +211,7 @@ export class UnindexedLayers {
     const started = performance.now();
     const { size, path, origin } = found;
     const blob = image.blob(id.digest);
-    const taking = this.#ranges.of(reference, blob);
+    const taking = this.#options.ranges.of(reference, blob);
     const file = fileOf(found);
     const raw = await format.fetchIndex(file, { data: await lastOf(found), size }, { signal });
     const fetchedMs = performance.now();
@@ -261,7 +261,7 @@ export class UnindexedLayers {
     const { reference } = image;
     const pulled = await pulls.take(image, digest, directory, signal);
     const { record, table, ms, index, isSettled, takesRanges } = pulled;
-    if (!takesRanges) this.#ranges.refuses(reference);
+    if (!takesRanges) this.#options.ranges.refuses(reference);
     const hasIndex = 'bytes' in index;
     if (hasIndex) await this.#keeper.keep(digest, directory, index.bytes);
     const { blobBytes } = record;
@@ -328,9 +328,10 @@ export class UnindexedLayers {
       for (const sibling of early) pulls.giveUp(sibling);
       throw error;
     });
+    const isWhole = await this.#options.ranges.isRefused(image.reference); // even what has a table of contents
     for (const sibling of absent) {
       const layer = layers.has(digest) ? layers.get(sibling) : undefined;
-      const isWanted = layer !== undefined && layer.annotations[tocDigestLabel] === undefined;
+      const isWanted = layer !== undefined && (isWhole || layer.annotations[tocDigestLabel] === undefined);
       if (!isWanted || !this.#isInBounds(layer.size)) pulls.giveUp(sibling);
       else pulls.begin(image, sibling, layer.size);
     }
@@ -351,12 +352,6 @@ export class UnindexedLayers {
     }
     return layers;
   }
-}
-
-const noRangesText = 'its registry gives no parts of layers';
-
-function noRanges(): LazypullError {
-  return new LazypullError('Unimplemented', `The layer cannot be lazy: ${noRangesText}`);
 }
 
 /** Errors which show that an index is wrong, and not that it could not be fetched. */

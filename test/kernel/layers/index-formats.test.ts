@@ -2,8 +2,11 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { after, before, test } from 'node:test';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
+import { GzipPool } from '../../../src/convert/gzip-pool.ts';
+import { writeEstargz } from '../../../src/convert/estargz-writer.ts';
 import { LayerLab } from '../../support/layer-lab.ts';
 import { run } from '../../support/program.ts';
 import type { ImageLayer } from '../../support/snapshots-client.ts';
@@ -127,6 +130,37 @@ for (const format of ['gnu', '0.0', '0.1', '1.0']) {
     assert.match(await assertIndexed(tar, tar), /index made$/);
   });
 }
+
+/** A layer with a file of 12 MiB. */
+async function estargzLayer(name: string): Promise<ImageLayer & { bytes: number }> {
+  await using pool = new GzipPool(1, 1);
+  const parts: Uint8Array[] = [];
+  const sink = (data: Uint8Array) => Promise.resolve(void parts.push(data));
+  const tar = Readable.from([buildTar([{ name, data: text(12 << 20) }])]);
+  const { tocDigest, size } = await writeEstargz(tar, sink, { pool, chunkBytes: 1 << 20 });
+  return { ...lab.layer({ bytes: Buffer.concat(parts), context: { tocDigest } }), bytes: size };
+}
+
+test('eStargz layers of a registry that gives no parts are pulled, and stay across a kill of the daemon', async () => {
+  lab.registry.options.ranges = false;
+  try {
+    const layers = await Promise.all([1, 2, 3].map((number) => estargzLayer(`file-${number}`)));
+    const image = await lab.prepare(layers);
+    const root = await lab.mount(image);
+    for (const number of [1, 2, 3]) await readFile(join(root, `file-${number}`));
+    for (const layer of layers) {
+      assert.equal(requestsOf(layer).filter(({ bytes }) => bytes === layer.bytes).length, 1, 'it is pulled once');
+    }
+    assert.match(how(), /^pulled here in .*index made; it cannot be lazy: its registry gives no parts of layers$/);
+    await lab.crash();
+    for (const number of [1, 2, 3]) assert.equal((await readFile(join(root, `file-${number}`))).length, 12 << 20);
+    await lab.unmount(root);
+    await lab.remove(image, 3);
+    await forget();
+  } finally {
+    lab.registry.options.ranges = true;
+  }
+});
 
 test('A layer of a registry that gives no parts is pulled with one request each time', async () => {
   lab.registry.options.ranges = false;

@@ -23,6 +23,8 @@ test('RangeSupport asks each registry once, for all callers at a time', async ()
   assert.equal(await ranges.of('b.example/x:1', other), false);
   assert.equal(await ranges.of('b.example/y:2', other), false);
   assert.deepEqual([blob.asked, other.asked], [1, 1]);
+  const refused = ['a', 'b', 'c'].map((host) => ranges.isRefused(`${host}.example/x:1`));
+  assert.deepEqual(await Promise.all(refused), [false, true, false]);
 });
 
 test('RangeSupport takes parts for granted if there is no answer, and believes what was seen', async () => {

@@ -14,6 +14,7 @@ import { tocDigestLabel } from '../../../../src/label-names.ts';
 import type { LayerPulls } from '../../../../src/layers/resolve/layer-pulls.ts';
 import type { LayerRef } from '../../../../src/layers/resolve/layer-ref.ts';
 import { noIndexes } from '../../../../src/layers/resolve/index-source.ts';
+import { RangeSupport } from '../../../../src/layers/resolve/range-support.ts';
 import { pullAll, UnindexedLayers, type UnindexedPolicy } from '../../../../src/layers/resolve/unindexed.ts';
 import { TraceStore } from '../../../../src/layers/prefetch/trace.ts';
 import { LayerDirectory } from '../../../../src/layers/store/layer-directory.ts';
@@ -54,10 +55,14 @@ interface Parts {
   readonly policy?: UnindexedPolicy;
   readonly kept?: readonly string[];
   readonly indexed?: readonly string[];
+  readonly isWithoutRanges?: boolean;
 }
 
 /** What is asked of pulls and of the registry. */
-function layersWith(t: TestContext, { policy = pullAll, kept = [], indexed = [] }: Parts = {}) {
+function layersWith(
+  t: TestContext,
+  { policy = pullAll, kept = [], indexed = [], isWithoutRanges = false }: Parts = {},
+) {
   const root = mkdtempSync(join(tmpdir(), 'lazypull-unindexed-'));
   t.after(() => rmSync(root, { recursive: true }));
   const begun: string[] = [];
@@ -95,7 +100,10 @@ function layersWith(t: TestContext, { policy = pullAll, kept = [], indexed = [] 
   };
   const image = fakeImage(reference, () => new FakeBlob(Buffer.alloc(1000)), layersOf);
   const ref = (siblings?: readonly string[]): LayerRef => refOf(image, siblings);
+  const ranges = new RangeSupport();
+  if (isWithoutRanges) ranges.refuses(reference);
   const layers = new UnindexedLayers({
+    ranges,
     policy,
     indexes: {
       ...noIndexes,
@@ -135,6 +143,13 @@ test('UnindexedLayers pulls the other layers of an image that have no index of a
   await settled();
   assert.deepEqual(begun, [second], 'the third is eStargz, the fourth is here');
   assert.deepEqual(asked, [reference]);
+});
+
+test('UnindexedLayers pulls even eStargz layers of an image whose registry gives no parts', async (t) => {
+  const { layers, ref, begun } = layersWith(t, { kept: [fourth], isWithoutRanges: true });
+  layers.attend(ref([second, third, fourth]));
+  await settled();
+  assert.deepEqual(begun, [second, third]);
 });
 
 test('UnindexedLayers begins with the other layers before the manifest says which of them are eStargz', async (t) => {
