@@ -6,7 +6,6 @@ import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { after, before, test } from 'node:test';
 import { constants, createGzip, gzipSync, zstdCompressSync } from 'node:zlib';
-import fc from 'fast-check';
 import { treeName } from '../../../src/fronts/front.ts';
 import { mountImage, unmount } from '../../../src/kernel/mount.ts';
 import { ampleMemory } from '../../../src/layers/memory-budget.ts';
@@ -19,6 +18,7 @@ import { pullTarget } from '../../support/pulled-layer.ts';
 import { arbitraryLayer, tarOf } from '../../support/random-layer.ts';
 import { assertSameTree, describeTar, describeTree, withoutRoot } from '../../support/tree.ts';
 import { Workspace } from '../../support/workspace.ts';
+import fc from '../../support/properties.ts';
 
 /** What a base image is made of: programs, libraries, configuration, documentation. */
 const sample = ['etc', 'usr/sbin', 'usr/lib/systemd', 'usr/share/perl5'];

@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { createHash, hash } from 'node:crypto';
 import { after, test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
-import fc from 'fast-check';
 import { type EstargzResult, writeEstargz } from '../../../src/convert/estargz-writer.ts';
 import { GzipPool } from '../../../src/convert/gzip-pool.ts';
 import { readFooter } from '../../../src/formats/estargz/footer.ts';
 import { readToc } from '../../../src/formats/estargz/toc.ts';
 import { buildTar, inPieces, type TarSpec } from '../../support/tar-builder.ts';
+import fc from '../../support/properties.ts';
 
 interface Row {
   name: string;

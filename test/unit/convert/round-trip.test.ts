@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { after, test } from 'node:test';
 import { constants, gunzipSync } from 'node:zlib';
-import fc from 'fast-check';
 import { writeEstargz } from '../../../src/convert/estargz-writer.ts';
 import { GzipPool } from '../../../src/convert/gzip-pool.ts';
 import { TarReader } from '../../../src/formats/tar/reader.ts';
 import { readToc } from '../../../src/formats/estargz/toc.ts';
 import { buildTar, inPieces, type TarSpec } from '../../support/tar-builder.ts';
+import fc from '../../support/properties.ts';
 
 const pool = new GzipPool(1, 2);
 after(() => pool[Symbol.asyncDispose]());

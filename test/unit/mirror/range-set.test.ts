@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { RangeSet } from '../../../src/mirror/range-set.ts';
+import fc from '../../support/properties.ts';
 
 const bytes = 40;
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { LazypullError } from '../../../src/errors.ts';
 import { formatReference, isDigest, parseReference } from '../../../src/registry/reference.ts';
+import fc from '../../support/properties.ts';
 
 const hex = 'a'.repeat(64);
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import fc from 'fast-check';
 import { codeOf } from '../../../src/errors.ts';
 import { matches, parseFilters } from '../../../src/snapshots/filters.ts';
 import type { SnapshotInfo } from '../../../src/snapshots/snapshot.ts';
+import fc from '../../support/properties.ts';
 
 const info: SnapshotInfo = {
   name: 'sha256:abc/def',

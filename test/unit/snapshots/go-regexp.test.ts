@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { compileGoRegExp } from '../../../src/snapshots/go-regexp.ts';
 import { FilterBudget } from '../../../src/snapshots/filter-budget.ts';
+import fc from '../../support/properties.ts';
 
 const compile = (pattern: string) => compileGoRegExp(pattern, new FilterBudget());
 

@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { type TestContext, describe, it } from 'node:test';
-import fc from 'fast-check';
 import { type ErrorCode, codeOf } from '../../../src/errors.ts';
 import { matches, parseFilters } from '../../../src/snapshots/filters.ts';
 import type { Kind, Labels } from '../../../src/snapshots/snapshot.ts';
 import { SnapshotStore } from '../../../src/snapshots/store.ts';
+import fc from '../../support/properties.ts';
 
 const temporary = 'containerd.io/snapshot/remote/stargz.session.0.f5lxx1zz5pnorynqglhzmsp33';
 

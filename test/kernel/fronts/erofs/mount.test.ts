@@ -3,7 +3,6 @@ import { lstat, mkdir, mkdtemp, open, readdir, readlink, rm, statfs, writeFile }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import type { DiskPlan } from '../../../../src/fronts/front.ts';
 import { planDisk } from '../../../../src/fronts/erofs/plan.ts';
 import { treeName } from '../../../../src/fronts/front.ts';
@@ -15,6 +14,7 @@ import { imageOf } from '../../../support/erofs-image.ts';
 import { run } from '../../../support/program.ts';
 import { arbitraryLayer, tarOf } from '../../../support/random-layer.ts';
 import { describeTar, describeTree } from '../../../support/tree.ts';
+import fc from '../../../support/properties.ts';
 
 const digest = `sha256:${'ab'.repeat(32)}`;
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { JsonReader, KeyTable } from '../../../../src/formats/estargz/json-reader.ts';
+import fc from '../../../support/properties.ts';
 
 const reader = (text: string) => new JsonReader(Buffer.from(text));
 

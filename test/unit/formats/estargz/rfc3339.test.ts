@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { parseRfc3339 } from '../../../../src/formats/estargz/rfc3339.ts';
+import fc from '../../../support/properties.ts';
 
 function parse(text: string): { seconds: number; nanoseconds: number } | undefined {
   const bytes = Buffer.from(`"${text}"`);

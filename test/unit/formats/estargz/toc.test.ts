@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import fc from 'fast-check';
 import { LazypullError } from '../../../../src/errors.ts';
 import { readToc, type TocContext } from '../../../../src/formats/estargz/toc.ts';
 import type { LayerIndex } from '../../../../src/formats/layer-index.ts';
 import { estargzBlob, footer, tocOf, tocOfJson } from '../../../support/estargz-blob.ts';
+import fc from '../../../support/properties.ts';
 
 const mib = 1024 * 1024;
 const digestOf = (text: string) => `sha256:${hash('sha256', text)}`;

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { constants, crc32, deflateRawSync, gzipSync } from 'node:zlib';
-import fc from 'fast-check';
 import { CheckpointingInflate } from '../../../../src/formats/gzip/checkpointing-inflate.ts';
 import { readSpan } from '../../../../src/formats/gzip/read-span.ts';
 import { type Checkpoint, firstCheckpoint, spanKinds } from '../../../../src/formats/blob-spans.ts';
 import { openZlib } from '../../../../src/kernel/zlib.ts';
+import fc from '../../../support/properties.ts';
 
 const zlib = openZlib()!;
 

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { hash } from 'node:crypto';
 import { test } from 'node:test';
 import { constants, gzipSync } from 'node:zlib';
-import fc from 'fast-check';
 import { plainEntry } from '../../../../src/formats/layer-index.ts';
 import { ChunkColumns, digestBytes } from '../../../../src/formats/chunk-columns.ts';
 import { readSpan } from '../../../../src/formats/gzip/read-span.ts';
@@ -18,6 +17,7 @@ import { openZlib } from '../../../../src/kernel/zlib.ts';
 import { type BuildOptions, buildLayerIndex, type BuiltIndex } from '../../../support/layer-index-builder.ts';
 import { arbitraryLayer, tarOf } from '../../../support/random-layer.ts';
 import { buildTar } from '../../../support/tar-builder.ts';
+import fc from '../../../support/properties.ts';
 
 function open(file: Buffer, layerDigest: string): LayerIndexFile {
   const start = tailStart(file.length, file.subarray(-footerBytes));

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { decodePax, decodePaxNumber, decodePaxTime } from '../../../../src/formats/tar/pax.ts';
 import { paxRecord } from '../../../support/tar-builder.ts';
+import fc from '../../../support/properties.ts';
 
 test('decodePax() reads any records that are written', () => {
   const bytes = fc.uint8Array({ maxLength: 200 }).map((data) => Buffer.from(data).toString('latin1'));

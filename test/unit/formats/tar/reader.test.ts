@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { LazypullError } from '../../../../src/errors.ts';
 import type { TarEntry } from '../../../../src/formats/tar/entry.ts';
 import { TarReader } from '../../../../src/formats/tar/reader.ts';
@@ -14,6 +13,7 @@ import {
   type TarSpec,
   withChecksum,
 } from '../../../support/tar-builder.ts';
+import fc from '../../../support/properties.ts';
 
 interface Read extends TarEntry {
   data: Buffer;

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import fc from 'fast-check';
 import { test } from 'node:test';
 import { type ChunkTable, chunkTable } from '../../../../src/chunks/chunk-table.ts';
 import { Assembler } from '../../../../src/layers/fetch/assembler.ts';
 import { PooledBuffer, BufferPool } from '../../../../src/layers/workers/buffer-pool.ts';
 import { membersCodec } from '../../../../src/formats/gzip/members-codec.ts';
+import fc from '../../../support/properties.ts';
 
 /** Counts the buffers that were handed out, and those that are still held. */
 class CountingPool extends BufferPool {

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { type ChunkTable, chunkTable } from '../../../../src/chunks/chunk-table.ts';
 import { Link } from '../../../../src/layers/fetch/link.ts';
 import { membersCodec } from '../../../../src/formats/gzip/members-codec.ts';
 import { Windows } from '../../../../src/layers/fetch/windows.ts';
 import type { ChunkRange } from '../../../../src/chunks/chunk-range.ts';
+import fc from '../../../support/properties.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;

@@ -4,10 +4,10 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { membersCodec } from '../../../../src/formats/gzip/members-codec.ts';
 import { parseTrace, chunksOfTrace, type Trace, TraceStore, traceOf } from '../../../../src/layers/prefetch/trace.ts';
 import { chunkedBlob } from '../../../support/chunked-blob.ts';
+import fc from '../../../support/properties.ts';
 
 const digest = `sha256:${'a'.repeat(64)}`;
 const big = () => randomBytes(40_000);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { byterangesBoundary, readByteranges } from '../../../../src/registry/blob/multipart.ts';
+import fc from '../../../support/properties.ts';
 
 async function* cut(body: Buffer, lengths: readonly number[]): AsyncGenerator<Buffer> {
   let position = 0;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { PartsLeft } from '../../../../src/registry/blob/parts.ts';
+import fc from '../../../support/properties.ts';
 
 const blob = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
 

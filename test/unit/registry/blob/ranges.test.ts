@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import {
   formatRanges,
   formatSuffixRange,
   parseContentLength,
   parseContentRange,
 } from '../../../../src/registry/blob/ranges.ts';
+import fc from '../../../support/properties.ts';
 
 test('parseContentRange() reads ranges and unsatisfied ranges', () => {
   assert.deepEqual(parseContentRange('bytes 0-0/1'), { kind: 'range', start: 0, end: 1, size: 1 });
