@@ -66,12 +66,13 @@ export function arbitraryLayer(): fc.Arbitrary<FileSpec[]> {
       const path = `${directories[pick % directories.length]}/${name}`;
       const there = types.get(path);
       if (there !== undefined && (there === 'dir') !== (type === 'dir')) continue;
-      if (there === 'symlink') continue; // tar puts off the making of some, and then finds the place taken
+      if (there === 'symlink') continue; // tar puts off the making of some, and then takes the place back
       if (path.length > 1000) continue;
       const linkTarget = type === 'hardlink' ? pickTarget(types, pick, path) : file.linkTarget;
       if (type === 'hardlink' && linkTarget === undefined) continue;
       if (type === 'dir' && there === undefined) directories.push(path);
-      types.set(path, type);
+      const linked = type === 'hardlink' ? types.get(linkTarget!) : undefined;
+      types.set(path, linked === 'symlink' ? linked : type);
       files.push({ ...file, path, type, ...(linkTarget === undefined ? {} : { linkTarget }) });
     }
     return files;
