@@ -216,15 +216,28 @@ export class Database implements Disposable {
 }
 
 /**
- * Makes sure that a missing or empty database is not made again beside the directories of snapshots. SQLite would
- * delete the write-ahead log of an empty database, so this comes before it is opened.
+ * Makes sure that the files of a database are files, and that a missing or empty one is not made again beside the
+ * directories of snapshots. SQLite would delete the write-ahead log of an empty database, so this comes before it is
+ * opened.
  *
  * @throws DataLoss with how to go on
  */
 export function checkThere(path: string): void {
+  for (const file of [path, `${path}-wal`, generationPath(path)]) checkFile(path, file);
   const bytes = statSync(path, { throwIfNoEntry: false })?.size;
   if ((bytes ?? 0) > 0 || idsIn(directoriesBeside(path)).size === 0) return;
   throw lost(path, bytes === undefined ? 'is missing' : 'is empty');
+}
+
+/** SQLite waits for ever at a pipe, and says nothing of use about a directory. */
+function checkFile(path: string, file: string): void {
+  const found = statSync(file, { throwIfNoEntry: false });
+  if (found === undefined || found.isFile()) return;
+  const what = found.isDirectory() ? 'a directory' : found.isFIFO() ? 'a named pipe' : 'a device or a socket';
+  throw new LazypullError(
+    'DataLoss',
+    `Cannot use "${path}": "${file}" is ${what} and no file; move it away, then ${restoreIt(path)}`,
+  );
 }
 
 function lost(path: string, what: string): LazypullError {

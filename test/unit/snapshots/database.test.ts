@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import {
   closeSync,
   copyFileSync,
@@ -35,6 +36,9 @@ const damages: Record<string, (path: string, older: string) => void> = {
   'the database is empty': (path) => truncateSync(path),
   'all of the database is missing': (path) => files(path).forEach((file) => rmSync(file)),
   'the database and its number are missing': (path) => [path, `${path}-generation`].forEach((file) => rmSync(file)),
+  'the database is a directory': (path) => madeDirectory(path),
+  'the log is a directory': (path) => madeDirectory(`${path}-wal`),
+  'the number is a directory': (path) => madeDirectory(`${path}-generation`),
   'the database is garbage': (path) => writeFileSync(closed(path), Buffer.alloc(8192, 'x')),
   'the database is zeros': (path) => writeFileSync(closed(path), Buffer.alloc(8192)),
   'the database is cut': (path) => truncateSync(closed(path), 4096),
@@ -77,6 +81,16 @@ describe('a store that was damaged', () => {
         });
       }
       assert.deepEqual(tree(root), before);
+    });
+  }
+
+  for (const suffix of ['', '-wal', '-generation']) {
+    it(`is refused at once, if snapshots.db${suffix} is a named pipe`, async (t) => {
+      const root = await storeWithSnapshots(t);
+      const path = join(root, 'snapshotter/snapshots.db');
+      rmSync(`${path}${suffix}`);
+      execFileSync('mkfifo', [`${path}${suffix}`]);
+      await assert.rejects(open(root), /"[^"]*" is a named pipe and no file; move it away, then restore it/);
     });
   }
 
@@ -155,6 +169,12 @@ describe('a store', () => {
     assert.deepEqual(store.removedIds(), new Set([2, 3]));
   });
 });
+
+/** Puts an empty directory in the place of a file, as Docker does if it mounts a file that is not there. */
+function madeDirectory(path: string): void {
+  rmSync(path);
+  mkdirSync(path);
+}
 
 /**
  * A root as a killed daemon leaves it, with six snapshots that were written into, and `older`: the database
