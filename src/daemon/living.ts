@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { codeOf } from '../errors.ts';
 import { commandLineOf, hasOpen, innerPid, listeningPaths, openFiles, processIds } from '../kernel/pidfd.ts';
@@ -66,6 +66,8 @@ export async function isServed(address: string): Promise<boolean | undefined> {
  */
 function ownerOf(lock: string): number | undefined {
   try {
+    // Reading a named pipe would wait for ever.
+    if (!statSync(lock).isFile()) return undefined;
     const [, pid] = /^([0-9]{1,10})\s*$/.exec(readFileSync(lock, 'utf8')) ?? [];
     return pid === undefined ? undefined : Number(pid);
   } catch {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'node:test';
+import { afterEach, beforeEach, describe, it, test } from 'node:test';
 import { daemonAt, daemonOfRoot, isServed, livingDaemons } from '../../../src/daemon/living.ts';
 import { startStandIn } from '../../support/stand-in-daemon.ts';
 
@@ -40,4 +41,20 @@ describe('a daemon that runs', () => {
       undefined,
     );
   });
+});
+
+test('daemonOfRoot finds no daemon, and does not wait, if the lock is a named pipe', (t) => {
+  const root = mkdtempSync(join(tmpdir(), 'lazypull-living-'));
+  t.after(() => rmSync(root, { recursive: true }));
+  execFileSync('mkfifo', [join(root, 'lock')]);
+  // A call that waits for ever blocks its process, so it has one of its own.
+  const module = new URL('../../../src/daemon/living.ts', import.meta.url).href;
+  const program = `import { daemonOfRoot } from ${JSON.stringify(module)};
+    console.log(String(daemonOfRoot(${JSON.stringify(root)})));`;
+  const { stdout, error } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+    encoding: 'utf8',
+    timeout: 20_000,
+  });
+  assert.equal(error, undefined);
+  assert.equal(stdout, 'undefined\n');
 });
