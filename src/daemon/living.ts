@@ -1,6 +1,6 @@
-import { readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { codeOf } from '../errors.ts';
+import { readOwnFile } from '../kernel/own-file.ts';
 import { commandLineOf, hasOpen, innerPid, listeningPaths, openFiles, processIds } from '../kernel/pidfd.ts';
 import { listenerPid } from '../kernel/unix-socket.ts';
 
@@ -66,9 +66,7 @@ export async function isServed(address: string): Promise<boolean | undefined> {
  */
 function ownerOf(lock: string): number | undefined {
   try {
-    // Reading a named pipe would wait for ever.
-    if (!statSync(lock).isFile()) return undefined;
-    const [, pid] = /^([0-9]{1,10})\s*$/.exec(readFileSync(lock, 'utf8')) ?? [];
+    const [, pid] = /^([0-9]{1,10})\s*$/.exec(readOwnFile(lock)) ?? [];
     return pid === undefined ? undefined : Number(pid);
   } catch {
     return undefined;

@@ -1,7 +1,8 @@
-import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { digestOfHex, hexOf, isSha256Hex } from '../chunks/digest.ts';
-import { errnoOf } from '../errors.ts';
+import { codeOf, errnoOf } from '../errors.ts';
+import { readOwnFile } from '../kernel/own-file.ts';
 import { replaceFile } from '../kernel/replace-file.ts';
 
 /** An index that is still to be pushed. */
@@ -46,10 +47,11 @@ export class PendingPushes {
       }
       try {
         const { mtimeMs: ms } = await stat(path);
-        const replaces = (await readFile(path, 'utf8')) === replacesText;
+        const replaces = readOwnFile(path) === replacesText;
         found.push({ layer: digestOfHex(name), replaces, ms });
       } catch (error) {
-        if (errnoOf(error) !== 'ENOENT') throw error;
+        if (codeOf(error) === 'DataLoss') await rm(path, { recursive: true, force: true });
+        else if (errnoOf(error) !== 'ENOENT') throw error;
       }
     }
     found.sort((a, b) => a.ms - b.ms);

@@ -93,7 +93,7 @@ export class Layers {
       await takeAway(root, attached, fronts.types, log);
       connection = await openConnection();
     }
-    const layers = new Layers(options, connection, await UseHistory.load(uses, log));
+    const layers = new Layers(options, connection, UseHistory.load(uses, log));
     try {
       await layers.#fuse.helper.ready; // what an earlier helper mounts needs the file system that is served now
       await removeStage(root, layers.#fuse.helper);

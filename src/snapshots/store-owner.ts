@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { LazypullError, messageOf } from '../errors.ts';
 import { bootId } from '../kernel/boot.ts';
 import { directoryIdentity } from '../kernel/directory-identity.ts';
+import { readOwnFile } from '../kernel/own-file.ts';
 import { commandOf, identityOf, isDying, isRunning, type ProcessIdentity } from '../kernel/pidfd.ts';
 import type { Log } from '../log.ts';
 import { replaceFileNow } from '../kernel/replace-file.ts';
@@ -123,7 +123,7 @@ function isAlive(process: ClientRecord): boolean {
 /** The record in the file, if it is of this boot. */
 function readRecord(path: string): ClientRecord | undefined {
   try {
-    const record = JSON.parse(readFileSync(path, 'utf8')) as ClientRecord;
+    const record = JSON.parse(readOwnFile(path)) as ClientRecord;
     const isRight = record.boot === bootId() && Number.isSafeInteger(record.pid) && typeof record.command === 'string';
     const isHere = record.directory === undefined || record.directory === directoryIdentity(dirname(path));
     return isRight && isHere ? record : undefined;

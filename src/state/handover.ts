@@ -1,6 +1,7 @@
-import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { bootId } from '../kernel/boot.ts';
+import { readOwnFile } from '../kernel/own-file.ts';
 import { identityOf, isDying, isRunning, type ProcessIdentity } from '../kernel/pidfd.ts';
 import type { Log } from '../log.ts';
 import { replaceFileNow } from '../kernel/replace-file.ts';
@@ -76,7 +77,7 @@ function isWaiting(asker: Asker | undefined): boolean {
 
 function readAsker(path: string): Asker | undefined {
   try {
-    return JSON.parse(readFileSync(path, 'utf8')) as Asker;
+    return JSON.parse(readOwnFile(path)) as Asker;
   } catch {
     return undefined;
   }

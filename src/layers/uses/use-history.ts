@@ -1,5 +1,5 @@
-import { open } from 'node:fs/promises';
 import { errnoOf, LazypullError, messageOf } from '../../errors.ts';
+import { readOwnFile } from '../../kernel/own-file.ts';
 import { replaceFile } from '../../kernel/replace-file.ts';
 import type { Log } from '../../log.ts';
 import type { LayerOrigin } from '../layer-origin.ts';
@@ -61,10 +61,10 @@ export class UseHistory {
   #saving: Promise<void> = Promise.resolve();
 
   /** Reads what an earlier life has stored at `path`. What cannot be read is forgotten, and that is logged. */
-  static async load(path: string, log: Log): Promise<UseHistory> {
+  static load(path: string, log: Log): UseHistory {
     const history = new UseHistory(path, log);
     try {
-      const { sinceMs, uses } = await readUses(path);
+      const { sinceMs, uses } = readUses(path);
       history.#sinceMs = sinceMs;
       // Those that go on are begun again.
       history.#past = uses.map((use) => ({ ...use, endedMs: use.endedMs ?? Date.now() }));
@@ -150,11 +150,12 @@ export class UseHistory {
   }
 }
 
-async function readUses(path: string): Promise<{ sinceMs: number; uses: LayerUse[] }> {
-  await using file = await open(path, 'r');
-  const { size } = await file.stat();
-  if (size > maxFileBytes) throw new LazypullError('DataLoss', `The file is longer than ${maxFileBytes} bytes`);
-  const stored = JSON.parse(await file.readFile('utf8')) as { version?: unknown; sinceMs?: unknown; uses?: unknown };
+function readUses(path: string): { sinceMs: number; uses: LayerUse[] } {
+  const stored = JSON.parse(readOwnFile(path, maxFileBytes)) as {
+    version?: unknown;
+    sinceMs?: unknown;
+    uses?: unknown;
+  };
   const { version, sinceMs, uses } = stored ?? {};
   if (version !== 1 || typeof sinceMs !== 'number' || !Array.isArray(uses)) {
     throw new LazypullError('DataLoss', 'The file is not of this version');
