@@ -112,7 +112,7 @@ export class LayerOpener {
       indexes: options.indexes ?? noIndexes,
       pulls: this.#pulls,
       plan: (request) => threads.plan(request, () => true),
-      isKept: async (digest) => (await this.directory(unindexed(digest)).record()) !== undefined,
+      isKept: async (digest, index = digest) => (await this.directory({ digest, index }).record()) !== undefined,
       traces: this.#traces,
       ranges: this.#ranges,
       log,
@@ -129,7 +129,8 @@ export class LayerOpener {
    * Answers a client's call for a layer with what `serve` makes of it. If the layer's registry gives no parts of blobs,
    * `serve` gets it a second time, as one without an index: it is pulled whole.
    */
-  async answer<T>(ref: LayerRef, serve: (ref: LayerRef) => Promise<T>): Promise<T> {
+  async answer<T>(named: LayerRef, serve: (ref: LayerRef) => Promise<T>): Promise<T> {
+    const ref = await this.kept(named);
     if (isUnindexed(ref.id)) return this.#attended(ref, serve);
     try {
       return await serve(ref);
@@ -143,9 +144,19 @@ export class LayerOpener {
 
   /** The layer as the disk has it: without an index if it was pulled for want of ranges. */
   async kept(ref: LayerRef): Promise<LayerRef> {
-    if (isUnindexed(ref.id) || (await this.directory(ref.id).record()) !== undefined) return ref;
+    if (isUnindexed(ref.id) || (await this.#isKept(ref.id, true))) return ref;
     const whole = this.#whole(ref);
-    return (await this.directory(whole.id).record()) === undefined ? ref : whole;
+    return (await this.#isKept(whole.id, false)) ? whole : ref;
+  }
+
+  /** Whether there is a record of a layer; `ifDamaged` if it cannot be read. */
+  #isKept(id: LayerId, ifDamaged: boolean): Promise<boolean> {
+    return this.directory(id)
+      .record()
+      .then(
+        (record) => record !== undefined,
+        () => ifDamaged,
+      );
   }
 
   #whole(ref: LayerRef): LayerRef {
@@ -181,13 +192,13 @@ export class LayerOpener {
         );
       }
     }
-    // Known already: a request for the end of the blob would bring all of it.
-    if (!isUnindexed(ref.id) && (await this.#ranges.isRefused(ref.image.reference))) throw noRanges();
     const directory = this.directory(ref.id);
     const made = await mkdir(directory.path, { recursive: true, mode: 0o700 });
     if (made === undefined) await directory.clear(); // it was there
     try {
       if (!isUnindexed(ref.id)) {
+        // Known already: a request for the end of the blob would bring all of it.
+        if (await this.#ranges.isRefused(ref.image.reference)) throw noRanges();
         return await openIndexed(this.#indexer.index(ref, directory), (layer) => this.serve(layer, ref.image));
       }
       return await this.#openMade(await this.#unindexed.make(ref, directory, signal), ref);

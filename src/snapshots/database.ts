@@ -223,7 +223,7 @@ export class Database implements Disposable {
  * @throws DataLoss with how to go on
  */
 export function checkThere(path: string): void {
-  for (const file of [path, `${path}-wal`, generationPath(path)]) checkFile(path, file);
+  for (const file of [path, `${path}-wal`, `${path}-journal`, generationPath(path)]) checkFile(path, file);
   const bytes = statSync(path, { throwIfNoEntry: false })?.size;
   if ((bytes ?? 0) > 0 || idsIn(directoriesBeside(path)).size === 0) return;
   throw lost(path, bytes === undefined ? 'is missing' : 'is empty');
@@ -236,7 +236,7 @@ function checkFile(path: string, file: string): void {
   const what = found.isDirectory() ? 'a directory' : found.isFIFO() ? 'a named pipe' : 'a device or a socket';
   throw new LazypullError(
     'DataLoss',
-    `Cannot use "${path}": "${file}" is ${what} and no file; move it away, then ${restoreIt(path)}`,
+    `Cannot use "${path}": "${file}" is ${what} and no file; move it away, and ${restoreIt(path)}`,
   );
 }
 

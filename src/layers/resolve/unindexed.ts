@@ -1,4 +1,5 @@
 import { link } from 'node:fs/promises';
+import { isSha256 } from '../../chunks/digest.ts';
 import { residency } from '../../chunks/residency.ts';
 import { footerBytes } from '../../formats/layer-index-file/footer.ts';
 import { codeOf, type ErrorCode, LazypullError, messageOf } from '../../errors.ts';
@@ -56,8 +57,8 @@ export interface UnindexedOptions {
   readonly pulls: LayerPulls;
   /** Writes the files of a layer's directory except its record. */
   readonly plan: (request: PlanRequest) => Promise<Planned>;
-  /** Whether a layer is here already. */
-  readonly isKept: (digest: string) => Promise<boolean>;
+  /** Whether a layer is here already: without an index of its own, or with that index. */
+  readonly isKept: (digest: string, index?: string) => Promise<boolean>;
   readonly traces: TraceStore;
   readonly ranges: RangeSupport;
   readonly log: Log;
@@ -331,7 +332,9 @@ export class UnindexedLayers {
     const isWhole = await this.#options.ranges.isRefused(image.reference); // even what has a table of contents
     for (const sibling of absent) {
       const layer = layers.has(digest) ? layers.get(sibling) : undefined;
-      const isWanted = layer !== undefined && (isWhole || layer.annotations[tocDigestLabel] === undefined);
+      const toc = layer?.annotations[tocDigestLabel];
+      const isLeft = toc !== undefined && (!isWhole || (isSha256(toc) && (await isKept(sibling, toc))));
+      const isWanted = layer !== undefined && !isLeft;
       if (!isWanted || !this.#isInBounds(layer.size)) pulls.giveUp(sibling);
       else pulls.begin(image, sibling, layer.size);
     }

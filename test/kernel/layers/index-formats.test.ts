@@ -156,6 +156,11 @@ test('eStargz layers of a registry that gives no parts are pulled, and stay acro
     for (const number of [1, 2, 3]) assert.equal((await readFile(join(root, `file-${number}`))).length, 12 << 20);
     await lab.unmount(root);
     await lab.remove(image, 3);
+    await lab.restart('SIGTERM'); // which forgets what the registry does
+    const before = lab.registry.requests.length;
+    const again = await lab.prepare(layers);
+    assert.equal(lab.registry.requests.length, before, 'they are here, and need no registry');
+    await lab.remove(again, 3);
     await forget();
   } finally {
     lab.registry.options.ranges = true;

@@ -84,13 +84,13 @@ describe('a store that was damaged', () => {
     });
   }
 
-  for (const suffix of ['', '-wal', '-generation']) {
+  for (const suffix of ['', '-wal', '-journal', '-generation']) {
     it(`is refused at once, if snapshots.db${suffix} is a named pipe`, async (t) => {
       const root = await storeWithSnapshots(t);
       const path = join(root, 'snapshotter/snapshots.db');
-      rmSync(`${path}${suffix}`);
+      rmSync(`${path}${suffix}`, { force: true });
       execFileSync('mkfifo', [`${path}${suffix}`]);
-      await assert.rejects(open(root), /"[^"]*" is a named pipe and no file; move it away, then restore it/);
+      await assert.rejects(open(root), /"[^"]*" is a named pipe and no file; move it away, and restore it/);
     });
   }
 

@@ -37,10 +37,11 @@ const descriptor = (digest: string, annotations: Record<string, string> = {}): D
   annotations,
   rest: {},
 });
+const tocDigest = `sha256:${'e'.repeat(64)}`;
 const manifest = [
   descriptor(first),
   descriptor(second),
-  descriptor(third, { [tocDigestLabel]: fourth }),
+  descriptor(third, { [tocDigestLabel]: tocDigest }),
   descriptor(fourth),
 ];
 const refOf = (image: ImageAccess, siblings: readonly string[] = []): LayerRef => ({
@@ -111,7 +112,7 @@ function layersWith(
     },
     pulls,
     plan: () => Promise.reject(new Error('no plan')),
-    isKept: (digest) => Promise.resolve(kept.includes(digest)),
+    isKept: (digest, index = digest) => Promise.resolve(kept.includes(index)),
     traces: new TraceStore(root),
     log: silentLog,
   });
@@ -150,6 +151,10 @@ test('UnindexedLayers pulls even eStargz layers of an image whose registry gives
   layers.attend(ref([second, third, fourth]));
   await settled();
   assert.deepEqual(begun, [second, third]);
+  const kept = layersWith(t, { kept: [fourth, tocDigest], isWithoutRanges: true });
+  kept.layers.attend(kept.ref([second, third, fourth]));
+  await settled();
+  assert.deepEqual(kept.begun, [second], 'the third is here, by its table of contents');
 });
 
 test('UnindexedLayers begins with the other layers before the manifest says which of them are eStargz', async (t) => {
