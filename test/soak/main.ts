@@ -120,17 +120,19 @@ async function play(
 ): Promise<string> {
   const begun = performance.now();
   counts.set(operation.name, (counts.get(operation.name) ?? 0) + 1);
+  const attempt = () => bounded(operation.name, () => operation.run(actors, random, apps, disturbances));
+  const isOurs = operation.disturbs !== undefined; // what a stroke or the registry does itself does not fail
   try {
-    const what = await bounded(operation.name, () => operation.run(actors, random, apps, disturbances));
+    const what = await attempt().catch((error: unknown) => {
+      // The daemon was away before: its clients find it again after a pause.
+      if (isOurs || isExcused(error, disturbances) || !isLostCall(error)) throw error;
+      return healed(attempt);
+    });
     return `${what} (${((performance.now() - begun) / 1000).toFixed(1)} s)`;
   } catch (error) {
-    // What a stroke or the registry does itself is ours, and does not fail.
-    if (operation.disturbs === undefined && isExcused(error, disturbances)) {
+    if (!isOurs && isExcused(error, disturbances)) {
       excused++;
       return `${operation.name} failed as it may: ${shortened(String(error))}`;
-    }
-    if (operation.disturbs === undefined && isLostCall(error)) {
-      return bounded(operation.name, () => healed(() => operation.run(actors, random, apps, disturbances)));
     }
     throw new Error(`"${operation.name}" failed beside ${[...disturbances].join(', ') || 'nothing'}`, { cause: error });
   }
