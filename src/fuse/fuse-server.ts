@@ -7,6 +7,7 @@
  */
 
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { errnoOf, LazypullError, messageOf } from '../errors.ts';
 import { isDisconnected } from '../kernel/detached-mount.ts';
@@ -65,6 +66,9 @@ export type LookUp = (name: string) => Promise<unknown>;
 
 /** How long commands that release something may wait for others. */
 const nudgeMs = 250;
+
+/** How long a file may still be used when the file system is given up, by a program that looks at all mounts. */
+const freeWithinMs = 500;
 
 /** At most one line of the log in so long says that readers get errors because the kernel does not wait. */
 const latePauseMs = 30_000;
@@ -205,9 +209,10 @@ export class FuseServer {
   }
 
   /**
-   * Unmounts the file system. No other process may have a descriptor of it.
+   * Unmounts the file system. No other process may have a descriptor of it. Waits for half a second if a file of it is
+   * still open or mounted.
    *
-   * @returns false if a file of it is still open or mounted; the thread then lives until the process ends
+   * @returns false if one is open or mounted after that; the thread then lives until the process ends
    */
   async close(): Promise<boolean> {
     const { fd, root } = this.#connection;
@@ -215,6 +220,7 @@ export class FuseServer {
     this.#closed = true;
     await this.#nudging;
     closeSync(root);
+    await Promise.race([this.#ended, sleep(freeWithinMs, undefined, { ref: false })]); // the thread keeps us alive
     const idle = isDisconnected(fd);
     if (idle) {
       await this.#ended;

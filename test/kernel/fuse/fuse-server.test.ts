@@ -55,13 +55,15 @@ async function served(t: TestContext, content: Buffer, answerWithinMs?: number) 
   const root = pathOf(connection.root);
   const lookUp = (name: string): Promise<void> => access(join(root, name));
   const server = new FuseServer(connection, () => Promise.reject(new Error('no such file')), lookUp, silentLog);
+  let closing: Promise<boolean> | undefined;
+  const close = () => (closing ??= server.close());
   t.after(async () => {
-    await server.close();
+    await close();
     await sparse.close();
     await rm(directory, { recursive: true });
   });
   server.add(sparse.file, sparse.fetch);
-  return { ...sparse, server, directory, root, path: join(root, 'layer') };
+  return { ...sparse, server, close, directory, root, path: join(root, 'layer') };
 }
 
 const sha256 = (data: Buffer) => createHash('sha256').update(data).digest('hex');
@@ -75,6 +77,18 @@ test('FuseServer serves a file that fills as it is read, and asks for each range
   assert.ok(before > 0);
   assert.equal(sha256(await readFile(path)), sha256(content));
   assert.equal(fetches(), before);
+});
+
+test('FuseServer is given up as a whole if a program is just looking at a file, and says so if it stays', async (t) => {
+  const looked = await served(t, randomBytes(rangeBytes));
+  const glance = await open(looked.path);
+  const isFree = looked.close();
+  await glance.close();
+  assert.equal(await isFree, true);
+
+  const held = await served(t, randomBytes(rangeBytes));
+  await using _ = await open(held.path);
+  assert.equal(await held.close(), false);
 });
 
 test('FuseServer lists nothing, so that whoever walks the root directory goes on', async (t) => {
