@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs';
-import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, LazypullError, messageOf } from '../errors.ts';
 import type { HeldConnection } from '../fuse/connection.ts';
 import { isConnectionName } from '../fuse/connection-name.ts';
 import { bootId } from '../kernel/boot.ts';
 import { directoryIdentity } from '../kernel/directory-identity.ts';
+import { readOwnFile } from '../kernel/own-file.ts';
 import { commandLineOf, identityOf, isRunning, type ProcessIdentity, processIds } from '../kernel/pidfd.ts';
 import type { ListeningSocket } from './socket.ts';
 
@@ -65,16 +65,12 @@ export function keepersOf(root: string): ProcessIdentity[] {
  *
  * @param onProblem is called if the file is damaged
  */
-export async function readRecord(
+export function readRecord(
   root: string,
   onProblem: (problem: string) => void = () => undefined,
-): Promise<KeeperRecord | undefined> {
-  const path = recordPath(root);
+): KeeperRecord | undefined {
   try {
-    const found = await stat(path);
-    if (!found.isFile() || found.size > maxRecordBytes)
-      throw new LazypullError('DataLoss', 'It is not a file, or it is too large');
-    const record = parseRecord(await readFile(path, 'utf8'));
+    const record = parseRecord(readOwnFile(recordPath(root), maxRecordBytes));
     if (record.boot !== bootId() || !isRunning(record.keeper)) return undefined;
     if (record.directory !== undefined && record.directory !== directoryIdentity(root)) return undefined;
     if (titleOf(record.keeper.pid)[0] !== name)

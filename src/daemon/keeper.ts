@@ -45,7 +45,7 @@ export class Keeper {
   static async open(root: string, log: Log): Promise<Keeper> {
     const keeper = new Keeper(root, log);
     const path = recordPath(root);
-    const record = await readRecord(root, (problem) => {
+    const record = readRecord(root, (problem) => {
       log.warn({ path, problem }, 'the record of the keeper is damaged: mounting everything again');
     });
     if (record === undefined) await rm(path, { force: true, recursive: true });
@@ -146,7 +146,7 @@ export class Keeper {
 
 /** The process id of the keeper of a root directory; undefined if none runs. */
 export async function keeperOf(root: string): Promise<number | undefined> {
-  return (await readRecord(root))?.keeper.pid ?? keepersOf(root)[0]?.pid;
+  return readRecord(root)?.keeper.pid ?? keepersOf(root)[0]?.pid;
 }
 
 /**
@@ -155,7 +155,7 @@ export async function keeperOf(root: string): Promise<number | undefined> {
  * @returns its process id; undefined if none ran
  */
 export async function endKeeper(root: string): Promise<number | undefined> {
-  const record = await readRecord(root);
+  const record = readRecord(root);
   const sockets = [...(record?.socket ? [record.socket] : []), ...(record?.moreSockets ?? [])];
   for (const socket of sockets) removeSocket(socket);
   await rm(recordPath(root), { force: true, recursive: true });
@@ -166,7 +166,7 @@ export async function endKeeper(root: string): Promise<number | undefined> {
 
 /** The paths of the sockets that the keeper of a root directory holds; none if none runs. */
 export async function keptAddresses(root: string): Promise<string[]> {
-  const { socket, moreSockets = [] } = (await readRecord(root)) ?? {};
+  const { socket, moreSockets = [] } = readRecord(root) ?? {};
   return [...(socket ? [socket] : []), ...moreSockets].map(({ path }) => path);
 }
 

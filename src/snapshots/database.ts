@@ -234,9 +234,10 @@ function checkFile(path: string, file: string): void {
   const found = statSync(file, { throwIfNoEntry: false });
   if (found === undefined || found.isFile()) return;
   const what = found.isDirectory() ? 'a directory' : found.isFIFO() ? 'a named pipe' : 'a device or a socket';
+  const afterThat = file === generationPath(path) ? 'make an empty file in its place' : restoreIt(path);
   throw new LazypullError(
     'DataLoss',
-    `Cannot use "${path}": "${file}" is ${what} and no file; move it away, and ${restoreIt(path)}`,
+    `Cannot use "${path}": "${file}" is ${what} and no file; move it away, and ${afterThat}`,
   );
 }
 

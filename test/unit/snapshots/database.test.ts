@@ -84,13 +84,19 @@ describe('a store that was damaged', () => {
     });
   }
 
-  for (const suffix of ['', '-wal', '-journal', '-generation']) {
+  const afterThat = {
+    '': 'restore it',
+    '-wal': 'restore it',
+    '-journal': 'restore it',
+    '-generation': 'make an empty file in its place',
+  };
+  for (const [suffix, advice] of Object.entries(afterThat)) {
     it(`is refused at once, if snapshots.db${suffix} is a named pipe`, async (t) => {
       const root = await storeWithSnapshots(t);
       const path = join(root, 'snapshotter/snapshots.db');
       rmSync(`${path}${suffix}`, { force: true });
       execFileSync('mkfifo', [`${path}${suffix}`]);
-      await assert.rejects(open(root), /"[^"]*" is a named pipe and no file; move it away, and restore it/);
+      await assert.rejects(open(root), new RegExp(`"[^"]*" is a named pipe and no file; move it away, and ${advice}`));
     });
   }
 
