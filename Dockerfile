@@ -41,6 +41,8 @@ ARG PACKAGES="ca-certificates git openssh-client"
 RUN [ -z "$PACKAGES" ] || { apt-get update && apt-get install -y --no-install-recommends $PACKAGES && rm -rf /var/lib/apt/lists/*; }
 COPY --from=buildkit /usr/bin/buildkitd /usr/bin/buildctl /usr/bin/buildkit-runc /usr/local/bin/
 COPY share/builder/lazypull-builder /usr/local/bin/
+# Also for commands that run beside the entry point: `docker exec BUILDER lazypull status`.
+ENV LAZYPULL_HOME=/var/lib/buildkit/lazypull
 VOLUME /var/lib/buildkit
 ENTRYPOINT ["lazypull-builder"]
 

@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util';
 import { run } from '../test/support/program.ts';
 import { repository } from '../test/support/tools.ts';
 import { Workspace } from '../test/support/workspace.ts';
+import { type BuilderContents, makeBuilderImage } from './builder-image.ts';
 import { makeDeb } from './deb.ts';
 import { takeNpmPackage } from './npm-package.ts';
 import { provenanceOf } from './provenance.ts';
@@ -35,15 +36,18 @@ async function main(): Promise<void> {
   const packages = join(workspace.path, 'packages');
   await run(join(repository, 'script', 'package'), [packages, ...chosen]);
   await takeNpmPackage(packages, output);
+  const contents: BuilderContents[] = [];
   for (const arch of chosen) {
     const tree = await makeTree(arch, join(packages, arch), await workspace.directory(`node-${arch}`), source.epoch);
     await makeTarball(tree, join(output, `lazypull-${source.version}-linux-${arch}.tar.gz`), effort);
+    const image = join(output, `lazypull-builder-${source.version}-linux-${arch}.oci.tar`);
+    contents.push(await makeBuilderImage(tree, await workspace.directory(`image-${arch}`), image, source, effort));
     await makeDeb(tree, join(workspace.path, `deb-${arch}`), output, source, effort);
   }
   const write = (name: string, value: object) =>
     writeFile(join(output, `lazypull-${source.version}.${name}.json`), `${JSON.stringify(value, null, 2)}\n`);
-  await write('spdx', await sbomOf(source, chosen));
-  await write('provenance', await provenanceOf(source, chosen, await digestsIn(output)));
+  await write('spdx', await sbomOf(source, chosen, contents));
+  await write('provenance', await provenanceOf(source, chosen, contents, await digestsIn(output)));
   const sums = [...(await digestsIn(output))].map(([name, digest]) => `${digest}  ${name}\n`);
   await writeFile(join(output, 'SHA256SUMS'), sums.join(''));
   process.stdout.write(`${sums.join('')}lazypull ${source.version} is in ${output}\n`);
@@ -59,7 +63,7 @@ function architecture(name: string): Architecture {
 async function clear(output: string): Promise<void> {
   await mkdir(output, { recursive: true });
   const entries = await readdir(output);
-  const foreign = entries.find((name) => name !== 'SHA256SUMS' && !/^lazypull[-_]\d/.test(name));
+  const foreign = entries.find((name) => name !== 'SHA256SUMS' && !/^lazypull(-builder)?[-_]\d/.test(name));
   if (foreign !== undefined) {
     throw new Error(`Cannot use ${output}: "${foreign}" is not of a release; choose another directory`);
   }

@@ -1,5 +1,7 @@
 import { run } from '../test/support/program.ts';
-import { purlOf, releasedPackages, sha512Of } from './sbom.ts';
+import type { BuilderContents } from './builder-image.ts';
+import { goVersion } from './buildkit.ts';
+import { debianPurlOf, purlOf, releasedPackages, sha512Of } from './sbom.ts';
 import type { Source } from './source.ts';
 import type { Architecture } from './tree.ts';
 
@@ -12,9 +14,12 @@ import type { Architecture } from './tree.ts';
 export async function provenanceOf(
   source: Source,
   architectures: readonly Architecture[],
+  images: readonly BuilderContents[],
   digests: ReadonlyMap<string, string>,
 ): Promise<object> {
   const packages = [...(await releasedPackages(architectures)).values()];
+  // Go modules are what the go.sum of the commit says; what apt gives is said nowhere else.
+  const debian = new Map(images.flatMap((each) => each.debian).map((each) => [debianPurlOf(each), each.sha256]));
   const commit = source.commit === undefined ? [] : [{ uri: 'git+file:.', digest: { gitCommit: source.commit } }];
   return {
     _type: 'https://in-toto.io/Statement/v1',
@@ -32,6 +37,7 @@ export async function provenanceOf(
         resolvedDependencies: [
           ...commit,
           ...packages.map((each) => ({ uri: purlOf(each), digest: { sha512: sha512Of(each) } })),
+          ...[...debian].map(([uri, sha256]) => ({ uri, digest: { sha256 } })),
         ],
       },
       runDetails: { builder: { id: 'urn:lazypull:unsigned-build-by-hand' } },
@@ -41,8 +47,8 @@ export async function provenanceOf(
 
 /** The programs that the bytes of a release depend on. */
 async function toolVersions(): Promise<Record<string, string>> {
-  const versions: Record<string, string> = { node: process.versions.node };
-  for (const name of ['npm', 'tar', 'gzip', 'dpkg-deb', 'xz']) {
+  const versions: Record<string, string> = { node: process.versions.node, go: await goVersion() };
+  for (const name of ['npm', 'tar', 'gzip', 'dpkg-deb', 'xz', 'mmdebstrap']) {
     versions[name] = /\d+(\.\d+)+/.exec(await run(name, ['--version']))?.[0] ?? 'unknown';
   }
   return versions;

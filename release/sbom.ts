@@ -2,6 +2,9 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { repository } from '../test/support/tools.ts';
+import type { DebianPackage } from './builder-base.ts';
+import type { BuilderContents } from './builder-image.ts';
+import type { GoModule } from './buildkit.ts';
 import type { Source } from './source.ts';
 import { type Architecture, cpus } from './tree.ts';
 
@@ -21,9 +24,13 @@ export interface LockedPackage {
 
 /**
  * What a release has inside, as a document of SPDX 2.3: lazypull, the packages of package-lock.json that an
- * installation has, and Node.
+ * installation has, and Node; and the builder, with the packages of Debian and the Go modules in its images.
  */
-export async function sbomOf(source: Source, architectures: readonly Architecture[]): Promise<object> {
+export async function sbomOf(
+  source: Source,
+  architectures: readonly Architecture[],
+  images: readonly BuilderContents[],
+): Promise<object> {
   const packages = await releasedPackages(architectures);
   const { dependencies } = JSON.parse(await readFile(join(repository, 'package.json'), 'utf8')) as LockedPackage;
   const own = { name: 'lazypull', version: source.version };
@@ -43,8 +50,20 @@ export async function sbomOf(source: Source, architectures: readonly Architectur
       if (found !== undefined) relationships.push(relate(idOf(each), idOf(found)));
     }
   }
+  const builder = { name: 'lazypull-builder', version: source.version };
+  relationships.push(
+    { spdxElementId: 'SPDXRef-DOCUMENT', relationshipType: 'DESCRIBES', relatedSpdxElement: idOf(builder) },
+    relate(idOf(builder), idOf(own)),
+  );
+  const foreign = new Map<string, object>();
+  for (const each of images.flatMap(componentsOf)) {
+    if (!foreign.has(each.SPDXID)) relationships.push(relate(idOf(builder), each.SPDXID));
+    foreign.set(each.SPDXID, each);
+  }
   const body = {
     packages: [
+      { ...describe(builder, 'Apache-2.0'), primaryPackagePurpose: 'CONTAINER' },
+      ...foreign.values(),
       { ...describe(own, 'Apache-2.0'), primaryPackagePurpose: 'APPLICATION' },
       ...[...packages.values()].map((each) => ({
         ...describe(each, each.license ?? 'NOASSERTION'),
@@ -104,7 +123,35 @@ function idOf({ name, version }: { name: string; version: string }): string {
   return `SPDXRef-Package-${`${name}-${version}`.replace(/[^a-zA-Z0-9.-]/g, '-')}`;
 }
 
-function describe(each: { name: string; version: string }, licence: string): object {
+/** What is in an image of a builder and comes neither from us nor from npm. */
+function componentsOf({ debian, go }: BuilderContents): Described[] {
+  return [
+    ...debian.map((each) => ({
+      ...describe(each, 'NOASSERTION', debianPurlOf(each)),
+      SPDXID: idOf({ ...each, name: `deb-${each.name}-${each.architecture}` }),
+      checksums: [{ algorithm: 'SHA256', checksumValue: each.sha256 }],
+    })),
+    ...go.map((each) => ({
+      ...describe({ name: each.path, version: each.version }, 'NOASSERTION', goPurlOf(each)),
+      SPDXID: idOf({ name: `go-${each.path}`, version: each.version }),
+    })),
+  ];
+}
+
+/** The package URL of a package of Debian. */
+export function debianPurlOf({ name, version, architecture }: DebianPackage): string {
+  return `pkg:deb/debian/${name}@${version.replace(':', '%3A')}?arch=${architecture}`;
+}
+
+/** The package URL of a Go module. */
+export function goPurlOf({ path, version }: GoModule): string {
+  return `pkg:golang/${path}@${version}`;
+}
+
+/** A package in the document. */
+type Described = Readonly<Record<string, unknown>> & { readonly SPDXID: string };
+
+function describe(each: { name: string; version: string }, licence: string, purl = purlOf(each)): Described {
   return {
     name: each.name,
     SPDXID: idOf(each),
@@ -114,7 +161,7 @@ function describe(each: { name: string; version: string }, licence: string): obj
     licenseConcluded: 'NOASSERTION',
     licenseDeclared: licence,
     copyrightText: 'NOASSERTION',
-    externalRefs: [{ referenceCategory: 'PACKAGE-MANAGER', referenceType: 'purl', referenceLocator: purlOf(each) }],
+    externalRefs: [{ referenceCategory: 'PACKAGE-MANAGER', referenceType: 'purl', referenceLocator: purl }],
   };
 }
 

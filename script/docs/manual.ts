@@ -50,6 +50,10 @@ export const environment: readonly Item[] = [
     text: 'Where the daemon serves its mirror, without `--mirror-address`.',
   },
   {
+    name: 'LAZYPULL_INDEX_REPOSITORY',
+    text: 'Repository of layer indexes for the daemon, in place of `index.repository` in its file.',
+  },
+  {
     name: 'LAZYPULL_HOME',
     text: 'Directory of everything that `buildkitd` and `buildkit run` keep, their sockets and their log files, in place of directories in `/var/lib`, `/run` and `/var/log`. If it is set, commands mean the daemons below it, and no others.',
   },

@@ -69,14 +69,15 @@ export interface DaemonConfig {
 /**
  * The configuration of the daemon. A flag wins over the environment (`LAZYPULL_ADDRESS`, `LAZYPULL_ROOT`,
  * `LAZYPULL_CONFIG`, `LAZYPULL_LOG_LEVEL`, `LAZYPULL_LOG_FORMAT`, `LAZYPULL_METRICS_ADDRESS`,
- * `LAZYPULL_MIRROR_ADDRESS`), the environment over the file, and the file over the default. A missing file is an error
- * only if it was named.
+ * `LAZYPULL_MIRROR_ADDRESS`, `LAZYPULL_INDEX_REPOSITORY`), the environment over the file, and the file over the
+ * default. A missing file is an error only if it was named.
  *
  * @throws InvalidArgument that names the flag, variable or key
  */
 export async function loadConfig(flags: DaemonFlags, env: NodeJS.ProcessEnv): Promise<DaemonConfig> {
   const named = flags.config ?? nonEmpty(env.LAZYPULL_CONFIG);
-  const { file, warnings } = await readConfigFile(named ?? defaults.config, named !== undefined);
+  const indexes = nonEmpty(env.LAZYPULL_INDEX_REPOSITORY);
+  const { file, warnings } = await readConfigFile(named ?? defaults.config, named !== undefined, indexes);
   return {
     clients: clientsOf(addresses(flags.address, env), file?.client ?? []),
     root: daemonRoot(flags.root, env),
@@ -113,8 +114,16 @@ function mirrorAddress(asked: string | undefined, file: FileConfig | undefined):
   );
 }
 
-/** The file at `path`, and what to warn about. */
-async function readConfigFile(path: string, required: boolean): Promise<Pick<DaemonConfig, 'file' | 'warnings'>> {
+/**
+ * The file at `path`, and what to warn about.
+ *
+ * @param indexes the repository of indexes, if it is not that of the file
+ */
+async function readConfigFile(
+  path: string,
+  required: boolean,
+  indexes: string | undefined,
+): Promise<Pick<DaemonConfig, 'file' | 'warnings'>> {
   let text: string;
   try {
     if (statSync(path).size > maxFileBytes) throw new Error(`It is larger than ${maxFileBytes} bytes`);
@@ -127,11 +136,13 @@ async function readConfigFile(path: string, required: boolean): Promise<Pick<Dae
         ...(errnoOf(error) === undefined ? { hint: configHint } : {}),
       });
   }
-  if (text.trim() === '') return { file: undefined, warnings: [] };
+  if (text.trim() === '' && indexes === undefined) return { file: undefined, warnings: [] };
   // The parser and the schema take more memory than anything else that the daemon loads. So only a daemon with a file
   // loads them.
   const { parseConfig } = await import('./file.ts');
-  return parseConfig(text, path);
+  const { file, warnings } = parseConfig(text, path);
+  if (indexes === undefined) return { file, warnings };
+  return { file: { ...file, index: { ...file.index, repository: indexes } }, warnings };
 }
 
 function addresses(flag: DaemonFlags['address'], env: NodeJS.ProcessEnv): readonly string[] {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { chmod, copyFile, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { builderConfig } from '../../release/builder-image.ts';
 import { listenerPid } from '../../src/kernel/unix-socket.ts';
 import { attachBuildkitd, type Buildkitd, startBuildkitd } from '../support/buildkitd.ts';
 import { startContainer } from '../support/container.ts';
@@ -12,6 +13,7 @@ import { startRegistry } from '../support/registry-process.ts';
 import { Relay, type RelayedRequest } from '../support/relay.ts';
 import { copyProgram } from '../support/small-base.ts';
 import { buildkitTools, repository, systemTool } from '../support/tools.ts';
+import { unpackImage } from '../support/unpacked-image.ts';
 import { Workspace } from '../support/workspace.ts';
 
 /** What the launchers and the tests call, in busybox. */
@@ -137,7 +139,7 @@ RUN [ "$(id -u)" = 65532 ] && [ "$(lazypull cat ${relay.host}/base:1 /etc/base)"
   });
 
   test('as a builder keeps all that it has in the volume of the builder', async () => {
-    const rootfs = join(workspace.path, 'builder');
+    const archive = join(workspace.path, 'builder.tar');
     const programs = await workspace.directory('programs');
     await mkdir(join(programs, 'usr/bin'), { recursive: true });
     const { buildkitd: program, buildctl } = buildkitTools();
@@ -154,8 +156,10 @@ RUN [ "$(id -u)" = 65532 ] && [ "$(lazypull cat ${relay.host}/base:1 /etc/base)"
         '--opt=context:programs=local:programs',
         `--local=programs=${programs}`,
       ],
-      output: `type=local,dest=${rootfs}`,
+      output: `type=oci,dest=${archive}`,
     });
+    const { config, root: rootfs } = await unpackImage(archive, join(workspace.path, 'builder'));
+    assert.deepEqual(config.config, builderConfig, 'the image of a release is another one');
     // What runc is linked to here; the one of the real image is static.
     await run('cp', ['--archive', '--no-clobber', `${programs}/.`, rootfs]);
     const volume = await workspace.directory('volume');
@@ -167,7 +171,7 @@ RUN [ "$(id -u)" = 65532 ] && [ "$(lazypull cat ${relay.host}/base:1 /etc/base)"
         rootfs,
         // As buildx starts one.
         args: ['lazypull-builder', '--allow-insecure-entitlement=network.host'],
-        env: ['PATH=/usr/local/bin:/bin'],
+        env: builderConfig.Env,
         volumes: [{ directory: volume, propagation: 'rprivate', target: '/var/lib/buildkit' }],
       });
       const socket = join(rootfs, 'run/buildkit/buildkitd.sock');

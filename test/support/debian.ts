@@ -35,8 +35,8 @@ export async function makeDebian(
   await run(systemTool('mmdebstrap'), args, { ...options, env: { TMPDIR: directory } });
 }
 
-/** mmdebstrap reads nothing of the host's apt configuration, so a proxy must be handed on. */
-async function aptProxy(): Promise<string[]> {
+/** Arguments for mmdebstrap: it reads nothing of the host's apt configuration, so a proxy must be handed on. */
+export async function aptProxy(): Promise<string[]> {
   const proxy = (await run('apt-config', ['shell', 'proxy', 'Acquire::http::Proxy'])).match(/'(.+)'/)?.[1];
   return proxy === undefined ? [] : [`--aptopt=Acquire::http::Proxy "${proxy}"`];
 }

@@ -103,6 +103,23 @@ describe('loadConfig', () => {
     await assert.rejects(at({ config, mirrorAddress: 'x' }, {}), /Cannot use the mirror address "x": it must be/);
   });
 
+  it('takes the repository of indexes from the environment, with and without a file', async () => {
+    const file = join(directory, 'indexes.toml');
+    writeFileSync(file, '[index]\nrepository = "registry.example/of-the-file"\npush = true\n');
+    const of = async (...args: Parameters<typeof loadConfig>) => (await loadConfig(...args)).file?.index;
+    const env = { LAZYPULL_INDEX_REPOSITORY: 'registry.example/indexes' };
+    assert.equal(await of({ config }, {}), undefined);
+    assert.equal((await of({ config: file }, {}))?.repository, 'registry.example/of-the-file');
+    assert.deepEqual(
+      [(await of({ config }, env))?.repository, (await of({ config }, env))?.push],
+      ['registry.example/indexes', false],
+    );
+    assert.deepEqual(
+      [(await of({ config: file }, env))?.repository, (await of({ config: file }, env))?.push],
+      ['registry.example/indexes', true],
+    );
+  });
+
   it('takes unix:// off an address and resolves relative paths', async () => {
     assert.equal((await loadConfig({ config, address: 'unix:///a.sock' }, {})).clients[0]?.address, '/a.sock');
     assert.equal((await loadConfig({ config, root: 'state' }, {})).root, join(process.cwd(), 'state'));

@@ -43,7 +43,8 @@ export function dockerConfig(environment: NodeJS.ProcessEnv): CredentialSource {
         ? `the credentials for "${host}" in "${place}" were not enough`
         : `there are no credentials for "${host}" in "${place}", and BuildKit and containerd do not pass theirs on`;
       const login = `"docker login${host === 'docker.io' ? '' : ` ${host}`}"`;
-      return `${state}: run ${login} as the user that runs lazypull, or set its DOCKER_CONFIG to a directory with them`;
+      const container = `in a container, mount or copy the config.json of that login to "${place}"`;
+      return `${state}: run ${login} as the user that runs lazypull, or set its DOCKER_CONFIG to a directory with them; ${container}`;
     },
     async check(isProgram) {
       checkLogins((await readConfig(place)) ?? {}, place, isProgram);

@@ -238,7 +238,7 @@ test('Authorizer sends basic credentials once a server has asked for them, and l
   await fails(
     tail(client, registry),
     'Unauthenticated',
-    /401 Unauthorized \(UNAUTHORIZED: authentication required\); there are no credentials for "127\.0\.0\.1:\d+" in "\/somewhere\/config\.json", and BuildKit and containerd do not pass theirs on: run "docker login 127/,
+    /401 Unauthorized \(UNAUTHORIZED: authentication required\); there are no credentials for "127\.0\.0\.1:\d+" in "\/somewhere\/config\.json", and BuildKit and containerd do not pass theirs on: run "docker login 127\.0\.0\.1:\d+" as the user that runs lazypull, or set its DOCKER_CONFIG to a directory with them; in a container, mount or copy the config\.json of that login to "\/somewhere\/config\.json"/,
   );
   credentials.credential = { kind: 'password', username: 'me', password: 'wrong' };
   await fails(tail(client, registry), 'Unauthenticated', /docker login/);
@@ -285,7 +285,7 @@ test('a source of credentials is asked by host, repository and labels, after tho
   await fails(
     tail(client, registry, 'other'),
     'Unauthenticated',
-    /there are no credentials for .* with them; or wind up the toy for "127\.0\.0\.1:\d+"$/,
+    /there are no credentials for .* with them; in a container, .*; or wind up the toy for "127\.0\.0\.1:\d+"$/,
   );
   first.credential = new Error('the helper is gone');
   await using another = clientWith(first, toy);
