@@ -19,7 +19,7 @@ export interface Engine extends AsyncDisposable {
   tryDocker(...args: readonly string[]): Promise<RunResult>;
 }
 
-/** Starts an Engine of that major version with its state in `directory`. Containers have the network of this machine. */
+/** Starts an Engine of that major version, which makes no networks, with its state in `directory`. */
 export async function startEngine(directory: string, version: '28' | '29'): Promise<Engine> {
   await using stack = new AsyncDisposableStack();
   await mkdir(join(directory, 'config', 'cli-plugins'), { recursive: true });
