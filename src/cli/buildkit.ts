@@ -1,7 +1,7 @@
 import { composeFile } from '../buildkit/compose.ts';
 import { runBuildkit } from '../buildkit/run.ts';
 import type { Environment } from './environment.ts';
-import { say } from './output.ts';
+import { printText, say } from './output.ts';
 import { tools } from './tools.ts';
 import { checkUsage } from './usage-error.ts';
 import { CliCommand } from './command.ts';
@@ -33,7 +33,7 @@ export function buildkitCommand(environment: Environment): CliCommand {
     .argument('<name>', 'name of the container')
     .explain('', ['lazypull buildkit compose "$PWD" buildkit-integration > compose.yml'])
     .action((repository: string, name: string) => {
-      process.stdout.write(checkUsage(() => composeFile(repository, name)));
+      printText(checkUsage(() => composeFile(repository, name)));
     });
   return new CliCommand('buildkit')
     .description('Run BuildKit on top of lazypull')

@@ -5,7 +5,7 @@ import { jsonLine } from '../util/printable.ts';
 import { durationOf, sizeOf } from './amounts.ts';
 import { age, shorten, sizeText, table } from './value-text.ts';
 import type { Environment } from './environment.ts';
-import { ExitError } from './output.ts';
+import { ExitError, printText } from './output.ts';
 import { checkUsage } from './usage-error.ts';
 import { CliCommand } from './command.ts';
 import { chooseDaemon, type DaemonUse, whichDaemon } from './which-daemon.ts';
@@ -78,7 +78,7 @@ function subcommand(cache: CliCommand, name: string): CliCommand {
 }
 
 function print({ json }: Options, values: readonly object[], text: string): void {
-  process.stdout.write(json === true ? values.map((value) => jsonLine(value)).join('') : text);
+  printText(json === true ? values.map((value) => jsonLine(value)).join('') : text);
 }
 
 /** `nowMs` is the time in milliseconds since 1970. */

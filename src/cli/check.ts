@@ -4,7 +4,7 @@ import { type Paint, painter, plain } from '../util/colour.ts';
 import { jsonLine, printable } from '../util/printable.ts';
 import type { Environment } from './environment.ts';
 import { columnsOf, fitted } from './screen.ts';
-import { ExitError } from './output.ts';
+import { ExitError, printText } from './output.ts';
 import { tools } from './tools.ts';
 import { CliCommand } from './command.ts';
 import { chooseDaemon, whichDaemon } from './which-daemon.ts';
@@ -32,7 +32,7 @@ can run with, but not at its best.`,
       const paint = painter(process.stdout, env);
       const columns = columnsOf(process.stdout, env);
       for (const result of results) {
-        process.stdout.write(json === true ? jsonLine(result) : resultText(result, paint, columns));
+        printText(json === true ? jsonLine(result) : resultText(result, paint, columns));
       }
       if (results.some(({ state }) => state === 'wrong')) throw new ExitError(1);
     });

@@ -11,7 +11,7 @@ import { jsonLine } from '../util/printable.ts';
 import { ConvertProgress } from './convert-progress.ts';
 import { type Environment, exitCodes } from './environment.ts';
 import { Interrupt } from './interrupt.ts';
-import { ExitError } from './output.ts';
+import { ExitError, printText } from './output.ts';
 import { openRegistry, platformArgument } from './registry.ts';
 import { checkUsage } from './usage-error.ts';
 import { CliCommand } from './command.ts';
@@ -78,7 +78,7 @@ async function run(
     signal: interrupt.signal,
   });
   report.finish(`Converted "${source.name}" to "${destination.name}"`);
-  process.stdout.write(options.json === true ? jsonLine({ event: 'image', ...image }) : `${image.digest}\n`);
+  printText(options.json === true ? jsonLine({ event: 'image', ...image }) : `${image.digest}\n`);
   if (!image.isLazy) throw new ExitError(exitCodes.notLazy);
 }
 
@@ -101,7 +101,7 @@ class JsonReport implements Disposable {
   [Symbol.dispose](): void {}
 
   #write(event: object): void {
-    process.stdout.write(jsonLine(event));
+    printText(jsonLine(event));
   }
 }
 

@@ -5,7 +5,7 @@ import { logFormats, logLevels } from '../log.ts';
 import { createLog } from '../process-log.ts';
 import { version } from '../version.ts';
 import type { Environment } from './environment.ts';
-import { ExitError } from './output.ts';
+import { ExitError, printText } from './output.ts';
 import { CliCommand } from './command.ts';
 
 /** Names of the daemon's flags. They may also be written with one dash, as Go programs take them. */
@@ -57,7 +57,7 @@ it and leaves everything mounted.`,
     .allowExcessArguments(false)
     .action(async (flags: DaemonFlags & { version?: boolean }) => {
       if (flags.version === true) {
-        process.stdout.write(`${environment.name} ${version}\n`);
+        printText(`${environment.name} ${version}\n`);
         return;
       }
       const config = await loadOrExit(flags, environment);

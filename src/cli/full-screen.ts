@@ -1,4 +1,5 @@
 import type { WriteStream } from 'node:tty';
+import { terminalText } from '../util/printable.ts';
 import { write } from './output.ts';
 
 const enter = '\x1b[?1049h\x1b[?25l';
@@ -41,11 +42,12 @@ export class FullScreen implements Disposable {
   }
 
   async draw(): Promise<void> {
-    const lines = this.#text()
+    const lines = terminalText(this.#text())
       .trimEnd()
       .split('\n')
       .slice(0, this.#stream.rows || 24);
-    await write(this.#stream, `${begin}${lines.join('\x1b[K\n')}\x1b[K${end}`);
+    const screen = `${begin}${lines.join('\x1b[K\n')}\x1b[K${end}`;
+    await write(this.#stream, Buffer.from(screen));
   }
 
   #enter(): void {

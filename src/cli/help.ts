@@ -3,6 +3,7 @@ import { version } from '../version.ts';
 import type { Environment } from './environment.ts';
 import { UsageError } from './usage-error.ts';
 import { CliCommand } from './command.ts';
+import { printText } from './output.ts';
 
 /** `lazypull help [COMMAND...]`: what --help of the command prints. */
 export function helpCommand(program: CliCommand): CliCommand {
@@ -55,5 +56,5 @@ export function versionCommand({ name }: Environment): CliCommand {
   return new CliCommand('version')
     .description('Print the version, as --version does')
     .explain('', ['lazypull version'])
-    .action(() => void process.stdout.write(`${name} ${version}\n`));
+    .action(() => printText(`${name} ${version}\n`));
 }

@@ -14,6 +14,7 @@ import type { Environment } from './environment.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { CliCommand } from './command.ts';
 import { chooseDaemon, whichDaemon } from './which-daemon.ts';
+import { printText } from './output.ts';
 
 const layersAtOnce = 4;
 
@@ -65,8 +66,8 @@ export function inspectCommand(environment: Environment): CliCommand {
       }));
       sayUnanswered(name, indexes, manifest.layers);
       const image = { reference: formatReference(reference), digest, mediaType, platform };
-      if (options.json === true) process.stdout.write(jsonLine({ ...image, layers }));
-      else process.stdout.write(inspectText(image, layers, painter(process.stdout, env)));
+      if (options.json === true) printText(jsonLine({ ...image, layers }));
+      else printText(inspectText(image, layers, painter(process.stdout, env)));
     });
 }
 

@@ -1,4 +1,5 @@
 import type { WriteStream } from 'node:tty';
+import { terminalText } from '../util/printable.ts';
 import { displayWidth } from './screen.ts';
 
 /** People cannot read it if it changes more often. */
@@ -23,7 +24,7 @@ export class LiveLines implements Disposable {
 
   /** Writes a permanent line, above those that change. */
   say(text: string): void {
-    this.#stream.write(`${this.#back()}${text}\n`);
+    this.#stream.write(`${this.#back()}${terminalText(text)}\n`);
   }
 
   /** Removes the lines that change. */
@@ -36,7 +37,7 @@ export class LiveLines implements Disposable {
   #draw(): void {
     const columns = (this.#stream.columns || 80) - 1;
     const lines = this.#lines(columns).slice(0, Math.max(1, (this.#stream.rows || 24) - 1));
-    const shown = lines.map((line) => cut(line, columns));
+    const shown = lines.map((line) => cut(terminalText(line), columns));
     this.#stream.write(`${this.#back()}${shown.map((line) => `${line}\n`).join('')}`);
     this.#drawn = shown.length;
   }

@@ -8,10 +8,10 @@ import { realPath } from '../kernel/real-path.ts';
 import type { LayerStatus } from '../layers/layer-status.ts';
 import type { Log } from '../log.ts';
 import { formatReference, type Reference } from '../registry/reference.ts';
-import { jsonLine, printable } from '../util/printable.ts';
+import { jsonLine, printable, terminalText } from '../util/printable.ts';
 import { bar, sizeText } from './value-text.ts';
 import { type Environment, exitCodes } from './environment.ts';
-import { say } from './output.ts';
+import { printText, say } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { CliCommand } from './command.ts';
 
@@ -58,7 +58,7 @@ The exit code is 0 if the image was mounted and unmounted again, and 130 if it w
       const root = options.root === undefined ? undefined : realPath(options.root);
       const mount = await mountImage({ client, image, directory, root, fill: options.fill === true, log, signal });
       const event = (kind: string, more: object) => {
-        if (options.json === true) process.stdout.write(jsonLine({ event: kind, ...more }));
+        if (options.json === true) printText(jsonLine({ event: kind, ...more }));
       };
       event('mounted', { directory, reference: formatReference(reference), digest: image.digest });
       say(name, `Mounted "${formatReference(reference)}" at "${directory}"; ctrl-C unmounts it`);
@@ -156,7 +156,7 @@ function watch(
 
 /** Draws a line over the previous one. Does nothing if the stream is not a terminal. */
 function draw(stream: WriteStream, text: string): void {
-  if (stream.isTTY) stream.write(`\r\x1b[K${text.slice(0, (stream.columns || 80) - 1)}`);
+  if (stream.isTTY) stream.write(`\r\x1b[K${terminalText(text).slice(0, (stream.columns || 80) - 1)}`);
 }
 
 /** A log that shows warnings and errors to people. */

@@ -1,7 +1,7 @@
 import type { Writable } from 'node:stream';
 import { errnoOf, isSystemError, LazypullError, messageOf } from '../errors.ts';
 import { type Paint, painter, plain } from '../util/colour.ts';
-import { printableLines } from '../util/printable.ts';
+import { printableLines, terminalText } from '../util/printable.ts';
 import { hintFor } from './error-hint.ts';
 
 /** Ends a command with an exit code of its own; the command has printed everything already. */
@@ -19,10 +19,15 @@ export function printError(program: string, error: unknown): void {
   process.stderr.write(formatError(program, error, painter(process.stderr, process.env)));
 }
 
-/** What `printError` writes. */
+/** What `printError` writes. Only its own first line and its hint begin a line: what others say cannot look like one. */
 export function formatError(program: string, error: unknown, paint: Paint = plain): string {
   const hint = hintFor(error);
-  return `${paint('bad', `${program}:`)} ${printableLines(detailOf(error))}\n${hint === undefined ? '' : `${paint('strong', 'hint:')} ${printableLines(hint)}\n`}`;
+  return `${paint('bad', `${program}:`)} ${indented(detailOf(error))}\n${hint === undefined ? '' : `${paint('strong', 'hint:')} ${indented(hint)}\n`}`;
+}
+
+/** A text whose lines after the first begin with spaces. */
+function indented(text: string): string {
+  return printableLines(text).replaceAll(/\n(?! {2})/g, '\n  ');
 }
 
 /** An unexpected error comes with its stack, for a report. An error of the system explains itself. */
@@ -34,7 +39,12 @@ function detailOf(error: unknown): string {
 
 /** Tells the user something that is neither data nor an error. */
 export function say(program: string, text: string): void {
-  process.stderr.write(`${program}: ${printableLines(text)}\n`);
+  process.stderr.write(`${program}: ${indented(text)}\n`);
+}
+
+/** Writes text to standard output, and does not wait. Nothing in it commands the terminal, whatever it was made of. */
+export function printText(text: string): void {
+  process.stdout.write(terminalText(text));
 }
 
 /**
@@ -53,14 +63,14 @@ export function watchOutput(stream: Writable): () => Promise<Error | undefined> 
 }
 
 /**
- * Writes data and waits until the stream takes more. If nothing reads any more, as in `lazypull …
- *  head`, it silently ends the command with 1.
+ * Writes data and waits until the stream takes more. Text is treated as by `printText`, bytes are written as they are.
+ * If nothing reads any more, as in `lazypull … | head`, it silently ends the command with 1.
  */
 export async function write(stream: Writable, data: string | Uint8Array): Promise<void> {
   try {
     await new Promise<void>((resolve, reject) => {
       stream.once('error', reject);
-      stream.write(data, (error) => {
+      stream.write(typeof data === 'string' ? terminalText(data) : data, (error) => {
         if (error) return; // the stream emits it next
         stream.off('error', reject);
         resolve();

@@ -8,6 +8,7 @@ import { PullProgress } from './pull-progress.ts';
 import { painter } from '../util/colour.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { CliCommand } from './command.ts';
+import { printText } from './output.ts';
 
 interface Options {
   address?: string;
@@ -46,7 +47,7 @@ kept for a day, and "ctr images pull --snapshotter stargz" pulls the rest.`,
       const address = (options.address ?? (env.CONTAINERD_ADDRESS || standard.address)).replace(/^unix:\/\//, '');
       const namespace = options.namespace ?? (env.CONTAINERD_NAMESPACE || standard.namespace);
       const event = (kind: string, more: object) => {
-        if (options.json === true) process.stdout.write(jsonLine({ event: kind, ...more }));
+        if (options.json === true) printText(jsonLine({ event: kind, ...more }));
       };
       await using client = await openRegistry(options.config, env);
       using containerd = new ContainerdClient(address, namespace);
@@ -68,6 +69,6 @@ kept for a day, and "ctr images pull --snapshotter stargz" pulls the rest.`,
       const { digest } = image.documents[0]!;
       event('image', { name: pulled, digest });
       if (options.json !== true) progress.finish();
-      if (options.json !== true) process.stdout.write(`${pulled}@${digest}\n`);
+      if (options.json !== true) printText(`${pulled}@${digest}\n`);
     });
 }

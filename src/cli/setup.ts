@@ -4,8 +4,9 @@ import { daemonAddress, daemonRoot, defaults } from '../config/load.ts';
 import { parseListenAddress } from '../config/listen-address.ts';
 import { LazypullError } from '../errors.ts';
 import type { ClientName } from '../setup/client-setups.ts';
+import { printable } from '../util/printable.ts';
 import type { Environment } from './environment.ts';
-import { ExitError, printError, say } from './output.ts';
+import { ExitError, printError, printText, say } from './output.ts';
 import { checkUsage } from './usage-error.ts';
 import { CliCommand } from './command.ts';
 
@@ -62,7 +63,7 @@ export function setupCommand({ env, name }: Environment): CliCommand {
       const files = [main, ...(setup.hosts?.(places) ?? [])];
       for (const { file, snippet, apply } of files) {
         if (options.write !== true) {
-          process.stdout.write(snippet);
+          printText(snippet);
           say(name, `This belongs into "${file}"; --write puts it there.`);
           continue;
         }
@@ -73,12 +74,17 @@ export function setupCommand({ env, name }: Environment): CliCommand {
         } catch (error) {
           printError(name, error);
           say(name, 'Nothing was changed in it. Put this there by hand:');
-          process.stdout.write(snippet);
+          printText(snippet);
           throw new ExitError(1);
         }
       }
       say(name, 'Then, if not done yet:');
-      for (const line of setup.next(places)) process.stderr.write(`  - ${line}\n`);
+      process.stderr.write(
+        setup
+          .next(places)
+          .map((line) => `  - ${printable(line)}\n`)
+          .join(''),
+      );
     });
 }
 

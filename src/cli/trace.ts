@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
 import { LazypullError } from '../errors.ts';
 import { parseTrace, type Trace, TraceStore } from '../layers/prefetch/trace.ts';
+import { jsonLine } from '../util/printable.ts';
 import type { Environment } from './environment.ts';
 import { sizeText } from './value-text.ts';
 import { say, write } from './output.ts';
@@ -57,7 +58,7 @@ async function exportTraces(file: string, root: string, digests: string[] | unde
     const trace = await store.load(digest);
     if (trace === undefined)
       throw new LazypullError('NotFound', `There is no trace of the layer ${digest} in "${root}"`);
-    lines.push(`${JSON.stringify(trace)}\n`);
+    lines.push(jsonLine(trace));
   }
   if (lines.length === 0)
     say(name, `There are no traces in "${root}": no layer was read in part there yet, or another --root is meant`);

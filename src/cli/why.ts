@@ -13,7 +13,7 @@ import type { Environment } from './environment.ts';
 import { isIndexable } from '../image-reader/indexable.ts';
 import type { LayerReport } from '../image-reader/inspect.ts';
 import { columnsOf, fitted } from './screen.ts';
-import { ExitError, say } from './output.ts';
+import { ExitError, printText, say } from './output.ts';
 import { imageArgument, openRegistry, platformOption } from './registry.ts';
 import { CliCommand } from './command.ts';
 import { chooseDaemon, whichDaemon } from './which-daemon.ts';
@@ -52,7 +52,7 @@ export function whyCommand(environment: Environment): CliCommand {
       const columns = columnsOf(process.stdout, env);
       if (verdicts.length === 0) say(name, 'The image has no layers: nothing of it has to be pulled');
       for (const verdict of verdicts) {
-        process.stdout.write(options.json === true ? jsonLine(verdict) : verdictText(verdict, paint, columns));
+        printText(options.json === true ? jsonLine(verdict) : verdictText(verdict, paint, columns));
       }
       if (verdicts.some(({ reason }) => reason !== undefined)) throw new ExitError(1);
     });

@@ -14,6 +14,19 @@ export function printableLines(text: string): string {
   return text.split('\n').map(printable).join('\n');
 }
 
+/** The same characters but ends of lines and tabs, and the colours of `painter`. */
+const commanding =
+  // oxlint-disable-next-line no-control-regex
+  /(?<colour>\x1b\[(?:1|2|22|31|32|33|39)m)|(?![\n\t])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
+
+/**
+ * A whole text on its way to a terminal, with the colours that we gave it. What else a terminal would obey is `?`, even
+ * if whoever made the text has forgotten `printable`.
+ */
+export function terminalText(text: string): string {
+  return text.replace(commanding, (_, colour: string | undefined) => colour ?? '?');
+}
+
 /**
  * A value as a line of JSON, with everything escaped that `printable` replaces. JSON itself escapes only the control
  * characters of ASCII.

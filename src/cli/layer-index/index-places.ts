@@ -8,6 +8,7 @@ import { jsonLine } from '../../util/printable.ts';
 import type { CliCommand } from '../command.ts';
 import type { Environment } from '../environment.ts';
 import { chooseDaemon, type DaemonChoice, whichDaemon } from '../which-daemon.ts';
+import { printText } from '../output.ts';
 
 /** Options of all commands about a machine's indexes. */
 export interface StoreOptions extends DaemonChoice {
@@ -47,7 +48,7 @@ export async function indexConfig(path: string | undefined, env: NodeJS.ProcessE
 
 /** Prints values for programs, or a text for people. */
 export function print({ json }: { readonly json?: boolean }, values: readonly object[], text: string): void {
-  process.stdout.write(json === true ? values.map((value) => jsonLine(value)).join('') : text);
+  printText(json === true ? values.map((value) => jsonLine(value)).join('') : text);
 }
 
 export function countText(indexes: number): string {

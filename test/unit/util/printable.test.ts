@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { jsonLine, printable, printableLines } from '../../../src/util/printable.ts';
+import { painter, type Tone } from '../../../src/util/colour.ts';
+import { jsonLine, printable, printableLines, terminalText } from '../../../src/util/printable.ts';
 
 /**
  * Commands of terminals in 7 and 8 bits, a turn of the direction, a mark that hides, a tag beyond 16 bits, ends of
@@ -21,4 +22,17 @@ test('jsonLine has the whole value, with everything escaped that commands a term
   assert.deepEqual(JSON.parse(line), { [hostile]: hostile, plain: 'Grüße 🙂' });
   assert.match(line, /\\u009b2J.*\\udb40\\udc41.*🙂/);
   assert.equal(jsonLine([1]), '[1]\n');
+});
+
+test('terminalText leaves lines, tabs and the colours of painter, and nothing else that commands a terminal', () => {
+  assert.equal(terminalText('a\n\tb'), 'a\n\tb');
+  for (const command of ['\x1b[8m', '\x1b[0;31m', '\x1b[2J', '\x1b]0;title\x07', '\x9b31m', '\r', '\x7f', '\u202e']) {
+    assert.equal(terminalText(command), printable(command));
+  }
+  const paint = painter({}, { FORCE_COLOR: '1' });
+  for (const tone of ['good', 'bad', 'warning', 'quiet', 'strong'] satisfies Tone[]) {
+    const text = paint(tone, 'text');
+    assert.notEqual(text, 'text');
+    assert.equal(terminalText(text), text);
+  }
 });
