@@ -6,9 +6,8 @@
  * into `implemented` of `file.ts`. The page of the documentation comes from there.
  */
 
-import { readFileSync, statSync } from 'node:fs';
-
 import { LazypullError, errnoOf } from '../errors.ts';
+import { readGivenFile } from '../kernel/given-file.ts';
 import { realPath } from '../kernel/real-path.ts';
 import { type LogFormat, logFormats, type LogLevel, logLevels } from '../log.ts';
 import { type ClientConfig, clientsOf, socketPath } from './client-list.ts';
@@ -126,8 +125,7 @@ async function readConfigFile(
 ): Promise<Pick<DaemonConfig, 'file' | 'warnings'>> {
   let text: string;
   try {
-    if (statSync(path).size > maxFileBytes) throw new Error(`It is larger than ${maxFileBytes} bytes`);
-    text = readFileSync(path, 'utf8');
+    text = utf8Text(await readGivenFile(path, maxFileBytes));
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' && !required) text = '';
     else
@@ -143,6 +141,15 @@ async function readConfigFile(
   const { file, warnings } = parseConfig(text, path);
   if (indexes === undefined) return { file, warnings };
   return { file: { ...file, index: { ...file.index, repository: indexes } }, warnings };
+}
+
+/** TOML is UTF-8, and nothing else (TOML 1.0, "Spec"). */
+function utf8Text(bytes: Buffer): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw new Error('It is not UTF-8');
+  }
 }
 
 function addresses(flag: DaemonFlags['address'], env: NodeJS.ProcessEnv): readonly string[] {

@@ -1,7 +1,8 @@
 import { type KeyObject } from 'node:crypto';
-import { readFile, statfs } from 'node:fs/promises';
+import { statfs } from 'node:fs/promises';
 import { codeOf, LazypullError } from '../errors.ts';
 import type { ImageAccess } from '../images/image-access.ts';
+import { readGivenFile } from '../kernel/given-file.ts';
 import type { Log } from '../log.ts';
 import type { RegistryClient } from '../registry/client.ts';
 import { bytesOf, parseAmount } from '../util/amount.ts';
@@ -15,7 +16,7 @@ import { IndexTrust } from './index-trust.ts';
 import { LayerIndexes } from './layer-indexes.ts';
 import { type IndexMetrics, indexMetrics } from './metrics.ts';
 import { PendingPushes } from './pending-pushes.ts';
-import { parsePrivateKey } from './signature.ts';
+import { maxKeyBytes, parsePrivateKey } from './signature.ts';
 
 /** `[index]` of config.toml. */
 export interface IndexConfig {
@@ -113,7 +114,7 @@ export async function openIndexStore(root: string, maxSize: string | number, log
 export async function signingKey({ signing_key: path }: IndexConfig): Promise<KeyObject | undefined> {
   if (path === '') return undefined;
   try {
-    return parsePrivateKey(await readFile(path), path);
+    return parsePrivateKey(await readGivenFile(path, maxKeyBytes), path);
   } catch (error) {
     throw new LazypullError('InvalidArgument', 'Cannot use the key "index.signing_key"', { cause: error });
   }

@@ -16,6 +16,9 @@ export interface SignedIndex {
 const spkiPrefix = Buffer.from('302a300506032b6570032100', 'hex');
 const rawKeyBytes = 32;
 
+/** A file with a key is much shorter. */
+export const maxKeyBytes = 64 << 10;
+
 /** Hex digits of the digest of a key that name it. */
 const keyIdLength = 16;
 

@@ -1,8 +1,8 @@
 import type { KeyObject } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
 import { Option } from 'commander';
 import { LazypullError } from '../../errors.ts';
-import { parsePrivateKey } from '../../indexes/signature.ts';
+import { maxKeyBytes, parsePrivateKey } from '../../indexes/signature.ts';
+import { readGivenFile } from '../../kernel/given-file.ts';
 
 /** The option `--sign`. */
 export function signOption(): Option {
@@ -14,7 +14,7 @@ export async function readKey(file: string | undefined): Promise<KeyObject | und
   if (file === undefined) return undefined;
   let pem: Buffer;
   try {
-    pem = await readFile(file);
+    pem = await readGivenFile(file, maxKeyBytes);
   } catch (error) {
     throw new LazypullError('InvalidArgument', `Cannot read the key "${file}"`, { cause: error });
   }

@@ -1,7 +1,8 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import { errnoOf, LazypullError, messageOf } from '../../errors.ts';
+import { readGivenFile } from '../../kernel/given-file.ts';
 import { parseTomlText } from '../../util/toml.ts';
 import type { Capability, Headers, HostEntry } from './host-entry.ts';
 import { type ClientCertificate, endpointTls, type EndpointTls } from '../http/tls.ts';
@@ -130,8 +131,7 @@ async function readPem(directory: string, file: string): Promise<string> {
 }
 
 async function readText(path: string): Promise<string> {
-  if ((await stat(path)).size > maxFileBytes) throw new Error(`"${path}" is larger than ${maxFileBytes} bytes`);
-  return readFile(path, 'utf8');
+  return (await readGivenFile(path, maxFileBytes)).toString('utf8');
 }
 
 function tableAt(table: Table, key: string): Table {

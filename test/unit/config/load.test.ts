@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { messageOf } from '../../../src/errors.ts';
 import { type DaemonConfig, defaults, loadConfig } from '../../../src/config/load.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'lazypull-config-'));
@@ -22,6 +25,25 @@ describe('loadConfig', () => {
     assert.equal(loaded.logLevel, 'info');
     assert.deepEqual(loaded.warnings, []);
     assert.equal(defaults.config, '/etc/containerd-stargz-grpc/config.toml');
+  });
+
+  it('takes a pipe for a file, and refuses what is too large, no UTF-8 or no file', async () => {
+    const at = (name: string) => join(directory, name);
+    writeFileSync(at('large.toml'), Buffer.alloc(2 << 20, '#'));
+    writeFileSync(at('latin1.toml'), Buffer.from('root_path = "\xe9"\n', 'latin1'));
+    const problems = new Map([
+      [at('large.toml'), /Cannot read the config file ".*large.toml": .* is larger than 1048576 bytes/],
+      [at('latin1.toml'), /Cannot read the config file ".*latin1.toml": It is not UTF-8/],
+      ['/dev/zero', /Cannot read the config file "\/dev\/zero": .* is larger than/],
+      [directory, /Cannot read the config file ".*": EISDIR/],
+    ]);
+    for (const [path, problem] of problems) {
+      await assert.rejects(loadConfig({ config: path }, {}), (error) => problem.test(messageOf(error)));
+    }
+    execFileSync('mkfifo', [at('pipe')]);
+    const reading = loadConfig({ config: at('pipe') }, {});
+    await writeFile(at('pipe'), 'metrics_address = "127.0.0.1:1"');
+    assert.deepEqual((await reading).metricsAddress, { host: '127.0.0.1', port: 1 });
   });
 
   it('takes the environment before the default, and a flag before the environment', async () => {
@@ -134,12 +156,6 @@ describe('loadConfig', () => {
     const missing = join(directory, 'missing.toml');
     await assert.rejects(loadConfig({ config: missing }, {}), /Cannot read the config file ".*missing.toml"/);
     await assert.rejects(loadConfig({}, { LAZYPULL_CONFIG: missing }), /Cannot read the config file/);
-  });
-
-  it('refuses a config file that is too large to be one', async () => {
-    const large = join(directory, 'large.toml');
-    writeFileSync(large, '#'.repeat(2 << 20));
-    await assert.rejects(loadConfig({ config: large }, {}), { cause: new Error('It is larger than 1048576 bytes') });
   });
 
   it('reads the file when there is something in it', async () => {

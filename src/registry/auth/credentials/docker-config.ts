@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { errnoOf, LazypullError } from '../../../errors.ts';
+import { readGivenFile } from '../../../kernel/given-file.ts';
 import { jsonProblem } from '../../../util/json.ts';
 import { askHelper, checkHelper } from './credential-helper.ts';
 import type { Credential, CredentialSource } from './credential-source.ts';
@@ -72,7 +72,7 @@ const mend = 'correct the file, or set DOCKER_CONFIG to the directory of a right
 async function readConfig(path: string): Promise<Json | undefined> {
   let text: string;
   try {
-    text = await readFile(path, 'utf8');
+    text = (await readGivenFile(path, maxConfigBytes)).toString('utf8');
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined;
     throw new LazypullError('FailedPrecondition', `Cannot read the credentials in "${path}"`, {
@@ -81,10 +81,9 @@ async function readConfig(path: string): Promise<Json | undefined> {
     });
   }
   if (text.trim() === '') return undefined; // as Docker takes it
-  const config = text.length > maxConfigBytes ? undefined : parseObject(text);
+  const config = parseObject(text);
   if (config !== undefined) return config;
-  const isLarge = text.length > maxConfigBytes;
-  const problem = isLarge ? `it is larger than ${maxConfigBytes} bytes` : jsonProblem(text);
+  const problem = jsonProblem(text);
   throw new LazypullError(
     'FailedPrecondition',
     `Cannot read the credentials in "${path}": it is not a JSON object of Docker's${problem === undefined ? '' : `: ${problem}`}`,
