@@ -36,9 +36,10 @@ export class LazypullError extends Error {
 /** Maximum depth of a chain of causes. */
 const maxCauses = 8;
 
-/** The class of any thrown value: that of a LazypullError, else 'Unknown'. */
+/** The class of any thrown value: that of a LazypullError, that of an exhausted resource, else 'Unknown'. */
 export function codeOf(error: unknown): ErrorCode {
-  return error instanceof LazypullError ? error.code : 'Unknown';
+  if (error instanceof LazypullError) return error.code;
+  return Object.hasOwn(hintsOfExhaustion, errnoOf(error) ?? '') ? 'ResourceExhausted' : 'Unknown';
 }
 
 /**
@@ -66,10 +67,16 @@ export function hintOf(error: unknown): string | undefined {
   return undefined;
 }
 
-/** What to do if a process has reached a limit. */
+/** What to do about a full disk. */
+export const spaceHint =
+  'free some space, or files if "df -i" shows that there are too many, or choose another directory';
+
+/** What to do if a process or a disk has reached a limit. */
 const hintsOfExhaustion: Readonly<Record<string, string>> = {
   EMFILE: 'raise the number of files that a process may have open (LimitNOFILE= of systemd, "ulimit -n" of a shell)',
   ENFILE: 'raise the number of files that the machine may have open (sysctl fs.file-max)',
+  ENOSPC: spaceHint,
+  EDQUOT: spaceHint,
   ERR_WORKER_INIT_FAILED:
     'raise the number of threads that may run (TasksMax= of systemd, pids.max of a control group)',
 };

@@ -26,7 +26,6 @@ const registryHintsByClass: Partial<Record<ErrorCode, string>> = {
 
 const systemHints: Hints = [
   [['EACCES', 'EPERM'], 'run it as root, or as a user with the right to do this'],
-  [['ENOSPC', 'EDQUOT'], 'free some space, or choose another directory'],
   [['ENOENT', 'ENOTDIR', 'EISDIR'], 'check the path'],
   [['EROFS'], 'that file system is read-only; choose another directory'],
 ];

@@ -1,7 +1,7 @@
 import { existsSync, readlinkSync, statSync } from 'node:fs';
 import { mkdir, readdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { LazypullError } from '../errors.ts';
+import { errnoOf, LazypullError } from '../errors.ts';
 import { detach, mountOverlay } from '../kernel/mount.ts';
 import { isDangling } from '../kernel/real-path.ts';
 import { checkNotShared } from '../state/ownership.ts';
@@ -38,6 +38,8 @@ export async function checkRootDisk(root: string, place = root, trial = 'trial')
   try {
     await tryOverlay(directory);
   } catch (error) {
+    // A disk that is full or fails is no disk of the wrong kind.
+    if (['ENOSPC', 'EDQUOT', 'EROFS', 'EIO'].includes(errnoOf(error) ?? '')) throw error;
     throw refusal(root, 'overlayfs cannot write there', error);
   } finally {
     await remove(directory);

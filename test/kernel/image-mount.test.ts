@@ -7,6 +7,7 @@ import { mkdir, open, readdir, readFile, rmdir, symlink } from 'node:fs/promises
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { spaceHint } from '../../src/errors.ts';
 import { mountsBelow } from '../../src/kernel/mount.ts';
 import type { FileSpec } from '../support/estargz-blob.ts';
 import { run } from '../support/program.ts';
@@ -164,7 +165,7 @@ test('lazypull mount names the directory that has no space for the layers', asyn
   assert.deepEqual(await mount.ended, [1, null]);
   assert.equal(
     mount.errors.replace(/: ENOSPC: .*/, ': ENOSPC'),
-    `lazypull: Cannot keep layers in "${full}": ENOSPC\nhint: free some space, or choose another directory\n`,
+    `lazypull: Cannot keep layers in "${full}": ENOSPC\nhint: ${spaceHint}\n`,
   );
   await mount.assertNothingLeft();
 });

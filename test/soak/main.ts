@@ -124,8 +124,8 @@ async function play(
   const isOurs = operation.disturbs !== undefined; // what a stroke or the registry does itself does not fail
   try {
     const what = await attempt().catch((error: unknown) => {
-      // The daemon was away before: its clients find it again after a pause.
-      if (isOurs || isExcused(error, disturbances) || !isLostCall(error)) throw error;
+      // The daemon or the registry was away before: clients, and the daemon, find them again after a pause.
+      if (isOurs || isExcused(error, disturbances) || !isLate(error)) throw error;
       return healed(attempt);
     });
     return `${what} (${((performance.now() - begun) / 1000).toFixed(1)} s)`;
@@ -153,7 +153,12 @@ async function checkCalm({ world, reader, builder }: Actors, random: Random): Pr
 }
 
 function healed<T>(action: () => Promise<T>): Promise<T> {
-  return retried(action, (error) => isLostCall(error) || isLeftToClient(error), maxHealMs);
+  return retried(action, isLate, maxHealMs);
+}
+
+/** Whether an error may come of what was in the way before. */
+function isLate(error: unknown): boolean {
+  return isLostCall(error) || isLeftToClient(error);
 }
 
 async function bounded<T>(name: string, action: () => Promise<T>): Promise<T> {

@@ -244,13 +244,18 @@ export class LayerLab implements AsyncDisposable {
 }
 
 /**
- * Mounts a new ext4 file system of a size at a directory; the file that it is in is made at `image`. The workspace
- * unmounts it.
+ * Mounts a new ext4 file system of a size at a directory; the file that it is in is made at `image`. It has room for
+ * about `files` files. The workspace unmounts it.
  */
-export async function mountDisk(directory: string, bytes: number, image = `${directory}.ext4`): Promise<void> {
+export async function mountDisk(
+  directory: string,
+  bytes: number,
+  image = `${directory}.ext4`,
+  files = Math.ceil(bytes / 4096),
+): Promise<void> {
   await mkdir(directory, { recursive: true });
   await writeFile(image, '');
   await truncate(image, bytes);
-  await run('mkfs.ext4', ['-q', '-m', '0', '-E', 'lazy_journal_init=0', image]);
+  await run('mkfs.ext4', ['-q', '-m', '0', '-N', String(files), '-E', 'lazy_journal_init=0', image]);
   await run('mount', ['-o', 'loop', image, directory]);
 }

@@ -1,3 +1,4 @@
+import type { StatsFs } from 'node:fs';
 import { type Amount, bytesOf } from '../../util/amount.ts';
 
 /** How much of the disk the files of layers may take. */
@@ -19,16 +20,32 @@ export const defaultCacheLimits: CacheLimits = {
   lowWater: 0.8,
 };
 
-/** All in bytes; `free` and `total` are those of the file system. */
+/** Bytes, and files that the file system can still hold. `free` and `total` are those of the file system. */
 export interface CacheSpace {
   readonly used: number;
   readonly free: number;
   readonly total: number;
+  /** Infinity, both, if the file system has no bound on files. */
+  readonly freeFiles: number;
+  readonly totalFiles: number;
+}
+
+/** So many files more must fit into the file system, or this part of all on a small one. */
+const minFreeFiles = 1000;
+const minFreeFilesShare = 0.1;
+
+/** What there is once `coming` more bytes are written, if `used` are now, by statfs(2). */
+export function spaceOf({ bsize, blocks, bavail, files, ffree }: StatsFs, used: number, coming: number): CacheSpace {
+  // Btrfs, which has no bound on files, says 0.
+  const [freeFiles, totalFiles] = files === 0 ? [Infinity, Infinity] : [ffree, files];
+  return { used: used + coming, free: bavail * bsize - coming, total: blocks * bsize, freeFiles, totalFiles };
 }
 
 /** Whether the cache may not grow any more. */
-export function isFull(limits: CacheLimits, { used, free, total }: CacheSpace): boolean {
-  return used > maxBytes(limits, total) * limits.highWater || free < bytesOf(limits.minFree, total);
+export function isFull(limits: CacheLimits, space: CacheSpace): boolean {
+  const { used, free, total } = space;
+  const isOver = used > maxBytes(limits, total) * limits.highWater;
+  return isOver || free < bytesOf(limits.minFree, total) || excessFiles(space) > 0;
 }
 
 /** How many bytes should be removed, 0 for none. */
@@ -38,6 +55,11 @@ export function excessBytes(limits: CacheLimits, space: CacheSpace): number {
   const max = maxBytes(limits, total);
   const over = used > max * limits.highWater ? used - max * limits.lowWater : 0;
   return Math.ceil(Math.max(over, bytesOf(limits.minFree, total) - free));
+}
+
+/** How many files should be removed, 0 for none. */
+export function excessFiles({ freeFiles, totalFiles }: CacheSpace): number {
+  return Math.max(0, Math.ceil(Math.min(minFreeFiles, totalFiles * minFreeFilesShare)) - freeFiles);
 }
 
 function maxBytes({ max }: CacheLimits, total: number): number {

@@ -10,7 +10,7 @@ import {
   layerKey,
   layerPath,
 } from '../../chunks/layer-id.ts';
-import { LazypullError, messageOf } from '../../errors.ts';
+import { LazypullError, messageOf, spaceHint } from '../../errors.ts';
 import type { Log } from '../../log.ts';
 import type {
   CacheAccess,
@@ -21,7 +21,7 @@ import type {
   Verified,
   VerifiedLayer,
 } from './cache-access.ts';
-import { type CacheLimits, type CacheSpace, excessBytes, isFull } from './cache-limits.ts';
+import { type CacheLimits, type CacheSpace, excessBytes, excessFiles, isFull, spaceOf } from './cache-limits.ts';
 import { DiskBudget } from './disk-budget.ts';
 import { checkRecord, LayerDirectory } from '../store/layer-directory.ts';
 import { countBytes, residency } from '../../chunks/residency.ts';
@@ -74,6 +74,7 @@ export interface CacheOptions {
 /** Something that can be removed to make space. */
 interface Removable {
   readonly bytes: number;
+  readonly files?: number;
   readonly lastUsedMs: number;
   remove(): Promise<boolean>;
 }
@@ -81,6 +82,7 @@ interface Removable {
 interface Kept extends CachedLayer {
   readonly key: LayerKey;
   readonly directory: LayerDirectory;
+  readonly files: number;
   /** Without a record it is useless. */
   readonly isWhole: boolean;
 }
@@ -139,7 +141,9 @@ export class Cache implements CacheAccess {
   /** Makes room for so many bytes. Rejects with ResourceExhausted if layers in use leave too little. */
   async makeRoom(bytes: number): Promise<void> {
     if (!this.#isStarted || (await this.#hasRoom(bytes)) || !(await this.trim(bytes))) return;
-    throw new LazypullError('ResourceExhausted', `There is no space on the disk for about ${bytes} bytes of a layer`);
+    throw new LazypullError('ResourceExhausted', `There is no space on the disk for about ${bytes} bytes of a layer`, {
+      hint: spaceHint,
+    });
   }
 
   /** Whether there is room by what was found not long ago: to look at all layers for each one takes too long. */
@@ -171,15 +175,22 @@ export class Cache implements CacheAccess {
       this.#lookMs = performance.now() - started;
       for (const layer of layers) if (!layer.isWhole) await this.#remove(layer);
       const space = await this.#space(sum(layers) + sum(beside), coming);
-      const excess = excessBytes(limits, space);
+      const [bytes, files] = [excessBytes(limits, space), excessFiles(space)];
       const whole = layers.filter(({ isWhole }) => isWhole);
-      const removables = [...beside, ...whole.map((layer) => this.#removable(layer))];
-      let removed = 0;
+      const removables: Removable[] = [...beside, ...whole.map((layer) => this.#removable(layer))];
+      const removed = { bytes: 0, files: 0 };
       for (const each of removables.toSorted((a, b) => a.lastUsedMs - b.lastUsedMs)) {
-        if (removed >= excess || this.#isClosed) break;
-        if (await each.remove()) removed += each.bytes;
+        if ((removed.bytes >= bytes && removed.files >= files) || this.#isClosed) break;
+        if (!(await each.remove())) continue;
+        removed.bytes += each.bytes;
+        removed.files += each.files ?? 0;
       }
-      const left = { ...space, used: space.used - removed, free: space.free + removed };
+      const left = {
+        ...space,
+        used: space.used - removed.bytes,
+        free: space.free + removed.bytes,
+        freeFiles: space.freeFiles + removed.files,
+      };
       this.#found = { used: left.used - coming, atMs: performance.now() };
       this.#promised = coming;
       if (coming === 0) this.#note(isFull(limits, left), left);
@@ -239,8 +250,7 @@ export class Cache implements CacheAccess {
 
   /** What there is once `coming` more bytes are written, if `used` are now. */
   async #space(used: number, coming: number): Promise<CacheSpace> {
-    const { bsize, blocks, bavail } = await statfs(this.#options.root);
-    return { used: used + coming, free: bavail * bsize - coming, total: blocks * bsize };
+    return spaceOf(await statfs(this.#options.root), used, coming);
   }
 
   /** Runs one action after the other. */
@@ -268,12 +278,14 @@ export class Cache implements CacheAccess {
     try {
       const { mtimeMs, blocks } = await lstat(directory.path);
       let bytes = blocks * blockBytes;
-      for (const name of await readdir(directory.path)) {
+      const inside = await readdir(directory.path);
+      for (const name of inside) {
         bytes += ((await lstat(join(directory.path, name)).catch(() => undefined))?.blocks ?? 0) * blockBytes;
       }
       return {
         key,
         directory,
+        files: inside.length + 1,
         digest: id.digest,
         tocDigest: id.index,
         bytes,
@@ -288,7 +300,7 @@ export class Cache implements CacheAccess {
 
   #removable(layer: Kept): Removable {
     const { log, metrics } = this.#options;
-    const { digest, bytes, lastUsedMs } = layer;
+    const { digest, bytes, files, lastUsedMs } = layer;
     const remove = async (): Promise<boolean> => {
       if (!(await this.#remove(layer))) return false;
       metrics?.removed.add(1);
@@ -296,7 +308,7 @@ export class Cache implements CacheAccess {
       log.info({ layer: digest, bytes, lastUsed }, 'removed a layer that was not used for the longest time');
       return true;
     };
-    return { bytes, lastUsedMs, remove };
+    return { bytes, files, lastUsedMs, remove };
   }
 
   /** @returns false if the layer is needed */
@@ -343,13 +355,17 @@ export class Cache implements CacheAccess {
     }
   }
 
-  #note(isFullNow: boolean, { used, free }: { used: number; free: number }): void {
+  #note(isFullNow: boolean, { used, free, freeFiles }: CacheSpace): void {
     if (isFullNow === this.isFull) return;
     this.#setFull(isFullNow);
     const { log } = this.#options;
+    const files = Number.isFinite(freeFiles) ? { freeFiles } : {};
     if (isFullNow)
-      log.warn({ used, free }, 'the layers in use take all the space that layers may have: nothing is prefetched');
-    else log.info({ used, free }, 'there is space for layers again');
+      log.warn(
+        { used, free, ...files },
+        'the layers in use take all the space that layers may have: nothing is prefetched',
+      );
+    else log.info({ used, free, ...files }, 'there is space for layers again');
   }
 }
 

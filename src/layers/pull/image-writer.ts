@@ -1,5 +1,5 @@
 import { closeSync, openSync, statfsSync, writeSync } from 'node:fs';
-import { LazypullError } from '../../errors.ts';
+import { LazypullError, spaceHint } from '../../errors.ts';
 import { writeBack } from '../../kernel/writeback.ts';
 import { freeCheckBytes, keepFreeBytes } from './pull-bounds.ts';
 
@@ -104,7 +104,9 @@ export class ImageWriter implements Disposable {
     this.#uncheckedBytes = 0;
     const { bavail, bsize } = statfsSync(this.#path);
     if (bavail * bsize >= keepFreeBytes) return;
-    throw new LazypullError('ResourceExhausted', `There is no space left on the disk for the layer: "${this.#path}"`);
+    throw new LazypullError('ResourceExhausted', `There is no space left on the disk for the layer: "${this.#path}"`, {
+      hint: spaceHint,
+    });
   }
 }
 

@@ -161,8 +161,9 @@ export class Indexer {
         layer: ref.id.digest,
         reference: ref.image.reference,
         files: table.length,
-        fetchMs: Math.round(fetchedMs - started),
-        planMs: Math.round(performance.now() - fetchedMs),
+        // Both may have begun before a client asked: it waited for the rest.
+        fetchMs: Math.round(Math.max(0, fetchedMs - started)),
+        planMs: Math.round(performance.now() - Math.max(started, fetchedMs)),
       },
       'indexed a layer',
     );

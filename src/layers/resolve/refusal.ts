@@ -47,7 +47,7 @@ export const refusalAdvice: Readonly<Record<RefusalReason, string>> = {
   stacking:
     'this layer changes the layers below it in a way that only unpacking keeps: the client pulls it, and nothing has to be done',
   name: 'the client has another snapshot of that name: remove it, or prune its cache',
-  limit: 'the layer has more files or a larger index than is supported',
+  limit: 'the layer is past a bound, or this machine lacks what it takes: the message says which',
   machine: 'the layer could not be mounted on this machine: the log of the daemon has details',
   other: 'the log of the daemon has details',
 };

@@ -236,8 +236,8 @@ export class UnindexedLayers {
     await directory.writeRecord(record);
     const resident = new Uint8Array(new SharedArrayBuffer(table.length));
     const index = originText(origin);
-    const fetchMs = Math.round(fetchedMs - started);
-    const planMs = Math.round(performance.now() - fetchedMs);
+    const fetchMs = Math.round(Math.max(0, fetchedMs - started));
+    const planMs = Math.round(performance.now() - Math.max(started, fetchedMs));
     log.info({ layer: digest, reference, files: table.length, index, fetchMs, planMs }, 'found the index of a layer');
     return {
       record,

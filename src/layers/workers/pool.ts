@@ -12,6 +12,7 @@ import type { MemoryBudget } from '../memory-budget.ts';
 import type {
   Failure,
   JobCommand,
+  JobError,
   JobResult,
   WorkerPoolData,
   WorkerAnswer,
@@ -150,8 +151,8 @@ export class WorkerPool {
   async plan(request: PlanRequest, isAwaited: () => boolean): Promise<Planned> {
     const result = await this.#run('plan', () => ({ kind: 'plan', request }), { first: 0, last: 0 }, 0, isAwaited);
     if ('planned' in result) return result.planned;
-    const { code, message } = errorOf(result);
-    throw new LazypullError(code, message);
+    const { code, message, hint } = errorOf(result);
+    throw new LazypullError(code, message, { hint });
   }
 
   /** Makes a layer's disk file known to the threads. @returns the id for `unpack`, `verify` and `remove` */
@@ -382,6 +383,6 @@ function chunksFailed({ first, last }: ChunkRange, code: ErrorCode, message: str
   return Array.from({ length: last - first }, (_, i) => ({ chunk: first + i, code, message }));
 }
 
-function errorOf(result: JobResult): { code: ErrorCode; message: string } {
+function errorOf(result: JobResult): JobError {
   return 'error' in result ? result.error : { code: 'Unknown', message: 'A thread gave an answer to another question' };
 }

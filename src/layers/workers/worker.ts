@@ -9,7 +9,7 @@ import type { ChunkTable } from '../../chunks/chunk-table.ts';
 import { Formats } from '../../formats/index.ts';
 import type { LayerFormat } from '../../formats/layer-format.ts';
 import { Fronts } from '../../fronts/index.ts';
-import { codeOf, type ErrorCode, LazypullError, messageOf } from '../../errors.ts';
+import { codeOf, type ErrorCode, hintOf, LazypullError, messageOf } from '../../errors.ts';
 import { writeBack } from '../../kernel/writeback.ts';
 import { goFirstAgain, yieldToOthers, type YieldingThread } from '../../kernel/thread-priority.ts';
 import { BufferPressure } from '../../util/buffer-pressure.ts';
@@ -79,10 +79,14 @@ export interface Failure {
  * For `unpack` and `verify`, the chunks that failed, with the reason: the other chunks are resident. For `plan`, the
  * result or the error.
  */
-export type JobResult =
-  | { failures: Failure[] }
-  | { planned: Planned }
-  | { error: { code: ErrorCode; message: string } };
+export type JobResult = { failures: Failure[] } | { planned: Planned } | { error: JobError };
+
+/** An error of a thread. */
+export interface JobError {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly hint?: string | undefined;
+}
 
 export type WorkerAnswer =
   | { job: number; result: JobResult }
@@ -185,7 +189,8 @@ function plan(request: PlanRequest): JobResult {
   try {
     return { planned: planFiles(formatNamed(request.format), fronts.chosen, request) };
   } catch (error) {
-    return { error: { code: codeOf(error), message: messageOf(error) } };
+    const hint = hintOf(error);
+    return { error: { code: codeOf(error), message: messageOf(error), ...(hint !== undefined && { hint }) } };
   }
 }
 

@@ -3,10 +3,13 @@ import { randomBytes } from 'node:crypto';
 import { readdir, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { launchDaemon } from '../../support/daemon.ts';
 import { estargzBlob, type FileSpec } from '../../support/estargz-blob.ts';
 import { checkFiles, checkKeptFiles } from '../../support/layer-files.ts';
 import { LayerLab, mountDisk } from '../../support/layer-lab.ts';
 import { tryRun } from '../../support/program.ts';
+import { retried } from '../../support/until.ts';
+import { Workspace } from '../../support/workspace.ts';
 
 const mib = 1 << 20;
 
@@ -71,4 +74,38 @@ test('A layer that is not in use makes room for one that is read', async () => {
   await checkFiles(files, root);
   assert.equal(lab.registry.requests.length, before, 'all of it is on the disk');
   await lab.unmount(root);
+});
+
+test('A layer that is not in use makes room for others on a disk that can hold no more files', async () => {
+  const config = 'no_background_fetch = true\n';
+  await using lab = await LayerLab.open(config, (root) => mountDisk(root, 64 * mib, `${root}.ext4`, 128));
+  const prepare = async (): Promise<string> => lab.prepare([lab.layer(estargzBlob(noiseFiles(2, 1000), mib))]);
+  const snapshots: string[] = [];
+  const failure = await (async () => {
+    while (true) snapshots.push(await prepare());
+  })().catch((error: Error) => error);
+  assert.match(String(failure), /is not lazy|no space left/i);
+  const refusals = lab.complaints.filter(({ msg }) => msg === 'failed to prepare remote snapshot');
+  for (const { reason, error } of refusals) {
+    assert.equal(reason, 'limit');
+    assert.match(String(error), /ENOSPC.*free some space, or files if "df -i" shows that there are too many/);
+  }
+  assert.ok(snapshots.length > 5, `${snapshots.length} layers`);
+  for (const snapshot of snapshots) await lab.remove(snapshot, 1);
+  await retried(prepare, () => true);
+  const { ffree } = await statfs(lab.root);
+  assert.ok(ffree > 0, `${ffree} files are free`);
+});
+
+test('A daemon that starts on a full disk says that the disk is full', async () => {
+  await using workspace = await Workspace.open('lp-full');
+  const directory = join(workspace.path, 'lp');
+  await mountDisk(join(directory, 'root'), 16 * mib);
+  await tryRun('dd', ['if=/dev/zero', `of=${join(directory, 'root', 'ballast')}`, 'bs=1k', 'status=none']);
+  await using daemon = await launchDaemon(directory);
+  await daemon.program.ended;
+  assert.match(
+    String(daemon.log().at(-1)?.['error']),
+    /^Cannot write below ".*root": ENOSPC: .*; free some space there, or choose another --root$/,
+  );
 });
