@@ -19,7 +19,7 @@ export function printError(program: string, error: unknown): void {
   process.stderr.write(formatError(program, error, painter(process.stderr, process.env)));
 }
 
-/** What `printError` writes. Only its own first line and its hint begin a line: what others say cannot look like one. */
+/** What `printError` writes. Only its first line and its hint begin a line: what others say cannot look like one. */
 export function formatError(program: string, error: unknown, paint: Paint = plain): string {
   const hint = hintFor(error);
   return `${paint('bad', `${program}:`)} ${indented(detailOf(error))}\n${hint === undefined ? '' : `${paint('strong', 'hint:')} ${indented(hint)}\n`}`;

@@ -21,7 +21,7 @@ const commanding =
 
 /**
  * A whole text on its way to a terminal, with the colours that we gave it. What else a terminal would obey is `?`, even
- * if whoever made the text has forgotten `printable`.
+ * if the code that made the text has forgotten `printable`.
  */
 export function terminalText(text: string): string {
   return text.replace(commanding, (_, colour: string | undefined) => colour ?? '?');
