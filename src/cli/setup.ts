@@ -34,7 +34,7 @@ export function setupCommand({ env, name }: Environment): CliCommand {
     .option('--mirror <host:port>', "use that daemon's mirror too, which it serves at its --mirror-address")
     .option(
       '--registry <host...>',
-      'registries that are asked through the mirror (default: docker.io for BuildKit, all for containerd)',
+      'registries that are asked through the mirror (default: docker.io for BuildKit, all for the others)',
     )
     .explain(
       `Each client needs a socket of its own. For a second client, give the daemon one more --address, and give that address to the client.`,
@@ -97,12 +97,6 @@ function mirrorOf(
   if (mirror === undefined) {
     if (registry.length === 0) return undefined;
     throw new LazypullError('InvalidArgument', 'Cannot use --registry without --mirror');
-  }
-  if (client === 'docker') {
-    throw new LazypullError(
-      'InvalidArgument',
-      'Docker does not tell a mirror which registry it wants, so it cannot use this one',
-    );
   }
   parseListenAddress(mirror, 'the mirror');
   for (const name of registry) checkRegistry(name);

@@ -117,7 +117,9 @@ const docker: ClientSetup = {
     const indent = /^\{\s*?\n([ \t]+)/.exec(text)?.[1] ?? '  ';
     return `${JSON.stringify(wanted, undefined, indent)}\n`;
   },
-  next: () => [
+  hosts: ({ mirror }) => (mirror === undefined ? [] : hostsFiles('/etc/docker/certs.d', mirror)),
+  next: (places) => [
+    startDaemon(places),
     'add the snapshotter to the containerd that dockerd uses: lazypull setup containerd',
     'make dockerd use that one and not its own: dockerd --containerd=/run/containerd/containerd.sock, as its packages do',
     'restart dockerd: systemctl restart docker; images of the old storage driver are not shown then, and are not lost',

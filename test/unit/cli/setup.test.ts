@@ -41,9 +41,10 @@ test('lazypull setup shows what makes a client use the mirror, and refuses what 
   const all = await lazypull('setup', 'containerd', '--mirror', '127.0.0.1:8235');
   assert.match(all.stdout, /\[host\."http:\/\/127\.0\.0\.1:8235"\]\n {2}capabilities = \["pull","resolve"\]/);
   assert.match(all.stderr, /belongs into "\/etc\/containerd\/certs\.d\/_default\/hosts\.toml"/);
+  const docker = await lazypull('setup', 'docker', ...wanted);
+  assert.match(docker.stderr, /belongs into "\/etc\/docker\/certs\.d\/localhost:5000\/hosts\.toml"/);
   for (const [wrong, message] of [
     [['buildkit', '--registry', 'a.io'], /--registry without --mirror/],
-    [['docker', '--mirror', '127.0.0.1:8235'], /Docker does not tell/],
     [['buildkit', '--mirror', 'x'], /the mirror "x": it must be like/],
     [['buildkit', '--mirror', '127.0.0.1:1', '--registry', '../x'], /the registry "\.\.\/x"/],
   ] as const) {

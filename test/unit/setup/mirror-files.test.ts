@@ -55,7 +55,7 @@ test('hostsFiles put the mirror before other servers', () => {
 
 test('clientSetups have the mirror if it is asked for', () => {
   const places = { address: '/run/lp.sock', root: '/var/lib/lp', mirror };
-  const { buildkit, containerd } = clientSetups;
+  const { buildkit, containerd, docker } = clientSetups;
   assert.deepEqual(parse(buildkit.snippet(places)), parse(buildkit.apply('', places)));
   assert.match(buildkit.next(places)[0]!, / --mirror-address 127\.0\.0\.1:8235$/);
   assert.deepEqual(
@@ -63,6 +63,7 @@ test('clientSetups have the mirror if it is asked for', () => {
     ['/etc/containerd/certs.d/docker.io/hosts.toml', '/etc/containerd/certs.d/localhost:5000/hosts.toml'],
   );
   assert.deepEqual(containerd.hosts?.({ ...places, mirror: undefined }), []);
+  assert.equal(docker.hosts?.(places)[0]?.file, '/etc/docker/certs.d/docker.io/hosts.toml');
 });
 
 test('checkRegistry takes a host with an optional port', () => {
