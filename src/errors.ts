@@ -71,9 +71,13 @@ export function hintOf(error: unknown): string | undefined {
 export const spaceHint =
   'free some space, or files if "df -i" shows that there are too many, or choose another directory';
 
+/** What to do if too many files are open. */
+export const fileLimitHint =
+  'raise the number of files that a process may have open (LimitNOFILE= of systemd, "ulimit -n" of a shell)';
+
 /** What to do if a process or a disk has reached a limit. */
 const hintsOfExhaustion: Readonly<Record<string, string>> = {
-  EMFILE: 'raise the number of files that a process may have open (LimitNOFILE= of systemd, "ulimit -n" of a shell)',
+  EMFILE: fileLimitHint,
   ENFILE: 'raise the number of files that the machine may have open (sysctl fs.file-max)',
   ENOSPC: spaceHint,
   EDQUOT: spaceHint,

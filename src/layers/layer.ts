@@ -1,9 +1,10 @@
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { ChunkTable } from '../chunks/chunk-table.ts';
 import type { FileSystem } from '../fronts/front.ts';
 import { LazypullError, messageOf } from '../errors.ts';
 import type { Piece } from '../fuse/fuse-server.ts';
+import { openForLong } from '../kernel/open-files.ts';
 import { helperRoot } from '../kernel/mount-helper.ts';
 import { FailureLog } from './failure-log.ts';
 import { ResidencyWriter } from './store/residency-writer.ts';
@@ -66,7 +67,7 @@ export class Layer {
   #missingChunk = -1;
 
   static async open(options: LayerOptions): Promise<Layer> {
-    const disk = await open(options.directory.diskPath, 'r+');
+    const disk = await openForLong(options.directory.diskPath);
     try {
       const layer = new Layer(options, disk);
       void options.directory.touch().catch(() => undefined); // a wrong time is only a wrong guess
@@ -392,9 +393,7 @@ export class Layer {
     metrics.damaged.add(parts);
     this.#kept.change();
     const [file] = await directory.pathsAt([diskOffset]).catch(() => ['']);
-    log.error(
-      { layer: record.digest, file, parts },
-      'parts of a layer are damaged on the disk, and are fetched again when they are read',
-    );
+    const about = { layer: record.digest, file, parts };
+    log.error(about, 'parts of a layer are damaged on the disk, and are fetched again when they are read');
   }
 }
