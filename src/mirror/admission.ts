@@ -4,6 +4,9 @@ import type { ServerResponse } from 'node:http';
 const slowBytesPerMs = 64;
 const patienceMs = 2_000;
 
+/** So does one that takes nothing for as long, whatever the buffers of the kernel took before. */
+const standstillMs = 5_000;
+
 /** A request that is being answered. */
 export class Served {
   readonly address: string;
@@ -37,7 +40,9 @@ export class Served {
 
   /** Bytes a millisecond of waiting for the client; undefined if that was not long. */
   get rate(): number | undefined {
-    const ms = this.#clientMs + (this.#sinceMs === undefined ? 0 : this.#now() - this.#sinceMs);
+    const waitingMs = this.#sinceMs === undefined ? 0 : this.#now() - this.#sinceMs;
+    if (waitingMs >= standstillMs) return 0;
+    const ms = this.#clientMs + waitingMs;
     // The last bytes may not have been taken at all.
     return ms < patienceMs ? undefined : this.#sentBytes / ms;
   }

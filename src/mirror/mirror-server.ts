@@ -120,9 +120,13 @@ class Handler {
   }
 
   /** Throws Refused if the request must not be served, whatever its target is. */
-  #admit({ method, headers, socket }: IncomingMessage, served: Served): void {
+  #admit({ method, headers, headersDistinct, socket }: IncomingMessage, served: Served): void {
     const { address } = this.#options;
     if (method !== 'GET' && method !== 'HEAD') throw new Refused(405, 'Only GET and HEAD are possible');
+    // Programs between us and the client may take one of these in another way than Node does (RFC 9112, 3.2 and 6.1).
+    if (headers['transfer-encoding'] !== undefined || headersDistinct.host?.length !== 1) {
+      throw new Refused(400, 'The request must have one Host and no Transfer-Encoding');
+    }
     // Browsers tell which page asks. Programs do not, but Node's fetch() sends Sec-Fetch-Mode.
     const mark = ['origin', 'sec-fetch-site'].find((name) => headers[name] !== undefined);
     if (mark !== undefined) throw new Refused(403, `The mirror serves no browser: the request has "${mark}"`);
@@ -304,6 +308,7 @@ function refuse(request: IncomingMessage, response: ServerResponse, error: unkno
   const status = error instanceof Refused ? error.status : (statuses[codeOf(error)] ?? 502);
   const code = status === 404 ? 'NAME_UNKNOWN' : status === 405 ? 'UNSUPPORTED' : 'UNKNOWN';
   const body = Buffer.from(JSON.stringify({ errors: [{ code, message: explain(error) }] }));
-  const more = status === 405 ? { allow: 'GET, HEAD', connection: 'close' } : {};
+  const more =
+    status === 405 ? { allow: 'GET, HEAD', connection: 'close' } : status === 400 ? { connection: 'close' } : {};
   send(request, response, status, { 'content-type': 'application/json', ...more }, body);
 }

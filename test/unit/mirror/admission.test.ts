@@ -36,6 +36,21 @@ test('Admission lets the slowest client give way, and none that takes what it is
   assert.deepEqual(dropped, ['dead', 'slow']);
 });
 
+test('Admission lets a client give way that takes nothing more, however much its buffers took', () => {
+  const { dropped, clock, of } = requests();
+  const admission = new Admission(2);
+  const [stopped, quick] = [of('stopped'), of('quick')];
+  for (const each of [stopped, quick]) assert.ok(admission.admit(each));
+  stopped.give(6_000_000, true);
+  clock.ms = 4_000;
+  quick.give(1_000_000, true);
+  assert.ok(!admission.admit(of('too early')));
+  clock.ms = 6_000;
+  assert.ok(admission.admit(of('a')));
+  assert.ok(!admission.admit(of('b')));
+  assert.deepEqual(dropped, ['stopped']);
+});
+
 test('Admission does not count a client as slow that waits for the registry', () => {
   const { dropped, clock, of } = requests();
   const admission = new Admission(1);

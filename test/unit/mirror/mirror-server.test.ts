@@ -7,6 +7,7 @@ import { type IncomingHttpHeaders, type IncomingMessage, request } from 'node:ht
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { silentLog } from '../../../src/log.ts';
 import { BlobStore } from '../../../src/mirror/blob-store.ts';
@@ -220,6 +221,33 @@ test('serveMirror only reads, under its own names, and serves no other lazypull'
   assert.equal((await get(`/v2/a/blobs/${digest}`, { 'user-agent': 'lazypull/9.9.9' })).status, 508);
   assert.equal((await get(`/v2/a/manifests/x`, { accept: 'x'.repeat(5000) })).status, 400);
 });
+
+test('serveMirror refuses requests that another program could take in another way', async (t) => {
+  const { mirror } = await setUp(t);
+  const host = `Host: 127.0.0.1:${mirror.port}\r\n`;
+  for (const headers of [
+    `${host}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n`,
+    `${host}Transfer-Encoding: xchunked\r\n`,
+    `${host}Transfer-Encoding: chunked\r\n`,
+    `${host}Content-Length: 5\r\nContent-Length: 6\r\n`,
+    `${host}Host: evil.example\r\n`,
+    '',
+  ]) {
+    const answer = await rawAnswer(
+      mirror.port,
+      `GET /v2/ HTTP/1.1\r\n${headers}\r\n0\r\n\r\nGET /v2/ HTTP/1.1\r\n${host}\r\n`,
+    );
+    assert.match(answer, /^HTTP\/1\.1 400 /, headers);
+    assert.equal(answer.match(/HTTP\/1\.1 /g)?.length, 1, `${headers}: ${answer}`);
+  }
+});
+
+/** All that comes on a connection until the other side ends it. */
+async function rawAnswer(port: number, request: string): Promise<string> {
+  const socket = connect(port, '127.0.0.1');
+  socket.end(request);
+  return text(socket);
+}
 
 test('serveMirror answers no browser', async (t) => {
   const { registry, get } = await setUp(t);
