@@ -1,4 +1,4 @@
-import { access, mkdir, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { clearLeft, WorkDirectory } from '../state/work-directory.ts';
@@ -14,6 +14,7 @@ import { pathOf } from '../kernel/detached-mount.ts';
 import { detach, mountImage, mountOverlay } from '../kernel/mount.ts';
 import { silentLog } from '../log.ts';
 import { type CheckResult, tryOut } from './check-result.ts';
+import { makeDirectory } from '../kernel/make-directory.ts';
 
 /** The content of the only file of the synthetic layer. */
 const content = Buffer.from('lazypull');
@@ -30,7 +31,7 @@ export async function checkMounts(parent: string): Promise<CheckResult[]> {
   for (const place of new Set([parent, tmpdir()])) await clearLeft(place, undefined, silentLog);
   const { path: work } = parts.use(await WorkDirectory.make(parent, 'lazypull-check-'));
   const directory = async (name: string): Promise<string> => {
-    await mkdir(join(work, name), { recursive: true });
+    makeDirectory(join(work, name));
     return join(work, name);
   };
   const image = join(work, 'image');

@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { type FileHandle, mkdir, open, readdir, rm, stat, utimes } from 'node:fs/promises';
+import { type FileHandle, open, readdir, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { digestOfHex, hexOf, isSha256Hex, sha256 } from '../chunks/digest.ts';
 import { codeOf, errnoOf, LazypullError, messageOf } from '../errors.ts';
@@ -10,6 +10,7 @@ import { replacing } from '../kernel/replace-file.ts';
 import type { IndexOrigin } from './index-origin.ts';
 import { damaged, digestOfFile, encodeRecord, type IndexRecord, readAt, readRecord } from './index-record.ts';
 import { sinceMs } from '../util/since.ts';
+import { makeDirectory } from '../kernel/make-directory.ts';
 
 /** An index in the store. */
 export interface StoredIndex extends IndexRecord {
@@ -123,7 +124,7 @@ export class IndexStore {
     if (index.size !== undefined && index.size > room) throw this.#tooLarge(index.size);
     const keptMs = Date.now();
     try {
-      await mkdir(this.directory, { recursive: true, mode: 0o700 });
+      makeDirectory(this.directory, 0o700);
       const record = await replacing(path, temporary, async () => {
         await using file = await open(temporary, 'wx+', 0o600);
         const { digest, size } = await copy(content, file, index.size ?? room);

@@ -1,9 +1,10 @@
-import { mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { readdir, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { digestOfHex, hexOf, isSha256Hex } from '../chunks/digest.ts';
 import { codeOf, errnoOf } from '../errors.ts';
 import { readOwnFile } from '../kernel/own-file.ts';
 import { replaceFile } from '../kernel/replace-file.ts';
+import { makeDirectory } from '../kernel/make-directory.ts';
 
 /** An index that is still to be pushed. */
 export interface PendingPush {
@@ -28,7 +29,7 @@ export class PendingPushes {
   }
 
   async add({ layer, replaces }: PendingPush): Promise<void> {
-    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+    makeDirectory(this.#directory, 0o700);
     await replaceFile(this.#path(layer), replaces ? replacesText : '');
   }
 

@@ -1,4 +1,4 @@
-import { closeSync, mkdirSync, openSync, rmdirSync } from 'node:fs';
+import { closeSync, openSync, rmdirSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { LazypullError } from '../errors.ts';
@@ -6,6 +6,7 @@ import { pathOf } from './detached-mount.ts';
 import { forget } from './page-cache.ts';
 import { detach, mountImage } from './mount.ts';
 import { mountAt, mountAtIfCached } from './statx.ts';
+import { makeDirectory } from './make-directory.ts';
 
 /**
  * Mounts an image as `mountImage`, so that its tree is at `target`, in place of whatever is mounted there. The
@@ -18,7 +19,7 @@ import { mountAt, mountAtIfCached } from './statx.ts';
  */
 export async function fillMountPoint(type: string, source: string, target: string, mount = mountImage): Promise<void> {
   await clearMountPoint(target, detach);
-  mkdirSync(dirname(target), { recursive: true });
+  makeDirectory(dirname(target));
   try {
     await mount(type, source, dirname(target));
     await stat(target).catch((cause: unknown) => {

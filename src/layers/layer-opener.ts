@@ -1,4 +1,4 @@
-import { mkdir, readdir, rename } from 'node:fs/promises';
+import { readdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type Digest, digestOfHex, isSha256Hex } from '../chunks/digest.ts';
 import { isUnindexed, type LayerId, layerKey, layerPath, unindexed } from '../chunks/layer-id.ts';
@@ -36,6 +36,7 @@ import { TableCache } from './table-cache.ts';
 import { type OwnOfLayer, stagePath } from './warm-up/practice-layer.ts';
 import { practisePull } from './warm-up/practice-pull.ts';
 import type { WorkerPool } from './workers/pool.ts';
+import { makeDirectory } from '../kernel/make-directory.ts';
 
 /**
  * A layer with a blob of so many bytes is fetched whole when it is mounted by an index: about as much is fetched of
@@ -193,7 +194,7 @@ export class LayerOpener {
       }
     }
     const directory = this.directory(ref.id);
-    const made = await mkdir(directory.path, { recursive: true, mode: 0o700 });
+    const made = makeDirectory(directory.path, 0o700);
     if (made === undefined) await directory.clear(); // it was there
     try {
       if (!isUnindexed(ref.id)) {
@@ -269,7 +270,7 @@ export class LayerOpener {
       if (record === undefined) return;
       await pulled.settle(record);
       await directory.remove();
-      await mkdir(dirname(directory.path), { recursive: true, mode: 0o700 });
+      makeDirectory(dirname(directory.path), 0o700);
       await rename(path, directory.path);
     });
     this.#unindexed.keepLeft(digest, directory);

@@ -13,7 +13,6 @@
  * `pull/` work in threads, `uses/` remembers what layers did.
  */
 
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { layerIdOfKey, type LayerKey, layerKey } from '../chunks/layer-id.ts';
 import { messageOf } from '../errors.ts';
@@ -49,6 +48,7 @@ import { removeAttached, type StaleMount, staleMounts, takeAway, takeOut } from 
 import { UseHistory } from './uses/use-history.ts';
 import { practiseLayer, removeStage, type ServeQuietly } from './warm-up/practice-layer.ts';
 import { WorkerPool } from './workers/pool.ts';
+import { makeDirectory } from '../kernel/make-directory.ts';
 
 /** All lazy layers of a daemon, keyed by `LayerId`: all mounts of one layer share its data. */
 export class Layers {
@@ -86,7 +86,7 @@ export class Layers {
    */
   static async start(options: LayersOptions, kept?: HeldConnection): Promise<Layers> {
     const { root, log, fronts = new Fronts() } = options;
-    await mkdir(root, { recursive: true, mode: 0o700 });
+    makeDirectory(root, 0o700);
     const { attached, ahead, pulls, uses } = new RootDirectory(root);
     let connection = kept && (await inheritConnection(attached, kept, log));
     if (connection === undefined) {

@@ -1,11 +1,12 @@
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, rm } from 'node:fs/promises';
+import { type FileHandle, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LazypullError, messageOf } from '../errors.ts';
 import { bootId } from '../kernel/boot.ts';
 import type { Log } from '../log.ts';
 import { type BlobRecord, readRecord, writeRecord } from './blob-record.ts';
 import { RangeSet } from './range-set.ts';
+import { makeDirectory } from '../kernel/make-directory.ts';
 
 /** Bytes that are gathered before they are written, unless a reader waits for them. */
 const writeBytes = 512 << 10;
@@ -70,7 +71,7 @@ export class BlobFile {
 
   /** Opens the content of a directory, which is made if it does not exist. */
   static async open(path: string, room: Room, log: Log): Promise<BlobFile> {
-    await mkdir(path, { recursive: true, mode: 0o700 });
+    makeDirectory(path, 0o700);
     const boot = bootId();
     const record = await readRecord(join(path, 'record'), boot);
     const file = await open(join(path, 'data'), constants.O_RDWR | constants.O_CREAT, 0o600);

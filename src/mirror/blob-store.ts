@@ -1,4 +1,4 @@
-import { lstat, mkdir, readdir, rm } from 'node:fs/promises';
+import { lstat, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { digestOfHex, hexOf, isSha256 } from '../chunks/digest.ts';
 import { messageOf } from '../errors.ts';
@@ -8,6 +8,7 @@ import { type BlobLease, RecordingBlob } from './recording-blob.ts';
 import { BlobFile, type Room } from './blob-file.ts';
 import type { MirrorMetrics } from './metrics.ts';
 import { SharedBlob } from './shared-blob.ts';
+import { makeDirectory } from '../kernel/make-directory.ts';
 
 /** How often the present ranges are recorded, and after how long without a user a file is closed. */
 const sweepMs = 1_000;
@@ -69,7 +70,7 @@ export class BlobStore implements AsyncDisposable {
   /** @param root the daemon's root */
   static async open(root: string, room: Room, metrics: MirrorMetrics, log: Log): Promise<BlobStore> {
     const path = blobsAt(root);
-    await mkdir(path, { recursive: true, mode: 0o700 });
+    makeDirectory(path, 0o700);
     return new BlobStore(path, room, metrics, log);
   }
 

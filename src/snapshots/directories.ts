@@ -9,6 +9,7 @@ import type { RemoteLayers } from './remote-layers.ts';
 import { removeTree } from './remove-tree.ts';
 import { idsIn } from './snapshot-id.ts';
 import type { Kind } from './snapshot.ts';
+import { makeDirectory } from '../kernel/make-directory.ts';
 
 /** How many directories one line of the log names. */
 const maxNamed = 20;
@@ -55,7 +56,7 @@ export class Directories {
   async create(id: number, kind: Kind, parent?: number): Promise<void> {
     this.#inUse.add(id);
     const content = this.content(id);
-    mkdirSync(content, { recursive: true, mode: 0o700 });
+    makeDirectory(content, 0o700);
     chmodSync(content, 0o755);
     if (kind === 'active') {
       mkdirSync(workPath(this.path, id));

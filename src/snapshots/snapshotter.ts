@@ -6,7 +6,7 @@
  * containerd's filters.
  */
 
-import { access, chmod, mkdir } from 'node:fs/promises';
+import { access, chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LazypullError, codeOf, explain, messageOf } from '../errors.ts';
 import type { LayerOrigin } from '../layers/layer-origin.ts';
@@ -28,6 +28,7 @@ import type { Caller, Kind, Labels, Mount, Prepared, SnapshotInfo, Snapshots, Us
 import { type Link, SnapshotStore, type StoredSnapshot } from './store.ts';
 import { diskUsage, keepsUsage, TreeUsages } from './usage.ts';
 import { inParallel } from '../util/in-parallel.ts';
+import { makeDirectory } from '../kernel/make-directory.ts';
 
 const mountsAtOnce = 16;
 
@@ -54,7 +55,7 @@ export interface SnapshotterParts {
  */
 export async function openSnapshotter(parts: Omit<SnapshotterParts, 'store'>): Promise<Snapshotter> {
   const root = join(parts.root, 'snapshotter');
-  await mkdir(join(root, 'snapshots'), { recursive: true, mode: 0o700 });
+  makeDirectory(join(root, 'snapshots'), 0o700);
   await chmod(root, 0o700);
   const path = join(root, 'snapshots.db');
   if ((await exists(join(root, 'metadata.db'))) && !(await exists(path))) {

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { digestOfHex, hexOf, isSha256, isSha256Hex } from '../../chunks/digest.ts';
 import type { ChunkTable } from '../../chunks/chunk-table.ts';
@@ -8,6 +8,7 @@ import { lowerBound } from '../../util/search.ts';
 import type { BytesNeeded } from '../../formats/layer-format.ts';
 import type { ChunkRange } from '../../chunks/chunk-range.ts';
 import { replaceFile } from '../../kernel/replace-file.ts';
+import { makeDirectory } from '../../kernel/make-directory.ts';
 
 /** The bytes of a layer's blob that a container read in its first seconds. */
 export interface Trace {
@@ -104,7 +105,7 @@ export class TraceStore {
     const path = this.#path(trace.digest);
     const temporary = `${path}.${randomUUID()}`;
     try {
-      await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+      makeDirectory(this.#directory, 0o700);
       await replaceFile(path, `${JSON.stringify(trace)}\n`, { temporary });
     } catch (error) {
       throw new LazypullError('Unavailable', `Cannot write a trace into "${this.#directory}"`, { cause: error });

@@ -1,4 +1,4 @@
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { codeOf, type ErrorCode, LazypullError } from '../../errors.ts';
 import { unindexed } from '../../chunks/layer-id.ts';
@@ -16,6 +16,7 @@ import type { LayerMetrics } from '../metrics.ts';
 import type { LayerPuller, PulledLayer as Pulled } from '../pull/puller.ts';
 import { UnkeptIndex } from '../store/unkept-index.ts';
 import { LayerDirectory, type LayerRecord, recordVersion } from '../store/layer-directory.ts';
+import { makeDirectory } from '../../kernel/make-directory.ts';
 
 /** How many pulls run at a time if nothing waits for them; more if they are small together. */
 const pullsAtOnce = 4;
@@ -280,7 +281,7 @@ export class LayerPulls {
     const signal = AbortSignal.any([abort.signal, silence.signal]);
     try {
       silent.check(wanted);
-      await mkdir(path, { recursive: true, mode: 0o700 });
+      makeDirectory(path, 0o700);
       abort.signal.throwIfAborted();
       const onProgress = (done: number, total: number): void => {
         pull.rate.add(done - pull.doneBytes);

@@ -1,4 +1,4 @@
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Digest } from '../../chunks/digest.ts';
 import type { LayerId } from '../../chunks/layer-id.ts';
@@ -7,6 +7,7 @@ import { LayerDirectory } from '../store/layer-directory.ts';
 import type { Planned } from '../store/plan-files.ts';
 import { ampleMemory, type MemoryBudget } from '../memory-budget.ts';
 import type { Tail } from './blob-tails.ts';
+import { makeDirectory } from '../../kernel/make-directory.ts';
 
 /** How long a finished plan waits to be asked for. */
 const keepMs = 20_000;
@@ -126,7 +127,7 @@ export class PlanAhead {
   }
 
   async #planAt(path: string, layer: GuessedLayer, tail: Tail, isAwaited: () => boolean): Promise<PlannedLayer> {
-    await mkdir(path, { recursive: true, mode: 0o700 });
+    makeDirectory(path, 0o700);
     return this.#plan(layer, tail, new LayerDirectory(path), isAwaited);
   }
 

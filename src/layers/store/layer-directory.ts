@@ -1,5 +1,5 @@
 import { createHash, hash } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rm, utimes } from 'node:fs/promises';
+import { open, readdir, readFile, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ChunkTable, chunkTable } from '../../chunks/chunk-table.ts';
 import type { Digest } from '../../chunks/digest.ts';
@@ -11,6 +11,7 @@ import { upperBound } from '../../util/search.ts';
 import type { Hints } from '../prefetch/layer-hints.ts';
 import type { Stacking } from '../plan/stacking.ts';
 import { residency } from '../../chunks/residency.ts';
+import { makeDirectory } from '../../kernel/make-directory.ts';
 
 /** The sha256 digests, in hex, of the parts of a layer's directory that never change. */
 export interface LayerSums {
@@ -255,7 +256,7 @@ export class LayerDirectory {
   /** Removes all files, and makes the directory again. */
   async clear(): Promise<void> {
     await this.remove();
-    await mkdir(this.path, { recursive: true, mode: 0o700 });
+    makeDirectory(this.path, 0o700);
   }
 
   /** Removes the record: the layer does not count as indexed any more. Code that has its files open goes on. */

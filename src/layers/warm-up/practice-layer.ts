@@ -14,6 +14,7 @@ import type { WorkerPool } from '../workers/pool.ts';
 import { Link } from '../fetch/link.ts';
 import { layerMetrics } from '../metrics.ts';
 import { TraceStore } from '../prefetch/trace.ts';
+import { makeDirectory } from '../../kernel/make-directory.ts';
 
 /** The parts that this layer does not share with the others. */
 export type OwnOfLayer = Pick<LayerOptions, 'link' | 'metrics' | 'log'>;
@@ -41,7 +42,7 @@ export interface PracticeOptions {
 export async function practiseLayer(options: PracticeOptions): Promise<void> {
   const { root, layer, image, threads, helper, serve, signal } = options;
   const { mountpoint, directory, path } = stageOf(root);
-  await mkdir(mountpoint, { recursive: true, mode: 0o700 });
+  makeDirectory(mountpoint, 0o700);
   await mkdir(directory.path, { mode: 0o700 });
   const own: OwnOfLayer = { link: new Link(), metrics: layerMetrics(), log: silentLog };
   const indexer = new Indexer({

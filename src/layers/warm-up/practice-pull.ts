@@ -1,9 +1,10 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Digest } from '../../chunks/digest.ts';
 import type { ImageAccess } from '../../images/image-access.ts';
 import type { LayerPuller } from '../pull/puller.ts';
 import { LayerDirectory } from '../store/layer-directory.ts';
+import { makeDirectory } from '../../kernel/make-directory.ts';
 
 /** How often each thread makes the layer: enough for the engine to compile what is called for every file and piece. */
 const rounds = 4;
@@ -28,7 +29,7 @@ export async function practisePull({ puller, digest, image, path, signal }: Prac
     for (let round = 0; round < rounds; round++) {
       signal.throwIfAborted();
       const directory = new LayerDirectory(join(path, `${thread}-${round}`));
-      await mkdir(directory.path, { recursive: true, mode: 0o700 });
+      makeDirectory(directory.path, 0o700);
       const files = { ...directory.paths, indexPath: directory.indexPath };
       await puller.pull({ blob: image.blob(digest), digest, ...files, signal, onProgress: () => undefined });
     }

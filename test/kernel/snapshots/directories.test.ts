@@ -54,3 +54,18 @@ it('never removes through a mount that stays', async (t) => {
   await directories.removeStrays(records);
   assert.deepEqual(readdirSync(root), []);
 });
+
+it('says of a disk that is read-only that it is', async (t) => {
+  const root = mkdtempSync(join(tmpdir(), 'directories-'));
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'ro', 'tmpfs', root]);
+  t.after(async () => {
+    while (await unmount(root));
+    rmSync(root, { recursive: true, force: true });
+  });
+  const directories = new Directories(
+    root,
+    layersWith(async (mountpoint) => void (await unmount(mountpoint))),
+    silentLog,
+  );
+  await assert.rejects(directories.create(1, 'active'), { code: 'EROFS' });
+});
