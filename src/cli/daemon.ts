@@ -2,7 +2,6 @@ import { Option } from 'commander';
 import { type DaemonConfig, type DaemonFlags, defaults, loadConfig } from '../config/load.ts';
 import { explain } from '../errors.ts';
 import { logFormats, logLevels } from '../log.ts';
-import { createLog } from '../process-log.ts';
 import { version } from '../version.ts';
 import type { Environment } from './environment.ts';
 import { ExitError, printText } from './output.ts';
@@ -107,6 +106,7 @@ async function loadOrExit(flags: DaemonFlags, environment: Environment): Promise
     return await loadConfig(flags, environment.env);
   } catch (error) {
     const format = logFormats.find((known) => known === (flags.logFormat ?? environment.env.LAZYPULL_LOG_FORMAT));
+    const { createLog } = await import('../process-log.ts');
     createLog('info', format).fatal({ error: explain(error) }, 'Cannot start');
     throw new ExitError(1);
   }

@@ -17,7 +17,7 @@ import { CliCommand } from './command.ts';
 /**
  * The command line of lazypull. It throws CommanderError instead of ending the process.
  *
- * @param command the first argument: the daemon does not load what only other commands need
+ * @param command the first argument: the daemon and a builder do not load what only other commands need
  */
 export async function createProgram(environment: Environment, command: string | undefined): Promise<CliCommand> {
   const program = new CliCommand(environment.name)
@@ -33,8 +33,13 @@ export async function createProgram(environment: Environment, command: string | 
   program.addCommand(daemonCommand(environment));
   tame(program, environment.name);
   if (command === 'daemon') return program;
-  const { convertCommand } = await import('./convert.ts');
   const { buildkitdCommand } = await import('./buildkitd.ts');
+  if (command === 'buildkitd') {
+    program.addCommand(buildkitdCommand(environment));
+    tame(program, environment.name);
+    return program;
+  }
+  const { convertCommand } = await import('./convert.ts');
   const { buildkitCommand } = await import('./buildkit.ts');
   const { statusCommand } = await import('./status.ts');
   const { reportCommand } = await import('./report/command.ts');

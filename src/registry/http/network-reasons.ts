@@ -1,5 +1,4 @@
 import { STATUS_CODES } from 'node:http';
-import { errors } from 'undici';
 import { errnoOf, messageOf } from '../../errors.ts';
 import { isLoopback } from '../hosts/addresses.ts';
 
@@ -122,7 +121,7 @@ const maxNamesLength = 200;
 /** Why a request to `url` failed with `cause`. `isProxied` says whether it was sent to a proxy. */
 export function networkReason(cause: unknown, url: URL, isProxied = false): NetworkReason {
   const known = { isPermanent: false, hint: undefined, isAll: true };
-  if (cause instanceof errors.HTTPParserError) return { code: notHttp, text: 'the answer is not HTTP', ...known };
+  if (isParserError(cause)) return { code: notHttp, text: 'the answer is not HTTP', ...known };
   if (cause instanceof Error && /before secure TLS connection was established/.test(cause.message))
     return { code: errnoOf(cause), text: 'the server closed the connection before TLS was established', ...known };
   const code = codeOfAny(cause);
@@ -142,6 +141,11 @@ export function networkReason(cause: unknown, url: URL, isProxied = false): Netw
     hint: isProxys ? proxyHint : hint,
     isAll: tls !== undefined || row === passingTls || row?.isAll === true,
   };
+}
+
+/** Told by its name: undici takes longer to load than Node, and a command that asks no registry need not load it. */
+function isParserError(cause: unknown): boolean {
+  return cause instanceof Error && cause.name === 'HTTPParserError';
 }
 
 function codeOfAny(cause: unknown): string | undefined {
