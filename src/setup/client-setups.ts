@@ -123,6 +123,7 @@ const docker: ClientSetup = {
     'add the snapshotter to the containerd that dockerd uses: lazypull setup containerd',
     'make dockerd use that one and not its own: dockerd --containerd=/run/containerd/containerd.sock, as its packages do',
     'restart dockerd: systemctl restart docker; images of the old storage driver are not shown then, and are not lost',
+    'Docker from 29.9 on fetches all layers at each pull; this does not: lazypull pull --namespace moby IMAGE',
   ],
 };
 

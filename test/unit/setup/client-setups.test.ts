@@ -71,4 +71,5 @@ test("clientSetups keep the keys of Docker's daemon.json, their order and the in
   assert.equal(docker.apply(changed, places), changed);
   assert.throws(() => docker.apply('{"features": 1}', places), /"features" is not an object/);
   assert.throws(() => docker.apply('[]', places), /not a JSON object/);
+  assert.match(docker.next(places).join('\n'), /^Docker from 29\.9 on .*: lazypull pull --namespace moby IMAGE$/m);
 });
