@@ -180,7 +180,11 @@ async function stream(
   turns: Turns = new Turns(),
 ): Promise<string> {
   const gone = new AbortController();
-  call.on('cancelled', () => gone.abort());
+  let isOver = false;
+  call.on('cancelled', () => {
+    // grpc-js also says so of each call that has ended, and to abort makes an error with a stack.
+    if (!isOver) gone.abort();
+  });
   let isLost = false;
   try {
     using turn = await turns.take(gone.signal);
@@ -189,6 +193,7 @@ async function stream(
       const taken = turn.taken(written(call, create(method.output, message)), () => bytesSent(call));
       await taken.finally(() => (isLost = turn.isLost));
     }
+    isOver = true;
     call.end();
     return 'OK';
   } catch (error) {

@@ -57,7 +57,8 @@ export class StoreOwner {
    * @throws FailedPrecondition, which says what to do, while another process owns the store
    */
   check(pid: number): void {
-    this.#called.abort();
+    // Each call of it makes an error with a stack.
+    if (!this.#called.signal.aborted) this.#called.abort();
     if (pid === 0 || pid === this.#owner?.pid) return;
     if (this.#owner !== undefined && isAlive(this.#owner)) throw this.#refuse(pid, this.#owner);
     const identity = identityOf(pid);
