@@ -44,7 +44,7 @@ export class IndexMaker implements AsyncDisposable {
     this.#directory = directory;
     this.#signal = signal;
     this.#puller = new LayerPuller({
-      limits: { threads, ...limits },
+      limits: { threads, littleThreads: threads, ...limits },
       makeRoom: () => Promise.resolve(),
       log: silentLog,
     });

@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, renameSync, writeFileSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
@@ -35,10 +35,19 @@ export async function replaceFile(path: string, content: string | Uint8Array, ho
   if (synced === 'name') syncDirectory(dirname(path));
 }
 
-/** The same with blocking calls, and without syncing. */
-export function replaceFileNow(path: string, content: string): void {
-  writeFileSync(`${path}.new`, content, { mode: 0o600 });
-  renameSync(`${path}.new`, path);
+/**
+ * The same with blocking calls, and without syncing. A small file in the page cache takes some microseconds so. To hand
+ * each call to a thread takes longer, and on a busy machine milliseconds.
+ */
+export function replaceFileNow(path: string, content: string | Uint8Array): void {
+  const temporary = `${path}.new`;
+  try {
+    writeFileSync(temporary, content, { mode: 0o600 });
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
 }
 
 /**

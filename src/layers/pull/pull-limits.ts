@@ -18,8 +18,10 @@ const requestBytes = 8 * segmentBytes;
 /** The limits for pulling layers, if there is as much memory as `budget` says. */
 export function pullLimits(budget: MemoryBudget): PullLimits {
   const isAmple = budget.requestBytes === Number.POSITIVE_INFINITY;
+  const threads = isAmple ? Math.min(availableParallelism(), maxThreads) : 1;
   return {
-    threads: isAmple ? Math.min(availableParallelism(), maxThreads) : 1,
+    threads,
+    littleThreads: Math.max(1, threads >> 1),
     heapMb: budget.planHeapMb,
     connections: isAmple ? maxConnections : 1,
     requestBytes: isAmple ? requestBytes : segmentBytes,

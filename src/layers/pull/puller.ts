@@ -22,6 +22,11 @@ const collectAfterMs = 500;
 export interface PullLimits {
   /** Layers that are made at a time, by two threads each: a processor cannot use more. */
   readonly threads: number;
+  /**
+   * The same for layers that come with one request. It takes longer to start two more threads, which run slowly at
+   * first, than to make dozens of such layers.
+   */
+  readonly littleThreads: number;
   /** Heap of each thread, in MB. A tar whose entries take more ends the thread instead of the program. */
   readonly heapMb: number;
   /** Requests of one layer at a time, and memory for the answers of all layers together. */
@@ -63,7 +68,9 @@ export class LayerPuller implements AsyncDisposable {
   readonly #tails: RequestRoom;
   readonly #room: RequestRoom;
   readonly #idle: PullThread[];
-  readonly #waiting: ((thread: PullThread) => void)[] = [];
+  readonly #waiting: Waiter[] = [];
+  /** How many layers are made that came with one request. */
+  #little = 0;
   readonly #threads: readonly PullThread[];
   readonly #closing = new AbortController();
   readonly #pulls = new Set<Promise<unknown>>();
@@ -143,7 +150,7 @@ export class LayerPuller implements AsyncDisposable {
 
   async #pullOnce(request: PullRequest): Promise<PulledLayer> {
     const { blob, signal, onProgress, digest } = request;
-    this.#idle.at(-1)?.start();
+    if (this.#idle.length === this.#threads.length) this.#idle.at(-1)?.start();
     const tail = await this.#tail(blob, signal);
     const blobBytes = tail.size;
     const { limits, makeRoom } = this.#options;
@@ -159,7 +166,8 @@ export class LayerPuller implements AsyncDisposable {
       const onBytes = (bytes: number): void => onProgress((come += bytes), blobBytes);
       onBytes(0);
       await using stream = new BlobStream({ blob, end, connections, firstByteMs: tail.firstByteMs, signal, onBytes });
-      const thread = await this.#takeThread(signal);
+      const isLittle = end === 0;
+      const thread = await this.#takeThread(isLittle, signal);
       try {
         const { diskPath, tablePath, pathsPath, hintsPath, stackingPath, codecPath, indexPath } = request;
         const paths = { diskPath, tablePath, pathsPath, hintsPath, stackingPath, codecPath, indexPath };
@@ -167,7 +175,7 @@ export class LayerPuller implements AsyncDisposable {
         const pulled = await thread.run(target, joined(stream, tail.data), signal);
         return { ...pulled, blobBytes, takesRanges };
       } finally {
-        this.#giveThread(thread);
+        this.#giveThread(thread, isLittle);
       }
     } finally {
       leave();
@@ -198,14 +206,14 @@ export class LayerPuller implements AsyncDisposable {
     }
   }
 
-  /** An idle thread, once there is one. */
-  async #takeThread(signal: AbortSignal): Promise<PullThread> {
-    const idle = this.#idle.pop();
-    if (idle !== undefined) return idle;
+  /** A thread, once there is one that such a layer may have. */
+  async #takeThread(isLittle: boolean, signal: AbortSignal): Promise<PullThread> {
     const { promise, resolve, reject } = Promise.withResolvers<PullThread>();
-    this.#waiting.push(resolve);
+    const waiter: Waiter = { isLittle, resolve };
+    this.#waiting.push(waiter);
+    this.#serveWaiting();
     const onAbort = (): void => {
-      const at = this.#waiting.indexOf(resolve);
+      const at = this.#waiting.indexOf(waiter);
       if (at < 0) return;
       this.#waiting.splice(at, 1);
       reject(signal.reason);
@@ -219,11 +227,29 @@ export class LayerPuller implements AsyncDisposable {
     }
   }
 
-  #giveThread(thread: PullThread): void {
-    const next = this.#waiting.shift();
-    if (next === undefined) this.#idle.push(thread);
-    else next(thread);
+  #giveThread(thread: PullThread, isLittle: boolean): void {
+    if (isLittle) this.#little--;
+    this.#idle.push(thread);
+    this.#serveWaiting();
   }
+
+  /** Gives idle threads to those that wait, the first ones first. The thread that worked last is the one that runs. */
+  #serveWaiting(): void {
+    while (this.#idle.length > 0) {
+      const isFull = this.#little >= this.#options.limits.littleThreads;
+      const at = this.#waiting.findIndex(({ isLittle }) => !isLittle || !isFull);
+      if (at < 0) return;
+      const [waiter] = this.#waiting.splice(at, 1);
+      if (waiter!.isLittle) this.#little++;
+      waiter!.resolve(this.#idle.pop()!);
+    }
+  }
+}
+
+/** A layer that waits for a thread. */
+interface Waiter {
+  readonly isLittle: boolean;
+  readonly resolve: (thread: PullThread) => void;
 }
 
 interface BlobTail {

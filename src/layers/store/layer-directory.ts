@@ -6,7 +6,7 @@ import type { Digest } from '../../chunks/digest.ts';
 import type { LayerId } from '../../chunks/layer-id.ts';
 import { errnoOf, LazypullError } from '../../errors.ts';
 import { bootId } from '../../kernel/boot.ts';
-import { replaceFile, type Synced } from '../../kernel/replace-file.ts';
+import { replaceFile, replaceFileNow } from '../../kernel/replace-file.ts';
 import { upperBound } from '../../util/search.ts';
 import type { Hints } from '../prefetch/layer-hints.ts';
 import type { Stacking } from '../plan/stacking.ts';
@@ -127,7 +127,7 @@ export class LayerDirectory {
 
   /** Makes the layer count as indexed until the machine stops. The other files must have been written. */
   async writeRecord(record: LayerRecord): Promise<void> {
-    await this.#replace('layer.json', recordText(this.#boot, record), 'nothing');
+    replaceFileNow(this.#recordPath, recordText(this.#boot, record));
   }
 
   /** Syncs the other files and then the record, which makes the layer count as indexed permanently. */
@@ -142,7 +142,7 @@ export class LayerDirectory {
         await file.close();
       }
     }
-    await this.#replace('layer.json', recordText(synced, record), 'content');
+    await this.#replace('layer.json', recordText(synced, record));
   }
 
   /** The chunk table. Throws `DataLoss` if the file does not belong to the record. */
@@ -187,7 +187,7 @@ export class LayerDirectory {
   async writeResident(record: LayerRecord, resident: Uint8Array): Promise<void> {
     const states = resident.map((state) => (state === residency.absent ? 0 : 1));
     const head = Buffer.from(`${this.#boot} ${residencySum(this.#boot, record, states)}\n`);
-    await this.#replace('resident', Buffer.concat([head, states]), 'content');
+    await this.#replace('resident', Buffer.concat([head, states]));
   }
 
   /** Syncs the data of a complete layer, and records that: it survives a kill then. */
@@ -274,8 +274,8 @@ export class LayerDirectory {
     throw new LazypullError('DataLoss', `The file "${path}" is damaged`);
   }
 
-  #replace(name: string, content: Uint8Array, synced: Synced): Promise<void> {
-    return replaceFile(join(this.path, name), content, { synced });
+  #replace(name: string, content: Uint8Array): Promise<void> {
+    return replaceFile(join(this.path, name), content, { synced: 'content' });
   }
 }
 

@@ -2,7 +2,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Digest } from '../../chunks/digest.ts';
 import { errnoOf } from '../../errors.ts';
-import { replaceFile } from '../../kernel/replace-file.ts';
+import { replaceFileNow } from '../../kernel/replace-file.ts';
 import type { LayerDirectory } from './layer-directory.ts';
 
 /** The file of a layer's index. */
@@ -23,7 +23,7 @@ export class UnkeptIndex {
   }
 
   async note({ digest, bytes }: IndexFileSums): Promise<void> {
-    await replaceFile(this.#path, JSON.stringify({ digest, bytes } satisfies IndexFileSums));
+    replaceFileNow(this.#path, JSON.stringify({ digest, bytes } satisfies IndexFileSums));
   }
 
   /** Undefined if there is none, or if a power cut has damaged the file. */

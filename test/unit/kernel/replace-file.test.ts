@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import {
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -49,6 +50,14 @@ describe('replaceFileNow', () => {
     replaceFileNow(path, 'one');
     replaceFileNow(path, 'two');
     assert.equal(readFileSync(path, 'utf8'), 'two');
+  });
+
+  it('leaves nothing if it fails', () => {
+    const path = join(directory, 'e');
+    mkdirSync(join(path, 'full'), { recursive: true });
+    assert.throws(() => replaceFileNow(path, Buffer.from('one')), { code: 'EISDIR' });
+    assert.ok(!existsSync(`${path}.new`));
+    rmSync(path, { recursive: true });
   });
 });
 

@@ -20,7 +20,14 @@ setFlagsFromString('--expose-gc');
 setFlagsFromString('--memory-reducer-gc-count=0'); // V8 would collect by itself after 8 s
 Object.assign(globalThis, { gc: runInNewContext('gc') as unknown });
 
-const limits = { threads: 2, heapMb: 128, connections: 1, requestBytes: 16 << 20, unsyncedBytes: 1 << 30 };
+const limits = {
+  threads: 2,
+  littleThreads: 2,
+  heapMb: 128,
+  connections: 1,
+  requestBytes: 16 << 20,
+  unsyncedBytes: 1 << 30,
+};
 
 test('LayerPuller gives back what it shares with its threads, soon after the last layer', async (t) => {
   const directory = await mkdtemp(join(tmpdir(), 'lazypull-puller-'));

@@ -13,9 +13,11 @@ import { MemoryBlob } from '../../../support/memory-blob.ts';
 import { pullBlob, pullTarget } from '../../../support/pulled-layer.ts';
 import { tryRun } from '../../../support/program.ts';
 import { buildTar } from '../../../support/tar-builder.ts';
+import { until } from '../../../support/until.ts';
 
 const limits: PullLimits = {
   threads: 2,
+  littleThreads: 1,
   heapMb: 128,
   connections: 3,
   requestBytes: 16 << 20,
@@ -53,6 +55,31 @@ test('LayerPuller pulls many layers at once, with as many threads as it has', as
     const names = ['codec', 'disk', 'hints.json', 'index', 'paths', 'stacking.json', 'table'];
     assert.deepEqual((await filesOf(requests[i]!)).toSorted(), names);
   }
+});
+
+test('LayerPuller starts no more threads for layers that come with one request, but does not keep them waiting', async (t) => {
+  const { puller, request } = await setUp(t);
+  let started = 0;
+  const count = (): void => void started++;
+  process.on('worker', count);
+  t.after(() => process.off('worker', count));
+  const pullLittle = async (): Promise<void> => {
+    const blobs = [100, 20_000, 1 << 20, 0, 50_000].map((bytes) => new MemoryBlob(layer(bytes)));
+    await Promise.all(blobs.map(async (blob) => puller.pull(await request(blob))));
+  };
+  await pullLittle();
+  assert.equal(started, 2); // one inflates, the other one writes
+  const large = new MemoryBlob(layer(3 << 20));
+  large.delayMs = (start) => (start === 0 ? 1e6 : 0);
+  const abort = new AbortController();
+  const pulling = puller.pull(await request(large, { signal: abort.signal }));
+  pulling.catch(() => undefined);
+  await until(() => large.requests === 2, 'the large layer is not fetched');
+  await pullLittle();
+  assert.equal(started, 4);
+  abort.abort(new LazypullError('Canceled', 'No caller waits'));
+  await assert.rejects(pulling, /No caller waits/);
+  await pullLittle();
 });
 
 test('LayerPuller makes the index that one thread makes, whose windows have what is referred to alone', async (t) => {
