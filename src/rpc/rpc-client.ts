@@ -10,6 +10,7 @@ import {
 import {
   type CallOptions,
   Client,
+  connectivityState,
   credentials,
   logVerbosity,
   Metadata,
@@ -21,6 +22,9 @@ import type { LazypullError } from '../errors.ts';
 import { ErrorFields } from './error-fields.ts';
 
 const maxMessageBytes = 16 << 20;
+
+/** The longest time that a timer can wait. */
+const maxTimerMs = 2 ** 31 - 1;
 
 /** A method of a service, with the messages that it takes and gives. */
 export type Method<I extends DescMessage, O extends DescMessage> = DescMethod & { input: I; output: O };
@@ -43,20 +47,25 @@ export class RpcClient implements Disposable {
   readonly #client: Client;
   readonly #failure: (failure: CallFailure) => LazypullError;
   readonly #metadata = new Metadata();
+  readonly #silentMs: number | undefined;
 
   /**
    * @param address path of the socket
    * @param failure makes the error of a failed call
+   * @param silentMs a server that shows no sign of life for so long, and then does not answer a ping in the same time,
+   * fails streams under way. Servers that allow few pings must not be asked for that
    */
-  constructor(address: string, failure: (failure: CallFailure) => LazypullError) {
+  constructor(address: string, failure: (failure: CallFailure) => LazypullError, silentMs?: number) {
     // grpc-js would print on standard error what also comes to us as an error.
     setLogVerbosity(logVerbosity.NONE);
     this.#failure = failure;
+    this.#silentMs = silentMs;
     this.#client = new Client(`unix:${address}`, credentials.createInsecure(), {
       'grpc.max_receive_message_length': maxMessageBytes,
       'grpc.default_authority': 'localhost',
       'grpc.initial_reconnect_backoff_ms': 100,
       'grpc.max_reconnect_backoff_ms': 1000,
+      ...(silentMs !== undefined && { 'grpc.keepalive_time_ms': silentMs, 'grpc.keepalive_timeout_ms': silentMs }),
     });
   }
 
@@ -88,11 +97,19 @@ export class RpcClient implements Disposable {
   ): AsyncGenerator<MessageShape<O>> {
     const { path, read, bytes } = encode(method, request);
     const call = this.#client.makeServerStreamRequest(path, pass, read, bytes, this.#metadata);
+    let isSilent = false;
+    // grpc-js pings only once the server has sent its settings, and waits for these without a limit.
+    const timer = setTimeout(() => {
+      isSilent = this.#client.getChannel().getConnectivityState(false) === connectivityState.CONNECTING;
+      if (isSilent) call.cancel();
+    }, this.#silentMs ?? maxTimerMs);
     try {
       yield* call as AsyncIterable<MessageShape<O>>;
     } catch (error) {
-      throw this.#error(method, error as ServiceError);
+      const cause = error as ServiceError;
+      throw this.#error(method, isSilent ? Object.assign(cause, { code: status.DEADLINE_EXCEEDED }) : cause);
     } finally {
+      clearTimeout(timer);
       call.cancel();
     }
   }

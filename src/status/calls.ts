@@ -12,7 +12,7 @@ export class DaemonCalls implements Disposable {
 
   /** @param address path of the daemon's socket */
   constructor(address: string) {
-    this.#client = new RpcClient(address, (failure) => failureOf(address, failure));
+    this.#client = new RpcClient(address, (failure) => failureOf(address, failure), timeoutMs);
   }
 
   /** Rejects with `Unavailable`, and with what to do, if no daemon answers. */
@@ -23,7 +23,9 @@ export class DaemonCalls implements Disposable {
     return this.#client.unary(method, request, timeoutMs);
   }
 
-  /** The answers of a call without a time limit. Throws as `unary`. */
+  /**
+   * The answers of a call, which may take any time as long as the daemon shows signs of life. Throws as `unary`.
+   */
   stream<I extends DescMessage, O extends DescMessage>(
     method: Method<I, O>,
     request: MessageInitShape<I>,
@@ -35,6 +37,9 @@ export class DaemonCalls implements Disposable {
     this.#client[Symbol.dispose]();
   }
 }
+
+const absentHint = 'start it with "lazypull daemon" or "lazypull buildkitd", give its --address, or run this as root';
+const silentHint = 'a process has the socket and does not answer: see its log, and whether it is stopped';
 
 function failureOf(address: string, { code, details, fields, errno, cause }: CallFailure): LazypullError {
   const at = `the daemon at "${address}"`;
@@ -48,7 +53,7 @@ function failureOf(address: string, { code, details, fields, errno, cause }: Cal
     case status.DEADLINE_EXCEEDED:
       return new LazypullError('DeadlineExceeded', `Cannot ask ${at}: it did not answer in ${timeoutMs / 1000} s`);
     default: {
-      const hint = 'start it with "lazypull daemon" or "lazypull buildkitd", give its --address, or run this as root';
+      const hint = errno === undefined ? silentHint : absentHint;
       return new LazypullError('Unavailable', `Cannot reach ${at}: ${errno ?? details}`, { hint });
     }
   }

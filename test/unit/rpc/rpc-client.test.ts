@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtempDisposableSync } from 'node:fs';
+import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -109,5 +111,19 @@ describe('bridge', () => {
     const signal = await begun;
     await call;
     await until(() => signal.aborted, 'the signal does not abort');
+  });
+
+  it('does not wait for ever for a server that was stopped', async () => {
+    using directory = mkdtempDisposableSync(join(tmpdir(), 'lazypull-rpc-'));
+    const address = join(directory.path, 's.sock');
+    const sockets: Socket[] = [];
+    const silent = createServer((socket) => void sockets.push(socket)).listen(address);
+    await once(silent, 'listening');
+    const fail = ({ details, errno }: CallFailure): LazypullError =>
+      new LazypullError('Unavailable', `${details} ${errno}`);
+    using client = new RpcClient(address, fail, 100);
+    await assert.rejects(Array.fromAsync(client.stream(Cache.method.list, {})), { code: 'Unavailable' });
+    for (const socket of sockets) socket.destroy();
+    silent.close();
   });
 });
