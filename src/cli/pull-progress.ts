@@ -8,10 +8,12 @@ const barWidth = 20;
 interface Layer {
   readonly digest: string;
   readonly size: number;
+  /** Whether its manifest names a table of contents. Else the daemon reads it by a layer index, or pulls it. */
+  readonly hasToc: boolean;
 }
 
 /**
- * Shows a pull without downloads: a line for each layer that is there, and on a terminal how many there are, their
+ * Shows a pull by the daemon: a line for each layer that is there, and on a terminal how many there are, their
  * rate, and the time left.
  */
 export class PullProgress implements Disposable {
@@ -27,7 +29,7 @@ export class PullProgress implements Disposable {
     this.#program = program;
     this.#lines = new LiveLines(stream, env, () => {
       const line = pullLine(this.#done, layers.length, performance.now() - this.#startedMs);
-      return this.#current === undefined ? [line] : [line, `${nameOf(this.#current)}: its table of contents is read`];
+      return this.#current === undefined ? [line] : [line, `${nameOf(this.#current)}: ${workOn(this.#current)}`];
     });
   }
 
@@ -48,7 +50,10 @@ export class PullProgress implements Disposable {
     const bytes = this.#layers.reduce((sum, { size }) => sum + size, 0);
     const seconds = ((performance.now() - this.#startedMs) / 1000).toFixed(1);
     const what = `${this.#done} ${this.#done === 1 ? 'layer' : 'layers'} of ${sizeText(bytes)}`;
-    this.#lines.say(`${this.#program}: ${what} can be used after ${seconds} s, and none was downloaded`);
+    const how = this.#layers.every(({ hasToc }) => hasToc)
+      ? ', and none was downloaded'
+      : `: "${this.#program} why" says which of them the daemon had to pull`;
+    this.#lines.say(`${this.#program}: ${what} can be used after ${seconds} s${how}`);
   }
 
   [Symbol.dispose](): void {
@@ -65,6 +70,10 @@ export function pullLine(done: number, all: number, ms: number): string {
     ...(done === 0 ? [] : [`${perSecond.toFixed(1)} layers/s`]),
     ...(left === '' ? [] : [`${left} left`]),
   ].join('  ');
+}
+
+function workOn({ hasToc }: Layer): string {
+  return hasToc ? 'its table of contents is read' : 'its index is read, or it is pulled';
 }
 
 function nameOf({ digest, size }: Layer): string {

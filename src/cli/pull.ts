@@ -44,6 +44,8 @@ kept for a day, and "ctr images pull --snapshotter stargz" pulls the rest.`,
     .action(async (reference: Reference, options: Options) => {
       const { ContainerdClient } = await import('../containerd/containerd-client.ts');
       const { pullImage } = await import('../containerd/pull.ts');
+      const { Formats } = await import('../formats/index.ts');
+      const { isPlainLayer } = await import('../image-reader/layer-errors.ts');
       const address = (options.address ?? (env.CONTAINERD_ADDRESS || standard.address)).replace(/^unix:\/\//, '');
       const namespace = options.namespace ?? (env.CONTAINERD_NAMESPACE || standard.namespace);
       const event = (kind: string, more: object) => {
@@ -53,7 +55,10 @@ kept for a day, and "ctr images pull --snapshotter stargz" pulls the rest.`,
       using containerd = new ContainerdClient(address, namespace);
       const image = await resolveImage(client, reference, options.platform);
       const paint = painter(process.stderr, env);
-      using progress = new PullProgress(process.stderr, env, image.manifest.layers, name);
+      const formats = new Formats();
+      const layers = image.manifest.layers.map((layer) => ({ ...layer, hasToc: !isPlainLayer(layer, formats) }));
+      const lazy = new Set(layers.filter(({ hasToc }) => hasToc).map((layer) => layer.digest));
+      using progress = new PullProgress(process.stderr, env, layers, name);
       const pulled = await pullImage({
         containerd,
         client,
@@ -63,7 +68,10 @@ kept for a day, and "ctr images pull --snapshotter stargz" pulls the rest.`,
         onLayer(layer) {
           event('layer', layer);
           if (options.json === true) progress.onDone(layer.digest);
-          else progress.onDone(layer.digest, layer.wasThere ? 'was there' : paint('good', 'is lazy'));
+          else {
+            const what = lazy.has(layer.digest) ? 'is lazy' : 'is there';
+            progress.onDone(layer.digest, layer.wasThere ? 'was there' : paint('good', what));
+          }
         },
       });
       const { digest } = image.documents[0]!;

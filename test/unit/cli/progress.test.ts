@@ -84,7 +84,7 @@ describe('the progress of a pull', () => {
     const tick = fakeTimers(t);
     const { stream: terminal, written } = stream(true);
     {
-      using progress = new PullProgress(terminal, {}, [{ digest, size: 45_200_000 }], 'lazypull');
+      using progress = new PullProgress(terminal, {}, [{ digest, size: 45_200_000, hasToc: true }], 'lazypull');
       progress.onStart(digest);
       tick();
       assert.match(written(), / 0 of 1 layer\nabababababab 45\.2 MB: its table of contents is read\n$/);
@@ -95,6 +95,26 @@ describe('the progress of a pull', () => {
       written(),
       /lazypull: abababababab 45\.2 MB is lazy\nlazypull: 1 layer of 45\.2 MB can be used after \d\.\d s, and none was downloaded\n$/,
     );
+  });
+
+  it('does not say of layers without a table of contents that none was downloaded', (t) => {
+    const tick = fakeTimers(t);
+    const { stream: terminal, written } = stream(true);
+    const other = digest.replaceAll('ab', 'cd');
+    using progress = new PullProgress(
+      terminal,
+      {},
+      [
+        { digest, size: 45_200_000, hasToc: true },
+        { digest: other, size: 1_000_000, hasToc: false },
+      ],
+      'lazypull',
+    );
+    progress.onStart(other);
+    tick();
+    assert.match(written(), /cdcdcdcdcdcd 1\.0 MB: its index is read, or it is pulled\n$/);
+    progress.finish();
+    assert.match(written(), /can be used after \d\.\d s: "lazypull why" says which of them the daemon had to pull\n$/);
   });
 });
 
