@@ -30,6 +30,9 @@ const forgotten = /missing descriptor handlers/i;
  */
 const unmounted = /(mount|\/snapshots\/\d+\/fs)[^\n]*(no such file or directory|invalid argument)/i;
 
+/** What BuildKit's overlay differ says of any error, that of such a mount too, if it may not take another differ. */
+const notDetected = /overlay mounts not detected/;
+
 /** Whether reads may end in EIO beside these disturbances. */
 export function mayFailReads(disturbances: ReadonlySet<Disturbance>): boolean {
   return (['stop', 'keeper', 'abort', 'faults', 'down'] as const).some((each) => disturbances.has(each));
@@ -43,7 +46,7 @@ export function mayFailReads(disturbances: ReadonlySet<Disturbance>): boolean {
 export function isExcused(error: unknown, disturbances: ReadonlySet<Disturbance>): boolean {
   if (error instanceof WrongBytes) return false;
   if (mayFailReads(disturbances) || disturbances.has('buildkitd')) return true;
-  if (disturbances.has('unmount') && unmounted.test(String(error))) return true;
+  if (disturbances.has('unmount') && (unmounted.test(String(error)) || notDetected.test(String(error)))) return true;
   const isStruck = disturbances.has('kill') || disturbances.has('takeover');
   const text = String(error);
   return isStruck && (lostCall.test(text) || forgotten.test(text)) && !/EIO|input\/output|I\/O error/i.test(text);
