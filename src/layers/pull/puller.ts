@@ -71,6 +71,7 @@ export class LayerPuller implements AsyncDisposable {
   readonly #waiting: Waiter[] = [];
   /** How many layers are made that came with one request. */
   #little = 0;
+  #turns = 0;
   readonly #threads: readonly PullThread[];
   readonly #closing = new AbortController();
   readonly #pulls = new Set<Promise<unknown>>();
@@ -150,6 +151,7 @@ export class LayerPuller implements AsyncDisposable {
 
   async #pullOnce(request: PullRequest): Promise<PulledLayer> {
     const { blob, signal, onProgress, digest } = request;
+    const turn = this.#turns++;
     if (this.#idle.length === this.#threads.length) this.#idle.at(-1)?.start();
     const tail = await this.#tail(blob, signal);
     const blobBytes = tail.size;
@@ -167,7 +169,7 @@ export class LayerPuller implements AsyncDisposable {
       onBytes(0);
       await using stream = new BlobStream({ blob, end, connections, firstByteMs: tail.firstByteMs, signal, onBytes });
       const isLittle = end === 0;
-      const thread = await this.#takeThread(isLittle, signal);
+      const thread = await this.#takeThread(turn, isLittle, signal);
       try {
         const { diskPath, tablePath, pathsPath, hintsPath, stackingPath, codecPath, indexPath } = request;
         const paths = { diskPath, tablePath, pathsPath, hintsPath, stackingPath, codecPath, indexPath };
@@ -207,10 +209,11 @@ export class LayerPuller implements AsyncDisposable {
   }
 
   /** A thread, once there is one that such a layer may have. */
-  async #takeThread(isLittle: boolean, signal: AbortSignal): Promise<PullThread> {
+  async #takeThread(turn: number, isLittle: boolean, signal: AbortSignal): Promise<PullThread> {
     const { promise, resolve, reject } = Promise.withResolvers<PullThread>();
-    const waiter: Waiter = { isLittle, resolve };
+    const waiter: Waiter = { turn, isLittle, resolve };
     this.#waiting.push(waiter);
+    this.#waiting.sort((a, b) => a.turn - b.turn);
     this.#serveWaiting();
     const onAbort = (): void => {
       const at = this.#waiting.indexOf(waiter);
@@ -233,7 +236,11 @@ export class LayerPuller implements AsyncDisposable {
     this.#serveWaiting();
   }
 
-  /** Gives idle threads to those that wait, the first ones first. The thread that worked last is the one that runs. */
+  /**
+   * Gives idle threads to those that wait, in the order in which they were asked for and not in that in which they
+   * came: a client takes the layers of an image one after another, and goes on while the later ones are made. The
+   * thread that worked last is the one that runs.
+   */
   #serveWaiting(): void {
     while (this.#idle.length > 0) {
       const isFull = this.#little >= this.#options.limits.littleThreads;
@@ -248,6 +255,7 @@ export class LayerPuller implements AsyncDisposable {
 
 /** A layer that waits for a thread. */
 interface Waiter {
+  readonly turn: number;
   readonly isLittle: boolean;
   readonly resolve: (thread: PullThread) => void;
 }

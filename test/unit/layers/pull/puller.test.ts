@@ -82,6 +82,30 @@ test('LayerPuller starts no more threads for layers that come with one request, 
   await pullLittle();
 });
 
+test('LayerPuller makes layers in the order in which they were asked for, whichever comes first', async (t) => {
+  const { puller, request } = await setUp(t);
+  const abort = new AbortController();
+  const stuck = [1, 2].map(() => new MemoryBlob(layer(3 << 20)));
+  const pulling = stuck.map(async (blob) => {
+    blob.delayMs = (start) => (start === 0 ? 1e6 : 0);
+    await assert.rejects(puller.pull(await request(blob, { signal: abort.signal })), /No caller waits/);
+  });
+  await until(() => stuck.every(({ requests }) => requests === 2), 'the threads are not taken');
+  const blobs = [1, 2, 3].map((bytes) => new MemoryBlob(layer(bytes)));
+  blobs[0]!.delayMs = () => 50;
+  const requests = await Promise.all(blobs.map((blob) => request(blob)));
+  const made: number[] = [];
+  const all = requests.map((each, i) => puller.pull(each).then(() => made.push(i)));
+  await until(
+    () => blobs.every(({ requests, underWay }) => requests === 1 && underWay === 0),
+    'the layers do not come',
+  );
+  await delay(1);
+  abort.abort(new LazypullError('Canceled', 'No caller waits'));
+  await Promise.all([...all, ...pulling]);
+  assert.deepEqual(made, [0, 1, 2]);
+});
+
 test('LayerPuller makes the index that one thread makes, whose windows have what is referred to alone', async (t) => {
   const { puller, request, directory } = await setUp(t);
   const text = Buffer.from(randomBytes(8 << 20).toString('hex'));
