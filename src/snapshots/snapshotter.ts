@@ -6,7 +6,8 @@
  * containerd's filters.
  */
 
-import { access, chmod } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { chmod } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LazypullError, codeOf, explain, messageOf } from '../errors.ts';
 import type { LayerOrigin } from '../layers/layer-origin.ts';
@@ -58,7 +59,7 @@ export async function openSnapshotter(parts: Omit<SnapshotterParts, 'store'>): P
   makeDirectory(join(root, 'snapshots'), 0o700);
   await chmod(root, 0o700);
   const path = join(root, 'snapshots.db');
-  if ((await exists(join(root, 'metadata.db'))) && !(await exists(path))) {
+  if (existsSync(join(root, 'metadata.db')) && !existsSync(path)) {
     throw new LazypullError(
       'FailedPrecondition',
       `Cannot use "${parts.root}": it holds snapshots of another program, which would be lost`,
@@ -391,11 +392,4 @@ export class Snapshotter implements Snapshots, AsyncDisposable {
   #warn(message: string, labels: Labels, fields: object): void {
     this.#log.warn({ ...fields, ...sourceOf(labels) }, message);
   }
-}
-
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }
