@@ -23,9 +23,6 @@ import { ErrorFields } from './error-fields.ts';
 
 const maxMessageBytes = 16 << 20;
 
-/** The longest time that a timer can wait. */
-const maxTimerMs = 2 ** 31 - 1;
-
 /** A method of a service, with the messages that it takes and gives. */
 export type Method<I extends DescMessage, O extends DescMessage> = DescMethod & { input: I; output: O };
 
@@ -99,10 +96,11 @@ export class RpcClient implements Disposable {
     const call = this.#client.makeServerStreamRequest(path, pass, read, bytes, this.#metadata);
     let isSilent = false;
     // grpc-js pings only once the server has sent its settings, and waits for these without a limit.
-    const timer = setTimeout(() => {
+    const cancelIfSilent = (): void => {
       isSilent = this.#client.getChannel().getConnectivityState(false) === connectivityState.CONNECTING;
       if (isSilent) call.cancel();
-    }, this.#silentMs ?? maxTimerMs);
+    };
+    const timer = this.#silentMs === undefined ? undefined : setTimeout(cancelIfSilent, this.#silentMs);
     try {
       yield* call as AsyncIterable<MessageShape<O>>;
     } catch (error) {

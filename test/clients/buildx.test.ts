@@ -6,7 +6,7 @@ import { type Engine, startEngine } from '../support/engine.ts';
 import { lazypullAgent } from '../support/lab.ts';
 import { freePort } from '../support/ports.ts';
 import { run } from '../support/program.ts';
-import { startRegistry } from '../support/registry-process.ts';
+import { registryLogin, startRegistry, wantPasswords } from '../support/registry-process.ts';
 import { Relay } from '../support/relay.ts';
 import { version } from '../support/release.ts';
 import { pushSmallBase } from '../support/small-base.ts';
@@ -15,8 +15,6 @@ import { Workspace } from '../support/workspace.ts';
 
 const builder = 'lazy';
 const container = `buildx_buildkit_${builder}0`;
-const login = 'tester:pass:word';
-const htpasswd = 'tester:$2b$04$UR3Wqq3gsJyL0TLO468aF.xziajZqQGZjx3yWZZkGdMQ0n0hQEy/q\n';
 
 /** The base has 24 MiB that no build reads. */
 const mostOfTheBase = 20_000_000;
@@ -93,13 +91,11 @@ describe('a builder that buildx starts', () => {
 
   test('builds on a private base without a login of its own, and its log says what to do', async () => {
     await engine.docker('buildx', 'rm', builder);
-    const passwords = join(workspace.path, 'htpasswd');
-    await writeFile(passwords, htpasswd);
     const port = await freePort();
-    const settings = { auth: { htpasswd: { realm: 'test', path: passwords } } };
+    const settings = { auth: await wantPasswords(join(workspace.path, 'htpasswd')) };
     const data = join(workspace.path, 'registry', 'blobs');
     await using closed = await startRegistry(await workspace.directory('closed'), data, port, settings);
-    const auths = { [closed.host]: { auth: Buffer.from(login).toString('base64') } };
+    const auths = { [closed.host]: { auth: Buffer.from(registryLogin).toString('base64') } };
     const config = join(workspace.path, 'engine', 'config', 'config.json');
     await writeFile(config, JSON.stringify({ auths }));
     await create();

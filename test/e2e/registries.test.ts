@@ -12,15 +12,13 @@ import { type Daemon, startDaemon } from '../support/daemon.ts';
 import { estargzBlob, type FileSpec } from '../support/estargz-blob.ts';
 import { ForwardProxy } from '../support/forward-proxy.ts';
 import { freePort } from '../support/ports.ts';
-import { type RegistryProcess, startRegistry } from '../support/registry-process.ts';
+import { registryLogin, type RegistryProcess, startRegistry, wantPasswords } from '../support/registry-process.ts';
 import { type ImageLayer, SnapshotsClient } from '../support/snapshots-client.ts';
 import { testTls } from '../support/tls.ts';
 import { TokenServer } from '../support/token-server.ts';
 import { Workspace } from '../support/workspace.ts';
 import { until } from '../support/until.ts';
 
-const login = 'tester:pass:word';
-const htpasswd = 'tester:$2b$04$UR3Wqq3gsJyL0TLO468aF.xziajZqQGZjx3yWZZkGdMQ0n0hQEy/q\n';
 const identityToken = 'what docker login got';
 
 let workspace: Workspace;
@@ -92,9 +90,7 @@ async function logged(daemon: Daemon, pattern: RegExp): Promise<void> {
 
 test('A registry with TLS and passwords, through a proxy too, and after its death', async () => {
   const data = join(workspace.path, 'blobs');
-  const passwords = join(workspace.path, 'htpasswd');
-  await writeFile(passwords, htpasswd);
-  const settings = { http: { tls }, auth: { htpasswd: { realm: 'test', path: passwords } } };
+  const settings = { http: { tls }, auth: await wantPasswords(join(workspace.path, 'htpasswd')) };
   const start = (port: number): Promise<RegistryProcess> =>
     startRegistry(join(workspace.path, 'registry'), data, port, settings);
   const port = await freePort();
@@ -103,7 +99,7 @@ test('A registry with TLS and passwords, through a proxy too, and after its deat
   const [direct, proxied] = [`127.0.0.1:${port}`, `registry.example:${port}`];
   await hostsToml(direct, `server = "https://${direct}"\nca = "${tls.certificate}"\n`);
   await hostsToml(proxied, 'skip_verify = true\n');
-  const auth = Buffer.from(login).toString('base64');
+  const auth = Buffer.from(registryLogin).toString('base64');
   const environment = {
     DOCKER_CONFIG: await dockerConfig('docker', { [direct]: { auth } }),
     HTTPS_PROXY: proxy.url,
@@ -223,16 +219,15 @@ test('A mirror whose path is its own, before a registry that cannot be reached',
 });
 
 test('A credential helper of Docker', async () => {
-  const passwords = join(workspace.path, 'htpasswd-helper');
-  await writeFile(passwords, htpasswd);
   await using registry = await startRegistry(join(workspace.path, 'helped'), undefined, undefined, {
     http: { tls },
-    auth: { htpasswd: { realm: 'test', path: passwords } },
+    auth: await wantPasswords(join(workspace.path, 'htpasswd-helper')),
   });
   const host = `127.0.0.1:${registry.port}`;
   await hostsToml(host, `server = "https://${host}"\nca = "${tls.certificate}"\n`);
   const programs = await workspace.directory('programs');
-  const [Username, Secret] = [login.slice(0, login.indexOf(':')), login.slice(login.indexOf(':') + 1)];
+  const colon = registryLogin.indexOf(':');
+  const [Username, Secret] = [registryLogin.slice(0, colon), registryLogin.slice(colon + 1)];
   const asked = join(programs, 'asked');
   const script = `#!/bin/sh
 server=$(cat)

@@ -18,6 +18,16 @@ export interface RegistrySettings {
   readonly http?: object;
 }
 
+/** The only user of a registry that wants passwords: as `name:password`, and as htpasswd(1) has it. */
+export const registryLogin = 'tester:pass:word';
+const htpasswd = 'tester:$2b$04$UR3Wqq3gsJyL0TLO468aF.xziajZqQGZjx3yWZZkGdMQ0n0hQEy/q\n';
+
+/** The setting `auth` of a registry that wants passwords, which are written to `path`. */
+export async function wantPasswords(path: string): Promise<object> {
+  await writeFile(path, htpasswd);
+  return { htpasswd: { realm: 'test', path } };
+}
+
 /**
  * Starts docker-registry on a free port of 127.0.0.1 (or on `port`), with its blobs in `<data>` and its files in
  * `<directory>`.
